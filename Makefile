@@ -1,0 +1,19 @@
+.PHONY: demo test lint types layers setup clean
+
+setup:
+	@scripts/setup.sh dev
+
+demo: setup  ## the whole method on characters rendered from fonts, about 6 minutes on 2 cores
+	@.venv/bin/scoremix run demo
+
+test: setup  ## the test suite
+	@.venv/bin/python -m pytest
+
+lint: setup
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
+
+types: setup
+	@.venv/bin/mypy
+
+layers: setup
+	@.venv/bin/lint-imports

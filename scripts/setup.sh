@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Makes .venv with scoremix and the named extras: scripts/setup.sh [extras, default dev]
+# A stamp of what it installed lets later calls return at once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+extras="${1:-dev}"
+
+python=""
+for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11; do
+  if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 &&
+    "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python="$candidate"
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  echo "setup: Python 3.11 or newer is needed and was not found (set PYTHON=/path/to/python)" >&2
+  exit 2
+fi
+
+stamp="$(cat pyproject.toml constraints.txt scripts/setup.sh | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())') $extras"
+if [ -x .venv/bin/python ] && [ "$(cat .venv/.stamp 2>/dev/null)" = "$stamp" ]; then
+  exit 0
+fi
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+echo "setup: installing scoremix[$extras] into .venv (a minute or two, about 1.7 GB)"
+PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q -e ".[$extras]"
+.venv/bin/python -m pip check
+echo "$stamp" > .venv/.stamp

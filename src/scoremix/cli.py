@@ -1,0 +1,189 @@
+"""The command line: `scoremix run`, one verb per stage, `show`, `report`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from scoremix.artifacts import Store
+    from scoremix.config import Experiment, Runtime
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Make a recognizer better with nothing but its own labelled images, and learn whether it did.",
+)
+
+Preset = Annotated[str | None, typer.Argument(help="demo, omniglot or folder (default: folder; demo without --data)")]
+ConfigFile = Annotated[list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")]
+DataPath = Annotated[str | None, typer.Option("--data", help="folder of class folders, folder of fonts, .npz, or 'glyphs'")]
+Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
+Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+
+VERBS = {
+    "ingest": "Read the images, split the classes, pack them.",
+    "recognizer": "Train the baseline recognizer.",
+    "generator": "Train the class-conditional diffusion generator.",
+    "select": "Choose the classes to mix.",
+    "sample": "Sample the mixed images.",
+    "combine": "Put real and mixed images into one training set.",
+    "evaluate": "Train every arm and compare them on unseen classes.",
+}
+LAST_STEP = {"recognizer": "baseline", "evaluate": "compare"}
+
+
+@app.command()
+def run(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    data: DataPath = None,
+    settings: Settings = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """From a folder of classes to a report that says whether mixing helped."""
+    _run_until(None, preset, config, data, settings, out, device, quiet)
+
+
+def _verb(name: str, text: str) -> None:
+    def verb(
+        preset: Preset = None,
+        config: ConfigFile = None,
+        data: DataPath = None,
+        settings: Settings = None,
+        out: Out = Path("scoremix_runs"),
+        device: Device = "auto",
+        quiet: Quiet = False,
+        debug: Debug = False,
+    ) -> None:
+        _run_until(LAST_STEP.get(name, name), preset, config, data, settings, out, device, quiet)
+
+    verb.__doc__ = text + " Runs what it needs and stops there."
+    app.command(name)(verb)
+
+
+for _name, _text in VERBS.items():
+    _verb(_name, _text)
+
+
+@app.command()
+def report(
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    out: Out = Path("scoremix_runs"),
+    debug: Debug = False,
+) -> None:
+    """Write the report of a run that is done, and print where it is."""
+    from scoremix import runs
+
+    exp, runtime, store = _recorded(name, out)
+    runs.execute(exp, runtime, store, only_report=True)
+
+
+@app.command()
+def show(
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    out: Out = Path("scoremix_runs"),
+    debug: Debug = False,
+) -> None:
+    """The chain of a run: done, missing or stale, and why, with the cost of each stage."""
+    from scoremix import runs
+
+    exp, _, store = _recorded(name, out)
+    print(runs.chain_table(store, exp))
+
+
+def _run_until(
+    until: str | None,
+    preset: str | None,
+    config: list[Path] | None,
+    data: str | None,
+    settings: list[str] | None,
+    out: Path,
+    device: str,
+    quiet: bool,
+) -> None:
+    from scoremix import runs
+    from scoremix.artifacts import Store
+    from scoremix.config import ConfigError, Runtime, load
+    from scoremix.presets import PRESETS
+
+    chosen = preset or ("folder" if data or config else None)
+    if chosen is None:
+        raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
+    if chosen not in PRESETS:
+        raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)})")
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"--device {device!r}: allowed are auto, cpu, cuda")
+    extra = [f"source={_quoted(data)}"] if data else []
+    exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())])
+    if data and exp.name == "run":
+        exp = load(exp, (), [f"name={_name_of(data)}"])
+    runtime = Runtime(out=out, device=device, quiet=quiet)  # type: ignore[arg-type]
+    runs.execute(exp, runtime, Store(out / "store"), until)
+
+
+def _recorded(name: str | None, out: Path) -> tuple[Experiment, Runtime, Store]:
+    from scoremix import runs
+    from scoremix.artifacts import Store
+    from scoremix.config import ConfigError, Runtime
+
+    if not (out / "store" / "store.json").exists():
+        raise ConfigError(f"{out}: no runs here; start with `scoremix run`")
+    return runs.recorded(out, name), Runtime(out=out), Store(out / "store")
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    return json.dumps(text)
+
+
+def _name_of(source: str) -> str:
+    import re
+
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source).resolve().stem).strip("-.")
+    return stem or "run"
+
+
+def main() -> None:
+    """Entry point: one line per error; status 2 for wrong input, 1 for what failed, 130 after Ctrl-C."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        print("scoremix: stopped; the next run continues from here", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv or os.environ.get("SCOREMIX_DEBUG"):
+            raise
+        status, text = _explain(error)
+        print(f"scoremix: {text}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Exit status and the text for an error."""
+    import errno
+
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return 1, f"the disk is full ({error.filename or 'writing'}); finished stages are safe, free some space and run again"
+    if isinstance(error, (ValueError, OSError)):
+        return 2, str(error)
+    if isinstance(error, (RuntimeError, FloatingPointError, MemoryError)):
+        return 1, str(error) or type(error).__name__
+    return 1, f"{type(error).__name__}: {error} (use --debug for the traceback)"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,311 @@
+"""The experiment as one frozen tree: every field changes results; where and on what it runs is `Runtime`."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Precision = Literal["float32", "bfloat16"]
+
+
+class ConfigError(ValueError):
+    """A wrong experiment file or option; the message has one line per mistake."""
+
+
+class Slice(BaseModel):
+    """A part of the tree; its fields are hashed into the key of the stage that reads it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Data(Slice):
+    """How images are read and classes are split (never which folder: the content itself is hashed)."""
+
+    size: Annotated[int, Field(ge=8, le=512)] = 32
+    channels: Literal["auto", 1, 3] = "auto"
+    classes: Positive | None = Field(None, description="use a seeded subset of this many classes")
+    images_per_class: Positive | None = Field(None, description="use at most this many images of a class")
+    fractions: tuple[Share, Share, Share] = Field((0.6, 0.1, 0.3), description="train, validation, test")
+    skip_bad: bool = Field(False, description="leave unreadable files out instead of stopping")
+    seed: int = 0
+
+    @field_validator("fractions")
+    @classmethod
+    def _sum_to_one(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if abs(sum(value) - 1) > 1e-6:
+            raise ValueError(f"must sum to 1, got {sum(value):g}")
+        return value
+
+
+class Recognizer(Slice):
+    """The discriminator of the paper: an IR-type network under an angular-margin head."""
+
+    widths: tuple[Positive, ...] = (32, 64, 128)
+    units: tuple[Positive, ...] = (1, 1, 1)
+    embedding: Positive = 128
+    head: Literal["arcface"] = "arcface"
+    scale: Annotated[float, Field(gt=0)] = 32.0
+    margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = 0.3
+    gradient: Literal["exact", "straight_through"] = "exact"
+    epochs: Annotated[float, Field(gt=0)] = 60.0
+    batch: Positive = 128
+    lr: Annotated[float, Field(gt=0)] = 0.1
+    momentum: Share = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    warmup: Share = Field(0.05, description="share of the steps over which the rate rises")
+    decay_power: Annotated[float, Field(gt=0)] = 2.0
+    augment: Literal["characters", "face", "none"] = "characters"
+    precision: Precision = "float32"
+    centers: Literal["head", "mean"] = Field("head", description="class centers: head weights or mean embeddings")
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _stages_match(self) -> Recognizer:
+        if len(self.widths) != len(self.units):
+            raise ValueError(f"widths and units need the same length, got {len(self.widths)} and {len(self.units)}")
+        return self
+
+
+class Generator(Slice):
+    """The class-conditional EDM2 network and its training."""
+
+    model_channels: Positive = 32
+    channel_mult: tuple[Positive, ...] = (1, 2)
+    num_blocks: Positive = 1
+    attention: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    images_seen: Positive = Field(250_000, description="length of training")
+    batch: Positive = 128
+    lr: Annotated[float, Field(gt=0)] = 1e-2
+    rampup: Share = Field(0.05, description="share of the run over which the rate rises (at most 10M images)")
+    decay_start: Annotated[float, Field(gt=0)] = Field(0.25, description="share of the run after which the rate falls")
+    noise_mean: float = -0.8
+    noise_std: Annotated[float, Field(gt=0)] = 1.2
+    sigma_data: Annotated[float, Field(gt=0)] = 0.5
+    ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field((0.05, 0.10), description="EMA lengths kept")
+    guide_at: Share = Field(0.125, description="share of the run at which the guide's snapshot is taken")
+    shift: Annotated[int, Field(ge=0)] = Field(1, description="random shifts of up to this many pixels")
+    flip: bool = False
+    precision: Precision = "bfloat16"
+    seed: int = 0
+
+
+class Gate(Slice):
+    """Whether the generator is good enough to judge mixing: reproductions named by the baseline recognizer."""
+
+    floor: Share = Field(0.5, description="least share of reproductions recognized as their own class")
+    classes: Positive = Field(200, description="at most this many classes are reproduced")
+    images_per_class: Positive = 4
+
+
+class Selection(Slice):
+    """Which classes are mixed (paper 4.2 to 4.4)."""
+
+    strategy: Literal["far", "close", "random", "each"] = Field("far", description="each: every class alone")
+    count: Positive | None = Field(None, description="m-plets; by default as many as there are training classes")
+    seed: int = 0
+
+
+class Sampling(Slice):
+    """How an m-plet becomes images (paper 3.1, 3.2)."""
+
+    weights: tuple[float, ...] = (0.5, 0.5)
+    convex: bool = Field(True, description="false allows weights that do not sum to 1")
+    space: Literal["denoised", "score"] = "denoised"
+    images_per_mplet: Positive | None = Field(None, description="by default the median class size")
+    steps: Annotated[int, Field(ge=2)] = 32
+    sigma_min: Annotated[float, Field(gt=0)] = 0.002
+    sigma_max: Annotated[float, Field(gt=0)] = 80.0
+    rho: Annotated[float, Field(gt=0)] = 7.0
+    churn: Annotated[float, Field(ge=0)] = 0.0
+    guidance: Annotated[float, Field(ge=0)] = 1.3
+    ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.05
+    guide_ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.10
+    chunk: Positive = Field(64, description="images per forward: part of the result, floating point depends on it")
+    precision: Precision = "bfloat16"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _weights_make_sense(self) -> Sampling:
+        if len(self.weights) < 1:
+            raise ValueError("weights must name at least one class")
+        if self.convex and (abs(sum(self.weights) - 1) > 1e-6 or min(self.weights) < 0):
+            raise ValueError(
+                f"weights {list(self.weights)} sum to {sum(self.weights):g}; a convex mix needs weights >= 0 with sum 1 "
+                "(or say convex: false)"
+            )
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
+        return self
+
+
+class Mixing(Slice):
+    """How real and synthetic images become one training set."""
+
+    labels: Literal["new_class"] = "new_class"
+
+
+class Evaluation(Slice):
+    """What is measured on classes no recognizer has seen."""
+
+    classes: Literal["test", "validation"] = "test"
+    fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1e-4, 1e-3, 1e-2)
+    headline: Annotated[float, Field(gt=0, lt=1)] = Field(1e-2, description="the verdict is on TAR at this FAR")
+    ranks: tuple[Positive, ...] = (1, 5)
+    draws: Positive = Field(20, description="draws of the enrolled image in identification")
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    seed: int = 0
+
+
+class Arm(Slice):
+    """One row of the results: what is added to the real images, and how long training lasts."""
+
+    synthetic: bool = True
+    steps_of: str | None = Field(None, description="train for as many steps as this arm does")
+    selection: Selection | None = Field(None, description="instead of the experiment's")
+    sampling: Sampling | None = None
+    mixing: Mixing | None = None
+    recognizer: Recognizer | None = None
+
+
+DEFAULT_ARMS: dict[str, Arm] = {
+    "real": Arm(synthetic=False),
+    "equal_steps": Arm(synthetic=False, steps_of="scoremix"),
+    "scoremix": Arm(),
+}
+
+
+class Experiment(Slice):
+    """Everything that decides the numbers of one run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "run"
+    source: str = Field("glyphs", description="a folder of classes, a folder of fonts, an .npz, or 'glyphs'")
+    data: Data = Data()
+    recognizer: Recognizer = Recognizer()
+    generator: Generator = Generator()
+    gate: Gate = Gate()
+    selection: Selection = Selection()
+    sampling: Sampling = Sampling()
+    mixing: Mixing = Mixing()
+    arms: dict[str, Arm] = DEFAULT_ARMS
+    seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        for name, arm in self.arms.items():
+            if arm.steps_of is not None and arm.steps_of not in self.arms:
+                raise ValueError(f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})")
+            sampling = arm.sampling or self.sampling
+            for field in ("ema", "guide_ema"):
+                if getattr(sampling, field) not in self.generator.ema:
+                    raise ValueError(
+                        f"sampling.{field} {getattr(sampling, field):g} is not kept by the generator "
+                        f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
+                    )
+        if len(self.seeds) != len(set(self.seeds)) or not self.seeds:
+            raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
+        if self.evaluation.headline not in self.evaluation.fars:
+            raise ValueError(f"evaluation.headline {self.evaluation.headline:g} must be one of evaluation.fars")
+        return self
+
+
+class Runtime(BaseModel):
+    """Where and on what to run; nothing here changes a result beyond the stated promise, nothing is hashed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path = Path("scoremix_runs")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    quiet: bool = False
+
+
+def load(base: Experiment, files: Iterable[Path] = (), settings: Iterable[str] = ()) -> Experiment:
+    """`base` changed by files (YAML, TOML or JSON), then by `a.b=c` settings; ConfigError lists every mistake."""
+    tree = base.model_dump(mode="json")
+    for file in files:
+        _merge(tree, _read(file))
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {setting!r}: expected a.b=c")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text
+        nested: Any = value
+        for part in reversed(path.split(".")):
+            nested = {part: nested}
+        _merge(tree, nested)
+    try:
+        return Experiment.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(e) for e in error.errors())) from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    try:
+        tree = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file}: expected a table of settings, got {type(tree).__name__}")
+    return tree
+
+
+def _merge(tree: dict[str, Any], change: Mapping[str, Any]) -> None:
+    for name, value in change.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(name), dict):
+            _merge(tree[name], value)
+        else:
+            tree[name] = dict(value) if isinstance(value, Mapping) else value
+
+
+def _line(error: Any) -> str:
+    location = ".".join(str(part) for part in error["loc"]) or "experiment"
+    message = error["msg"].removeprefix("Value error, ")
+    match error["type"]:
+        case "extra_forbidden":
+            allowed = _fields(error["loc"][:-1])
+            close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f" (allowed: {', '.join(allowed)})" if allowed else ""
+            return f"{location}: no such setting{hint}"
+        case "value_error":
+            return f"{location}: {message}"
+        case _:
+            return f"{location}: {message[0].lower()}{message[1:]} (got {error['input']!r})"
+
+
+def _fields(path: tuple[Any, ...]) -> list[str]:
+    model: Any = Experiment
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = _model_in(field.annotation) if field is not None else _model_in(model) or model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    """The Slice inside an annotation such as `Sampling | None` or `dict[str, Arm]`, else None."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, Slice) else annotation
+    return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None and hasattr(m, "model_fields")), None)

@@ -1,0 +1,442 @@
+"""The class-conditional EDM2 denoising network with magnitude-preserving layers (EDM2 sections 2-4; ScoreMix 3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+_EPS = 1e-4
+_SILU_RMS = 0.596  # RMS of silu(z) for z ~ N(0, 1)
+
+
+# ---- magnitude-preserving primitives: unit-RMS inputs give unit-RMS outputs ----
+
+
+def _rms_scale(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """1 / (1e-4 + RMS of x over `dims`), in at least float32, dimensions kept."""
+    accumulate = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
+    count = math.prod(x.shape[d] for d in dims)
+    norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=accumulate)
+    return (norm * count**-0.5 + _EPS).reciprocal()
+
+
+def normalize(x: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
+    """`x` with unit RMS over `dims` (default: all but the first), same shape and dtype."""
+    dims = tuple(range(1, x.ndim)) if dims is None else dims
+    return x * _rms_scale(x, dims).to(x.dtype)
+
+
+def _mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Interpolation from a (t = 0) to b (t = 1), rescaled so that independent unit-RMS inputs keep unit RMS."""
+    size = math.hypot(1 - t, t)
+    return torch.add(a * ((1 - t) / size), b, alpha=t / size)
+
+
+def _mp_cat(a: Tensor, b: Tensor, t: float) -> Tensor:
+    """Channels of a then b; b contributes the share t of the magnitude whatever the two channel counts."""
+    na, nb = a.shape[1], b.shape[1]
+    total = math.sqrt((na + nb) / ((1 - t) ** 2 + t**2))
+    return torch.cat([a * (total * (1 - t) / math.sqrt(na)), b * (total * t / math.sqrt(nb))], dim=1)
+
+
+class MPConv(nn.Module):
+    """Linear map or same-padded convolution without bias, its weight rows kept at unit RMS.
+
+    In train mode each forward first overwrites the weight with its normalised value (forced weight
+    normalisation); in both modes the map uses normalize(weight) * gain / sqrt(fan_in).
+    """
+
+    def __init__(self, inputs: int, outputs: int, *kernel: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, *kernel))
+
+    def effective_weight(self, gain: float | Tensor = 1.0, dtype: torch.dtype | None = None) -> Tensor:
+        """normalize(weight) * gain / sqrt(fan_in), in `dtype` (default: the parameter's)."""
+        if self.training:
+            with torch.no_grad():
+                self.weight.copy_(normalize(self.weight))
+        dims = tuple(range(1, self.weight.ndim))
+        scale = _rms_scale(self.weight, dims) * (gain * self.weight[0].numel() ** -0.5)
+        return (self.weight * scale).to(dtype)
+
+    def forward(self, x: Tensor, gain: float | Tensor = 1.0) -> Tensor:
+        weight = self.effective_weight(gain, x.dtype)
+        if weight.ndim == 2:
+            return x @ weight.t()
+        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+
+class MPFourier(nn.Module):
+    """Random Fourier features sqrt(2) cos(f x + phase) of a scalar."""
+
+    freqs: Tensor
+    phases: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("freqs", 2 * math.pi * torch.randn(channels))
+        self.register_buffer("phases", 2 * math.pi * torch.rand(channels))
+
+    def forward(self, x: Float[Tensor, " b"]) -> Float[Tensor, "b c"]:
+        return torch.cos(torch.outer(x, self.freqs) + self.phases) * math.sqrt(2)
+
+
+class _Resample(nn.Module):
+    """Factor-two resampling by a separable kernel; [1, 1] is 2x2 mean and pixel duplication."""
+
+    def __init__(self, mode: Literal["keep", "down", "up"], kernel: Sequence[float]) -> None:
+        super().__init__()
+        if len(kernel) % 2 or sum(kernel) == 0:
+            raise ValueError(f"resample_filter={list(kernel)}: an even number of taps with a non-zero sum is needed")
+        self.mode, self.box = mode, len(kernel) == 2 and kernel[0] == kernel[1]
+        taps = torch.tensor(list(kernel), dtype=torch.float64) / sum(kernel)
+        self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
+
+    kernel: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.mode == "keep":
+            return x
+        if self.box:
+            return F.avg_pool2d(x, 2) if self.mode == "down" else F.interpolate(x, scale_factor=2.0, mode="nearest")
+        channels, pad = x.shape[1], self.kernel.shape[0] // 2 - 1
+        kernel = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)
+        if self.mode == "down":
+            return F.conv2d(x, kernel, stride=2, padding=pad, groups=channels)
+        return F.conv_transpose2d(x, kernel * 4, stride=2, padding=pad, groups=channels)
+
+
+# ---- the network ----
+
+
+class Block(nn.Module):
+    """Residual block of EDM2, figure 21: resample, two convolutions modulated by the embedding, self-attention."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        embedding: int,
+        part: Literal["encoder", "decoder"],
+        *,
+        resample: Literal["keep", "down", "up"] = "keep",
+        resample_filter: Sequence[float] = (1, 1),
+        attention: bool = False,
+        channels_per_head: int | None = None,
+        dropout: float = 0.0,
+        res_balance: float = 0.3,
+        attn_balance: float = 0.3,
+        clip_act: float | None = 256.0,
+    ) -> None:
+        super().__init__()
+        self.part, self.dropout, self.clip_act = part, dropout, clip_act
+        self.res_balance, self.attn_balance = res_balance, attn_balance
+        self.resample = _Resample(resample, resample_filter)
+        self.heads = _heads(outputs, channels_per_head) if attention else 0
+        self.emb_gain = nn.Parameter(torch.zeros([]))
+        self.conv_res0 = MPConv(outputs if part == "encoder" else inputs, outputs, 3, 3)
+        self.emb_linear = MPConv(embedding, outputs)
+        self.conv_res1 = MPConv(outputs, outputs, 3, 3)
+        self.conv_skip = MPConv(inputs, outputs, 1, 1) if inputs != outputs else None
+        self.attn_qkv = MPConv(outputs, 3 * outputs, 1, 1) if attention else None
+        self.attn_proj = MPConv(outputs, outputs, 1, 1) if attention else None
+
+    def forward(self, x: Float[Tensor, "b c h w"], emb: Float[Tensor, "b e"]) -> Float[Tensor, "b d h2 w2"]:
+        x = self.resample(x)
+        if self.part == "encoder":
+            x = x if self.conv_skip is None else self.conv_skip(x)
+            x = normalize(x, (1,))
+        # silu's 1 / 0.596 is a factor of the following linear map: one pass over the activations saved
+        y = self.conv_res0(F.silu(x), 1 / _SILU_RMS)
+        modulation = self.emb_linear(emb, self.emb_gain) + 1
+        y = F.silu(y * modulation.to(y.dtype)[:, :, None, None])
+        if self.training and self.dropout:
+            y = F.dropout(y, self.dropout)
+        y = self.conv_res1(y, 1 / _SILU_RMS)
+        if self.part == "decoder" and self.conv_skip is not None:
+            x = self.conv_skip(x)
+        x = _mp_sum(x, y, self.res_balance)
+        if self.heads:
+            x = _mp_sum(x, self._attend(x), self.attn_balance)
+        return x if self.clip_act is None else x.clamp(-self.clip_act, self.clip_act)
+
+    def _attend(self, x: Tensor) -> Tensor:
+        """Cosine self-attention over pixels; channels of the query-key-value map are (head, channel, q|k|v)."""
+        assert self.attn_qkv is not None and self.attn_proj is not None
+        b, c, h, w = x.shape
+        qkv = self.attn_qkv(x).reshape(b, self.heads, c // self.heads, 3, h * w)
+        q, k, v = normalize(qkv, (2,)).permute(3, 0, 1, 4, 2).unbind(0)  # each (b, heads, pixels, channels)
+        y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(b, c, h, w)
+        return self.attn_proj(y)
+
+
+def _heads(channels: int, channels_per_head: int | None) -> int:
+    """Number of attention heads; without channels_per_head 64 channels each where 64 divides, else one head."""
+    if channels_per_head is None:
+        return channels // 64 if channels % 64 == 0 else 1
+    if channels_per_head < 1 or channels % channels_per_head:
+        raise ValueError(
+            f"channels_per_head={channels_per_head}: must divide the {channels} channels of every level with "
+            "attention (attention would be lost or cut); give a divisor, None, or attention=False"
+        )
+    return channels // channels_per_head
+
+
+class UNet(nn.Module):
+    """The body F(c_in x, c_noise, labels) of EDM2; its embedding is float32, its convolutions run in `dtype`."""
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int,
+        *,
+        model_channels: int = 192,
+        channel_mult: Sequence[int] = (1, 2, 3, 4),
+        channel_mult_noise: int | None = None,
+        channel_mult_emb: int | None = None,
+        num_blocks: int = 3,
+        attention: bool = True,
+        attn_resolutions: Sequence[int] | None = None,
+        channels_per_head: int | None = None,
+        label_balance: float = 0.5,
+        concat_balance: float = 0.5,
+        res_balance: float = 0.3,
+        attn_balance: float = 0.3,
+        clip_act: float | None = 256.0,
+        dropout: float = 0.0,
+        resample_filter: Sequence[float] = (1, 1),
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        resolutions = _resolutions(img_resolution, len(channel_mult))
+        attending = set(resolutions[-2:] if attn_resolutions is None else attn_resolutions) if attention else set()
+        widths = [model_channels * m for m in channel_mult]
+        noise_channels = model_channels * (channel_mult_noise or channel_mult[0])
+        embedding = model_channels * (channel_mult_emb or max(channel_mult))
+        self.label_dim, self.dtype = label_dim, dtype
+        self.label_balance, self.concat_balance = label_balance, concat_balance
+        self.out_gain = nn.Parameter(torch.zeros([]))
+        self.emb_fourier = MPFourier(noise_channels)
+        self.emb_noise = MPConv(noise_channels, embedding)
+        self.emb_label = MPConv(label_dim, embedding) if label_dim else None
+
+        def block(
+            inputs: int,
+            outputs: int,
+            part: Literal["encoder", "decoder"],
+            resample: Literal["keep", "down", "up"] = "keep",
+            attend: bool = False,
+        ) -> Block:
+            return Block(
+                inputs,
+                outputs,
+                embedding,
+                part,
+                resample=resample,
+                resample_filter=resample_filter,
+                attention=attend,
+                channels_per_head=channels_per_head,
+                dropout=dropout,
+                res_balance=res_balance,
+                attn_balance=attn_balance,
+                clip_act=clip_act,
+            )
+
+        self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
+        first = f"{img_resolution}x{img_resolution}_conv"
+        width = widths[0]
+        self.enc[first] = MPConv(img_channels + 1, width, 3, 3)
+        skips = [width]
+        for level, (r, wide) in enumerate(zip(resolutions, widths, strict=True)):
+            if level:
+                self.enc[f"{r}x{r}_down"] = block(width, width, "encoder", "down")
+                skips.append(width)
+            for i in range(num_blocks):
+                self.enc[f"{r}x{r}_block{i}"] = block(width, wide, "encoder", attend=r in attending)
+                width = wide
+                skips.append(width)
+        for level in reversed(range(len(widths))):
+            r, wide = resolutions[level], widths[level]
+            if level == len(widths) - 1:
+                self.dec[f"{r}x{r}_in0"] = block(width, width, "decoder", attend=attention)
+                self.dec[f"{r}x{r}_in1"] = block(width, width, "decoder")
+            else:
+                self.dec[f"{r}x{r}_up"] = block(width, width, "decoder", "up")
+            for i in range(num_blocks + 1):
+                joined = width + skips.pop()
+                self.dec[f"{r}x{r}_block{i}"] = block(joined, wide, "decoder", attend=r in attending)
+                width = wide
+        self.out_conv = MPConv(width, img_channels, 3, 3)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        c_noise: Float[Tensor, " n"],
+        labels: Tensor | None,
+        label_weights: Tensor | None = None,
+    ) -> Float[Tensor, "b c h w"]:
+        emb = self.emb_noise(self.emb_fourier(c_noise))
+        if self.emb_label is not None:
+            condition = self._condition(labels, label_weights)
+            emb = emb * (1 - self.label_balance) if condition is None else torch.lerp(emb, condition, self.label_balance)
+            emb = emb / math.hypot(1 - self.label_balance, self.label_balance)
+        emb = F.silu(emb) / _SILU_RMS
+
+        x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+        x = x.to(self.dtype or x.dtype, memory_format=torch.channels_last)
+        skips: list[Tensor] = []
+        for layer in self.enc.values():
+            x = layer(x, emb) if isinstance(layer, Block) else layer(x)
+            skips.append(x)
+        for name, layer in self.dec.items():
+            if "block" in name:
+                x = _mp_cat(x, skips.pop(), self.concat_balance)
+            x = layer(x, emb)
+        return self.out_conv(x, self.out_gain).to(c_noise.dtype)
+
+    def _condition(self, labels: Tensor | None, label_weights: Tensor | None) -> Tensor | None:
+        """Rows emb_label(one_hot(labels) * sqrt(L)), shape (b, e); the sqrt(L) cancels 1 / sqrt(fan_in)."""
+        assert self.emb_label is not None
+        weight = self.emb_label.effective_weight(math.sqrt(self.label_dim))  # (e, L), rows of unit RMS
+        if labels is None:
+            return None
+        if labels.is_floating_point():
+            return labels.to(weight.dtype) @ weight.t()
+        columns = weight.index_select(1, labels.reshape(-1)).t().unflatten(0, labels.shape)
+        if label_weights is not None:
+            columns = torch.einsum("bme,bm->be", columns, label_weights.to(weight.dtype))
+        return columns
+
+
+def _resolutions(img_resolution: int, levels: int) -> list[int]:
+    """Side of each level from the image down."""
+    if levels < 1 or img_resolution % 2 ** (levels - 1):
+        raise ValueError(
+            f"img_resolution={img_resolution}: must be a multiple of {2 ** max(levels - 1, 0)} for {levels} levels "
+            "of channel_mult"
+        )
+    return [img_resolution >> level for level in range(levels)]
+
+
+class EDM2(nn.Module):
+    """Preconditioned denoiser D(x; sigma, labels) of EDM2, section 2, in float32 with the body in `dtype`.
+
+    Attention sits at the two deepest levels unless `attn_resolutions` lists the sides of the levels that have
+    it ([] leaves only the first decoder block's, as in published layouts) or `attention` is False.
+    `use_fp16=True` of published configurations is the same as dtype="float16".
+    Raises ValueError for a side not divisible by 2^(levels-1), or a head size that does not fit.
+    """
+
+    def __init__(
+        self,
+        img_resolution: int,
+        img_channels: int,
+        label_dim: int,
+        *,
+        sigma_data: float = 0.5,
+        logvar_channels: int = 128,
+        dtype: Precision | None = None,
+        use_fp16: bool = False,
+        model_channels: int = 192,
+        channel_mult: Sequence[int] = (1, 2, 3, 4),
+        channel_mult_noise: int | None = None,
+        channel_mult_emb: int | None = None,
+        num_blocks: int = 3,
+        attention: bool = True,
+        attn_resolutions: Sequence[int] | None = None,
+        channels_per_head: int | None = None,
+        label_balance: float = 0.5,
+        concat_balance: float = 0.5,
+        res_balance: float = 0.3,
+        attn_balance: float = 0.3,
+        clip_act: float | None = 256.0,
+        dropout: float = 0.0,
+        resample_filter: Sequence[float] = (1, 1),
+    ) -> None:
+        super().__init__()
+        self.img_resolution, self.img_channels, self.label_dim = img_resolution, img_channels, label_dim
+        self.sigma_data, self.dropout = sigma_data, dropout
+        self.unet = UNet(
+            img_resolution,
+            img_channels,
+            label_dim,
+            model_channels=model_channels,
+            channel_mult=channel_mult,
+            channel_mult_noise=channel_mult_noise,
+            channel_mult_emb=channel_mult_emb,
+            num_blocks=num_blocks,
+            attention=attention,
+            attn_resolutions=attn_resolutions,
+            channels_per_head=channels_per_head,
+            label_balance=label_balance,
+            concat_balance=concat_balance,
+            res_balance=res_balance,
+            attn_balance=attn_balance,
+            clip_act=clip_act,
+            dropout=dropout,
+            resample_filter=resample_filter,
+            dtype=_body_dtype(dtype, use_fp16),
+        )
+        self.logvar_fourier = MPFourier(logvar_channels)
+        self.logvar_linear = MPConv(logvar_channels, 1)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b c h w"],
+        sigma: Float[Tensor, "..."] | float,
+        labels: Int[Tensor, " b"] | Int[Tensor, "b m"] | Float[Tensor, "b l"] | None = None,
+        label_weights: Float[Tensor, "b m"] | None = None,
+        return_logvar: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Estimate of the clean image, (b, c, h, w) in the parameters' precision; with `return_logvar` also the
+        log variance u of the loss, (n, 1, 1, 1), n = number of sigmas (b or 1).
+
+        `sigma`: one value or one per row. `labels`: classes (b,), soft labels (b, L), None for no class, or
+        classes (b, m) with `label_weights` (b, m) for a weighted sum of conditions without a dense (b, L) matrix.
+        """
+        working = self.logvar_linear.weight.dtype
+        x = x.to(working)
+        s = torch.as_tensor(sigma, dtype=working, device=x.device).reshape(-1)
+        c_noise = s.log() / 4
+        s = s[:, None, None, None]
+        total = s.square() + self.sigma_data**2
+        body = self.unet(x * total.rsqrt(), c_noise, labels, label_weights)
+        denoised = x * (self.sigma_data**2 / total) + body * (s * self.sigma_data * total.rsqrt())
+        if not return_logvar:
+            return denoised
+        return denoised, self.logvar_linear(self.logvar_fourier(c_noise))[:, :, None, None]
+
+
+def _body_dtype(dtype: Precision | None, use_fp16: bool) -> torch.dtype | None:
+    """Precision of the body; None = that of the parameters."""
+    if use_fp16 and dtype not in (None, "float16"):
+        raise ValueError(f"use_fp16=True contradicts dtype={dtype!r}: leave one of them out")
+    name = "float16" if use_fp16 else dtype
+    choices = {None: None, "float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in choices:
+        raise ValueError(f"dtype={name!r}: must be one of float32, bfloat16, float16")
+    return choices[name]
+
+
+@torch.no_grad()
+def condition_matrix(net: EDM2) -> Float[Tensor, "l e"]:
+    """The generator's condition of each class, C[k] = column k of normalize(emb_label.weight), (L, e).
+
+    Each of the e features has unit RMS over classes; the norms of classes are free. ValueError without classes.
+    """
+    if net.unet.emb_label is None:
+        raise ValueError("label_dim=0: a network without classes has no condition matrix")
+    return normalize(net.unet.emb_label.weight).t().contiguous()
+
+
+def _convolutions(net: EDM2) -> Iterator[MPConv]:
+    return (module for module in net.modules() if isinstance(module, MPConv))

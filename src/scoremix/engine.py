@@ -1,0 +1,46 @@
+"""Every call of the distribution engine (Lightning Fabric): device, precision, ranks, barriers."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Where tensors live and how gradients travel; a stage touches nothing of the engine but this."""
+
+    fabric: Any
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device  # type: ignore[no-any-return]
+
+    def wrap(self, net: nn.Module) -> nn.Module:
+        """The module whose forward averages gradients over ranks; the same module on one device."""
+        return self.fabric.setup_module(net, move_to_device=True)  # type: ignore[no-any-return]
+
+    def backward(self, loss: Tensor) -> None:
+        self.fabric.backward(loss)
+
+    def synchronize(self) -> None:
+        """Waits for the device, so that a clock read next tells the truth."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def start(device: str = "auto") -> Engine:
+    """The engine on one device: 'auto' takes a GPU where there is one; ValueError where there is none and 'cuda' is asked for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lightning_fabric import Fabric
+
+        if device == "cuda" and not torch.cuda.is_available():
+            raise ValueError("runtime.device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
+        use_gpu = device != "cpu" and torch.cuda.is_available()
+        fabric = Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1)
+    return Engine(fabric)

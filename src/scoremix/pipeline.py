@@ -1,0 +1,173 @@
+"""The whole method in one story (paper sections 3 and 4).
+
+Symbols of the paper and our words:
+  D_orig              the real images                      ingest
+  f_dis               recognizer                           train_recognizer
+  S_theta, c(y)       denoiser of the generator, condition train_generator
+  D_repro             reproductions: mixes of one class    sample_mixtures, weights (1,)
+  m-plet              the m classes of a mix               select_mplets
+  S_mix, alpha, beta  mixture of denoisers, weights        sample_mixtures
+  lambda              weight of the second class           weights (1 - lambda, lambda)
+  n^r, n^s            numbers of real, synthetic images    combine
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
+from scoremix.config import Arm, Experiment, Runtime, Sampling, Selection, Slice
+from scoremix.stages.check import check_generator
+from scoremix.stages.combine import combine
+from scoremix.stages.compare import compare
+from scoremix.stages.evaluate import evaluate
+from scoremix.stages.generator import train_generator
+from scoremix.stages.illustrate import illustrate
+from scoremix.stages.ingest import ingest
+from scoremix.stages.recognizer import train_recognizer
+from scoremix.stages.report import report
+from scoremix.stages.sample import sample_mixtures
+from scoremix.stages.select import select_mplets
+
+Input = Source | Artifact | Mapping[str, Artifact]
+
+
+class Stage(Protocol):
+    """Runs, finds or only plans one stage; returns its artifact."""
+
+    def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = ...) -> Artifact: ...
+
+
+def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
+    """The method from images to report; arms differ in nothing but their training sets and lengths."""
+    real = stage(ingest, exp.data, source)
+    baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
+    generator = stage(train_generator, exp.generator, real)
+
+    each_class = stage(select_mplets, singles(exp), baseline, label="select reproductions")
+    reproductions = stage(sample_mixtures, reproduction(exp), generator, each_class, label="sample reproductions")
+    gate = stage(check_generator, exp.gate, real, baseline, reproductions)
+
+    mplets = stage(select_mplets, exp.selection, baseline)
+    synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
+    both = stage(combine, exp.mixing, real, synthetic)
+
+    sets = {name: training_set(exp, arm, stage, real, baseline, generator) for name, arm in exp.arms.items()}
+    recognizers = {
+        f"{name}/{seed}": stage(
+            train_recognizer,
+            seeded(exp, seed, arm),
+            sets[name],
+            sets[arm.steps_of or name],
+            label=f"recognizer {name}/{seed}",
+        )
+        for name, arm in exp.arms.items()
+        for seed in exp.seeds
+    }
+    embeddings = {
+        name: stage(evaluate, exp.evaluation, real, recognizer, label=f"evaluate {name}")
+        for name, recognizer in recognizers.items()
+    }
+    results = stage(compare, exp.evaluation, real, gate, embeddings)
+    pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
+    chain = {"real": real, "baseline": baseline, "generator": generator, "gate": gate, "mplets": mplets}
+    chain |= {"synthetic": synthetic, "both": both, "pictures": pictures, "results": results}
+    return stage(report, exp, chain, recognizers)
+
+
+def training_set(
+    exp: Experiment, arm: Arm, stage: Stage, real: Artifact, baseline: Artifact, generator: Artifact
+) -> Artifact:
+    """The images an arm trains on: the real ones, or those and its own mixes."""
+    if not arm.synthetic:
+        return real
+    mplets = stage(select_mplets, arm.selection or exp.selection, baseline)
+    synthetic = stage(sample_mixtures, arm.sampling or exp.sampling, generator, mplets)
+    return stage(combine, arm.mixing or exp.mixing, real, synthetic)
+
+
+def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Slice:
+    recognizer = (arm and arm.recognizer) or exp.recognizer
+    return recognizer.model_copy(update={"seed": recognizer.seed + seed})
+
+
+def singles(exp: Experiment) -> Selection:
+    """Every class alone, at most `gate.classes` of them."""
+    return Selection(strategy="each", count=exp.gate.classes, seed=exp.selection.seed)
+
+
+def reproduction(exp: Experiment) -> Sampling:
+    """The experiment's sampling for one class alone."""
+    return exp.sampling.model_copy(update={"weights": (1.0,), "convex": True, "images_per_mplet": exp.gate.images_per_class})
+
+
+@dataclass
+class Planner:
+    """A stage that runs nothing: it collects the plan of every step once, in order."""
+
+    store: Store
+    plans: dict[str, Plan] = field(default_factory=dict)
+
+    def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
+        plan = plan_of(function, config, inputs, label)
+        self.plans.setdefault(plan.key, plan)
+        return self.store.artifact(plan)
+
+
+class Finished(Exception):
+    """Raised inside the story once the last wanted step is done."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        super().__init__(artifact.stage)
+        self.artifact = artifact
+
+
+@dataclass
+class Runner:
+    """A stage that makes what is not yet there, and stops the story after the stage `until`."""
+
+    store: Store
+    runtime: Runtime
+    until: str | None = None
+    after: Callable[[Plan, Artifact, bool], None] = lambda plan, artifact, made: None
+
+    def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
+        plan = plan_of(function, config, inputs, label)
+        made = not self.store.artifact(plan).done
+        artifact = self.store.run(plan, function, config, inputs, self.runtime)
+        self.after(plan, artifact, made)
+        if plan.label == self.until:
+            raise Finished(artifact)
+        return artifact
+
+
+def plan_of(function: Callable[..., None], config: Slice, inputs: tuple[Input, ...], label: str) -> Plan:
+    keys: dict[str, str] = {}
+    for position, value in enumerate(inputs):
+        if isinstance(value, Mapping):
+            keys |= {f"{position}:{name}": artifact.key for name, artifact in value.items()}
+        else:
+            keys[str(position)] = value.key
+    stage = function.__module__.rpartition(".")[2]
+    return Plan(stage, label or stage, config.model_dump(mode="json"), keys, code_hash(function))
+
+
+def plan_all(exp: Experiment, source: Source, store: Store) -> list[Plan]:
+    """Every step of an experiment in order, without running any."""
+    planner = Planner(store)
+    scoremix(exp, source, planner)
+    return list(planner.plans.values())
+
+
+def run(exp: Experiment, source: Source, runner: Runner) -> Artifact:
+    """Runs the story (to `runner.until`) and returns the last artifact."""
+    try:
+        return scoremix(exp, source, runner)
+    except Finished as finished:
+        return finished.artifact
+
+
+__all__ = ["Finished", "Planner", "Runner", "plan_all", "run", "scoremix"]

@@ -1,0 +1,39 @@
+"""Functions that return an experiment; a preset is a starting point for `--set`, not another code path."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from scoremix.config import Data, Evaluation, Experiment, Generator, Recognizer, Sampling
+
+
+def folder() -> Experiment:
+    """Any folder of class folders: 32 px, small networks."""
+    return Experiment(data=Data(size=32), recognizer=Recognizer(augment="face"), generator=Generator(channel_mult=(1, 2, 2)))
+
+
+def demo() -> Experiment:
+    """Characters rendered from fonts: the whole method in minutes on two CPU cores."""
+    return Experiment(
+        name="demo",
+        source="glyphs",
+        data=Data(size=16, channels=1, classes=150, images_per_class=20),
+        recognizer=Recognizer(epochs=40),
+        generator=Generator(images_seen=100_000),
+        sampling=Sampling(steps=10, images_per_mplet=8),
+        evaluation=Evaluation(),
+    )
+
+
+def omniglot() -> Experiment:
+    """Omniglot's handwritten characters (an .npz of them): under an hour on two CPU cores."""
+    return Experiment(
+        name="omniglot",
+        source="omniglot.npz",
+        data=Data(size=16, channels=1, classes=400),
+        generator=Generator(images_seen=400_000),
+        sampling=Sampling(steps=16),
+    )
+
+
+PRESETS: dict[str, Callable[[], Experiment]] = {"folder": folder, "demo": demo, "omniglot": omniglot}

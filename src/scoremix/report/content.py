@@ -1,0 +1,318 @@
+"""What a report shows, as plain frozen data: numbers, names and uint8 images, nothing that has to be opened."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Kind = Literal["helps", "does not help here", "generator too weak"]
+Image = NDArray[np.uint8]  # (h, w), (h, w, 1) grey or (h, w, 3) RGB
+Floats = NDArray[np.floating[Any]]
+
+
+# ---- numbers
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How one number is called and written; `reason` says why the test set does not support it (then it has no values)."""
+
+    key: str
+    label: str
+    higher_is_better: bool = True
+    percent: bool = True  # values are fractions, written as percentages
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over recognizer seeds, its interval (None: no interval) and each seed's value; NaN with a reason: missing."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    seeds: tuple[float, ...] = ()
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"interval: needs both ends or neither, got {self.low} and {self.high}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"interval: {self.low} is above {self.high}")
+
+    @property
+    def missing(self) -> bool:
+        return not math.isfinite(self.value)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Both ends where they are finite, else None."""
+        if self.low is None or self.high is None or not math.isfinite(self.low + self.high):
+            return None
+        return self.low, self.high
+
+
+MISSING = Estimate(math.nan, reason="not measured")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Arm minus control in one metric, paired by recognizer seed."""
+
+    arm: str
+    control: str
+    metric: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values against images seen: values (n,) or, one row per seed, (seeds, n)."""
+
+    label: str
+    images_seen: Floats
+    values: Floats
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Verification curve of one arm: far (n,) increasing in (0, 1], tar (seeds, n), both as fractions."""
+
+    far: Floats
+    tar: Floats
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training the recognizer; `control` arms are drawn in grey."""
+
+    name: str
+    note: str = ""
+    control: bool = False
+    classes: int | None = None
+    images: int | None = None
+    steps: int | None = None
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    roc: Roc | None = None
+    training: tuple[Curve, ...] = ()  # the recognizer's loss
+
+
+# ---- what was tested
+
+
+@dataclass(frozen=True)
+class Split:
+    """One of the disjoint sets of classes; classes with one image train but give no genuine pair."""
+
+    name: str
+    classes: int
+    images: int
+    single_image_classes: int = 0
+
+
+@dataclass(frozen=True)
+class Skipped:
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Data:
+    name: str
+    splits: tuple[Split, ...]
+    image_shape: tuple[int, int, int]  # height, width, channels
+    skipped: tuple[Skipped, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The protocol: what was measured on which pairs, and how often the test classes have been looked at."""
+
+    metrics: tuple[Metric, ...]
+    headline: str  # key of the metric that the verdict is about
+    genuine_pairs: int
+    impostor_pairs: int
+    supported_far: float  # smallest FAR that the impostor pairs support
+    recognizer_seeds: tuple[int, ...]
+    generator_seed: int
+    test_looks: int
+    confidence: float = 0.95
+    interval_note: str = "bootstrap over test classes with all seeds kept"
+
+    def metric(self, key: str) -> Metric:
+        """The metric of that key. Raises ValueError where there is none."""
+        for metric in self.metrics:
+            if metric.key == key:
+                return metric
+        raise ValueError(f"metric: {key!r} is not one of {', '.join(m.key for m in self.metrics)}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`arm` is judged against `controls`; an empty sentence is written from the numbers; `change` says what to try next."""
+
+    kind: Kind
+    arm: str
+    controls: tuple[str, ...]
+    sentence: str = ""
+    change: tuple[str, ...] = ()
+
+
+# ---- the generator and the mixes
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Shares of images that the baseline recognizer puts in their own class; the floor applies to `top1`."""
+
+    top1: float
+    floor: float
+    classes: int
+    images: int
+    top5: float | None = None
+    real_top1: float | None = None
+    real_top5: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.top1 >= self.floor
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Training curves of the generator; `guide_at` is where the guide's snapshot was taken, in images seen."""
+
+    curves: tuple[Curve, ...]
+    guide_at: float | None = None
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """An m-plet in pictures: one original and one reproduction per source class, and images of the mixed class."""
+
+    classes: tuple[str, ...]
+    originals: tuple[Image, ...]
+    reproductions: tuple[Image, ...]
+    mixes: tuple[Image, ...]  # the first stands in the main sheet, all of them in the second
+    distance: float | None = None
+
+    def __post_init__(self) -> None:
+        counts = (len(self.classes), len(self.originals), len(self.reproductions))
+        if len(set(counts)) > 1 or not self.mixes:
+            raise ValueError(
+                f"sheet: classes, originals, reproductions must be equally many and mixes not empty, got "
+                f"{', '.join(map(str, counts))} and {len(self.mixes)} mixes"
+            )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One noise under all weights: images[i][j] has weight alphas[i] on the first class, betas[j] on the second."""
+
+    classes: tuple[str, str]
+    alphas: tuple[float, ...]
+    betas: tuple[float, ...]
+    images: tuple[tuple[Image, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.alphas) or any(len(row) != len(self.betas) for row in self.images):
+            raise ValueError(f"grid: images must be {len(self.alphas)} rows of {len(self.betas)}")
+
+
+@dataclass(frozen=True)
+class Distances:
+    """All pairs of training classes as a histogram, counts (n,) in edges (n + 1,), and the chosen ones per selection."""
+
+    counts: NDArray[np.integer[Any]]
+    edges: Floats
+    chosen: Mapping[str, Floats]
+    label: str = "cosine distance of class centers"
+
+
+@dataclass(frozen=True)
+class Coherence:
+    """Is a group's class a class: mean similarity to the own center, and shares nearer to it than to others."""
+
+    group: str
+    own_center: float
+    nearer_than_real: float | None = None
+    nearer_than_mixed: float | None = None
+
+
+# ---- cost and provenance
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage took; None: does not apply or was not measured."""
+
+    stage: str
+    seconds: float
+    evaluations: int | None = None  # of the generator's network, per image
+    peak_bytes: int | None = None
+    images: int | None = None
+    reused: bool = False  # found finished in the store: the cost is the one of the run that made it
+
+
+@dataclass(frozen=True)
+class Manifest:
+    stage: str
+    key: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything on the page; an absent optional part leaves its section out."""
+
+    title: str
+    verdict: Verdict
+    data: Data
+    evaluation: Evaluation
+    arms: tuple[Arm, ...]
+    differences: tuple[Difference, ...] = ()
+    gate: Gate | None = None
+    generator: Generator | None = None
+    sheet: tuple[SheetRow, ...] = ()
+    grid: Grid | None = None
+    distances: Distances | None = None
+    similarities: Mapping[str, Floats] = field(default_factory=dict)  # group name -> similarities (n,)
+    coherence: tuple[Coherence, ...] = ()
+    costs: tuple[Cost, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seeds: Mapping[str, Any] = field(default_factory=dict)
+    manifests: tuple[Manifest, ...] = ()
+    command: str = ""
+    csv_name: str = "report.csv"
+    json_name: str = "report.json"
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"arms: needs at least one, with names that differ, got {names}")
+        self.evaluation.metric(self.evaluation.headline)
+        for name in (self.verdict.arm, *self.verdict.controls):
+            if name not in names:
+                raise ValueError(f"verdict: arm {name!r} is not one of {', '.join(names)}")
+
+    def arm(self, name: str) -> Arm:
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def difference(self, arm: str, control: str, metric: str) -> Estimate:
+        """That difference, or a missing estimate where none was measured."""
+        for d in self.differences:
+            if (d.arm, d.control, d.metric) == (arm, control, metric):
+                return d.estimate
+        return MISSING
+
+    @property
+    def supported(self) -> tuple[Metric, ...]:
+        """The metrics that the test set supports."""
+        return tuple(m for m in self.evaluation.metrics if not m.reason)

@@ -1,0 +1,287 @@
+"""The report's numbers as text: one rule of rounding, and the same structures as CSV, JSON and terminal text."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from scoremix.report.content import Estimate, Metric, Report
+
+DASH = "–"
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+EER = Metric("eer", "EER", higher_is_better=False)
+AUC = Metric("auc", "AUC")
+RANK1 = Metric("rank1", "rank-1")
+RANK5 = Metric("rank5", "rank-5")
+
+
+def tar(far: float, reason: str = "") -> Metric:
+    """The metric TAR@FAR at one level, key `tar@0.001`; `reason` where the impostor pairs do not support it."""
+    return Metric(f"tar@{far:g}", f"TAR at FAR {power(far)}", reason=reason)
+
+
+# ---- one rule of rounding
+
+
+def decimals(estimate: Estimate, metric: Metric) -> int:
+    """Digits after the point: two significant digits of half the interval, a percentage never more than one."""
+    most, without = (1, 1) if metric.percent else (4, 3)
+    if estimate.interval is None:
+        return without
+    half = (estimate.interval[1] - estimate.interval[0]) / 2 * (100 if metric.percent else 1)
+    return most if half <= 0 else max(0, min(most, 1 - math.floor(math.log10(half))))
+
+
+def written(value: float, places: int, metric: Metric, signed: bool = False) -> str:
+    """The value at that many decimals, a fraction as percentage, with a true minus sign; a dash for NaN."""
+    if not math.isfinite(value):
+        return DASH
+    text = f"{value * (100 if metric.percent else 1):{'+' if signed else ''}.{places}f}"
+    if float(text) == 0:
+        text = text.replace("-", "+") if signed else text.lstrip("-")
+    return text.replace("-", "−")
+
+
+def mean(estimate: Estimate, metric: Metric, signed: bool = False) -> str:
+    """The estimate's value, never more precise than its interval."""
+    return written(estimate.value, decimals(estimate, metric), metric, signed)
+
+
+def interval(estimate: Estimate, metric: Metric, signed: bool = False) -> str:
+    """`low to high`, or an empty text without an interval."""
+    if estimate.missing or estimate.interval is None:
+        return ""
+    low, high = (written(v, decimals(estimate, metric), metric, signed) for v in estimate.interval)
+    return f"{low} to {high}"
+
+
+def seeds(estimate: Estimate, metric: Metric, signed: bool = False) -> list[str]:
+    """Each seed's value at the precision of the mean."""
+    return [written(v, decimals(estimate, metric), metric, signed) for v in estimate.seeds]
+
+
+def unit(metric: Metric) -> str:
+    """The unit of a difference."""
+    return "points" if metric.percent else ""
+
+
+def direction(estimate: Estimate, metric: Metric) -> str:
+    """`better` or `worse` where a difference's whole interval lies on that side of zero, else an empty text."""
+    if estimate.missing or estimate.interval is None:
+        return ""
+    low, high = estimate.interval
+    if low <= 0 <= high:
+        return ""
+    return "better" if (low > 0) == metric.higher_is_better else "worse"
+
+
+def percent(share: float | None) -> str:
+    """A share in [0, 1] as a percentage with one decimal, or a dash."""
+    return DASH if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+
+
+def power(value: float) -> str:
+    """A level such as 0.001 as 10⁻³, others as 3·10⁻⁴; 1 as 1."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    factor = value / 10.0**exponent
+    if exponent == 0:
+        return f"{value:g}"
+    tens = f"10{str(exponent).translate(_SUPERSCRIPT)}"
+    return tens if abs(factor - 1) < 1e-6 else f"{factor:.3g}·{tens}"
+
+
+def count(value: float | None) -> str:
+    """A number of things with thin spaces between thousands, millions as 3.1 M, or a dash."""
+    if value is None:
+        return DASH
+    if value >= 1e9:
+        return f"{value / 1e9:.2f} G"
+    if value >= 1e6:
+        return f"{value / 1e6:.2f} M"
+    return f"{value:,.0f}".replace(",", "\u202f")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `0.4 s`, `12 s`, `3 min 05 s` or `2 h 10 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def size(byte_count: int | None) -> str:
+    """Bytes as MiB or GiB, or a dash."""
+    if byte_count is None:
+        return DASH
+    mebi = byte_count / 2**20
+    return f"{mebi / 1024:.1f} GiB" if mebi >= 1000 else f"{mebi:.0f} MiB" if mebi >= 10 else f"{mebi:.1f} MiB"
+
+
+def noun(number: int, singular: str, plural: str = "") -> str:
+    """`1 class`, `3 classes`."""
+    return f"{count(number)} {singular if number == 1 else plural or singular + 's'}"
+
+
+# ---- the verdict in words
+
+
+def verdict_sentence(report: Report) -> str:
+    """The given sentence, or one written from the kind and the numbers."""
+    verdict, gate = report.verdict, report.gate
+    if verdict.sentence:
+        return verdict.sentence
+    headline = report.evaluation.metric(report.evaluation.headline).label
+    if verdict.kind == "helps":
+        return (
+            f"Adding mixed classes ({verdict.arm}) made the recognizer better on classes it never saw: {headline} "
+            f"improved against {' and '.join(verdict.controls)}, in every seed."
+        )
+    if verdict.kind == "generator too weak":
+        why = (
+            f": the baseline recognizer puts {percent(gate.top1)} of its reproductions in their class, "
+            f"the floor is {percent(gate.floor)}"
+            if gate
+            else ""
+        )
+        return f"The generator is too weak to judge mixing{why}."
+    return (
+        f"Adding mixed classes ({verdict.arm}) does not help here: {headline} did not improve beyond doubt against "
+        f"{' and '.join(verdict.controls) or 'a control'}."
+    )
+
+
+def caveats(report: Report) -> list[str]:
+    """What the intervals do and do not cover, one sentence each."""
+    evaluation = report.evaluation
+    n = len(evaluation.recognizer_seeds)
+    lines = [
+        f"One recognizer seed ({evaluation.recognizer_seeds[0]}): nothing here covers chance in training."
+        if n == 1
+        else f"{n} recognizer seeds ({', '.join(map(str, evaluation.recognizer_seeds))}), each shown.",
+        f"The generator was trained once (seed {evaluation.generator_seed}, fixed): the intervals do not cover "
+        "chance in its training.",
+        f"Test classes evaluated {noun(evaluation.test_looks, 'time')}; every choice was made on validation classes.",
+    ]
+    return lines
+
+
+# ---- CSV and JSON
+
+
+def _rows(report: Report) -> Iterator[dict[str, Any]]:
+    names = report.evaluation.recognizer_seeds
+
+    def estimate(table: str, e: Estimate, **keys: str) -> Iterator[dict[str, Any]]:
+        yield {
+            "table": table, **keys, "seed": "mean", "value": e.value, "low": e.low, "high": e.high, "reason": e.reason,
+        }  # fmt: skip
+        for i, value in enumerate(e.seeds):
+            seed = names[i] if len(names) == len(e.seeds) else i
+            yield {"table": table, **keys, "seed": seed, "value": value}
+
+    for arm in report.arms:
+        for key, e in arm.metrics.items():
+            yield from estimate("arms", e, arm=arm.name, metric=key)
+    for d in report.differences:
+        yield from estimate("differences", d.estimate, arm=d.arm, control=d.control, metric=d.metric)
+    for metric in report.evaluation.metrics:
+        if metric.reason:
+            yield {"table": "not supported", "metric": metric.key, "reason": metric.reason}
+    if report.gate:
+        for key, value in dataclasses.asdict(report.gate).items():
+            yield {"table": "gate", "metric": key, "value": value}
+    for group in report.coherence:
+        for key in ("own_center", "nearer_than_real", "nearer_than_mixed"):
+            yield {"table": "coherence", "arm": group.group, "metric": key, "value": getattr(group, key)}
+    for cost in report.costs:
+        for key in ("seconds", "evaluations", "peak_bytes", "images"):
+            yield {"table": "cost", "arm": cost.stage, "metric": key, "value": getattr(cost, key)}
+
+
+def to_csv(report: Report) -> str:
+    """Every table of the report, one number a row; fractions, not percentages; empty where missing."""
+    out = io.StringIO()
+    columns = ["table", "arm", "control", "metric", "seed", "value", "low", "high", "reason"]
+    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    for row in _rows(report):
+        writer.writerow({k: "" if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
+    return out.getvalue()
+
+
+def plain(value: Any) -> Any:
+    """Any part of a report as JSON knows it: NaN is null, arrays are lists, images are left out (None)."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = ((f.name, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {name: plain(v) for name, v in fields if not _pictures(v)}
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def _pictures(value: Any) -> bool:
+    while isinstance(value, tuple) and value:
+        value = value[0]
+    return isinstance(value, np.ndarray) and value.dtype == np.uint8
+
+
+def to_json(report: Report) -> str:
+    """The whole report but its images, as strict JSON; fractions, not percentages; null where missing."""
+    content = plain(report)
+    content["verdict"]["sentence"] = verdict_sentence(report)
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+# ---- terminal
+
+
+def text_summary(report: Report, where: str = "") -> str:
+    """What the terminal prints at the end: verdict, differences, arms in columns, and where the page lies."""
+    verdict, metric = report.verdict, report.evaluation.metric(report.evaluation.headline)
+    level = f"{100 * report.evaluation.confidence:g} % interval"
+    lines = [f"Verdict: {verdict.kind}", f"  {verdict_sentence(report)}"]
+    for control in verdict.controls:
+        e = report.difference(verdict.arm, control, metric.key)
+        spread = f"{level} {interval(e, metric, True)}" if interval(e, metric) else f"no {level}"
+        each = f"; seeds {' '.join(seeds(e, metric, True))}" if e.seeds else ""
+        told = e.reason or "not measured" if e.missing else f"{mean(e, metric, True)} {unit(metric)} ({spread}{each})"
+        lines.append(f"  {metric.label} against {control}: {told}")
+    lines += [f"  To change: {change}" for change in verdict.change]
+    lines += ["", *_columns(report, metric), "", *(f"  {caveat}" for caveat in caveats(report))]
+    lines += [f"  {m.label}: not reported, {m.reason}" for m in report.evaluation.metrics if m.reason]
+    return "\n".join(lines + ([f"Report: {where}"] if where else [])) + "\n"
+
+
+def _columns(report: Report, headline: Metric) -> list[str]:
+    metrics = sorted(report.supported, key=lambda m: m.key != headline.key)
+    rows = [["arm", *(m.label + (" %" if m.percent else "") for m in metrics)]]
+    for arm in report.arms:
+        cells = [arm.name]
+        for m in metrics:
+            e = arm.metrics.get(m.key, Estimate(math.nan))
+            spread = interval(e, m).replace(" to ", "–") if m.key == headline.key else ""
+            cells.append(mean(e, m) + (f" ({spread})" if spread else ""))
+        rows.append(cells)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]

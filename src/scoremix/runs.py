@@ -1,0 +1,158 @@
+"""One run from the outside: its record, what it prints, and the chain that `scoremix show` draws."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scoremix import pipeline
+from scoremix.artifacts import Artifact, Plan, Source, Store, write_file
+from scoremix.config import ConfigError, Experiment, Runtime
+from scoremix.stages.estimate import estimate
+from scoremix.stages.ingest import open_source
+
+MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
+
+
+def execute(exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False) -> Path:
+    """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
+    source = open_source(exp.source)
+    plans = pipeline.plan_all(exp, source, store)
+    todo = [plan for plan in plans if not store.artifact(plan).done]
+    if only_report and any(plan.stage != "report" for plan in todo):
+        names = ", ".join(plan.label for plan in todo if plan.stage != "report")
+        raise ConfigError(f"run {exp.name!r} is not finished, there is no report yet (not done: {names}); `scoremix run` continues it")
+    record = Record(runtime.out, exp, plans)
+    if todo:
+        _say(f"{exp.name}: {len(plans) - len(todo)} of {len(plans)} steps are done already")
+
+    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+        record.done(plan)
+        if made:
+            _say(f"{MARKS['done']} {plan.label:<28} {_cost(artifact.manifest['cost'])}")
+        if plan.stage == "ingest":
+            _announce(exp, artifact, plans, store, runtime, until)
+
+    last = pipeline.run(exp, source, pipeline.Runner(store, runtime, until, after))
+    if last.stage != "report":
+        print(last.folder)
+        return last.folder
+    shown = runtime.out / exp.name
+    shown.mkdir(parents=True, exist_ok=True)
+    for file in last.folder.iterdir():
+        if file.suffix in (".html", ".csv", ".json") and file.name != "manifest.json":
+            write_file(shown / file.name, file.read_bytes())
+    print((last / "summary.txt").read_text())
+    print(f"report: {shown / 'report.html'}")
+    return shown
+
+
+class Record:
+    """`runs/<name>.json`: the experiment, and the key, config, inputs and code of every step as last done."""
+
+    def __init__(self, out: Path, exp: Experiment, plans: list[Plan]) -> None:
+        self.path = out / "runs" / f"{exp.name}.json"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        before = json.loads(self.path.read_text())["steps"] if self.path.exists() else {}
+        labels = {plan.label for plan in plans}
+        self.value = {
+            "experiment": exp.model_dump(mode="json"),
+            "steps": {label: step for label, step in before.items() if label in labels},
+        }
+        self._write()
+
+    def done(self, plan: Plan) -> None:
+        step = {"stage": plan.stage, "key": plan.key, "config": plan.config, "inputs": plan.inputs, "code": plan.code}
+        if self.value["steps"].get(plan.label) != step:
+            self.value["steps"][plan.label] = step
+            self._write()
+
+    def _write(self) -> None:
+        write_file(self.path, json.dumps(self.value, indent=1) + "\n")
+
+
+def recorded(out: Path, name: str | None) -> Experiment:
+    """The experiment of a run, the latest by default; ConfigError where there is none of that name."""
+    files = sorted((out / "runs").glob("*.json"), key=lambda f: f.stat().st_mtime)
+    if not files:
+        raise ConfigError(f"{out}: no runs here; start with `scoremix run`")
+    if name is not None and name not in (names := [f.stem for f in files]):
+        raise ConfigError(f"run {name!r}: not in {out} (runs: {', '.join(names)})")
+    file = files[-1] if name is None else out / "runs" / f"{name}.json"
+    return Experiment.model_validate(json.loads(file.read_text())["experiment"])
+
+
+def chain_table(store: Store, exp: Experiment) -> str:
+    """Every step of a run with its state (done, started, stale, missing), why, and its cost."""
+    steps = json.loads((store.root.parent / "runs" / f"{exp.name}.json").read_text())["steps"]
+    lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
+    for plan in pipeline.plan_all(exp, open_source(exp.source), store):
+        artifact = store.artifact(plan)
+        state, why = state_of(plan, artifact, steps.get(plan.label), steps)
+        if state == "done":
+            cost = artifact.manifest["cost"]
+            total += cost["seconds"]
+            why = _cost(cost)
+        lines.append(f"{MARKS[state]} {state:<8} {plan.label:<28} {plan.key[:12]}  {why}")
+    return "\n".join([*lines, f"total of what is done: {_time(total)}"])
+
+
+def state_of(plan: Plan, artifact: Artifact, before: Mapping[str, Any] | None, steps: Mapping[str, Any]) -> tuple[str, str]:
+    """(state, why) of a step, given how the record says it was last done."""
+    if artifact.done:
+        return "done", ""
+    if (artifact.folder / "progress").exists():
+        return "started", "a process stopped in the middle; the next run continues it"
+    if before is None:
+        return "missing", "never done"
+    changes = []
+    if before["code"] != plan.code:
+        changes.append("its code changed")
+    changes += _differences(before["config"], plan.config)
+    if before["inputs"] != plan.inputs:
+        changed = [name for name, key in plan.inputs.items() if before["inputs"].get(name) != key]
+        changes.append("the images changed" if plan.stage == "ingest" else f"{max(1, len(changed))} of its inputs changed")
+    return ("stale", "; ".join(changes)) if changes else ("missing", "its folder is gone")
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(set(before) | set(now))
+        return [line for n in names for line in _differences(before.get(n), now.get(n), f"{path}.{n}".strip("."))]
+    return [] if before == now else [f"{path}: {before!r} became {now!r}"]
+
+
+def _announce(exp: Experiment, real: Artifact, plans: list[Plan], store: Store, runtime: Runtime, until: str | None) -> None:
+    """Prints how long what is left will take, from a short measurement on this machine."""
+    labels = [plan.label for plan in plans]
+    wanted = plans[: labels.index(until) + 1] if until in labels else plans
+    todo = [plan for plan in wanted if not store.artifact(plan).done]
+    if not todo:
+        return
+    start = time.monotonic()
+    seconds = estimate(exp, real, todo, runtime)
+    spent = time.monotonic() - start
+    parts: dict[str, float] = {}
+    for plan in todo:
+        parts[plan.stage] = parts.get(plan.stage, 0) + seconds[plan.key]
+    detail = ", ".join(f"{stage} {_time(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
+    _say(f"estimate: about {_time(sum(parts.values()))} ({detail}; measured here in {spent:.0f} s)")
+
+
+def _cost(cost: Mapping[str, float]) -> str:
+    extra = [f"{cost[n]:,.0f} {n}" for n in ("evaluations", "images") if cost.get(n)]
+    return ", ".join([_time(cost["seconds"]), *extra, f"peak {cost['peak_mib']:,.0f} MiB"])
+
+
+def _time(seconds: float) -> str:
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
