@@ -9,6 +9,7 @@ import functools
 import hashlib
 import importlib.metadata
 import importlib.util
+import io
 import json
 import os
 import platform
@@ -22,10 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from scoremix.config import Runtime, Slice
 
 FORMAT = 1
-Inputs = "Source | Artifact | Mapping[str, Artifact]"
 
 
 class StoreError(RuntimeError):
@@ -38,6 +41,7 @@ class Source:
 
     place: str
     key: str
+    split_list: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,18 @@ class Work:
     def write_json(self, name: str, value: Any) -> Path:
         return self.write(name, json.dumps(value, indent=1, allow_nan=True) + "\n")
 
+    def write_array(self, name: str, value: NDArray[Any]) -> Path:
+        """Writes an .npy file."""
+        buffer = io.BytesIO()
+        np.save(buffer, value, allow_pickle=False)
+        return self.write(name, buffer.getvalue())
+
+    def write_arrays(self, name: str, **values: NDArray[Any]) -> Path:
+        """Writes an .npz file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **values)
+        return self.write(name, buffer.getvalue())
+
     def keep(self, name: str, content: bytes | str) -> Path:
         """Writes a file an unfinished stage resumes from, and what has been spent until now."""
         path = write_file(self.progress / name, content)
@@ -110,8 +126,8 @@ class Work:
         return {**total, "peak_mib": max(round(_peak_mib(), 1), self.before.get("peak_mib", 0))}
 
     @contextlib.contextmanager
-    def bar(self, total: float, unit: str, start: float = 0) -> Iterator[Callable[[float], None]]:
-        """A progress bar with the time left; yields the function to call with what is done so far."""
+    def bar(self, total: float, unit: str, start: float = 0) -> Iterator[Callable[..., None]]:
+        """A progress bar with the time left; yields `advance(done, total=None)`, called with what is done so far."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -126,7 +142,7 @@ class Work:
         console = Console(stderr=True)
         with Progress(*columns, console=console, disable=self.runtime.quiet or not console.is_terminal) as progress:
             task = progress.add_task(self.label, total=total, completed=start, unit=unit)
-            yield lambda done: progress.update(task, completed=done)
+            yield lambda done, total=None: progress.update(task, completed=done, total=total)
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
 
     each_class = stage(select_mplets, singles(exp), baseline, label="select reproductions")
     reproductions = stage(sample_mixtures, reproduction(exp), generator, each_class, label="sample reproductions")
-    gate = stage(check_generator, exp.gate, real, baseline, reproductions)
+    gate = stage(check_generator, exp.gate, real, baseline, each_class, reproductions)
 
     mplets = stage(select_mplets, exp.selection, baseline)
     synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)

@@ -13,14 +13,14 @@ from scoremix import pipeline
 from scoremix.artifacts import Artifact, Plan, Source, Store, write_file
 from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.stages.estimate import estimate
-from scoremix.stages.ingest import open_source
+from scoremix.stages.ingest import content_key
 
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
 
 
 def execute(exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False) -> Path:
     """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
-    source = open_source(exp.source)
+    source = source_of(exp)
     plans = pipeline.plan_all(exp, source, store)
     todo = [plan for plan in plans if not store.artifact(plan).done]
     if only_report and any(plan.stage != "report" for plan in todo):
@@ -35,7 +35,7 @@ def execute(exp: Experiment, runtime: Runtime, store: Store, until: str | None =
         if made:
             _say(f"{MARKS['done']} {plan.label:<28} {_cost(artifact.manifest['cost'])}")
         if plan.stage == "ingest":
-            _announce(exp, artifact, plans, store, runtime, until)
+            _announce(artifact, plans, store, runtime, until)
 
     last = pipeline.run(exp, source, pipeline.Runner(store, runtime, until, after))
     if last.stage != "report":
@@ -49,6 +49,11 @@ def execute(exp: Experiment, runtime: Runtime, store: Store, until: str | None =
     print((last / "summary.txt").read_text())
     print(f"report: {shown / 'report.html'}")
     return shown
+
+
+def source_of(exp: Experiment) -> Source:
+    """The experiment's data with the hash of its content."""
+    return Source(exp.source, content_key(exp.source, exp.split_list), exp.split_list)
 
 
 class Record:
@@ -90,7 +95,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
     """Every step of a run with its state (done, started, stale, missing), why, and its cost."""
     steps = json.loads((store.root.parent / "runs" / f"{exp.name}.json").read_text())["steps"]
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
-    for plan in pipeline.plan_all(exp, open_source(exp.source), store):
+    for plan in pipeline.plan_all(exp, source_of(exp), store):
         artifact = store.artifact(plan)
         state, why = state_of(plan, artifact, steps.get(plan.label), steps)
         if state == "done":
@@ -126,7 +131,7 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
     return [] if before == now else [f"{path}: {before!r} became {now!r}"]
 
 
-def _announce(exp: Experiment, real: Artifact, plans: list[Plan], store: Store, runtime: Runtime, until: str | None) -> None:
+def _announce(real: Artifact, plans: list[Plan], store: Store, runtime: Runtime, until: str | None) -> None:
     """Prints how long what is left will take, from a short measurement on this machine."""
     labels = [plan.label for plan in plans]
     wanted = plans[: labels.index(until) + 1] if until in labels else plans
@@ -134,7 +139,7 @@ def _announce(exp: Experiment, real: Artifact, plans: list[Plan], store: Store, 
     if not todo:
         return
     start = time.monotonic()
-    seconds = estimate(exp, real, todo, runtime)
+    seconds = estimate(real, plans, runtime)
     spent = time.monotonic() - start
     parts: dict[str, float] = {}
     for plan in todo:

@@ -67,9 +67,9 @@ def test_identity_without_probabilities():
 
 
 def test_certain_operations_of_size_zero_are_identities():
-    still = Augment(shift=1, shift_pixels=0, affine=1, rotation=0, scale=(1, 1), translation=0, crop=1, crop_area=(1, 1),
-                    crop_ratio=(1, 1), low_resolution=1, low_side=(1, 1), photometric=1, brightness=0, contrast=0,
-                    saturation=0)  # fmt: skip
+    still = Augment(shift=1, shift_pixels=0, affine=1, rotation=0, scale=(1, 1), translation=0, crop=1,
+                    crop_area=(1, 1), crop_ratio=(1, 1), low_resolution=1, low_side=(1, 1), photometric=1,
+                    brightness=0, contrast=0, saturation=0)  # fmt: skip
     x = pictures(h=16)
     assert torch.allclose(augment(x, generator(), still), x, atol=2e-6)
 
@@ -235,8 +235,9 @@ def test_batches_of_none_and_one():
 
 
 @pytest.mark.parametrize(
-    "change", [{"flip": 1.5}, {"crop": -0.1}, {"crop_area": (0, 1)}, {"low_side": (0.5, 2)}, {"scale": (2, 1)},
-               {"photometric": math.nan}, {"brightness": 2}, {"shift_pixels": -1}]
+    "change",
+    [{"flip": 1.5}, {"crop": -0.1}, {"crop_area": (0, 1)}, {"low_side": (0.5, 2)}, {"scale": (2, 1)},
+     {"photometric": math.nan}, {"brightness": 2}, {"shift_pixels": -1}],
 )  # fmt: skip
 def test_bad_settings_are_named(change):
     with pytest.raises(ValueError, match=f"^{next(iter(change))} is "):
@@ -247,9 +248,9 @@ def test_bad_settings_are_named(change):
     "bad", [torch.zeros(2, 4, 8, 8), torch.zeros(3, 8, 8), torch.zeros(2, 3, 8, 8, dtype=torch.uint8)]
 )
 def test_bad_images_are_named(bad):
-    with pytest.raises(ValueError, match="^images have"):
+    with pytest.raises(ValueError, match=r"^images have"):
         augment(bad, generator(), Augment())
-    with pytest.raises(ValueError, match="^images are"):
+    with pytest.raises(ValueError, match=r"^images are"):
         to_unit(torch.zeros(2, 3, 4, 4), "cpu")
 
 

@@ -1,9 +1,9 @@
 """Augmentations of whole batches on the device, every random number from one explicit generator.
 
-The field's recipe (crop in place, low resolution, photometric, flip) is AdaFace's, which the paper's discriminator
-follows (paper section 4.1). Images are (B, C, H, W) in [-1, 1]. Random numbers are drawn on the generator's device and
-always for the whole batch, so image i's share does not depend on what happens to the others, and a CPU generator gives
-the same augmentations on every device.
+The field's recipe (crop in place, low resolution, photometric, flip) is AdaFace's, which the paper's
+discriminator follows (paper section 4.1). Images are (B, C, H, W) in [-1, 1]. Random numbers are drawn on the
+generator's device and always for the whole batch, so image i's share does not depend on what happens to the
+others, and a CPU generator gives the same augmentations on every device.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 Images = Float[Tensor, "b c h w"]
 Range = tuple[float, float]
 LUMA = (0.299, 0.587, 0.114)
+INTERPOLATIONS = ("nearest", "linear", "area", "cubic", "lanczos4")
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,8 @@ PRESETS: dict[str, Augment] = {
 def augment(images: Images, generator: torch.Generator, settings: Augment) -> Images:
     """`images` with each augmentation applied to a random subset; the input is left as it is.
 
-    Values stay in [-1, 1] for input in [-1, 1]. The same generator state and shape give the same result on the same
-    device type. With all probabilities 0 the result is `images`, and no random number is drawn.
+    Values stay in [-1, 1] for input in [-1, 1]. The same generator state and shape give the same result on
+    the same device type. With all probabilities 0 the result is `images`, and no random number is drawn.
     """
     if images.ndim != 4 or images.shape[1] not in (1, 3):
         raise ValueError(f"images have shape {tuple(images.shape)}, must be (B, 1 or 3, H, W)")
@@ -147,16 +148,16 @@ def cropped(images: Images, generator: torch.Generator, settings: Augment) -> Im
     rows = _chosen(settings.crop, b, generator)
     top, left, height, width = _boxes(b, h, w, generator, settings)[rows].to(images.device).T[:, :, None]
     y, x = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
-    inside = ((y >= top) & (y < top + height))[:, None, :, None] & ((x >= left) & (x < left + width))[
-        :, None, None, :
-    ]
+    inside_y, inside_x = (y >= top) & (y < top + height), (x >= left) & (x < left + width)
+    inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]
     return _changed(images, rows, lambda x: torch.where(inside, x, settings.fill))
 
 
 def _boxes(b: int, h: int, w: int, generator: torch.Generator, settings: Augment) -> Int[Tensor, "b 4"]:
-    """Random (top, left, height, width): uniform share of the area, log-uniform width / height, uniform place.
+    """Random (top, left, height, width): uniform area, log-uniform width / height, uniform place.
 
-    The first of ten draws that fits is taken (RandomResizedCrop of the field); else the largest box of an allowed shape.
+    The first of ten draws that fits is taken (RandomResizedCrop of the field); else the largest box of an
+    allowed shape.
     """
     u = torch.rand(b, 10, 2, generator=generator, device=generator.device)
     place = torch.rand(b, 2, generator=generator, device=generator.device)
@@ -176,7 +177,7 @@ def _boxes(b: int, h: int, w: int, generator: torch.Generator, settings: Augment
 
 
 def low_resolution(images: Images, generator: torch.Generator, settings: Augment) -> Images:
-    """Resized to a random share of the side and back, each way by a random one of INTERPOLATIONS, cut to [-1, 1]."""
+    """Resized to a random share of the side and back, each way by a random one of INTERPOLATIONS."""
     if not settings.low_resolution:
         return images
     b, _, h, w = images.shape
@@ -189,9 +190,6 @@ def low_resolution(images: Images, generator: torch.Generator, settings: Augment
     )
     # cubic and Lanczos overshoot, hence the clamp
     return _changed(images, rows, lambda x: (vertical[:, None] @ x @ horizontal[:, None].mT).clamp(-1, 1))
-
-
-INTERPOLATIONS = ("nearest", "linear", "area", "cubic", "lanczos4")
 
 
 def _there_and_back(
@@ -207,10 +205,11 @@ def _there_and_back(
 def resampling(
     source: Int[Tensor, " k"], target: Int[Tensor, " k"], kinds: Int[Tensor, " k"], side: int
 ) -> Float[Tensor, "k s s"]:
-    """Matrices [target value, source value] that resample `source` values to `target` values, zero beyond both.
+    """Matrices [target, source] that resample `source` values to `target` values, zero beyond both.
 
-    `kinds` indexes INTERPOLATIONS, in OpenCV's sense: kernels of fixed width in source pixels (no anti-aliasing), the
-    border repeated, nearest = floor, cubic with a = -0.75, area = mean over the target pixel (linear where it enlarges).
+    `kinds` indexes INTERPOLATIONS, in OpenCV's sense: kernels of fixed width in source pixels (no
+    anti-aliasing), the border repeated, nearest = floor, cubic with a = -0.75, area = mean over the target
+    pixel (linear where it enlarges).
     """
     if side == 0 or len(source) == 0:
         return torch.zeros(len(source), side, side, device=source.device)
@@ -223,39 +222,36 @@ def resampling(
     nearest = (torch.floor(out * ratio) == at).double()
     linear = (1 - t.abs()).clamp(min=0)
     overlap = (torch.minimum((out + 1) * ratio, at + 1) - torch.maximum(out * ratio, at)).clamp(min=0) / ratio
-    kernels = torch.stack(
-        [nearest, linear, torch.where(ratio > 1, overlap, linear), _cubic(t), _lanczos(t)], dim=1
-    )
+    area = torch.where(ratio > 1, overlap, linear)
+    kernels = torch.stack([nearest, linear, area, _cubic(t), _lanczos(t)], dim=1)
     weights = kernels[torch.arange(len(source), device=source.device), kinds]  # [k, s, s + 2 margin]
     weights = weights / weights.sum(2, keepdim=True).where(out < target[:, None, None], 1.0)
-    place = (
-        at.long().clamp(min=0).expand(len(source), -1).minimum(source[:, None] - 1)
-    )  # the border is repeated
+    border_repeated = at.long().clamp(min=0).expand(len(source), -1).minimum(source[:, None] - 1)
     folded = torch.zeros(len(source), side, side, device=source.device, dtype=torch.float64)
-    folded.scatter_add_(2, place[:, None, :].expand(-1, side, -1), weights)
+    folded.scatter_add_(2, border_repeated[:, None, :].expand(-1, side, -1), weights)
     return torch.where(out < target[:, None, None], folded, 0.0).float()
 
 
-def _cubic(t: Float[Tensor, "..."], a: float = -0.75) -> Float[Tensor, "..."]:
+def _cubic(t: Tensor, a: float = -0.75) -> Tensor:
     t = t.abs()
     near = ((a + 2) * t - (a + 3)) * t * t + 1
     far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
     return torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
 
 
-def _lanczos(t: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+def _lanczos(t: Tensor) -> Tensor:
     return torch.where(t.abs() < 4, torch.sinc(t) * torch.sinc(t / 4), 0.0)
 
 
 def photometric(images: Images, generator: torch.Generator, settings: Augment) -> Images:
-    """Brightness, contrast and saturation changed by random factors in random order; values cut to [-1, 1] after each.
+    """Brightness, contrast and saturation changed by random factors in random order, values cut after each.
 
-    Brightness multiplies the image (black = 0), contrast moves it from the mean of its luma, saturation each pixel from
-    its own luma.
+    Brightness multiplies the image (black = 0), contrast moves it from the mean of its luma, saturation each
+    pixel from its own luma.
     """
     if not settings.photometric:
         return images
-    b, c, _, _ = images.shape
+    b = len(images)
     rows = _chosen(settings.photometric, b, generator)
     u = 2 * torch.rand(b, 3, generator=generator, device=generator.device)[rows] - 1
     order = torch.rand(b, 3, generator=generator, device=generator.device).argsort(1)[rows].to(images.device)

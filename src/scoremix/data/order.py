@@ -1,8 +1,8 @@
 """Data order and random seeds as pure functions of (seed, images seen), so that a restart changes nothing.
 
-An epoch's order is a keyed permutation of range(n) computed element by element (a Feistel network over Z_a x Z_b with
-a * b >= n, and cycle walking: Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). Any batch costs
-O(batch) time and memory whatever n is, and the order depends on no library's random generator.
+An epoch's order is a keyed permutation of range(n) computed element by element (a Feistel network over Z_a x
+Z_b with a * b >= n, and cycle walking: Black and Rogaway, "Ciphers with arbitrary finite domains", 2002). Any
+batch costs O(batch) time and memory whatever n is, and the order depends on no library's random generator.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _GOLDEN = 0x9E3779B97F4A7C15  # 2^64 / golden ratio: the increment of splitmix64
 def batch_indices(n: int, seed: int, start: int, count: int) -> Int64[np.ndarray, " count"]:
     """Positions start .. start + count of the endless concatenation of one permutation of range(n) per epoch.
 
-    Epoch e (positions e*n .. e*n + n - 1) visits every index once, in an order that depends on n, seed and e only.
-    ValueError if n < 1, start < 0 or count < 0.
+    Epoch e (positions e*n .. e*n + n - 1) visits every index once, in an order that depends on n, seed and e
+    only. ValueError if n < 1, start < 0 or count < 0.
     """
     for name, value, least in (("n", n, 1), ("start", start, 0), ("count", count, 0)):
         if operator.index(value) < least:
@@ -37,10 +37,10 @@ def batch_indices(n: int, seed: int, start: int, count: int) -> Int64[np.ndarray
 def stream_seed(*parts: int | str) -> int:
     """A stable seed in [0, 2^63) for `parts`, such as (seed, images seen, "noise").
 
-    The first 8 bytes (big endian) of the SHA-256 of the parts, each as its type, its length and its text, without the
-    highest bit. Independent of machine, process and Python version. torch's CPU generator keeps only the low 32 bits
-    of a seed, so 100,000 streams have about one pair in common there; one seed per step or per chunk is the intended
-    use. TypeError for parts that are neither int nor str.
+    The first 8 bytes (big endian) of the SHA-256 of the parts, each as its type, its length and its text,
+    without the highest bit. Independent of machine, process and Python version. torch's CPU generator keeps
+    only the low 32 bits of a seed, so 100,000 streams have about one pair in common there; one seed per step
+    or per chunk is the intended use. TypeError for parts that are neither int nor str.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -83,4 +83,5 @@ def _mixed(x: UInt64[np.ndarray, " k"]) -> UInt64[np.ndarray, " k"]:
     x = x + np.uint64(_GOLDEN)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x ^= x >> np.uint64(31)
+    return x

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -34,10 +35,10 @@ def normalize(x: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
     return x * _rms_scale(x, dims).to(x.dtype)
 
 
-def _mp_sum(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Interpolation from a (t = 0) to b (t = 1), rescaled so that independent unit-RMS inputs keep unit RMS."""
+def _sum_factors(t: float) -> tuple[float, float]:
+    """Factors of a and b in mp_sum(a, b, t) = lerp(a, b, t) / sqrt((1-t)^2 + t^2)."""
     size = math.hypot(1 - t, t)
-    return torch.add(a * ((1 - t) / size), b, alpha=t / size)
+    return (1 - t) / size, t / size
 
 
 def _mp_cat(a: Tensor, b: Tensor, t: float) -> Tensor:
@@ -51,27 +52,42 @@ class MPConv(nn.Module):
     """Linear map or same-padded convolution without bias, its weight rows kept at unit RMS.
 
     In train mode each forward first overwrites the weight with its normalised value (forced weight
-    normalisation); in both modes the map uses normalize(weight) * gain / sqrt(fan_in).
+    normalisation); in both modes the map uses normalize(weight) * gain / sqrt(fan_in). `factor` is a constant
+    part of the gain: scalings of inputs and outputs moved here cost no pass over the activations.
     """
 
-    def __init__(self, inputs: int, outputs: int, *kernel: int) -> None:
+    def __init__(self, inputs: int, outputs: int, *kernel: int, factor: float = 1.0) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(outputs, inputs, *kernel))
+        self.factor = factor
+        self.register_buffer("folded", None, persistent=False)
 
-    def effective_weight(self, gain: float | Tensor = 1.0, dtype: torch.dtype | None = None) -> Tensor:
-        """normalize(weight) * gain / sqrt(fan_in), in `dtype` (default: the parameter's)."""
+    folded: Tensor | None
+
+    def effective_weight(self, gain: Tensor | float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
+        """normalize(weight) * factor * gain / sqrt(fan_in), in `dtype` (default: the parameter's)."""
+        if self.folded is not None:
+            return self.folded
         if self.training:
             with torch.no_grad():
                 self.weight.copy_(normalize(self.weight))
         dims = tuple(range(1, self.weight.ndim))
-        scale = _rms_scale(self.weight, dims) * (gain * self.weight[0].numel() ** -0.5)
+        scale = _rms_scale(self.weight, dims) * (gain * (self.factor * self.weight[0].numel() ** -0.5))
         return (self.weight * scale).to(dtype)
 
-    def forward(self, x: Tensor, gain: float | Tensor = 1.0) -> Tensor:
+    def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         weight = self.effective_weight(gain, x.dtype)
         if weight.ndim == 2:
             return x @ weight.t()
         return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+
+    def fold(self, gain: Tensor | float, dtype: torch.dtype | None) -> None:
+        """Replaces the parameter by the effective weight, for good; under no state_dict name."""
+        weight = self.effective_weight(gain, dtype)
+        del self.weight
+        self.folded = weight.contiguous(
+            memory_format=torch.channels_last if weight.ndim == 4 else torch.contiguous_format
+        )
 
 
 class MPFourier(nn.Module):
@@ -95,7 +111,9 @@ class _Resample(nn.Module):
     def __init__(self, mode: Literal["keep", "down", "up"], kernel: Sequence[float]) -> None:
         super().__init__()
         if len(kernel) % 2 or sum(kernel) == 0:
-            raise ValueError(f"resample_filter={list(kernel)}: an even number of taps with a non-zero sum is needed")
+            raise ValueError(
+                f"resample_filter={list(kernel)}: an even number of taps with a non-zero sum is needed"
+            )
         self.mode, self.box = mode, len(kernel) == 2 and kernel[0] == kernel[1]
         taps = torch.tensor(list(kernel), dtype=torch.float64) / sum(kernel)
         self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
@@ -106,7 +124,11 @@ class _Resample(nn.Module):
         if self.mode == "keep":
             return x
         if self.box:
-            return F.avg_pool2d(x, 2) if self.mode == "down" else F.interpolate(x, scale_factor=2.0, mode="nearest")
+            return (
+                F.avg_pool2d(x, 2)
+                if self.mode == "down"
+                else F.interpolate(x, scale_factor=2.0, mode="nearest")
+            )
         channels, pad = x.shape[1], self.kernel.shape[0] // 2 - 1
         kernel = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)
         if self.mode == "down":
@@ -138,35 +160,38 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.part, self.dropout, self.clip_act = part, dropout, clip_act
-        self.res_balance, self.attn_balance = res_balance, attn_balance
         self.resample = _Resample(resample, resample_filter)
         self.heads = _heads(outputs, channels_per_head) if attention else 0
+        self.keep_res, share_res = _sum_factors(res_balance)
+        self.keep_attn, share_attn = _sum_factors(attn_balance)
         self.emb_gain = nn.Parameter(torch.zeros([]))
-        self.conv_res0 = MPConv(outputs if part == "encoder" else inputs, outputs, 3, 3)
+        first = outputs if part == "encoder" else inputs
+        self.conv_res0 = MPConv(first, outputs, 3, 3, factor=1 / _SILU_RMS)
         self.emb_linear = MPConv(embedding, outputs)
-        self.conv_res1 = MPConv(outputs, outputs, 3, 3)
+        self.conv_res1 = MPConv(outputs, outputs, 3, 3, factor=share_res / _SILU_RMS)
         self.conv_skip = MPConv(inputs, outputs, 1, 1) if inputs != outputs else None
         self.attn_qkv = MPConv(outputs, 3 * outputs, 1, 1) if attention else None
-        self.attn_proj = MPConv(outputs, outputs, 1, 1) if attention else None
+        self.attn_proj = MPConv(outputs, outputs, 1, 1, factor=share_attn) if attention else None
 
-    def forward(self, x: Float[Tensor, "b c h w"], emb: Float[Tensor, "b e"]) -> Float[Tensor, "b d h2 w2"]:
+    def forward(self, x: Float[Tensor, "b c h w"], emb: Float[Tensor, "n e"]) -> Float[Tensor, "b d h2 w2"]:
         x = self.resample(x)
         if self.part == "encoder":
             x = x if self.conv_skip is None else self.conv_skip(x)
             x = normalize(x, (1,))
-        # silu's 1 / 0.596 is a factor of the following linear map: one pass over the activations saved
-        y = self.conv_res0(F.silu(x), 1 / _SILU_RMS)
+        y = self.conv_res0(F.silu(x))
         modulation = self.emb_linear(emb, self.emb_gain) + 1
         y = F.silu(y * modulation.to(y.dtype)[:, :, None, None])
         if self.training and self.dropout:
             y = F.dropout(y, self.dropout)
-        y = self.conv_res1(y, 1 / _SILU_RMS)
+        y = self.conv_res1(y)
         if self.part == "decoder" and self.conv_skip is not None:
             x = self.conv_skip(x)
-        x = _mp_sum(x, y, self.res_balance)
+        x = torch.add(y, x, alpha=self.keep_res)  # mp_sum, y scaled by conv_res1
         if self.heads:
-            x = _mp_sum(x, self._attend(x), self.attn_balance)
-        return x if self.clip_act is None else x.clamp(-self.clip_act, self.clip_act)
+            x = torch.add(self._attend(x), x, alpha=self.keep_attn)  # mp_sum, scaled by attn_proj
+        if self.clip_act is None:
+            return x
+        return F.hardtanh(x, -self.clip_act, self.clip_act)  # clamp with a one-pass backward
 
     def _attend(self, x: Tensor) -> Tensor:
         """Cosine self-attention over pixels; channels of the query-key-value map are (head, channel, q|k|v)."""
@@ -218,7 +243,9 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         resolutions = _resolutions(img_resolution, len(channel_mult))
-        attending = set(resolutions[-2:] if attn_resolutions is None else attn_resolutions) if attention else set()
+        attending = (
+            set(resolutions[-2:] if attn_resolutions is None else attn_resolutions) if attention else set()
+        )
         widths = [model_channels * m for m in channel_mult]
         noise_channels = model_channels * (channel_mult_noise or channel_mult[0])
         embedding = model_channels * (channel_mult_emb or max(channel_mult))
@@ -287,8 +314,8 @@ class UNet(nn.Module):
         emb = self.emb_noise(self.emb_fourier(c_noise))
         if self.emb_label is not None:
             condition = self._condition(labels, label_weights)
-            emb = emb * (1 - self.label_balance) if condition is None else torch.lerp(emb, condition, self.label_balance)
-            emb = emb / math.hypot(1 - self.label_balance, self.label_balance)
+            keep, share = _sum_factors(self.label_balance)
+            emb = emb * keep if condition is None else emb * keep + condition * share
         emb = F.silu(emb) / _SILU_RMS
 
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
@@ -346,46 +373,12 @@ class EDM2(nn.Module):
         logvar_channels: int = 128,
         dtype: Precision | None = None,
         use_fp16: bool = False,
-        model_channels: int = 192,
-        channel_mult: Sequence[int] = (1, 2, 3, 4),
-        channel_mult_noise: int | None = None,
-        channel_mult_emb: int | None = None,
-        num_blocks: int = 3,
-        attention: bool = True,
-        attn_resolutions: Sequence[int] | None = None,
-        channels_per_head: int | None = None,
-        label_balance: float = 0.5,
-        concat_balance: float = 0.5,
-        res_balance: float = 0.3,
-        attn_balance: float = 0.3,
-        clip_act: float | None = 256.0,
-        dropout: float = 0.0,
-        resample_filter: Sequence[float] = (1, 1),
+        **unet: Any,
     ) -> None:
         super().__init__()
         self.img_resolution, self.img_channels, self.label_dim = img_resolution, img_channels, label_dim
-        self.sigma_data, self.dropout = sigma_data, dropout
-        self.unet = UNet(
-            img_resolution,
-            img_channels,
-            label_dim,
-            model_channels=model_channels,
-            channel_mult=channel_mult,
-            channel_mult_noise=channel_mult_noise,
-            channel_mult_emb=channel_mult_emb,
-            num_blocks=num_blocks,
-            attention=attention,
-            attn_resolutions=attn_resolutions,
-            channels_per_head=channels_per_head,
-            label_balance=label_balance,
-            concat_balance=concat_balance,
-            res_balance=res_balance,
-            attn_balance=attn_balance,
-            clip_act=clip_act,
-            dropout=dropout,
-            resample_filter=resample_filter,
-            dtype=_body_dtype(dtype, use_fp16),
-        )
+        self.sigma_data = sigma_data
+        self.unet = UNet(img_resolution, img_channels, label_dim, dtype=_body_dtype(dtype, use_fp16), **unet)
         self.logvar_fourier = MPFourier(logvar_channels)
         self.logvar_linear = MPConv(logvar_channels, 1)
 
@@ -403,14 +396,14 @@ class EDM2(nn.Module):
         `sigma`: one value or one per row. `labels`: classes (b,), soft labels (b, L), None for no class, or
         classes (b, m) with `label_weights` (b, m) for a weighted sum of conditions without a dense (b, L) matrix.
         """
-        working = self.logvar_linear.weight.dtype
+        working = self.logvar_fourier.freqs.dtype
         x = x.to(working)
         s = torch.as_tensor(sigma, dtype=working, device=x.device).reshape(-1)
         c_noise = s.log() / 4
         s = s[:, None, None, None]
         total = s.square() + self.sigma_data**2
-        body = self.unet(x * total.rsqrt(), c_noise, labels, label_weights)
-        denoised = x * (self.sigma_data**2 / total) + body * (s * self.sigma_data * total.rsqrt())
+        body = self.unet(x / total.sqrt(), c_noise, labels, label_weights)
+        denoised = x * (self.sigma_data**2 / total) + body * (s * self.sigma_data / total.sqrt())
         if not return_logvar:
             return denoised
         return denoised, self.logvar_linear(self.logvar_fourier(c_noise))[:, :, None, None]
@@ -435,8 +428,24 @@ def condition_matrix(net: EDM2) -> Float[Tensor, "l e"]:
     """
     if net.unet.emb_label is None:
         raise ValueError("label_dim=0: a network without classes has no condition matrix")
+    if net.unet.emb_label.folded is not None:
+        return net.unet.emb_label.folded.t().contiguous()
     return normalize(net.unet.emb_label.weight).t().contiguous()
 
 
-def _convolutions(net: EDM2) -> Iterator[MPConv]:
-    return (module for module in net.modules() if isinstance(module, MPConv))
+@torch.no_grad()
+def frozen(net: EDM2, dtype: Precision | None = None) -> EDM2:
+    """A copy of `net` for sampling only: eval mode, effective weights computed once, body in `dtype` (default: net's).
+
+    It gives what `net.eval()` with that body gives, and has no parameters to train, save or load.
+    """
+    result = copy.deepcopy(net).eval().requires_grad_(False)
+    unet = result.unet
+    unet.dtype = unet.dtype if dtype is None else _body_dtype(dtype, False)
+    gains: dict[MPConv, Tensor | float] = {unet.out_conv: unet.out_gain}
+    gains |= {block.emb_linear: block.emb_gain for block in unet.modules() if isinstance(block, Block)}
+    if unet.emb_label is not None:
+        gains[unet.emb_label] = math.sqrt(unet.label_dim)
+    for layer in [module for module in result.modules() if isinstance(module, MPConv)]:
+        layer.fold(gains.get(layer, 1.0), unet.dtype if layer.weight.ndim == 4 else None)
+    return result

@@ -1,7 +1,9 @@
-"""Classification heads of a recognizer: margins between classes on the unit sphere (ScoreMix section 4.1).
+"""Classification heads of a recognizer: margins between classes on the unit sphere (ScoreMix section
+4.1).
 
-Every head holds one row of `weight` (C, D) per class and takes raw embeddings. Orientation is that of `nn.Linear` and of
-arcface_torch; AdaFace's published `kernel` is the transpose. A margin changes only the logit of a sample's own class.
+Every head holds one row of `weight` (C, D) per class and takes raw embeddings. Orientation is that of
+`nn.Linear` and of arcface_torch; AdaFace's published `kernel` is the transpose. A margin changes only the
+logit of a sample's own class.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ Gradient = Literal["exact", "straight_through"]
 
 
 def weighted_labels(targets: Float[Tensor, "b c"]) -> tuple[Int[Tensor, "b m"], Float[Tensor, "b m"]]:
-    """Labels and weights of the non-zero entries of float targets; m is the largest count in a row, the rest has weight 0.
+    """Labels and weights of the non-zero entries of float targets; m is the largest count in a row, the
+    rest has weight 0.
 
     Raises ValueError for negative or non-finite entries.
     """
@@ -30,26 +33,31 @@ def weighted_labels(targets: Float[Tensor, "b c"]) -> tuple[Int[Tensor, "b m"], 
     return labels, weights
 
 
-def own_cosine(cosine: Float[Tensor, "b c"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
+def own_cosine(cosine: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, " b"]:
     """Cosine of each row with its own class; 0 where the label is -1 (class held elsewhere)."""
     own = cosine.gather(1, labels.clamp(min=0)[:, None])[:, 0]
     return torch.where(labels >= 0, own, torch.zeros_like(own))
 
 
 def with_own(
-    cosine: Float[Tensor, "b c"], labels: Int[Tensor, "b"], own: Float[Tensor, "b"]
+    cosine: Float[Tensor, "b c"], labels: Int[Tensor, " b"], own: Float[Tensor, " b"]
 ) -> Float[Tensor, "b c"]:
     """`cosine` with each row's own class set to `own`; rows with label -1 are kept."""
     column = labels.clamp(min=0)[:, None]
-    return cosine.scatter(1, column, torch.where(labels[:, None] >= 0, own[:, None], cosine.gather(1, column)))
+    return cosine.scatter(
+        1, column, torch.where(labels[:, None] >= 0, own[:, None], cosine.gather(1, column))
+    )
 
 
-def shift_angle(cosine: Float[Tensor, "b"], margin: float) -> Float[Tensor, "b"]:
+def shift_angle(cosine: Float[Tensor, " b"], margin: float) -> Float[Tensor, " b"]:
     """cos(theta + margin), continued by cos(theta) - margin sin(margin) where theta + margin > pi.
 
-    The continuation (Deng et al., the authors' code) keeps the logit falling with theta: the hardest samples keep a gradient.
+    The continuation (Deng et al., the authors' code) keeps the logit falling with theta: the hardest
+    samples keep a gradient.
     """
-    sine = (1 - cosine.square()).clamp(min=1e-7).sqrt()  # 1 / sin cancels against the gradient of the normalisation
+    sine = (
+        (1 - cosine.square()).clamp(min=1e-7).sqrt()
+    )  # 1 / sin cancels against the gradient of the normalisation
     shifted = cosine * math.cos(margin) - sine * math.sin(margin)
     return torch.where(cosine > -math.cos(margin), shifted, cosine - margin * math.sin(margin))
 
@@ -76,13 +84,14 @@ class Head(nn.Module):
     def forward(
         self,
         embeddings: Float[Tensor, "b d"],
-        labels: Int[Tensor, "b"] | Int[Tensor, "b m"] | Float[Tensor, "b c"],
+        labels: Int[Tensor, " b"] | Int[Tensor, "b m"] | Float[Tensor, "b c"],
         weights: Float[Tensor, "b m"] | None = None,
-    ) -> Float[Tensor, "b"]:
+    ) -> Float[Tensor, " b"]:
         """Loss of each sample, computed in float32 (float64 for float64 input) also under autocast.
 
-        A sample of several classes has labels (B, m) and weights (B, m), or float targets (B, C), which mean the same; its
-        loss is sum_k w_k CE_k, where CE_k is the cross entropy with the margin on class k alone.
+        A sample of several classes has labels (B, m) and weights (B, m), or float targets (B, C), which
+        mean the same; its loss is sum_k w_k CE_k, where CE_k is the cross entropy with the margin on
+        class k alone.
         """
         if labels.is_floating_point():
             labels, weights = weighted_labels(labels)
@@ -97,9 +106,10 @@ class Head(nn.Module):
 class CombinedMargin(Head):
     """Own logit scale * (cos(theta + angular) - additive): ArcFace's combined margin with m1 = 1.
 
-    `gradient="exact"` differentiates the margin. `"straight_through"` is the variant of arcface_torch since December 2022:
-    the angle moves without a gradient of its own, so d loss / d cosine = scale * (softmax - onehot), and theta + margin > pi
-    is not treated. Other classes' cosines above `filter_above` become 0 without gradient (interclass filtering).
+    `gradient="exact"` differentiates the margin. `"straight_through"` is the variant of arcface_torch
+    since December 2022: the angle moves without a gradient of its own, so d loss / d cosine = scale *
+    (softmax - onehot), and theta + margin > pi is not treated. Other classes' cosines above
+    `filter_above` become 0 without gradient (interclass filtering).
     """
 
     def __init__(
@@ -118,7 +128,7 @@ class CombinedMargin(Head):
         self.scale, self.angular, self.additive = scale, angular, additive
         self.gradient, self.filter_above = gradient, filter_above
 
-    def logits(self, cosine: Float[Tensor, "b c"], labels: Int[Tensor, "b"]) -> Float[Tensor, "b c"]:
+    def logits(self, cosine: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float[Tensor, "b c"]:
         """Scaled cosines with the margin on each row's label (-1: none)."""
         own = own_cosine(cosine, labels)
         if self.gradient == "straight_through":
@@ -154,8 +164,9 @@ class AdaFace(Head):
     """Margin that follows image quality, read off the embedding's norm (Kim et al. 2022, eq. 14-17).
 
     With |x| clipped to [.001, 100] and z = clip(h (|x| - mean) / (std + 1e-3), -1, 1), the own logit is
-    scale * (cos(clip(theta - margin z, eps, pi - eps)) - margin (1 + z)), eps = 1e-3. `batch_mean` and `batch_std` (unbiased)
-    are running averages with rate `t_alpha`, moved once per call in training mode, by the samples of this process alone.
+    scale * (cos(clip(theta - margin z, eps, pi - eps)) - margin (1 + z)), eps = 1e-3. `batch_mean` and
+    `batch_std` (unbiased) are running averages with rate `t_alpha`, moved once per call in training mode,
+    by the samples of this process alone.
     """
 
     batch_mean: Tensor
@@ -176,7 +187,7 @@ class AdaFace(Head):
         self.register_buffer("batch_std", torch.full((1,), 100.0))
 
     @torch.no_grad()
-    def quality(self, norms: Float[Tensor, "b"]) -> Float[Tensor, "b"]:
+    def quality(self, norms: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """z in [-1, 1] from the norms of raw embeddings; in training mode the averages move first."""
         norms = norms.clamp(1e-3, 100.0)
         if self.training and len(norms) > 1:
@@ -185,7 +196,7 @@ class AdaFace(Head):
         return (self.h * (norms - self.batch_mean) / (self.batch_std + 1e-3)).clamp(-1, 1)
 
     def logits(
-        self, cosine: Float[Tensor, "b c"], labels: Int[Tensor, "b"], z: Float[Tensor, "b"]
+        self, cosine: Float[Tensor, "b c"], labels: Int[Tensor, " b"], z: Float[Tensor, " b"]
     ) -> Float[Tensor, "b c"]:
         """Scaled cosines with the margin of quality z on each row's label (-1: none)."""
         eps = 1e-3

@@ -1,12 +1,15 @@
-"""Improved residual networks (IR): small ones for 8 to 224 px and both face families (ScoreMix section 4.1).
+"""Improved residual networks (IR): small ones for 8 to 224 px and both face families (ScoreMix section
+4.1).
 
-Networks take images in [-1, 1] (B, C, H, W) and return raw embeddings (B, D), not normalised. Block (ArcFace, Deng et al.
-2019): BN, 3x3 conv, BN, PReLU, 3x3 conv with the stride, BN, plus a shortcut. The two published families share it and
-differ in names, shortcuts and the last BN, so their parameters cannot be exchanged:
+Networks take images in [-1, 1] (B, C, H, W) and return raw embeddings (B, D), not normalised. Block
+(ArcFace, Deng et al. 2019): BN, 3x3 conv, BN, PReLU, 3x3 conv with the stride, BN, plus a shortcut. The
+two published families share it and differ in names, shortcuts and the last BN, so their parameters cannot
+be exchanged:
 
 - `IRNet`: names of arcface_torch; the shortcut of a stage's first block is a 1x1 convolution with BN.
-- `AdaFaceIR`: names of AdaFace, whose code returns (x / |x|, |x|) of what is returned here; the shortcut subsamples
-  where channels stay the same; the last BN has no parameters. Published AdaFace models expect BGR.
+- `AdaFaceIR`: names of AdaFace, whose code returns (x / |x|, |x|) of what is returned here; the shortcut
+  subsamples where channels stay the same; the last BN has no parameters. Published AdaFace models expect
+  BGR.
 """
 
 from __future__ import annotations
@@ -56,16 +59,17 @@ class IRBlock(nn.Module):
         self.downsample = projection(channels_in, channels_out, stride) if project else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.conv1(self.bn1(x))
+        y: Tensor = self.conv1(self.bn1(x))
         y = self.bn3(self.conv2(self.prelu(self.bn2(y))))
         return y + (x if self.downsample is None else self.downsample(x))
 
 
 class IRNet(nn.Module):
-    """Stem at full size, then one stage per width, each of which halves the size (upwards) in its first block.
+    """Stem at full size, then one stage per width, each of which halves the size (upwards) in its first
+    block.
 
-    `units` are the blocks per stage; the last map is flattened, so `size` (8 to 224 px) is fixed. Convolutions start from
-    N(0, .1) as in arcface_torch, the scale of the last BN stays 1.
+    `units` are the blocks per stage; the last map is flattened, so `size` (8 to 224 px) is fixed.
+    Convolutions start from N(0, .1) as in arcface_torch, the scale of the last BN stays 1.
     """
 
     def __init__(
@@ -106,7 +110,8 @@ class IRNet(nn.Module):
         x = self.prelu(self.bn1(self.conv1(x)))
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
-        return self.features(self.fc(self.dropout(self.bn2(x).flatten(1))))
+        y: Tensor = self.features(self.fc(self.dropout(self.bn2(x).flatten(1))))
+        return y
 
 
 class SqueezeExcite(nn.Module):
@@ -118,7 +123,8 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(channels // reduction, channels, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+        gate: Tensor = torch.sigmoid(self.fc2(torch.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
+        return x * gate
 
 
 class AdaFaceBlock(nn.Module):
@@ -127,13 +133,16 @@ class AdaFaceBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int, squeeze: bool) -> None:
         super().__init__()
         same = channels_in == channels_out
-        self.shortcut_layer = nn.MaxPool2d(1, stride) if same else projection(channels_in, channels_out, stride)
+        self.shortcut_layer = (
+            nn.MaxPool2d(1, stride) if same else projection(channels_in, channels_out, stride)
+        )
         self.res_layer = nn.Sequential(*branch(channels_in, channels_out, stride))
         if squeeze:
             self.res_layer.add_module("se_block", SqueezeExcite(channels_out))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.res_layer(x) + self.shortcut_layer(x)
+        y: Tensor = self.res_layer(x) + self.shortcut_layer(x)
+        return y
 
 
 class AdaFaceIR(nn.Module):
@@ -157,14 +166,15 @@ class AdaFaceIR(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "b 3 112 112"]) -> Float[Tensor, "b 512"]:
-        return self.output_layer(self.body(self.input_layer(x)))
+        y: Tensor = self.output_layer(self.body(self.input_layer(x)))
+        return y
 
 
 def build(name: str) -> IRNet | AdaFaceIR:
     """Network for 112 px faces by its published name, freshly initialised.
 
-    `iresnet18|34|50|100|200` load arcface_torch's state strictly, `adaface_ir18|34|50|101` and `adaface_irse50` AdaFace's.
-    Raises ValueError for another name.
+    `iresnet18|34|50|100|200` load arcface_torch's state strictly, `adaface_ir18|34|50|101` and
+    `adaface_irse50` AdaFace's. Raises ValueError for another name.
     """
     match = re.fullmatch(r"(iresnet|adaface_ir|adaface_irse)(\d+)", name)
     family, depth = (match[1], int(match[2])) if match else ("", 0)

@@ -1,4 +1,4 @@
-"""What a report shows, as plain frozen data: numbers, names and uint8 images, nothing that has to be opened."""
+"""What a report shows, as plain frozen data: numbers, names and uint8 images; nothing has to be opened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.floating[Any]]
 
 @dataclass(frozen=True)
 class Metric:
-    """How one number is called and written; `reason` says why the test set does not support it (then it has no values)."""
+    """How one number is called and written; a `reason` says why the test set does not support it."""
 
     key: str
     label: str
@@ -31,7 +31,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over recognizer seeds, its interval (None: no interval) and each seed's value; NaN with a reason: missing."""
+    """A mean over recognizer seeds, its interval if any, and each seed's value; missing: NaN and a reason."""
 
     value: float
     low: float | None = None
@@ -155,7 +155,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`arm` is judged against `controls`; an empty sentence is written from the numbers; `change` says what to try next."""
+    """`arm` judged against `controls`; without a sentence one is written; `change` says what to try."""
 
     kind: Kind
     arm: str
@@ -186,7 +186,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Generator:
-    """Training curves of the generator; `guide_at` is where the guide's snapshot was taken, in images seen."""
+    """Training curves of the generator; `guide_at`: images seen when the guide's snapshot was taken."""
 
     curves: tuple[Curve, ...]
     guide_at: float | None = None
@@ -194,7 +194,7 @@ class Generator:
 
 @dataclass(frozen=True)
 class SheetRow:
-    """An m-plet in pictures: one original and one reproduction per source class, and images of the mixed class."""
+    """An m-plet in pictures: an original and a reproduction per source, and images of the mixed class."""
 
     classes: tuple[str, ...]
     originals: tuple[Image, ...]
@@ -213,7 +213,7 @@ class SheetRow:
 
 @dataclass(frozen=True)
 class Grid:
-    """One noise under all weights: images[i][j] has weight alphas[i] on the first class, betas[j] on the second."""
+    """One noise, all weights: images[i][j] has alphas[i] on the first class and betas[j] on the second."""
 
     classes: tuple[str, str]
     alphas: tuple[float, ...]
@@ -227,7 +227,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Distances:
-    """All pairs of training classes as a histogram, counts (n,) in edges (n + 1,), and the chosen ones per selection."""
+    """All pairs of training classes, counts (n,) in edges (n + 1,), and the chosen ones per selection."""
 
     counts: NDArray[np.integer[Any]]
     edges: Floats
@@ -237,7 +237,7 @@ class Distances:
 
 @dataclass(frozen=True)
 class Coherence:
-    """Is a group's class a class: mean similarity to the own center, and shares nearer to it than to others."""
+    """Is a class a class: mean similarity to the own center, and shares nearer to it than to others."""
 
     group: str
     own_center: float

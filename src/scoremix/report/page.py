@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from scoremix.report import figures, tables
+from scoremix.report import drawing, figures, tables
 from scoremix.report.content import Estimate, Image, Metric, Report, SheetRow
 from scoremix.report.tables import text_summary
 
@@ -20,20 +20,20 @@ __all__ = ["render", "text_summary"]
 GLOSSARY = (
     ("class", "identity", "what images are labelled with; the test classes were never trained on"),
     ("recognizer", "discriminator, FR model", "network that maps an image to an embedding"),
-    ("class center", "class prototype, weight of the head", "one direction per class in the recognizer's space"),
+    ("class center", "class prototype, weight of the head", "a class's direction in the recognizer's space"),
     ("generator", "class-conditional EDM2", "diffusion network trained on the same images as the recognizer"),
     ("condition", "condition embedding", "the generator's vector for one class"),
     ("denoiser", "D(x; σ)", "anything that estimates the clean image from a noisy one"),
     ("pair, m-plet", "class mixture", "the source classes of one mix"),
-    ("mix", "ScoreMix sample", "image drawn with a weighted sum of the source classes' denoisers; a new class"),
+    ("mix", "ScoreMix sample", "image drawn with a weighted sum of its source classes' denoisers"),
     ("mixing weights α, β", "λ and 1 − λ", "weights of the sum; convex where they add up to 1"),
     ("reproduction", "D_repro", "image drawn for one original class"),
-    ("guide", "weaker model of autoguidance", "earlier snapshot of the generator that sampling moves away from"),
+    ("guide", "weaker model of autoguidance", "earlier generator snapshot; sampling moves away from it"),
     ("arm", "row of Tables 1 and 2", "one way of making the training set; everything else is equal"),
     ("gate", "–", "check that reproductions are recognised as their class"),
     ("TAR at FAR", "TAR@FAR", "genuine pairs accepted while at most that share of impostor pairs is"),
     ("EER, AUC", "EER, AUC", "error where both kinds are equally frequent; area under the verification ROC"),
-    ("rank-1, rank-5", "TR1, TR5", "test image finds its class first, or in the first five, of one enrolled image per class"),
+    ("rank-1, rank-5", "TR1, TR5", "own class found first, or among five; one enrolled image a class"),
 )  # fmt: skip
 _STAGE_COLOURS = ("arm-1", "arm-2", "arm-3", "arm-4", "arm-5", "arm-6", "control-1", "control-2")
 _KINDS = {"helps": "good", "does not help here": "neutral", "generator too weak": "bad"}
@@ -49,34 +49,41 @@ def render(report: Report) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(t=tables, picture=_picture)
-    drawn = figures.styles(report.arms)
+    drawn = drawing.styles(report.arms)
     chosen = report.distances.chosen if report.distances else {}
     return environment.get_template("report.html").render(
         r=report,
-        palette=figures.PALETTE,
+        palette=drawing.PALETTE,
         drawn=drawn,
-        level=f"{100 * report.evaluation.confidence:g} % interval",
+        level=tables.level(report),
         headline=report.evaluation.metric(report.evaluation.headline),
         tone=_KINDS[report.verdict.kind],
         sentence=tables.verdict_sentence(report),
         caveats=tables.caveats(report),
         svg={name: Markup(text) for name, text in _figures(report, drawn).items()},
-        metric_svgs=[Markup(figures.metric_rows(m, report.arms, drawn)) for m in report.supported if _measured(report, m)],
+        metric_svgs=[
+            Markup(figures.metric_rows(m, report.arms, drawn))
+            for m in report.supported
+            if _measured(report, m)
+        ],
         difference_svgs=[Markup(text) for text in _difference_figures(report, drawn)],
         controls=_controls(report),
+        first_control=next((arm.name for arm in report.arms if arm.control), ""),
         sheet=[_cells(row) for row in report.sheet],
         stage_colours=[_STAGE_COLOURS[i % len(_STAGE_COLOURS)] for i in range(len(report.costs))],
         total_seconds=sum(c.seconds for c in report.costs),
-        similarity_styles=figures.hues(report.similarities),
-        curve_styles=figures.hues(c.label for c in report.generator.curves) if report.generator else {},
+        similarity_styles=drawing.hues(report.similarities),
+        curve_styles=drawing.hues(c.label for c in report.generator.curves) if report.generator else {},
         config=yaml.safe_dump(tables.plain(report.config), sort_keys=False, allow_unicode=True),
+        has_settings=any((report.command, report.seeds, report.versions, report.manifests, report.config)),
         glossary=GLOSSARY,
         compared=list(dict.fromkeys((d.arm, d.control) for d in report.differences)),
+        selections=figures.selection_styles(report.distances, drawn) if report.distances else {},
         medians={name: float(np.median(v)) for name, v in chosen.items() if len(v)},
-    )  # fmt: skip
+    )
 
 
-def _figures(report: Report, drawn: dict[str, figures.Style]) -> dict[str, str]:
+def _figures(report: Report, drawn: dict[str, drawing.Style]) -> dict[str, str]:
     """The figures that the report has data for."""
     made = {}
     headline = report.evaluation.metric(report.evaluation.headline)
@@ -85,6 +92,13 @@ def _figures(report: Report, drawn: dict[str, figures.Style]) -> dict[str, str]:
         made["verdict"] = figures.difference_rows(headline, [(report.verdict.arm, judged)], drawn, "verdict")
     if any(arm.roc is not None for arm in report.arms):
         made["roc"] = figures.roc(report.arms, drawn, report.evaluation.supported_far)
+    control = next((arm for arm in report.arms if arm.control), None)
+    if (
+        control is not None
+        and control.roc is not None
+        and sum(arm.roc is not None for arm in report.arms) > 1
+    ):
+        made["roc_gain"] = figures.roc_gain(report.arms, control, drawn, report.evaluation.supported_far)
     if report.generator is not None and report.generator.curves:
         made["generator"] = figures.generator_loss(report.generator)
     if any(arm.training for arm in report.arms):
@@ -107,7 +121,7 @@ def _controls(report: Report) -> list[str]:
     return list(dict.fromkeys([*report.verdict.controls, *(d.control for d in report.differences)]))
 
 
-def _difference_figures(report: Report, drawn: dict[str, figures.Style]) -> list[str]:
+def _difference_figures(report: Report, drawn: dict[str, drawing.Style]) -> list[str]:
     made = []
     names = {d.arm for d in report.differences}
     for metric in report.supported:
@@ -123,7 +137,7 @@ def _difference_figures(report: Report, drawn: dict[str, figures.Style]) -> list
 
 
 def _cells(row: SheetRow) -> list[dict[str, Any]]:
-    """A row of the main sheet: A, its reproduction, the mix, B's reproduction, B; for other m the mix comes last."""
+    """A row of the main sheet: A, reproduction, mix, reproduction, B; for other m the mix comes last."""
 
     def cell(kind: str, image: Image, of: str) -> dict[str, Any]:
         return {"kind": kind, "image": image, "of": of}
@@ -142,4 +156,6 @@ def _picture(image: Image, alt: str) -> Markup:
     """An <img> with the pixels inside, scaled without smoothing by the page's style."""
     data = base64.b64encode(figures.png(image)).decode()
     height, width = image.shape[:2]
-    return Markup('<img src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">').format(data, width, height, alt)
+    return Markup('<img src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">').format(
+        data, width, height, alt
+    )

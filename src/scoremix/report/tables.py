@@ -1,4 +1,4 @@
-"""The report's numbers as text: one rule of rounding, and the same structures as CSV, JSON and terminal text."""
+"""The report's numbers as text: one rule of rounding; the same structures as CSV, JSON and terminal text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,15 +24,15 @@ RANK5 = Metric("rank5", "rank-5")
 
 
 def tar(far: float, reason: str = "") -> Metric:
-    """The metric TAR@FAR at one level, key `tar@0.001`; `reason` where the impostor pairs do not support it."""
-    return Metric(f"tar@{far:g}", f"TAR at FAR {power(far)}", reason=reason)
+    """TAR@FAR at one level, key `tar@0.001`; `reason` where the impostor pairs do not support it."""
+    return Metric(f"tar@{far:g}", f"TAR at FAR\u00a0{power(far)}", reason=reason)
 
 
 # ---- one rule of rounding
 
 
 def decimals(estimate: Estimate, metric: Metric) -> int:
-    """Digits after the point: two significant digits of half the interval, a percentage never more than one."""
+    """Digits after the point: two significant digits of half the interval; at most one for percentages."""
     most, without = (1, 1) if metric.percent else (4, 3)
     if estimate.interval is None:
         return without
@@ -74,7 +74,7 @@ def unit(metric: Metric) -> str:
 
 
 def direction(estimate: Estimate, metric: Metric) -> str:
-    """`better` or `worse` where a difference's whole interval lies on that side of zero, else an empty text."""
+    """`better` or `worse` where a difference's whole interval lies on one side of zero, else empty."""
     if estimate.missing or estimate.interval is None:
         return ""
     low, high = estimate.interval
@@ -85,7 +85,7 @@ def direction(estimate: Estimate, metric: Metric) -> str:
 
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage with one decimal, or a dash."""
-    return DASH if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
+    return DASH if share is None or not math.isfinite(share) else f"{100 * share:.1f}\u202f%"
 
 
 def power(value: float) -> str:
@@ -127,7 +127,9 @@ def size(byte_count: int | None) -> str:
     if byte_count is None:
         return DASH
     mebi = byte_count / 2**20
-    return f"{mebi / 1024:.1f} GiB" if mebi >= 1000 else f"{mebi:.0f} MiB" if mebi >= 10 else f"{mebi:.1f} MiB"
+    return (
+        f"{mebi / 1024:.1f} GiB" if mebi >= 1000 else f"{mebi:.0f} MiB" if mebi >= 10 else f"{mebi:.1f} MiB"
+    )
 
 
 def noun(number: int, singular: str, plural: str = "") -> str:
@@ -143,39 +145,51 @@ def verdict_sentence(report: Report) -> str:
     verdict, gate = report.verdict, report.gate
     if verdict.sentence:
         return verdict.sentence
-    headline = report.evaluation.metric(report.evaluation.headline).label
+    metric = report.evaluation.metric(report.evaluation.headline)
     if verdict.kind == "helps":
         return (
-            f"Adding mixed classes ({verdict.arm}) made the recognizer better on classes it never saw: {headline} "
-            f"improved against {' and '.join(verdict.controls)}, in every seed."
+            f"Adding mixed classes ({verdict.arm}) made the recognizer better on classes it never saw: "
+            f"{metric.label} improved against {_quoted(verdict.controls)}, in every seed."
         )
     if verdict.kind == "generator too weak":
-        why = (
-            f": the baseline recognizer puts {percent(gate.top1)} of its reproductions in their class, "
-            f"the floor is {percent(gate.floor)}"
-            if gate
-            else ""
+        if gate is None:
+            return "The generator is too weak to judge mixing."
+        return (
+            "The generator is too weak to judge mixing: the baseline recognizer puts "
+            f"{percent(gate.top1)} of its reproductions in their class, the floor is {percent(gate.floor)}."
         )
-        return f"The generator is too weak to judge mixing{why}."
-    return (
-        f"Adding mixed classes ({verdict.arm}) does not help here: {headline} did not improve beyond doubt against "
-        f"{' and '.join(verdict.controls) or 'a control'}."
+    differences = {c: report.difference(verdict.arm, c, metric.key) for c in verdict.controls}
+    worse = [c for c, e in differences.items() if direction(e, metric) == "worse"]
+    outcome = (
+        f"became worse against {_quoted(worse)}"
+        if worse
+        else f"did not improve beyond doubt against {_quoted(differences) or 'a control'}"
     )
+    return f"Adding mixed classes ({verdict.arm}) does not help here: {metric.label} {outcome}."
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f"“{name}”" for name in names)
+
+
+def level(report: Report) -> str:
+    """What an interval is called: `95 % interval`."""
+    return f"{100 * report.evaluation.confidence:g}\u202f% interval"
 
 
 def caveats(report: Report) -> list[str]:
     """What the intervals do and do not cover, one sentence each."""
     evaluation = report.evaluation
-    n = len(evaluation.recognizer_seeds)
-    lines = [
-        f"One recognizer seed ({evaluation.recognizer_seeds[0]}): nothing here covers chance in training."
+    n, names = len(evaluation.recognizer_seeds), ", ".join(map(str, evaluation.recognizer_seeds))
+    looks = "once" if evaluation.test_looks == 1 else noun(evaluation.test_looks, "time")
+    return [
+        f"One recognizer seed ({names}): no interval here covers chance in the recognizer's training."
         if n == 1
-        else f"{n} recognizer seeds ({', '.join(map(str, evaluation.recognizer_seeds))}), each shown.",
-        f"The generator was trained once (seed {evaluation.generator_seed}, fixed): the intervals do not cover "
+        else f"{n} recognizer seeds ({names}), each shown.",
+        f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
         "chance in its training.",
-        f"Test classes evaluated {noun(evaluation.test_looks, 'time')}; every choice was made on validation classes.",
+        f"Test classes evaluated {looks}; every choice was made on validation classes.",
     ]
-    return lines
 
 
 # ---- CSV and JSON
@@ -185,9 +199,8 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
     names = report.evaluation.recognizer_seeds
 
     def estimate(table: str, e: Estimate, **keys: str) -> Iterator[dict[str, Any]]:
-        yield {
-            "table": table, **keys, "seed": "mean", "value": e.value, "low": e.low, "high": e.high, "reason": e.reason,
-        }  # fmt: skip
+        numbers = {"value": e.value, "low": e.low, "high": e.high, "reason": e.reason}
+        yield {"table": table, **keys, "seed": "mean", **numbers}
         for i, value in enumerate(e.seeds):
             seed = names[i] if len(names) == len(e.seeds) else i
             yield {"table": table, **keys, "seed": seed, "value": value}
@@ -218,7 +231,9 @@ def to_csv(report: Report) -> str:
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in _rows(report):
-        writer.writerow({k: "" if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
+        writer.writerow(
+            {k: "" if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        )
     return out.getvalue()
 
 
@@ -259,15 +274,20 @@ def to_json(report: Report) -> str:
 def text_summary(report: Report, where: str = "") -> str:
     """What the terminal prints at the end: verdict, differences, arms in columns, and where the page lies."""
     verdict, metric = report.verdict, report.evaluation.metric(report.evaluation.headline)
-    level = f"{100 * report.evaluation.confidence:g} % interval"
     lines = [f"Verdict: {verdict.kind}", f"  {verdict_sentence(report)}"]
     for control in verdict.controls:
         e = report.difference(verdict.arm, control, metric.key)
-        spread = f"{level} {interval(e, metric, True)}" if interval(e, metric) else f"no {level}"
+        spread = (
+            f"{level(report)} {interval(e, metric, True)}" if interval(e, metric) else f"no {level(report)}"
+        )
         each = f"; seeds {' '.join(seeds(e, metric, True))}" if e.seeds else ""
-        told = e.reason or "not measured" if e.missing else f"{mean(e, metric, True)} {unit(metric)} ({spread}{each})"
+        told = (
+            e.reason or "not measured"
+            if e.missing
+            else f"{mean(e, metric, True)} {unit(metric)} ({spread}{each})"
+        )
         lines.append(f"  {metric.label} against {control}: {told}")
-    lines += [f"  To change: {change}" for change in verdict.change]
+    lines += [f"  To try: {change}" for change in verdict.change]
     lines += ["", *_columns(report, metric), "", *(f"  {caveat}" for caveat in caveats(report))]
     lines += [f"  {m.label}: not reported, {m.reason}" for m in report.evaluation.metrics if m.reason]
     return "\n".join(lines + ([f"Report: {where}"] if where else [])) + "\n"

@@ -1,0 +1,223 @@
+"""What the pictures of two spaces show: joint histogram, signals, maps, paths, selections (Appendix E).
+
+Every function returns arrays to be drawn or tabled elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from scoremix.analysis.distances import Array, Metric, block_distances, pair_blocks, pair_index, prepared
+from scoremix.analysis.spaces import Data, as_rows, paired, unit_rows
+
+
+# ---------------------------------------------------------------------------------- pictures
+
+
+class JointHistogram(NamedTuple):
+    """counts[a, b] pairs with x-distance in bin a and y-distance in bin b; edges have one entry more."""
+
+    counts: Int[Array, "a b"]
+    x_edges: Float[Array, " a1"]
+    y_edges: Float[Array, " b1"]
+
+
+def joint_histogram(
+    x: Float[Data, "_ _"],
+    y: Float[Data, "_ _"],
+    x_metric: Metric = "cosine",
+    y_metric: Metric = "cosine",
+    bins: int = 100,
+) -> JointHistogram:
+    """Counts of all pairs over equal bins from the smallest to the largest distance in each space.
+
+    Two passes over blocks of distances, the first for the ranges; no pair is left out.
+    """
+    rows, others = paired(x, y)
+    spaces = ((prepared(rows, x_metric, "x"), x_metric), (prepared(others, y_metric, "y"), y_metric))
+    edges = []
+    for space, metric in spaces:
+        extremes = [(piece.min(), piece.max()) for piece in pair_blocks(space, metric) if len(piece)]
+        low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
+        edges.append(np.linspace(low, high if high > low else low + 1, bins + 1))
+    counts = np.zeros(bins * bins, np.int64)
+    for a, b in zip(*(pair_blocks(*space) for space in spaces), strict=True):
+        where = [
+            np.minimum((d - edge[0]) * (bins / (edge[-1] - edge[0])), bins - 1).astype(np.int64)
+            for d, edge in ((a, edges[0]), (b, edges[1]))
+        ]
+        counts += np.bincount(where[0] * bins + where[1], minlength=bins * bins)
+    return JointHistogram(counts.reshape(bins, bins), *edges)
+
+
+def shifted_distances(
+    x: Float[Data, "_ _"], metric: Metric = "cosine", zero: float = -1.0, tolerance: float = 1e-9
+) -> Float[Array, "n n"]:
+    """Distance matrix with its zeros (the diagonal, equal rows) moved to `zero` for contrast (Fig. 11)."""
+    rows = prepared(x, metric)
+    distances = block_distances(rows, rows, metric)
+    distances.fill_diagonal_(0)
+    return torch.where(distances <= tolerance, zero, distances).cpu().numpy()
+
+
+class DistanceSignal(NamedTuple):
+    """Distances of some pairs as two signals over a common axis (Fig. 12)."""
+
+    pairs: Int[Array, "p 2"]
+    x: Float[Array, " p"]
+    y: Float[Array, " p"]
+    peaks: Int[Array, " k"]  # positions of the peaks of x
+    joint_close: Int[Array, " c"]  # positions where both distances are below the threshold
+
+
+def distance_signal(
+    x: Float[Data, "_ _"],
+    y: Float[Data, "_ _"],
+    x_metric: Metric = "cosine",
+    y_metric: Metric = "cosine",
+    count: int = 500,
+    close: float = 0.4,
+    prominence: float | None = None,
+    seed: int = 0,
+) -> DistanceSignal:
+    """`count` random pairs (all if there are fewer) in ascending order with their distances (Fig. 12).
+
+    Peaks of x stand out by at least `prominence` (default: one standard deviation of x over these pairs).
+    """
+    from scipy.signal import find_peaks
+
+    rows, others = paired(x, y)
+    n, total = len(rows), math.comb(len(rows), 2)
+    numbers = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
+    i, j = pair_index(numbers, n)
+    signals = [
+        _distances_of(prepared(space, metric, name), i, j, metric)
+        for space, metric, name in ((rows, x_metric, "x"), (others, y_metric, "y"))
+    ]
+    peaks, _ = find_peaks(signals[0], prominence=signals[0].std() if prominence is None else prominence)
+    joint = np.flatnonzero((signals[0] < close) & (signals[1] < close))
+    return DistanceSignal(np.stack([i, j], 1), *signals, peaks, joint)
+
+
+def _distances_of(rows: Tensor, i: Array, j: Array, metric: Metric) -> Float[Array, " p"]:
+    if metric == "cosine":
+        return (1 - (rows[i] * rows[j]).sum(1)).cpu().numpy()
+    squared = (rows[i] - rows[j]).square().sum(1)
+    return (squared.sqrt() if metric == "l2" else squared).cpu().numpy()
+
+
+class PcaMap(NamedTuple):
+    """Coordinates of each given set, and the share of the reference's variance each axis holds."""
+
+    coordinates: list[Float[Array, "n dims"]]
+    variance: Float[Array, " dims"]
+
+
+def pca_map(reference: Float[Data, "_ _"], *others: Float[Data, "_ _"], dims: int = 2) -> PcaMap:
+    """Principal axes of `reference`; the reference and all others are projected on them, in that order.
+
+    The largest entry of each axis is positive, so that maps do not flip between runs.
+    """
+    sets = [as_rows(x, f"set {number}") for number, x in enumerate((reference, *others))]
+    mean = sets[0].mean(0)
+    _, scales, axes = torch.linalg.svd(sets[0] - mean, full_matrices=False)
+    if not 1 <= dims <= len(scales):
+        raise ValueError(f"dims: {dims}, allowed 1 to {len(scales)}")
+    axes = axes[:dims]
+    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
+    share = scales.square() / scales.square().sum()
+    return PcaMap([((x - mean) @ axes.T).cpu().numpy() for x in sets], share[:dims].cpu().numpy())
+
+
+class MixPath(NamedTuple):
+    """Where mixes of the pairs a, b lie at each weight λ of b; rows are pairs, columns ascending λ.
+
+    `straightness` (one per pair, in (0, 1]) is the distance between the ends over the length walked.
+    """
+
+    to_a: Float[Array, "p l"]  # cosine similarity to a
+    to_b: Float[Array, "p l"]
+    position: Float[Array, "p l"]  # foot on the line through a (0) and b (1)
+    off_path: Float[Array, "p l"]  # distance from that line, in units of |b - a|
+    straightness: Float[Array, " p"]
+    forward: float  # share of steps in λ that move position towards b
+
+
+def mix_path(
+    mixes: Float[Data, "_ _ _"], a: Float[Data, "_ _"], b: Float[Data, "_ _"], weights: Float[Data, "_"]
+) -> MixPath:
+    """Whether λ moves the image from class a to class b, and how straight.
+
+    mixes (p, l, d) are embeddings of the mix of pair p at weight l; a and b (p, d) are their sources'
+    centers. All are normalised to unit length first.
+    """
+    weights = torch.as_tensor(weights, dtype=torch.float64)
+    shape = tuple(mixes.shape)
+    if len(shape) != 3 or shape[1] != len(weights) or len(weights) < 2:
+        raise ValueError(f"mixes: shape {shape} for {len(weights)} weights, needs (pairs, weights >= 2, d)")
+    start, end = unit_rows(as_rows(a, "a"), "a"), unit_rows(as_rows(b, "b"), "b")
+    points = unit_rows(as_rows(torch.as_tensor(mixes).reshape(-1, shape[2]), "mixes"), "mixes").reshape(shape)
+    points = points[:, weights.argsort()]
+    axis = end - start
+    length = axis.norm(dim=1)
+    if bool((length == 0).any()):
+        raise ValueError(f"a and b: pair {int((length == 0).nonzero()[0])} has equal sources")
+    offset = points - start[:, None]
+    position = torch.einsum("pld,pd->pl", offset, axis) / length[:, None].square()
+    off = (offset - position[..., None] * axis[:, None]).norm(dim=2) / length[:, None]
+    walked = points.diff(dim=1).norm(dim=2).sum(1)
+    ends = (points[:, -1] - points[:, 0]).norm(dim=1)
+    return MixPath(
+        torch.einsum("pld,pd->pl", points, start).cpu().numpy(),
+        torch.einsum("pld,pd->pl", points, end).cpu().numpy(),
+        position.cpu().numpy(),
+        off.cpu().numpy(),
+        torch.where(walked > 0, ends / walked, 1.0).cpu().numpy(),
+        float((position.diff(dim=1) > 0).double().mean()),
+    )
+
+
+# ---------------------------------------------------------------------------------- selection transfer
+
+
+class SelectionOverlap(NamedTuple):
+    """Entry [s, t] compares the selections s and t (symmetric, 1 on the diagonal)."""
+
+    names: list[str]
+    shared: Float[Array, "s s"]  # common m-plets over the smaller selection
+    jaccard: Float[Array, "s s"]  # common m-plets over all m-plets of both
+    classes: Float[Array, "s s"]  # the same Jaccard of the classes used
+
+
+def selection_overlap(selections: Mapping[str, Int[Data, "_ _"]]) -> SelectionOverlap:
+    """How far selections of m-plets, (K, m) rows of class labels each, agree; the order within an m-plet is free.
+
+    ValueError where a selection is empty, repeats an m-plet, or m differs. Chance level of `shared` for
+    two random selections of K: K / C(classes, m).
+    """
+    sets: dict[str, set[tuple[int, ...]]] = {}
+    for name, mplets in selections.items():
+        rows = np.sort(np.asarray(mplets), axis=1)
+        sets[name] = set(map(tuple, rows.tolist()))
+        if not len(rows) or len(sets[name]) != len(rows):
+            raise ValueError(f"selections[{name!r}]: {len(rows)} m-plets, {len(sets[name])} different")
+    sizes = {name: len(next(iter(chosen))) for name, chosen in sets.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(f"selections: m differs, {sizes}")
+    names = list(sets)
+    shared, jaccard, classes = (np.eye(len(names)) for _ in range(3))
+    used = {name: set(itertools.chain.from_iterable(chosen)) for name, chosen in sets.items()}
+    for (s, one), (t, two) in itertools.combinations(enumerate(names), 2):
+        common = len(sets[one] & sets[two])
+        shared[s, t] = shared[t, s] = common / min(len(sets[one]), len(sets[two]))
+        jaccard[s, t] = jaccard[t, s] = common / len(sets[one] | sets[two])
+        classes[s, t] = classes[t, s] = len(used[one] & used[two]) / len(used[one] | used[two])
+    return SelectionOverlap(names, shared, jaccard, classes)

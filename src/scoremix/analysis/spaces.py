@@ -1,0 +1,120 @@
+"""Spaces to compare: one row per class, the same classes in the same order (ScoreMix section 4.3).
+
+A space is a matrix (n, d), torch or numpy; everything is computed in float64 on the CPU or on the
+tensor's own device, so that results do not depend on the precision in which rows were stored.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+Data = Tensor | np.ndarray
+BLOCK = 2**24  # entries of one block of an n x n matrix: 128 MiB in float64
+
+
+def as_rows(x: Any, name: str = "x") -> Float[Tensor, "n d"]:
+    """x as a float64 tensor without gradient; ValueError unless it is a finite matrix (n, d) with rows."""
+    rows = torch.as_tensor(x).detach().to(torch.float64)
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"{name}: needs a matrix (n, d), got shape {tuple(rows.shape)}")
+    if not bool(rows.isfinite().all()):
+        raise ValueError(f"{name}: {int((~rows.isfinite()).any(1).sum())} rows are not finite")
+    return rows
+
+
+def unit_rows(x: Float[Tensor, "n d"], name: str = "x") -> Float[Tensor, "n d"]:
+    """Rows divided by their L2 norm; ValueError names the first zero row."""
+    norms = x.norm(dim=1, keepdim=True)
+    if bool((norms == 0).any()):
+        raise ValueError(
+            f"{name}: row {int((norms == 0).flatten().nonzero()[0])} is zero and has no direction"
+        )
+    return x / norms
+
+
+def centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Columns minus their mean: HX of Equation 11."""
+    return x - x.mean(0)
+
+
+def paired(x: Any, y: Any) -> tuple[Float[Tensor, "n dx"], Float[Tensor, "n dy"]]:
+    """Two spaces of the same n >= 4 classes; ValueError on other counts or constant columns.
+
+    A constant column says nothing about classes and is usually a dead feature or a wrong file, so it is
+    refused, not ignored. Four rows are the least for which the debiased estimates exist.
+    """
+    spaces = as_rows(x, "x"), as_rows(y, "y")
+    if len(spaces[0]) != len(spaces[1]):
+        raise ValueError(f"x and y: {len(spaces[0])} and {len(spaces[1])} rows; match classes by name first")
+    if len(spaces[0]) < 4:
+        raise ValueError(f"n: {len(spaces[0])} rows, at least 4 are needed")
+    for name, space in zip("xy", spaces, strict=True):
+        constant = (space == space[0]).all(0).nonzero().flatten().tolist()
+        if constant:
+            raise ValueError(f"{name}: {len(constant)} constant columns, first {constant[:5]}; drop them")
+    return spaces
+
+
+def check_neighbours(k: int, n: int) -> None:
+    """ValueError unless 1 <= k <= n - 1, the number of other rows."""
+    if not 1 <= k <= n - 1:
+        raise ValueError(f"k: {k} neighbours, allowed 1 to {n - 1} for {n} rows")
+
+
+def row_blocks(n: int, columns: int) -> Iterator[slice]:
+    """Row ranges such that a block of that many rows and `columns` columns has at most BLOCK entries."""
+    step = max(1, BLOCK // max(1, columns))
+    return (slice(start, min(start + step, n)) for start in range(0, n, step))
+
+
+def match_classes(
+    x: Num[Data, "_ _"], x_names: Sequence[Any], y: Num[Data, "_ _"], y_names: Sequence[Any]
+) -> tuple[Float[Tensor, "n dx"], Float[Tensor, "n dy"]]:
+    """Both spaces in x's class order, y's rows found by name.
+
+    ValueError when a name repeats, when names and rows differ in number, or when the sets of names differ.
+    """
+    first, second = as_rows(x, "x"), as_rows(y, "y")
+    for field, rows, names in (("x_names", first, x_names), ("y_names", second, y_names)):
+        if len(rows) != len(names):
+            raise ValueError(f"{field}: {len(names)} names for {len(rows)} rows")
+        repeated = [str(name) for name, count in Counter(names).items() if count > 1]
+        if repeated:
+            raise ValueError(f"{field}: repeated class names {repeated[:5]}")
+    place = {name: row for row, name in enumerate(y_names)}
+    missing = [name for name in x_names if name not in place]
+    extra = set(y_names) - set(x_names)
+    if missing or extra:
+        raise ValueError(
+            f"classes differ: {len(missing)} only in x {sorted(map(str, missing))[:5]}, "
+            f"{len(extra)} only in y {sorted(map(str, extra))[:5]}"
+        )
+    return first, second[[place[name] for name in x_names]]
+
+
+def class_centers(embeddings: Num[Data, "_ _"], labels: Int[Data, "_"]) -> Float[Tensor, "c d"]:
+    """Normalised mean of each class's normalised embeddings, rows in ascending label (Appendix D.6)."""
+    unit = unit_rows(as_rows(embeddings, "embeddings"), "embeddings")
+    labels = torch.as_tensor(labels).to(unit.device)
+    if labels.shape != unit.shape[:1]:
+        raise ValueError(f"labels: shape {tuple(labels.shape)} for {len(unit)} embeddings")
+    classes, index = torch.unique(labels, return_inverse=True)
+    sums = unit.new_zeros(len(classes), unit.shape[1]).index_add_(0, index, unit)
+    return unit_rows(sums, "class sums")
+
+
+def condition_matrix(emb_label: Num[Data, "_ _"]) -> Float[Tensor, "classes c"]:
+    """Conditions C (classes, c) of an EDM2 network from its label weight (c, classes).
+
+    The network normalises each row of that weight to unit RMS over the classes (with 1e-4 added to the
+    RMS) before use, so the stored weight itself is not yet what conditions the network.
+    """
+    weight = as_rows(emb_label, "emb_label")
+    return (weight / (1e-4 + weight.square().mean(1, keepdim=True).sqrt())).T.contiguous()

@@ -1,0 +1,108 @@
+"""One image of any format as a square of uint8 RGB, and batches of arrays to another size.
+
+Rules, the same for every file: the first frame; EXIF orientation applied; palettes and CMYK to RGB; transparency over
+white; 16-bit values divided by 257; colour profiles ignored; then the centred square of the short side, resized to
+`size` with Pillow's anti-aliased Lanczos filter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
+
+GREY_TOLERANCE = 2  # levels of 255 by which the channels of a grey image may differ (JPEG rounding)
+
+
+def decode(file: Path | BinaryIO, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The image in `file` by the rules above; ValueError with a short reason if it cannot be read."""
+    if isinstance(file, Path) and not file.is_file():
+        raise ValueError("a broken link" if file.is_symlink() else "not a regular file")
+    if isinstance(file, Path) and os.path.getsize(file) == 0:
+        raise ValueError("empty file (0 bytes)")
+    try:
+        with Image.open(file) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit is not None and image.width * image.height > limit:
+                raise ValueError(f"{image.width} x {image.height} pixels, the limit is {limit} in all")
+            image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
+            image.load()
+            return np.asarray(_square(_rgb(_upright(image)), size))
+    except Image.UnidentifiedImageError:
+        raise ValueError("not an image format that Pillow reads") from None
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    with contextlib.suppress(Exception):  # damaged EXIF data says nothing about the pixels
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+    if image.has_transparency_data:
+        image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bits(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
+    """16-bit integers divided by 257; floats in [0, 1] times 255, else floats in [0, 255] as they are."""
+    low, high = float(values.min()), float(values.max())
+    floats = values.dtype.kind == "f"
+    if not (low >= 0 and high <= (255 if floats else 65535)):
+        raise ValueError(f"pixel values from {low:g} to {high:g} fit neither 8 nor 16 bits")
+    scale = (255.0 if high <= 1 else 1.0) if floats else 1 / 257
+    return np.rint(values * scale).astype(np.uint8)
+
+
+def _square(image: Image.Image, size: int) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = (left, top, left + side, top + side)
+    return image.resize((size, size), Image.Resampling.LANCZOS, box=box)
+
+
+def is_grey(images: UInt8[np.ndarray, "b h w c"]) -> bool:
+    """Whether no pixel's channels differ by more than GREY_TOLERANCE."""
+    return images.shape[-1] == 1 or int((images.max(-1) - images.min(-1)).max(initial=0)) <= GREY_TOLERANCE
+
+
+def with_channels(images: UInt8[np.ndarray, "b h w c"], channels: int) -> UInt8[np.ndarray, "b h w channels"]:
+    """Grey repeated to 3 channels, or colour reduced to its luma (ITU-R 601, rounded)."""
+    if images.shape[-1] == channels:
+        return images
+    if channels == 3:
+        return images.repeat(3, axis=-1)
+    luma = images.astype(np.uint32) @ np.array([299, 587, 114], np.uint32)
+    return ((luma + 500) // 1000).astype(np.uint8)[..., None]
+
+
+def resize_area(images: UInt8[np.ndarray, "b h w c"], size: int) -> UInt8[np.ndarray, "b size size c"]:
+    """The centred square of each image, every new pixel the mean of the area it covers, rounded half up."""
+    h, w = images.shape[1:3]
+    side = min(h, w)
+    top, left = (h - side) // 2, (w - side) // 2
+    images = images[:, top : top + side, left : left + side]
+    if side == size:
+        return images
+    cover = area_weights(side, size)
+    rows = np.tensordot(images.astype(np.float32), cover, axes=(1, 1))  # [b, w, c, size]
+    both = np.tensordot(rows, cover, axes=(1, 1))  # [b, c, size, size]
+    return np.floor(both + 0.5 + 1e-4).clip(0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def area_weights(source: int, target: int) -> Float[np.ndarray, "target source"]:
+    """Share of each of `target` equal intervals that is covered by each of `source` equal intervals."""
+    edges = np.arange(target + 1) * (source / target)
+    at = np.arange(source)
+    overlap = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
+    return (overlap.clip(0) * (target / source)).astype(np.float32)

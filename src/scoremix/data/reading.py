@@ -1,0 +1,167 @@
+"""Any source of labelled images read once into a packed set with a three-way split of its classes."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from scoremix.data.decode import is_grey, with_channels
+from scoremix.data.images import LabeledImages, PackedFile, write_classes
+from scoremix.data.order import batch_indices, stream_seed
+from scoremix.data.sources import Block, Source, open_source
+from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, from_list, subset
+
+
+class UnreadableImages(ValueError):
+    """Some files are no images; `bad` lists all of them with the reason, as the message does, one a line."""
+
+    def __init__(self, bad: Sequence[tuple[str, str]]) -> None:
+        self.bad = list(bad)
+        lines = [f"  {path}: {reason}" for path, reason in bad]
+        super().__init__("\n".join([f"{len(bad)} unreadable image files (skip_bad leaves them out):", *lines]))
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reading left out, to be said."""
+
+    unreadable: tuple[tuple[str, str], ...]  # (path, reason) of files left out by skip_bad
+    empty_classes: tuple[str, ...]  # left out by skip_bad for want of a readable image
+    unsplit_classes: int  # in no part of the given split
+    ignored_files: int  # passed over: names that are not images'
+
+
+def read(
+    place: str | Path,
+    folder: Path,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    classes: int | None = None,
+    images_per_class: int | None = None,
+    split_list: Path | None = None,
+    fractions: Sequence[float] = (0.6, 0.1, 0.3),
+    skip_bad: bool = False,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[LabeledImages, Reading]:
+    """Writes the images at `place` as a packed set in `folder`; returns the set and what was left out.
+
+    `place`: see `sources.kind_of`. `size`: side of the images, by default that of the .npz or 16 for fonts; folders
+    need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split comes from
+    `split_list`, else from the source, else from `fractions` and `seed`; classes in no part are left out. `classes`
+    and `images_per_class` keep seeded subsets, drawn per part and per class (for fonts: how many are drawn).
+    `progress(done, total)` is called after every block of images.
+
+    ValueError: one line that names what is wrong. UnreadableImages: every unreadable file, unless `skip_bad`.
+    Nothing is left in `folder` under a final name by a reading that fails.
+    """
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels is {channels}, must be 1, 3 or None")
+    for name, value in (("size", size), ("classes", classes), ("images_per_class", images_per_class)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}, must be at least 1")
+    source = open_source(place, images_per_class=images_per_class, seed=seed, workers=workers)
+    size = size or source.size
+    if size is None:
+        raise ValueError("size is None, must be given for folders of images")
+    filled, empty = _filled(source, str(place), skip_bad)
+    splits = _splits(source, filled, split_list, fractions, seed)
+    members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
+    kept = members if classes is None else subset(splits, source.class_names, classes, seed)
+
+    def choose(k: int) -> Int64[np.ndarray, " chosen"]:
+        count = int(source.counts[k])
+        wanted = min(count, images_per_class or count)
+        order = stream_seed("images", seed, source.class_names[k])
+        return np.arange(count) if wanted == count else np.sort(batch_indices(count, order, 0, wanted))
+
+    blocks = _with_progress(source.blocks(kept, choose, size), sum(len(choose(k)) for k in kept), progress)
+    counts, bad = _pack(blocks, len(source.counts), folder, size, channels or (source.channels == 1 or None), skip_bad)
+    lost = [source.class_names[k] for k in kept[counts[kept] == 0]]
+    kept = kept[counts[kept] > 0]
+    names = [source.class_names[k] for k in kept]
+    left = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in splits.items()}
+    write_classes(
+        folder,
+        counts[kept],
+        names,
+        checked(left, names, str(place)),
+        [source.groups[k] for k in kept] if source.groups is not None else None,
+    )
+    found = LabeledImages.load(folder)
+    return found, Reading(tuple(bad), (*empty, *lost), len(filled) - len(members), source.ignored)
+
+
+def _filled(source: Source, place: str, skip_bad: bool) -> tuple[Int64[np.ndarray, " c"], list[str]]:
+    """The classes that have images, and the names of the others; ValueError if that is not allowed."""
+    empty = [source.class_names[k] for k in np.flatnonzero(source.counts == 0)]
+    if empty and not skip_bad:
+        more = f", nor have {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise ValueError(f"class {empty[0]!r} of {place} has no images{more} (skip_bad leaves them out)")
+    filled = np.flatnonzero(source.counts)
+    if len(filled) == 1:
+        raise ValueError(f"{place} has one class only, {source.class_names[filled[0]]!r}: a split needs at least 6")
+    return filled, empty
+
+
+def _splits(
+    source: Source, filled: Int64[np.ndarray, " c"], split_list: Path | None, fractions: Sequence[float], seed: int
+) -> Splits:
+    """Class indices of the source per part: from the list, else the source's own, else by fractions."""
+    if split_list is None and source.splits is not None:
+        return {part: np.intersect1d(of, filled) for part, of in source.splits.items()}
+    names = [source.class_names[k] for k in filled]
+    splits = from_list(split_list, names) if split_list is not None else by_fractions(names, fractions, seed)
+    return {part: filled[of] for part, of in splits.items()}
+
+
+def _pack(
+    blocks: Iterable[Block], classes: int, folder: Path, size: int, channels: int | None, skip_bad: bool
+) -> tuple[Int64[np.ndarray, " classes"], list[tuple[str, str]]]:
+    """Writes images.npy; returns the number of images written per class of the source, and the unreadable files."""
+    counts, bad, grey = np.zeros(classes, np.int64), [], True
+    path, colour = folder / "images.npy", folder / "images.colour.npy"
+    with warnings.catch_warnings(), PackedFile(colour, (size, size, channels or 3)) as packed:
+        warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
+        for block in blocks:
+            packed.put(with_channels(block.images, channels or 3), block.places)
+            grey = grey and is_grey(block.images)
+            np.add.at(counts, block.classes, 1)
+            bad += block.bad
+        if bad and not skip_bad:
+            raise UnreadableImages(bad)
+        if not packed.rows:
+            raise ValueError("no image is readable")
+    if channels is None and grey:
+        _reduce(colour, path)
+    else:
+        os.replace(colour, path)
+    return counts, bad
+
+
+def _reduce(colour: Path, path: Path) -> None:
+    """Copies a packed file of grey images in three channels to one channel."""
+    images = np.load(colour, mmap_mode="r", allow_pickle=False)
+    with PackedFile(path, (*images.shape[1:3], 1)) as packed:
+        for start in range(0, len(images), 1024):
+            packed.put(with_channels(images[start : start + 1024], 1))
+    colour.unlink()
+
+
+def _with_progress(
+    blocks: Iterable[Block], total: int, progress: Callable[[int, int], None] | None
+) -> Iterator[Block]:
+    done = 0
+    for block in blocks:
+        yield block
+        done += len(block.images) + len(block.bad)
+        if progress is not None:
+            progress(done, total)

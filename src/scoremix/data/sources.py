@@ -1,0 +1,306 @@
+"""Where labelled images come from: class folders, .npz files and fonts, read class by class in bounded memory."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import hashlib
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, Protocol, TypeVar
+
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+from PIL import Image
+
+from scoremix.data import glyphs
+from scoremix.data.decode import decode, resize_area
+from scoremix.data.splits import Splits, checked
+
+Kind = Literal["folders", "npz", "fonts"]
+Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
+NOT_IMAGES = frozenset(
+    ".txt .md .rst .json .jsonl .csv .tsv .xml .yaml .yml .toml .ini .html .htm .log .npy .npz .mat .pkl .pt .db .py .sh"
+    " .lst .idx .rec .zip .tar .gz".split()
+)  # files that may lie beside images and are passed over; everything else must be an image
+BLOCK_BYTES = 4 << 20
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images of one or more classes on their way into the packed array."""
+
+    images: UInt8[np.ndarray, "b size size c"]
+    classes: Integer[np.ndarray, " b"]  # as numbered by the source
+    places: Int64[np.ndarray, " b"] | None = None  # rows of the packed array; None: the next ones
+    bad: tuple[tuple[str, str], ...] = ()  # (path, reason) of files left out here
+
+
+class Source(Protocol):
+    """Classes with their numbers of images, and their images on request."""
+
+    class_names: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    splits: Splits | None
+    counts: Int64[np.ndarray, " c"]
+    size: int | None  # side of the images where none is asked for
+    channels: int
+    ignored: int  # files passed over
+
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        """The chosen images of the kept classes, grouped by class in the order of `kept` (or with places)."""
+
+
+def open_source(place: str | Path, *, images_per_class: int | None, seed: int, workers: int | None) -> Source:
+    """The source at `place`: 'glyphs', an .npz file, a folder of fonts or a folder of class folders."""
+    match kind_of(place):
+        case "npz":
+            return Npz(Path(place))
+        case "fonts":
+            return Fonts(glyphs.font_files(place), images_per_class or glyphs.IMAGES_PER_CLASS, seed)
+        case "folders":
+            return Folders(Path(place), workers or os.cpu_count() or 1)
+
+
+def kind_of(place: str | Path) -> Kind:
+    """What lies at `place`, found by looking; ValueError if nothing readable does.
+
+    A folder holds fonts if some file under it has a font's suffix and none an image's.
+    """
+    if str(place) == glyphs.BUILTIN:
+        return "fonts"
+    path = Path(place)
+    if not path.exists():
+        raise ValueError(f"data source {path} does not exist")
+    if path.is_file() and path.suffix.lower() == ".npz":
+        return "npz"
+    if not path.is_dir():
+        raise ValueError(f"data source {path} is none of: folder of class folders, folder of fonts, .npz, 'glyphs'")
+    image_suffixes, fonts = set(Image.registered_extensions()), False
+    for _, folders, files in os.walk(path):
+        folders.sort()
+        suffixes = {os.path.splitext(name)[1].lower() for name in files if not name.startswith(".")}
+        if suffixes & image_suffixes:
+            return "folders"
+        fonts = fonts or bool(suffixes & glyphs.FONT_SUFFIXES)
+    return "fonts" if fonts else "folders"
+
+
+def fingerprint(place: str | Path) -> str:
+    """SHA-256 (hex) of what would be read from `place`: names relative to it and contents, in order of name.
+
+    Independent of where `place` lies, of times and of files that are passed over.
+    """
+    total = hashlib.sha256()
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for name, content in _windowed(pool, _digest, _named_files(place)):
+            total.update(len(name).to_bytes(8, "big") + name + content)
+    return total.hexdigest()
+
+
+def _named_files(place: str | Path) -> Iterator[tuple[bytes, Path]]:
+    match kind_of(place):
+        case "npz":
+            yield b"", Path(place)
+        case "fonts":
+            yield from ((os.fsencode(path.name), path) for path in glyphs.font_files(place))
+        case "folders":
+            source = Folders(Path(place), 1)
+            for k, name in enumerate(source.class_names):
+                yield from ((os.fsencode(f"{name}/{path.name}"), path) for path in source.files(k))
+
+
+def _digest(named: tuple[bytes, Path]) -> tuple[bytes, bytes]:
+    name, path = named
+    if not path.is_file():
+        return name, b"not a regular file"
+    with path.open("rb") as file:
+        return name, hashlib.file_digest(file, "sha256").digest()
+
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+def _windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A]) -> Iterator[B]:
+    """`work` of each item, in order, a bounded number of items ahead."""
+    pending: collections.deque[Future[B]] = collections.deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) >= 64:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+class Folders:
+    """<root>/<class>/<image>: classes are the folders directly in root, in order of their names.
+
+    Hidden names and __MACOSX are passed over, and files whose suffix is in NOT_IMAGES; links are followed.
+    ValueError for folders inside class folders and where there are no class folders.
+    """
+
+    groups: tuple[str, ...] | None = None
+    splits: Splits | None = None
+    size: int | None = None
+    channels = 3
+
+    def __init__(self, root: Path, workers: int) -> None:
+        self.root, self.workers = root, workers
+        self.class_names, loose = _listed(root)
+        if not self.class_names:
+            what = f"{len(loose)} files but no folders" if loose else "an empty folder"
+            raise ValueError(f"{root} is {what}: it must hold one folder of images per class")
+        self.ignored, counts = len(loose), []
+        for name in self.class_names:
+            inner, files = _listed(root / name)
+            if inner:
+                raise ValueError(
+                    f"{root / name / inner[0]} is a folder inside a class folder: classes are the folders directly "
+                    f"in {root}, and hold images only"
+                )
+            counts.append(sum(map(_may_be_image, files)))
+            self.ignored += len(files) - counts[-1]
+        self.counts = np.array(counts, np.int64)
+
+    def files(self, k: int) -> list[Path]:
+        """The files of class k that must be images, in order of name."""
+        folder = self.root / self.class_names[k]
+        return [folder / name for name in _listed(folder)[1] if _may_be_image(name)]
+
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        def block(task: tuple[int, Path]) -> Block:
+            k, path = task
+            try:
+                return Block(decode(path, size)[None], np.array([k]))
+            except ValueError as error:
+                nothing = np.zeros((0, size, size, 3), np.uint8)
+                return Block(nothing, np.zeros(0, np.int64), bad=((str(path), str(error)),))
+
+        tasks = ((int(k), files[i]) for k in kept for files in [self.files(k)] for i in choose(k))
+        with ThreadPoolExecutor(self.workers) as pool:
+            yield from _windowed(pool, block, tasks)
+
+
+def _listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the folders and of all else in `folder`, each sorted, hidden ones left out."""
+    try:
+        names = sorted(n for n in os.listdir(folder) if not n.startswith(".") and n != "__MACOSX")
+    except OSError as error:
+        raise ValueError(f"{folder} cannot be listed ({error.strerror})") from None
+    inner = tuple(n for n in names if os.path.isdir(folder / n))
+    return inner, tuple(n for n in names if n not in set(inner))
+
+
+def _may_be_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() not in NOT_IMAGES
+
+
+class Npz:
+    """`images` uint8 (N, H, W) or (N, H, W, 1 or 3) and `labels` (N,) in an .npz, streamed from the file.
+
+    Optional: `class_names` (C,); `train_classes`, `val_classes`, `test_classes` (indices, all three or none);
+    a group per class as `class_group` (C,) into `group_names`, or `class_alphabet` into `alphabet_names`.
+    Without `class_names` classes are the distinct labels. ValueError names the array that is wrong.
+    """
+
+    ignored = 0
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                small = {name: arrays[name] for name in arrays.files if name != "images"}
+            with self._stream() as (_, self.shape):
+                self.size: int | None = min(self.shape[1:3])
+                self.channels = 3 if self.shape[3:] == (3,) else 1
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} is not a readable .npz of images: {error}") from None
+        if "labels" not in small:
+            raise ValueError(f"{path} has no array 'labels' (it has images, {', '.join(small) or 'nothing else'})")
+        labels = small["labels"]
+        if labels.shape != self.shape[:1] or labels.dtype.kind not in "iu":
+            raise ValueError(
+                f"{path}: labels are {labels.dtype} {labels.shape}, must be integers ({self.shape[0]},), one per image"
+            )
+        if "class_names" in small:
+            self.class_names = tuple(str(name) for name in small["class_names"])
+            if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
+                raise ValueError(
+                    f"{path}: labels go from {labels.min()} to {labels.max()}, class_names has {len(self.class_names)}"
+                )
+        else:
+            distinct, labels = np.unique(labels, return_inverse=True)
+            self.class_names = tuple(map(str, distinct))
+        self.order = np.argsort(labels, kind="stable")
+        self.counts = np.bincount(labels, minlength=len(self.class_names)).astype(np.int64)
+        self.groups = self._groups(small)
+        self.splits = self._splits(small)
+
+    def _splits(self, small: dict[str, np.ndarray]) -> Splits | None:
+        keys = {"train": "train_classes", "validation": "val_classes", "test": "test_classes"}
+        found = {part: small[key] for part, key in keys.items() if key in small}
+        return checked(found, self.class_names, str(self.path)) if found else None
+
+    def _groups(self, small: dict[str, np.ndarray]) -> tuple[str, ...] | None:
+        for index, names in (("class_group", "group_names"), ("class_alphabet", "alphabet_names")):
+            if index in small and names in small:
+                return tuple(str(small[names][g]) for g in small[index])
+        return None
+
+    @contextlib.contextmanager
+    def _stream(self) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
+        """The bytes of `images` after the header, and the shape."""
+        with zipfile.ZipFile(self.path) as archive, archive.open("images.npy") as file:
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, fortran, dtype = read_header[np.lib.format.read_magic(file)](file)
+            if dtype != np.uint8 or len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
+                raise ValueError(f"images are {dtype} {shape}, must be uint8 (N, H, W) or (N, H, W, 1 or 3)")
+            if fortran or 0 in shape:
+                raise ValueError("images are empty" if 0 in shape else "images are in Fortran order, must be in C order")
+            yield file, shape
+
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        n, h, w, c = (*self.shape, 1)[:4]
+        ends = np.cumsum(self.counts)
+        chosen = [self.order[ends[k] - self.counts[k] :][choose(k)] for k in kept]
+        place, owner = np.full(n, -1, np.int64), np.zeros(n, np.int32)
+        place[np.concatenate(chosen)] = np.arange(sum(map(len, chosen)))
+        for k, rows in zip(kept, chosen, strict=True):
+            owner[rows] = k
+        step = max(1, BLOCK_BYTES // (h * w * c))
+        with self._stream() as (file, _):
+            for start in range(0, n, step):
+                count = min(step, n - start)
+                data = file.read(count * h * w * c)
+                if len(data) < count * h * w * c:
+                    raise ValueError(f"{self.path}: images end after {start} of {n}")
+                wanted = np.flatnonzero(place[start : start + count] >= 0)
+                images = np.frombuffer(data, np.uint8).reshape(count, h, w, c)[wanted]
+                if len(wanted):
+                    rows = start + wanted
+                    yield Block(resize_area(images, size), owner[rows], place[rows])
+
+
+class Fonts:
+    """Characters drawn from font files: one class per character, images by `glyphs.render`."""
+
+    ignored = 0
+    splits: Splits | None = None
+    size: int | None = glyphs.SIZE
+    channels = 1
+
+    def __init__(self, files: Sequence[Path], images_per_class: int, seed: int) -> None:
+        self.alphabet, self.seed = glyphs.alphabet(files), seed
+        self.class_names = self.alphabet.names
+        self.groups: tuple[str, ...] | None = self.alphabet.scripts
+        self.counts = np.full(len(self.class_names), images_per_class, np.int64)
+
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        for k in kept:
+            images = glyphs.render(self.alphabet, k, len(choose(k)), size=size, seed=self.seed)
+            yield Block(images, np.full(len(images), k))

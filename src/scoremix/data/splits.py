@@ -1,0 +1,152 @@
+"""Three class-disjoint parts: models train on one, every choice is made on the second, the report is on the third.
+
+All functions depend on class names and a seed only, never on the order of files or classes.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from scoremix.data.order import stream_seed
+
+SPLITS = ("train", "validation", "test")
+LEAST = 2  # classes of a part: one class alone has no pair of different classes
+Splits = dict[str, Int64[np.ndarray, " c"]]
+
+
+def by_fractions(names: Sequence[str], fractions: Sequence[float], seed: int) -> Splits:
+    """Every class in one part, in (rounded) shares `fractions` with at least two classes each.
+
+    Classes are ranked by a hash of (seed, name), so another class changes little. ValueError for fewer than six
+    classes, repeated names, or fractions that are not three positive numbers with sum 1.
+    """
+    if len(fractions) != 3 or not all(f > 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise ValueError(f"fractions are {list(fractions)}, must be three positive numbers with sum 1")
+    _refuse_repeated(names, "the data")
+    sizes = _shares(len(names), fractions, [len(names)] * 3)
+    ranked = _ranked(names, range(len(names)), "split", seed)
+    cuts = np.cumsum(sizes)[:-1]
+    return {part: np.sort(chosen) for part, chosen in zip(SPLITS, np.split(ranked, cuts), strict=True)}
+
+
+def from_list(file: Path, names: Sequence[str]) -> Splits:
+    """The parts named in a list file; classes that it does not name are in no part.
+
+    JSON: {"class": "train", ...} or {"train": ["class", ...], ...}. CSV: lines of class,split (a first line
+    class,split is skipped). "val" means validation. ValueError names unknown classes, classes named twice, unknown
+    parts, and parts with fewer than two classes.
+    """
+    pairs = _pairs(file)
+    place = {name: i for i, name in enumerate(names)}
+    _refuse_repeated([name for name, _ in pairs], str(file))
+    if unknown := [name for name, _ in pairs if name not in place]:
+        close = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{file} names {_some(unknown)}, not among the {len(names)} classes of the data{hint}")
+    parts = {"val": "validation"} | {part: part for part in SPLITS}
+    if strange := sorted({part for _, part in pairs if part not in parts}):
+        raise ValueError(f"{file} has the split {_some(strange)}, allowed are {', '.join(SPLITS)}")
+    splits = {s: np.array(sorted(place[n] for n, p in pairs if parts[p] == s), np.int64) for s in SPLITS}
+    return checked(splits, names, str(file))
+
+
+def checked(splits: Splits, names: Sequence[str], where: str) -> Splits:
+    """`splits` as ascending int64 arrays; ValueError if a part is missing or too small, or parts overlap."""
+    if set(splits) != set(SPLITS):
+        raise ValueError(f"{where} has the splits {sorted(splits)}, must be {', '.join(SPLITS)}")
+    splits = {part: np.sort(np.asarray(splits[part], np.int64)) for part in SPLITS}
+    everything = np.concatenate(list(splits.values()))
+    if everything.size and not 0 <= everything.min() <= everything.max() < len(names):
+        raise ValueError(f"{where} splits class {everything.max()}, the data has classes 0 to {len(names) - 1}")
+    _refuse_repeated([names[i] for i in everything], where)
+    for part, members in splits.items():
+        if len(members) < LEAST:
+            raise ValueError(f"{where} puts {len(members)} classes in {part}, at least {LEAST} are needed")
+    return splits
+
+
+def subset(splits: Splits, names: Sequence[str], classes: int, seed: int) -> Int64[np.ndarray, " kept"]:
+    """Ascending indices of `classes` of the classes in `splits`, in the proportions of the parts.
+
+    All of them if there are not more; ValueError if `classes` is below two for each part. Within a part classes are
+    ranked by a hash of (seed, name), so a smaller subset is contained in a larger one but for rounding.
+    """
+    available = [len(splits[part]) for part in SPLITS]
+    total = sum(available)
+    if classes >= total:
+        return np.sort(np.concatenate([splits[part] for part in SPLITS]))
+    sizes = _shares(classes, [n / total for n in available], available)
+    ranked = [_ranked(names, splits[part], "subset", seed) for part in SPLITS]
+    return np.sort(np.concatenate([r[:n] for r, n in zip(ranked, sizes, strict=True)]))
+
+
+def _ranked(names: Sequence[str], chosen: Iterable[int], purpose: str, seed: int) -> Int64[np.ndarray, " c"]:
+    return np.array(sorted(chosen, key=lambda i: (stream_seed(purpose, seed, names[i]), names[i])), np.int64)
+
+
+def _shares(total: int, fractions: Sequence[float], most: Sequence[int]) -> list[int]:
+    """`total` in whole numbers near its fractions, each between LEAST and `most` (largest remainder)."""
+    if total < LEAST * len(fractions):
+        raise ValueError(
+            f"{total} classes cannot be split into {', '.join(SPLITS)}: at least {LEAST * len(fractions)} are needed"
+        )
+    quotas = [total * f for f in fractions]
+    sizes = [min(max(int(q + 1e-9), LEAST), m) for q, m in zip(quotas, most, strict=True)]
+    while (missing := total - sum(sizes)) != 0:
+        step = 1 if missing > 0 else -1
+        free = [i for i in range(len(sizes)) if (sizes[i] < most[i] if step > 0 else sizes[i] > LEAST)]
+        sizes[max(free, key=lambda i: step * (quotas[i] - sizes[i]))] += step
+    return sizes
+
+
+def _pairs(file: Path) -> list[tuple[str, str]]:
+    """(class, split) of every line of a list file, in order."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"split list {file} does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"split list {file} cannot be read ({error})") from None
+    if file.suffix.lower() == ".json":
+        return _json_pairs(file, text)
+    rows = [row for row in csv.reader(io.StringIO(text)) if row]
+    if rows and [cell.strip() for cell in rows[0]] == ["class", "split"]:
+        del rows[0]
+    for row in rows:
+        if len(row) != 2:
+            raise ValueError(f"{file} has a line {','.join(row)!r}, must be class,split")
+    return [(name.strip(), part.strip()) for name, part in rows]
+
+
+def _json_pairs(file: Path, text: str) -> list[tuple[str, str]]:
+    try:
+        entries = json.loads(text, object_pairs_hook=list)  # a dict would hide repeated names
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{file} is not JSON ({error})") from None
+    pairs: list[tuple[str, str]] = []
+    try:
+        for key, value in entries:
+            pairs += [(name, key) for name in value] if isinstance(value, list) else [(key, value)]
+    except (TypeError, ValueError):
+        pairs = [("", None)]  # type: ignore[list-item]
+    if not all(isinstance(name, str) and isinstance(part, str) for name, part in pairs):
+        raise ValueError(f'{file} must be {{"class": "train", ...}} or {{"train": ["class", ...], ...}}')
+    return pairs
+
+
+def _refuse_repeated(names: Sequence[str], where: str) -> None:
+    if len(set(names)) < len(names):
+        seen: set[str] = set()
+        raise ValueError(f"{where} names {_some([n for n in names if n in seen or seen.add(n)])} more than once")  # type: ignore[func-returns-value]
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,369 @@
+"""Verification and identification from similarities or embeddings (ScoreMix section 4.2).
+
+A pair is accepted when its similarity exceeds the threshold. FAR (false accept rate) is the accepted
+share of impostor pairs, TAR the accepted share of genuine pairs. Arrays may be numpy or torch; results
+are numpy, in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+from torch import Tensor
+
+Data = Tensor | Array
+
+
+def _array(x: Any) -> Array:
+    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+def _scores(similarity: Any, same: Any) -> tuple[Array, Array]:
+    """Checked similarities and flags, both flat."""
+    similarity, same = _array(similarity).ravel(), _array(same).ravel().astype(bool)
+    if similarity.shape != same.shape:
+        raise ValueError(f"same: {same.size} flags for {similarity.size} similarities")
+    if not np.isfinite(similarity).all():
+        raise ValueError(f"similarity: {int((~np.isfinite(similarity)).sum())} values are not finite")
+    if same.all() or not same.any():
+        raise ValueError(
+            f"same: needs genuine and impostor pairs, got {int(same.sum())} genuine of {same.size}"
+        )
+    return similarity, same
+
+
+class ROC(NamedTuple):
+    """Operating points from strict to lax; the first accepts nothing and has threshold inf.
+
+    A pair is accepted at a point when its similarity is at least the point's threshold.
+    """
+
+    far: Float[Array, " t"]
+    tar: Float[Array, " t"]
+    thresholds: Float[Array, " t"]
+
+
+def roc(similarity: Float[Data, " n"], same: Bool[Data, " n"], drop_intermediate: bool = False) -> ROC:
+    """One point per distinct similarity; with `drop_intermediate` only the corners, as scikit-learn's
+    default.
+    """
+    similarity, same = _scores(similarity, same)
+    order = np.argsort(-similarity, kind="stable")
+    values, genuine = similarity[order], np.cumsum(same[order])
+    last = np.flatnonzero(np.append(values[1:] != values[:-1], True))  # last pair of each tie
+    tps, fps = genuine[last], 1 + last - genuine[last]
+    if drop_intermediate and len(fps) > 2:
+        corner = (np.diff(fps, 2) != 0) | (np.diff(tps, 2) != 0)
+        keep = np.concatenate([[True], corner, [True]])
+        tps, fps, last = tps[keep], fps[keep], last[keep]
+    return ROC(
+        np.append(0, fps) / fps[-1],
+        np.append(0, tps) / tps[-1],
+        np.append(np.inf, values[last].astype(np.float64)),
+    )
+
+
+def auc(similarity: Float[Data, " n"], same: Bool[Data, " n"]) -> float:
+    """Probability that a genuine pair is more similar than an impostor pair; ties count half."""
+    curve = roc(similarity, same)
+    return float(np.trapezoid(curve.tar, curve.far))
+
+
+def eer(similarity: Float[Data, " n"], same: Bool[Data, " n"]) -> float:
+    """Equal error rate: where FAR = 1 - TAR on the straight line between the two neighbouring points of
+    the ROC.
+    """
+    return eer_of(roc(similarity, same))
+
+
+def eer_of(curve: ROC) -> float:
+    """Equal error rate of a ROC."""
+    gap = curve.far + curve.tar - 1  # rises from -1 to 1
+    i = int(np.argmax(gap >= 0))
+    share = -gap[i - 1] / (gap[i] - gap[i - 1])
+    return float(curve.far[i - 1] + share * (curve.far[i] - curve.far[i - 1]))
+
+
+def tar_at_far(
+    similarity: Float[Data, " n"],
+    same: Bool[Data, " n"],
+    far: float | Sequence[float],
+    rule: Literal["at_most", "nearest"] = "at_most",
+) -> Float[Array, "*f"]:
+    """TAR at each target FAR, in the shape of `far`.
+
+    `at_most`: the best TAR over thresholds with FAR <= target. `nearest`: arcface_torch's rule for IJB,
+    the corner of the ROC with FAR nearest to the target, of equally near ones the largest FAR and TAR;
+    its FAR may exceed the target. Raises ValueError for non-finite similarities, one kind of pairs only,
+    or a target outside [0, 1].
+    """
+    similarity, same = _scores(similarity, same)
+    target = np.asarray(far, np.float64)
+    if not ((target >= 0) & (target <= 1)).all():
+        raise ValueError(f"far: {far} is not within 0 to 1")
+    match rule:
+        case "at_most":
+            impostor = np.sort(similarity[~same])[::-1]
+            return tar_from_tail(similarity[same], impostor, len(impostor), target)
+        case "nearest":
+            return _nearest(roc(similarity, same, drop_intermediate=True), target)
+        case _:
+            raise ValueError(f"rule: {rule!r} is not one of 'at_most', 'nearest'")
+
+
+def tar_from_tail(
+    genuine: Float[Array, " g"], impostor: Float[Array, " t"], impostors: int, far: Float[Array, "*f"]
+) -> Float[Array, "*f"]:
+    """Best TAR with FAR <= target from the genuine similarities and the largest impostor ones, sorted
+    downwards.
+
+    `impostors` counts all impostor pairs. Raises ValueError where the tail is too short for a target.
+    """
+    accepted = allowed_impostors(impostors, far)
+    if impostors > len(impostor) and (accepted >= len(impostor)).any():
+        raise ValueError(f"far: a tail of {len(impostor)} impostors of {impostors} is too short for {far}")
+    # the first impostor that must be refused bounds the threshold from below
+    bound = np.append(impostor, -np.inf)[accepted]
+    ordered = np.sort(genuine)
+    return np.asarray((len(ordered) - np.searchsorted(ordered, bound, side="right")) / len(ordered))
+
+
+def allowed_impostors(impostors: int, far: Float[Array, "*f"]) -> Int[Array, "*f"]:
+    """Largest k with k / impostors <= far in float64, so that a level such as 3 / 10 is met exactly."""
+    k = np.floor(far * impostors).astype(np.int64)
+    k = np.where((k + 1) / impostors <= far, k + 1, k)
+    return np.asarray(np.where(k / impostors > far, k - 1, k))
+
+
+def _nearest(curve: ROC, target: Array) -> Array:
+    far, tar = curve.far[::-1], curve.tar[::-1]
+    return np.asarray(tar[np.abs(far - target[..., None]).argmin(-1)])
+
+
+class Level(NamedTuple):
+    """Whether a FAR can be reported from a number of impostor pairs."""
+
+    far: float
+    impostors: int  # pairs above the threshold
+    supported: bool
+    reason: str
+
+
+def supported_fars(
+    impostors: int, fars: Sequence[float] = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6), least: int = 10
+) -> list[Level]:
+    """For each FAR whether at least `least` of `impostors` pairs lie above its threshold, and why not."""
+    levels = []
+    for far in fars:
+        above = int(far * impostors * (1 + 1e-12))
+        reason = f"{above} of {impostors:,} impostor pairs decide FAR {far:g}" + (
+            "" if above >= least else f"; at least {least} are needed ({int(np.ceil(least / far)):,} pairs)"
+        )
+        levels.append(Level(far, above, above >= least, reason))
+    return levels
+
+
+class KFold(NamedTuple):
+    """Pair accuracy over folds."""
+
+    mean: float
+    std: float  # population
+    accuracy: Float[Array, " k"]
+    thresholds: Float[Array, " k"]  # squared distances
+
+
+def kfold_accuracy(
+    a: Float[Data, "n d"], b: Float[Data, "n d"], same: Bool[Data, " n"], folds: int = 10
+) -> KFold:
+    """Accuracy of "same when squared distance < threshold" on each fold, the threshold chosen on the
+    others.
+
+    Rows are normalised in float64. Consecutive folds, thresholds 0, .01 .. 3.99, of equally good ones the
+    smallest: the protocol of LFW-like sets in arcface_torch and AdaFace.
+    """
+    squared, same = pair_distances(a, b), _array(same).astype(bool)
+    if not 2 <= folds <= len(same) or len(squared) != len(same):
+        raise ValueError(f"same: {len(same)} flags for {len(squared)} pairs in {folds} folds")
+    grid = np.arange(0, 4, 0.01)
+    bounds = fold_bounds(len(same), folds)
+    # right answers per fold and threshold; a threshold accepts what lies strictly below
+    right = np.stack([_right(squared[i:j], same[i:j], grid) for i, j in bounds])
+    sizes = np.array([j - i for i, j in bounds])
+    train = (right.sum(0) - right) / (sizes.sum() - sizes)[:, None]
+    best = train.argmax(1)
+    accuracy = right[np.arange(folds), best] / sizes
+    return KFold(float(accuracy.mean()), float(accuracy.std()), accuracy, grid[best])
+
+
+def pair_distances(a: Float[Data, "n d"], b: Float[Data, "n d"]) -> Float[Array, " n"]:
+    """Squared distances in [0, 4] of the normalised rows, in float64."""
+    x, y = (_unit(_array(v).astype(np.float64)) for v in (a, b))
+    if x.shape != y.shape:
+        raise ValueError(f"b: shape {y.shape} differs from a's {x.shape}")
+    return np.asarray(np.square(x - y).sum(1))
+
+
+def fold_bounds(n: int, folds: int) -> list[tuple[int, int]]:
+    """Start and end of consecutive folds; the first n mod folds have one more."""
+    ends = np.cumsum(np.full(folds, n // folds) + (np.arange(folds) < n % folds)).tolist()
+    return list(zip([0, *ends[:-1]], ends, strict=True))
+
+
+def _right(squared: Array, same: Array, grid: Array) -> Array:
+    accepted = np.sort(squared[same]).searchsorted(grid, side="left")
+    refused = (~same).sum() - np.sort(squared[~same]).searchsorted(grid, side="left")
+    return np.asarray(accepted + refused)
+
+
+def _unit(x: Array) -> Array:
+    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12))
+
+
+class Pairs(NamedTuple):
+    """All genuine similarities and the largest impostor ones; classes are 0 .. C-1 in the order of
+    `classes`.
+    """
+
+    genuine: Float[Array, " g"]
+    genuine_class: Int[Array, " g"]
+    impostor: Float[Array, " t"]  # sorted downwards
+    impostor_classes: Int[Array, "t 2"]
+    impostors: int  # all impostor pairs, kept or not
+    classes: Int[Array, " c"]  # labels as given
+    sizes: Int[Array, " c"]  # images per class
+
+    def flat(self) -> tuple[Array, Array]:
+        """(similarity, same) of all pairs. Raises ValueError where only a tail was kept."""
+        if len(self.impostor) < self.impostors:
+            raise ValueError(f"impostor: only {len(self.impostor)} of {self.impostors} pairs were kept")
+        similarity = np.concatenate([self.genuine, self.impostor])
+        return similarity, np.arange(len(similarity)) < len(self.genuine)
+
+
+def pair_similarities(
+    embeddings: Float[Data, "n d"], labels: Int[Data, " n"], tail: int | None = None, block: int = 1024
+) -> Pairs:
+    """Cosine similarities of all pairs of images, in float32; `tail` keeps that many of the largest
+    impostor ones.
+
+    Memory is block x n plus the genuine pairs plus twice the tail.
+    """
+    unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
+    given = _array(labels)
+    classes, dense, sizes = np.unique(given, return_inverse=True, return_counts=True)
+    if len(unit) != len(given):
+        raise ValueError(f"labels: {len(given)} labels for {len(unit)} embeddings")
+    if not bool(torch.isfinite(unit).all()):
+        raise ValueError("embeddings: some are not finite")
+    n = len(unit)
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    impostors = n * (n - 1) // 2 - genuine
+    keep = impostors if tail is None else min(tail, impostors)
+    same_parts: list[tuple[Array, Array]] = []
+    other = (np.empty(0, np.float32), np.empty((0, 2), np.int32))
+    floor = -np.inf
+    for start in range(0, n, block):
+        rows = unit[start : start + block]
+        similarity = (rows @ unit[start:].T).numpy()
+        left, right = dense[start : start + block], dense[start:]
+        upper = np.arange(len(right)) > np.arange(len(left))[:, None]
+        same = left[:, None] == right
+        i, j = np.nonzero(upper & same)
+        same_parts.append((similarity[i, j], left[i].astype(np.int32)))
+        i, j = np.nonzero(upper & ~same & (similarity >= floor))
+        found = np.stack([left[i], right[j]], 1).astype(np.int32)
+        other = (np.concatenate([other[0], similarity[i, j]]), np.concatenate([other[1], found]))
+        if len(other[0]) > 2 * keep:
+            other = _largest(*other, keep)
+            floor = other[0].min()
+    other = _largest(*other, keep)
+    order = np.argsort(-other[0], kind="stable")
+    values, own = (np.concatenate(part) for part in zip(*same_parts, strict=True))
+    return Pairs(values, own, other[0][order], other[1][order], impostors, classes, sizes)
+
+
+def _largest(values: Array, classes: Array, keep: int) -> tuple[Array, Array]:
+    if len(values) <= keep:
+        return values, classes
+    top = np.argpartition(-values, keep - 1)[:keep]
+    return values[top], classes[top]
+
+
+def closed_set_rank(
+    gallery: Float[Data, "g d"],
+    gallery_labels: Int[Data, " g"],
+    probes: Float[Data, "p d"],
+    probe_labels: Int[Data, " p"],
+    ranks: Sequence[int] = (1, 5, 20),
+    block: int = 4096,
+) -> Float[Array, " r"]:
+    """Share of probes with a mate among their k most similar gallery rows, over probes that have a mate.
+
+    Inner products as given (normalise before); a non-mate as similar as the best mate counts as ahead of
+    it. Distractors carry a label that no probe has. TinyFace's protocol in AdaFace and CVLFace.
+    """
+    g, p = torch.as_tensor(gallery), torch.as_tensor(probes)
+    owners, wanted = torch.as_tensor(gallery_labels), torch.as_tensor(probe_labels)
+    mated = torch.isin(wanted, owners)
+    if not bool(mated.any()):
+        raise ValueError("probe_labels: no probe has a mate in the gallery")
+    ahead = []
+    for rows, own in zip(torch.split(p[mated], block), torch.split(wanted[mated], block), strict=True):
+        similarity, mate = rows @ g.T, own[:, None] == owners
+        best = similarity.masked_fill(~mate, -torch.inf).amax(1, keepdim=True)
+        ahead.append(((similarity >= best) & ~mate).sum(1))
+    count = torch.cat(ahead)
+    return np.array([float((count < k).double().mean()) for k in ranks])
+
+
+def enrolled(labels: Int[Array, " n"], draws: int, seed: int) -> Int[Array, "r c"]:
+    """For each draw the index of one enrolled image per class, classes in the order of their sorted
+    labels.
+    """
+    classes, dense, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    by_class = np.argsort(dense, kind="stable")
+    first = np.cumsum(sizes) - sizes
+    choice = np.random.default_rng(seed).integers(0, sizes, (draws, len(classes)))
+    return np.asarray(by_class[first + choice])
+
+
+class Identification(NamedTuple):
+    """Closed-set identification with one enrolled image per class."""
+
+    ranks: tuple[int, ...]
+    rates: Float[Array, " r"]  # over all probes of all draws
+    by_draw: Float[Array, "draws r"]
+    probes: int  # per draw
+
+
+def identification(
+    embeddings: Float[Data, "n d"],
+    labels: Int[Data, " n"],
+    ranks: Sequence[int] = (1, 5),
+    draws: int = 10,
+    seed: int = 0,
+) -> Identification:
+    """Share of probes whose class is among the k most similar enrolled images, averaged over draws of the
+    enrolled ones.
+
+    One image of every class is enrolled, all others are probes; a class of one image is only enrolled. An
+    enrolled image of another class as similar as the probe's own counts as ahead.
+    """
+    unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
+    given = _array(labels)
+    dense = torch.from_numpy(np.unique(given, return_inverse=True)[1])
+    by_draw = []
+    for gallery in torch.from_numpy(enrolled(given, draws, seed)):
+        probe = torch.ones(len(unit), dtype=torch.bool)
+        probe[gallery] = False
+        if not bool(probe.any()):
+            raise ValueError("labels: every class has one image, none is left as a probe")
+        own = torch.arange(len(gallery))
+        by_draw.append(closed_set_rank(unit[gallery], own, unit[probe], dense[probe], ranks))
+    table = np.stack(by_draw)
+    return Identification(tuple(ranks), table.mean(0), table, len(unit) - len(own))

@@ -1,0 +1,242 @@
+"""Training loop of the recognizer and the embeddings read off it (ScoreMix section 4.1; recipe of
+arcface_torch).
+
+`train` is a generator that yields its state after every optimizer step: the caller owns logging,
+checkpoints and the end. Progress is counted in images seen. Nothing random is drawn from global
+generators: `next_batch` is a pure function of the images seen, and what the network itself draws
+(dropout) comes from a generator seeded by (seed, images seen).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Labels = Tensor | tuple[Tensor, Tensor]  # (B,) or float (B, C), or (labels (B, m), weights (B, m))
+NextBatch = Callable[[int], tuple[Tensor, Labels]]
+M = TypeVar("M", bound=nn.Module)
+Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+
+
+@contextmanager
+def seeded(seed: int, nimg: int = 0, device: torch.device | None = None) -> Iterator[None]:
+    """Global generators of the CPU and of `device` seeded by (seed, nimg) inside, as they were outside."""
+    number = int(np.random.SeedSequence((seed, nimg)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    cuda = device if device is not None and device.type == "cuda" else None
+    before = torch.get_rng_state()
+    before_cuda = torch.cuda.get_rng_state(cuda) if cuda else None
+    torch.default_generator.manual_seed(number)
+    if cuda:
+        with torch.cuda.device(cuda):
+            torch.cuda.manual_seed(number)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
+        if cuda and before_cuda is not None:
+            torch.cuda.set_rng_state(before_cuda, cuda)
+
+
+def initialised(make: Callable[[], M], seed: int) -> M:
+    """`make()` with initial parameters drawn from `seed`; the caller's random state is untouched."""
+    with seeded(seed):
+        return make()
+
+
+def learning_rate(
+    step: int,
+    total: int,
+    base: float,
+    warmup: int = 0,
+    power: float = 1.0,
+    variant: Literal["smooth", "arcface_torch"] = "smooth",
+) -> float:
+    """Rate of the 0-based optimizer step: linear warm-up, then base * (remaining share of steps)^power, 0
+    from `total` on.
+
+    `smooth` ramps over steps 0 .. warmup-1 as base * (step + 1) / (warmup + 1). `arcface_torch` is
+    PolynomialLRWarmup as its training script drives it: step 0 runs at the full base rate, then the ramp
+    is base * step / warmup.
+    """
+    if variant == "arcface_torch" and step == 0:
+        return base
+    if step < warmup:
+        return base * (step / warmup if variant == "arcface_torch" else (step + 1) / (warmup + 1))
+    return base * math.pow(max(total - step, 0) / max(total - warmup, 1), power)
+
+
+def sgd(
+    net: nn.Module, head: nn.Module, momentum: float = 0.9, weight_decay: float = 5e-4
+) -> torch.optim.SGD:
+    """SGD over both modules; weight decay on matrices and kernels only, not on BN, biases and PReLU
+    slopes.
+    """
+    parameters = [p for module in (net, head) for p in module.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=0.0, momentum=momentum)
+
+
+@dataclass
+class Training:
+    """State of a training: what `train` moves on, and everything a restart needs."""
+
+    net: nn.Module
+    head: nn.Module
+    optimizer: torch.optim.Optimizer
+    nimg: int = 0  # images seen
+    step: int = 0  # optimizer steps taken
+    loss: float = math.nan  # mean loss of the last batch
+    rate: float = math.nan  # learning rate of the last step
+    gradient_norm: float = math.nan  # of the network, before clipping
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters, buffers and momentum as contiguous tensors, names `net.*`, `head.*`, `momentum.*`;
+        live, not copies.
+        """
+        state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
+        state |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
+        for name, parameter in self._parameters():
+            buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+            if buffer is not None:
+                state[f"momentum.{name}"] = buffer
+        return {k: v.detach().contiguous() for k, v in state.items()}
+
+    def info(self) -> dict[str, Any]:
+        """The rest of the state, JSON-able."""
+        return {"nimg": self.nimg, "step": self.step}
+
+    def restore(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
+        """Continue from what `tensors` and `info` returned. Raises RuntimeError (torch's) where names or
+        shapes differ.
+        """
+        for prefix, module in (("net.", self.net), ("head.", self.head)):
+            part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+            module.load_state_dict(part, strict=True)
+        for name, parameter in self._parameters():
+            buffer = tensors.get(f"momentum.{name}")
+            if buffer is not None:
+                self.optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter).clone()
+        self.nimg, self.step = int(info["nimg"]), int(info["step"])
+
+    def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        for prefix, module in (("net", self.net), ("head", self.head)):
+            yield from module.named_parameters(prefix)
+
+
+def train(
+    state: Training,
+    next_batch: NextBatch,
+    *,
+    batch: int,
+    total: int,
+    seed: int,
+    base_rate: float = 0.1,
+    warmup: int = 0,
+    power: float = 1.0,
+    clip: float = 5.0,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    objective: Objective | None = None,
+    backward: Callable[[Tensor], None] = Tensor.backward,
+) -> Iterator[Training]:
+    """Yields `state` after every optimizer step until `total` images were seen.
+
+    `batch` images (over all ranks) per step, `total` and `warmup` in images. `next_batch(nimg)` returns
+    images in [-1, 1] and labels, or (labels, weights) for samples of several classes. `clip` bounds the
+    gradient norm of the network, as in arcface_torch, not of the head. `objective(images, labels,
+    weights)` replaces the mean loss of head(net(images)) where the modules are wrapped; under "bfloat16" it
+    runs in autocast (heads stay in float32). Raises FloatingPointError, before any parameter changes,
+    when the loss or the gradient is not finite.
+    """
+    device = next(state.net.parameters()).device
+    loss_of = objective or (
+        lambda images, labels, weights: state.head(state.net(images), labels, weights).mean()
+    )
+    steps, warmup_steps = -(-total // batch), warmup // batch
+    state.net.train()
+    state.head.train()
+    while state.nimg < total:
+        images, target = next_batch(state.nimg)
+        labels, weights = target if isinstance(target, tuple) else (target, None)
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+        with seeded(seed, state.nimg, device), autocast:
+            loss = loss_of(images, labels, weights)
+        state.loss = float(loss.detach())
+        _check_finite("loss", state.loss, state.nimg)
+        state.optimizer.zero_grad(set_to_none=True)
+        backward(loss)
+        state.gradient_norm = float(nn.utils.clip_grad_norm_(state.net.parameters(), clip))
+        _check_finite("gradient norm", state.gradient_norm, state.nimg)
+        state.rate = learning_rate(state.step, steps, base_rate, warmup_steps, power)
+        for group in state.optimizer.param_groups:
+            group["lr"] = state.rate
+        state.optimizer.step()
+        state.step += 1
+        state.nimg += batch
+        yield state
+
+
+def _check_finite(name: str, value: float, nimg: int) -> None:
+    if not math.isfinite(value):
+        raise FloatingPointError(
+            f"recognizer: {name} is {value} after {nimg:,} images seen; lower the learning rate"
+        )
+
+
+@torch.no_grad()
+def embed(
+    net: nn.Module,
+    images: Float[Tensor, "n c h w"] | UInt8[Tensor, "n c h w"],
+    *,
+    flip: bool = False,
+    batch: int = 256,
+    precision: Literal["float32", "bfloat16"] = "float32",
+) -> Float[Tensor, "n d"]:
+    """Raw embeddings in float32 on the device of `images`; with `flip` the mirrored image's embedding is
+    added.
+
+    Float images are in [-1, 1]; uint8 images become x / 127.5 - 1. The network runs in evaluation mode on
+    chunks of `batch` rows, the last one padded, so an image's embedding depends on `batch` and its index
+    but not on how many images follow. The mode of the network is restored.
+    """
+    parameter = next(net.parameters())
+    modes = [(module, module.training) for module in net.modules()]
+    net.eval()
+    out = []
+    try:
+        for chunk in torch.split(images, batch):
+            x = chunk.to(parameter.device)
+            x = x.to(parameter.dtype) / 127.5 - 1 if chunk.dtype == torch.uint8 else x.to(parameter.dtype)
+            x = F.pad(x, (0, 0, 0, 0, 0, 0, 0, batch - len(chunk)))
+            with torch.autocast(parameter.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                y = net(x).float() + net(x.flip(3)).float() if flip else net(x).float()
+            out.append(y[: len(chunk)].to(images.device))
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    return torch.cat(out)
+
+
+def class_centers(
+    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int
+) -> Float[Tensor, "c d"]:
+    """Unit vectors of the mean of each class's normalised embeddings. Raises ValueError for a class
+    without images.
+    """
+    counts = torch.bincount(labels, minlength=classes)
+    if len(counts) > classes or bool((counts == 0).any()):
+        missing = torch.nonzero(counts[:classes] == 0).flatten().tolist()
+        raise ValueError(f"labels: need all of 0..{classes - 1} and no others; missing {missing[:10]}")
+    unit = F.normalize(embeddings)
+    return F.normalize(torch.zeros(classes, unit.shape[1]).to(unit).index_add_(0, labels, unit))

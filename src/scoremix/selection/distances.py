@@ -1,0 +1,209 @@
+"""Pair functions of class centers: exact distances in float64, and float32 scores that never fall below the truth (Appendix H)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numba import njit, prange
+
+Metric = Literal["cosine", "l2", "sqeuclidean"]
+Term = tuple[Any, Metric, float]  # (rows (N, D), metric, weight)
+
+METRICS: dict[str, int] = {"cosine": 0, "l2": 1, "sqeuclidean": 2}
+ULP = 2.0**-24  # unit roundoff of float32
+QUANTUM = 2.0**-38  # values are rounded to this share of the largest possible one
+
+
+@dataclass(frozen=True)
+class Space:
+    """Rows under one metric, prepared for a float32 product whose error is at most `margin`.
+
+    `unit` holds unit rows (cosine) or centered rows divided by the longest of them (L2, squared L2), so that distances
+    lie in [0, 2] or [0, 4]; `scale` turns them back. `weight` is signed: negative where small distances are wanted.
+    """
+
+    rows: np.ndarray  # (N, D) as given, float32 or float64
+    norms: np.ndarray  # (N,) float64, of `rows`
+    unit: np.ndarray  # (N, D) float32
+    squares: np.ndarray  # (N,) float32, squared norms of `unit`
+    metric: int
+    scale: float
+    weight: float
+
+    @property
+    def margin(self) -> float:
+        """Bound of |computed - true| of 1 - u·v (cosine) or |u|² + |v|² - 2u·v: rounding of u, v and of a D-term sum."""
+        return (4 if self.metric else 1) * (self.unit.shape[1] + 16) * ULP * 1.01
+
+    @property
+    def largest(self) -> float:
+        """The largest distance these rows could have."""
+        return (2.0, 2.0, 4.0)[self.metric] * self.scale
+
+
+@dataclass(frozen=True)
+class PairFunction:
+    """Weighted sum of the distances of several spaces, turned so that larger scores are wanted and scaled into [-1, 1].
+
+    `groups` with `across` allows only pairs of different groups (or, with `across` False, only pairs of one group).
+    """
+
+    spaces: tuple[Space, ...]
+    sign: float  # +1: largest wanted, -1: smallest
+    size: float  # the largest value a pair could have: score = sign * value / size
+    groups: np.ndarray | None = None
+    across: bool = True
+
+    @property
+    def n(self) -> int:
+        return len(self.spaces[0].rows)
+
+    @property
+    def slack(self) -> float:
+        """Rounding of the float32 arithmetic on a score, after the products."""
+        return 8 * ULP * len(self.spaces)
+
+    def scores(self, rows: slice, cols: slice) -> np.ndarray:
+        """float32 (rows, cols) scores, each at least the true one; -inf where the pair is not allowed or i = j."""
+        out = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.float32)
+        for space in self.spaces:
+            gram = space.unit[rows] @ space.unit[cols].T
+            factor = self.sign * space.weight * space.scale / self.size
+            _add_scores(out, gram, space.squares[rows], space.squares[cols], space.metric, factor, space.margin)
+        labels = self.groups if self.groups is not None else np.zeros(0, np.int64)
+        _finish_scores(out, rows.start, cols.start, labels, self.across, self.slack)
+        return out
+
+    def distances(self, sets: np.ndarray) -> np.ndarray:
+        """float64 (K, m(m-1)/2) weighted distances of the pairs of each set, from the rows as given."""
+        first, second = np.triu_indices(sets.shape[1], 1)
+        out = np.zeros((len(sets), len(first)))
+        for space in self.spaces:
+            _add_distances(out, sets, first, second, space.rows, space.norms, space.metric, space.weight)
+        return out
+
+    def values(self, sets: np.ndarray) -> np.ndarray:
+        """float64 (K,) sums of pair distances, independent of the order of a set, rounded to a grid of `QUANTUM`."""
+        pairs = np.sort(self.distances(sets), axis=1)
+        step = self.size * pairs.shape[1] * QUANTUM
+        return np.round(pairs.sum(axis=1) / step) * step + 0.0
+
+
+def rows_of(x: Any, name: str = "x") -> np.ndarray:
+    """x (array or tensor) as contiguous float32 or float64 rows (N, D); ValueError where it is not finite or not a matrix."""
+    if hasattr(x, "detach"):
+        x = x.detach().cpu().numpy()
+    array = np.asarray(x)
+    if array.dtype != np.float64:
+        array = array.astype(np.float32)
+    if array.ndim != 2 or array.shape[1] < 1:
+        raise ValueError(f"{name} must be a matrix (N, D) of class centers, got shape {array.shape}")
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
+    if len(bad):
+        raise ValueError(f"{name} must be finite, but {len(bad)} of its rows are not, the first is row {bad[0]}")
+    return np.ascontiguousarray(array)
+
+
+def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space:
+    """Prepares rows for one metric; ValueError on unknown metrics, weights that are not finite, zero rows under cosine."""
+    if metric not in METRICS:
+        raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
+    if not np.isfinite(weight):
+        raise ValueError(f"the weight of {name} must be finite, got {weight}")
+    rows = rows_of(x, name)
+    wide = rows.astype(np.float64)
+    norms = np.linalg.norm(wide, axis=1)
+    if not np.isfinite(norms).all():
+        raise ValueError(f"{name} has a row whose norm overflows, the first is row {np.argmin(np.isfinite(norms))}")
+    scale = 1.0
+    if metric == "cosine":
+        if not norms.all():
+            raise ValueError(f"{name} has a zero row ({np.argmin(norms)}): cosine distance needs a direction")
+        wide /= norms[:, None]
+    else:
+        wide -= wide.mean(axis=0)
+        radius = float(np.linalg.norm(wide, axis=1).max(initial=0.0)) or 1.0
+        wide /= radius
+        scale = radius if metric == "l2" else radius**2
+    unit = wide.astype(np.float32)
+    squares = np.einsum("nd,nd->n", wide, wide).astype(np.float32)
+    return Space(rows, norms, unit, squares, METRICS[metric], scale, float(weight))
+
+
+def pair_function(
+    x: Any,
+    metric: str,
+    *,
+    largest: bool = True,
+    weight: float = 1.0,
+    terms: Sequence[Term] | None = None,
+    groups: Any = None,
+    across: bool = True,
+) -> PairFunction:
+    """weight * d(x) + sum of the terms' weighted distances, for pairs across (or within) groups; ValueError on bad input."""
+    spaces = [space_of(x, metric, weight)]
+    for number, (rows, kind, share) in enumerate(terms or ()):
+        spaces.append(space_of(rows, kind, share, f"terms[{number}]"))
+        if len(spaces[-1].rows) != len(spaces[0].rows):
+            raise ValueError(f"terms[{number}] has {len(spaces[-1].rows)} rows, x has {len(spaces[0].rows)}")
+    size = sum(abs(space.weight) * space.largest for space in spaces)
+    if not size > 0 or not np.isfinite(size):
+        raise ValueError(f"the weights must give finite distances that are not all zero, got {[s.weight for s in spaces]}")
+    labels = None
+    if groups is not None:
+        labels = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+        if labels.shape != (len(spaces[0].rows),):
+            raise ValueError(f"groups must hold one label per row of x, {len(spaces[0].rows)}, got shape {labels.shape}")
+    return PairFunction(tuple(spaces), 1.0 if largest else -1.0, size, labels, across)
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def _add_scores(out, gram, row_squares, col_squares, metric, factor, margin):  # type: ignore[no-untyped-def]
+    one, two, zero = np.float32(1), np.float32(2), np.float32(0)
+    factor = np.float32(factor)
+    margin = np.float32(margin) if factor > 0 else -np.float32(margin)
+    for i in prange(out.shape[0]):
+        for j in range(out.shape[1]):
+            if metric == 0:
+                d = min(max(one - gram[i, j] + margin, zero), two)
+            else:
+                d = max(row_squares[i] + col_squares[j] - two * gram[i, j] + margin, zero)
+                if metric == 1:
+                    d = np.sqrt(d)
+            out[i, j] += factor * d
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def _finish_scores(out, row_start, col_start, groups, across, slack):  # type: ignore[no-untyped-def]
+    for i in prange(out.shape[0]):
+        for j in range(out.shape[1]):
+            out[i, j] += np.float32(slack)
+        if groups.size:
+            for j in range(out.shape[1]):
+                if (groups[row_start + i] == groups[col_start + j]) == across:
+                    out[i, j] = -np.inf
+        j = row_start + i - col_start
+        if 0 <= j < out.shape[1]:
+            out[i, j] = -np.inf
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def _add_distances(out, sets, first, second, rows, norms, metric, weight):  # type: ignore[no-untyped-def]
+    for s in prange(out.shape[0]):
+        for p in range(out.shape[1]):
+            a, b = sets[s, first[p]], sets[s, second[p]]
+            total = 0.0
+            if metric == 0:
+                for d in range(rows.shape[1]):
+                    total += (rows[a, d] / norms[a]) * (rows[b, d] / norms[b])
+                total = min(max(1.0 - total, 0.0), 2.0)
+            else:
+                for d in range(rows.shape[1]):
+                    diff = np.float64(rows[a, d]) - np.float64(rows[b, d])
+                    total += diff * diff
+                if metric == 1:
+                    total = np.sqrt(total)
+            out[s, p] += weight * total

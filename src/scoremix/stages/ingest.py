@@ -1,0 +1,76 @@
+"""The real images: read once, resized by one rule, split into three disjoint parts of classes, packed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoremix.data.reading import read
+from scoremix.data.sources import fingerprint
+from scoremix.data.splits import SPLITS
+
+if TYPE_CHECKING:
+    from scoremix.artifacts import Source, Work
+    from scoremix.config import Data
+
+
+def content_key(place: str, split_list: str | None) -> str:
+    """Hash of all that would be read: images and split list; wherever they lie. ValueError where nothing readable is."""
+    key = fingerprint(place)
+    if split_list is not None:
+        try:
+            key += hashlib.sha256(Path(split_list).read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(f"split_list {split_list}: cannot be read ({error.strerror})") from None
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def ingest(config: Data, source: Source, *, work: Work) -> None:
+    """Writes the packed images, and summary.json with what was found and what was left out."""
+    with work.bar(1, "images") as advance:
+        images, reading = read(
+            source.place,
+            work.folder,
+            size=config.size,
+            channels=None if config.channels == "auto" else config.channels,
+            classes=config.classes,
+            images_per_class=config.images_per_class,
+            split_list=Path(source.split_list) if source.split_list else None,
+            fractions=config.fractions,
+            skip_bad=config.skip_bad,
+            seed=config.seed,
+            progress=lambda done, total: advance(done, total),
+        )
+    work.count("images", len(images))
+    parts = [(name, images.counts[images.splits[name]]) for name in SPLITS]
+    work.write_json(
+        "summary.json",
+        {
+            "splits": [
+                {
+                    "name": name,
+                    "classes": len(counts),
+                    "images": int(counts.sum()),
+                    "single_image_classes": int(np.count_nonzero(counts == 1)),
+                }
+                for name, counts in parts
+            ],
+            "image_shape": list(images.shape[1:]),
+            "skipped": [list(bad) for bad in reading.unreadable],
+            "note": _note(asdict(reading)),
+        },
+    )
+
+
+def _note(reading: dict[str, object]) -> str:
+    said = {
+        "empty_classes": "classes left out for want of a readable image",
+        "unsplit_classes": "classes in no part of the given split",
+        "ignored_files": "files passed over that are not images",
+    }
+    counts = {name: v if isinstance(v, int) else len(v) for name, v in reading.items() if name in said}  # type: ignore[arg-type]
+    return "; ".join(f"{count} {said[name]}" for name, count in counts.items() if count)

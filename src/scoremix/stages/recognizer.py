@@ -1,0 +1,126 @@
+"""Training of a recognizer, the same function for the baseline and for every arm (paper 4.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scoremix import engine
+from scoremix.data.augment import PRESETS, augment, to_unit
+from scoremix.data import images as imagesets
+from scoremix.data.order import batch_indices, stream_seed
+from scoremix.recognition import checkpoints
+from scoremix.recognition.heads import ArcFace, Head
+from scoremix.recognition.training import Training, class_centers, initialised, sgd, train
+from scoremix.stages import resume
+from scoremix.stages.evaluate import embedded, row_blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import Tensor
+
+    from scoremix.artifacts import Artifact, Work
+    from scoremix.config import Recognizer
+    from scoremix.data.images import LabeledImages
+
+POINTS = 100  # of the stored loss curve
+
+
+def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *, work: Work) -> None:
+    """Trains on `data` for as many images as `config.epochs` of `length_of` are; writes network, centers, history."""
+    images = imagesets.load(data.folder).of_classes("train")
+    epoch = len(imagesets.load(length_of.folder).of_classes("train"))
+    total = -(-int(config.epochs * epoch) // config.batch) * config.batch
+    description = describe(config, images)
+    device = engine.start(work.runtime.device)
+    state = start(config, description, len(images.class_names), device.device)
+    history = resume.History(total // config.batch, POINTS)
+    if saved := resume.load(work):
+        state.restore(saved.tensors, saved.info["training"])
+        history.restore(saved.info["history"])
+
+    saver = resume.Clock(work.runtime.checkpoint_seconds)
+    with work.bar(total, "images", state.nimg) as advance:
+        for _ in steps(config, images, device, total, state):
+            history.add(state.nimg, state.loss)
+            if saver.due():
+                resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
+            advance(state.nimg)
+
+    state.net.eval()
+    work.write("recognizer.safetensors", checkpoints.to_bytes(state.net, state.head, description))
+    work.write("history.csv", history.csv())
+    centers = state.head.centers() if config.centers == "head" else mean_centers(state, images)
+    work.write_array("centers.npy", centers.float().cpu().numpy())
+    work.write_json(
+        "recognizer.json",
+        {
+            "classes": len(images.class_names),
+            "images": len(images),
+            "steps": state.step,
+            "class_names": list(images.class_names),
+            "parameters": sum(p.numel() for p in state.net.parameters()),
+            "loss": history.last,
+        },
+    )
+    work.count("images", total - work.before.get("images", 0))
+
+
+def steps(
+    config: Recognizer, images: LabeledImages, device: engine.Engine, total: int, state: Training | None = None
+) -> Iterator[Training]:
+    """The training loop over `total` images, from `state` or from the start."""
+    state = state or start(config, describe(config, images), len(images.class_names), device.device)
+    return train(
+        state,
+        batches(config, images, device.device),
+        batch=config.batch,
+        total=total,
+        seed=config.seed,
+        base_rate=config.lr,
+        warmup=int(config.warmup * total),
+        power=config.decay_power,
+        precision=config.precision,
+        backward=device.backward,
+    )
+
+
+def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Description:
+    return checkpoints.Description(
+        images.shape[1], images.shape[3], tuple(config.widths), tuple(config.units), config.embedding
+    )
+
+
+def start(config: Recognizer, description: checkpoints.Description, classes: int, device: torch.device) -> Training:
+    """An untrained recognizer and its optimizer, from the config's seed."""
+    net = initialised(lambda: checkpoints.make(description), config.seed).to(device, memory_format=torch.channels_last)
+    head = initialised(lambda: make_head(config, classes), stream_seed(config.seed, "head")).to(device)
+    return Training(net, head, sgd(net, head, config.momentum, config.weight_decay))
+
+
+def make_head(config: Recognizer, classes: int) -> Head:
+    match config.head:
+        case "arcface":
+            return ArcFace(config.embedding, classes, config.scale, config.margin, config.gradient)
+
+
+def batches(config: Recognizer, images: LabeledImages, device: torch.device) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Augmented batches as a function of the images seen."""
+    settings = PRESETS[config.augment]
+
+    def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
+        rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
+        generator = torch.Generator(device).manual_seed(stream_seed(config.seed, nimg, "augment"))
+        x = augment(to_unit(images.pixels(rows), device), generator, settings)
+        return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(images.labels_of(rows)).to(device)
+
+    return next_batch
+
+
+def mean_centers(state: Training, images: LabeledImages) -> Tensor:
+    """Unit mean embeddings of the training classes."""
+    found = [embedded(state.net, images, rows) for rows in row_blocks(len(images))]
+    return class_centers(torch.cat(found), torch.from_numpy(images.labels.astype(np.int64)), len(images.class_names))

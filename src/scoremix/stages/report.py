@@ -1,0 +1,198 @@
+"""The report: opens every artifact of a run and hands plain content to the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoremix.report import content, page, tables
+
+if TYPE_CHECKING:
+    from scoremix.artifacts import Artifact, Work
+    from scoremix.config import Experiment
+
+CHANGE = {
+    "generator too weak": (
+        "train the generator longer (generator.images_seen) or larger (generator.model_channels)",
+        "lower the resolution (data.size) or use fewer classes",
+    ),
+    "does not help here": (
+        "mix other classes (selection.strategy)",
+        "add fewer or more mixes (sampling.images_per_mplet, selection.count)",
+    ),
+    "helps": (),
+}
+
+
+def report(
+    config: Experiment, chain: Mapping[str, Artifact], recognizers: Mapping[str, Artifact], *, work: Work
+) -> None:
+    """Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
+    results = chain["results"].json("results.json")
+    made = content.Report(
+        title=f"Does mixing classes help? {config.name}",
+        verdict=content.Verdict(
+            kind=results["verdict"]["kind"],
+            arm=results["verdict"]["arm"],
+            controls=tuple(results["verdict"]["controls"]),
+            change=CHANGE[results["verdict"]["kind"]],
+        ),
+        data=_data(config, chain["real"]),
+        evaluation=_evaluation(config, results),
+        arms=tuple(_arm(config, name, results, chain, recognizers) for name in config.arms),
+        differences=tuple(
+            content.Difference(d["arm"], d["control"], d["metric"], _estimate(d)) for d in results["differences"]
+        ),
+        gate=content.Gate(**chain["gate"].json("gate.json")),
+        generator=_generator(chain["generator"]),
+        sheet=_sheet(chain),
+        grid=_grid(chain),
+        distances=_distances(config, chain["mplets"]),
+        costs=_costs(chain, recognizers),
+        config=config.model_dump(mode="json"),
+        versions=chain["results"].manifest["versions"],
+        seeds={
+            "recognizers": list(config.seeds),
+            "generator": config.generator.seed,
+            "data": config.data.seed,
+            "sampling": config.sampling.seed,
+            "selection": config.selection.seed,
+            "bootstrap": config.evaluation.seed,
+        },
+        manifests=tuple(
+            content.Manifest(a.stage, a.key, f"store/{a.stage}/{a.key[:12]}")
+            for a in [*chain.values(), *recognizers.values()]
+        ),
+    )
+    work.write("report.html", page.render(made))
+    work.write("report.csv", tables.to_csv(made))
+    work.write("report.json", tables.to_json(made))
+    work.write("summary.txt", tables.text_summary(made))
+
+
+def _data(config: Experiment, real: Artifact) -> content.Data:
+    info = real.json("summary.json")
+    return content.Data(
+        name=config.source,
+        splits=tuple(content.Split(**split) for split in info["splits"]),
+        image_shape=tuple(info["image_shape"]),
+        skipped=tuple(content.Skipped(path, reason) for path, reason in info["skipped"]),
+        note=info["note"],
+    )
+
+
+def _evaluation(config: Experiment, results: dict[str, Any]) -> content.Evaluation:
+    return content.Evaluation(
+        metrics=tuple(_metric(key, results["unsupported"].get(key, "")) for key in results["metrics"]),
+        headline=results["headline"],
+        genuine_pairs=results["genuine_pairs"],
+        impostor_pairs=results["impostor_pairs"],
+        supported_far=results["supported_far"],
+        recognizer_seeds=config.seeds,
+        generator_seed=config.generator.seed,
+        test_looks=results["looks"],
+        confidence=config.evaluation.level,
+    )
+
+
+def _metric(key: str, reason: str) -> content.Metric:
+    if key.startswith("tar@"):
+        return tables.tar(float(key.removeprefix("tar@")), reason)
+    if key.startswith("rank"):
+        return content.Metric(key, f"rank-{key.removeprefix('rank')}", reason=reason)
+    return {"eer": tables.EER, "auc": tables.AUC}[key]
+
+
+def _estimate(value: Mapping[str, Any]) -> content.Estimate:
+    missing = float("nan")
+    return content.Estimate(
+        missing if value["value"] is None else value["value"],
+        value["low"],
+        value["high"],
+        tuple(missing if v is None else v for v in value["seeds"]),
+    )
+
+
+def _arm(
+    config: Experiment,
+    name: str,
+    results: dict[str, Any],
+    chain: Mapping[str, Artifact],
+    recognizers: Mapping[str, Artifact],
+) -> content.Arm:
+    of_arm = [recognizers[f"{name}/{seed}"] for seed in config.seeds]
+    info = of_arm[0].json("recognizer.json")
+    with np.load(chain["results"] / "roc.npz") as file:
+        roc = content.Roc(file["far"], file[name])
+    histories = [np.genfromtxt(a / "history.csv", delimiter=",", names=True) for a in of_arm]
+    return content.Arm(
+        name,
+        control=name in results["verdict"]["controls"],
+        classes=info["classes"],
+        images=info["images"],
+        steps=info["steps"],
+        metrics={key: _estimate(value) for key, value in results["arms"][name].items()},
+        roc=roc,
+        training=(
+            content.Curve("loss", histories[0]["images_seen"], np.stack([np.atleast_1d(h["loss"]) for h in histories])),
+        ),
+    )
+
+
+def _generator(generator: Artifact) -> content.Generator:
+    history = np.genfromtxt(generator / "history.csv", delimiter=",", names=True)
+    curve = content.Curve("loss", np.atleast_1d(history["images_seen"]), np.atleast_1d(history["loss"]))
+    return content.Generator((curve,), generator.json("generator.json")["guide_at"])
+
+
+def _sheet(chain: Mapping[str, Artifact]) -> tuple[content.SheetRow, ...]:
+    names = chain["generator"].json("generator.json")["classes"]
+    distances = chain["mplets"].json("mplets.json")["values"]
+    with np.load(chain["pictures"] / "sheet.npz") as file:
+        sheet = {name: file[name] for name in file.files}
+    return tuple(
+        content.SheetRow(
+            tuple(names[c] for c in sheet["classes"][i]),
+            tuple(sheet["originals"][i]),
+            tuple(sheet["reproductions"][i]),
+            tuple(sheet["mixes"][i]),
+            distances[sheet["rows"][i]],
+        )
+        for i in range(len(sheet["classes"]))
+    )
+
+
+def _grid(chain: Mapping[str, Artifact]) -> content.Grid | None:
+    names = chain["generator"].json("generator.json")["classes"]
+    with np.load(chain["pictures"] / "grid.npz") as file:
+        classes, ticks, images = file["classes"], file["ticks"], file["images"]
+    if len(classes) != 2:
+        return None
+    pair = (names[classes[0]], names[classes[1]])
+    return content.Grid(pair, tuple(ticks), tuple(ticks), tuple(tuple(row) for row in images))
+
+
+def _distances(config: Experiment, mplets: Artifact) -> content.Distances:
+    with np.load(mplets / "distances.npz") as file:
+        return content.Distances(file["counts"], file["edges"], {config.selection.strategy: file["chosen"]})
+
+
+def _costs(chain: Mapping[str, Artifact], recognizers: Mapping[str, Artifact]) -> tuple[content.Cost, ...]:
+    """One row per stage; the recognizers of all arms and seeds are summed."""
+    rows: dict[str, list[dict[str, float]]] = {}
+    once = {a.key: (name, a) for name, a in [*recognizers.items(), *chain.items()]}
+    for name, artifact in once.values():
+        label = "recognizers, all arms and seeds" if artifact.stage == "recognizer" else name
+        rows.setdefault(label, []).append(artifact.manifest["cost"])
+    return tuple(
+        content.Cost(
+            label,
+            sum(c["seconds"] for c in costs),
+            int(sum(c.get("evaluations", 0) for c in costs)) or None,
+            int(max(c["peak_mib"] for c in costs) * 2**20),
+            int(sum(c.get("images", 0) for c in costs)) or None,
+        )
+        for label, costs in rows.items()
+    )

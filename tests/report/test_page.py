@@ -1,0 +1,253 @@
+"""The page needs nothing from outside, shows all pixels and numbers, and is safe against class names."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import fake_report
+import numpy as np
+import pytest
+import yaml
+from PIL import Image as PillowImage
+
+from scoremix.report import page, tables
+from scoremix.report.content import Estimate, Grid, Kind, Report, SheetRow, Verdict
+
+KINDS: tuple[Kind, ...] = ("helps", "does not help here", "generator too weak")
+CASES: dict[str, Report] = {
+    **{kind: fake_report.build(kind) for kind in KINDS},
+    "one seed": fake_report.build(seeds=1),
+    "one arm": fake_report.build(arms=1),
+    "thirty arms": fake_report.build(arms=30, rows=1),
+    "colour": fake_report.build(rgb=True, size=24),
+    "3-plets": fake_report.build(m=3),
+    "bare": fake_report.bare(fake_report.build()),
+}
+PAGES = {name: page.render(report) for name, report in CASES.items()}
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--dump-dom",
+)
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+
+
+class _Reader(HTMLParser):
+    """Collects links, ids, images and text, and checks that tags close in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.images: list[tuple[np.ndarray, str]] = []
+        self.text = ""
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.tags.append(tag)
+        self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "srcset", "action")]
+        self.ids += [v or "" for k, v in attrs if k == "id"]
+        if tag == "img":
+            head, data = (given["src"] or "").split(",")
+            assert head == "data:image/png;base64"
+            pixels = np.asarray(PillowImage.open(io.BytesIO(base64.b64decode(data))))
+            self.images.append((pixels, given["alt"] or ""))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text += data
+
+
+READ = {name: _Reader(text) for name, text in PAGES.items()}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_needs_nothing_from_outside(name: str) -> None:
+    text, read = PAGES[name], READ[name]
+    for link in read.links:
+        assert link.startswith(("#", "data:image/png;base64,")) or link in ("report.csv", "report.json")
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//""", text)
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert "script" not in read.tags and "link" not in read.tags and "iframe" not in read.tags
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_references_lead_somewhere_and_ids_are_unique(name: str) -> None:
+    read = READ[name]
+    assert len(set(read.ids)) == len(read.ids)
+    assert {link[1:] for link in read.links if link.startswith("#")} <= set(read.ids)
+    assert all(alt for _, alt in read.images)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_number_is_on_the_page(name: str) -> None:
+    report, text = CASES[name], READ[name].text
+    assert tables.verdict_sentence(report) in text and f"Verdict: {report.verdict.kind}" in text
+    for arm in report.arms:
+        for metric in report.supported:
+            if metric.key in arm.metrics:
+                e = arm.metrics[metric.key]
+                assert tables.mean(e, metric) in text and tables.interval(e, metric) in text
+    for caveat in tables.caveats(report):
+        assert caveat in text
+
+
+def test_pictures_stand_in_the_papers_order_with_their_own_pixels() -> None:
+    report = CASES["colour"]
+    shown = [pixels for pixels, _ in READ["colour"].images]
+    row = report.sheet[0]
+    wanted = [row.originals[0], row.reproductions[0], row.mixes[0], row.reproductions[1], row.originals[1]]
+    assert all(np.array_equal(a, b) for a, b in zip(shown[:5], wanted, strict=True))
+    after_sheet = 5 * len(report.sheet)
+    assert all(np.array_equal(a, b) for a, b in zip(shown[after_sheet:], row.mixes, strict=False))
+    grid = report.grid
+    assert grid is not None
+    cells = [cell for line in grid.images for cell in line]
+    assert all(np.array_equal(a, b) for a, b in zip(shown[-25:], cells, strict=True))
+    assert len(shown) == after_sheet + sum(len(r.mixes) for r in report.sheet) + 25
+
+
+def test_three_plets_show_every_source_and_the_mix_last() -> None:
+    row, shown = CASES["3-plets"].sheet[0], READ["3-plets"].images[:7]
+    wanted = [x for pair in zip(row.originals, row.reproductions, strict=True) for x in pair] + [row.mixes[0]]
+    assert all(np.array_equal(a, b) for (a, _), b in zip(shown, wanted, strict=True))
+
+
+def test_the_antidiagonal_of_the_grid_is_marked() -> None:
+    cells = re.findall(r'<div( class="sum1")?><img [^>]*alt="α ([\d.]+), β ([\d.]+)"', PAGES["helps"])
+    assert len(cells) == 25
+    assert all(bool(mark) == math.isclose(float(a) + float(b), 1) for mark, a, b in cells)
+
+
+@pytest.mark.parametrize("where", ["class", "arm", "data", "skipped", "config", "reason"])
+def test_markup_in_names_is_harmless(where: str) -> None:
+    evil = "<script>alert(1)</script>\"'&{{ 7*7 }}"
+    report = fake_report.build(rows=1)
+    arm = report.arms[0]
+    changed = {
+        "class": lambda: replace(report, sheet=(replace(report.sheet[0], classes=(evil, "b")),)),
+        "arm": lambda: replace(
+            report, arms=(replace(arm, name=evil), *report.arms[1:]),
+            verdict=replace(report.verdict, controls=(evil, "real, equal steps")),
+        ),
+        "data": lambda: replace(report, data=replace(report.data, name=evil), title=evil),
+        "skipped": lambda: replace(
+            report, data=replace(report.data, skipped=(replace(report.data.skipped[0], path=evil),))
+        ),
+        "config": lambda: replace(report, config={evil: evil}),
+        "reason": lambda: replace(
+            report, arms=(replace(arm, metrics={"eer": Estimate(math.nan, reason=evil)}), *report.arms[1:])
+        ),
+    }[where]()  # fmt: skip
+    text = page.render(changed)
+    read = _Reader(text)
+    assert "script" not in read.tags and "49" not in re.findall(r"\b49\b(?= *})", text)
+    assert "<script>alert(1)</script>" in read.text
+
+
+def test_what_is_absent_is_left_out() -> None:
+    full, bare = READ["helps"].ids, READ["bare"].ids
+    sections = {
+        "verdict",
+        "arms",
+        "images",
+        "generator",
+        "pairs",
+        "training",
+        "cost",
+        "data",
+        "settings",
+        "glossary",
+    }
+    assert sections <= set(full)
+    assert sections & set(bare) == {"verdict", "arms", "data", "glossary"}
+
+
+def test_a_missing_metric_is_a_dash_with_its_reason() -> None:
+    report = fake_report.build()
+    gone = Estimate(math.nan, reason="no class with two images")
+    arms = (replace(report.arms[0], metrics={**report.arms[0].metrics, "rank1": gone}), *report.arms[1:])
+    text = page.render(replace(report, arms=arms))
+    assert '<span class="mean">–</span><span class="why">no class with two images</span>' in text
+    assert "nan" not in _Reader(text).text.lower().replace("scanning", "")
+
+
+def test_levels_that_the_pairs_do_not_support_are_listed() -> None:
+    assert "TAR at FAR\u00a010⁻⁶ (needs 10 million impostor pairs, there are 1,203,004)" in READ["helps"].text
+
+
+def test_one_seed_is_said() -> None:
+    assert "One recognizer seed (0)" in READ["one seed"].text
+
+
+def test_the_whole_configuration_is_there_and_comes_back() -> None:
+    told = re.search(r"Full configuration</summary><pre>(.*?)</pre>", PAGES["helps"], re.S)
+    assert told is not None
+    assert yaml.safe_load(told[1].replace("&#39;", "'")) == tables.plain(CASES["helps"].config)
+
+
+def test_wrong_input_is_named() -> None:
+    report = fake_report.build()
+    with pytest.raises(ValueError, match="verdict: arm 'none' is not one of real"):
+        replace(report, verdict=Verdict("helps", "none", ()))
+    with pytest.raises(ValueError, match="metric: 'none' is not one of"):
+        replace(report, evaluation=replace(report.evaluation, headline="none"))
+    with pytest.raises(ValueError, match="arms: needs at least one"):
+        replace(report, arms=report.arms + report.arms)
+    with pytest.raises(ValueError, match="interval: 2 is above 1"):
+        Estimate(1.5, 2, 1)
+    with pytest.raises(ValueError, match="interval: needs both ends"):
+        Estimate(1.5, 2)
+    image = np.zeros((4, 4), np.uint8)
+    with pytest.raises(ValueError, match=r"sheet: .* 2, 1, 2 and 1 mixes"):
+        SheetRow(("a", "b"), (image,), (image, image), (image,))
+    with pytest.raises(ValueError, match="grid: images must be 2 rows of 1"):
+        Grid(("a", "b"), (0.0, 1.0), (0.0,), ((image,),))
+    with pytest.raises(ValueError, match="image: must be uint8"):
+        page.render(replace(report, sheet=(replace(report.sheet[0], mixes=(image.astype(float),)),)))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [500, 1280])
+def test_nothing_sticks_out_sideways_in_a_browser(width: int, tmp_path: Path) -> None:
+    browser = shutil.which("chromium")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    script = "<script>document.title = [innerWidth, document.documentElement.scrollWidth].join(' ')</script>"
+    (tmp_path / "page.html").write_text(PAGES["thirty arms"].replace("</body>", script + "</body>"))
+    run = subprocess.run(
+        [browser, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900",
+         (tmp_path / "page.html").as_uri()],
+        capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    told = re.search(r"<title>(\d+) (\d+)</title>", run.stdout)
+    assert told is not None and int(told[2]) <= int(told[1]) == width

@@ -1,0 +1,150 @@
+"""Artifacts: done once, keyed by what decides them, never half written."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from scoremix import artifacts
+from scoremix.artifacts import Artifact, Plan, Store, StoreError, Work, write_file
+from scoremix.config import Runtime, Slice
+
+
+class Number(Slice):
+    value: int = 1
+
+
+CALLS: list[int] = []
+
+
+def double(config: Number, *, work: Work) -> None:
+    CALLS.append(config.value)
+    work.write_json("out.json", 2 * config.value)
+    work.count("evaluations", 10)
+
+
+def plan(value: int = 1, code: str = "c", inputs: dict[str, str] | None = None) -> Plan:
+    return Plan("double", "double", {"value": value}, inputs or {}, code)
+
+
+def run(store: Store, value: int = 1) -> Artifact:
+    return store.run(plan(value), double, Number(value=value), (), Runtime(quiet=True))
+
+
+def test_done_once(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    CALLS.clear()
+    first, second = run(store), run(Store(tmp_path / "s"))
+    assert CALLS == [1]
+    assert first == second and second.json("out.json") == 2
+
+
+def test_manifest_lists_what_was_written(tmp_path: Path) -> None:
+    artifact = run(Store(tmp_path / "s"))
+    manifest = artifact.manifest
+    content = (artifact / "out.json").read_bytes()
+    assert manifest["outputs"] == {"out.json": {"bytes": len(content), "sha256": artifacts.file_hash(artifact / "out.json")}}
+    assert manifest["cost"]["evaluations"] == 10
+    assert manifest["cost"]["peak_mib"] > 1
+    assert manifest["config"] == {"value": 1}
+
+
+@pytest.mark.parametrize(
+    "other", [plan(value=2), plan(code="d"), plan(inputs={"0": "k"}), Plan("other", "double", {"value": 1}, {}, "c")]
+)
+def test_key_follows_everything_that_decides_the_result(other: Plan) -> None:
+    assert other.key != plan().key
+    assert plan().key == Plan("double", "another label", {"value": 1}, {}, "c").key
+
+
+def test_failed_stage_is_not_done_and_continues(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+
+    def fails_first(config: Number, *, work: Work) -> None:
+        if not (work.progress / "half").exists():
+            work.count("evaluations", 3)
+            work.keep("half", "1")
+            raise RuntimeError("stopped")
+        work.count("evaluations", 4)
+        work.write("out.txt", "whole")
+
+    with pytest.raises(RuntimeError):
+        store.run(plan(), fails_first, Number(), (), Runtime(quiet=True))
+    assert not store.artifact(plan()).done
+    artifact = store.run(plan(), fails_first, Number(), (), Runtime(quiet=True))
+    assert artifact.done and not (artifact / "progress").exists()
+    assert artifact.manifest["cost"]["evaluations"] == 7
+
+
+def test_two_writers_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+
+    def nested(config: Number, *, work: Work) -> None:
+        store.run(plan(), double, Number(), (), Runtime(quiet=True))
+
+    with pytest.raises(StoreError, match="another process"):
+        store.run(plan(), nested, Number(), (), Runtime(quiet=True))
+
+
+def test_foreign_and_old_stores_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"1")
+    with pytest.raises(StoreError, match="not a scoremix store"):
+        Store(tmp_path)
+    Store(tmp_path / "s")
+    (tmp_path / "s" / "store.json").write_text(json.dumps({"format": 999}))
+    with pytest.raises(StoreError, match="999"):
+        Store(tmp_path / "s")
+
+
+def test_damaged_manifest_is_named(tmp_path: Path) -> None:
+    artifact = run(Store(tmp_path / "s"))
+    (artifact / "manifest.json").write_text("{")
+    with pytest.raises(StoreError, match=r"manifest\.json"):
+        _ = artifact.manifest
+
+
+def _write_and_die(path: Path) -> None:
+    real = os.replace
+    os.replace = lambda *a: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    write_file(path, "new")
+    os.replace = real
+
+
+def test_a_killed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_file(tmp_path / "f", "old")
+    process = multiprocessing.get_context("fork").Process(target=_write_and_die, args=(path,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert path.read_text() == "old"
+
+
+def test_code_hash_follows_code_and_imports_but_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package of two modules on the path stands for a stage and the maths it calls."""
+    package = tmp_path / "scoremix_probe"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    stage, maths = package / "stage.py", package / "maths.py"
+    stage.write_text("from scoremix_probe.maths import f\n\n\ndef g():\n    return f()\n")
+    maths.write_text('def f():\n    """Doc."""\n    return 1  # one\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def fresh() -> str:
+        artifacts._closure_hash.cache_clear()
+        for name in [n for n in sys.modules if n.startswith("scoremix_probe")]:
+            del sys.modules[name]
+        return artifacts._closure_hash("scoremix_probe.stage")
+
+    first = fresh()
+    maths.write_text('def f():\n    """Other words."""\n    # another remark\n    return 1\n')
+    assert fresh() == first
+    maths.write_text(textwrap.dedent("def f():\n    return 2\n"))
+    assert fresh() != first
+    artifacts._closure_hash.cache_clear()

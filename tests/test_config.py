@@ -1,0 +1,91 @@
+"""The experiment tree: every mistake named with its path, value and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scoremix.config import ConfigError, Experiment, load
+from scoremix.presets import PRESETS
+
+
+def test_settings_change_only_what_they_name() -> None:
+    base = Experiment()
+    changed = load(base, (), ["generator.lr=0.02", "sampling.weights=[0.3, 0.7]", "seeds=[4]"])
+    assert changed.generator.lr == 0.02
+    assert changed.sampling.weights == (0.3, 0.7)
+    assert changed.seeds == (4,)
+    assert changed.recognizer == base.recognizer
+    assert changed.generator.model_copy(update={"lr": base.generator.lr}) == base.generator
+
+
+@pytest.mark.parametrize("suffix", ["yaml", "toml", "json"])
+def test_files_then_settings(tmp_path: Path, suffix: str) -> None:
+    text = {
+        "yaml": "generator:\n  lr: 0.5\n  batch: 7\n",
+        "toml": "[generator]\nlr = 0.5\nbatch = 7\n",
+        "json": '{"generator": {"lr": 0.5, "batch": 7}}',
+    }
+    file = tmp_path / f"e.{suffix}"
+    file.write_text(text[suffix])
+    exp = load(Experiment(), [file], ["generator.batch=9"])
+    assert (exp.generator.lr, exp.generator.batch) == (0.5, 9)
+
+
+def test_every_mistake_is_listed_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(Experiment(), (), ["generator.lr=fast", "sampling.stepz=3", "data.size=4", "arms.far.sampling.stps=1"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 4
+    assert any("generator.lr" in line and "'fast'" in line for line in lines)
+    assert any("sampling.stepz" in line and "did you mean steps" in line for line in lines)
+    assert any("data.size" in line and "8" in line and "4" in line for line in lines)
+    assert any("arms.far.sampling.stps" in line and "did you mean steps" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("setting", "names"),
+    [
+        ("sampling.weights=[0.7, 0.7]", ["sum to 1.4", "convex: false"]),
+        ("sampling.weights=[.nan, 0.5]", ["sampling.weights"]),
+        ("sampling.sigma_min=100", ["sigma_min", "sigma_max"]),
+        ("sampling.ema=0.2", ["0.2", "generator.ema"]),
+        ("seeds=[1, 1]", ["seeds", "distinct"]),
+        ("seeds=[]", ["seeds"]),
+        ("evaluation.headline=0.5", ["headline", "fars"]),
+        ("arms.odd.steps_of=nobody", ["nobody", "scoremix"]),
+        ("data.fractions=[0.5, 0.5, 0.5]", ["fractions", "1.5"]),
+        ("recognizer.widths=[8, 16]", ["widths", "units"]),
+        ("name=a/b", ["name"]),
+        ("selection.strategy=nearest", ["selection.strategy", "far", "nearest"]),
+        ("generator=3", ["generator"]),
+        ("justaword", ["a.b=c"]),
+    ],
+)
+def test_wrong_values_are_named(setting: str, names: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(Experiment(), (), [setting])
+    for name in names:
+        assert name in str(caught.value)
+
+
+def test_weights_may_leave_the_simplex_when_said() -> None:
+    exp = load(Experiment(), (), ["sampling.weights=[0.7, 0.7]", "sampling.convex=false"])
+    assert exp.sampling.weights == (0.7, 0.7)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"])
+def test_wrong_files_are_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "e.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"e\.yaml"):
+        load(Experiment(), [file])
+    with pytest.raises(ConfigError, match="absent"):
+        load(Experiment(), [tmp_path / "absent.yaml"])
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_presets_are_valid_and_survive_json(name: str) -> None:
+    exp = PRESETS[name]()
+    assert Experiment.model_validate_json(exp.model_dump_json()) == exp
