@@ -82,3 +82,51 @@ def no_leaks() -> Iterator[None]:
     yield
     after = (torch.get_default_dtype(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     assert before == after, f"global torch state changed: {before} -> {after}"
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """24 classes of 6 grey 8 px images: a blob at a place and of a size that the class decides, plus noise."""
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:8, :8]
+    images, labels = [], []
+    for k in range(24):
+        cy, cx, width = 1.5 + 5 * rng.random(), 1.5 + 5 * rng.random(), 0.8 + 1.2 * rng.random()
+        for _ in range(6):
+            jy, jx = cy + 0.3 * rng.standard_normal(), cx + 0.3 * rng.standard_normal()
+            blob = np.exp(-((y - jy) ** 2 + (x - jx) ** 2) / (2 * width**2))
+            images.append(np.clip(230 * blob + 8 * rng.standard_normal((8, 8)), 0, 255).astype(np.uint8))
+            labels.append(k)
+    path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
+    names = np.array([f"blob {k:02d}" for k in range(24)])
+    np.savez(path, images=np.stack(images), labels=np.array(labels, np.int32), class_names=names)
+    return path
+
+
+TINY = [
+    "data.size=8",
+    "recognizer.widths=[8, 16]",
+    "recognizer.units=[1, 1]",
+    "recognizer.embedding=16",
+    "recognizer.epochs=4",
+    "recognizer.batch=16",
+    "generator.model_channels=8",
+    "generator.images_seen=640",
+    "generator.batch=32",
+    "sampling.steps=3",
+    "sampling.chunk=8",
+    "sampling.images_per_mplet=3",
+    "selection.count=5",
+    "gate.floor=0",
+    "seeds=[0, 1]",
+    "evaluation.fars=[0.1, 0.01]",
+    "evaluation.headline=0.1",
+    "evaluation.bootstrap=100",
+    "evaluation.draws=3",
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_settings(tiny_npz: Path) -> list[str]:
+    """Settings of a whole run that takes seconds."""
+    return [f"source={tiny_npz}", "name=tiny", *TINY]

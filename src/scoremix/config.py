@@ -163,6 +163,8 @@ class Evaluation(Slice):
     classes: Literal["test", "validation"] = "test"
     fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1e-4, 1e-3, 1e-2)
     headline: Annotated[float, Field(gt=0, lt=1)] = Field(1e-2, description="the verdict is on TAR at this FAR")
+    treatment: str = Field("scoremix", description="the arm that is judged")
+    controls: tuple[str, ...] = Field(("real", "equal_steps"), description="the arms it is judged against")
     ranks: tuple[Positive, ...] = (1, 5)
     draws: Positive = Field(20, description="draws of the enrolled image in identification")
     bootstrap: Annotated[int, Field(ge=100)] = 1000
@@ -217,6 +219,9 @@ class Experiment(Slice):
                         f"sampling.{field} {getattr(sampling, field):g} is not kept by the generator "
                         f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
                     )
+        for field, names in (("treatment", [self.evaluation.treatment]), ("controls", self.evaluation.controls)):
+            if unknown := [name for name in names if name not in self.arms]:
+                raise ValueError(f"evaluation.{field}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
         if len(self.seeds) != len(set(self.seeds)) or not self.seeds:
             raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
         if self.evaluation.headline not in self.evaluation.fars:

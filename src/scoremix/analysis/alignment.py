@@ -9,6 +9,7 @@ the others on blocks of rows.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -54,12 +55,13 @@ def _hsic_of_sums(inner: Tensor, p: Float[Tensor, " n"], q: Float[Tensor, " n"],
     return float(inner - 2 / n * (p @ q) + p.sum() * q.sum() / n**2)
 
 
-def _ratio(xy: float, xx: float, yy: float, eps: float = 0.0) -> float:
-    """Alignment normalised by the two self-alignments; ValueError where one is not positive."""
-    for name, own in (("x", xx), ("y", yy)):
-        if not own > 0:
-            raise ValueError(f"{name}: its alignment with itself is {own:.3g}, it must be positive")
-    return xy / (math.sqrt(xx) * math.sqrt(yy) + eps)
+def _normalised(align: Callable[[int, int], float], eps: float = 0.0) -> float:
+    """align(0, 1) over the geometric mean of the two self-alignments; ValueError where one is not positive."""
+    own = align(0, 0), align(1, 1)
+    for name, value in zip("xy", own, strict=True):
+        if not value > 0:
+            raise ValueError(f"{name}: its alignment with itself is {value:.3g}, it must be positive")
+    return align(0, 1) / (math.sqrt(own[0]) * math.sqrt(own[1]) + eps)
 
 
 def cka(x: Float[Data, "_ _"], y: Float[Data, "_ _"], debiased: bool = False) -> float:
@@ -68,8 +70,8 @@ def cka(x: Float[Data, "_ _"], y: Float[Data, "_ _"], debiased: bool = False) ->
     Biased it lies in [0, 1] and is about sqrt(dx dy / ((n + dx)(n + dy))) for unrelated Gaussians;
     debiased it is near 0 for unrelated spaces and may be negative. No epsilon, hence scale-free.
     """
-    a, b = map(centred, paired(x, y))
-    return _ratio(_hsic(a, b, debiased), _hsic(a, a, debiased), _hsic(b, b, debiased))
+    spaces = [centred(rows) for rows in paired(x, y)]
+    return _normalised(lambda s, t: _hsic(spaces[s], spaces[t], debiased))
 
 
 def minibatch_cka(
@@ -88,13 +90,14 @@ def minibatch_cka(
     n = len(rows_x)
     if not 4 <= batch <= n:
         raise ValueError(f"batch: {batch} rows, allowed 4 to {n}")
-    totals = np.zeros(3)
+    totals = {(0, 1): 0.0, (0, 0): 0.0, (1, 1): 0.0}
     for _ in range(passes):
         order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-        for part in order[: n - n % batch].split(batch):
-            a, b = centred(rows_x[part]), centred(rows_y[part])
-            totals += [_hsic(a, b, True), _hsic(a, a, True), _hsic(b, b, True)]
-    return _ratio(*totals.tolist())
+        for part in order[: n - n % batch].reshape(-1, batch):
+            spaces = centred(rows_x[part]), centred(rows_y[part])
+            for s, t in totals:
+                totals[s, t] += _hsic(spaces[s], spaces[t], True)
+    return _normalised(lambda s, t: totals[s, t])
 
 
 # ---------------------------------------------------------------------------------- kernel CKA
@@ -145,9 +148,7 @@ def rbf_cka(
             kernels.append(kernel.flatten())
         for s, t in ((0, 0), (0, 1), (1, 1)):
             inner[s, t] += kernels[s] @ kernels[t]
-    return _ratio(
-        *(_hsic_of_sums(inner[s, t], sums[s], sums[t], debiased) for s, t in ((0, 1), (0, 0), (1, 1)))
-    )
+    return _normalised(lambda s, t: _hsic_of_sums(inner[s, t], sums[s], sums[t], debiased))
 
 
 # ---------------------------------------------------------------------------------- neighbours
@@ -207,9 +208,9 @@ def cknna(
     if variant == "paper":  # the row mean of <xi, xj> over j is <xi, mean>
         own = [(*nearest(rows, k), rows @ rows.mean(0)) for rows in (a, b)]
         lists = [(_keys(indices), (values - mean[:, None]).flatten()) for indices, values, mean in own]
-        return _ratio(*(_masked_sum(lists[s], lists[t]) for s, t in ((0, 1), (0, 0), (1, 1))))
+        return _normalised(lambda s, t: _masked_sum(lists[s], lists[t]))
     lists = [(_keys(indices), values.flatten()) for indices, values in map(nearest, (a, b), (k, k))]
-    return _ratio(*(_masked_hsic(lists[s], lists[t], len(a)) for s, t in ((0, 1), (0, 0), (1, 1))), eps)
+    return _normalised(lambda s, t: _masked_hsic(lists[s], lists[t], len(a)), eps)
 
 
 Sparse = tuple[Int[Tensor, " nk"], Float[Tensor, " nk"]]  # keys i·n + j and the values there
@@ -241,7 +242,7 @@ def _masked_hsic(one: Sparse, two: Sparse, n: int) -> float:
 
 
 def soft_cknna(x: Float[Data, "_ _"], y: Float[Data, "_ _"], tau: float = 0.1) -> float:
-    """Appendix F's measure, there called CKNNA: cosine of the double-centred soft neighbour kernels, in [-1, 1].
+    """Appendix F's measure, there called CKNNA: cosine of double-centred soft neighbour kernels, in [-1, 1].
 
     A(i, j) is the softmax over j ≠ i of cosine / tau, with a zero diagonal. Not Huh et al.'s measure and
     no relative of CKA: as tau grows all A become equal and it tends to 1 whatever the spaces, so it is
@@ -266,15 +267,16 @@ def soft_cknna(x: Float[Data, "_ _"], y: Float[Data, "_ _"], tau: float = 0.1) -
             inner[s, t] += kernels[s] @ kernels[t]
     # <HAH, HBH>, rows of A and B summing to 1: only the columns' means have to be taken away
     centre = columns - 1
-    return _ratio(*(float(inner[s, t] - 1 - centre[s] @ centre[t] / n) for s, t in ((0, 1), (0, 0), (1, 1))))
+    return _normalised(lambda s, t: float(inner[s, t] - 1 - centre[s] @ centre[t] / n))
 
 
 # ---------------------------------------------------------------------------------- shape and distances
 
 
 def procrustes(x: Float[Data, "_ _"], y: Float[Data, "_ _"]) -> float:
-    """Procrustes similarity ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centred spaces, in [0, 1]; 1 when a rotation and a scale suffice.
+    """Procrustes similarity ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centred spaces, in [0, 1].
 
+    1 where a rotation and a scale take one space to the other.
     The least squares left after the best rotation and scale of unit-norm spaces is 1 minus its square.
     """
     a, b = map(centred, paired(x, y))
@@ -284,7 +286,7 @@ def procrustes(x: Float[Data, "_ _"], y: Float[Data, "_ _"]) -> float:
 def rsa(
     x: Float[Data, "_ _"], y: Float[Data, "_ _"], kind: Literal["spearman", "pearson"] = "spearman"
 ) -> float:
-    """Representational similarity (Kriegeskorte et al. 2008): correlation of the two spaces' pair dissimilarities.
+    """Representational similarity (Kriegeskorte et al. 2008): correlation of the pairs' dissimilarities.
 
     Dissimilarity is 1 minus the Pearson correlation of two rows; all n(n - 1)/2 pairs, exact.
     """

@@ -76,7 +76,8 @@ def pair_index(p: Int[Array, " p"], n: int) -> tuple[Int[Array, " p"], Int[Array
         raise ValueError(f"p: pair numbers {p.min()} to {p.max()}, allowed 0 to {total - 1} for n = {n}")
     starts = np.arange(n) * (2 * n - 1 - np.arange(n)) // 2  # number of (i, i + 1)
     i = np.searchsorted(starts[: n - 1], p, side="right") - 1
-    return i, p - starts[i] + i + 1
+    j = p - starts[i] + i + 1
+    return i, j
 
 
 def pair_number(i: Int[Array, " p"], j: Int[Array, " p"], n: int) -> Int[Array, " p"]:
@@ -110,13 +111,13 @@ def distance_correlation(
     pearson = _pearson(zip(pair_blocks(rows, x_metric), pair_blocks(others, y_metric), strict=True))
     if not spearman:
         return DistanceCorrelation(pearson, math.nan, total)
-    ranks = []
+    ranks: list[Array] = []
     for space, metric in ((rows, x_metric), (others, y_metric)):
         distances = np.empty(total)
         _fill(distances, pair_blocks(space, metric))
         ranks.append(doubled_ranks(distances))
         del distances
-    return DistanceCorrelation(pearson, _pearson(_pieces(*ranks)), total)
+    return DistanceCorrelation(pearson, _pearson(_pieces(ranks[0], ranks[1])), total)
 
 
 def _pieces(a: Array, b: Array, size: int = 2**22) -> Iterator[tuple[Array, Array]]:
@@ -149,7 +150,7 @@ def _pearson(blocks: Iterator[tuple[Array, Array]]) -> float:
 
 
 def doubled_ranks(values: Float[Array, " p"], chunk: int = 2**22) -> Int[Array, " p"]:
-    """Twice the 1-based mean rank of each value: integers (int32 below 2^30 values) even where ties share half a rank."""
+    """Twice the 1-based mean rank of each value: integers even where ties share half a rank."""
     order = np.argsort(values)
     ranks = np.empty(len(values), np.int32 if len(values) < 2**30 else np.int64)
     start = 0

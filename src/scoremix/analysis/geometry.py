@@ -18,7 +18,6 @@ from torch import Tensor
 from scoremix.analysis.distances import Array, Metric, block_distances, pair_blocks, pair_index, prepared
 from scoremix.analysis.spaces import Data, as_rows, paired, unit_rows
 
-
 # ---------------------------------------------------------------------------------- pictures
 
 
@@ -98,13 +97,10 @@ def distance_signal(
     n, total = len(rows), math.comb(len(rows), 2)
     numbers = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
     i, j = pair_index(numbers, n)
-    signals = [
-        _distances_of(prepared(space, metric, name), i, j, metric)
-        for space, metric, name in ((rows, x_metric, "x"), (others, y_metric, "y"))
-    ]
-    peaks, _ = find_peaks(signals[0], prominence=signals[0].std() if prominence is None else prominence)
-    joint = np.flatnonzero((signals[0] < close) & (signals[1] < close))
-    return DistanceSignal(np.stack([i, j], 1), *signals, peaks, joint)
+    a = _distances_of(prepared(rows, x_metric, "x"), i, j, x_metric)
+    b = _distances_of(prepared(others, y_metric, "y"), i, j, y_metric)
+    peaks, _ = find_peaks(a, prominence=a.std() if prominence is None else prominence)
+    return DistanceSignal(np.stack([i, j], 1), a, b, peaks, np.flatnonzero((a < close) & (b < close)))
 
 
 def _distances_of(rows: Tensor, i: Array, j: Array, metric: Metric) -> Float[Array, " p"]:
@@ -152,7 +148,7 @@ class MixPath(NamedTuple):
 
 
 def mix_path(
-    mixes: Float[Data, "_ _ _"], a: Float[Data, "_ _"], b: Float[Data, "_ _"], weights: Float[Data, "_"]
+    mixes: Float[Data, "_ _ _"], a: Float[Data, "_ _"], b: Float[Data, "_ _"], weights: Float[Data, " _"]
 ) -> MixPath:
     """Whether λ moves the image from class a to class b, and how straight.
 
@@ -198,7 +194,7 @@ class SelectionOverlap(NamedTuple):
 
 
 def selection_overlap(selections: Mapping[str, Int[Data, "_ _"]]) -> SelectionOverlap:
-    """How far selections of m-plets, (K, m) rows of class labels each, agree; the order within an m-plet is free.
+    """How far selections of m-plets agree: (K, m) class labels each, the order within a row being free.
 
     ValueError where a selection is empty, repeats an m-plet, or m differs. Chance level of `shared` for
     two random selections of K: K / C(classes, m).

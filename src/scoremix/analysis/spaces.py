@@ -36,7 +36,8 @@ def unit_rows(x: Float[Tensor, "n d"], name: str = "x") -> Float[Tensor, "n d"]:
         raise ValueError(
             f"{name}: row {int((norms == 0).flatten().nonzero()[0])} is zero and has no direction"
         )
-    return x / norms
+    unit: Tensor = x / norms
+    return unit
 
 
 def centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
@@ -99,7 +100,7 @@ def match_classes(
     return first, second[[place[name] for name in x_names]]
 
 
-def class_centers(embeddings: Num[Data, "_ _"], labels: Int[Data, "_"]) -> Float[Tensor, "c d"]:
+def class_centers(embeddings: Num[Data, "_ _"], labels: Int[Data, " _"]) -> Float[Tensor, "c d"]:
     """Normalised mean of each class's normalised embeddings, rows in ascending label (Appendix D.6)."""
     unit = unit_rows(as_rows(embeddings, "embeddings"), "embeddings")
     labels = torch.as_tensor(labels).to(unit.device)

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoremix.diffusion.denoisers import autoguide, mix
-from scoremix.diffusion.solvers import heun, karras_sigmas, unit_noise
+from scoremix.diffusion.solvers import UnitNoise, heun, karras_sigmas
 from scoremix.diffusion.unet import EDM2
 
 
@@ -55,6 +55,5 @@ def sample(
     if plan.guidance != 1:
         denoiser = autoguide(denoiser, mix(guide, labels, weights, space=plan.space), plan.guidance)
     sigmas = karras_sigmas(plan.steps, plan.sigma_min, plan.sigma_max, plan.rho).to(labels.device, torch.float32)
-    generators = unit_noise(seeds, shape, labels.device)
-    x = generators() * sigmas[0]
-    return heun(denoiser, x, sigmas, churn=plan.churn, noise=generators)
+    noise = UnitNoise(seeds, shape, labels.device)
+    return heun(denoiser, noise() * sigmas[0], sigmas, churn=plan.churn, noise=noise)

@@ -377,7 +377,7 @@ class EDM2(nn.Module):
     ) -> None:
         super().__init__()
         self.img_resolution, self.img_channels, self.label_dim = img_resolution, img_channels, label_dim
-        self.sigma_data = sigma_data
+        self.sigma_data, self.dropout = sigma_data, float(unet.get("dropout", 0.0))
         self.unet = UNet(img_resolution, img_channels, label_dim, dtype=_body_dtype(dtype, use_fp16), **unet)
         self.logvar_fourier = MPFourier(logvar_channels)
         self.logvar_linear = MPConv(logvar_channels, 1)

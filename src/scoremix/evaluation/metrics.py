@@ -19,13 +19,14 @@ from torch import Tensor
 Data = Tensor | Array
 
 
-def _array(x: Any) -> Array:
+def as_array(x: Any) -> Array:
+    """Numpy view of an array, or copy of a tensor elsewhere."""
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 
 def _scores(similarity: Any, same: Any) -> tuple[Array, Array]:
     """Checked similarities and flags, both flat."""
-    similarity, same = _array(similarity).ravel(), _array(same).ravel().astype(bool)
+    similarity, same = as_array(similarity).ravel(), as_array(same).ravel().astype(bool)
     if similarity.shape != same.shape:
         raise ValueError(f"same: {same.size} flags for {similarity.size} similarities")
     if not np.isfinite(similarity).all():
@@ -133,7 +134,7 @@ def tar_from_tail(
     return np.asarray((len(ordered) - np.searchsorted(ordered, bound, side="right")) / len(ordered))
 
 
-def allowed_impostors(impostors: int, far: Float[Array, "*f"]) -> Int[Array, "*f"]:
+def allowed_impostors(impostors: int | Array, far: Float[Array, "*f"]) -> Int[Array, "*f"]:
     """Largest k with k / impostors <= far in float64, so that a level such as 3 / 10 is met exactly."""
     k = np.floor(far * impostors).astype(np.int64)
     k = np.where((k + 1) / impostors <= far, k + 1, k)
@@ -186,7 +187,7 @@ def kfold_accuracy(
     Rows are normalised in float64. Consecutive folds, thresholds 0, .01 .. 3.99, of equally good ones the
     smallest: the protocol of LFW-like sets in arcface_torch and AdaFace.
     """
-    squared, same = pair_distances(a, b), _array(same).astype(bool)
+    squared, same = pair_distances(a, b), as_array(same).astype(bool)
     if not 2 <= folds <= len(same) or len(squared) != len(same):
         raise ValueError(f"same: {len(same)} flags for {len(squared)} pairs in {folds} folds")
     grid = np.arange(0, 4, 0.01)
@@ -202,7 +203,7 @@ def kfold_accuracy(
 
 def pair_distances(a: Float[Data, "n d"], b: Float[Data, "n d"]) -> Float[Array, " n"]:
     """Squared distances in [0, 4] of the normalised rows, in float64."""
-    x, y = (_unit(_array(v).astype(np.float64)) for v in (a, b))
+    x, y = (_unit(as_array(v).astype(np.float64)) for v in (a, b))
     if x.shape != y.shape:
         raise ValueError(f"b: shape {y.shape} differs from a's {x.shape}")
     return np.asarray(np.square(x - y).sum(1))
@@ -254,7 +255,7 @@ def pair_similarities(
     Memory is block x n plus the genuine pairs plus twice the tail.
     """
     unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
-    given = _array(labels)
+    given = as_array(labels)
     classes, dense, sizes = np.unique(given, return_inverse=True, return_counts=True)
     if len(unit) != len(given):
         raise ValueError(f"labels: {len(given)} labels for {len(unit)} embeddings")
@@ -355,7 +356,7 @@ def identification(
     enrolled image of another class as similar as the probe's own counts as ahead.
     """
     unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
-    given = _array(labels)
+    given = as_array(labels)
     dense = torch.from_numpy(np.unique(given, return_inverse=True)[1])
     by_draw = []
     for gallery in torch.from_numpy(enrolled(given, draws, seed)):

@@ -64,17 +64,24 @@ class PairFunction:
     @property
     def slack(self) -> float:
         """Rounding of the float32 arithmetic on a score, after the products."""
-        return 8 * ULP * len(self.spaces)
+        return 8 * ULP
 
     def scores(self, rows: slice, cols: slice) -> np.ndarray:
         """float32 (rows, cols) scores, each at least the true one; -inf where the pair is not allowed or i = j."""
-        out = np.zeros((rows.stop - rows.start, cols.stop - cols.start), np.float32)
+        out = None
         for space in self.spaces:
-            gram = space.unit[rows] @ space.unit[cols].T
+            term = space.unit[rows] @ space.unit[cols].T
             factor = self.sign * space.weight * space.scale / self.size
-            _add_scores(out, gram, space.squares[rows], space.squares[cols], space.metric, factor, space.margin)
-        labels = self.groups if self.groups is not None else np.zeros(0, np.int64)
-        _finish_scores(out, rows.start, cols.start, labels, self.across, self.slack)
+            _to_scores(
+                term, space.squares[rows], space.squares[cols], space.metric, factor, space.margin, self.slack
+            )
+            out = term if out is None else np.add(out, term, out=out)
+        assert out is not None
+        i, j = np.arange(self.n)[rows], np.arange(self.n)[cols]
+        if self.groups is not None:
+            out[(self.groups[i][:, None] == self.groups[j]) == self.across] = -np.inf
+        here = np.flatnonzero((i >= j[0]) & (i <= j[-1]))
+        out[here, i[here] - j[0]] = -np.inf
         return out
 
     def distances(self, sets: np.ndarray) -> np.ndarray:
@@ -161,33 +168,35 @@ def pair_function(
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def _add_scores(out, gram, row_squares, col_squares, metric, factor, margin):  # type: ignore[no-untyped-def]
+def _to_scores(gram, row_squares, col_squares, metric, factor, margin, slack):  # type: ignore[no-untyped-def]
+    """Turns inner products into scores in place: factor times the distance, moved up by its error bound."""
     one, two, zero = np.float32(1), np.float32(2), np.float32(0)
-    factor = np.float32(factor)
     margin = np.float32(margin) if factor > 0 else -np.float32(margin)
-    for i in prange(out.shape[0]):
-        for j in range(out.shape[1]):
-            if metric == 0:
-                d = min(max(one - gram[i, j] + margin, zero), two)
-            else:
-                d = max(row_squares[i] + col_squares[j] - two * gram[i, j] + margin, zero)
-                if metric == 1:
-                    d = np.sqrt(d)
-            out[i, j] += factor * d
+    factor, slack = np.float32(factor), np.float32(slack)
+    for i in prange(gram.shape[0]):
+        row = gram[i]
+        if metric == 0:
+            for j in range(row.size):
+                row[j] = factor * min(max(one - row[j] + margin, zero), two) + slack
+        elif metric == 1:
+            for j in range(row.size):
+                row[j] = factor * np.sqrt(max(row_squares[i] + col_squares[j] - two * row[j] + margin, zero)) + slack
+        else:
+            for j in range(row.size):
+                row[j] = factor * max(row_squares[i] + col_squares[j] - two * row[j] + margin, zero) + slack
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def _finish_scores(out, row_start, col_start, groups, across, slack):  # type: ignore[no-untyped-def]
-    for i in prange(out.shape[0]):
-        for j in range(out.shape[1]):
-            out[i, j] += np.float32(slack)
-        if groups.size:
-            for j in range(out.shape[1]):
-                if (groups[row_start + i] == groups[col_start + j]) == across:
-                    out[i, j] = -np.inf
-        j = row_start + i - col_start
-        if 0 <= j < out.shape[1]:
-            out[i, j] = -np.inf
+@njit(fastmath={"reassoc"}, cache=True)  # type: ignore[untyped-decorator]
+def _distance(a, b, norms, metric):  # type: ignore[no-untyped-def]
+    """float64 distance of two rows, the same for (a, b) and (b, a); norms is the product of the two norms."""
+    total = 0.0
+    if metric == 0:
+        for d in range(a.size):
+            total += np.float64(a[d]) * np.float64(b[d])
+        return min(max(1.0 - total / norms, 0.0), 2.0)
+    for d in range(a.size):
+        total += (np.float64(a[d]) - np.float64(b[d])) * (np.float64(a[d]) - np.float64(b[d]))
+    return np.sqrt(total) if metric == 1 else total
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
@@ -195,15 +204,4 @@ def _add_distances(out, sets, first, second, rows, norms, metric, weight):  # ty
     for s in prange(out.shape[0]):
         for p in range(out.shape[1]):
             a, b = sets[s, first[p]], sets[s, second[p]]
-            total = 0.0
-            if metric == 0:
-                for d in range(rows.shape[1]):
-                    total += (rows[a, d] / norms[a]) * (rows[b, d] / norms[b])
-                total = min(max(1.0 - total, 0.0), 2.0)
-            else:
-                for d in range(rows.shape[1]):
-                    diff = np.float64(rows[a, d]) - np.float64(rows[b, d])
-                    total += diff * diff
-                if metric == 1:
-                    total = np.sqrt(total)
-            out[s, p] += weight * total
+            out[s, p] += weight * _distance(rows[a], rows[b], norms[a] * norms[b], metric)

@@ -8,16 +8,15 @@ import numpy as np
 import torch
 
 from scoremix import engine
-from scoremix.data import images as imagesets
+from scoremix.data.images import LabeledImages
 from scoremix.recognition import checkpoints
-from scoremix.stages.evaluate import embedded, row_blocks
+from scoremix.stages.evaluate import BLOCK, embedded
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.artifacts import Artifact, Work
     from scoremix.config import Gate
-    from scoremix.data.images import LabeledImages
 
 
 def check_generator(
@@ -27,9 +26,9 @@ def check_generator(
     net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
     net.to(engine.start(work.runtime.device).device)
     centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
-    made = imagesets.load(reproductions.folder)
+    made = LabeledImages.load(reproductions.folder)
     classes = np.load(singles / "classes.npy")[:, 0]
-    train = imagesets.load(real.folder).of_classes("train")
+    train = LabeledImages.load(real.folder).of_classes("train")
     top1, top5 = shares(net, made, centers, classes[made.labels])
     real_top1, real_top5 = shares(net, train, centers, train.labels)
     result = {"top1": top1, "top5": top5, "real_top1": real_top1, "real_top5": real_top5}
@@ -40,7 +39,7 @@ def shares(net: torch.nn.Module, images: LabeledImages, centers: torch.Tensor, t
     """Shares of images whose class center is the nearest, and among the five nearest."""
     hits = np.zeros(2, np.int64)
     k = min(5, len(centers))
-    for rows in row_blocks(len(images)):
+    for rows in images.blocks(BLOCK):
         nearest = (embedded(net, images, rows) @ centers.T).topk(k).indices.numpy()
         right = nearest == truth[rows][:, None]
         hits += right[:, 0].sum(), right.any(1).sum()

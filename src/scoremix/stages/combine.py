@@ -15,8 +15,8 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
     """Writes the real training classes followed by one new class per m-plet."""
     match config.labels:
         case "new_class":
-            train = imagesets.load(real.folder).of_classes("train")
-            added = imagesets.load(synthetic.folder)
+            train = imagesets.LabeledImages.load(real.folder).of_classes("train")
+            added = imagesets.LabeledImages.load(synthetic.folder)
     both = imagesets.concatenate([train, added], work.folder)
     work.write_json(
         "summary.json",

@@ -15,10 +15,10 @@ import torch
 from scoremix import engine
 from scoremix.config import Generator, Recognizer, Sampling
 from scoremix.data import images as imagesets
-from scoremix.diffusion.plans import Plan as SamplingPlan
 from scoremix.diffusion.plans import sample
 from scoremix.stages import generator as generator_stage
 from scoremix.stages import recognizer as recognizer_stage
+from scoremix.stages.sample import plan_of
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Plan
@@ -44,7 +44,7 @@ class Clock:
     rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.train = imagesets.load(self.real.folder).of_classes("train")
+        self.train = imagesets.LabeledImages.load(self.real.folder).of_classes("train")
         self.engine = engine.start(self.runtime.device)
 
     def seconds(self, plan: Plan) -> float:
@@ -61,7 +61,7 @@ class Clock:
                 of = Generator.model_validate(self.plans[plan.inputs["0"]].config)
                 key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, len(sampling.weights)])
                 chunks = math.ceil(self.images(plan.key) / sampling.chunk)
-                calls = _plan(sampling, sampling.steps).denoiser_calls
+                calls = plan_of(sampling).denoiser_calls
                 return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, sampling))
             case _:
                 return 0.0
@@ -103,7 +103,7 @@ class Clock:
         net = generator_stage.make(config, self.train, sampling.precision).to(self.engine.device).eval()
         m = len(sampling.weights)
         labels = torch.arange(m, device=self.engine.device).expand(sampling.chunk, m)
-        plan = _plan(sampling, 2)
+        plan = plan_of(sampling.model_copy(update={"steps": 2}))
 
         def chunk() -> float:
             start = time.monotonic()
@@ -120,7 +120,3 @@ class Clock:
             self.engine.synchronize()
             ends.append(time.monotonic())
         return float(np.median(np.diff(ends[WARM:])))
-
-
-def _plan(config: Sampling, steps: int) -> SamplingPlan:
-    return SamplingPlan(steps=steps, guidance=config.guidance, space=config.space)

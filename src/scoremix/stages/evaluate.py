@@ -8,26 +8,25 @@ import numpy as np
 import torch
 
 from scoremix import engine
-from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from scoremix.artifacts import Artifact, Work
     from scoremix.config import Evaluation
 
+BLOCK = 8192  # images read at a time
+
 
 def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: Work) -> None:
     """Writes embeddings.npy (N, D) float32, unit rows, and labels.npy (N,), classes numbered within their part."""
-    images = imagesets.load(real.folder).of_classes(config.classes)
+    images = LabeledImages.load(real.folder).of_classes(config.classes)
     net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
     net.to(engine.start(work.runtime.device).device)
-    unit = torch.cat([embedded(net, images, rows) for rows in row_blocks(len(images))])
+    unit = torch.cat([embedded(net, images, rows) for rows in images.blocks(BLOCK)])
     work.write_array("embeddings.npy", unit.numpy())
     work.write_array("labels.npy", images.labels.astype(np.int32))
     work.count("images", len(images))
@@ -35,10 +34,5 @@ def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: 
 
 def embedded(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:
     """Unit embeddings of some rows, on the CPU."""
-    pixels = torch.from_numpy(images.pixels(rows)).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(images.take(rows)[0]).permute(0, 3, 1, 2)
     return torch.nn.functional.normalize(embed(net, pixels)).cpu()
-
-
-def row_blocks(count: int, block: int = 8192) -> Iterator[NDArray[np.int64]]:
-    """0 .. count - 1 in pieces."""
-    return (np.arange(start, min(start + block, count)) for start in range(0, count, block))

@@ -24,8 +24,8 @@ def illustrate(
     config: Sampling, real: Artifact, generator: Artifact, mplets: Artifact, synthetic: Artifact, *, work: Work
 ) -> None:
     """Writes sheet.npz (rows, classes, originals, reproductions, mixes) and grid.npz (images over alpha x beta)."""
-    train = imagesets.load(real.folder).of_classes("train")
-    mixed = imagesets.load(synthetic.folder)
+    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
+    mixed = imagesets.LabeledImages.load(synthetic.folder)
     every = np.load(mplets / "classes.npy")
     rows = np.unique(np.linspace(0, len(every) - 1, ROWS).round().astype(int))
     classes = every[rows]

@@ -15,7 +15,7 @@ from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace, Head
 from scoremix.recognition.training import Training, class_centers, initialised, sgd, train
 from scoremix.stages import resume
-from scoremix.stages.evaluate import embedded, row_blocks
+from scoremix.stages.evaluate import BLOCK, embedded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,8 +31,8 @@ POINTS = 100  # of the stored loss curve
 
 def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *, work: Work) -> None:
     """Trains on `data` for as many images as `config.epochs` of `length_of` are; writes network, centers, history."""
-    images = imagesets.load(data.folder).of_classes("train")
-    epoch = len(imagesets.load(length_of.folder).of_classes("train"))
+    images = imagesets.LabeledImages.load(data.folder).of_classes("train")
+    epoch = len(imagesets.LabeledImages.load(length_of.folder).of_classes("train"))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
     description = describe(config, images)
     device = engine.start(work.runtime.device)
@@ -90,7 +90,7 @@ def steps(
 
 def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Description:
     return checkpoints.Description(
-        images.shape[1], images.shape[3], tuple(config.widths), tuple(config.units), config.embedding
+        images.size, images.channels, tuple(config.widths), tuple(config.units), config.embedding
     )
 
 
@@ -113,14 +113,15 @@ def batches(config: Recognizer, images: LabeledImages, device: torch.device) -> 
 
     def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
         rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
+        pixels, labels = images.take(rows)
         generator = torch.Generator(device).manual_seed(stream_seed(config.seed, nimg, "augment"))
-        x = augment(to_unit(images.pixels(rows), device), generator, settings)
-        return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(images.labels_of(rows)).to(device)
+        x = augment(to_unit(pixels, device), generator, settings)
+        return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).to(device)
 
     return next_batch
 
 
 def mean_centers(state: Training, images: LabeledImages) -> Tensor:
     """Unit mean embeddings of the training classes."""
-    found = [embedded(state.net, images, rows) for rows in row_blocks(len(images))]
+    found = [embedded(state.net, images, rows) for rows in images.blocks(BLOCK)]
     return class_centers(torch.cat(found), torch.from_numpy(images.labels.astype(np.int64)), len(images.class_names))

@@ -64,11 +64,11 @@ class History:
     total: float = 0.0
     count: int = 0
 
-    def add(self, images_seen: int, loss: float, steps: int = 1) -> None:
-        """Adds the mean loss of `steps` steps that end at `images_seen`."""
-        self.total += loss * steps
-        self.count += steps
-        if self.count >= max(1, self.steps // self.points):
+    def add(self, images_seen: int, loss: float) -> None:
+        """Adds the loss of the step that ends at `images_seen`."""
+        self.total += loss
+        self.count += 1
+        if self.count == max(1, self.steps // self.points):
             self.rows.append((images_seen, self.total / self.count))
             self.total, self.count = 0.0, 0
 

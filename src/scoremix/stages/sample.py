@@ -49,12 +49,17 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
     names = info["classes"]
     imagesets.write(
         work.folder,
-        (np.load(file) for file in files),
-        (total, *sampler.shape),
-        np.full(len(classes), each),
-        [" + ".join(names[c] for c in row) for row in classes],
-        {"train": np.arange(len(classes))},
+        shape=(total, *sampler.shape),
+        blocks=(np.load(file) for file in files),
+        counts=np.full(len(classes), each),
+        class_names=[" + ".join(names[c] for c in row) for row in classes],
+        splits={"train": np.arange(len(classes))},
     )
+
+
+def plan_of(config: Sampling) -> Plan:
+    names = ("steps", "sigma_min", "sigma_max", "rho", "churn", "guidance", "space")
+    return Plan(**{name: getattr(config, name) for name in names})
 
 
 class Sampler:
@@ -67,15 +72,7 @@ class Sampler:
         main, self.pixels = checkpoints.load(generator / info["snapshots"][f"{config.ema:.3f}"], config.precision)
         guide, _ = checkpoints.load(generator / info["guides"][f"{config.guide_ema:.3f}"], config.precision)
         self.main, self.guide = main.to(self.device), guide.to(self.device)
-        self.plan = Plan(
-            steps=config.steps,
-            sigma_min=config.sigma_min,
-            sigma_max=config.sigma_max,
-            rho=config.rho,
-            churn=config.churn,
-            guidance=config.guidance,
-            space=config.space,
-        )
+        self.plan = plan_of(config)
         self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
 
     def seeds(self, rows: NDArray[np.int64]) -> list[int]:

@@ -1,0 +1,245 @@
+"""Does a comparison of distances in one space hold in another: Appendix G, Equations 11 to 26.
+
+Spaces enter as roots Z (n, d) with K̂ = ZZᵀ, the centred Gram matrix of unit Frobenius norm; then
+ρ = CKA = ‖ZxᵀZy‖². A comparison is a symmetric mask T and its margin Δ = <HTH, K̂> = <T, K̂>, the space S_c
+of centred symmetric matrices having N = n(n-1)/2 dimensions. The misalignment model is L̂ = ρK̂ + E with E
+Gaussian, isotropic on the complement of K̂ in S_c, E‖E‖² = 1 - ρ².
+
+Trap: masks of form "cosine" are not centred, so <T, K̂> compares *centred* similarities. The paper's
+remark after Equation 24, that this is the order of raw cosine distances, holds only where the rows'
+mean similarities agree. Form "euclidean" is centred already (HTH = T), and on unit rows it compares
+2 - 2 cosine exactly.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from scoremix.analysis.spaces import Data, as_rows, centred, paired, unit_rows
+
+Form = Literal["euclidean", "cosine"]
+
+
+# ---------------------------------------------------------------------------------- spaces
+
+
+def gram_root(x: Float[Data, "_ _"], unit: bool = False, name: str = "x") -> Float[Tensor, "n d"]:
+    """Z with ZZᵀ = K̂ (Equation 11 and after): centred rows over sqrt(‖K‖_F); `unit` normalises rows first."""
+    rows = as_rows(x, name)
+    rows = centred(unit_rows(rows, name) if unit else rows)
+    norm = torch.linalg.matrix_norm(rows.T @ rows)
+    if not float(norm) > 0:
+        raise ValueError(f"{name}: all rows are equal")
+    root: Tensor = rows / norm.sqrt()
+    return root
+
+
+def normalised_gram(kernel: Float[Data, "_ _"]) -> Float[Tensor, "n n"]:
+    """HKH / ‖HKH‖_F of a symmetric kernel matrix (n, n) (Corollary G.5)."""
+    k = as_rows(kernel, "kernel")
+    if k.shape[0] != k.shape[1] or not torch.allclose(k, k.T):
+        raise ValueError(f"kernel: needs a symmetric matrix, got shape {tuple(k.shape)}")
+    k = _double_centred(k)
+    gram: Tensor = k / torch.linalg.matrix_norm(k)
+    return gram
+
+
+def _double_centred(m: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b n n"]:
+    return m - m.mean(-1, keepdim=True) - m.mean(-2, keepdim=True) + m.mean((-2, -1), keepdim=True)
+
+
+# ---------------------------------------------------------------------------------- masks
+
+
+class Mask(NamedTuple):
+    """t symmetric masks of one pattern: mask s has values[e] at (rows[s, e], cols[s, e]), else 0."""
+
+    rows: Int[Tensor, "t e"]
+    cols: Int[Tensor, "t e"]
+    values: Float[Tensor, " e"]
+
+
+def _mask(classes: Int[Data, "t m"], entries: list[tuple[int, int, float]]) -> Mask:
+    """entries (a, b, value): value at (classes[:, a], classes[:, b]) and, for a ≠ b, at its mirror."""
+    labels = torch.as_tensor(classes)
+    ordered = labels.sort(dim=1).values
+    if bool((ordered[:, 1:] == ordered[:, :-1]).any()):
+        raise ValueError("classes: the classes of a comparison must differ")
+    both = entries + [(b, a, value) for a, b, value in entries if a != b]
+    return Mask(
+        labels[:, [a for a, _, _ in both]],
+        labels[:, [b for _, b, _ in both]],
+        torch.tensor([value for _, _, value in both], dtype=torch.float64),
+    )
+
+
+def triplet_mask(triplets: Int[Data, "_ 3"], form: Form = "euclidean") -> Mask:
+    """Masks of triplets (i, j, k), shape (t, 3).
+
+    "euclidean", Equation 13: Δ = d²(i,j) - d²(i,k), ‖T‖² = 6. "cosine", Corollary G.4: Δ = K̂(i,j) - K̂(i,k),
+    ‖T‖² = 1, of opposite sign: larger similarity is smaller distance.
+    """
+    if form == "euclidean":
+        return _mask(triplets, [(1, 1, 1.0), (2, 2, -1.0), (0, 1, -1.0), (0, 2, 1.0)])
+    return _mask(triplets, [(0, 1, 0.5), (0, 2, -0.5)])
+
+
+def pair_mask(quads: Int[Data, "_ 4"], form: Form = "cosine") -> Mask:
+    """Masks of two disjoint pairs (i, j), (k, l), as selection compares them; quads (t, 4) (Corollary G.5).
+
+    "cosine": Δ = K̂(i,j) - K̂(k,l), ‖T‖² = 1. "euclidean": Δ = d²(i,j) - d²(k,l), ‖T‖² = 8.
+    """
+    if form == "cosine":
+        return _mask(quads, [(0, 1, 0.5), (2, 3, -0.5)])
+    squares = [(0, 0, 1.0), (1, 1, 1.0), (2, 2, -1.0), (3, 3, -1.0)]
+    return _mask(quads, [*squares, (0, 1, -1.0), (2, 3, 1.0)])
+
+
+def dense_mask(mask: Mask, n: int) -> Float[Tensor, "t n n"]:
+    """The masks as full matrices, for small n."""
+    t = torch.arange(len(mask.rows))[:, None]
+    out = torch.zeros(len(mask.rows), n, n, dtype=torch.float64)
+    out[t, mask.rows, mask.cols] = mask.values
+    return out
+
+
+def centred_norm2(mask: Mask, n: int) -> float:
+    """‖HTH‖² = ‖T‖² - 2‖T1‖²/n + (1ᵀT1)²/n², one number for all masks of a pattern."""
+    labels, place = torch.unique(torch.cat([mask.rows[0], mask.cols[0]]), return_inverse=True)
+    small = torch.zeros(len(labels), len(labels), dtype=torch.float64)
+    small[place[: len(mask.values)], place[len(mask.values) :]] = mask.values
+    sums = small.sum(1)
+    return float(small.square().sum() - 2 * sums.square().sum() / n + sums.sum() ** 2 / n**2)
+
+
+def mask_terms(mask: Float[Data, "_ _"], gram: Float[Tensor, "n n"]) -> tuple[float, float]:
+    """(Δ, ‖HTH‖²) of any symmetric mask T (n, n) on a normalised Gram matrix (Corollary G.5)."""
+    centre = _double_centred(as_rows(mask, "mask"))
+    return float((centre * gram).sum()), float(centre.square().sum())
+
+
+def margins(mask: Mask, root: Float[Tensor, "n d"]) -> Float[Tensor, " t"]:
+    """Δ of every mask on K̂ = root rootᵀ (Equations 14 and 22), without forming K̂."""
+    total = root.new_zeros(len(mask.rows))
+    for rows, cols, value in zip(mask.rows.T, mask.cols.T, mask.values, strict=True):
+        total += value * (root[rows] * root[cols]).sum(1)
+    return total
+
+
+def gram_margins(mask: Mask, gram: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b t"]:
+    """Δ of every mask on each given centred Gram matrix."""
+    return gram[..., mask.rows, mask.cols] @ mask.values
+
+
+# ---------------------------------------------------------------------------------- the theorem
+
+
+def _check_rho(rho: float, low: float) -> None:
+    if not low <= rho <= 1:
+        raise ValueError(f"rho: {rho}, allowed {low:g} to 1")
+
+
+def _phi(signal: Tensor, spread: Tensor) -> Tensor:
+    """Φ(signal / spread); without spread the event is certain or impossible."""
+    return torch.where(spread > 0, torch.special.ndtr(signal / spread), (signal > 0).to(signal.dtype))
+
+
+def preservation_probability(
+    margin: Float[Tensor, " *t"], rho: float, n: int, norm2: float
+) -> Float[Tensor, " *t"]:
+    """P[Δ_L̂ > 0] given Δ = `margin` in K̂: Equations 16 (Euclidean triplets), 23 (cosine) and 25 (any mask).
+
+    `norm2` is ‖HTH‖². For Equation 20 pass Δ_K / ‖K‖_F. In [0, 1]; for ρ = 1 it is 1 or 0.
+    """
+    _check_rho(rho, -1)
+    margin = torch.as_tensor(margin, dtype=torch.float64)
+    dimensions = math.comb(n, 2)
+    spread = (norm2 - margin.square()).clamp(min=0).sqrt() * math.sqrt((1 - rho**2) / (dimensions - 1))
+    return _phi(rho * margin, spread)
+
+
+def preservation_bound(
+    margin: Float[Tensor, " *t"], rho: float, n: int, norm2: float
+) -> Float[Tensor, " *t"]:
+    """Lower bound of `preservation_probability` for Δ >= 0, ρ in [0, 1]: Equations 21, 24, 26.
+
+    norm2 = 6 gives c_mask = 12/(N-1), Equation 21; 1 gives 2/(N-1), Equation 24; ‖HTH‖² gives Equation 26.
+    Always at least 1/2, which is why K times it predicts no overlap (see `overlap.py`).
+    """
+    _check_rho(rho, 0)
+    margin = torch.as_tensor(margin, dtype=torch.float64)
+    if bool((margin < 0).any()):
+        raise ValueError(f"margin: {float(margin.min()):.3g}, the bound holds for margins >= 0")
+    spread = math.sqrt(2 * norm2 / (math.comb(n, 2) - 1) * (1 - rho))
+    return _phi(rho * margin, torch.full_like(margin, spread))
+
+
+def simulate_misalignment(
+    gram: Float[Tensor, "n n"], rho: float, draws: int, generator: torch.Generator
+) -> Float[Tensor, "draws n n"]:
+    """Draws of L̂ = ρK̂ + E, the theorem's own model (Equation 15), float64.
+
+    L̂ has unit norm in the mean only and is no Gram matrix of vectors (it may be indefinite): this is
+    the model as stated. ValueError unless `gram` is symmetric, centred and of unit norm.
+    """
+    _check_rho(rho, -1)
+    centre = torch.linalg.matrix_norm(gram - _double_centred(gram))
+    if not torch.allclose(gram, gram.T) or centre > 1e-8 or abs(torch.linalg.matrix_norm(gram) - 1) > 1e-8:
+        raise ValueError("gram: must be symmetric, centred and of unit norm; see normalised_gram")
+    n = len(gram)
+    noise = torch.randn(draws, n, n, dtype=torch.float64, generator=generator)
+    noise = _double_centred((noise + noise.mT) / 2)  # isotropic on symmetric, then on centred matrices
+    noise -= (noise * gram).sum((1, 2), keepdim=True) * gram
+    return rho * gram + math.sqrt((1 - rho**2) / (math.comb(n, 2) - 1)) * noise
+
+
+# ---------------------------------------------------------------------------------- two real spaces
+
+
+def random_classes(n: int, m: int, count: int, generator: torch.Generator) -> Int[Tensor, "count m"]:
+    """`count` uniform ordered choices of m different classes out of n."""
+    if m > n:
+        raise ValueError(f"m: {m} different classes of {n}")
+    picks = torch.empty(count, 0, dtype=torch.int64)
+    for taken in range(m):  # a number among the n - taken free classes, moved past those already taken
+        pick = torch.randint(n - taken, (count,), generator=generator)
+        for earlier in picks.sort(dim=1).values.T:
+            pick += pick >= earlier
+        picks = torch.cat([picks, pick[:, None]], 1)
+    return picks
+
+
+class OrderPreservation(NamedTuple):
+    """Comparisons of x that hold in y: measured share, the model's mean probability, the mean bound."""
+
+    rate: float
+    predicted: float
+    bound: float
+    cka: float
+    comparisons: int
+
+
+def order_preservation(
+    x: Float[Data, "_ _"], y: Float[Data, "_ _"], mask: Mask, unit: bool = True
+) -> OrderPreservation:
+    """How many of the given comparisons keep their direction, beside Equations 25 and 26 at the measured CKA.
+
+    A comparison counts as Δ > 0 in x, its mirror being used where Δ < 0. `unit` normalises rows, as
+    cosine distances need.
+    """
+    rows, others = paired(x, y)
+    a, b = gram_root(rows, unit, "x"), gram_root(others, unit, "y")
+    n, cka = len(a), min(float((a.T @ b).square().sum()), 1.0)
+    ours, theirs, norm2 = margins(mask, a), margins(mask, b), centred_norm2(mask, len(a))
+    return OrderPreservation(
+        float((ours * theirs > 0).double().mean()),
+        float(preservation_probability(ours.abs(), cka, n, norm2).mean()),
+        float(preservation_bound(ours.abs(), cka, n, norm2).mean()),
+        cka,
+        len(ours),
+    )

@@ -1,0 +1,271 @@
+"""Intervals by bootstrap over test classes, all recognizer seeds kept (ScoreMix section 4 reports none).
+
+One table of multiplicities n (draws, classes) is shared by all arms and seeds, so differences are paired.
+In a draw
+
+- a genuine pair of class c weighs n_c, an impostor pair of classes a and b weighs n_a n_b: the product
+  over its distinct classes. Copies of one class drawn twice are not compared with each other;
+- a probe of class c weighs n_c, and the enrolled image of class b is in the gallery if n_b > 0. Galleries
+  of draws are smaller than the whole one (63 % of many classes), so rates lie above the plain metric;
+  `gallery="all"` keeps every enrolled image and resamples probes only.
+
+With all multiplicities 1 each function returns the plain metric. A draw without genuine or impostor pairs
+gives NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray as Array
+
+from scoremix.evaluation.metrics import Data, Pairs, allowed_impostors, as_array, enrolled, pair_similarities
+
+
+def class_draws(classes: int, draws: int = 1000, seed: int = 0) -> Int[Array, "r c"]:
+    """Multiplicities of the classes in bootstrap draws: each row is multinomial and sums to `classes`."""
+    if classes < 2 or draws < 1:
+        raise ValueError(f"class_draws: needs at least 2 classes and 1 draw, got {classes} and {draws}")
+    return np.random.default_rng(seed).multinomial(classes, np.full(classes, 1 / classes), draws)
+
+
+class TailTooShort(ValueError):
+    """The kept impostor pairs do not reach the threshold of every draw."""
+
+
+def weighted_tar_at_far(
+    pairs: Pairs, far: Sequence[float] | Float[Array, " f"], n: Int[Array, "r c"]
+) -> Float[Array, "r f"]:
+    """Best TAR with weighted FAR <= target in each draw. Raises TailTooShort where `pairs` keeps too few
+    impostors.
+    """
+    target = np.asarray(far, np.float64)
+    if not ((target >= 0) & (target <= 1)).all():
+        raise ValueError(f"far: {far} is not within 0 to 1")
+    order = np.argsort(target, kind="stable")
+    impostors = impostor_weight(pairs.sizes, n)
+    allowed = allowed_impostors(np.maximum(impostors, 1)[:, None], target[order])
+    at = _first_refused(pairs.impostor_classes, n, allowed)
+    if len(pairs.impostor) < pairs.impostors and (at == len(pairs.impostor)).any():
+        raise TailTooShort(
+            f"far: {len(pairs.impostor)} of {pairs.impostors} impostor pairs are too few for {target.max():g}"
+        )
+    threshold = np.append(pairs.impostor, -np.inf)[at]
+    down = np.argsort(-pairs.genuine, kind="stable")
+    accepted = _genuine_above(pairs.genuine[down], pairs.genuine_class[down], n, threshold)
+    tar = np.empty(accepted.shape)
+    with np.errstate(invalid="ignore"):
+        tar[:, order] = accepted / genuine_weight(pairs.sizes, n)[:, None]
+    tar[impostors == 0] = np.nan
+    return tar
+
+
+def tar_at_far_draws(
+    embeddings: Float[Data, "n d"], labels: Int[Data, " n"], far: Sequence[float], n: Int[Array, "r c"]
+) -> Float[Array, "r f"]:
+    """`weighted_tar_at_far` from embeddings with bounded memory: the impostor tail doubles until it
+    reaches every draw.
+    """
+    images = len(as_array(labels))
+    tail = int(images * (images - 1) * max(far)) + 1000
+    while True:
+        pairs = pair_similarities(embeddings, labels, tail)
+        try:
+            return weighted_tar_at_far(pairs, far, n)
+        except TailTooShort:
+            tail *= 2
+
+
+class Curves(NamedTuple):
+    """Area under the ROC and equal error rate of each draw."""
+
+    auc: Float[Array, " r"]
+    eer: Float[Array, " r"]
+
+
+def weighted_auc_eer(pairs: Pairs, n: Int[Array, "r c"]) -> Curves:
+    """AUC (ties count half) and EER (linear between ROC points) in each draw; needs all pairs, about 1 ns
+    per pair and draw.
+    """
+    similarity, same = pairs.flat()
+    order = np.argsort(-similarity, kind="stable")
+    values = similarity[order]
+    last = np.append(values[1:] != values[:-1], True)
+    own = pairs.genuine_class
+    classes = np.concatenate([np.stack([own, own], 1), pairs.impostor_classes])[order]
+    weights = genuine_weight(pairs.sizes, n), impostor_weight(pairs.sizes, n)
+    return Curves(*_auc_eer(classes, same[order], last, n, *weights))
+
+
+def weighted_identification(
+    embeddings: Float[Data, "n d"],
+    labels: Int[Data, " n"],
+    n: Int[Array, "r c"],
+    ranks: Sequence[int] = (1, 5),
+    draws: int = 10,
+    seed: int = 0,
+    gallery: Literal["drawn", "all"] = "drawn",
+) -> Float[Array, "r k"]:
+    """Rank-k rates of `metrics.identification` (same enrolled images for the same `draws` and `seed`) in
+    each draw of classes.
+    """
+    unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
+    given = as_array(labels)
+    dense = np.unique(given, return_inverse=True)[1]
+    _check_classes(int(dense.max()) + 1, n)
+    hits = np.zeros((len(n), len(ranks)), np.int64)
+    trials = np.zeros(len(n), np.int64)
+    present = n > 0 if gallery == "drawn" else np.ones(n.shape, bool)
+    for chosen in enrolled(given, draws, seed):
+        probe = np.setdiff1d(np.arange(len(unit)), chosen)
+        own = dense[probe]
+        similarity = (unit[probe] @ unit[chosen].T).numpy()
+        ahead = similarity >= similarity[np.arange(len(own)), own][:, None]
+        ahead[np.arange(len(own)), own] = False
+        rows, rivals = np.nonzero(ahead)
+        starts = np.searchsorted(rows, np.arange(len(own) + 1))
+        _count_hits(own, starts, rivals, n, present, np.asarray(ranks, np.int64), hits)
+        trials += n @ np.bincount(own, minlength=n.shape[1])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(hits / trials[:, None])
+
+
+class Interval(NamedTuple):
+    """Percentile interval over draws."""
+
+    low: float
+    high: float
+
+
+def interval(values: Float[Array, "s r"], level: float = 0.95) -> Interval:
+    """Percentile interval of the mean over seeds; draws with NaN are left out. `values` may also be
+    (draws,).
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level: {level} is not within 0 to 1")
+    mean = np.atleast_2d(values).mean(0)
+    if np.isnan(mean).all():
+        raise ValueError("values: every draw is NaN")
+    low, high = np.nanquantile(mean, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def difference_interval(
+    arm: Float[Array, "s r"], control: Float[Array, "s r"], level: float = 0.95
+) -> Interval:
+    """Percentile interval of the mean over seeds of arm minus control, paired by seed and by draw."""
+    if arm.shape != control.shape:
+        raise ValueError(f"control: shape {control.shape} differs from the arm's {arm.shape}")
+    return interval(arm - control, level)
+
+
+def genuine_weight(sizes: Int[Array, " c"], n: Int[Array, "r c"]) -> Int[Array, " r"]:
+    """Total weight of all genuine pairs in each draw."""
+    _check_classes(len(sizes), n)
+    return np.asarray(n @ (sizes * (sizes - 1) // 2))
+
+
+def impostor_weight(sizes: Int[Array, " c"], n: Int[Array, "r c"]) -> Int[Array, " r"]:
+    """Total weight of all impostor pairs in each draw."""
+    _check_classes(len(sizes), n)
+    images = n * sizes
+    return np.asarray((images.sum(1) ** 2 - (images**2).sum(1)) // 2)
+
+
+def _check_classes(classes: int, n: Array) -> None:
+    if n.ndim != 2 or n.shape[1] != classes:
+        raise ValueError(f"n: shape {n.shape} does not give multiplicities of {classes} classes")
+
+
+@numba.njit(cache=True)
+def _first_refused(classes: Array, n: Array, allowed: Array) -> Array:
+    """Index of the first impostor (sorted downwards) whose cumulative weight exceeds each allowed one,
+    else their number.
+    """
+    draws, levels = allowed.shape
+    at = np.full((draws, levels), len(classes))
+    for r in range(draws):
+        weight, level = 0, 0
+        for i in range(len(classes)):
+            weight += n[r, classes[i, 0]] * n[r, classes[i, 1]]
+            while level < levels and weight > allowed[r, level]:
+                at[r, level] = i
+                level += 1
+            if level == levels:
+                break
+    return at
+
+
+@numba.njit(cache=True)
+def _genuine_above(values: Array, classes: Array, n: Array, threshold: Array) -> Array:
+    """Weight of the genuine pairs strictly above each threshold; thresholds fall along a row, values
+    downwards.
+    """
+    draws, levels = threshold.shape
+    above = np.zeros((draws, levels), np.int64)
+    for r in range(draws):
+        weight, i = 0, 0
+        for level in range(levels):
+            while i < len(values) and values[i] > threshold[r, level]:
+                weight += n[r, classes[i]]
+                i += 1
+            above[r, level] = weight
+    return above
+
+
+@numba.njit(cache=True)
+def _auc_eer(
+    classes: Array, same: Array, last: Array, n: Array, genuine: Array, impostor: Array
+) -> tuple[Array, Array]:
+    """One walk down the sorted pairs per draw: trapezoids between ends of ties, and the first crossing of
+    FAR = 1 - TAR.
+    """
+    draws = len(n)
+    auc, eer = np.full(draws, np.nan), np.full(draws, np.nan)
+    for r in range(draws):
+        if genuine[r] == 0 or impostor[r] == 0:
+            continue
+        tp, fp, area, crossed = 0, 0, 0.0, False
+        tar, far = 0.0, 0.0  # at the previous point of the ROC
+        for i in range(len(classes)):
+            if same[i]:
+                tp += n[r, classes[i, 0]]
+            else:
+                fp += n[r, classes[i, 0]] * n[r, classes[i, 1]]
+            if last[i]:
+                next_tar, next_far = tp / genuine[r], fp / impostor[r]
+                area += (next_far - far) * (next_tar + tar) / 2
+                if not crossed and next_far + next_tar >= 1:
+                    before, after = far + tar - 1, next_far + next_tar - 1
+                    eer[r] = far - before / (after - before) * (next_far - far)
+                    crossed = True
+                tar, far = next_tar, next_far
+        auc[r] = area
+    return auc, eer
+
+
+@numba.njit(cache=True)
+def _count_hits(
+    own: Array, starts: Array, rivals: Array, n: Array, present: Array, ranks: Array, hits: Array
+) -> None:
+    """Adds the weight of the probes with fewer than k rivals present to `hits` (draws, ranks)."""
+    most = ranks.max()
+    for r in range(len(n)):
+        for p in range(len(own)):
+            weight = n[r, own[p]]
+            if weight == 0:
+                continue
+            ahead = 0
+            for i in range(starts[p], starts[p + 1]):
+                if present[r, rivals[i]]:
+                    ahead += 1
+                    if ahead == most:
+                        break
+            for k in range(len(ranks)):
+                if ahead < ranks[k]:
+                    hits[r, k] += weight

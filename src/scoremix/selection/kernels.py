@@ -1,0 +1,336 @@
+"""Compiled loops of the m-plet search: grow sets by one class through neighbour lists or by whole rows (Appendix H).
+
+A parent is a set of r classes with the sum of its pairs' scores (larger is better). Growing it by class l adds
+degree(l) = Σ_w score(w, l) over its members w. A grown set is wanted from its best parent only: the one whose newcomer
+has the smallest degree in it. EPS lets rounding ties through, so a set may come twice but is never lost.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+
+EPS = np.float32(2.0**-20)
+CHUNK = 256  # columns added at a time, so that a strip of sums stays in the first cache
+STRIP = 32  # rows of a block that one thread collects
+
+
+class Pairs(NamedTuple):
+    """Scores of all pairs: a matrix, or what is needed to compute one score."""
+
+    dense: np.ndarray  # (N, N) float32, or (0, 0): then from the rest
+    rows: np.ndarray  # (N, ΣD) float32 unit rows of all spaces, side by side
+    squares: np.ndarray  # (N, spaces) float32
+    offsets: np.ndarray  # (spaces + 1,) columns of `rows`
+    metrics: np.ndarray  # (spaces,)
+    factors: np.ndarray  # (spaces,) float32
+    margins: np.ndarray  # (spaces,) float32, signed like the factors
+    slack: np.float32
+    groups: np.ndarray  # (N,) int64 or (0,)
+    across: bool
+
+
+class Lists(NamedTuple):
+    """For every class its neighbours of score >= cut, best first: to[start[i]:start[i + 1]]."""
+
+    start: np.ndarray  # (N + 1,) int64
+    to: np.ndarray  # int32
+    score: np.ndarray  # float32
+    cut: np.float32
+
+
+@njit(fastmath={"reassoc", "contract"}, cache=True)  # type: ignore[untyped-decorator]
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    total = np.float32(0)
+    for d in range(a.size):
+        total += a[d] * b[d]
+    return total
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _computed(pairs, i, j):  # type: ignore[no-untyped-def]
+    """Score of one pair from the rows, at least the true one."""
+    if i == j or (pairs.groups.size > 0 and (pairs.groups[i] == pairs.groups[j]) == pairs.across):
+        return np.float32(-np.inf)
+    total = np.float32(0)
+    for t in range(pairs.metrics.size):
+        begin, end = pairs.offsets[t], pairs.offsets[t + 1]
+        dot = _dot(pairs.rows[i, begin:end], pairs.rows[j, begin:end])
+        if pairs.metrics[t] == 0:
+            d = min(max(np.float32(1) - dot + pairs.margins[t], np.float32(0)), np.float32(2))
+        else:
+            d = pairs.squares[i, t] + pairs.squares[j, t] - np.float32(2) * dot + pairs.margins[t]
+            d = max(d, np.float32(0))
+            if pairs.metrics[t] == 1:
+                d = np.sqrt(d)
+        total += pairs.factors[t] * d + pairs.slack
+    return total
+
+
+@njit(inline="always")  # type: ignore[untyped-decorator]
+def _score(pairs, i, j):  # type: ignore[no-untyped-def]
+    return pairs.dense[i, j] if pairs.dense.shape[0] > 0 else _computed(pairs, i, j)
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def score_pairs(pairs, sets, out):  # type: ignore[no-untyped-def]
+    """Scores of given pairs (K, 2)."""
+    for p in prange(len(sets)):
+        out[p] = _score(pairs, sets[p, 0], sets[p, 1])
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _first_at_most(scores, start, stop, limit):  # type: ignore[no-untyped-def]
+    """First position of a descending list whose score is at most limit."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if scores[middle] > limit:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _place(members, newcomer, out):  # type: ignore[no-untyped-def]
+    """Writes members + newcomer in ascending order."""
+    r = members.size
+    while r > 0 and members[r - 1] > newcomer:
+        out[r] = members[r - 1]
+        r -= 1
+    out[r] = newcomer
+    for a in range(r):
+        out[a] = members[a]
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def grow_by_lists(sets, sums, target, cap, lists, pairs, out, out_sums, counts, postponed, work):  # type: ignore[no-untyped-def]
+    """Writes every grown set of value >= target whose best parent is among `sets` and at most `cap`.
+
+    A newcomer's best link has at least 1/r of what is missing, so each member's list is read down to that. Parents that
+    would have to read below the end of the lists are marked in `postponed`. Past the capacity sets are only counted.
+    """
+    blocks = out.shape[0]
+    r = sets.shape[1]
+    for block in prange(blocks):
+        degree = np.empty(r, np.float32)
+        link = np.empty(r, np.float32)
+        count = 0
+        done = 0
+        for p in range(block, len(sets), blocks):
+            if sums[p] > cap:
+                continue
+            need = target - sums[p]
+            low = need / np.float32(r) - EPS
+            if low < lists.cut:
+                postponed[p] = True
+                continue
+            for a in range(r):
+                degree[a] = EPS
+                for b in range(r):
+                    if a != b:
+                        degree[a] += _score(pairs, sets[p, a], sets[p, b])
+            for a in range(r):
+                here = lists.start[sets[p, a]]
+                end = lists.start[sets[p, a] + 1]
+                if r == 2:  # the parent is the best pair of the triples wanted from it
+                    here = _first_at_most(lists.score, here, end, min(sums[p], cap) + EPS)
+                while here < end and lists.score[here] >= low:
+                    best = lists.score[here]
+                    newcomer = lists.to[here]
+                    here += 1
+                    done += 1
+                    total = np.float32(0)
+                    for b in range(r):
+                        link[b] = _score(pairs, sets[p, b], newcomer) if b != a else best
+                        total += link[b]
+                    if not total >= need:
+                        continue
+                    wanted = True
+                    for b in range(r):
+                        # ... and of the members that list the newcomer, the one with the best link reports it
+                        if link[b] > best or (link[b] == best and b < a) or total > degree[b] + link[b]:
+                            wanted = False
+                    if wanted:
+                        if count < out.shape[1]:
+                            _place(sets[p], newcomer, out[block, count])
+                            out_sums[block, count] = sums[p] + total
+                        count += 1
+        counts[block] = count
+        work[block] += done
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def grow_by_rows(sets, sums, target, cap, rows, place, out, out_sums, counts, work):  # type: ignore[no-untyped-def]
+    """As `grow_by_lists`, by adding whole rows: rows[place[w]] holds the scores of class w with all classes."""
+    blocks = out.shape[0]
+    r = sets.shape[1]
+    n = rows.shape[1]
+    for block in prange(blocks):
+        total = np.empty(CHUNK, np.float32)
+        degree = np.empty(r, np.float32)
+        count = 0
+        done = 0
+        for p in range(block, len(sets), blocks):
+            if sums[p] > cap:
+                continue
+            need = target - sums[p]
+            for a in range(r):
+                degree[a] = EPS
+                for b in range(r):
+                    if a != b:
+                        degree[a] += rows[place[sets[p, a]], sets[p, b]]
+            for first in range(0, n, CHUNK):
+                size = min(CHUNK, n - first)
+                row = rows[place[sets[p, 0]], first : first + size]
+                for c in range(size):
+                    total[c] = row[c]
+                for a in range(1, r):
+                    row = rows[place[sets[p, a]], first : first + size]
+                    for c in range(size):
+                        total[c] += row[c]
+                hits = 0
+                for c in range(size):
+                    hits += total[c] >= need
+                if hits == 0:
+                    continue
+                for c in range(size):
+                    if total[c] >= need:
+                        wanted = True
+                        for b in range(r):
+                            if total[c] > degree[b] + rows[place[sets[p, b]], first + c]:
+                                wanted = False
+                        if wanted:
+                            if count < out.shape[1]:
+                                _place(sets[p], first + c, out[block, count])
+                                out_sums[block, count] = sums[p] + total[c]
+                            count += 1
+            done += n
+        counts[block] = count
+        work[block] += done
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def grow_cliques(sets, sums, lists, pairs, out, out_sums, counts, work):  # type: ignore[no-untyped-def]
+    """Every parent grown by one class whose links all reach the parent's value, which is its smallest pair's score.
+
+    The first two columns of a set are that pair; the newcomers after them ascend, so that no set comes twice.
+    """
+    blocks = out.shape[0]
+    r = sets.shape[1]
+    for block in prange(blocks):
+        count = 0
+        done = 0
+        for p in range(block, len(sets), blocks):
+            here = lists.start[sets[p, 0]]
+            end = lists.start[sets[p, 0] + 1]
+            while here < end and lists.score[here] >= sums[p]:
+                newcomer = lists.to[here]
+                here += 1
+                done += 1
+                if newcomer == sets[p, 1] or (r > 2 and newcomer <= sets[p, r - 1]):
+                    continue
+                wanted = True
+                for b in range(1, r):
+                    if not _score(pairs, sets[p, b], newcomer) >= sums[p]:
+                        wanted = False
+                        break
+                if wanted:
+                    if count < out.shape[1]:
+                        out[block, count, :r] = sets[p]
+                        out[block, count, r] = newcomer
+                        out_sums[block, count] = sums[p]
+                    count += 1
+        counts[block] = count
+        work[block] += done
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def grow_best(sets, sums, reach, lists, pairs, grown, grown_sums, work):  # type: ignore[no-untyped-def]
+    """For every parent its best newcomer among the first `reach` neighbours of its members; sum -inf where there is none."""
+    r = sets.shape[1]
+    blocks = work.size
+    for block in prange(blocks):
+        done = 0
+        for p in range(block, len(sets), blocks):
+            best = np.float32(-np.inf)
+            chosen = sets[p, 0]
+            for a in range(r):
+                begin = lists.start[sets[p, a]]
+                for here in range(begin, min(begin + reach, lists.start[sets[p, a] + 1])):
+                    newcomer = lists.to[here]
+                    total = lists.score[here]
+                    for b in range(r):
+                        if sets[p, b] == newcomer:
+                            total = np.float32(-np.inf)
+                        elif b != a:
+                            total += _score(pairs, sets[p, b], newcomer)
+                    done += 1
+                    if total > best:
+                        best = total
+                        chosen = newcomer
+            grown_sums[p] = sums[p] + best
+            _place(sets[p], chosen, grown[p])
+        work[block] += done
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def collect(scores, begin, end, row_shift, col_shift, low, high, pairs, values, counts):  # type: ignore[no-untyped-def]
+    """Rows begin to end of a block: the pairs i < j with low <= score < high; each strip writes to its own room."""
+    width = scores.shape[1]
+    for strip in prange(counts.size):
+        first = strip * STRIP * width
+        here = first
+        for i in range(begin + strip * STRIP, min(begin + (strip + 1) * STRIP, end)):
+            row = scores[i]
+            left = max(0, row_shift + i + 1 - col_shift)
+            hits = 0
+            for j in range(left, width):
+                hits += (row[j] >= low) & (row[j] < high)
+            if hits > 0:
+                for j in range(left, width):
+                    if row[j] >= low and row[j] < high:
+                        pairs[here, 0] = row_shift + i
+                        pairs[here, 1] = col_shift + j
+                        values[here] = row[j]
+                        here += 1
+        counts[strip] = here - first
+
+
+@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
+def mirror(scores, row_start, col_start, dense):  # type: ignore[no-untyped-def]
+    """Writes a block and its transpose into a symmetric matrix, in small tiles that stay in cache."""
+    for tile in prange((scores.shape[0] + STRIP - 1) // STRIP):
+        top = tile * STRIP
+        bottom = min(top + STRIP, scores.shape[0])
+        for i in range(top, bottom):
+            dense[row_start + i, col_start : col_start + scores.shape[1]] = scores[i]
+        if row_start == col_start:
+            continue
+        for left in range(0, scores.shape[1], STRIP):
+            for j in range(left, min(left + STRIP, scores.shape[1])):
+                for i in range(top, bottom):
+                    dense[col_start + j, row_start + i] = scores[i, j]
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def neighbours(pairs, values, n):  # type: ignore[no-untyped-def]
+    """(start, to, score) of `Lists`, in the order of the pairs given."""
+    start = np.zeros(n + 1, np.int64)
+    for e in range(len(pairs)):
+        start[pairs[e, 0] + 1] += 1
+        start[pairs[e, 1] + 1] += 1
+    for i in range(n):
+        start[i + 1] += start[i]
+    here = start[:-1].copy()
+    to = np.empty(2 * len(pairs), np.int32)
+    score = np.empty(2 * len(pairs), np.float32)
+    for e in range(len(pairs)):
+        for a in range(2):
+            i = pairs[e, a]
+            to[here[i]] = pairs[e, 1 - a]
+            score[here[i]] = values[e]
+            here[i] += 1
+    return start, to, score

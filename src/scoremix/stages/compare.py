@@ -1,0 +1,122 @@
+"""Arms against controls on classes that no recognizer has seen, with intervals, and the verdict (paper 4.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoremix.evaluation import bootstrap, metrics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.artifacts import Artifact, Work
+    from scoremix.config import Evaluation
+
+Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), the plain value first
+ROC_POINTS = np.logspace(-5, 0, 101)
+CURVE_DRAWS = 200  # resamples for AUC and EER, whose cost is all pairs each
+
+
+def compare(
+    config: Evaluation, real: Artifact, gate: Artifact, embeddings: Mapping[str, Artifact], *, work: Work
+) -> None:
+    """Writes results.json (metrics of every arm, differences to the controls, verdict) and roc.npz."""
+    labels = np.load(next(iter(embeddings.values())) / "labels.npy")
+    by_arm: dict[str, list[Artifact]] = {}
+    for name, artifact in embeddings.items():
+        by_arm.setdefault(name.rpartition("/")[0], []).append(artifact)
+    classes = len(np.unique(labels))
+    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
+    draws = np.concatenate([np.ones((1, classes), np.int64), resampled])
+    curves: dict[str, NDArray[np.float64]] = {}
+    arms: dict[str, Values] = {}
+    with work.bar(len(embeddings), "recognizers") as advance:
+        for arm, artifacts in by_arm.items():
+            measured = []
+            for artifact in artifacts:
+                found = np.load(artifact / "embeddings.npy")
+                measured.append(measure(config, found, labels, draws))
+                advance(sum(len(v) for v in curves.values()) + len(measured))
+            curves[arm] = np.stack([curve for _, curve in measured])
+            arms[arm] = {key: np.stack([values[key] for values, _ in measured]) for key in measured[0][0]}
+    sizes = np.bincount(labels)
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    impostors = len(labels) * (len(labels) - 1) // 2 - genuine
+    differences = [
+        {"arm": arm, "control": control, "metric": key, **_estimate(values - arms[control][key], config.level)}
+        for control in config.controls
+        for arm, of_arm in arms.items()
+        if arm != control
+        for key, values in of_arm.items()
+    ]
+    headline = f"tar@{config.headline:g}"
+    levels = metrics.supported_fars(impostors, config.fars)
+    passed = gate.json("gate.json")
+    work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
+    work.write_json(
+        "results.json",
+        {
+            "classes": config.classes,
+            "metrics": list(next(iter(arms.values()))),
+            "headline": headline,
+            "unsupported": {f"tar@{level.far:g}": level.reason for level in levels if not level.supported},
+            "supported_far": min((level.far for level in levels if level.supported), default=1.0),
+            "genuine_pairs": genuine,
+            "impostor_pairs": impostors,
+            "arms": {arm: {key: _estimate(v, config.level) for key, v in values.items()} for arm, values in arms.items()},
+            "differences": differences,
+            "verdict": {
+                "kind": verdict(differences, config, headline, passed["top1"] >= passed["floor"]),
+                "arm": config.treatment,
+                "controls": list(config.controls),
+            },
+            "looks": looks(config, real, work),
+        },
+    )
+
+
+def measure(
+    config: Evaluation, embeddings: NDArray[np.float32], labels: NDArray[np.int32], draws: NDArray[np.int64]
+) -> tuple[Values, NDArray[np.float64]]:
+    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`."""
+    fars = sorted(config.fars)
+    pairs = metrics.pair_similarities(embeddings, labels)
+    accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
+    curves = bootstrap.weighted_auc_eer(pairs, draws[: 1 + CURVE_DRAWS])
+    rates = bootstrap.weighted_identification(embeddings, labels, draws, config.ranks, config.draws, config.seed)
+    values = {f"tar@{far:g}": accepted[:, i] for i, far in enumerate(fars)}
+    values |= {"eer": curves.eer, "auc": curves.auc}
+    values |= {f"rank{k}": rates[:, i] for i, k in enumerate(config.ranks)}
+    return values, bootstrap.weighted_tar_at_far(pairs, ROC_POINTS, draws[:1])[0]
+
+
+def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str, gate_passed: bool) -> str:
+    """"helps" needs an interval above zero against every control and one sign in all seeds."""
+    if not gate_passed:
+        return "generator too weak"
+    judged = [d for d in differences if d["arm"] == config.treatment and d["metric"] == headline]
+    wins = [d["low"] is not None and d["low"] > 0 and all(v > 0 for v in d["seeds"]) for d in judged]
+    return "helps" if wins and all(wins) else "does not help here"
+
+
+def looks(config: Evaluation, real: Artifact, work: Work) -> int:
+    """How many comparisons on this data's test classes the store holds, this one included."""
+    if config.classes != "test":
+        return 0
+    others = 0
+    for folder in work.folder.parent.iterdir():
+        file = folder / "manifest.json"
+        if folder != work.folder and file.exists():
+            manifest = json.loads((folder / "manifest.json").read_text())
+            others += manifest["inputs"]["0"] == real.key and manifest["config"]["classes"] == "test"
+    return others + 1
+
+
+def _estimate(values: NDArray[np.float64], level: float) -> dict[str, Any]:
+    """Mean over seeds of (seeds, 1 + resamples) with its percentile interval, and each seed's plain value."""
+    low, high = bootstrap.interval(values[:, 1:], level)
+    return {"value": float(values[:, 0].mean()), "low": low, "high": high, "seeds": values[:, 0].tolist()}

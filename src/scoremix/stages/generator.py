@@ -1,0 +1,167 @@
+"""Training of the class-conditional generator, with the snapshot that will guide it (paper 3.1, 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scoremix import engine
+from scoremix.data import images as imagesets
+from scoremix.data.augment import Augment, augment, to_unit
+from scoremix.data.order import batch_indices, stream_seed
+from scoremix.diffusion import checkpoints, training
+from scoremix.diffusion.checkpoints import Pixels
+from scoremix.diffusion.unet import EDM2
+from scoremix.stages import resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from torch import Tensor
+
+    from scoremix.artifacts import Artifact, Work
+    from scoremix.config import Generator
+    from scoremix.data.images import LabeledImages
+
+BLOCK = 1024  # images read at a time
+POINTS = 100  # of the stored loss curve
+READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
+MOST_RAMPUP = 10_000_000  # images
+
+
+def train_generator(config: Generator, real: Artifact, *, work: Work) -> None:
+    """Writes EMA snapshots of the end and of the guide, generator.json and the loss curve."""
+    images = imagesets.LabeledImages.load(real.folder).of_classes("train")
+    device = engine.start(work.runtime.device)
+    total = whole(config.images_seen, config)
+    guide_at = min(max(whole(int(config.guide_at * config.images_seen), config), config.batch), total)
+    pixels = scaling(images, config.sigma_data)
+    state = training.start(make(config, images).to(device.device), config.ema)
+    history = resume.History(total // config.batch, POINTS)
+    if saved := resume.load(work):
+        state.restore(saved.tensors, saved.info["training"])
+        history.restore(saved.info["history"])
+
+    def snapshot() -> dict[str, str]:
+        names = {}
+        for i, std in enumerate(config.ema):
+            name = checkpoints.snapshot_name(state.nimg, std)
+            work.write(name, checkpoints.to_bytes(state.ema.state(i), network(config, images), pixels))
+            names[f"{std:.3f}"] = name
+        return names
+
+    saver = resume.Clock(work.runtime.checkpoint_seconds)
+    with work.bar(total, "images", state.nimg) as advance:
+        for _ in steps(config, images, device, total, state):
+            if state.nimg == guide_at:
+                snapshot()
+            due = saver.due()
+            if due or len(state.losses) == READ_EVERY or state.nimg == total:
+                losses = state.take_losses()
+                for ago, loss in zip(reversed(range(len(losses))), losses, strict=True):
+                    history.add(state.nimg - ago * config.batch, loss)
+            if due:
+                resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
+            advance(state.nimg)
+    work.count("images", total - work.before.get("images", 0))
+    work.write("history.csv", history.csv())
+    work.write_json(
+        "generator.json",
+        {
+            "images_seen": total,
+            "snapshots": snapshot(),
+            "guides": {f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
+            "guide_at": guide_at,
+            "classes": list(images.class_names),
+            "median_class_size": int(np.median(images.counts)),
+            "parameters": sum(p.numel() for p in state.net.parameters()),
+            "loss": history.last,
+        },
+    )
+
+
+def steps(
+    config: Generator,
+    images: LabeledImages,
+    device: engine.Engine,
+    total: int,
+    state: training.Training | None = None,
+) -> Iterator[training.Training]:
+    """The training loop over `total` images, from `state` or from the start."""
+    state = state or training.start(make(config, images).to(device.device), config.ema)
+    length = config.images_seen
+    return training.train(
+        state,
+        batches(config, images, scaling(images, config.sigma_data), device.device),
+        batch=config.batch,
+        total=total,
+        seed=config.seed,
+        rate=lambda nimg: training.learning_rate(
+            nimg, config.batch, config.lr, config.decay_start * length, min(config.rampup * length, MOST_RAMPUP)
+        ),
+        noise_mean=config.noise_mean,
+        noise_std=config.noise_std,
+        backward=device.backward,
+    )
+
+
+def whole(images: int, config: Generator) -> int:
+    """That many images in whole batches."""
+    return -(-images // config.batch) * config.batch
+
+
+def network(config: Generator, images: LabeledImages) -> dict[str, Any]:
+    """Arguments of the network."""
+    return {
+        "img_resolution": images.size,
+        "img_channels": images.channels,
+        "label_dim": len(images.class_names),
+        "sigma_data": config.sigma_data,
+        "model_channels": config.model_channels,
+        "channel_mult": list(config.channel_mult),
+        "num_blocks": config.num_blocks,
+        "attention": config.attention,
+        "dropout": config.dropout,
+        "dtype": config.precision,
+    }
+
+
+def make(config: Generator, images: LabeledImages, precision: str | None = None) -> EDM2:
+    """An untrained network from the config's seed; the global generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.seed, "network"))
+        return EDM2(**{**network(config, images), "dtype": precision or config.precision})
+
+
+def scaling(images: LabeledImages, sigma_data: float) -> Pixels:
+    """Magnitude normalisation: mean 0 and standard deviation sigma_data over all training pixels, from exact counts."""
+    counts = np.zeros(256, np.int64)
+    for rows in images.blocks(BLOCK):
+        counts += np.bincount(images.take(rows)[0].reshape(-1), minlength=256)
+    values = np.arange(256) / 127.5 - 1
+    mean = float((counts * values).sum() / counts.sum())
+    std = float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+    if std == 0:
+        raise ValueError("the training images are all of one colour: there is nothing to learn")
+    return Pixels(mean, sigma_data / std)
+
+
+def batches(
+    config: Generator, images: LabeledImages, pixels: Pixels, device: torch.device
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """Scaled, shifted and flipped batches as a function of the images seen."""
+    settings = Augment(
+        shift=1.0 if config.shift else 0.0, shift_pixels=config.shift, flip=0.5 if config.flip else 0.0
+    )
+
+    def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
+        rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
+        found, labels = images.take(rows)
+        generator = torch.Generator(device).manual_seed(stream_seed(config.seed, nimg, "augment"))
+        x = augment(to_unit(found, device), generator, settings)
+        return pixels.encode(x), torch.from_numpy(labels).to(device)
+
+    return next_batch

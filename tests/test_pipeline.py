@@ -1,0 +1,130 @@
+"""The whole story at toy size: it runs, runs once, says what changed, and survives being killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoremix import runs
+from scoremix.artifacts import Store
+from scoremix.config import Experiment, Runtime, load
+
+
+def start(out: Path, settings: list[str], *, checkpoint_seconds: float = 0.0) -> Path:
+    runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=checkpoint_seconds)
+    return runs.execute(load(Experiment(), (), settings), runtime, Store(out / "store"))
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """Every finished output of a store but what tells of time and cost."""
+    skip = {"manifest.json", ".lock", "report.html", "report.json", "report.csv", "summary.txt"}
+    files = (out / "store").rglob("*")
+    return {str(f.relative_to(out)): f.read_bytes() for f in files if f.is_file() and f.name not in skip}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
+    out = tmp_path_factory.mktemp("finished")
+    start(out, tiny_settings)
+    return out
+
+
+def test_ends_in_a_report_and_its_numbers(finished: Path) -> None:
+    page = (finished / "tiny" / "report.html").read_text()
+    numbers = json.loads((finished / "tiny" / "report.json").read_text())
+    assert page.startswith("<!doctype html>") or page.startswith("<!DOCTYPE html>")
+    assert "blob" in page
+    assert {arm["name"] for arm in numbers["arms"]} == {"real", "equal_steps", "scoremix"}
+    assert (finished / "tiny" / "report.csv").read_text().count("\n") > 10
+
+
+def test_equal_steps_means_equal_steps(finished: Path) -> None:
+    steps = json.loads((finished / "tiny" / "report.json").read_text())["arms"]
+    by_name = {arm["name"]: arm for arm in steps}
+    assert by_name["equal_steps"]["steps"] == by_name["scoremix"]["steps"] > by_name["real"]["steps"]
+    assert by_name["equal_steps"]["images"] == by_name["real"]["images"] < by_name["scoremix"]["images"]
+
+
+def test_second_run_executes_nothing(finished: Path, tiny_settings: list[str], capfd: pytest.CaptureFixture[str]) -> None:
+    before = {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("manifest.json")}
+    start(finished, tiny_settings)
+    assert {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("manifest.json")} == before
+    assert "estimate" not in capfd.readouterr().err
+
+
+def test_same_seed_same_bytes(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    start(tmp_path, tiny_settings)
+    assert contents(tmp_path) == contents(finished)
+
+
+def test_sampling_seed_changes_only_what_follows(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    done = {str(f.parent.relative_to(out)) for f in (out / "store").rglob("manifest.json")}
+    start(out, [*tiny_settings, "sampling.seed=5"])
+    new = {str(f.parent.relative_to(out)) for f in (out / "store").rglob("manifest.json")} - done
+    stages = {Path(folder).parts[1] for folder in new}
+    assert "sample" in stages and "report" in stages
+    assert not stages & {"ingest", "generator", "select"}
+
+
+def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    store = Store(out / "store")
+    exp = load(Experiment(), (), tiny_settings)
+    assert "stale" not in (table := runs.chain_table(store, exp)) and "missing" not in table
+    changed = load(exp, (), ["generator.lr=0.005"])
+    table = runs.chain_table(store, changed)
+    row = next(line for line in table.splitlines() if " generator " in line)
+    assert "stale" in row and "lr: 0.01 became 0.005" in row
+    assert "inputs changed" in next(line for line in table.splitlines() if " compare " in line)
+    folder = next((out / "store" / "combine").iterdir())
+    shutil.rmtree(folder)
+    row = next(line for line in runs.chain_table(store, exp).splitlines() if " combine " in line)
+    assert "missing" in row and "folder is gone" in row
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from scoremix import runs
+from scoremix.artifacts import Store
+from scoremix.config import Experiment, Runtime, load
+out = Path(sys.argv[1])
+runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
+runs.execute(load(Experiment(), (), sys.argv[2:]), runtime, Store(out / "store"))
+"""
+
+
+def test_killed_at_random_moments_ends_in_the_same_bytes(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    rng = np.random.default_rng(3)
+    kills = 0
+    for _ in range(30):
+        process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path), *tiny_settings], stderr=subprocess.DEVNULL)
+        wanted = len(list(tmp_path.rglob("*"))) + int(rng.integers(3, 25))
+        while process.poll() is None and len(list(tmp_path.rglob("*"))) < wanted:
+            time.sleep(0.01)
+        if process.poll() is None:
+            time.sleep(float(rng.random()) * 0.05)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+        else:
+            assert process.returncode == 0
+            break
+        if kills >= 5:
+            subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), *tiny_settings], check=True, stderr=subprocess.DEVNULL)
+            break
+    assert kills >= 3
+    assert contents(tmp_path) == contents(finished)
