@@ -59,7 +59,9 @@ def _fill(name: str, shape: list[int], kind: str, salt: str) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def golden_state(golden: Callable[[str], Path]) -> Callable[[str], tuple[dict[str, Any], dict[str, torch.Tensor]]]:
+def golden_state(
+    golden: Callable[[str], Path],
+) -> Callable[[str], tuple[dict[str, Any], dict[str, torch.Tensor]]]:
     """(specification, state) of a golden network; weights are refilled by the rule of the data's README."""
 
     def load(name: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -78,7 +80,11 @@ def golden_state(golden: Callable[[str], Path]) -> Callable[[str], tuple[dict[st
 @pytest.fixture(autouse=True)
 def no_leaks() -> Iterator[None]:
     """Fails a test that changes the default dtype, the thread count or the determinism flags for those after it."""
-    before = (torch.get_default_dtype(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
+    before = (
+        torch.get_default_dtype(),
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+    )
     yield
     after = (torch.get_default_dtype(), torch.get_num_threads(), torch.are_deterministic_algorithms_enabled())
     assert before == after, f"global torch state changed: {before} -> {after}"

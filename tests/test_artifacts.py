@@ -50,14 +50,17 @@ def test_manifest_lists_what_was_written(tmp_path: Path) -> None:
     artifact = run(Store(tmp_path / "s"))
     manifest = artifact.manifest
     content = (artifact / "out.json").read_bytes()
-    assert manifest["outputs"] == {"out.json": {"bytes": len(content), "sha256": artifacts.file_hash(artifact / "out.json")}}
+    assert manifest["outputs"] == {
+        "out.json": {"bytes": len(content), "sha256": artifacts.file_hash(artifact / "out.json")}
+    }
     assert manifest["cost"]["evaluations"] == 10
     assert manifest["cost"]["peak_mib"] > 1
     assert manifest["config"] == {"value": 1}
 
 
 @pytest.mark.parametrize(
-    "other", [plan(value=2), plan(code="d"), plan(inputs={"0": "k"}), Plan("other", "double", {"value": 1}, {}, "c")]
+    "other",
+    [plan(value=2), plan(code="d"), plan(inputs={"0": "k"}), Plan("other", "double", {"value": 1}, {}, "c")],
 )
 def test_key_follows_everything_that_decides_the_result(other: Plan) -> None:
     assert other.key != plan().key

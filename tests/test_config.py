@@ -35,7 +35,11 @@ def test_files_then_settings(tmp_path: Path, suffix: str) -> None:
 
 def test_every_mistake_is_listed_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        load(Experiment(), (), ["generator.lr=fast", "sampling.stepz=3", "data.size=4", "arms.far.sampling.stps=1"])
+        load(
+            Experiment(),
+            (),
+            ["generator.lr=fast", "sampling.stepz=3", "data.size=4", "arms.far.sampling.stps=1"],
+        )
     lines = str(caught.value).splitlines()
     assert len(lines) == 4
     assert any("generator.lr" in line and "'fast'" in line for line in lines)

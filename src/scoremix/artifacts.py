@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,8 @@ class Artifact:
     @property
     def manifest(self) -> dict[str, Any]:
         """The manifest; StoreError where it is damaged."""
-        return _read_json(self.folder / "manifest.json")
+        manifest: dict[str, Any] = _read_json(self.folder / "manifest.json")
+        return manifest
 
     def json(self, name: str) -> Any:
         return _read_json(self.folder / name)
@@ -110,7 +111,7 @@ class Work:
     def write_arrays(self, name: str, **values: NDArray[Any]) -> Path:
         """Writes an .npz file."""
         buffer = io.BytesIO()
-        np.savez(buffer, **values)
+        np.savez(buffer, **values)  # type: ignore[arg-type]
         return self.write(name, buffer.getvalue())
 
     def keep(self, name: str, content: bytes | str) -> Path:
@@ -141,7 +142,7 @@ class Work:
         )
         console = Console(stderr=True)
         with Progress(*columns, console=console, disable=self.runtime.quiet or not console.is_terminal) as progress:
-            task = progress.add_task(self.label, total=total, completed=start, unit=unit)
+            task = progress.add_task(self.label, total=total, completed=int(start), unit=unit)
             yield lambda done, total=None: progress.update(task, completed=done, total=total)
 
 
@@ -171,7 +172,9 @@ class Store:
         if mark.exists():
             found = _read_json(mark).get("format")
             if found != FORMAT:
-                raise StoreError(f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out")
+                raise StoreError(
+                    f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
+                )
         elif root.exists() and any(root.iterdir()):
             raise StoreError(f"{root}: not empty and not a scoremix store; use another --out")
         else:
@@ -181,7 +184,14 @@ class Store:
     def artifact(self, plan: Plan) -> Artifact:
         return Artifact(plan.stage, plan.key, self.root / plan.stage / plan.key[:12])
 
-    def run(self, plan: Plan, function: Callable[..., None], config: Slice, inputs: tuple[Any, ...], runtime: Runtime) -> Artifact:
+    def run(
+        self,
+        plan: Plan,
+        function: Callable[..., None],
+        config: Slice,
+        inputs: tuple[Any, ...],
+        runtime: Runtime,
+    ) -> Artifact:
         """The finished artifact of a plan: found, or made now, continuing what an earlier process left."""
         artifact = self.artifact(plan)
         if artifact.done:
@@ -257,7 +267,10 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node, clean=False) is not None:
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
             node.body = node.body[1:]
     return tree
 
@@ -317,8 +330,12 @@ def _commit() -> str | None:
     """Git commit of the code, with '+' for uncommitted changes; None outside a checkout."""
     here = Path(__file__).parent
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run(["git", "status", "--porcelain", "--", str(here)], cwd=here, capture_output=True, text=True).stdout
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--", str(here)], cwd=here, capture_output=True, text=True
+        ).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
     return commit + ("+" if dirty else "")

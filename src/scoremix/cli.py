@@ -22,8 +22,12 @@ app = typer.Typer(
 )
 
 Preset = Annotated[str | None, typer.Argument(help="demo, omniglot or folder (default: folder; demo without --data)")]
-ConfigFile = Annotated[list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")]
-DataPath = Annotated[str | None, typer.Option("--data", help="folder of class folders, folder of fonts, .npz, or 'glyphs'")]
+ConfigFile = Annotated[
+    list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
+]
+DataPath = Annotated[
+    str | None, typer.Option("--data", help="folder of class folders, folder of fonts, .npz, or 'glyphs'")
+]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
@@ -130,7 +134,7 @@ def _run_until(
     exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())])
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={_name_of(data)}"])
-    runtime = Runtime(out=out, device=device, quiet=quiet)  # type: ignore[arg-type]
+    runtime = Runtime(out=out, device=device, quiet=quiet)
     runs.execute(exp, runtime, Store(out / "store"), until)
 
 
@@ -177,7 +181,10 @@ def _explain(error: Exception) -> tuple[int, str]:
     import errno
 
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return 1, f"the disk is full ({error.filename or 'writing'}); finished stages are safe, free some space and run again"
+        return (
+            1,
+            f"the disk is full ({error.filename or 'writing'}); finished stages are safe: free space, run again",
+        )
     if isinstance(error, (ValueError, OSError)):
         return 2, str(error)
     if isinstance(error, (RuntimeError, FloatingPointError, MemoryError)):

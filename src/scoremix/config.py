@@ -54,18 +54,18 @@ class Recognizer(Slice):
 
     widths: tuple[Positive, ...] = (32, 64, 128)
     units: tuple[Positive, ...] = (1, 1, 1)
-    embedding: Positive = 128
+    embedding: Positive = 256
     head: Literal["arcface"] = "arcface"
     scale: Annotated[float, Field(gt=0)] = 32.0
     margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = 0.3
     gradient: Literal["exact", "straight_through"] = "exact"
-    epochs: Annotated[float, Field(gt=0)] = 60.0
+    epochs: Annotated[float, Field(gt=0)] = 20.0
     batch: Positive = 128
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Share = 0.9
-    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
-    warmup: Share = Field(0.05, description="share of the steps over which the rate rises")
-    decay_power: Annotated[float, Field(gt=0)] = 2.0
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-3
+    warmup: Share = Field(0.1, description="share of the steps over which the rate rises")
+    decay_power: Annotated[float, Field(gt=0)] = 1.0
     augment: Literal["characters", "face", "none"] = "characters"
     precision: Precision = "float32"
     centers: Literal["head", "mean"] = Field("head", description="class centers: head weights or mean embeddings")
@@ -143,8 +143,8 @@ class Sampling(Slice):
             raise ValueError("weights must name at least one class")
         if self.convex and (abs(sum(self.weights) - 1) > 1e-6 or min(self.weights) < 0):
             raise ValueError(
-                f"weights {list(self.weights)} sum to {sum(self.weights):g}; a convex mix needs weights >= 0 with sum 1 "
-                "(or say convex: false)"
+                f"weights {list(self.weights)} sum to {sum(self.weights):g}; a convex mix needs weights >= 0 "
+                "with sum 1 (or say convex: false)"
             )
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
@@ -211,7 +211,9 @@ class Experiment(Slice):
     def _consistent(self) -> Experiment:
         for name, arm in self.arms.items():
             if arm.steps_of is not None and arm.steps_of not in self.arms:
-                raise ValueError(f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})")
+                raise ValueError(
+                    f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
+                )
             sampling = arm.sampling or self.sampling
             for field in ("ema", "guide_ema"):
                 if getattr(sampling, field) not in self.generator.ema:
@@ -219,7 +221,10 @@ class Experiment(Slice):
                         f"sampling.{field} {getattr(sampling, field):g} is not kept by the generator "
                         f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
                     )
-        for field, names in (("treatment", [self.evaluation.treatment]), ("controls", self.evaluation.controls)):
+        for field, names in (
+            ("treatment", [self.evaluation.treatment]),
+            ("controls", self.evaluation.controls),
+        ):
             if unknown := [name for name in names if name not in self.arms]:
                 raise ValueError(f"evaluation.{field}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
         if len(self.seeds) != len(set(self.seeds)) or not self.seeds:
@@ -313,5 +318,8 @@ def _fields(path: tuple[Any, ...]) -> list[str]:
 def _model_in(annotation: Any) -> Any:
     """The Slice inside an annotation such as `Sampling | None` or `dict[str, Arm]`, else None."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, Slice) else annotation
-    return next((m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None and hasattr(m, "model_fields")), None)
+        return annotation
+    return next(
+        (m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None and hasattr(m, "model_fields")),
+        None,
+    )

@@ -34,7 +34,7 @@ class Engine:
 
 
 def start(device: str = "auto") -> Engine:
-    """The engine on one device: 'auto' takes a GPU where there is one; ValueError where there is none and 'cuda' is asked for."""
+    """The engine on one device: 'auto' takes a GPU where there is one; ValueError for 'cuda' where there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
 from scoremix.config import Arm, Experiment, Runtime, Sampling, Selection, Slice
@@ -101,7 +100,9 @@ def singles(exp: Experiment) -> Selection:
 
 def reproduction(exp: Experiment) -> Sampling:
     """The experiment's sampling for one class alone."""
-    return exp.sampling.model_copy(update={"weights": (1.0,), "convex": True, "images_per_mplet": exp.gate.images_per_class})
+    return exp.sampling.model_copy(
+        update={"weights": (1.0,), "convex": True, "images_per_mplet": exp.gate.images_per_class}
+    )
 
 
 @dataclass

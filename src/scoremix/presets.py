@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scoremix.config import Data, Evaluation, Experiment, Generator, Recognizer, Sampling
+from scoremix.config import Data, Experiment, Generator, Recognizer, Sampling
 
 
 def folder() -> Experiment:
     """Any folder of class folders: 32 px, small networks."""
-    return Experiment(data=Data(size=32), recognizer=Recognizer(augment="face"), generator=Generator(channel_mult=(1, 2, 2)))
+    return Experiment(
+        data=Data(size=32), recognizer=Recognizer(augment="face"), generator=Generator(channel_mult=(1, 2, 2))
+    )
 
 
 def demo() -> Experiment:
@@ -18,10 +20,8 @@ def demo() -> Experiment:
         name="demo",
         source="glyphs",
         data=Data(size=16, channels=1, classes=150, images_per_class=20),
-        recognizer=Recognizer(epochs=40),
         generator=Generator(images_seen=100_000),
-        sampling=Sampling(steps=10, images_per_mplet=8),
-        evaluation=Evaluation(),
+        sampling=Sampling(steps=8, images_per_mplet=8),
     )
 
 
@@ -31,8 +31,8 @@ def omniglot() -> Experiment:
         name="omniglot",
         source="omniglot.npz",
         data=Data(size=16, channels=1, classes=400),
-        generator=Generator(images_seen=400_000),
-        sampling=Sampling(steps=16),
+        generator=Generator(images_seen=300_000),
+        sampling=Sampling(steps=12),
     )
 
 

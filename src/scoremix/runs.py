@@ -18,14 +18,18 @@ from scoremix.stages.ingest import content_key
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
 
 
-def execute(exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False) -> Path:
+def execute(
+    exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False
+) -> Path:
     """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
     source = source_of(exp)
     plans = pipeline.plan_all(exp, source, store)
     todo = [plan for plan in plans if not store.artifact(plan).done]
     if only_report and any(plan.stage != "report" for plan in todo):
         names = ", ".join(plan.label for plan in todo if plan.stage != "report")
-        raise ConfigError(f"run {exp.name!r} is not finished, there is no report yet (not done: {names}); `scoremix run` continues it")
+        raise ConfigError(
+            f"run {exp.name!r} is not finished, there is no report yet (not done: {names}); `scoremix run` continues it"
+        )
     record = Record(runtime.out, exp, plans)
     if todo:
         _say(f"{exp.name}: {len(plans) - len(todo)} of {len(plans)} steps are done already")
@@ -71,7 +75,13 @@ class Record:
         self._write()
 
     def done(self, plan: Plan) -> None:
-        step = {"stage": plan.stage, "key": plan.key, "config": plan.config, "inputs": plan.inputs, "code": plan.code}
+        step = {
+            "stage": plan.stage,
+            "key": plan.key,
+            "config": plan.config,
+            "inputs": plan.inputs,
+            "code": plan.code,
+        }
         if self.value["steps"].get(plan.label) != step:
             self.value["steps"][plan.label] = step
             self._write()
@@ -106,7 +116,9 @@ def chain_table(store: Store, exp: Experiment) -> str:
     return "\n".join([*lines, f"total of what is done: {_time(total)}"])
 
 
-def state_of(plan: Plan, artifact: Artifact, before: Mapping[str, Any] | None, steps: Mapping[str, Any]) -> tuple[str, str]:
+def state_of(
+    plan: Plan, artifact: Artifact, before: Mapping[str, Any] | None, steps: Mapping[str, Any]
+) -> tuple[str, str]:
     """(state, why) of a step, given how the record says it was last done."""
     if artifact.done:
         return "done", ""
@@ -120,7 +132,9 @@ def state_of(plan: Plan, artifact: Artifact, before: Mapping[str, Any] | None, s
     changes += _differences(before["config"], plan.config)
     if before["inputs"] != plan.inputs:
         changed = [name for name, key in plan.inputs.items() if before["inputs"].get(name) != key]
-        changes.append("the images changed" if plan.stage == "ingest" else f"{max(1, len(changed))} of its inputs changed")
+        changes.append(
+            "the images changed" if plan.stage == "ingest" else f"{max(1, len(changed))} of its inputs changed"
+        )
     return ("stale", "; ".join(changes)) if changes else ("missing", "its folder is gone")
 
 

@@ -50,9 +50,7 @@ def test_the_stated_share_of_images_changes_each_by_its_own_draw(name):
     x = pictures(b=1).expand(4000, -1, -1, -1)
     y = augment(x, generator(), OPERATIONS[name])
     changed = (y - x).abs().amax((1, 2, 3)) > 1e-5
-    tolerance = 5 * math.sqrt(0.25 / 4000) + {"shift": 0.5 / 49, "crop": 0.05, "low_resolution": 0.05}.get(
-        name, 0
-    )
+    tolerance = 5 * math.sqrt(0.25 / 4000) + {"shift": 0.5 / 49, "crop": 0.05, "low_resolution": 0.05}.get(name, 0)
     assert abs(changed.float().mean() - 0.5) < tolerance
     if name not in ("flip", "shift"):  # those have few outcomes
         results = y[changed][:200].flatten(1)
@@ -100,9 +98,7 @@ def test_affine_agrees_with_scipy(monkeypatch, h, w, rotation, scale, translatio
     monkeypatch.setattr(room, "_chosen", lambda p, b, g: torch.arange(b))
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(h, w)), 2)
     x = torch.tensor(smooth / np.abs(smooth).max(), dtype=torch.float32)[None, None]
-    y = room.affine(
-        x, generator(), Augment(affine=1, rotation=rotation, scale=scale, translation=translation)
-    )
+    y = room.affine(x, generator(), Augment(affine=1, rotation=rotation, scale=scale, translation=translation))
     t, s = math.radians(rotation), scale[0]
     centre = np.array([(h - 1) / 2, (w - 1) / 2])
     inverse = np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]]) / s  # rows (y, x)
@@ -126,9 +122,7 @@ def test_crop_fills_all_but_a_box_of_the_stated_area_and_shape():
     assert area.min() > 0.17 and area.max() > 0.95 and abs(area.mean() - 0.55) < 0.06
     assert ratio.min() > 0.7 and ratio.max() < 1.42 and abs(ratio.log().mean()) < 0.02
     places = kept.float().mean(0)
-    assert torch.allclose(places, places.flip(0), atol=0.06) and torch.allclose(
-        places, places.flip(1), atol=0.06
-    )
+    assert torch.allclose(places, places.flip(0), atol=0.06) and torch.allclose(places, places.flip(1), atol=0.06)
 
 
 def test_crop_of_a_shape_that_never_fits_is_the_largest_allowed_box():
@@ -138,18 +132,14 @@ def test_crop_of_a_shape_that_never_fits_is_the_largest_allowed_box():
 
 def matrices(source, target, name, side):
     kind = torch.tensor([INTERPOLATIONS.index(name)])
-    return resampling(torch.tensor([source]), torch.tensor([target]), kind, side)[
-        0, :target, :source
-    ].double()
+    return resampling(torch.tensor([source]), torch.tensor([target]), kind, side)[0, :target, :source].double()
 
 
 @pytest.mark.parametrize("source, target", [(32, 13), (32, 7), (9, 32), (32, 32), (5, 4), (1, 6)])
 @pytest.mark.parametrize("name, mode", [("nearest", "nearest"), ("linear", "bilinear"), ("cubic", "bicubic")])
 def test_resampling_agrees_with_interpolate(source, target, name, mode):
     x = torch.rand(1, 1, source, 3, dtype=torch.float64, generator=generator())
-    expected = F.interpolate(
-        x, size=(target, 3), mode=mode, **({} if mode == "nearest" else {"align_corners": False})
-    )
+    expected = F.interpolate(x, size=(target, 3), mode=mode, **({} if mode == "nearest" else {"align_corners": False}))
     assert torch.allclose(matrices(source, target, name, 32) @ x, expected, atol=1e-6)
 
 
@@ -167,9 +157,7 @@ def test_area_and_lanczos_agree_with_plain_loops():
                     lanczos[j, min(max(i, 0), source - 1)] += np.sinc(t) * np.sinc(t / 4)
         assert np.abs(matrices(source, target, "area", 32).numpy() - area).max() < 1e-6
         assert (
-            np.abs(
-                matrices(source, target, "lanczos4", 32).numpy() - lanczos / lanczos.sum(1, keepdims=True)
-            ).max()
+            np.abs(matrices(source, target, "lanczos4", 32).numpy() - lanczos / lanczos.sum(1, keepdims=True)).max()
             < 1e-6
         )
 

@@ -10,9 +10,7 @@ from scipy.stats import chisquare
 from scoremix.data.order import batch_indices, stream_seed
 
 
-@given(
-    n=st.integers(1, 300), seed=st.integers(-5, 2**40), start=st.integers(0, 5000), count=st.integers(0, 700)
-)
+@given(n=st.integers(1, 300), seed=st.integers(-5, 2**40), start=st.integers(0, 5000), count=st.integers(0, 700))
 @settings(max_examples=80, deadline=None)
 def test_any_batch_is_a_slice_of_concatenated_permutations(n, seed, start, count):
     epochs = (start + count) // n + 1
@@ -64,15 +62,10 @@ def test_the_order_is_frozen():
 
 
 def test_stream_seed_separates_its_parts():
-    seeds = [
-        stream_seed(*p)
-        for p in [(1, 2), (12,), ("1", 2), ("1", "2"), ("12",), (2, 1), (1, 2, ""), (), (-1, 2)]
-    ]
+    seeds = [stream_seed(*p) for p in [(1, 2), (12,), ("1", 2), ("1", "2"), ("12",), (2, 1), (1, 2, ""), (), (-1, 2)]]
     assert len(set(seeds)) == len(seeds) and all(0 <= s < 2**63 for s in seeds)
     assert stream_seed(np.int64(7), "x") == stream_seed(7, "x")
-    bits = np.unpackbits(np.array([stream_seed(i) for i in range(4000)], ">u8").view(np.uint8)).reshape(
-        4000, 64
-    )
+    bits = np.unpackbits(np.array([stream_seed(i) for i in range(4000)], ">u8").view(np.uint8)).reshape(4000, 64)
     assert abs(bits[:, 1:].mean() - 0.5) < 0.01 and np.abs(bits[:, 1:].mean(0) - 0.5).max() < 0.05
 
 

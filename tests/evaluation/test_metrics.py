@@ -85,9 +85,7 @@ def test_tar_keeps_the_shape_of_far_and_is_symmetric_in_order() -> None:
 def test_ijb_scores_match_the_published_code(golden: Golden) -> None:
     data = np.load(golden("ijbc_templates.npz"), allow_pickle=False)
     similarity, same = data["score"], data["label"].astype(bool)
-    np.testing.assert_array_equal(
-        metrics.tar_at_far(similarity, same, data["fpr_targets"], "nearest"), data["tar"]
-    )
+    np.testing.assert_array_equal(metrics.tar_at_far(similarity, same, data["fpr_targets"], "nearest"), data["tar"])
     np.testing.assert_array_equal(metrics.tar_at_far(similarity, same, data["fpr_targets"]), data["tar_strict"])
 
 

@@ -91,10 +91,7 @@ def _grid(size: int, rgb: bool) -> content.Grid:
     ticks = (0.0, 0.2, 0.5, 0.8, 1.0)
     a, b = (glyph(c, np.random.default_rng(1), size, rgb).astype(float) - 128 for c in "ΩЖ")
     rows = tuple(
-        tuple(
-            np.clip(128 + (u * a + v * b) * (1 + 0.8 * max(0, u + v - 1)), 0, 255).astype(np.uint8)
-            for v in ticks
-        )
+        tuple(np.clip(128 + (u * a + v * b) * (1 + 0.8 * max(0, u + v - 1)), 0, 255).astype(np.uint8) for v in ticks)
         for u in ticks
     )
     return content.Grid(("U+03A9 Ω", "U+0416 Ж"), ticks, ticks, rows)
@@ -126,9 +123,7 @@ def _differences(arms: tuple[Arm, ...]) -> tuple[Difference, ...]:
             for key, e in arm.metrics.items():
                 each = tuple(x - y for x, y in zip(e.seeds, control.metrics[key].seeds, strict=True))
                 mean = float(np.mean(each))
-                made.append(
-                    Difference(arm.name, control.name, key, Estimate(mean, mean - 0.013, mean + 0.012, each))
-                )
+                made.append(Difference(arm.name, control.name, key, Estimate(mean, mean - 0.013, mean + 0.012, each)))
     return tuple(made)
 
 
@@ -146,9 +141,7 @@ def build(
     names = NAMES.get(arms) or tuple(NAMES[12][i] if i < 12 else f"arm {i}" for i in range(arms))
     gain = 0.03 if kind == "helps" else 0.004
     shifts = [0.0, 0.006, *(gain + 0.02 * np.sin(i) for i in range(max(0, arms - 2)))]
-    made = tuple(
-        _arm(n, float(s), i < 2, seeds, rng) for i, (n, s) in enumerate(zip(names, shifts, strict=False))
-    )
+    made = tuple(_arm(n, float(s), i < 2, seeds, rng) for i, (n, s) in enumerate(zip(names, shifts, strict=False)))
     seen = np.linspace(128, 250_000, 1900)
     curve = 0.35 + 0.9 * np.exp(-seen / 18_000) + 0.03 * rng.standard_normal(seen.size)
     everything = np.clip(rng.normal(0.98, 0.12, 9180), 0.2, 1.4)
@@ -183,14 +176,10 @@ def build(
             (size, size, 3 if rgb else 1),
             (content.Skipped("my_images/b/broken.png", "cannot identify image file"),),
         ),
-        evaluation=content.Evaluation(
-            METRICS, "tar@0.01", 11_400, 1_203_004, 1e-4, tuple(range(seeds)), 0, 1
-        ),
+        evaluation=content.Evaluation(METRICS, "tar@0.01", 11_400, 1_203_004, 1e-4, tuple(range(seeds)), 0, 1),
         arms=made,
         differences=_differences(made),
-        gate=content.Gate(
-            0.31 if kind == "generator too weak" else 0.664, 0.5, 136, 2720, 0.861, 0.973, 0.994
-        ),
+        gate=content.Gate(0.31 if kind == "generator too weak" else 0.664, 0.5, 136, 2720, 0.861, 0.973, 0.994),
         generator=content.Generator((content.Curve("training loss", seen, curve),), 37_500),
         sheet=_sheet(rng, rows, m, size=size, rgb=rgb),
         grid=_grid(size, rgb),
@@ -224,9 +213,7 @@ def build(
         seeds={"data": 0, "generator": 0, "recognizer": tuple(range(seeds))},
         manifests=tuple(
             content.Manifest(s, f"{i * 7919:012x}", f"store/{s}/{i * 7919:012x}")
-            for i, s in enumerate(
-                ("ingest", "recognizer", "generator", "select", "sample", "combine", "evaluate")
-            )
+            for i, s in enumerate(("ingest", "recognizer", "generator", "select", "sample", "combine", "evaluate"))
         ),
         command="scoremix run demo",
     )
@@ -234,9 +221,7 @@ def build(
 
 def bare(report: Report) -> Report:
     """Only what every report has: one arm, one seed, no interval, no optional part."""
-    arm = replace(
-        report.arms[0], metrics={"tar@0.01": Estimate(0.451, seeds=(0.451,))}, roc=None, training=()
-    )
+    arm = replace(report.arms[0], metrics={"tar@0.01": Estimate(0.451, seeds=(0.451,))}, roc=None, training=())
     return Report(
         report.title,
         content.Verdict("does not help here", arm.name, (), "Nothing to compare with: only one arm was run."),

@@ -22,10 +22,7 @@ from scoremix.report.content import Arm, Curve, Estimate, Gate, Generator, Repor
 
 REPORT = fake_report.build(arms=12)
 DRAWN = drawing.styles(REPORT.arms)
-ROWS = [
-    (a.name, [REPORT.difference(a.name, c, "eer") for c in ("real", "real, equal steps")])
-    for a in REPORT.arms[2:]
-]
+ROWS = [(a.name, [REPORT.difference(a.name, c, "eer") for c in ("real", "real, equal steps")]) for a in REPORT.arms[2:]]
 
 
 def _needed(report: Report) -> dict[str, Callable[[], str]]:
@@ -88,9 +85,7 @@ def test_same_bytes_in_another_process() -> None:
 
 def _points(text: str) -> np.ndarray:
     """Where markers stand, (n, 2) in points."""
-    return np.array(
-        [(float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', text)]
-    )
+    return np.array([(float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', text)])
 
 
 def _arms(*values: float) -> tuple[Arm, ...]:

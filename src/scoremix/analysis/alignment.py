@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.distances import distance_correlation
+from scoremix.analysis.distances import block_distances, distance_correlation
 from scoremix.analysis.spaces import (
     Data,
     as_rows,
@@ -56,7 +56,7 @@ def _hsic_of_sums(inner: Tensor, p: Float[Tensor, " n"], q: Float[Tensor, " n"],
 
 
 def _normalised(align: Callable[[int, int], float], eps: float = 0.0) -> float:
-    """align(0, 1) over the geometric mean of the two self-alignments; ValueError where one is not positive."""
+    """align(0, 1) over the geometric mean of the self-alignments; ValueError where one is not positive."""
     own = align(0, 0), align(1, 1)
     for name, value in zip("xy", own, strict=True):
         if not value > 0:
@@ -64,14 +64,15 @@ def _normalised(align: Callable[[int, int], float], eps: float = 0.0) -> float:
     return align(0, 1) / (math.sqrt(own[0]) * math.sqrt(own[1]) + eps)
 
 
-def cka(x: Float[Data, "_ _"], y: Float[Data, "_ _"], debiased: bool = False) -> float:
+def cka(x: Float[Data, "_ _"], y: Float[Data, "_ _"], debiased: bool = False, eps: float = 0.0) -> float:
     """Linear CKA (Appendix F; Kornblith et al. 2019): 1 for equal spaces up to rotation, shift and scale.
 
     Biased it lies in [0, 1] and is about sqrt(dx dy / ((n + dx)(n + dy))) for unrelated Gaussians;
-    debiased it is near 0 for unrelated spaces and may be negative. No epsilon, hence scale-free.
+    debiased it is near 0 for unrelated spaces and may be negative. Scale-free without `eps`, which is added
+    to the denominator (1e-6 in one published implementation).
     """
     spaces = [centred(rows) for rows in paired(x, y)]
-    return _normalised(lambda s, t: _hsic(spaces[s], spaces[t], debiased))
+    return _normalised(lambda s, t: _hsic(spaces[s], spaces[t], debiased), eps)
 
 
 def minibatch_cka(
@@ -110,12 +111,7 @@ def median_distance(x: Float[Data, "_ _"], most: int = 2000) -> float:
     """
     rows = centred(as_rows(x))
     rows = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long()]
-    return math.sqrt(float(np.median(_squared_distances(rows, rows).cpu().numpy())))
-
-
-def _squared_distances(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Float[Tensor, "m n"]:
-    product = torch.addmm(b.square().sum(1), a, b.T, alpha=-2)
-    return product.add_(a.square().sum(1, keepdim=True)).clamp_(min=0)
+    return math.sqrt(float(np.median(block_distances(rows, rows, "sqeuclidean").cpu().numpy())))
 
 
 def rbf_cka(
@@ -124,6 +120,7 @@ def rbf_cka(
     sigma: float | None = None,
     fraction: float = 1.0,
     debiased: bool = False,
+    eps: float = 0.0,
 ) -> float:
     """CKA of the kernels exp(-‖xi - xj‖² / 2σ²).
 
@@ -141,14 +138,14 @@ def rbf_cka(
     for rows in row_blocks(n, 2 * n):
         kernels = []
         for s, (space, width) in enumerate(zip(spaces, widths, strict=True)):
-            kernel = _squared_distances(space[rows], space).div_(-2 * width**2).exp_()
+            kernel = block_distances(space[rows], space, "sqeuclidean").div_(-2 * width**2).exp_()
             # the diagonal by definition, not by rounding; without it in the debiased form
             kernel[:, rows].fill_diagonal_(0.0 if debiased else 1.0)
             sums[s, rows] = kernel.sum(1)
             kernels.append(kernel.flatten())
         for s, t in ((0, 0), (0, 1), (1, 1)):
             inner[s, t] += kernels[s] @ kernels[t]
-    return _normalised(lambda s, t: _hsic_of_sums(inner[s, t], sums[s], sums[t], debiased))
+    return _normalised(lambda s, t: _hsic_of_sums(inner[s, t], sums[s], sums[t], debiased), eps)
 
 
 # ---------------------------------------------------------------------------------- neighbours
@@ -198,7 +195,7 @@ def cknna(
     Only pairs (i, j) count where j is one of the k nearest neighbours of i, by inner product, in both
     spaces. "code", the published code's: the raw kernels are masked, then the debiased HSIC is taken of
     the masked, possibly asymmetric, matrices, and `eps` is added to the denominator; k = n - 1 gives the
-    debiased CKA; may be negative. "paper", Equations 16 to 18 there: products of row-centred kernels are
+    debiased CKA; may be negative; swapping x and y changes it slightly. "paper", Equations 16 to 18 there: products of row-centred kernels are
     summed over the mask; in [-1, 1]; no eps. Rows are not normalised here. ValueError unless 2 <= k < n.
     """
     a, b = paired(x, y)
@@ -283,9 +280,7 @@ def procrustes(x: Float[Data, "_ _"], y: Float[Data, "_ _"]) -> float:
     return float(torch.linalg.svdvals(a.T @ b).sum() / (a.norm() * b.norm()))
 
 
-def rsa(
-    x: Float[Data, "_ _"], y: Float[Data, "_ _"], kind: Literal["spearman", "pearson"] = "spearman"
-) -> float:
+def rsa(x: Float[Data, "_ _"], y: Float[Data, "_ _"], kind: Literal["spearman", "pearson"] = "spearman") -> float:
     """Representational similarity (Kriegeskorte et al. 2008): correlation of the pairs' dissimilarities.
 
     Dissimilarity is 1 minus the Pearson correlation of two rows; all n(n - 1)/2 pairs, exact.

@@ -119,7 +119,7 @@ def bootstrap_interval(
 def alignment_matrix(
     spaces: Mapping[str, Float[Data, "_ _"]], measure: Measure
 ) -> tuple[list[str], Float[np.ndarray, "s s"]]:
-    """Names and the measure of every pair of spaces, each pair once (the measure being symmetric)."""
+    """Names and the measure of every pair of spaces; a pair is measured once, the earlier space first."""
     rows = {name: as_rows(space, name) for name, space in spaces.items()}
     names = list(rows)
     out = np.empty((len(names), len(names)))

@@ -82,7 +82,8 @@ def pair_index(p: Int[Array, " p"], n: int) -> tuple[Int[Array, " p"], Int[Array
 
 def pair_number(i: Int[Array, " p"], j: Int[Array, " p"], n: int) -> Int[Array, " p"]:
     """Inverse of `pair_index` for i < j."""
-    return i * (2 * n - 1 - i) // 2 + j - i - 1
+    number: Array = i * (2 * n - 1 - i) // 2 + j - i - 1
+    return number
 
 
 class DistanceCorrelation(NamedTuple):
@@ -138,9 +139,7 @@ def _pearson(blocks: Iterator[tuple[Array, Array]]) -> float:
         a, b = a - own[0], b - own[1]
         shift = own - means
         joined = count + len(a)
-        moments += (
-            np.array([[a @ a, a @ b], [a @ b, b @ b]]) + np.outer(shift, shift) * count * len(a) / joined
-        )
+        moments += np.array([[a @ a, a @ b], [a @ b, b @ b]]) + np.outer(shift, shift) * count * len(a) / joined
         means += shift * len(a) / joined
         count = joined
     scale = math.sqrt(moments[0, 0]) * math.sqrt(moments[1, 1])

@@ -149,9 +149,7 @@ def _phi(signal: Tensor, spread: Tensor) -> Tensor:
     return torch.where(spread > 0, torch.special.ndtr(signal / spread), (signal > 0).to(signal.dtype))
 
 
-def preservation_probability(
-    margin: Float[Tensor, " *t"], rho: float, n: int, norm2: float
-) -> Float[Tensor, " *t"]:
+def preservation_probability(margin: Float[Tensor, " *t"], rho: float, n: int, norm2: float) -> Float[Tensor, " *t"]:
     """P[Δ_L̂ > 0] given Δ = `margin` in K̂: Equations 16 (Euclidean triplets), 23 (cosine) and 25 (any mask).
 
     `norm2` is ‖HTH‖². For Equation 20 pass Δ_K / ‖K‖_F. In [0, 1]; for ρ = 1 it is 1 or 0.
@@ -163,9 +161,7 @@ def preservation_probability(
     return _phi(rho * margin, spread)
 
 
-def preservation_bound(
-    margin: Float[Tensor, " *t"], rho: float, n: int, norm2: float
-) -> Float[Tensor, " *t"]:
+def preservation_bound(margin: Float[Tensor, " *t"], rho: float, n: int, norm2: float) -> Float[Tensor, " *t"]:
     """Lower bound of `preservation_probability` for Δ >= 0, ρ in [0, 1]: Equations 21, 24, 26.
 
     norm2 = 6 gives c_mask = 12/(N-1), Equation 21; 1 gives 2/(N-1), Equation 24; ‖HTH‖² gives Equation 26.

@@ -42,13 +42,14 @@ def expected_overlap(scores: Float[Data, " p"], rho: float, n: int, norm2: float
     values = np.sort(np.asarray(scores, np.float64))
     if not 1 <= k <= len(values):
         raise ValueError(f"k: {k}, allowed 1 to {len(values)} pairs")
-    values, counts = _condensed(values, max(2 * k, 100_000))
-    spread = np.sqrt((norm2 - values**2).clip(0) * (1 - rho**2) / (math.comb(n, 2) - 1))
-    if not spread.max() > 0:
+    if rho == 1:
         return float(k)
+    values, counts = _condensed(values, max(2 * k, 100_000))
+    spread = np.sqrt((norm2 - values**2).clip(1e-300) * (1 - rho**2) / (math.comb(n, 2) - 1))
 
     def above(threshold: float) -> Array:
-        return ndtr((rho * values - threshold) / spread)
+        share: Array = ndtr((rho * values - threshold) / spread)
+        return share
 
     low, high = rho * values[0] - 40 * spread.max(), rho * values[-1] + 40 * spread.max()
     for _ in range(80):
@@ -106,8 +107,7 @@ def top_overlap(
         raise ValueError(f"metric: {metric!r}, allowed 'cosine', 'l2'")
     form: Form = "cosine" if metric == "cosine" else "euclidean"
     spaces = [
-        centred(unit_rows(space, name) if form == "cosine" else space)
-        for name, space in (("x", rows), ("y", others))
+        centred(unit_rows(space, name) if form == "cosine" else space) for name, space in (("x", rows), ("y", others))
     ]
     norms = [float(torch.linalg.matrix_norm(space.T @ space)) for space in spaces]
     cka = min(float((spaces[0].T @ spaces[1]).square().sum()) / (norms[0] * norms[1]), 1.0)
@@ -118,7 +118,9 @@ def top_overlap(
     ranks_b, gap_b = _sorted_ranks(b, k, b[top_a], b[top_b])
     del b
     margin = (gap_a + gap_b) / 2 if delta is None else delta
-    bound = float(preservation_bound(torch.tensor(margin), cka, n, 1.0 if form == "cosine" else 8.0))
+    bound = float(
+        preservation_bound(torch.tensor(margin, dtype=torch.float64), cka, n, 1.0 if form == "cosine" else 8.0)
+    )
     if form == "cosine":
         a -= a.mean()  # as centred similarities have it; distances and similarities differ by a constant
     return TopOverlap(

@@ -33,9 +33,7 @@ def unit_rows(x: Float[Tensor, "n d"], name: str = "x") -> Float[Tensor, "n d"]:
     """Rows divided by their L2 norm; ValueError names the first zero row."""
     norms = x.norm(dim=1, keepdim=True)
     if bool((norms == 0).any()):
-        raise ValueError(
-            f"{name}: row {int((norms == 0).flatten().nonzero()[0])} is zero and has no direction"
-        )
+        raise ValueError(f"{name}: row {int((norms == 0).flatten().nonzero()[0])} is zero and has no direction")
     unit: Tensor = x / norms
     return unit
 

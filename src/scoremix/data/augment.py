@@ -37,13 +37,9 @@ class Augment:
     crop: float = 0.0  # everything outside a random box becomes `fill`; the box stays where it is
     crop_area: Range = (0.2, 1.0)
     crop_ratio: Range = (3 / 4, 4 / 3)
-    low_resolution: float = (
-        0.0  # down to a share of the side and up again, each way with one of five interpolations
-    )
+    low_resolution: float = 0.0  # down to a share of the side and up again, each way with one of five interpolations
     low_side: Range = (0.2, 1.0)
-    photometric: float = (
-        0.0  # brightness, contrast and saturation in random order, factors 1 - value .. 1 + value
-    )
+    photometric: float = 0.0  # brightness, contrast and saturation in random order, factors 1 - value .. 1 + value
     brightness: float = 0.5
     contrast: float = 0.5
     saturation: float = 0.5
@@ -60,9 +56,7 @@ class Augment:
         for name, top in (("scale", math.inf), ("crop_area", 1), ("crop_ratio", math.inf), ("low_side", 1)):
             low, high = getattr(self, name)
             if not 0 < low <= high <= top:
-                raise ValueError(
-                    f"{name} is {low, high}, must be 0 < low <= high" + (" <= 1" if top == 1 else "")
-                )
+                raise ValueError(f"{name} is {low, high}, must be 0 < low <= high" + (" <= 1" if top == 1 else ""))
         for name in ("shift_pixels", "rotation"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 0")
@@ -70,7 +64,7 @@ class Augment:
 
 PRESETS: dict[str, Augment] = {
     "none": Augment(),
-    "characters": Augment(affine=0.8, shift=0.5, shift_pixels=1),
+    "characters": Augment(affine=1.0, rotation=10.0, scale=(0.85, 1.15), translation=0.08),
     "face": Augment(crop=0.2, low_resolution=0.2, photometric=0.2, flip=0.5),
 }
 
@@ -100,9 +94,7 @@ def shifted(images: Images, generator: torch.Generator, settings: Augment) -> Im
     b, _, h, w = images.shape
     p = settings.shift_pixels
     rows = _chosen(settings.shift, b, generator)
-    moves = torch.randint(-p, p + 1, (b, 2), generator=generator, device=generator.device)[rows].to(
-        images.device
-    )
+    moves = torch.randint(-p, p + 1, (b, 2), generator=generator, device=generator.device)[rows].to(images.device)
     y_at = torch.arange(h, device=images.device) + p - moves[:, :1]  # [k, h]
     x_at = torch.arange(w, device=images.device) + p - moves[:, 1:]  # [k, w]
 
@@ -132,9 +124,7 @@ def affine(images: Images, generator: torch.Generator, settings: Augment) -> Ima
 
     def resample(x: Images) -> Images:
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        moved = F.grid_sample(
-            x - settings.fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
+        moved = F.grid_sample(x - settings.fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return moved + settings.fill
 
     return _changed(images, rows, resample)
@@ -185,16 +175,12 @@ def low_resolution(images: Images, generator: torch.Generator, settings: Augment
     u = torch.rand(b, generator=generator, device=generator.device)[rows]
     kinds = torch.randint(len(INTERPOLATIONS), (b, 2), generator=generator, device=generator.device)[rows]
     share = settings.low_side[0] + (settings.low_side[1] - settings.low_side[0]) * u
-    vertical, horizontal = (
-        _there_and_back(side, share, kinds).to(images.device, images.dtype) for side in (h, w)
-    )
+    vertical, horizontal = (_there_and_back(side, share, kinds).to(images.device, images.dtype) for side in (h, w))
     # cubic and Lanczos overshoot, hence the clamp
     return _changed(images, rows, lambda x: (vertical[:, None] @ x @ horizontal[:, None].mT).clamp(-1, 1))
 
 
-def _there_and_back(
-    side: int, share: Float[Tensor, " k"], kinds: Int[Tensor, "k 2"]
-) -> Float[Tensor, "k s s"]:
+def _there_and_back(side: int, share: Float[Tensor, " k"], kinds: Int[Tensor, "k 2"]) -> Float[Tensor, "k s s"]:
     """Matrices that resample `side` values to floor(share * side) >= 1 values and back."""
     small = (share * side).floor().clamp(1, side).long()
     down = resampling(torch.full_like(small, side), small, kinds[:, 0], side)
@@ -262,9 +248,7 @@ def photometric(images: Images, generator: torch.Generator, settings: Augment) -
         x = x / 2 + 0.5
         for which in order.T:
             grey = _luma(x)
-            anchors = torch.stack(
-                [torch.zeros_like(grey), grey.mean((2, 3), keepdim=True).expand_as(grey), grey]
-            )
+            anchors = torch.stack([torch.zeros_like(grey), grey.mean((2, 3), keepdim=True).expand_as(grey), grey])
             anchor = anchors[which, torch.arange(len(x), device=x.device)]
             factor = factors.gather(1, which[:, None])[:, :, None, None]
             x = (anchor + factor * (x - anchor)).clamp(0, 1)
@@ -308,19 +292,9 @@ def to_unit(
     tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.ascontiguousarray(images))
     if tensor.dtype != torch.uint8 or tensor.ndim != 4:
         raise ValueError(f"images are {tensor.dtype} {tuple(tensor.shape)}, must be uint8 (B, H, W, C)")
-    return (
-        tensor.to(device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 127.5
-        - 1
-    )
+    return tensor.to(device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
 
 
 def to_uint8(images: Float[Tensor, "b c h w"]) -> UInt8[Tensor, "b h w c"]:
     """The inverse of `to_unit` on the same device: value * 127.5 + 127.5, rounded and cut to 0 .. 255."""
-    return (
-        (images.float() * 127.5 + 127.5)
-        .round()
-        .clamp(0, 255)
-        .to(torch.uint8)
-        .permute(0, 2, 3, 1)
-        .contiguous()
-    )
+    return (images.float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()

@@ -1,25 +1,25 @@
 """One image of any format as a square of uint8 RGB, and batches of arrays to another size.
 
-Rules, the same for every file: the first frame; EXIF orientation applied; palettes and CMYK to RGB; transparency over
-white; 16-bit values divided by 257; colour profiles ignored; then the centred square of the short side, resized to
-`size` with Pillow's anti-aliased Lanczos filter.
+Rules, the same for every file: the first frame; EXIF orientation applied; palettes and CMYK to RGB;
+transparency over white; 16-bit values divided by 257; colour profiles ignored; then the centred square of the
+short side, resized to `size` with Pillow's anti-aliased Lanczos filter.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 GREY_TOLERANCE = 2  # levels of 255 by which the channels of a grey image may differ (JPEG rounding)
 
 
-def decode(file: Path | BinaryIO, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def decode(file: Path | io.BufferedIOBase, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The image in `file` by the rules above; ValueError with a short reason if it cannot be read."""
     if isinstance(file, Path) and not file.is_file():
         raise ValueError("a broken link" if file.is_symlink() else "not a regular file")
@@ -33,7 +33,7 @@ def decode(file: Path | BinaryIO, size: int) -> UInt8[np.ndarray, "size size 3"]
             image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
             image.load()
             return np.asarray(_square(_rgb(_upright(image)), size))
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         raise ValueError("not an image format that Pillow reads") from None
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
@@ -105,4 +105,5 @@ def area_weights(source: int, target: int) -> Float[np.ndarray, "target source"]
     edges = np.arange(target + 1) * (source / target)
     at = np.arange(source)
     overlap = np.minimum(edges[1:, None], at + 1) - np.maximum(edges[:-1, None], at)
-    return (overlap.clip(0) * (target / source)).astype(np.float32)
+    weights: np.ndarray = (overlap.clip(0) * (target / source)).astype(np.float32)
+    return weights

@@ -1,7 +1,8 @@
 """Labelled images in one packed, memory-mapped uint8 array.
 
-Images are kept grouped by class, so a set of classes is a list of ranges: views cost memory in proportion to their
-classes, not to their images. On disk: images.npy (N, H, W, C), labels.npy (N,), classes.json (names, splits, groups).
+Images are kept grouped by class, so a set of classes is a list of ranges: views cost memory in proportion to
+their classes, not to their images. On disk: images.npy (N, H, W, C), labels.npy (N,), classes.json (names,
+splits, groups).
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from jaxtyping import Int32, Int64, Integer, UInt8
 
 from scoremix.data.splits import SPLITS, Splits
 
-BLOCK_BYTES = 4 << 20  # copied at a time
+BLOCK_BYTES, BLOCK_LABELS = 4 << 20, 1 << 16  # handled at a time
 
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
-    """N images of C classes, ordered by class: class k is rows starts[k] .. starts[k] + counts[k] of `stored`.
+    """N images of C classes in order of class: class k is `counts[k]` rows of `stored` from `starts[k]`.
 
-    `splits` holds ascending class indices of 'train', 'validation' and 'test', pairwise disjoint ({} where there is no
-    split); `groups` one name per class (an alphabet, say) or None. Every class has at least one image.
+    `splits` holds ascending class indices of 'train', 'validation' and 'test', pairwise disjoint ({} where
+    there is no split); `groups` one name per class (an alphabet, say) or None. Every class has at least one
+    image.
     """
 
     stored: UInt8[np.ndarray, "m h w c"]
@@ -71,9 +73,10 @@ class LabeledImages:
         """The whole of `images`, with labels 0 .. C - 1 in ascending order (ValueError otherwise)."""
         if labels.shape != images.shape[:1]:
             raise ValueError(f"labels have shape {labels.shape}, must be {images.shape[:1]}, one per image")
-        edges = np.searchsorted(labels, np.arange(len(class_names) + 1)).astype(np.int64)
-        for start in range(0, len(labels), 1 << 20):
-            if (np.diff(labels[start : start + (1 << 20) + 1]) < 0).any():
+        classes = np.arange(len(class_names) + 1, dtype=labels.dtype)  # another type would copy all labels
+        edges = np.searchsorted(labels, classes).astype(np.int64)
+        for start in range(0, len(labels), BLOCK_LABELS):
+            if (np.diff(labels[start : start + BLOCK_LABELS + 1]) < 0).any():
                 raise ValueError("labels descend, images must be grouped by class in ascending order")
         if len(labels) and (labels[0] < 0 or labels[-1] >= len(class_names)):
             raise ValueError(f"labels go from {labels[0]} to {labels[-1]}, there are {len(class_names)} class names")
@@ -83,7 +86,7 @@ class LabeledImages:
 
     @classmethod
     def load(cls, folder: Path) -> LabeledImages:
-        """The set written in `folder`, images memory-mapped; ValueError names what is missing or does not fit."""
+        """The set in `folder`, images memory-mapped; ValueError names what is missing or does not fit."""
         try:
             table = json.loads((folder / "classes.json").read_text())
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -118,11 +121,11 @@ class LabeledImages:
         """The side of square images; ValueError for oblong ones."""
         if self.stored.shape[1] != self.stored.shape[2]:
             raise ValueError(f"images are {self.stored.shape[1]} x {self.stored.shape[2]}, must be square")
-        return self.stored.shape[1]
+        return int(self.stored.shape[1])
 
     @property
     def channels(self) -> int:
-        return self.stored.shape[3]
+        return int(self.stored.shape[3])
 
     @cached_property
     def _ends(self) -> Int64[np.ndarray, " classes"]:
@@ -135,7 +138,7 @@ class LabeledImages:
 
     @property
     def images(self) -> UInt8[np.ndarray, "n h w c"]:
-        """All images in order without a copy; ValueError for a view whose classes are not neighbours in the array."""
+        """All images without a copy; ValueError for a view whose classes are not neighbours in the array."""
         if (self.starts[1:] != self.starts[:-1] + self.counts[:-1]).any():
             raise ValueError("this view of some classes is not one array, use take(indices)")
         return self.stored[self.starts[0] : self.starts[0] + len(self)]
@@ -151,10 +154,8 @@ class LabeledImages:
             raise IndexError(f"image indices go from {indices.min()} to {indices.max()}, there are {len(self)} images")
         return np.searchsorted(self._ends, indices, side="right").astype(np.int64)
 
-    def take(
-        self, indices: Integer[np.ndarray, " b"]
-    ) -> tuple[UInt8[np.ndarray, "b h w c"], Int64[np.ndarray, " b"]]:
-        """A copy of some images, in the order of `indices`, and their labels; IndexError outside 0 .. N - 1."""
+    def take(self, indices: Integer[np.ndarray, " b"]) -> tuple[UInt8[np.ndarray, "b h w c"], Int64[np.ndarray, " b"]]:
+        """Copies of the images at `indices`, and their labels; IndexError outside 0 .. N - 1."""
         labels = self.labels_of(indices)
         rows = np.asarray(indices, np.int64) + (self.starts - self._ends + self.counts)[labels]
         return np.asarray(self.stored[rows]), labels
@@ -173,8 +174,8 @@ class LabeledImages:
     def of_classes(self, which: str | Sequence[int] | Integer[np.ndarray, " k"]) -> LabeledImages:
         """A view of some classes, relabelled 0, 1, ... in the order given; no image is copied.
 
-        `which` is the name of a split (ascending order of its class indices) or distinct class indices. Splits are
-        kept as far as their classes are.
+        `which` is the name of a split (ascending order of its class indices) or distinct class indices.
+        Splits are kept as far as their classes are.
         """
         if isinstance(which, str):
             if which not in self.splits:
@@ -182,7 +183,9 @@ class LabeledImages:
             which = self.splits[which]
         kept = np.asarray(which, np.int64)
         if not kept.size or kept.min() < 0 or kept.max() >= len(self.class_names):
-            raise ValueError(f"classes {kept.tolist()[:5]} ..., must be at least one of 0 to {len(self.class_names) - 1}")
+            raise ValueError(
+                f"classes {kept.tolist()[:5]} ..., must be at least one of 0 to {len(self.class_names) - 1}"
+            )
         new = np.full(len(self.class_names), -1, np.int64)
         new[kept] = np.arange(len(kept))
         return LabeledImages(
@@ -205,22 +208,24 @@ def write(
     splits: Mapping[str, Integer[np.ndarray, " k"]] | None = None,
     groups: Sequence[str] | None = None,
 ) -> LabeledImages:
-    """Writes blocks of images that come grouped by class as a packed set, in memory of one block; returns it loaded.
+    """Writes images that come in blocks, in order of class, as a packed set; returns it loaded.
 
-    images.npy appears whole or not at all, classes.json comes last. ValueError if the images that came are not `shape`
-    or not the sum of `counts`.
+    Needs memory for one block. images.npy appears whole or not at all, classes.json comes last. ValueError if
+    the images that came are not `shape` or not the sum of `counts`.
     """
     with PackedFile(folder / "images.npy", shape[1:]) as packed:
         for block in blocks:
             packed.put(block)
         if not packed.rows == shape[0] == int(np.sum(counts)):
-            raise ValueError(f"{packed.rows} images came, announced were {shape[0]} in classes of {int(np.sum(counts))}")
+            raise ValueError(
+                f"{packed.rows} images came, announced were {shape[0]} in classes of {int(np.sum(counts))}"
+            )
     write_classes(folder, counts, class_names, splits, groups)
     return LabeledImages.load(folder)
 
 
 def concatenate(parts: Sequence[LabeledImages], folder: Path) -> LabeledImages:
-    """Writes the classes of all parts, one part after the other, as one packed set; splits and groups are kept.
+    """Writes the classes of all parts, one part after the other, as one packed set with splits and groups.
 
     ValueError if shapes differ or a class name occurs twice. Parts without groups get the group "".
     """
@@ -293,7 +298,12 @@ HEADER_BYTES = 128
 def _header(shape: tuple[int, ...]) -> bytes:
     """A version 1.0 .npy header of fixed length, so that the number of rows can be written last."""
     text = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {tuple(map(int, shape))}, }}"
-    return b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little") + text.ljust(HEADER_BYTES - 11).encode() + b"\n"
+    return (
+        b"\x93NUMPY\x01\x00"
+        + (HEADER_BYTES - 10).to_bytes(2, "little")
+        + text.ljust(HEADER_BYTES - 11).encode()
+        + b"\n"
+    )
 
 
 def write_classes(

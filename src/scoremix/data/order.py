@@ -50,9 +50,7 @@ def stream_seed(*parts: int | str) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
-def _permuted(
-    x: UInt64[np.ndarray, " k"], keys: UInt64[np.ndarray, " k"], n: int
-) -> UInt64[np.ndarray, " k"]:
+def _permuted(x: UInt64[np.ndarray, " k"], keys: UInt64[np.ndarray, " k"], n: int) -> UInt64[np.ndarray, " k"]:
     """Each x < n under the permutation of range(n) that belongs to its key."""
     a = math.isqrt(n - 1) + 1
     b = -(-n // a)
@@ -62,9 +60,7 @@ def _permuted(
     return y
 
 
-def _feistel(
-    x: UInt64[np.ndarray, " k"], keys: UInt64[np.ndarray, " k"], a: int, b: int
-) -> UInt64[np.ndarray, " k"]:
+def _feistel(x: UInt64[np.ndarray, " k"], keys: UInt64[np.ndarray, " k"], a: int, b: int) -> UInt64[np.ndarray, " k"]:
     """A bijection of range(a * b) for each key: two digits, each shifted in turn by a hash of the other."""
     size_a, size_b = np.uint64(a), np.uint64(b)
     high, low = np.divmod(x, size_b)

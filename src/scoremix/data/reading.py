@@ -54,11 +54,11 @@ def read(
 ) -> tuple[LabeledImages, Reading]:
     """Writes the images at `place` as a packed set in `folder`; returns the set and what was left out.
 
-    `place`: see `sources.kind_of`. `size`: side of the images, by default that of the .npz or 16 for fonts; folders
-    need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split comes from
-    `split_list`, else from the source, else from `fractions` and `seed`; classes in no part are left out. `classes`
-    and `images_per_class` keep seeded subsets, drawn per part and per class (for fonts: how many are drawn).
-    `progress(done, total)` is called after every block of images.
+    `place`: see `sources.kind_of`. `size`: side of the images, by default that of the .npz or 16 for fonts;
+    folders need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split
+    comes from `split_list`, else from the source, else from `fractions` and `seed`; classes in no part are
+    left out. `classes` and `images_per_class` keep seeded subsets, drawn per part and per class (for fonts:
+    how many are drawn). `progress(done, total)` is called after every block of images.
 
     ValueError: one line that names what is wrong. UnreadableImages: every unreadable file, unless `skip_bad`.
     Nothing is left in `folder` under a final name by a reading that fails.
@@ -83,21 +83,29 @@ def read(
         order = stream_seed("images", seed, source.class_names[k])
         return np.arange(count) if wanted == count else np.sort(batch_indices(count, order, 0, wanted))
 
+    channels = channels or (1 if source.channels == 1 else None)
     blocks = _with_progress(source.blocks(kept, choose, size), sum(len(choose(k)) for k in kept), progress)
-    counts, bad = _pack(blocks, len(source.counts), folder, size, channels or (source.channels == 1 or None), skip_bad)
-    lost = [source.class_names[k] for k in kept[counts[kept] == 0]]
-    kept = kept[counts[kept] > 0]
-    names = [source.class_names[k] for k in kept]
-    left = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in splits.items()}
-    write_classes(
-        folder,
-        counts[kept],
-        names,
-        checked(left, names, str(place)),
-        [source.groups[k] for k in kept] if source.groups is not None else None,
-    )
-    found = LabeledImages.load(folder)
-    return found, Reading(tuple(bad), (*empty, *lost), len(filled) - len(members), source.ignored)
+    raw = folder / "images.raw.npy"
+    try:
+        with PackedFile(raw, (size, size, channels or 3)) as packed:
+            counts, bad, grey = _fill(packed, blocks, len(source.counts))
+            if bad and not skip_bad:
+                raise UnreadableImages(bad)
+        lost = [source.class_names[k] for k in kept[counts[kept] == 0]]
+        kept = kept[counts[kept] > 0]
+        names = [source.class_names[k] for k in kept]
+        left = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in splits.items()}
+        left = checked(left, names, str(place))
+        if channels is None and grey:
+            _reduce(raw, folder / "images.npy")
+        else:
+            os.replace(raw, folder / "images.npy")
+    finally:
+        raw.unlink(missing_ok=True)
+    groups = [source.groups[k] for k in kept] if source.groups is not None else None
+    write_classes(folder, counts[kept], names, left, groups)
+    unsplit = len(filled) - len(members)
+    return LabeledImages.load(folder), Reading(tuple(bad), (*empty, *lost), unsplit, source.ignored)
 
 
 def _filled(source: Source, place: str, skip_bad: bool) -> tuple[Int64[np.ndarray, " c"], list[str]]:
@@ -113,7 +121,11 @@ def _filled(source: Source, place: str, skip_bad: bool) -> tuple[Int64[np.ndarra
 
 
 def _splits(
-    source: Source, filled: Int64[np.ndarray, " c"], split_list: Path | None, fractions: Sequence[float], seed: int
+    source: Source,
+    filled: Int64[np.ndarray, " c"],
+    split_list: Path | None,
+    fractions: Sequence[float],
+    seed: int,
 ) -> Splits:
     """Class indices of the source per part: from the list, else the source's own, else by fractions."""
     if split_list is None and source.splits is not None:
@@ -123,42 +135,31 @@ def _splits(
     return {part: filled[of] for part, of in splits.items()}
 
 
-def _pack(
-    blocks: Iterable[Block], classes: int, folder: Path, size: int, channels: int | None, skip_bad: bool
-) -> tuple[Int64[np.ndarray, " classes"], list[tuple[str, str]]]:
-    """Writes images.npy; returns the number of images written per class of the source, and the unreadable files."""
-    counts, bad, grey = np.zeros(classes, np.int64), [], True
-    path, colour = folder / "images.npy", folder / "images.colour.npy"
-    with warnings.catch_warnings(), PackedFile(colour, (size, size, channels or 3)) as packed:
+def _fill(
+    packed: PackedFile, blocks: Iterable[Block], classes: int
+) -> tuple[Int64[np.ndarray, " classes"], list[tuple[str, str]], bool]:
+    """Writes all blocks; returns images per class of the source, unreadable files, whether all is grey."""
+    counts, grey = np.zeros(classes, np.int64), True
+    bad: list[tuple[str, str]] = []
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
         for block in blocks:
-            packed.put(with_channels(block.images, channels or 3), block.places)
+            packed.put(with_channels(block.images, packed.shape[2]), block.places)
             grey = grey and is_grey(block.images)
             np.add.at(counts, block.classes, 1)
             bad += block.bad
-        if bad and not skip_bad:
-            raise UnreadableImages(bad)
-        if not packed.rows:
-            raise ValueError("no image is readable")
-    if channels is None and grey:
-        _reduce(colour, path)
-    else:
-        os.replace(colour, path)
-    return counts, bad
+    return counts, bad, grey
 
 
-def _reduce(colour: Path, path: Path) -> None:
+def _reduce(raw: Path, path: Path) -> None:
     """Copies a packed file of grey images in three channels to one channel."""
-    images = np.load(colour, mmap_mode="r", allow_pickle=False)
+    images = np.load(raw, mmap_mode="r", allow_pickle=False)
     with PackedFile(path, (*images.shape[1:3], 1)) as packed:
         for start in range(0, len(images), 1024):
             packed.put(with_channels(images[start : start + 1024], 1))
-    colour.unlink()
 
 
-def _with_progress(
-    blocks: Iterable[Block], total: int, progress: Callable[[int, int], None] | None
-) -> Iterator[Block]:
+def _with_progress(blocks: Iterable[Block], total: int, progress: Callable[[int, int], None] | None) -> Iterator[Block]:
     done = 0
     for block in blocks:
         yield block

@@ -1,4 +1,4 @@
-"""Where labelled images come from: class folders, .npz files and fonts, read class by class in bounded memory."""
+"""Where labelled images come from: class folders, .npz files and fonts, read in bounded memory."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import contextlib
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, Protocol, TypeVar
+from typing import IO, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
@@ -23,10 +24,30 @@ from scoremix.data.splits import Splits, checked
 
 Kind = Literal["folders", "npz", "fonts"]
 Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
+# files that may lie beside images and are passed over; everything else must be an image
 NOT_IMAGES = frozenset(
-    ".txt .md .rst .json .jsonl .csv .tsv .xml .yaml .yml .toml .ini .html .htm .log .npy .npz .mat .pkl .pt .db .py .sh"
-    " .lst .idx .rec .zip .tar .gz".split()
-)  # files that may lie beside images and are passed over; everything else must be an image
+    f".{suffix}"
+    for suffix in (
+        *(
+            "txt",
+            "md",
+            "rst",
+            "csv",
+            "tsv",
+            "json",
+            "jsonl",
+            "xml",
+            "yaml",
+            "yml",
+            "toml",
+            "ini",
+            "html",
+            "htm",
+            "log",
+        ),
+        *("npy", "npz", "mat", "pkl", "pt", "db", "py", "sh", "lst", "idx", "rec", "zip", "tar", "gz"),
+    )
+)
 BLOCK_BYTES = 4 << 20
 
 
@@ -40,6 +61,7 @@ class Block:
     bad: tuple[tuple[str, str], ...] = ()  # (path, reason) of files left out here
 
 
+@runtime_checkable
 class Source(Protocol):
     """Classes with their numbers of images, and their images on request."""
 
@@ -61,7 +83,7 @@ def open_source(place: str | Path, *, images_per_class: int | None, seed: int, w
         case "npz":
             return Npz(Path(place))
         case "fonts":
-            return Fonts(glyphs.font_files(place), images_per_class or glyphs.IMAGES_PER_CLASS, seed)
+            return Fonts(place, images_per_class or glyphs.IMAGES_PER_CLASS, seed)
         case "folders":
             return Folders(Path(place), workers or os.cpu_count() or 1)
 
@@ -160,8 +182,8 @@ class Folders:
             inner, files = _listed(root / name)
             if inner:
                 raise ValueError(
-                    f"{root / name / inner[0]} is a folder inside a class folder: classes are the folders directly "
-                    f"in {root}, and hold images only"
+                    f"{root / name / inner[0]} is a folder inside a class folder: classes are the folders "
+                    f"directly in {root}, and hold images only"
                 )
             counts.append(sum(map(_may_be_image, files)))
             self.ignored += len(files) - counts[-1]
@@ -192,8 +214,8 @@ def _listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         names = sorted(n for n in os.listdir(folder) if not n.startswith(".") and n != "__MACOSX")
     except OSError as error:
         raise ValueError(f"{folder} cannot be listed ({error.strerror})") from None
-    inner = tuple(n for n in names if os.path.isdir(folder / n))
-    return inner, tuple(n for n in names if n not in set(inner))
+    inner = {n for n in names if os.path.isdir(folder / n)}
+    return tuple(n for n in names if n in inner), tuple(n for n in names if n not in inner)
 
 
 def _may_be_image(name: str) -> bool:
@@ -212,21 +234,17 @@ class Npz:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
+        with self._readable():
             with np.load(path, allow_pickle=False) as arrays:
                 small = {name: arrays[name] for name in arrays.files if name != "images"}
             with self._stream() as (_, self.shape):
                 self.size: int | None = min(self.shape[1:3])
                 self.channels = 3 if self.shape[3:] == (3,) else 1
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{path} is not a readable .npz of images: {error}") from None
         if "labels" not in small:
             raise ValueError(f"{path} has no array 'labels' (it has images, {', '.join(small) or 'nothing else'})")
         labels = small["labels"]
         if labels.shape != self.shape[:1] or labels.dtype.kind not in "iu":
-            raise ValueError(
-                f"{path}: labels are {labels.dtype} {labels.shape}, must be integers ({self.shape[0]},), one per image"
-            )
+            raise ValueError(f"{path}: labels are {labels.dtype} {labels.shape}, must be integers ({self.shape[0]},)")
         if "class_names" in small:
             self.class_names = tuple(str(name) for name in small["class_names"])
             if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
@@ -249,19 +267,34 @@ class Npz:
     def _groups(self, small: dict[str, np.ndarray]) -> tuple[str, ...] | None:
         for index, names in (("class_group", "group_names"), ("class_alphabet", "alphabet_names")):
             if index in small and names in small:
-                return tuple(str(small[names][g]) for g in small[index])
+                group, known = small[index], small[names]
+                if group.shape != (len(self.class_names),) or group.min() < 0 or group.max() >= len(known):
+                    raise ValueError(f"{self.path}: {index} must be one index into {names} for each class")
+                return tuple(str(known[g]) for g in group)
         return None
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{self.path} is not a readable .npz of images: {error}") from None
 
     @contextlib.contextmanager
     def _stream(self) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
         """The bytes of `images` after the header, and the shape."""
         with zipfile.ZipFile(self.path) as archive, archive.open("images.npy") as file:
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            read_header = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }
             shape, fortran, dtype = read_header[np.lib.format.read_magic(file)](file)
             if dtype != np.uint8 or len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
                 raise ValueError(f"images are {dtype} {shape}, must be uint8 (N, H, W) or (N, H, W, 1 or 3)")
             if fortran or 0 in shape:
-                raise ValueError("images are empty" if 0 in shape else "images are in Fortran order, must be in C order")
+                raise ValueError(
+                    "images are empty" if 0 in shape else "images are in Fortran order, must be in C order"
+                )
             yield file, shape
 
     def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
@@ -273,12 +306,12 @@ class Npz:
         for k, rows in zip(kept, chosen, strict=True):
             owner[rows] = k
         step = max(1, BLOCK_BYTES // (h * w * c))
-        with self._stream() as (file, _):
+        with self._readable(), self._stream() as (file, _):
             for start in range(0, n, step):
                 count = min(step, n - start)
                 data = file.read(count * h * w * c)
                 if len(data) < count * h * w * c:
-                    raise ValueError(f"{self.path}: images end after {start} of {n}")
+                    raise ValueError(f"images end after {start} of {n}")
                 wanted = np.flatnonzero(place[start : start + count] >= 0)
                 images = np.frombuffer(data, np.uint8).reshape(count, h, w, c)[wanted]
                 if len(wanted):
@@ -289,13 +322,14 @@ class Npz:
 class Fonts:
     """Characters drawn from font files: one class per character, images by `glyphs.render`."""
 
-    ignored = 0
     splits: Splits | None = None
     size: int | None = glyphs.SIZE
     channels = 1
 
-    def __init__(self, files: Sequence[Path], images_per_class: int, seed: int) -> None:
-        self.alphabet, self.seed = glyphs.alphabet(files), seed
+    def __init__(self, place: str | Path, images_per_class: int, seed: int) -> None:
+        least = glyphs.BUILTIN_LEAST_FACES if str(place) == glyphs.BUILTIN else glyphs.LEAST_FACES
+        self.alphabet, self.seed = glyphs.alphabet(glyphs.font_files(place), least_faces=least), seed
+        self.ignored = len(self.alphabet.left_out)
         self.class_names = self.alphabet.names
         self.groups: tuple[str, ...] | None = self.alphabet.scripts
         self.counts = np.full(len(self.class_names), images_per_class, np.int64)

@@ -1,10 +1,11 @@
-"""Three class-disjoint parts: models train on one, every choice is made on the second, the report is on the third.
+"""Three class-disjoint parts: one to train on, one for every choice, one for the report.
 
 All functions depend on class names and a seed only, never on the order of files or classes.
 """
 
 from __future__ import annotations
 
+import collections
 import csv
 import difflib
 import io
@@ -25,8 +26,8 @@ Splits = dict[str, Int64[np.ndarray, " c"]]
 def by_fractions(names: Sequence[str], fractions: Sequence[float], seed: int) -> Splits:
     """Every class in one part, in (rounded) shares `fractions` with at least two classes each.
 
-    Classes are ranked by a hash of (seed, name), so another class changes little. ValueError for fewer than six
-    classes, repeated names, or fractions that are not three positive numbers with sum 1.
+    Classes are ranked by a hash of (seed, name), so another class changes little. ValueError for fewer than
+    six classes, repeated names, or fractions that are not three positive numbers with sum 1.
     """
     if len(fractions) != 3 or not all(f > 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions are {list(fractions)}, must be three positive numbers with sum 1")
@@ -41,8 +42,8 @@ def from_list(file: Path, names: Sequence[str]) -> Splits:
     """The parts named in a list file; classes that it does not name are in no part.
 
     JSON: {"class": "train", ...} or {"train": ["class", ...], ...}. CSV: lines of class,split (a first line
-    class,split is skipped). "val" means validation. ValueError names unknown classes, classes named twice, unknown
-    parts, and parts with fewer than two classes.
+    class,split is skipped). "val" means validation. ValueError names unknown classes, classes named twice,
+    unknown parts, and parts with fewer than two classes.
     """
     pairs = _pairs(file)
     place = {name: i for i, name in enumerate(names)}
@@ -64,8 +65,9 @@ def checked(splits: Splits, names: Sequence[str], where: str) -> Splits:
         raise ValueError(f"{where} has the splits {sorted(splits)}, must be {', '.join(SPLITS)}")
     splits = {part: np.sort(np.asarray(splits[part], np.int64)) for part in SPLITS}
     everything = np.concatenate(list(splits.values()))
-    if everything.size and not 0 <= everything.min() <= everything.max() < len(names):
-        raise ValueError(f"{where} splits class {everything.max()}, the data has classes 0 to {len(names) - 1}")
+    outside = everything[(everything < 0) | (everything >= len(names))]
+    if outside.size:
+        raise ValueError(f"{where} splits class {outside[0]}, the data has classes 0 to {len(names) - 1}")
     _refuse_repeated([names[i] for i in everything], where)
     for part, members in splits.items():
         if len(members) < LEAST:
@@ -76,8 +78,9 @@ def checked(splits: Splits, names: Sequence[str], where: str) -> Splits:
 def subset(splits: Splits, names: Sequence[str], classes: int, seed: int) -> Int64[np.ndarray, " kept"]:
     """Ascending indices of `classes` of the classes in `splits`, in the proportions of the parts.
 
-    All of them if there are not more; ValueError if `classes` is below two for each part. Within a part classes are
-    ranked by a hash of (seed, name), so a smaller subset is contained in a larger one but for rounding.
+    All of them if there are not more; ValueError if `classes` is below two for each part. Within a part
+    classes are ranked by a hash of (seed, name), so a smaller subset is contained in a larger one but for
+    rounding.
     """
     available = [len(splits[part]) for part in SPLITS]
     total = sum(available)
@@ -96,7 +99,7 @@ def _shares(total: int, fractions: Sequence[float], most: Sequence[int]) -> list
     """`total` in whole numbers near its fractions, each between LEAST and `most` (largest remainder)."""
     if total < LEAST * len(fractions):
         raise ValueError(
-            f"{total} classes cannot be split into {', '.join(SPLITS)}: at least {LEAST * len(fractions)} are needed"
+            f"{total} classes cannot be split into {', '.join(SPLITS)}, at least {LEAST * len(fractions)} are needed"
         )
     quotas = [total * f for f in fractions]
     sizes = [min(max(int(q + 1e-9), LEAST), m) for q, m in zip(quotas, most, strict=True)]
@@ -127,25 +130,25 @@ def _pairs(file: Path) -> list[tuple[str, str]]:
 
 
 def _json_pairs(file: Path, text: str) -> list[tuple[str, str]]:
+    wrong = ValueError(f'{file} must be JSON: {{"class": "train", ...}} or {{"train": ["class", ...], ...}}')
     try:
         entries = json.loads(text, object_pairs_hook=list)  # a dict would hide repeated names
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file} is not JSON ({error})") from None
-    pairs: list[tuple[str, str]] = []
-    try:
-        for key, value in entries:
-            pairs += [(name, key) for name in value] if isinstance(value, list) else [(key, value)]
+        pairs = [
+            pair
+            for key, value in entries
+            for pair in ([(name, key) for name in value] if isinstance(value, list) else [(key, value)])
+        ]
     except (TypeError, ValueError):
-        pairs = [("", None)]  # type: ignore[list-item]
-    if not all(isinstance(name, str) and isinstance(part, str) for name, part in pairs):
-        raise ValueError(f'{file} must be {{"class": "train", ...}} or {{"train": ["class", ...], ...}}')
+        raise wrong from None
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise wrong
     return pairs
 
 
 def _refuse_repeated(names: Sequence[str], where: str) -> None:
-    if len(set(names)) < len(names):
-        seen: set[str] = set()
-        raise ValueError(f"{where} names {_some([n for n in names if n in seen or seen.add(n)])} more than once")  # type: ignore[func-returns-value]
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{where} names {_some(repeated)} more than once")
 
 
 def _some(names: Sequence[str]) -> str:

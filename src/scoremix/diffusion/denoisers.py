@@ -1,4 +1,4 @@
-"""Denoisers f(x, sigma) made of a network: one class, a mix of classes, a guided model (ScoreMix 3.1, 3.2)."""
+"""Denoisers f(x, sigma) of a network: one class, a mix of classes, a guided model (ScoreMix section 3)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-# A network estimates clean images: (x (b, c, h, w), sigma () or (b,), labels) -> (b, c, h, w). `mix_conditions`
-# also passes label_weights. Where it has an attribute label_dim, labels are checked against it once, on creation.
+# A network estimates clean images: (x (b, c, h, w), sigma () or (b,), labels) -> (b, c, h, w), and takes
+# label_weights for `mix_conditions`. Labels are checked once against its attribute label_dim, if it has one.
 Network = Callable[..., Tensor]
 Weights = Sequence[float] | Float[Tensor, "*b m"]
 
@@ -23,7 +23,7 @@ class Denoiser:
     estimate: Callable[[Tensor, Tensor], Tensor]
     evaluations: int  # network evaluations per image and call
 
-    def __call__(self, x: Float[Tensor, "b ..."], sigma: Float[Tensor, "..."]) -> Float[Tensor, "b ..."]:
+    def __call__(self, x: Float[Tensor, "b ..."], sigma: Float[Tensor, ...]) -> Float[Tensor, "b ..."]:
         return self.estimate(x, sigma)
 
 
@@ -40,7 +40,7 @@ class Counted:
 
     @property
     def label_dim(self) -> int:
-        return self.network.label_dim  # type: ignore[attr-defined]
+        return int(self.network.label_dim)  # type: ignore[attr-defined]
 
 
 def condition(net: Network, labels: Int[Tensor, " b"] | Float[Tensor, "b l"] | None) -> Denoiser:
@@ -62,8 +62,8 @@ def mix(
     """Denoiser of the mix of the m classes of each row, all m·b conditions in one forward.
 
     `denoised`: D = sum_k w_k D_k. `score`: the score (D - x) / sigma^2 is sum_k w_k s_k, that is
-    D = x + sum_k w_k (D_k - x). They agree where weights sum to 1 (ScoreMix eq. 6); any finite weights are taken.
-    ValueError for weights that are not finite or of the wrong shape, for unknown and for repeated classes.
+    D = x + sum_k w_k (D_k - x). They agree where weights sum to 1; any finite weights are taken.
+    ValueError for weights not finite or of the wrong shape, and for unknown or repeated classes.
     """
     if space not in ("denoised", "score"):
         raise ValueError(f"space={space!r}: must be 'denoised' or 'score'")
@@ -74,7 +74,7 @@ def mix(
     def estimate(x: Tensor, sigma: Tensor) -> Tensor:
         sigma = sigma if sigma.ndim == 0 else sigma.expand(b).repeat(m)
         repeated = x.repeat(m, *[1] * (x.ndim - 1))
-        each = net(repeated, sigma, rows).to(x.dtype).unflatten(0, (m, b))
+        each = net(repeated, sigma, rows).to(x.dtype).reshape(m, *x.shape)
         factors = w.t().reshape(m, b, *[1] * (x.ndim - 1)).to(x.dtype)
         if space == "denoised":
             return (factors * each).sum(0)
@@ -84,7 +84,7 @@ def mix(
 
 
 def mix_conditions(net: Network, labels: Int[Tensor, "b m"], weights: Weights) -> Denoiser:
-    """Denoiser of the mixed condition sum_k w_k C[k] of each row (AugGen): one evaluation, not renormalised.
+    """Denoiser of each row's mixed condition sum_k w_k C[k] (AugGen), not renormalised: one evaluation.
 
     The network is called with labels (b, m) and label_weights (b, m). ValueError as for `mix`.
     """
@@ -93,7 +93,7 @@ def mix_conditions(net: Network, labels: Int[Tensor, "b m"], weights: Weights) -
 
 
 def autoguide(main: Denoiser, guide: Denoiser, scale: float) -> Denoiser:
-    """guide + scale (main - guide) at every call (Karras et al. 2024, eq. 3); scale 1 leaves the guide out.
+    """guide + scale (main - guide) at every call (Karras et al. 2024); scale 1 leaves the guide out.
 
     ValueError for a scale that is not finite.
     """
@@ -111,19 +111,16 @@ def autoguide(main: Denoiser, guide: Denoiser, scale: float) -> Denoiser:
 def _check_mplets(net: Network, labels: Tensor, weights: Weights) -> Float[Tensor, "b m"]:
     """The weights of each row, after every check of the public functions."""
     if labels.ndim != 2 or labels.is_floating_point() or labels.shape[1] < 1:
-        raise ValueError(
-            f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: must be integer (rows, m)"
-        )
-    w = torch.as_tensor(weights, dtype=torch.get_default_dtype() if not isinstance(weights, Tensor) else None)
+        raise ValueError(f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: must be integer (rows, m)")
+    w = weights if isinstance(weights, Tensor) else torch.tensor(weights, dtype=torch.float64)
     w = w.to(labels.device)
     if w.shape not in (labels.shape, labels.shape[1:]):
         raise ValueError(
-            f"weights of shape {tuple(w.shape)}: must be ({labels.shape[1]},) or {tuple(labels.shape)} as labels are"
+            f"weights of shape {tuple(w.shape)}: must be ({labels.shape[1]},) or {tuple(labels.shape)}, "
+            "one per class of the m-plets"
         )
     if not w.isfinite().all():
-        raise ValueError(
-            f"weights={w.flatten()[~w.flatten().isfinite()].tolist()}: every weight must be finite"
-        )
+        raise ValueError(f"weights={w.flatten()[~w.flatten().isfinite()].tolist()}: every weight must be finite")
     _check_classes(net, labels)
     ordered = labels.sort(dim=1).values
     if (repeated := (ordered[:, 1:] == ordered[:, :-1]).any(1)).any():

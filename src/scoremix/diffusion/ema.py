@@ -1,4 +1,4 @@
-"""Power-function averages of parameters and their post-hoc reconstruction (EDM2 section 3, appendix C)."""
+"""Power-function averages of parameters and their post-hoc reconstruction (EDM2 section 3)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 
 def std_to_exponent(std: float) -> float:
-    """Exponent gamma of the profile t^gamma on [0, 1] whose standard deviation is `std` (EDM2 eq. 126 solved).
+    """Exponent gamma of the profile t^gamma on [0, 1] whose standard deviation is `std`.
 
-    The largest real root of g^3 + 7 g^2 + (16 - std^-2) g + (12 - std^-2). ValueError unless 0 < std < 1/sqrt(12).
+    The largest real root of g^3 + 7 g^2 + (16 - std^-2) g + (12 - std^-2).
+    ValueError unless 0 < std < 1/sqrt(12), the uniform profile.
     """
     if not 0 < std < 12**-0.5:
         raise ValueError(f"std={std}: a relative EMA length must lie between 0 and {12**-0.5:.4f}")
@@ -23,9 +24,9 @@ def std_to_exponent(std: float) -> float:
 
 
 def power_beta(std: float, nimg: float, batch: float) -> float:
-    """Weight of the old average in the update at which `nimg` images, the last `batch` included, have been seen.
+    """Weight of the old average once `nimg` images, the last `batch` included, have been seen.
 
-    (1 - batch / nimg)^(gamma + 1), 0 at the first step (EDM2 eq. 127). ValueError unless 0 < batch <= nimg.
+    (1 - batch / nimg)^(gamma + 1), 0 at the first step. ValueError unless 0 < batch <= nimg.
     """
     if not 0 < batch <= nimg:
         raise ValueError(f"batch={batch}, nimg={nimg}: images seen include the batch, 0 < batch <= nimg")
@@ -33,9 +34,9 @@ def power_beta(std: float, nimg: float, batch: float) -> float:
 
 
 class PowerEMA:
-    """Averages of a network's parameters, one per relative length; buffers follow the network's.
+    """Averages of a network's parameters, one per relative length; buffers are the network's.
 
-    Starts as copies of the network; the first update (nimg == batch) copies again, since power_beta is 0 there.
+    Starts as copies of the network, and the first update (nimg == batch, power_beta 0) copies it again.
     """
 
     def __init__(self, net: nn.Module, stds: Sequence[float]) -> None:
@@ -53,7 +54,7 @@ class PowerEMA:
             torch._foreach_lerp_(list(average.values()), current, 1 - power_beta(std, nimg, batch))
 
     def state(self, index: int) -> dict[str, Tensor]:
-        """The averaged network of stds[index] under the network's own names, parameters and buffers; live tensors."""
+        """The averaged network of stds[index], parameters and buffers under the network's names; live."""
         return {n: self.parameters[index].get(n, t) for n, t in self.net.state_dict().items()}
 
     @torch.no_grad()
@@ -66,23 +67,22 @@ class PowerEMA:
 def posthoc_coefficients(
     in_nimg: Sequence[float], in_std: Sequence[float], out_nimg: Sequence[float], out_std: Sequence[float]
 ) -> Float[np.ndarray, "in out"]:
-    """Weights of stored snapshots that best reconstruct averages of other lengths, columns summing to 1; float64.
+    """Weights of stored snapshots that best reconstruct averages of other lengths; columns sum to 1.
 
-    Least squares between power functions: X = A^-1 B of their inner products (EDM2 algorithm 3). The
-    coefficients are large and of both signs: combine snapshots in float32 at least.
+    Least squares between power functions: X = A^-1 B of their inner products, float64. The weights
+    may be large and of both signs: combine snapshots in float32 at least.
     """
     sides = {"in": (in_nimg, in_std), "out": (out_nimg, out_std)}
     for side, (nimg, std) in sides.items():
         if len(nimg) != len(std) or len(nimg) == 0 or min(nimg) <= 0:
-            raise ValueError(
-                f"{side}_nimg, {side}_std: must be equally long, not empty, with positive images seen"
-            )
+            raise ValueError(f"{side}_nimg, {side}_std: must be equally long, not empty, with positive images seen")
     t_in, t_out = np.asarray(in_nimg, np.float64), np.asarray(out_nimg, np.float64)
     g_in, g_out = (np.array([std_to_exponent(s) for s in std]) for std in (in_std, out_std))
     gram = _inner_products(t_in[:, None], g_in[:, None], t_in, g_in)
     target = _inner_products(t_in[:, None], g_in[:, None], t_out, g_out)
-    weights = np.linalg.solve(gram, target)
-    return weights / weights.sum(0)
+    weights: np.ndarray = np.linalg.solve(gram, target)
+    weights /= weights.sum(0)
+    return weights
 
 
 def _inner_products(
@@ -91,7 +91,8 @@ def _inner_products(
     tb: Float[np.ndarray, " b"],
     gb: Float[np.ndarray, " b"],
 ) -> Float[np.ndarray, "a b"]:
-    """Integrals over time of pairs of power-function profiles, profile i on [0, t_i] with exponent g_i."""
+    """Integrals of products of two profiles (g + 1) t^g / t_end^(g + 1) on [0, t_end]."""
     ratio = np.minimum(ta / tb, tb / ta)  # to the exponent of the profile that ends later
     later = np.where(ta < tb, gb, ga)
-    return (ga + 1) * (gb + 1) * ratio**later / ((ga + gb + 1) * np.maximum(ta, tb))
+    products: np.ndarray = (ga + 1) * (gb + 1) * ratio**later / ((ga + gb + 1) * np.maximum(ta, tb))
+    return products

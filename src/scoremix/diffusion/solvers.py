@@ -1,9 +1,10 @@
-"""Solvers of the probability-flow ODE: Karras levels, Heun's method, Euler = DDIM (EDM section 3, EDM2)."""
+"""Solvers of the probability-flow ODE: Karras levels, Heun's method, Euler = DDIM (EDM sections 3, 4)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -15,12 +16,13 @@ Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), sigma ()) -> estima
 def karras_sigmas(
     steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
 ) -> Float[Tensor, " steps+1"]:
-    """Noise levels from sigma_max down to sigma_min, evenly spaced in sigma^(1/rho), then 0; float64 (EDM eq. 5)."""
+    """Levels from sigma_max to sigma_min, evenly spaced in sigma^(1/rho), then 0; float64 (EDM eq. 5)."""
     if steps < 1:
         raise ValueError(f"steps={steps}: must be at least 1")
     if not 0 < sigma_min <= sigma_max < math.inf or not 0 < rho < math.inf:
         raise ValueError(
-            f"sigma_min={sigma_min}, sigma_max={sigma_max}, rho={rho}: must be positive, sigma_min <= sigma_max"
+            f"sigma_min={sigma_min}, sigma_max={sigma_max}, rho={rho}: "
+            "must be positive and finite, sigma_min <= sigma_max"
         )
     share = torch.arange(steps, dtype=torch.float64) / max(steps - 1, 1)
     high, low = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
@@ -28,14 +30,13 @@ def karras_sigmas(
 
 
 class UnitNoise:
-    """Standard normal noise with one generator per image: image i's depends on seeds[i] and the call's number only.
+    """Standard normal noise, one generator per image: image i's depends on seeds[i] and the call only.
 
-    Numbers come from the CPU's float32 generator whatever the device and dtype, seeds are taken mod 2^32.
+    Numbers come from the CPU's float32 generator whatever the device and dtype; seeds are taken mod 2^32.
+    Call it for the starting noise, then pass it to `heun` as `noise`.
     """
 
-    def __init__(
-        self, seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu"
-    ) -> None:
+    def __init__(self, seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> None:
         self.shape, self.device = tuple(shape), device
         self.generators = [torch.Generator().manual_seed(int(seed) % 2**32) for seed in seeds]
 
@@ -48,11 +49,6 @@ class UnitNoise:
         """One integer of 0 .. high - 1 per image, such as a random class."""
         draws = [torch.randint(high, (), generator=g) for g in self.generators]
         return torch.stack(draws).to(self.device)
-
-
-def unit_noise(seeds: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu") -> UnitNoise:
-    """A source of per-image noise: call it for the starting noise, then pass it to `heun` as `noise`."""
-    return UnitNoise(seeds, shape, device)
 
 
 @torch.no_grad()
@@ -72,7 +68,7 @@ def heun_path(
         raise ValueError(f"churn={churn} needs `noise`, a callable as torch.randn_like")
     gamma = min(churn / (len(levels) - 1), math.sqrt(2) - 1)
     yield x
-    for t, t_next in zip(levels[:-1], levels[1:], strict=True):
+    for t, t_next in pairwise(levels):
         if gamma > 0 and s_min <= t <= s_max:
             assert noise is not None
             t_hat = t + gamma * t
@@ -94,9 +90,10 @@ def heun(
     s_max: float = math.inf,
     s_noise: float = 1.0,
 ) -> Float[Tensor, "b ..."]:
-    """End of the ODE from x = noise * sigmas[0], second order, 2 n - 1 denoiser calls; dtype and device of x.
+    """End of the ODE from x = noise * sigmas[0], second order, 2 n - 1 denoiser calls; dtype follows x.
 
-    With `churn`, steps from s_min <= sigma <= s_max first add noise(x), scaled (EDM algorithm 2, S_churn). No gradients.
+    With `churn`, steps from s_min <= sigma <= s_max first add noise(x), scaled (EDM algorithm 2). No
+    gradients are kept.
     ValueError for levels that do not decrease to a last 0, or churn without noise.
     """
     for x in heun_path(denoiser, x, sigmas, churn, noise, s_min, s_max, s_noise):  # noqa: B007, B020
@@ -105,19 +102,17 @@ def heun(
 
 
 @torch.no_grad()
-def euler(
-    denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " n+1"]
-) -> Float[Tensor, "b ..."]:
-    """End of the ODE from x = noise * sigmas[0] by Euler steps, n calls: deterministic DDIM in its sigma form."""
+def euler(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " n+1"]) -> Float[Tensor, "b ..."]:
+    """End of the ODE from x = noise * sigmas[0] by n Euler steps: deterministic DDIM in its sigma form."""
     levels = _levels(sigmas)
-    for t, t_next in zip(levels[:-1], levels[1:], strict=True):
+    for t, t_next in pairwise(levels):
         x = x + (t_next - t) * _slope(denoiser, x, t)
     return x
 
 
 def _levels(sigmas: Tensor) -> list[float]:
     levels: list[float] = sigmas.tolist()
-    if len(levels) < 2 or levels[-1] != 0 or any(not a > b for a, b in zip(levels, levels[1:], strict=False)):
+    if len(levels) < 2 or levels[-1] != 0 or any(not a > b for a, b in pairwise(levels)):
         raise ValueError("sigmas: must decrease and end with 0")
     return levels
 

@@ -1,4 +1,4 @@
-"""Training of the generator: uncertainty-weighted loss, learning rate, and the loop as a Python generator (EDM2 2-4)."""
+"""Training of the generator: loss weighted by uncertainty, learning rate, loop (EDM2 sections 2, 3)."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def uncertainty_loss(
     noise: Float[Tensor, "b c h w"],
     sigma_data: float,
 ) -> Float[Tensor, "b c h w"]:
-    """Loss of each element, weight(sigma) / e^u (D - y)^2 + u, with noise of size sigma added (EDM2 eq. 14, 15, 21)."""
+    """Loss of each element, weight(sigma) / e^u (D(y + noise) - y)^2 + u; `noise` has the size sigma."""
     denoised, u = net(images + noise, sigma, labels, return_logvar=True)
     weight = ((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2)[:, None, None, None]
-    return weight / u.exp() * (denoised - images).square() + u
+    loss: Tensor = weight / u.exp() * (denoised - images).square() + u
+    return loss
 
 
 def learning_rate(nimg: float, reference: float, decay_images: float, rampup_images: float) -> float:
-    """Rate of the step that starts after `nimg` images: linear rise, plateau, inverse square root (EDM2 eq. 67).
+    """Rate of the step that starts after `nimg` images: linear rise, then inverse square root.
 
-    reference / sqrt(max(nimg / decay_images, 1)) * min(nimg / rampup_images, 1); 0 switches decay or rise off.
-    With a rise the very first step has rate 0.
+    reference / sqrt(max(nimg / decay_images, 1)) * min(nimg / rampup_images, 1); 0 images switch
+    decay or rise off. With a rise the very first step has rate 0.
     """
     rate = reference
     if decay_images > 0:
@@ -58,9 +59,7 @@ class Training:
     optimizer: torch.optim.Adam
     ema: PowerEMA
     nimg: int = 0  # images seen
-    bad_steps: Tensor = field(
-        default_factory=lambda: torch.zeros((), dtype=torch.int64)
-    )  # with a NaN or Inf gradient
+    bad_steps: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.int64))  # with a NaN or Inf gradient
     losses: list[Tensor] = field(default_factory=list)  # of the last steps, not yet read from the device
     batch: int = 0  # of the last step
 
@@ -119,7 +118,7 @@ class Training:
 
 
 def start(net: EDM2, stds: Sequence[float]) -> Training:
-    """A training before its first step: Adam (0.9, 0.99) without weight decay and one average per relative length."""
+    """A training before its first step: Adam (0.9, 0.99), no weight decay, one average per EMA length."""
     parameters = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.99), fused=True)
     state = Training(net.train(), optimizer, PowerEMA(net, stds))
@@ -141,7 +140,8 @@ def step(
 ) -> None:
     """One optimizer step on images + noise; `batch` counts the images of all ranks, `images` are this rank's.
 
-    The loss is summed over elements and divided by this rank's images; the wrapped module averages over ranks.
+    The loss is summed over elements and divided by this rank's images; a wrapped module averages over
+    ranks. NaN and Inf entries of gradients become 0, and such steps are counted.
     """
     loss = uncertainty_loss(forward or state.net, images, labels, sigma, noise, state.net.sigma_data)
     backward(loss.sum() / len(images))
@@ -177,10 +177,11 @@ def train(
 ) -> Iterator[Training]:
     """Steps until `total` images have been seen, yielding `state` after each.
 
-    ln sigma ~ N(noise_mean, noise_std^2). Noise levels, noise and dropout depend on (seed, images seen) only, and
-    the whole batch's are drawn on every rank, so that stopping, resuming or the number of ranks changes no draw.
-    `forward` is the module as an engine wrapped it, `backward` the engine's. Non-finite gradient entries count as 0.
-    FloatingPointError for a non-finite loss, raised when losses are read (by the caller, or here every 100 steps).
+    ln sigma ~ N(noise_mean, noise_std^2). Noise and its levels depend on (seed, images seen) only, and every
+    rank draws the whole batch's: stopping, resuming or the number of ranks changes none of them.
+    `forward` is the module as an engine wrapped it, `backward` the engine's; next_batch gives this rank's
+    images. FloatingPointError for a loss that is not finite, raised when losses are read: by the caller
+    (`take_losses`), here after 100 unread ones, and at the end.
     """
     if batch < 1 or batch % ranks:
         raise ValueError(f"batch={batch}: must be a positive multiple of the number of ranks, {ranks}")
@@ -218,7 +219,7 @@ def _seed(*parts: int) -> int:
 
 @contextmanager
 def _dropout_seed(net: EDM2, seed: int) -> Iterator[None]:
-    """Global generators, which dropout draws from, seeded inside and as before outside; nothing without dropout."""
+    """Global generators, which dropout draws from, seeded inside and as before outside."""
     devices = sorted({p.device for p in net.parameters() if p.device.type == "cuda"}, key=str)
     with torch.random.fork_rng(devices=devices, enabled=net.dropout > 0):
         if net.dropout > 0:

@@ -1,10 +1,11 @@
-"""The class-conditional EDM2 denoising network with magnitude-preserving layers (EDM2 sections 2-4; ScoreMix 3.1)."""
+"""The class-conditional denoising network of EDM2 with magnitude-preserving layers (EDM2 section 2)."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,7 +27,8 @@ def _rms_scale(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     accumulate = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
     count = math.prod(x.shape[d] for d in dims)
     norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=accumulate)
-    return (norm * count**-0.5 + _EPS).reciprocal()
+    scale: Tensor = (norm * count**-0.5 + _EPS).reciprocal()
+    return scale
 
 
 def normalize(x: Tensor, dims: tuple[int, ...] | None = None) -> Tensor:
@@ -42,7 +44,7 @@ def _sum_factors(t: float) -> tuple[float, float]:
 
 
 def _mp_cat(a: Tensor, b: Tensor, t: float) -> Tensor:
-    """Channels of a then b; b contributes the share t of the magnitude whatever the two channel counts."""
+    """Channels of a then b; b contributes the share t of the magnitude whatever the channel counts."""
     na, nb = a.shape[1], b.shape[1]
     total = math.sqrt((na + nb) / ((1 - t) ** 2 + t**2))
     return torch.cat([a * (total * (1 - t) / math.sqrt(na)), b * (total * t / math.sqrt(nb))], dim=1)
@@ -73,7 +75,8 @@ class MPConv(nn.Module):
                 self.weight.copy_(normalize(self.weight))
         dims = tuple(range(1, self.weight.ndim))
         scale = _rms_scale(self.weight, dims) * (gain * (self.factor * self.weight[0].numel() ** -0.5))
-        return (self.weight * scale).to(dtype)
+        weight: Tensor = (self.weight * scale).to(dtype)
+        return weight
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         weight = self.effective_weight(gain, x.dtype)
@@ -83,11 +86,9 @@ class MPConv(nn.Module):
 
     def fold(self, gain: Tensor | float, dtype: torch.dtype | None) -> None:
         """Replaces the parameter by the effective weight, for good; under no state_dict name."""
-        weight = self.effective_weight(gain, dtype)
+        folded = self.effective_weight(gain, dtype)
         del self.weight
-        self.folded = weight.contiguous(
-            memory_format=torch.channels_last if weight.ndim == 4 else torch.contiguous_format
-        )
+        self.folded = folded
 
 
 class MPFourier(nn.Module):
@@ -111,9 +112,7 @@ class _Resample(nn.Module):
     def __init__(self, mode: Literal["keep", "down", "up"], kernel: Sequence[float]) -> None:
         super().__init__()
         if len(kernel) % 2 or sum(kernel) == 0:
-            raise ValueError(
-                f"resample_filter={list(kernel)}: an even number of taps with a non-zero sum is needed"
-            )
+            raise ValueError(f"resample_filter={list(kernel)}: an even number of taps with a non-zero sum is needed")
         self.mode, self.box = mode, len(kernel) == 2 and kernel[0] == kernel[1]
         taps = torch.tensor(list(kernel), dtype=torch.float64) / sum(kernel)
         self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
@@ -124,11 +123,7 @@ class _Resample(nn.Module):
         if self.mode == "keep":
             return x
         if self.box:
-            return (
-                F.avg_pool2d(x, 2)
-                if self.mode == "down"
-                else F.interpolate(x, scale_factor=2.0, mode="nearest")
-            )
+            return F.avg_pool2d(x, 2) if self.mode == "down" else F.interpolate(x, scale_factor=2.0, mode="nearest")
         channels, pad = x.shape[1], self.kernel.shape[0] // 2 - 1
         kernel = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)
         if self.mode == "down":
@@ -140,15 +135,15 @@ class _Resample(nn.Module):
 
 
 class Block(nn.Module):
-    """Residual block of EDM2, figure 21: resample, two convolutions modulated by the embedding, self-attention."""
+    """Residual block: resampling, two convolutions modulated by the embedding, self-attention."""
 
     def __init__(
         self,
         inputs: int,
         outputs: int,
-        embedding: int,
         part: Literal["encoder", "decoder"],
         *,
+        embedding: int,
         resample: Literal["keep", "down", "up"] = "keep",
         resample_filter: Sequence[float] = (1, 1),
         attention: bool = False,
@@ -194,17 +189,18 @@ class Block(nn.Module):
         return F.hardtanh(x, -self.clip_act, self.clip_act)  # clamp with a one-pass backward
 
     def _attend(self, x: Tensor) -> Tensor:
-        """Cosine self-attention over pixels; channels of the query-key-value map are (head, channel, q|k|v)."""
+        """Cosine self-attention over pixels; the channels of the qkv map are (head, channel, q|k|v)."""
         assert self.attn_qkv is not None and self.attn_proj is not None
         b, c, h, w = x.shape
         qkv = self.attn_qkv(x).reshape(b, self.heads, c // self.heads, 3, h * w)
-        q, k, v = normalize(qkv, (2,)).permute(3, 0, 1, 4, 2).unbind(0)  # each (b, heads, pixels, channels)
+        q, k, v = normalize(qkv, (2,)).permute(3, 0, 1, 4, 2).unbind(0)  # (b, heads, pixels, channels)
         y = F.scaled_dot_product_attention(q, k, v).transpose(2, 3).reshape(b, c, h, w)
-        return self.attn_proj(y)
+        projected: Tensor = self.attn_proj(y)
+        return projected
 
 
 def _heads(channels: int, channels_per_head: int | None) -> int:
-    """Number of attention heads; without channels_per_head 64 channels each where 64 divides, else one head."""
+    """Number of attention heads; by default 64 channels each where 64 divides them, else one head."""
     if channels_per_head is None:
         return channels // 64 if channels % 64 == 0 else 1
     if channels_per_head < 1 or channels % channels_per_head:
@@ -216,7 +212,7 @@ def _heads(channels: int, channels_per_head: int | None) -> int:
 
 
 class UNet(nn.Module):
-    """The body F(c_in x, c_noise, labels) of EDM2; its embedding is float32, its convolutions run in `dtype`."""
+    """The body F(c_in x, c_noise, labels): embedding in the parameters' precision, the rest in `dtype`."""
 
     def __init__(
         self,
@@ -231,21 +227,14 @@ class UNet(nn.Module):
         num_blocks: int = 3,
         attention: bool = True,
         attn_resolutions: Sequence[int] | None = None,
-        channels_per_head: int | None = None,
         label_balance: float = 0.5,
         concat_balance: float = 0.5,
-        res_balance: float = 0.3,
-        attn_balance: float = 0.3,
-        clip_act: float | None = 256.0,
-        dropout: float = 0.0,
-        resample_filter: Sequence[float] = (1, 1),
         dtype: torch.dtype | None = None,
+        **block_options: Any,
     ) -> None:
         super().__init__()
         resolutions = _resolutions(img_resolution, len(channel_mult))
-        attending = (
-            set(resolutions[-2:] if attn_resolutions is None else attn_resolutions) if attention else set()
-        )
+        attending = _attending(resolutions, attn_resolutions) if attention else set()
         widths = [model_channels * m for m in channel_mult]
         noise_channels = model_channels * (channel_mult_noise or channel_mult[0])
         embedding = model_channels * (channel_mult_emb or max(channel_mult))
@@ -256,28 +245,7 @@ class UNet(nn.Module):
         self.emb_noise = MPConv(noise_channels, embedding)
         self.emb_label = MPConv(label_dim, embedding) if label_dim else None
 
-        def block(
-            inputs: int,
-            outputs: int,
-            part: Literal["encoder", "decoder"],
-            resample: Literal["keep", "down", "up"] = "keep",
-            attend: bool = False,
-        ) -> Block:
-            return Block(
-                inputs,
-                outputs,
-                embedding,
-                part,
-                resample=resample,
-                resample_filter=resample_filter,
-                attention=attend,
-                channels_per_head=channels_per_head,
-                dropout=dropout,
-                res_balance=res_balance,
-                attn_balance=attn_balance,
-                clip_act=clip_act,
-            )
-
+        block: Callable[..., Block] = partial(Block, embedding=embedding, **block_options)
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
         first = f"{img_resolution}x{img_resolution}_conv"
         width = widths[0]
@@ -285,22 +253,22 @@ class UNet(nn.Module):
         skips = [width]
         for level, (r, wide) in enumerate(zip(resolutions, widths, strict=True)):
             if level:
-                self.enc[f"{r}x{r}_down"] = block(width, width, "encoder", "down")
+                self.enc[f"{r}x{r}_down"] = block(width, width, "encoder", resample="down")
                 skips.append(width)
             for i in range(num_blocks):
-                self.enc[f"{r}x{r}_block{i}"] = block(width, wide, "encoder", attend=r in attending)
+                self.enc[f"{r}x{r}_block{i}"] = block(width, wide, "encoder", attention=r in attending)
                 width = wide
                 skips.append(width)
         for level in reversed(range(len(widths))):
             r, wide = resolutions[level], widths[level]
             if level == len(widths) - 1:
-                self.dec[f"{r}x{r}_in0"] = block(width, width, "decoder", attend=attention)
+                self.dec[f"{r}x{r}_in0"] = block(width, width, "decoder", attention=attention)
                 self.dec[f"{r}x{r}_in1"] = block(width, width, "decoder")
             else:
-                self.dec[f"{r}x{r}_up"] = block(width, width, "decoder", "up")
+                self.dec[f"{r}x{r}_up"] = block(width, width, "decoder", resample="up")
             for i in range(num_blocks + 1):
                 joined = width + skips.pop()
-                self.dec[f"{r}x{r}_block{i}"] = block(joined, wide, "decoder", attend=r in attending)
+                self.dec[f"{r}x{r}_block{i}"] = block(joined, wide, "decoder", attention=r in attending)
                 width = wide
         self.out_conv = MPConv(width, img_channels, 3, 3)
 
@@ -328,7 +296,8 @@ class UNet(nn.Module):
             if "block" in name:
                 x = _mp_cat(x, skips.pop(), self.concat_balance)
             x = layer(x, emb)
-        return self.out_conv(x, self.out_gain).to(c_noise.dtype)
+        out: Tensor = self.out_conv(x, self.out_gain)
+        return out.to(c_noise.dtype)
 
     def _condition(self, labels: Tensor | None, label_weights: Tensor | None) -> Tensor | None:
         """Rows emb_label(one_hot(labels) * sqrt(L)), shape (b, e); the sqrt(L) cancels 1 / sqrt(fan_in)."""
@@ -338,7 +307,7 @@ class UNet(nn.Module):
             return None
         if labels.is_floating_point():
             return labels.to(weight.dtype) @ weight.t()
-        columns = weight.index_select(1, labels.reshape(-1)).t().unflatten(0, labels.shape)
+        columns = weight.index_select(1, labels.reshape(-1)).t().reshape(*labels.shape, -1)
         if label_weights is not None:
             columns = torch.einsum("bme,bm->be", columns, label_weights.to(weight.dtype))
         return columns
@@ -348,14 +317,26 @@ def _resolutions(img_resolution: int, levels: int) -> list[int]:
     """Side of each level from the image down."""
     if levels < 1 or img_resolution % 2 ** (levels - 1):
         raise ValueError(
-            f"img_resolution={img_resolution}: must be a multiple of {2 ** max(levels - 1, 0)} for {levels} levels "
-            "of channel_mult"
+            f"img_resolution={img_resolution}: must be a multiple of {2 ** max(levels - 1, 0)} "
+            f"for the {levels} levels of channel_mult"
         )
     return [img_resolution >> level for level in range(levels)]
 
 
+def _attending(resolutions: list[int], attn_resolutions: Sequence[int] | None) -> set[int]:
+    """Sides of the levels whose blocks attend."""
+    if attn_resolutions is None:
+        return set(resolutions[-2:])
+    if attn_resolutions and not set(attn_resolutions) & set(resolutions):
+        raise ValueError(
+            f"attn_resolutions={list(attn_resolutions)}: none is the side of a level, {resolutions}; "
+            "None is the two deepest, [] the first decoder block only"
+        )
+    return set(attn_resolutions)
+
+
 class EDM2(nn.Module):
-    """Preconditioned denoiser D(x; sigma, labels) of EDM2, section 2, in float32 with the body in `dtype`.
+    """Preconditioned denoiser D(x; sigma, labels) in float32, its body in `dtype` (EDM section 5).
 
     Attention sits at the two deepest levels unless `attn_resolutions` lists the sides of the levels that have
     it ([] leaves only the first decoder block's, as in published layouts) or `attention` is False.
@@ -385,16 +366,16 @@ class EDM2(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b c h w"],
-        sigma: Float[Tensor, "..."] | float,
+        sigma: Float[Tensor, ...] | float,
         labels: Int[Tensor, " b"] | Int[Tensor, "b m"] | Float[Tensor, "b l"] | None = None,
         label_weights: Float[Tensor, "b m"] | None = None,
         return_logvar: bool = False,
     ) -> Tensor | tuple[Tensor, Tensor]:
-        """Estimate of the clean image, (b, c, h, w) in the parameters' precision; with `return_logvar` also the
-        log variance u of the loss, (n, 1, 1, 1), n = number of sigmas (b or 1).
+        """Estimate of the clean image, (b, c, h, w) in the parameters' precision; with `return_logvar`
+        also the log variance u of the loss, (n, 1, 1, 1), n = number of sigmas.
 
-        `sigma`: one value or one per row. `labels`: classes (b,), soft labels (b, L), None for no class, or
-        classes (b, m) with `label_weights` (b, m) for a weighted sum of conditions without a dense (b, L) matrix.
+        `sigma`: one value or one per row. `labels`: classes (b,), soft labels (b, L), None for no class,
+        or classes (b, m) with `label_weights` (b, m): sum_k w_k C[k] without a dense (b, L) matrix.
         """
         working = self.logvar_fourier.freqs.dtype
         x = x.to(working)
@@ -403,10 +384,11 @@ class EDM2(nn.Module):
         s = s[:, None, None, None]
         total = s.square() + self.sigma_data**2
         body = self.unet(x / total.sqrt(), c_noise, labels, label_weights)
-        denoised = x * (self.sigma_data**2 / total) + body * (s * self.sigma_data / total.sqrt())
+        denoised: Tensor = x * (self.sigma_data**2 / total) + body * (s * self.sigma_data / total.sqrt())
         if not return_logvar:
             return denoised
-        return denoised, self.logvar_linear(self.logvar_fourier(c_noise))[:, :, None, None]
+        logvar: Tensor = self.logvar_linear(self.logvar_fourier(c_noise))
+        return denoised, logvar[:, :, None, None]
 
 
 def _body_dtype(dtype: Precision | None, use_fp16: bool) -> torch.dtype | None:
@@ -424,7 +406,7 @@ def _body_dtype(dtype: Precision | None, use_fp16: bool) -> torch.dtype | None:
 def condition_matrix(net: EDM2) -> Float[Tensor, "l e"]:
     """The generator's condition of each class, C[k] = column k of normalize(emb_label.weight), (L, e).
 
-    Each of the e features has unit RMS over classes; the norms of classes are free. ValueError without classes.
+    Each of the e features has unit RMS over classes; norms of classes are free. ValueError without classes.
     """
     if net.unet.emb_label is None:
         raise ValueError("label_dim=0: a network without classes has no condition matrix")
@@ -435,9 +417,10 @@ def condition_matrix(net: EDM2) -> Float[Tensor, "l e"]:
 
 @torch.no_grad()
 def frozen(net: EDM2, dtype: Precision | None = None) -> EDM2:
-    """A copy of `net` for sampling only: eval mode, effective weights computed once, body in `dtype` (default: net's).
+    """A copy of `net` for sampling only: eval mode, effective weights computed once, body in `dtype`.
 
-    It gives what `net.eval()` with that body gives, and has no parameters to train, save or load.
+    Bit for bit what `net.eval()` gives with that body (default: the net's own). It has no weights to
+    train, save or load, and does not follow later changes of `net`.
     """
     result = copy.deepcopy(net).eval().requires_grad_(False)
     unet = result.unet

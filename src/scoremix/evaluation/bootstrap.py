@@ -1,4 +1,4 @@
-"""Intervals by bootstrap over test classes, all recognizer seeds kept (ScoreMix section 4 reports none).
+"""Intervals by bootstrap over test classes, all recognizer seeds kept (the paper's tables have none).
 
 One table of multiplicities n (draws, classes) is shared by all arms and seeds, so differences are paired.
 In a draw
@@ -41,9 +41,7 @@ class TailTooShort(ValueError):
 def weighted_tar_at_far(
     pairs: Pairs, far: Sequence[float] | Float[Array, " f"], n: Int[Array, "r c"]
 ) -> Float[Array, "r f"]:
-    """Best TAR with weighted FAR <= target in each draw. Raises TailTooShort where `pairs` keeps too few
-    impostors.
-    """
+    """Best TAR with weighted FAR <= target in each draw; TailTooShort if `pairs` keeps too few impostors."""
     target = np.asarray(far, np.float64)
     if not ((target >= 0) & (target <= 1)).all():
         raise ValueError(f"far: {far} is not within 0 to 1")
@@ -68,9 +66,7 @@ def weighted_tar_at_far(
 def tar_at_far_draws(
     embeddings: Float[Data, "n d"], labels: Int[Data, " n"], far: Sequence[float], n: Int[Array, "r c"]
 ) -> Float[Array, "r f"]:
-    """`weighted_tar_at_far` from embeddings with bounded memory: the impostor tail doubles until it
-    reaches every draw.
-    """
+    """`weighted_tar_at_far` in bounded memory: the impostor tail kept doubles until it reaches every draw."""
     images = len(as_array(labels))
     tail = int(images * (images - 1) * max(far)) + 1000
     while True:
@@ -89,9 +85,7 @@ class Curves(NamedTuple):
 
 
 def weighted_auc_eer(pairs: Pairs, n: Int[Array, "r c"]) -> Curves:
-    """AUC (ties count half) and EER (linear between ROC points) in each draw; needs all pairs, about 1 ns
-    per pair and draw.
-    """
+    """AUC (ties count half) and EER (linear between ROC points); needs all pairs, 3 ns per pair and draw."""
     similarity, same = pairs.flat()
     order = np.argsort(-similarity, kind="stable")
     values = similarity[order]
@@ -111,9 +105,7 @@ def weighted_identification(
     seed: int = 0,
     gallery: Literal["drawn", "all"] = "drawn",
 ) -> Float[Array, "r k"]:
-    """Rank-k rates of `metrics.identification` (same enrolled images for the same `draws` and `seed`) in
-    each draw of classes.
-    """
+    """Rank-k rates of `metrics.identification`, its `draws` and `seed`, in each draw of classes."""
     unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
     given = as_array(labels)
     dense = np.unique(given, return_inverse=True)[1]
@@ -143,9 +135,7 @@ class Interval(NamedTuple):
 
 
 def interval(values: Float[Array, "s r"], level: float = 0.95) -> Interval:
-    """Percentile interval of the mean over seeds; draws with NaN are left out. `values` may also be
-    (draws,).
-    """
+    """Percentile interval of the mean over seeds (`values` may also be (draws,)); NaN draws are left out."""
     if not 0 < level < 1:
         raise ValueError(f"level: {level} is not within 0 to 1")
     mean = np.atleast_2d(values).mean(0)
@@ -155,9 +145,7 @@ def interval(values: Float[Array, "s r"], level: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
-def difference_interval(
-    arm: Float[Array, "s r"], control: Float[Array, "s r"], level: float = 0.95
-) -> Interval:
+def difference_interval(arm: Float[Array, "s r"], control: Float[Array, "s r"], level: float = 0.95) -> Interval:
     """Percentile interval of the mean over seeds of arm minus control, paired by seed and by draw."""
     if arm.shape != control.shape:
         raise ValueError(f"control: shape {control.shape} differs from the arm's {arm.shape}")
@@ -250,9 +238,7 @@ def _auc_eer(
 
 
 @numba.njit(cache=True)
-def _count_hits(
-    own: Array, starts: Array, rivals: Array, n: Array, present: Array, ranks: Array, hits: Array
-) -> None:
+def _count_hits(own: Array, starts: Array, rivals: Array, n: Array, present: Array, ranks: Array, hits: Array) -> None:
     """Adds the weight of the probes with fewer than k rivals present to `hits` (draws, ranks)."""
     most = ranks.max()
     for r in range(len(n)):

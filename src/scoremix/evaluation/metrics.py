@@ -1,4 +1,4 @@
-"""Verification and identification from similarities or embeddings (ScoreMix section 4.2).
+"""Verification and identification from similarities or embeddings (paper 4.2).
 
 A pair is accepted when its similarity exceeds the threshold. FAR (false accept rate) is the accepted
 share of impostor pairs, TAR the accepted share of genuine pairs. Arrays may be numpy or torch; results
@@ -32,9 +32,7 @@ def _scores(similarity: Any, same: Any) -> tuple[Array, Array]:
     if not np.isfinite(similarity).all():
         raise ValueError(f"similarity: {int((~np.isfinite(similarity)).sum())} values are not finite")
     if same.all() or not same.any():
-        raise ValueError(
-            f"same: needs genuine and impostor pairs, got {int(same.sum())} genuine of {same.size}"
-        )
+        raise ValueError(f"same: needs genuine and impostor pairs, got {int(same.sum())} genuine of {same.size}")
     return similarity, same
 
 
@@ -50,9 +48,7 @@ class ROC(NamedTuple):
 
 
 def roc(similarity: Float[Data, " n"], same: Bool[Data, " n"], drop_intermediate: bool = False) -> ROC:
-    """One point per distinct similarity; with `drop_intermediate` only the corners, as scikit-learn's
-    default.
-    """
+    """One point per distinct similarity; `drop_intermediate` keeps the corners, scikit-learn's default."""
     similarity, same = _scores(similarity, same)
     order = np.argsort(-similarity, kind="stable")
     values, genuine = similarity[order], np.cumsum(same[order])
@@ -93,7 +89,7 @@ def eer_of(curve: ROC) -> float:
 def tar_at_far(
     similarity: Float[Data, " n"],
     same: Bool[Data, " n"],
-    far: float | Sequence[float],
+    far: float | Sequence[float] | Float[Array, "*f"],
     rule: Literal["at_most", "nearest"] = "at_most",
 ) -> Float[Array, "*f"]:
     """TAR at each target FAR, in the shape of `far`.
@@ -134,8 +130,8 @@ def tar_from_tail(
     return np.asarray((len(ordered) - np.searchsorted(ordered, bound, side="right")) / len(ordered))
 
 
-def allowed_impostors(impostors: int | Array, far: Float[Array, "*f"]) -> Int[Array, "*f"]:
-    """Largest k with k / impostors <= far in float64, so that a level such as 3 / 10 is met exactly."""
+def allowed_impostors(impostors: int | Array, far: Array) -> Array:
+    """Largest k with k / impostors <= far in float64, broadcast; a level such as 3 / 10 is met exactly."""
     k = np.floor(far * impostors).astype(np.int64)
     k = np.where((k + 1) / impostors <= far, k + 1, k)
     return np.asarray(np.where(k / impostors > far, k - 1, k))
@@ -178,11 +174,8 @@ class KFold(NamedTuple):
     thresholds: Float[Array, " k"]  # squared distances
 
 
-def kfold_accuracy(
-    a: Float[Data, "n d"], b: Float[Data, "n d"], same: Bool[Data, " n"], folds: int = 10
-) -> KFold:
-    """Accuracy of "same when squared distance < threshold" on each fold, the threshold chosen on the
-    others.
+def kfold_accuracy(a: Float[Data, "n d"], b: Float[Data, "n d"], same: Bool[Data, " n"], folds: int = 10) -> KFold:
+    """Accuracy of "same if squared distance < threshold" per fold, thresholds chosen on the others.
 
     Rows are normalised in float64. Consecutive folds, thresholds 0, .01 .. 3.99, of equally good ones the
     smallest: the protocol of LFW-like sets in arcface_torch and AdaFace.
@@ -226,9 +219,7 @@ def _unit(x: Array) -> Array:
 
 
 class Pairs(NamedTuple):
-    """All genuine similarities and the largest impostor ones; classes are 0 .. C-1 in the order of
-    `classes`.
-    """
+    """All genuine similarities and the largest impostor ones; class k is label `classes[k]`."""
 
     genuine: Float[Array, " g"]
     genuine_class: Int[Array, " g"]
@@ -249,10 +240,10 @@ class Pairs(NamedTuple):
 def pair_similarities(
     embeddings: Float[Data, "n d"], labels: Int[Data, " n"], tail: int | None = None, block: int = 1024
 ) -> Pairs:
-    """Cosine similarities of all pairs of images, in float32; `tail` keeps that many of the largest
-    impostor ones.
+    """Cosine similarities of all pairs of images in float32; `tail` keeps only the largest impostor ones.
 
-    Memory is block x n plus the genuine pairs plus twice the tail.
+    Memory is some 30 bytes for each of block x n pairs and of twice the tail, plus the genuine pairs; without
+    `tail` for all n (n - 1) / 2 pairs.
     """
     unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
     given = as_array(labels)
@@ -323,9 +314,7 @@ def closed_set_rank(
 
 
 def enrolled(labels: Int[Array, " n"], draws: int, seed: int) -> Int[Array, "r c"]:
-    """For each draw the index of one enrolled image per class, classes in the order of their sorted
-    labels.
-    """
+    """For each draw the index of one enrolled image per class, classes in order of label."""
     classes, dense, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     by_class = np.argsort(dense, kind="stable")
     first = np.cumsum(sizes) - sizes
@@ -349,11 +338,10 @@ def identification(
     draws: int = 10,
     seed: int = 0,
 ) -> Identification:
-    """Share of probes whose class is among the k most similar enrolled images, averaged over draws of the
-    enrolled ones.
+    """Share of probes whose class is among the k most similar enrolled images.
 
-    One image of every class is enrolled, all others are probes; a class of one image is only enrolled. An
-    enrolled image of another class as similar as the probe's own counts as ahead.
+    One image of every class is enrolled, all others are probes, averaged over draws of the enrolled image; a
+    class of one image is only enrolled. Another class as similar as the probe's own counts as ahead.
     """
     unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
     given = as_array(labels)

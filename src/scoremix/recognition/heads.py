@@ -1,5 +1,4 @@
-"""Classification heads of a recognizer: margins between classes on the unit sphere (ScoreMix section
-4.1).
+"""Classification heads of a recognizer: margins between classes on the unit sphere (paper 4.1).
 
 Every head holds one row of `weight` (C, D) per class and takes raw embeddings. Orientation is that of
 `nn.Linear` and of arcface_torch; AdaFace's published `kernel` is the transpose. A margin changes only the
@@ -21,10 +20,10 @@ Gradient = Literal["exact", "straight_through"]
 
 
 def weighted_labels(targets: Float[Tensor, "b c"]) -> tuple[Int[Tensor, "b m"], Float[Tensor, "b m"]]:
-    """Labels and weights of the non-zero entries of float targets; m is the largest count in a row, the
-    rest has weight 0.
+    """Labels and weights of the non-zero entries of float targets.
 
-    Raises ValueError for negative or non-finite entries.
+    m is the largest count in a row; rows with fewer are filled up with weight 0. Raises ValueError for
+    negative or non-finite entries.
     """
     if not bool((torch.isfinite(targets) & (targets >= 0)).all()):
         raise ValueError("targets: float targets must be finite and not negative")
@@ -39,14 +38,11 @@ def own_cosine(cosine: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Float
     return torch.where(labels >= 0, own, torch.zeros_like(own))
 
 
-def with_own(
-    cosine: Float[Tensor, "b c"], labels: Int[Tensor, " b"], own: Float[Tensor, " b"]
-) -> Float[Tensor, "b c"]:
+def with_own(cosine: Float[Tensor, "b c"], labels: Int[Tensor, " b"], own: Float[Tensor, " b"]) -> Float[Tensor, "b c"]:
     """`cosine` with each row's own class set to `own`; rows with label -1 are kept."""
     column = labels.clamp(min=0)[:, None]
-    return cosine.scatter(
-        1, column, torch.where(labels[:, None] >= 0, own[:, None], cosine.gather(1, column))
-    )
+    new = torch.where(labels[:, None] >= 0, own[:, None], cosine.gather(1, column))
+    return cosine.scatter(1, column, new)
 
 
 def shift_angle(cosine: Float[Tensor, " b"], margin: float) -> Float[Tensor, " b"]:
@@ -55,9 +51,8 @@ def shift_angle(cosine: Float[Tensor, " b"], margin: float) -> Float[Tensor, " b
     The continuation (Deng et al., the authors' code) keeps the logit falling with theta: the hardest
     samples keep a gradient.
     """
-    sine = (
-        (1 - cosine.square()).clamp(min=1e-7).sqrt()
-    )  # 1 / sin cancels against the gradient of the normalisation
+    # the gradient's 1 / sin cancels against that of the normalisation; the floor keeps 0 / 0 out
+    sine = (1 - cosine.square()).clamp(min=1e-7).sqrt()
     shifted = cosine * math.cos(margin) - sine * math.sin(margin)
     return torch.where(cosine > -math.cos(margin), shifted, cosine - margin * math.sin(margin))
 
@@ -161,7 +156,7 @@ class CosFace(CombinedMargin):
 
 
 class AdaFace(Head):
-    """Margin that follows image quality, read off the embedding's norm (Kim et al. 2022, eq. 14-17).
+    """Margin that follows image quality, read off the embedding's norm (Kim et al. 2022).
 
     With |x| clipped to [.001, 100] and z = clip(h (|x| - mean) / (std + 1e-3), -1, 1), the own logit is
     scale * (cos(clip(theta - margin z, eps, pi - eps)) - margin (1 + z)), eps = 1e-3. `batch_mean` and

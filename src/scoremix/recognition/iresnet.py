@@ -1,5 +1,4 @@
-"""Improved residual networks (IR): small ones for 8 to 224 px and both face families (ScoreMix section
-4.1).
+"""Improved residual networks (IR): small ones for 8 to 224 px and both face families (paper 4.1).
 
 Networks take images in [-1, 1] (B, C, H, W) and return raw embeddings (B, D), not normalised. Block
 (ArcFace, Deng et al. 2019): BN, 3x3 conv, BN, PReLU, 3x3 conv with the stride, BN, plus a shortcut. The
@@ -65,8 +64,7 @@ class IRBlock(nn.Module):
 
 
 class IRNet(nn.Module):
-    """Stem at full size, then one stage per width, each of which halves the size (upwards) in its first
-    block.
+    """Stem at full size, then a stage per width; the first block of each halves the size, upwards.
 
     `units` are the blocks per stage; the last map is flattened, so `size` (8 to 224 px) is fixed.
     Convolutions start from N(0, .1) as in arcface_torch, the scale of the last BN stays 1.
@@ -133,9 +131,7 @@ class AdaFaceBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, stride: int, squeeze: bool) -> None:
         super().__init__()
         same = channels_in == channels_out
-        self.shortcut_layer = (
-            nn.MaxPool2d(1, stride) if same else projection(channels_in, channels_out, stride)
-        )
+        self.shortcut_layer = nn.MaxPool2d(1, stride) if same else projection(channels_in, channels_out, stride)
         self.res_layer = nn.Sequential(*branch(channels_in, channels_out, stride))
         if squeeze:
             self.res_layer.add_module("se_block", SqueezeExcite(channels_out))

@@ -1,5 +1,4 @@
-"""Training loop of the recognizer and the embeddings read off it (ScoreMix section 4.1; recipe of
-arcface_torch).
+"""Training loop of the recognizer and the embeddings read off it (paper 4.1; recipe of arcface_torch).
 
 `train` is a generator that yields its state after every optimizer step: the caller owns logging,
 checkpoints and the end. Progress is counted in images seen. Nothing random is drawn from global
@@ -23,13 +22,14 @@ from torch.nn import functional as F
 
 Labels = Tensor | tuple[Tensor, Tensor]  # (B,) or float (B, C), or (labels (B, m), weights (B, m))
 NextBatch = Callable[[int], tuple[Tensor, Labels]]
-M = TypeVar("M", bound=nn.Module)
 Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+Precision = Literal["float32", "bfloat16"]
+M = TypeVar("M", bound=nn.Module)
 
 
 @contextmanager
 def seeded(seed: int, nimg: int = 0, device: torch.device | None = None) -> Iterator[None]:
-    """Global generators of the CPU and of `device` seeded by (seed, nimg) inside, as they were outside."""
+    """Inside, the global generators of the CPU and of `device` are seeded by (seed, nimg); then as before."""
     number = int(np.random.SeedSequence((seed, nimg)).generate_state(1, np.uint64)[0] >> np.uint64(1))
     cuda = device if device is not None and device.type == "cuda" else None
     before = torch.get_rng_state()
@@ -60,12 +60,11 @@ def learning_rate(
     power: float = 1.0,
     variant: Literal["smooth", "arcface_torch"] = "smooth",
 ) -> float:
-    """Rate of the 0-based optimizer step: linear warm-up, then base * (remaining share of steps)^power, 0
-    from `total` on.
+    """Rate of the 0-based optimizer step: linear warm-up, then base * (share of steps left)^power.
 
-    `smooth` ramps over steps 0 .. warmup-1 as base * (step + 1) / (warmup + 1). `arcface_torch` is
-    PolynomialLRWarmup as its training script drives it: step 0 runs at the full base rate, then the ramp
-    is base * step / warmup.
+    0 from `total` on. `smooth` ramps over steps 0 .. warmup-1 as base * (step + 1) / (warmup + 1).
+    `arcface_torch` is PolynomialLRWarmup as its training script drives it: step 0 runs at the full base
+    rate, then the ramp is base * step / warmup.
     """
     if variant == "arcface_torch" and step == 0:
         return base
@@ -74,12 +73,8 @@ def learning_rate(
     return base * math.pow(max(total - step, 0) / max(total - warmup, 1), power)
 
 
-def sgd(
-    net: nn.Module, head: nn.Module, momentum: float = 0.9, weight_decay: float = 5e-4
-) -> torch.optim.SGD:
-    """SGD over both modules; weight decay on matrices and kernels only, not on BN, biases and PReLU
-    slopes.
-    """
+def sgd(net: nn.Module, head: nn.Module, momentum: float = 0.9, weight_decay: float = 5e-4) -> torch.optim.SGD:
+    """SGD over both modules; weight decay on matrices and kernels, not on BN, biases and PReLU slopes."""
     parameters = [p for module in (net, head) for p in module.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
@@ -102,9 +97,7 @@ class Training:
     gradient_norm: float = math.nan  # of the network, before clipping
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters, buffers and momentum as contiguous tensors, names `net.*`, `head.*`, `momentum.*`;
-        live, not copies.
-        """
+        """Parameters, buffers and momentum under `net.`, `head.` and `momentum.`: contiguous, not copied."""
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         state |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
         for name, parameter in self._parameters():
@@ -118,16 +111,15 @@ class Training:
         return {"nimg": self.nimg, "step": self.step}
 
     def restore(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-        """Continue from what `tensors` and `info` returned. Raises RuntimeError (torch's) where names or
-        shapes differ.
-        """
+        """Takes over what `tensors` and `info` returned; torch's RuntimeError if names or shapes differ."""
         for prefix, module in (("net.", self.net), ("head.", self.head)):
             part = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             module.load_state_dict(part, strict=True)
         for name, parameter in self._parameters():
             buffer = tensors.get(f"momentum.{name}")
             if buffer is not None:
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer.to(parameter).clone()
+                restored = torch.empty_like(parameter, requires_grad=False).copy_(buffer)
+                self.optimizer.state[parameter]["momentum_buffer"] = restored
         self.nimg, self.step = int(info["nimg"]), int(info["step"])
 
     def _parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -146,7 +138,7 @@ def train(
     warmup: int = 0,
     power: float = 1.0,
     clip: float = 5.0,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
     objective: Objective | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Iterator[Training]:
@@ -160,17 +152,14 @@ def train(
     when the loss or the gradient is not finite.
     """
     device = next(state.net.parameters()).device
-    loss_of = objective or (
-        lambda images, labels, weights: state.head(state.net(images), labels, weights).mean()
-    )
+    loss_of = objective or (lambda images, labels, weights: state.head(state.net(images), labels, weights).mean())
     steps, warmup_steps = -(-total // batch), warmup // batch
     state.net.train()
     state.head.train()
     while state.nimg < total:
         images, target = next_batch(state.nimg)
         labels, weights = target if isinstance(target, tuple) else (target, None)
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-        with seeded(seed, state.nimg, device), autocast:
+        with seeded(seed, state.nimg, device), _autocast(device, precision):
             loss = loss_of(images, labels, weights)
         state.loss = float(loss.detach())
         _check_finite("loss", state.loss, state.nimg)
@@ -187,11 +176,15 @@ def train(
         yield state
 
 
+def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"precision: {precision!r} is not one of 'float32', 'bfloat16'")
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
 def _check_finite(name: str, value: float, nimg: int) -> None:
     if not math.isfinite(value):
-        raise FloatingPointError(
-            f"recognizer: {name} is {value} after {nimg:,} images seen; lower the learning rate"
-        )
+        raise FloatingPointError(f"recognizer: {name} is {value} after {nimg:,} images seen; lower the learning rate")
 
 
 @torch.no_grad()
@@ -201,10 +194,9 @@ def embed(
     *,
     flip: bool = False,
     batch: int = 256,
-    precision: Literal["float32", "bfloat16"] = "float32",
+    precision: Precision = "float32",
 ) -> Float[Tensor, "n d"]:
-    """Raw embeddings in float32 on the device of `images`; with `flip` the mirrored image's embedding is
-    added.
+    """Raw embeddings in float32 on the device of `images`; `flip` adds the mirrored image's embedding.
 
     Float images are in [-1, 1]; uint8 images become x / 127.5 - 1. The network runs in evaluation mode on
     chunks of `batch` rows, the last one padded, so an image's embedding depends on `batch` and its index
@@ -219,7 +211,7 @@ def embed(
             x = chunk.to(parameter.device)
             x = x.to(parameter.dtype) / 127.5 - 1 if chunk.dtype == torch.uint8 else x.to(parameter.dtype)
             x = F.pad(x, (0, 0, 0, 0, 0, 0, 0, batch - len(chunk)))
-            with torch.autocast(parameter.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            with _autocast(parameter.device, precision):
                 y = net(x).float() + net(x.flip(3)).float() if flip else net(x).float()
             out.append(y[: len(chunk)].to(images.device))
     finally:
@@ -228,12 +220,8 @@ def embed(
     return torch.cat(out)
 
 
-def class_centers(
-    embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int
-) -> Float[Tensor, "c d"]:
-    """Unit vectors of the mean of each class's normalised embeddings. Raises ValueError for a class
-    without images.
-    """
+def class_centers(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c d"]:
+    """Unit vectors of the mean of each class's unit embeddings. ValueError for a class without images."""
     counts = torch.bincount(labels, minlength=classes)
     if len(counts) > classes or bool((counts == 0).any()):
         missing = torch.nonzero(counts[:classes] == 0).flatten().tolist()

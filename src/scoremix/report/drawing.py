@@ -80,9 +80,7 @@ def styles(arms: Iterable[Arm]) -> dict[str, Style]:
 
 def hues(names: Iterable[str]) -> dict[str, Style]:
     """Name -> style for groups that are not arms."""
-    return {
-        n: Style(_HUES[i % len(_HUES)], _DASHES[i // len(_HUES) % len(_DASHES)]) for i, n in enumerate(names)
-    }
+    return {n: Style(_HUES[i % len(_HUES)], _DASHES[i // len(_HUES) % len(_DASHES)]) for i, n in enumerate(names)}
 
 
 # ---- from matplotlib to an element of the page

@@ -64,14 +64,10 @@ def _limits(axes: Axes, values: Sequence[float]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
 
 
-def _estimate(
-    axes: Axes, y: float, e: Estimate, style: Style, scale: float, hollow: bool, small: float
-) -> list[float]:
+def _estimate(axes: Axes, y: float, e: Estimate, style: Style, scale: float, hollow: bool, small: float) -> list[float]:
     """Draws the mean, its interval as a bar and the seeds as points under it; returns the values used."""
     colour, values = light(style.colour), [scale * v for v in e.seeds]
-    axes.plot(
-        values, [y + small] * len(values), "o", color=colour, markersize=3, alpha=0.6, markeredgewidth=0
-    )
+    axes.plot(values, [y + small] * len(values), "o", color=colour, markersize=3, alpha=0.6, markeredgewidth=0)
     if e.interval is not None:
         ends = [scale * v for v in e.interval]
         axes.plot(ends, [y, y], color=colour, linewidth=2.4, alpha=0.5, solid_capstyle="butt")
@@ -99,9 +95,7 @@ def metric_rows(metric: Metric, arms: Sequence[Arm], drawn: Mapping[str, Style])
             axes.axvline(at, color=light("muted"), linewidth=0.8, linestyle=(0, (2, 2)))
         _limits(axes, used)
         axes.set_xlabel(_axis_name(metric) + ("" if metric.higher_is_better else ", lower is better"))
-        alt = (
-            f"{metric.label} of {len(arms)} arms with intervals and seeds; the table of arms has the numbers."
-        )
+        alt = f"{metric.label} of {len(arms)} arms with intervals and seeds; the table of arms has the numbers."
         return finish(axes, f"metric-{_slug(metric.key)}", alt)
 
 
@@ -180,9 +174,7 @@ def roc_gain(arms: Sequence[Arm], control: Arm, drawn: Mapping[str, Style], supp
         _far_axis(axes, [control.roc], supported_far)
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.set_ylabel("TAR minus the control's (points)")
-        return finish(
-            axes, "roc-gain", f"Verification curves minus that of {control.name}, logarithmic FAR axis."
-        )
+        return finish(axes, "roc-gain", f"Verification curves minus that of {control.name}, logarithmic FAR axis.")
 
 
 def _seed_lines(axes: Axes, x: Floats, values: Floats, style: Style, thin: bool) -> None:
@@ -361,9 +353,7 @@ def png(image: Image) -> bytes:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
-        raise ValueError(
-            f"image: must be uint8 (h, w), (h, w, 1) or (h, w, 3), got {array.dtype} {array.shape}"
-        )
+        raise ValueError(f"image: must be uint8 (h, w), (h, w, 1) or (h, w, 3), got {array.dtype} {array.shape}")
     out = io.BytesIO()
     PillowImage.fromarray(np.ascontiguousarray(array)).save(out, "PNG", optimize=True)
     return out.getvalue()

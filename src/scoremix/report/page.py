@@ -62,9 +62,7 @@ def render(report: Report) -> str:
         caveats=tables.caveats(report),
         svg={name: Markup(text) for name, text in _figures(report, drawn).items()},
         metric_svgs=[
-            Markup(figures.metric_rows(m, report.arms, drawn))
-            for m in report.supported
-            if _measured(report, m)
+            Markup(figures.metric_rows(m, report.arms, drawn)) for m in report.supported if _measured(report, m)
         ],
         difference_svgs=[Markup(text) for text in _difference_figures(report, drawn)],
         controls=_controls(report),
@@ -93,11 +91,7 @@ def _figures(report: Report, drawn: dict[str, drawing.Style]) -> dict[str, str]:
     if any(arm.roc is not None for arm in report.arms):
         made["roc"] = figures.roc(report.arms, drawn, report.evaluation.supported_far)
     control = next((arm for arm in report.arms if arm.control), None)
-    if (
-        control is not None
-        and control.roc is not None
-        and sum(arm.roc is not None for arm in report.arms) > 1
-    ):
+    if control is not None and control.roc is not None and sum(arm.roc is not None for arm in report.arms) > 1:
         made["roc_gain"] = figures.roc_gain(report.arms, control, drawn, report.evaluation.supported_far)
     if report.generator is not None and report.generator.curves:
         made["generator"] = figures.generator_loss(report.generator)

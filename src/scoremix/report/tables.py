@@ -127,9 +127,7 @@ def size(byte_count: int | None) -> str:
     if byte_count is None:
         return DASH
     mebi = byte_count / 2**20
-    return (
-        f"{mebi / 1024:.1f} GiB" if mebi >= 1000 else f"{mebi:.0f} MiB" if mebi >= 10 else f"{mebi:.1f} MiB"
-    )
+    return f"{mebi / 1024:.1f} GiB" if mebi >= 1000 else f"{mebi:.0f} MiB" if mebi >= 10 else f"{mebi:.1f} MiB"
 
 
 def noun(number: int, singular: str, plural: str = "") -> str:
@@ -231,9 +229,7 @@ def to_csv(report: Report) -> str:
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
     writer.writeheader()
     for row in _rows(report):
-        writer.writerow(
-            {k: "" if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        )
+        writer.writerow({k: "" if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
     return out.getvalue()
 
 
@@ -277,15 +273,9 @@ def text_summary(report: Report, where: str = "") -> str:
     lines = [f"Verdict: {verdict.kind}", f"  {verdict_sentence(report)}"]
     for control in verdict.controls:
         e = report.difference(verdict.arm, control, metric.key)
-        spread = (
-            f"{level(report)} {interval(e, metric, True)}" if interval(e, metric) else f"no {level(report)}"
-        )
+        spread = f"{level(report)} {interval(e, metric, True)}" if interval(e, metric) else f"no {level(report)}"
         each = f"; seeds {' '.join(seeds(e, metric, True))}" if e.seeds else ""
-        told = (
-            e.reason or "not measured"
-            if e.missing
-            else f"{mean(e, metric, True)} {unit(metric)} ({spread}{each})"
-        )
+        told = e.reason or "not measured" if e.missing else f"{mean(e, metric, True)} {unit(metric)} ({spread}{each})"
         lines.append(f"  {metric.label} against {control}: {told}")
     lines += [f"  To try: {change}" for change in verdict.change]
     lines += ["", *_columns(report, metric), "", *(f"  {caveat}" for caveat in caveats(report))]

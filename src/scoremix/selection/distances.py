@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,7 +14,17 @@ Term = tuple[Any, Metric, float]  # (rows (N, D), metric, weight)
 
 METRICS: dict[str, int] = {"cosine": 0, "l2": 1, "sqeuclidean": 2}
 ULP = 2.0**-24  # unit roundoff of float32
-QUANTUM = 2.0**-38  # values are rounded to this share of the largest possible one
+QUANTUM = 2.0**-38  # values are rounded to this share of the largest possible sum, so that rounding cannot break ties
+
+# of the sorted pair distances (K, m(m-1)/2) of each set
+OBJECTIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "sum": lambda pairs: pairs.sum(axis=1),
+    "mean": lambda pairs: pairs.mean(axis=1),
+    "min": lambda pairs: pairs[:, 0],
+    "max": lambda pairs: pairs[:, -1],
+    "range": lambda pairs: pairs[:, -1] - pairs[:, 0],
+    "std": lambda pairs: pairs.std(axis=1),
+}
 
 
 @dataclass(frozen=True)
@@ -66,22 +76,24 @@ class PairFunction:
         """Rounding of the float32 arithmetic on a score, after the products."""
         return 8 * ULP
 
-    def scores(self, rows: slice, cols: slice) -> np.ndarray:
+    def factor(self, space: Space) -> float:
+        """What a distance in the space's prepared rows adds to a score."""
+        return self.sign * space.weight * space.scale / self.size
+
+    def scores(self, rows: slice | np.ndarray, cols: slice) -> np.ndarray:
         """float32 (rows, cols) scores, each at least the true one; -inf where the pair is not allowed or i = j."""
-        out = None
+        out: np.ndarray | None = None
         for space in self.spaces:
             term = space.unit[rows] @ space.unit[cols].T
-            factor = self.sign * space.weight * space.scale / self.size
-            _to_scores(
-                term, space.squares[rows], space.squares[cols], space.metric, factor, space.margin, self.slack
-            )
+            squares = space.squares[rows], space.squares[cols]
+            _to_scores(term, *squares, space.metric, self.factor(space), space.margin, self.slack)
             out = term if out is None else np.add(out, term, out=out)
         assert out is not None
         i, j = np.arange(self.n)[rows], np.arange(self.n)[cols]
         if self.groups is not None:
             out[(self.groups[i][:, None] == self.groups[j]) == self.across] = -np.inf
-        here = np.flatnonzero((i >= j[0]) & (i <= j[-1]))
-        out[here, i[here] - j[0]] = -np.inf
+        diagonal = np.flatnonzero((i >= j[0]) & (i <= j[-1]))
+        out[diagonal, i[diagonal] - j[0]] = -np.inf
         return out
 
     def distances(self, sets: np.ndarray) -> np.ndarray:
@@ -92,11 +104,11 @@ class PairFunction:
             _add_distances(out, sets, first, second, space.rows, space.norms, space.metric, space.weight)
         return out
 
-    def values(self, sets: np.ndarray) -> np.ndarray:
-        """float64 (K,) sums of pair distances, independent of the order of a set, rounded to a grid of `QUANTUM`."""
+    def values(self, sets: np.ndarray, objective: str = "sum") -> np.ndarray:
+        """float64 (K,) objective of the pair distances of each set, whatever its order, rounded to a grid of `QUANTUM`."""
         pairs = np.sort(self.distances(sets), axis=1)
         step = self.size * pairs.shape[1] * QUANTUM
-        return np.round(pairs.sum(axis=1) / step) * step + 0.0
+        return np.round(OBJECTIVES[objective](pairs) / step) * step + 0.0
 
 
 def rows_of(x: Any, name: str = "x") -> np.ndarray:
@@ -158,12 +170,16 @@ def pair_function(
             raise ValueError(f"terms[{number}] has {len(spaces[-1].rows)} rows, x has {len(spaces[0].rows)}")
     size = sum(abs(space.weight) * space.largest for space in spaces)
     if not size > 0 or not np.isfinite(size):
-        raise ValueError(f"the weights must give finite distances that are not all zero, got {[s.weight for s in spaces]}")
+        raise ValueError(
+            f"the weights must give finite distances that are not all zero, got {[s.weight for s in spaces]}"
+        )
     labels = None
     if groups is not None:
         labels = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
         if labels.shape != (len(spaces[0].rows),):
-            raise ValueError(f"groups must hold one label per row of x, {len(spaces[0].rows)}, got shape {labels.shape}")
+            raise ValueError(
+                f"groups must hold one label per row of x, {len(spaces[0].rows)}, got shape {labels.shape}"
+            )
     return PairFunction(tuple(spaces), 1.0 if largest else -1.0, size, labels, across)
 
 

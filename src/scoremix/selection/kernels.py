@@ -28,6 +28,7 @@ class Pairs(NamedTuple):
     factors: np.ndarray  # (spaces,) float32
     margins: np.ndarray  # (spaces,) float32, signed like the factors
     slack: np.float32
+    tie: np.float32  # two computations of one score differ by at most this; 0 where all come from the matrix
     groups: np.ndarray  # (N,) int64 or (0,)
     across: bool
 
@@ -106,17 +107,18 @@ def _place(members, newcomer, out):  # type: ignore[no-untyped-def]
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def grow_by_lists(sets, sums, target, cap, lists, pairs, out, out_sums, counts, postponed, work):  # type: ignore[no-untyped-def]
+def grow_by_lists(sets, sums, target, cap, longest, lists, pairs, out, out_sums, counts, postponed, work):  # type: ignore[no-untyped-def]
     """Writes every grown set of value >= target whose best parent is among `sets` and at most `cap`.
 
     A newcomer's best link has at least 1/r of what is missing, so each member's list is read down to that. Parents that
-    would have to read below the end of the lists are marked in `postponed`. Past the capacity sets are only counted.
+    would have to read below the end of the lists, or more than `longest` entries, are marked in `postponed`. Past the capacity sets are only counted.
     """
     blocks = out.shape[0]
     r = sets.shape[1]
     for block in prange(blocks):
         degree = np.empty(r, np.float32)
-        link = np.empty(r, np.float32)
+        begin = np.empty(r, np.int64)
+        end = np.empty(r, np.int64)
         count = 0
         done = 0
         for p in range(block, len(sets), blocks):
@@ -127,31 +129,40 @@ def grow_by_lists(sets, sums, target, cap, lists, pairs, out, out_sums, counts, 
             if low < lists.cut:
                 postponed[p] = True
                 continue
+            below = np.nextafter(low, np.float32(-np.inf))
+            length = 0
             for a in range(r):
-                degree[a] = EPS
+                begin[a] = lists.start[sets[p, a]]
+                end[a] = lists.start[sets[p, a] + 1]
+                if r == 2:  # the parent is the best pair of the triples wanted from it
+                    begin[a] = _first_at_most(lists.score, begin[a], end[a], min(sums[p], cap) + EPS + pairs.tie)
+                end[a] = _first_at_most(lists.score, begin[a], end[a], below)
+                length += end[a] - begin[a]
+            if length > longest:
+                postponed[p] = True
+                continue
+            done += length
+            for a in range(r):
+                degree[a] = EPS + 2 * r * pairs.tie
                 for b in range(r):
                     if a != b:
                         degree[a] += _score(pairs, sets[p, a], sets[p, b])
             for a in range(r):
-                here = lists.start[sets[p, a]]
-                end = lists.start[sets[p, a] + 1]
-                if r == 2:  # the parent is the best pair of the triples wanted from it
-                    here = _first_at_most(lists.score, here, end, min(sums[p], cap) + EPS)
-                while here < end and lists.score[here] >= low:
+                for here in range(begin[a], end[a]):
                     best = lists.score[here]
                     newcomer = lists.to[here]
-                    here += 1
-                    done += 1
-                    total = np.float32(0)
+                    total = best
                     for b in range(r):
-                        link[b] = _score(pairs, sets[p, b], newcomer) if b != a else best
-                        total += link[b]
+                        if b != a:
+                            total += _score(pairs, sets[p, b], newcomer)
                     if not total >= need:
                         continue
                     wanted = True
                     for b in range(r):
-                        # ... and of the members that list the newcomer, the one with the best link reports it
-                        if link[b] > best or (link[b] == best and b < a) or total > degree[b] + link[b]:
+                        link = _score(pairs, sets[p, b], newcomer)
+                        if link > best + pairs.tie or total > degree[b] + link:
+                            wanted = False
+                        if link == best and b < a and pairs.tie == 0:  # found from member b already
                             wanted = False
                     if wanted:
                         if count < out.shape[1]:
@@ -163,7 +174,7 @@ def grow_by_lists(sets, sums, target, cap, lists, pairs, out, out_sums, counts, 
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def grow_by_rows(sets, sums, target, cap, rows, place, out, out_sums, counts, work):  # type: ignore[no-untyped-def]
+def grow_by_rows(sets, sums, target, cap, rows, place, tie, out, out_sums, counts, work):  # type: ignore[no-untyped-def]
     """As `grow_by_lists`, by adding whole rows: rows[place[w]] holds the scores of class w with all classes."""
     blocks = out.shape[0]
     r = sets.shape[1]
@@ -178,7 +189,7 @@ def grow_by_rows(sets, sums, target, cap, rows, place, out, out_sums, counts, wo
                 continue
             need = target - sums[p]
             for a in range(r):
-                degree[a] = EPS
+                degree[a] = EPS + 2 * r * tie
                 for b in range(r):
                     if a != b:
                         degree[a] += rows[place[sets[p, a]], sets[p, b]]
@@ -214,7 +225,7 @@ def grow_by_rows(sets, sums, target, cap, rows, place, out, out_sums, counts, wo
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
 def grow_cliques(sets, sums, lists, pairs, out, out_sums, counts, work):  # type: ignore[no-untyped-def]
-    """Every parent grown by one class whose links all reach the parent's value, which is its smallest pair's score.
+    """Writes every parent grown by one class whose links all reach the parent's value, its smallest pair's score.
 
     The first two columns of a set are that pair; the newcomers after them ascend, so that no set comes twice.
     """
@@ -234,7 +245,7 @@ def grow_cliques(sets, sums, lists, pairs, out, out_sums, counts, work):  # type
                     continue
                 wanted = True
                 for b in range(1, r):
-                    if not _score(pairs, sets[p, b], newcomer) >= sums[p]:
+                    if not _score(pairs, sets[p, b], newcomer) >= sums[p] - pairs.tie:
                         wanted = False
                         break
                 if wanted:
@@ -276,43 +287,59 @@ def grow_best(sets, sums, reach, lists, pairs, grown, grown_sums, work):  # type
         work[block] += done
 
 
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _collect_row(row, i, left, col_shift, low, high, here, pairs, values):  # type: ignore[no-untyped-def]
+    """Appends (i, col_shift + j) and the score for every j >= left with low <= score < high; where the next one goes."""
+    for begin in range(left, row.size, CHUNK):
+        part = row[begin : begin + CHUNK]
+        hits = 0
+        for j in range(part.size):
+            hits += (part[j] >= low) & (part[j] < high)
+        if hits == 0:
+            continue
+        for j in range(part.size):
+            if part[j] >= low and part[j] < high:
+                pairs[here, 0] = i
+                pairs[here, 1] = col_shift + begin + j
+                values[here] = part[j]
+                here += 1
+    return here
+
+
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def collect(scores, begin, end, row_shift, col_shift, low, high, pairs, values, counts):  # type: ignore[no-untyped-def]
-    """Rows begin to end of a block: the pairs i < j with low <= score < high; each strip writes to its own room."""
-    width = scores.shape[1]
+def collect(dense, begin, end, low, high, pairs, values, counts):  # type: ignore[no-untyped-def]
+    """The pairs i < j with begin <= i < end and low <= score < high; each strip of rows writes to its own room."""
     for strip in prange(counts.size):
-        first = strip * STRIP * width
+        first = strip * STRIP * dense.shape[1]
         here = first
         for i in range(begin + strip * STRIP, min(begin + (strip + 1) * STRIP, end)):
-            row = scores[i]
-            left = max(0, row_shift + i + 1 - col_shift)
-            hits = 0
-            for j in range(left, width):
-                hits += (row[j] >= low) & (row[j] < high)
-            if hits > 0:
-                for j in range(left, width):
-                    if row[j] >= low and row[j] < high:
-                        pairs[here, 0] = row_shift + i
-                        pairs[here, 1] = col_shift + j
-                        values[here] = row[j]
-                        here += 1
+            here = _collect_row(dense[i], i, i + 1, 0, low, high, here, pairs, values)
         counts[strip] = here - first
 
 
 @njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def mirror(scores, row_start, col_start, dense):  # type: ignore[no-untyped-def]
-    """Writes a block and its transpose into a symmetric matrix, in small tiles that stay in cache."""
-    for tile in prange((scores.shape[0] + STRIP - 1) // STRIP):
-        top = tile * STRIP
-        bottom = min(top + STRIP, scores.shape[0])
+def settle(scores, row_shift, col_shift, dense, low, high, pairs, values, counts):  # type: ignore[no-untyped-def]
+    """Collects the pairs of a block, and writes its upper triangle and that one's transpose into a symmetric matrix."""
+    height, width = scores.shape
+    for strip in prange(counts.size):
+        top = strip * STRIP
+        bottom = min(top + STRIP, height)
+        first = top * width
+        here = first
         for i in range(top, bottom):
-            dense[row_start + i, col_start : col_start + scores.shape[1]] = scores[i]
-        if row_start == col_start:
+            left = max(0, row_shift + i + 1 - col_shift)
+            here = _collect_row(scores[i], row_shift + i, left, col_shift, low, high, here, pairs, values)
+        counts[strip] = here - first
+        if dense.shape[0] == 0:
             continue
-        for left in range(0, scores.shape[1], STRIP):
-            for j in range(left, min(left + STRIP, scores.shape[1])):
-                for i in range(top, bottom):
-                    dense[col_start + j, row_start + i] = scores[i, j]
+        diagonal = row_shift == col_shift
+        for i in range(top, bottom):
+            left = i if diagonal else 0
+            dense[row_shift + i, col_shift + left : col_shift + width] = scores[i, left:]
+        for left in range(top if diagonal else 0, width, STRIP):
+            for j in range(left, min(left + STRIP, width)):
+                for i in range(top, min(bottom, j) if diagonal else bottom):
+                    dense[col_shift + j, row_shift + i] = scores[i, j]
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

@@ -1,38 +1,47 @@
-"""The running best K sets and the search that feeds them: enumerate from promising pairs, prune with the K-th value (Appendix H)."""
+"""Branch and bound over m-plets: grow promising pairs class by class, prune with the running K-th value (Appendix H).
+
+Of a set of m classes with Σ score >= τ, some subset of r classes has Σ score >= τ·r(r-1)/(m(m-1)), by averaging; so growing
+every pair, triple, ... above its share of τ, each by all classes that can still reach the next share, misses nothing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from math import comb, sqrt
+from typing import Any
 
 import numpy as np
 
 from scoremix.selection.distances import ULP, PairFunction
+from scoremix.selection.scores import LOWEST, distinct
 
-Progress = Callable[[float], None]  # told the share of the work done, 0 to 1
+Progress = Callable[[str, float], None]  # told what is done and the share of it, 0 to 1
 
-TILE = 1024
+SAMPLE = 1 << 18  # random pairs that tell how scores are distributed
+MANY = 1 << 20  # parents from which on a first round on a few of them pays
+REACH = 32  # neighbours tried per member when a first threshold is looked for
 
 
 class Leaders:
     """The best k sets seen so far, in the defined order: value, then indices.
 
-    `threshold` is a float32-safe lower bound of the k-th best score: a set whose score is below it is not among the best.
+    A set whose float32 score is below `threshold` is certainly not among the best k.
     """
 
-    def __init__(self, function: PairFunction, m: int, k: int) -> None:
-        self.function, self.m, self.k = function, m, k
-        self.pairs = m * (m - 1) // 2
+    def __init__(self, function: PairFunction, m: int, k: int, objective: str = "sum") -> None:
+        self.function, self.k, self.objective = function, k, objective
+        self.rounding = 4 * comb(m, 2) ** 2 * ULP
         self.threshold = -np.inf
         self.sets = np.zeros((0, m), np.int32)
         self.scores = np.zeros(0, np.float32)
-        self.pending: list[tuple[np.ndarray, np.ndarray]] = []
-        self.count = 0
+        self._pending: list[tuple[np.ndarray, np.ndarray]] = []
+        self._count = 0
 
     def add(self, sets: np.ndarray, scores: np.ndarray) -> None:
-        """Takes (n, m) sets, ascending per row, and the float32 sums of their pairs' scores."""
-        self.pending.append((sets, scores))
-        self.count += len(sets)
-        if self.count > max(4 * self.k, 1 << 18):
+        """Takes (n, m) sets, ascending per row, and their float32 scores, none below the true one but for rounding."""
+        self._pending.append((sets, scores))
+        self._count += len(sets)
+        if self._count > 3 * self.k + (1 << 15):
             self.compact()
 
     def compact(self) -> None:
@@ -41,61 +50,227 @@ class Leaders:
         if len(self.sets) < self.k:
             return
         top = np.argpartition(-self.scores, self.k - 1)[: self.k]
-        self._raise(self.function.values(self.sets[top]))
-        if self.count > max(2 * self.k, 1 << 17):  # many sets within rounding of the threshold: settle them exactly
+        self._raise(self.function.values(self.sets[top], self.objective))
+        if self._count > 2 * self.k + (1 << 14):  # many within rounding of the threshold: settle them exactly
             order, values = self._order()
             self.sets, self.scores = self.sets[order[: self.k]], self.scores[order[: self.k]]
-            self.count = len(self.sets)
             self._raise(values[: self.k])
 
     def best(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 (K, m) sets and float64 (K,) values, K <= k, in the defined order."""
         self.compact()
-        self._merge()
         order, values = self._order()
         return self.sets[order[: self.k]].astype(np.int64), values[: self.k]
 
     def _merge(self) -> None:
-        sets = np.concatenate([self.sets, *(s for s, _ in self.pending)])
-        scores = np.concatenate([self.scores, *(s for _, s in self.pending)])
-        self.pending = []
-        keep = scores >= self.threshold
-        self.sets, self.scores = sets[keep], scores[keep]
-        self.count = len(self.sets)
+        sets = np.concatenate([self.sets, *(sets for sets, _ in self._pending)])
+        scores = np.concatenate([self.scores, *(scores for _, scores in self._pending)])
+        self._pending = []
+        self._keep(sets, scores)
+        if sets.shape[1] > 2:
+            self._keep(*distinct(self.sets, self.scores))
 
     def _raise(self, values: np.ndarray) -> None:
         worst = float((self.function.sign * values).min()) / self.function.size
-        self.threshold = max(self.threshold, np.float32(worst - 4 * self.pairs**2 * ULP))
-        keep = self.scores >= self.threshold
-        self.sets, self.scores = self.sets[keep], self.scores[keep]
-        self.count = len(self.sets)
+        self.threshold = max(self.threshold, worst - self.rounding)
+        self._keep(self.sets, self.scores)
+
+    def _keep(self, sets: np.ndarray, scores: np.ndarray) -> None:
+        keep = scores >= self.threshold
+        self.sets, self.scores = sets[keep], scores[keep]
+        self._count = len(self.sets)
 
     def _order(self) -> tuple[np.ndarray, np.ndarray]:
-        values = self.function.values(self.sets)
+        values = self.function.values(self.sets, self.objective)
         order = np.lexsort((*self.sets.T[::-1], -self.function.sign * values))
         return order, values[order]
 
 
-def tiles(n: int) -> Iterator[tuple[slice, slice]]:
-    """Slices of rows and columns that cover the upper triangle of an n x n matrix."""
-    for i in range(0, n, TILE):
-        for j in range(i, n, TILE):
-            yield slice(i, min(i + TILE, n)), slice(j, min(j + TILE, n))
-
-
-def search_pairs(function: PairFunction, k: int, progress: Progress | None = None) -> Leaders:
-    """The best k pairs: every pair is scored once, tile by tile, and kept where the running threshold allows."""
-    leaders = Leaders(function, 2, k)
-    n = function.n
-    blocks = list(tiles(n))
-    for number, (rows, cols) in enumerate(blocks):
-        scores = function.scores(rows, cols)
-        if rows.start == cols.start:
-            scores[np.tril_indices(len(scores), 0, scores.shape[1])] = -np.inf
-        at = np.flatnonzero((scores >= leaders.threshold) & (scores > -np.inf))
-        i, j = np.divmod(at, scores.shape[1])
-        sets = np.stack([i + rows.start, j + cols.start], axis=1).astype(np.int32)
-        leaders.add(sets, scores.ravel()[at])
-        if progress is not None:
-            progress((number + 1) / len(blocks))
+def search_pairs(scores: Any, k: int, progress: Progress) -> Leaders:
+    """The best k pairs: every pair is scored once and kept where the running threshold allows."""
+    leaders = Leaders(scores.function, 2, k)
+    for pairs, values, share in scores.scan(lambda: leaders.threshold):
+        leaders.add(pairs, values)
+        progress("pairs", share)
     return leaders
+
+
+def search_sums(scores: Any, m: int, k: int, progress: Progress) -> Leaders:
+    """The best k sets of m >= 3 classes by the sum of their pairs' scores."""
+    leaders = Leaders(scores.function, m, k)
+    growth = Growth(scores, leaders, m)
+    _link(scores, 128 if scores.keep else 256, progress)
+    leaders.threshold = _first_threshold(scores, m, k)
+    growth.try_few()
+    if not scores.keep:
+        _lengthen_lists(scores, growth, progress)
+    edges, values = scores.edges
+    done = 0
+    while done < len(edges) and values[done] >= growth.share(2):
+        stop = done + growth.step(2)
+        part = values[done:stop] >= growth.share(2)
+        growth.grow(edges[done:stop][part], values[done:stop][part])
+        done = stop
+        progress("search", done / max(1, int(np.searchsorted(-values, -growth.share(2)))))
+    if growth.share(2) < scores.cut:
+        for pairs, below, share in scores.scan(lambda: growth.share(2), scores.cut):
+            growth.grow(pairs, below)
+            progress("search below the lists", share)
+    return leaders
+
+
+def search_cliques(scores: Any, m: int, k: int, objective: str, progress: Progress) -> Leaders:
+    """The best k sets of m >= 3 classes by the smallest of their pairs' scores: cliques of the pairs above a threshold."""
+    leaders = Leaders(scores.function, m, k, objective)
+    length, previous = 64.0, np.inf
+    while True:
+        _link(scores, length, progress)
+        edges, values = scores.edges
+        done = int(np.searchsorted(-values, -previous, "right"))
+        while done < len(edges) and values[done] >= leaders.threshold:
+            sets, sums = edges[done : done + 8192], values[done : done + 8192]
+            for _ in range(2, m):
+                sets, sums = scores.grow_cliques(sets, sums)
+            leaders.add(np.sort(sets, axis=1), sums)
+            done += 8192
+            progress("search", done / len(edges))
+        leaders.compact()
+        if scores.cut <= max(leaders.threshold, LOWEST):
+            return leaders
+        length, previous = 4 * length, scores.cut
+
+
+class Growth:
+    """Grows parents level by level down to m classes, with the thresholds that the running K-th value allows."""
+
+    def __init__(self, scores: Any, leaders: Leaders, m: int) -> None:
+        self.scores, self.leaders, self.m = scores, leaders, m
+        self._steps = [256] * (m + 1)
+
+    def share(self, r: int) -> float:
+        """What the best r of m classes reach at least, in a set that reaches the threshold."""
+        share = self.leaders.threshold * (r * (r - 1)) / (self.m * (self.m - 1)) - self.leaders.rounding
+        return max(share, float(LOWEST))
+
+    def step(self, r: int) -> int:
+        """How many parents of r classes to grow at a time: few while they yield many sets."""
+        return self._steps[r]
+
+    def cap(self) -> float:
+        """What m - 1 classes reach at most, in a set that reaches the threshold.
+
+        Under cosine m unit rows have Σ distance = (m² - |Σ row|²)/2: a far set has a short row sum R, and then the sum
+        of m - 1 of them, one unit row away, is at least 1 - R long.
+        """
+        function, m = self.scores.function, self.m
+        space = function.spaces[0]
+        if len(function.spaces) > 1 or space.metric != 0 or function.sign * space.weight < 0:
+            return float(np.inf)
+        unit = function.size / abs(space.weight)
+        length = sqrt(max(0.0, m * m - 2 * (self.leaders.threshold - self.leaders.rounding) * unit))
+        if length >= 1:
+            return float(np.inf)
+        most = ((m - 1) ** 2 - (1 - length) ** 2) / 2 + comb(m - 1, 2) * 2 * space.margin
+        return most / unit + comb(m - 1, 2) * 2 * function.slack + self.leaders.rounding
+
+    def grow(self, sets: np.ndarray, sums: np.ndarray) -> None:
+        """Adds to the leaders every set of m classes that has a chain of best parents down to one of `sets`."""
+        r = sets.shape[1]
+        done = 0
+        while done < len(sets):
+            stop = done + self._steps[r]
+            cap = self.cap() if r + 1 == self.m else np.inf
+            grown, totals = self.scores.grow(sets[done:stop], sums[done:stop], self.share(r + 1), cap)
+            if len(grown) > 1 << 18:
+                self._steps[r] = max(16, self._steps[r] // 2)
+            elif len(grown) < 1 << 16:
+                self._steps[r] = min(1 << 15, 2 * self._steps[r])
+            if r + 1 == self.m:
+                self.leaders.add(grown, totals)
+            else:
+                self.grow(grown, totals)
+            done = stop
+
+    def try_few(self) -> None:
+        """Where very many pairs could lead to a best set, grows a few spread over them, to raise the threshold first."""
+        pairs, values = self.scores.sample(SAMPLE)
+        scale = comb(self.scores.n, 2) / max(1, len(values))
+        previous = np.inf
+        for _ in range(8):
+            cap = self.cap() if self.m == 3 else np.inf
+            among = np.flatnonzero((values >= self.share(2)) & (values <= cap))
+            if len(among) * scale < MANY or len(among) > 0.8 * previous:
+                return
+            previous = len(among)
+            spread = among[np.argsort(-values[among])][:: max(1, len(among) // 512)]
+            self.grow(*distinct(pairs[spread], values[spread]))
+            self.leaders.compact()
+
+
+def _link(scores: Any, length: float, progress: Progress) -> None:
+    """Lists the best pairs, about `length` per class."""
+    _, values = scores.sample(SAMPLE)
+    count = min(length * scores.n / 2, scores.most_edges / 2)
+    _list_from(scores, _cut_for(values, count / comb(scores.n, 2)), progress)
+
+
+def _cut_for(values: np.ndarray, share: float) -> float:
+    """The smallest sampled score reached by at most that share of the sample; all pairs where the share is 1."""
+    if share >= 1 or len(values) == 0:
+        return float(LOWEST)
+    ordered = np.sort(values)
+    at = int(np.ceil(len(ordered) * (1 - share)))
+    if at == 0 or ordered[at - 1] < ordered[min(at, len(ordered) - 1)]:
+        return float(ordered[min(at, len(ordered) - 1)])
+    return float(np.nextafter(ordered[at - 1], np.float32(np.inf)))
+
+
+def _list_from(scores: Any, cut: float, progress: Progress) -> None:
+    """Lists all pairs of score >= cut, or of a higher cut where they are more than fit."""
+    found: list[tuple[np.ndarray, np.ndarray]] = []
+    count = 0
+    for pairs, values, share in scores.scan(lambda: cut):
+        found.append((pairs, values))
+        count += len(values)
+        if count > scores.most_edges:
+            joined = np.concatenate([values for _, values in found])
+            cut = float(np.nextafter(np.partition(joined, len(joined) // 2)[len(joined) // 2], np.float32(np.inf)))
+            found = [(pairs[values >= cut], values[values >= cut]) for pairs, values in found]
+            count = sum(len(values) for _, values in found)
+        progress("pairs", share)
+    scores.link(np.concatenate([p for p, _ in found]), np.concatenate([v for _, v in found]), cut)
+
+
+def _first_threshold(scores: Any, m: int, k: int) -> float:
+    """A lower bound of the k-th best score, from the best pairs grown by their best neighbours; -inf where they are too few."""
+    sets, sums = scores.edges
+    for _ in range(2, m):
+        most = max(4 * k, 8 * scores.n)
+        if len(sets) > most:
+            best = np.argpartition(-sums, most)[:most]
+            sets, sums = sets[best], sums[best]
+        sets, sums = scores.grow_best(sets, sums, REACH)
+    leaders = Leaders(scores.function, m, k)
+    leaders.add(sets, sums)
+    leaders.compact()
+    return leaders.threshold
+
+
+def _lengthen_lists(scores: Any, growth: Growth, progress: Progress) -> None:
+    """Lists further pairs where most parents would have to read below the end of the lists."""
+    _, values = scores.sample(SAMPLE)
+    parents = values[values >= growth.share(2)]
+    if growth.m == 3:
+        parents = parents[parents <= growth.cap()]
+    top = float(np.quantile(parents, 0.98)) if len(parents) else scores.cut
+    cut = min(growth.share(2), (growth.share(3) - top) / 2)
+    if cut >= scores.cut:
+        return
+    cut = max(cut, _cut_for(values, 0.8 * scores.most_edges / comb(scores.n, 2)))
+    if cut < scores.cut:
+        _list_from(scores, cut, progress)
+    if not scores.keep and growth.share(2) < scores.cut:
+        needed = (values >= growth.share(2)).mean() * comb(scores.n, 2)
+        raise MemoryError(
+            f"about {needed:.3g} pairs could lead to a best set, {scores.most_edges:.3g} fit: raise memory"
+        )

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 
 def check_generator(
-    config: Gate, real: Artifact, recognizer: Artifact, singles: Artifact, reproductions: Artifact, *, work: Work
+    config: Gate,
+    real: Artifact,
+    recognizer: Artifact,
+    singles: Artifact,
+    reproductions: Artifact,
+    *,
+    work: Work,
 ) -> None:
     """Writes gate.json: shares of reproductions, and of real training images, nearest to their own class center."""
     net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
@@ -35,7 +41,9 @@ def check_generator(
     work.write_json("gate.json", {**result, "floor": config.floor, "classes": len(classes), "images": len(made)})
 
 
-def shares(net: torch.nn.Module, images: LabeledImages, centers: torch.Tensor, truth: NDArray[np.int64]) -> tuple[float, float]:
+def shares(
+    net: torch.nn.Module, images: LabeledImages, centers: torch.Tensor, truth: NDArray[np.int64]
+) -> tuple[float, float]:
     """Shares of images whose class center is the nearest, and among the five nearest."""
     hits = np.zeros(2, np.int64)
     k = min(5, len(centers))

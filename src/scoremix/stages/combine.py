@@ -20,7 +20,9 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
     both = imagesets.concatenate([train, added], work.folder)
     work.write_json(
         "summary.json",
-        {"real": {"classes": len(train.class_names), "images": len(train)},
-         "synthetic": {"classes": len(added.class_names), "images": len(added)},
-         "total": len(both)},
+        {
+            "real": {"classes": len(train.class_names), "images": len(train)},
+            "synthetic": {"classes": len(added.class_names), "images": len(added)},
+            "total": len(both),
+        },
     )

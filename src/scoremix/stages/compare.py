@@ -47,7 +47,12 @@ def compare(
     genuine = int((sizes * (sizes - 1) // 2).sum())
     impostors = len(labels) * (len(labels) - 1) // 2 - genuine
     differences = [
-        {"arm": arm, "control": control, "metric": key, **_estimate(values - arms[control][key], config.level)}
+        {
+            "arm": arm,
+            "control": control,
+            "metric": key,
+            **_estimate(values - arms[control][key], config.level),
+        }
         for control in config.controls
         for arm, of_arm in arms.items()
         if arm != control
@@ -67,7 +72,9 @@ def compare(
             "supported_far": min((level.far for level in levels if level.supported), default=1.0),
             "genuine_pairs": genuine,
             "impostor_pairs": impostors,
-            "arms": {arm: {key: _estimate(v, config.level) for key, v in values.items()} for arm, values in arms.items()},
+            "arms": {
+                arm: {key: _estimate(v, config.level) for key, v in values.items()} for arm, values in arms.items()
+            },
             "differences": differences,
             "verdict": {
                 "kind": verdict(differences, config, headline, passed["top1"] >= passed["floor"]),
@@ -95,7 +102,7 @@ def measure(
 
 
 def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str, gate_passed: bool) -> str:
-    """"helps" needs an interval above zero against every control and one sign in all seeds."""
+    """ "helps" needs an interval above zero against every control and one sign in all seeds."""
     if not gate_passed:
         return "generator too weak"
     judged = [d for d in differences if d["arm"] == config.treatment and d["metric"] == headline]

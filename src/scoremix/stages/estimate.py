@@ -16,6 +16,7 @@ from scoremix import engine
 from scoremix.config import Generator, Recognizer, Sampling
 from scoremix.data import images as imagesets
 from scoremix.diffusion.plans import sample
+from scoremix.diffusion.unet import frozen
 from scoremix.stages import generator as generator_stage
 from scoremix.stages import recognizer as recognizer_stage
 from scoremix.stages.sample import plan_of
@@ -100,7 +101,7 @@ class Clock:
 
     def _sampling(self, config: Generator, sampling: Sampling) -> float:
         """Seconds per denoiser call of a chunk, by an untrained network."""
-        net = generator_stage.make(config, self.train, sampling.precision).to(self.engine.device).eval()
+        net = frozen(generator_stage.make(config, self.train, sampling.precision).to(self.engine.device))
         m = len(sampling.weights)
         labels = torch.arange(m, device=self.engine.device).expand(sampling.chunk, m)
         plan = plan_of(sampling.model_copy(update={"steps": 2}))

@@ -100,7 +100,7 @@ def steps(
         total=total,
         seed=config.seed,
         rate=lambda nimg: training.learning_rate(
-            nimg, config.batch, config.lr, config.decay_start * length, min(config.rampup * length, MOST_RAMPUP)
+            nimg, config.lr, config.decay_start * length, min(config.rampup * length, MOST_RAMPUP)
         ),
         noise_mean=config.noise_mean,
         noise_std=config.noise_std,
@@ -153,9 +153,7 @@ def batches(
     config: Generator, images: LabeledImages, pixels: Pixels, device: torch.device
 ) -> Callable[[int], tuple[Tensor, Tensor]]:
     """Scaled, shifted and flipped batches as a function of the images seen."""
-    settings = Augment(
-        shift=1.0 if config.shift else 0.0, shift_pixels=config.shift, flip=0.5 if config.flip else 0.0
-    )
+    settings = Augment(shift=1.0 if config.shift else 0.0, shift_pixels=config.shift, flip=0.5 if config.flip else 0.0)
 
     def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
         rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)

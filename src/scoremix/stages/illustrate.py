@@ -21,7 +21,13 @@ TICKS = (0.0, 0.2, 0.5, 0.8, 1.0)  # the paper's
 
 
 def illustrate(
-    config: Sampling, real: Artifact, generator: Artifact, mplets: Artifact, synthetic: Artifact, *, work: Work
+    config: Sampling,
+    real: Artifact,
+    generator: Artifact,
+    mplets: Artifact,
+    synthetic: Artifact,
+    *,
+    work: Work,
 ) -> None:
     """Writes sheet.npz (rows, classes, originals, reproductions, mixes) and grid.npz (images over alpha x beta)."""
     train = imagesets.LabeledImages.load(real.folder).of_classes("train")
@@ -32,7 +38,7 @@ def illustrate(
     sampler = Sampler(config, generator, work)
     seeds = sampler.seeds(rows)
     m = classes.shape[1]
-    alone = sampler.images(classes.reshape(-1, 1), (1.0,), np.repeat(seeds, m))
+    alone = sampler.images(classes.reshape(-1, 1), (1.0,), np.repeat(seeds, m).tolist())
     mixes = min(MIXES, int(mixed.counts.min()))
     work.write_arrays(
         "sheet.npz",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def content_key(place: str, split_list: str | None) -> str:
-    """Hash of all that would be read: images and split list; wherever they lie. ValueError where nothing readable is."""
+    """Hash of all that would be read, images and split list, wherever they lie; ValueError for nothing readable."""
     key = fingerprint(place)
     if split_list is not None:
         try:

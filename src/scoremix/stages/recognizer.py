@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from scoremix import engine
-from scoremix.data.augment import PRESETS, augment, to_unit
 from scoremix.data import images as imagesets
+from scoremix.data.augment import PRESETS, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace, Head
@@ -53,6 +53,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     state.net.eval()
     work.write("recognizer.safetensors", checkpoints.to_bytes(state.net, state.head, description))
     work.write("history.csv", history.csv())
+    assert isinstance(state.head, Head)
     centers = state.head.centers() if config.centers == "head" else mean_centers(state, images)
     work.write_array("centers.npy", centers.float().cpu().numpy())
     work.write_json(
@@ -70,7 +71,11 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
 
 
 def steps(
-    config: Recognizer, images: LabeledImages, device: engine.Engine, total: int, state: Training | None = None
+    config: Recognizer,
+    images: LabeledImages,
+    device: engine.Engine,
+    total: int,
+    state: Training | None = None,
 ) -> Iterator[Training]:
     """The training loop over `total` images, from `state` or from the start."""
     state = state or start(config, describe(config, images), len(images.class_names), device.device)
@@ -96,7 +101,8 @@ def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Descripti
 
 def start(config: Recognizer, description: checkpoints.Description, classes: int, device: torch.device) -> Training:
     """An untrained recognizer and its optimizer, from the config's seed."""
-    net = initialised(lambda: checkpoints.make(description), config.seed).to(device, memory_format=torch.channels_last)
+    net = initialised(lambda: checkpoints.make(description), config.seed).to(device)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = initialised(lambda: make_head(config, classes), stream_seed(config.seed, "head")).to(device)
     return Training(net, head, sgd(net, head, config.momentum, config.weight_decay))
 

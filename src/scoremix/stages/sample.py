@@ -14,6 +14,7 @@ from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.plans import Plan, sample
+from scoremix.diffusion.unet import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,9 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
     info = generator.json("generator.json")
     classes = np.load(mplets / "classes.npy")
     if classes.shape[1] != len(config.weights):
-        raise ValueError(f"sampling.weights {list(config.weights)}: {classes.shape[1]} classes are mixed, give one weight for each")
+        raise ValueError(
+            f"sampling.weights {list(config.weights)}: {classes.shape[1]} classes are mixed, give one weight for each"
+        )
     sampler = Sampler(config, generator, work)
     each = config.images_per_mplet or info["median_class_size"]
     total = len(classes) * each
@@ -71,7 +74,7 @@ class Sampler:
         info = generator.json("generator.json")
         main, self.pixels = checkpoints.load(generator / info["snapshots"][f"{config.ema:.3f}"], config.precision)
         guide, _ = checkpoints.load(generator / info["guides"][f"{config.guide_ema:.3f}"], config.precision)
-        self.main, self.guide = main.to(self.device), guide.to(self.device)
+        self.main, self.guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
         self.plan = plan_of(config)
         self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
 
@@ -106,6 +109,8 @@ class Sampler:
         finite = torch.isfinite(x).flatten(1).all(1)
         if not bool(finite.all()):
             row = int((~finite).nonzero()[0])
-            raise FloatingPointError(f"sampling classes {labels[row].tolist()}: the network's output is not finite; finished chunks are kept")
+            raise FloatingPointError(
+                f"sampling classes {labels[row].tolist()}: the network's output is not finite; finished chunks are kept"
+            )
         self.work.count("evaluations", b * self.plan.evaluations(labels.shape[1]))
         return to_uint8(self.pixels.decode(x)).cpu().numpy()

@@ -28,7 +28,10 @@ def select_mplets(config: Selection, recognizer: Artifact, *, work: Work) -> Non
     edges = np.linspace(0, 2, BINS + 1)
     work.write_array("classes.npy", chosen.classes)
     work.write_arrays(
-        "distances.npz", counts=pair_histogram(centers, edges), edges=edges, chosen=chosen.values.astype(np.float64)
+        "distances.npz",
+        counts=pair_histogram(centers, edges),
+        edges=edges,
+        chosen=chosen.values.astype(np.float64),
     )
     rows = [
         ",".join([*(str(c) for c in classes), *(_quoted(names[c]) for c in classes), f"{value!r}"])

@@ -1,0 +1,209 @@
+"""Do generated images give training images away: nearest real neighbours, thresholds, data copying.
+
+Features are those of an independent recognizer, normalised here to unit length; similarity is cosine.
+Every rate is to be read beside the same rate of held-out real images, which cannot have been copied.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from scoremix.analysis.distances import block_distances
+from scoremix.analysis.spaces import Data, as_rows, centred, row_blocks, unit_rows
+
+
+def _unit(x: Data, name: str) -> Float[Tensor, "n d"]:
+    return unit_rows(as_rows(x, name), name)
+
+
+def _pair(a: Data, a_name: str, b: Data, b_name: str) -> tuple[Tensor, Tensor]:
+    one, two = _unit(a, a_name), _unit(b, b_name)
+    if one.shape[1] != two.shape[1]:
+        raise ValueError(f"{a_name} and {b_name}: {one.shape[1]} and {two.shape[1]} features")
+    return one, two
+
+
+def _labels(values: Int[Data, "*_"], rows: Tensor, name: str, ndim: int = 1) -> Int[Tensor, n * m]:
+    labels = torch.as_tensor(values).to(rows.device)
+    if labels.ndim != ndim or len(labels) != len(rows):
+        raise ValueError(f"{name}: shape {tuple(labels.shape)} for {len(rows)} rows")
+    return labels
+
+
+# ---------------------------------------------------------------------------------- nearest real images
+
+
+def nearest_similarity(
+    images: Float[Data, "_ _"],
+    train: Float[Data, "_ _"],
+    parents: Int[Data, "_ _"] | None = None,
+    train_labels: Int[Data, " _"] | None = None,
+    among: Literal["all", "parents", "others"] = "all",
+) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
+    """Largest cosine s_max of each image to the training images, and the row of that training image.
+
+    For mixes, `parents` (n, m) are the classes mixed into each image and `train_labels` those of the
+    training rows: among="parents" looks only at them (what a mix resembles by design), "others" only at
+    the rest. ValueError where an image has no training row to compare with.
+    """
+    rows, others = _pair(images, "images", train, "train")
+    if among != "all" and (parents is None or train_labels is None):
+        raise ValueError(f"among: {among!r} needs parents and train_labels")
+    sources = None if parents is None else _labels(parents, rows, "parents", 2)
+    classes = None if train_labels is None else _labels(train_labels, others, "train_labels")
+    values, indices = [], []
+    for part in row_blocks(len(rows), len(others)):
+        similarity = rows[part] @ others.T
+        if among != "all":
+            assert sources is not None and classes is not None
+            own = (sources[part][:, :, None] == classes).any(1)
+            similarity[own if among == "others" else ~own] = -math.inf
+        best = similarity.max(1)
+        values.append(best.values)
+        indices.append(best.indices)
+    top = torch.cat(values)
+    if bool(top.isinf().any()):
+        raise ValueError(f"among: image {int(top.isinf().nonzero()[0])} has no training row among {among!r}")
+    return top.clamp(-1, 1), torch.cat(indices)
+
+
+class Match(NamedTuple):
+    """A generated image, a training image, their cosine."""
+
+    image: int
+    train: int
+    similarity: float
+
+
+def closest_pairs(images: Float[Data, "_ _"], train: Float[Data, "_ _"], count: int = 100) -> list[Match]:
+    """The `count` most similar (generated, training) pairs of all, most similar first, to be looked at.
+
+    The membership test of Otroshi and Marcel (2024): rank all pairs by cosine, inspect the head.
+    """
+    rows, others = _pair(images, "images", train, "train")
+    total = len(rows) * len(others)
+    if not 1 <= count <= total:
+        raise ValueError(f"count: {count}, allowed 1 to {total} pairs")
+    values = rows.new_empty(0)
+    numbers = torch.empty(0, dtype=torch.int64, device=rows.device)
+    for part in row_blocks(len(rows), len(others)):
+        block = (rows[part] @ others.T).flatten()
+        top = block.topk(min(count, len(block)))
+        values = torch.cat([values, top.values])
+        numbers = torch.cat([numbers, top.indices + part.start * len(others)])
+        keep = values.topk(min(count, len(values))).indices
+        values, numbers = values[keep], numbers[keep]
+    found = zip(values.clamp(-1, 1).tolist(), numbers.tolist(), strict=True)
+    return [Match(number // len(others), number % len(others), similarity) for similarity, number in found]
+
+
+# ---------------------------------------------------------------------------------- leak rate
+
+
+def impostor_thresholds(
+    features: Float[Data, "_ _"], labels: Int[Data, " _"], fmrs: Sequence[float]
+) -> Float[np.ndarray, " t"]:
+    """Smallest cosine thresholds that at most a share fmr of held-out impostor pairs exceeds.
+
+    Impostor pairs are all pairs of images of different classes. ValueError for a rate outside (0, 1], or
+    one that the number of pairs cannot resolve (fewer than one pair allowed above the threshold).
+    """
+    rows = _unit(features, "features")
+    classes = _labels(labels, rows, "labels")
+    counts = torch.unique(classes, return_counts=True)[1]
+    pairs = (len(rows) ** 2 - int(counts.square().sum())) // 2
+    for fmr in fmrs:
+        if not 0 < fmr <= 1 or fmr * pairs < 1:
+            raise ValueError(f"fmr: {fmr}, allowed {1 / max(pairs, 1):.3g} to 1 with {pairs} impostor pairs")
+    allowed = [min(math.floor(fmr * pairs * (1 + 1e-12)), pairs - 1) for fmr in fmrs]
+    top = rows.new_empty(0)  # the largest impostor similarities so far
+    for part in row_blocks(len(rows), len(rows)):
+        similarity = rows[part] @ rows[part.start :].T
+        later = torch.ones_like(similarity, dtype=torch.bool).triu_(1)
+        top = torch.cat([top, similarity[later & (classes[part, None] != classes[part.start :])]])
+        if len(top) > max(allowed) + 1:
+            top = top.topk(max(allowed) + 1).values
+    ordered = top.sort(descending=True).values.cpu().numpy()
+    return np.array([ordered[rank] for rank in allowed])
+
+
+class LeakRate(NamedTuple):
+    """Shares of images whose nearest training image would be accepted as the same class."""
+
+    fmr: float
+    threshold: float
+    images: float
+    held_out: float  # the baseline: held-out real images against the same training images
+    ratio: float  # images over held_out; nan where both are 0, inf where only held_out is
+
+
+def leak_rates(
+    images: Float[Data, "_ _"],
+    train: Float[Data, "_ _"],
+    held_out: Float[Data, "_ _"],
+    held_out_labels: Int[Data, " _"],
+    fmrs: Sequence[float] = (1e-2, 1e-3),
+) -> list[LeakRate]:
+    """Leak rate of generated images at thresholds set on held-out real images (classes not trained on).
+
+    With T training images a chance match is about T times likelier than fmr, for real images as well:
+    only an excess over `held_out` speaks of copying.
+    """
+    thresholds = impostor_thresholds(held_out, held_out_labels, fmrs)
+    ours = nearest_similarity(images, train)[0].cpu().numpy()
+    base = nearest_similarity(held_out, train)[0].cpu().numpy()
+    rates = []
+    for fmr, threshold in zip(fmrs, thresholds.tolist(), strict=True):
+        share, usual = float((ours > threshold).mean()), float((base > threshold).mean())
+        ratio = share / usual if usual else (math.inf if share else math.nan)
+        rates.append(LeakRate(fmr, threshold, share, usual, ratio))
+    return rates
+
+
+# ---------------------------------------------------------------------------------- data copying
+
+
+def data_copying(
+    images: Float[Data, "_ _"],
+    train: Float[Data, "_ _"],
+    held_out: Float[Data, "_ _"],
+    dims: int | None = 64,
+) -> float:
+    """C_T (Meehan et al. 2020), a z-score; far below 0: images lie closer to the training rows than held-out.
+
+    Mann-Whitney test, normal approximation with tie correction, of the Euclidean distances to the nearest
+    training row, generated against held-out; far above 0 means underfitting. Features are taken as they
+    are and reduced to the `dims` principal axes of the training rows first (None: not). One cell, that is
+    without the original's partition of the space.
+    """
+    from scipy.stats import rankdata
+
+    sets = [as_rows(x, name) for x, name in ((train, "train"), (images, "images"), (held_out, "held_out"))]
+    if len({x.shape[1] for x in sets}) > 1:
+        raise ValueError(f"features: {[x.shape[1] for x in sets]} in train, images, held_out")
+    mean = sets[0].mean(0)
+    if dims is not None and dims < sets[0].shape[1]:
+        axes = torch.linalg.eigh(centred(sets[0]).T @ centred(sets[0])).eigenvectors[:, -dims:]
+        sets = [(x - mean) @ axes for x in sets]
+    else:
+        sets = [x - mean for x in sets]
+    near = [_nearest_distance(x, sets[0]).cpu().numpy() for x in sets[1:]]
+    m, n = len(near[0]), len(near[1])
+    joined = np.concatenate(near)
+    u = rankdata(joined)[:m].sum() - m * (m + 1) / 2  # pairs with the generated image farther
+    ties = np.unique(joined, return_counts=True)[1].astype(np.float64)
+    variance = m * n / 12 * (m + n + 1 - (ties**3 - ties).sum() / ((m + n) * (m + n - 1)))
+    if not variance > 0:
+        raise ValueError("images and held_out: all are equally far from the training rows")
+    return float((u - m * n / 2) / math.sqrt(variance))
+
+
+def _nearest_distance(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
+    return torch.cat([block_distances(a[rows], b, "l2").amin(1) for rows in row_blocks(len(a), len(b))])

@@ -1,0 +1,236 @@
+"""How good generated images are, from features of real and generated ones (Appendix D.6; Stein et al. 2023).
+
+Features (n, d) are torch or numpy; everything is computed in float64. Take them from a recognizer other
+than the one used for selection or alignment: a generator tuned on a recognizer looks good to that one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, TypedDict
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from scoremix.analysis.distances import block_distances
+from scoremix.analysis.spaces import Data, as_rows, centred, check_neighbours, row_blocks, unit_rows
+
+
+def _features(a: Data, b: Data, names: tuple[str, str] = ("real", "fake")) -> tuple[Tensor, Tensor]:
+    one, two = as_rows(a, names[0]), as_rows(b, names[1])
+    if one.shape[1] != two.shape[1]:
+        raise ValueError(f"{names[0]} and {names[1]}: {one.shape[1]} and {two.shape[1]} features")
+    return one, two
+
+
+# ---------------------------------------------------------------------------------- distributions
+
+
+def frechet_distance(a: Float[Data, "_ _"], b: Float[Data, "_ _"]) -> float:
+    """Fréchet distance of the Gaussians fitted to two feature sets, covariances with n - 1; at least 0.
+
+    ‖μa - μb‖² + tr(Sa + Sb - 2 (Sa Sb)^½). With centred sets A = QR the last trace is the nuclear norm of
+    Ra Rbᵀ, which needs no matrix square root and no epsilon where a covariance is singular. Biased upwards
+    for few samples: compare sets of the same sizes only. ValueError below 2 rows.
+    """
+    one, two = _features(a, b, ("a", "b"))
+    if min(len(one), len(two)) < 2:
+        raise ValueError(f"rows: {len(one)} and {len(two)}, at least 2 are needed")
+    roots = [torch.linalg.qr(centred(x), mode="r").R / math.sqrt(len(x) - 1) for x in (one, two)]
+    shift = (one.mean(0) - two.mean(0)).square().sum()
+    spread = roots[0].square().sum() + roots[1].square().sum()
+    return max(float(shift + spread - 2 * torch.linalg.svdvals(roots[0] @ roots[1].T).sum()), 0.0)
+
+
+def kernel_distance(
+    a: Float[Data, "_ _"],
+    b: Float[Data, "_ _"],
+    degree: int = 3,
+    gamma: float | None = None,
+    coef: float = 1.0,
+) -> float:
+    """Squared maximum mean discrepancy with the kernel (gamma x·y + coef)^degree, gamma 1/d by default.
+
+    Unbiased over all rows (no subsets to draw), so it may be slightly negative. ValueError below 2 rows.
+    """
+    one, two = _features(a, b, ("a", "b"))
+    if min(len(one), len(two)) < 2:
+        raise ValueError(f"rows: {len(one)} and {len(two)}, at least 2 are needed")
+    scale = 1 / one.shape[1] if gamma is None else gamma
+
+    def total(x: Tensor, y: Tensor) -> float:
+        return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in row_blocks(len(x), len(y)))
+
+    def within(x: Tensor) -> float:
+        own = (scale * x.square().sum(1) + coef).pow(degree).sum()
+        return (total(x, x) - float(own)) / (len(x) * (len(x) - 1))
+
+    return within(one) + within(two) - 2 * total(one, two) / (len(one) * len(two))
+
+
+# ---------------------------------------------------------------------------------- neighbourhoods
+
+
+class Prdc(TypedDict):
+    """Precision, recall and coverage in [0, 1]; density at least 0, about 1 for a perfect generator."""
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def _blocks(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Iterator[tuple[slice, Float[Tensor, "r n"]]]:
+    """Euclidean distances of a's rows to b's, a block of rows at a time."""
+    return ((rows, block_distances(a[rows], b, "l2")) for rows in row_blocks(len(a), len(b)))
+
+
+def neighbour_radii(x: Float[Data, "_ _"], k: int) -> Float[Tensor, " n"]:
+    """Distance of each row to its k-th nearest other row; ValueError unless 1 <= k < n."""
+    rows = as_rows(x)
+    check_neighbours(k, len(rows))
+    return _radii(centred(rows), k)
+
+
+def _radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
+    out = rows.new_empty(len(rows))
+    for part, distances in _blocks(rows, rows):
+        distances[:, part].fill_diagonal_(math.inf)  # a row is no neighbour of itself
+        out[part] = distances.kthvalue(k, dim=1).values
+    return out
+
+
+def prdc(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Prdc:
+    """Precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
+
+    Each row's ball reaches to its k-th nearest neighbour within its own set, its border outside. Precision:
+    fakes inside any real ball; recall: reals inside any fake ball; density: real balls that a fake lies
+    in, over k; coverage: reals whose ball holds a fake. ValueError unless 1 <= k < rows of either set.
+    """
+    one, two = _together(real, fake)
+    for rows in (one, two):
+        check_neighbours(k, len(rows))
+    reach, reach_fake = _radii(one, k), _radii(two, k)
+    balls = one.new_zeros(len(two))  # of real rows, per fake
+    recalled = covered = 0
+    for part, distances in _blocks(one, two):
+        inside = distances < reach[part, None]
+        balls += inside.sum(0)
+        covered += int(inside.any(1).sum())
+        recalled += int((distances < reach_fake).any(1).sum())
+    return {
+        "precision": float((balls > 0).double().mean()),
+        "recall": recalled / len(one),
+        "density": float(balls.mean()) / k,
+        "coverage": covered / len(one),
+    }
+
+
+def _together(real: Data, fake: Data) -> tuple[Tensor, Tensor]:
+    """Both sets moved by the same vector, the real mean, so that products of rows lose no digits."""
+    one, two = _features(real, fake)
+    return one - one.mean(0), two - one.mean(0)
+
+
+def realism(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 3) -> Float[Tensor, " m"]:
+    """Realism of each fake: its largest ratio of a real row's radius to the distance from that row.
+
+    At least 1 inside a ball. Only real rows with a radius below the median count (Kynkäänniemi et al. 2019,
+    whose reason is that large balls sit at outliers). A fake equal to a real row has infinite realism.
+    """
+    one, two = _together(real, fake)
+    check_neighbours(k, len(one))
+    reach = _radii(one, k)
+    middle = reach.sort().values[[(len(reach) - 1) // 2, len(reach) // 2]].mean()
+    keep = reach < middle
+    if not bool(keep.any()):
+        raise ValueError("real: all radii are equal, realism has no rows to measure by")
+    parts = [(reach[keep] / distances).amax(1) for _, distances in _blocks(two, one[keep])]
+    return torch.cat(parts)
+
+
+def authenticity(real: Float[Data, "_ _"], fake: Float[Data, "_ _"]) -> float:
+    """Share of fakes farther from their nearest training row than that row is from its nearest (Alaa 2022).
+
+    Low values are a sign of copying; 1/2 or more is usual for fresh samples of the same distribution.
+    """
+    one, two = _together(real, fake)
+    check_neighbours(1, len(one))
+    reach = _radii(one, 1)
+    nearest = [distances.min(1) for _, distances in _blocks(two, one)]
+    return sum(int((part.values > reach[part.indices]).sum()) for part in nearest) / len(two)
+
+
+# ---------------------------------------------------------------------------------- diversity
+
+
+def vendi(x: Float[Data, "_ _"], order: float = 1.0) -> float:
+    """Vendi score (Friedman and Dieng 2023): effective number of different rows, in [1, n].
+
+    exp of the entropy (Rényi's of the given order, 1 being Shannon's) of the eigenvalues of K/n, K holding
+    the cosines of all rows.
+    """
+    rows = unit_rows(as_rows(x))
+    n, d = rows.shape
+    p = torch.linalg.eigvalsh((rows.T @ rows if d < n else rows @ rows.T) / n)
+    p = p[p > 0]
+    entropy = -(p * p.log()).sum() if order == 1 else p.pow(order).sum().log() / (1 - order)
+    return float(entropy.exp())
+
+
+# ---------------------------------------------------------------------------------- classes (D.6)
+
+
+class Fidelity(NamedTuple):
+    """Appendix D.6 per evaluated class (ascending labels), from unit features and unit centers."""
+
+    classes: Int[Tensor, " c"]
+    align: Float[Tensor, " c"]  # mean cosine distance of a class's images to its target center; low: faithful
+    ics: Float[Tensor, " c"]  # mean cosine similarity of its images to their own centroid; low: diverse
+    shift: Float[Tensor, " c"]  # cosine distance of that centroid to the target center
+    covered: Bool[Tensor, " c"]  # the centroid is nearest to its own target center
+
+    @property
+    def coverage(self) -> float:
+        """Mode coverage: share of evaluated classes that are covered."""
+        return float(self.covered.double().mean())
+
+
+def fidelity(
+    features: Float[Data, "_ _"],
+    labels: Int[Data, " _"],
+    centers: Float[Data, "_ _"],
+    among: Literal["evaluated", "all"] = "evaluated",
+) -> Fidelity:
+    """How faithful and how diverse the generated images of each class are (Appendix D.6).
+
+    `labels` (n,) are rows of `centers` (classes, d), the real data's class centers. Classes without images
+    are not evaluated; they compete for the nearest center only with among="all", the stricter coverage.
+    """
+    rows, targets = _features(features, centers, ("features", "centers"))
+    rows, targets = unit_rows(rows, "features"), unit_rows(targets, "centers")
+    index = torch.as_tensor(labels).to(rows.device)
+    if index.shape != rows.shape[:1]:
+        raise ValueError(f"labels: shape {tuple(index.shape)} for {len(rows)} features")
+    if not 0 <= int(index.min()) <= int(index.max()) < len(targets):
+        raise ValueError(f"labels: {int(index.min())} to {int(index.max())}, allowed 0 to {len(targets) - 1}")
+    classes, place, counts = torch.unique(index, return_inverse=True, return_counts=True)
+
+    def class_mean(values: Float[Tensor, n * d]) -> Float[Tensor, c * d]:
+        sums = values.new_zeros(len(classes), *values.shape[1:]).index_add_(0, place, values)
+        mean: Tensor = sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+        return mean
+
+    centroids = unit_rows(class_mean(rows), "centroids")
+    own = targets[classes]
+    nearest = (centroids @ (own if among == "evaluated" else targets).T).argmax(1)
+    truth = torch.arange(len(classes), device=rows.device) if among == "evaluated" else classes
+    return Fidelity(
+        classes,
+        1 - class_mean((rows * targets[index]).sum(1)),
+        class_mean((rows * centroids[place]).sum(1)),
+        1 - (centroids * own).sum(1),
+        nearest == truth,
+    )

@@ -1,0 +1,166 @@
+"""Solvers: closed forms and laws, then the published sampler. Orders of convergence are in test_toy."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from scoremix.diffusion.denoisers import autoguide, condition
+from scoremix.diffusion.solvers import UnitNoise, euler, heun, heun_path, karras_sigmas
+from scoremix.diffusion.unet import EDM2, frozen
+
+
+def shrink(x: Tensor, sigma: Tensor) -> Tensor:
+    """Exact denoiser of data N(0, 1)."""
+    return x / (1 + sigma**2)
+
+
+def test_karras_levels():
+    sigmas = karras_sigmas(5, 0.01, 10, 7)
+    assert sigmas.shape == (6,) and sigmas.dtype == torch.float64
+    assert sigmas[0] == pytest.approx(10) and sigmas[4] == pytest.approx(0.01) and sigmas[5] == 0
+    gaps = sigmas[:5].pow(1 / 7).diff()
+    assert torch.allclose(gaps, gaps[0].expand(4))  # evenly spaced in the power
+    assert karras_sigmas(1, 0.01, 10).tolist() == pytest.approx([10.0, 0.0])
+
+
+def test_linear_denoiser_has_a_hand_made_answer():
+    x = torch.tensor([[3.0]], dtype=torch.float64)
+    sigmas = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64)
+    slope = lambda x, t: (x - x / (1 + t**2)) / t
+    first = 3 - slope(3, 2)
+    corrected = 3 - (slope(3, 2) + slope(first, 1)) / 2
+    assert float(heun(shrink, x, sigmas)) == pytest.approx(corrected - slope(corrected, 1), rel=1e-14)
+    assert float(euler(shrink, x, sigmas)) == pytest.approx(first - slope(first, 1), rel=1e-14)
+
+
+def test_euler_is_deterministic_ddim():
+    """x_next = alpha' D + sigma' eps in variance-preserving variables is the Euler step in sigma."""
+    x = torch.randn(4, 2, dtype=torch.float64) * 5
+    sigmas = karras_sigmas(6, 0.1, 5)
+    state = x
+    for t, t_next in pairwise(sigmas):
+        alpha, alpha_next = (1 / (1 + s**2).sqrt() for s in (t, t_next))
+        z = alpha * state  # variance preserving
+        denoised = shrink(state, t)
+        epsilon = (z - alpha * denoised) / (alpha * t)
+        state = (alpha_next * denoised + alpha_next * t_next * epsilon) / alpha_next
+    assert torch.allclose(euler(shrink, x, sigmas), state, atol=1e-12)
+
+
+def test_churn_keeps_the_law_of_the_noisy_data():
+    n = 40_000
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 1, generator=g, dtype=torch.float64) * math.sqrt(1 + 20**2)
+    noise = lambda x: torch.randn(x.shape, generator=g, dtype=x.dtype)
+    final = heun(shrink, x, karras_sigmas(40, 0.01, 20), churn=30, noise=noise)
+    assert final.std() == pytest.approx(1, abs=0.02)
+    assert abs(torch.corrcoef(torch.cat([final, x], 1).t())[0, 1]) < 0.5  # and it did stir
+    with pytest.raises(ValueError, match="churn=3"):
+        heun(shrink, x, karras_sigmas(4), churn=3)
+
+
+def test_dtype_follows_x_and_no_graph_is_kept():
+    weight = torch.ones((), requires_grad=True)
+    final = heun(lambda x, s: shrink(x, s) * weight, torch.ones(2, 1), karras_sigmas(3))
+    assert final.dtype == torch.float32 and not final.requires_grad
+
+
+@pytest.mark.parametrize("sigmas", [[1.0, 2.0, 0.0], [2.0, 1.0], [0.0], [2.0, 2.0, 0.0], [math.nan, 0.0]])
+def test_senseless_levels_are_refused(sigmas: list[float]):
+    for solver in (heun, euler):
+        with pytest.raises(ValueError, match="sigmas"):
+            solver(shrink, torch.ones(1, 1), torch.tensor(sigmas))
+
+
+@pytest.mark.parametrize("arguments", [(0,), (5, 0.0, 1.0), (5, 2.0, 1.0), (5, 0.1, math.inf), (5, 0.1, 1.0, 0.0)])
+def test_senseless_schedules_are_refused(arguments: tuple[Any, ...]):
+    with pytest.raises(ValueError, match=r"steps|sigma_min"):
+        karras_sigmas(*arguments)
+
+
+def test_noise_of_an_image_depends_on_its_seed_only():
+    many, one = UnitNoise([5, 6, 7], (1, 4, 4)), UnitNoise([6], (1, 4, 4))
+    for _ in range(3):
+        assert torch.equal(many()[1:2], one())
+    assert one(torch.zeros(1, dtype=torch.float64)).dtype == torch.float64
+    sample = UnitNoise(range(2000), (8,))()
+    assert abs(sample.mean()) < 0.03 and sample.std() == pytest.approx(1, abs=0.03)
+
+
+# ---- the published sampler ----
+
+
+def test_seeded_noise_matches(golden):
+    data = np.load(golden("edm2_seed_noise.npz"), allow_pickle=False)
+    classes = json.loads(str(data["meta"]))["label_dim"]
+    noise = UnitNoise(data["seeds"].tolist(), data["noise"].shape[1:])
+    assert np.array_equal(noise().numpy(), data["noise"])
+    assert np.array_equal(noise.integers(classes).numpy(), data["labels"])
+    assert np.array_equal(noise(torch.zeros(1)).numpy(), data["noise2"])
+
+
+def load(golden_state: Any, name: str, double: bool) -> EDM2:
+    spec, state = golden_state(f"{name}_state.json")
+    net = EDM2(**spec["config"])
+    net.load_state_dict(state)
+    return frozen(net.double() if double else net)
+
+
+@pytest.mark.parametrize("name", ["edm2_sampler", "edm2_sampler_uncond_guide"])
+@pytest.mark.parametrize("kind", ["x64", "x32", "x64_net32"])
+def test_sampler_matches(name: str, kind: str, golden, golden_state):
+    data = np.load(golden(f"{name}.npz"), allow_pickle=False)
+    meta = json.loads(str(data["meta"]))
+    dtype = torch.float32 if kind == "x32" else torch.float64
+    main, guide = (load(golden_state, meta[key], kind == "x64") for key in ("net", "gnet"))
+    noise, onehot = torch.from_numpy(data["noise"]).to(dtype), torch.from_numpy(data["labels"])
+
+    def check(case: dict[str, Any], key: str, draws: np.ndarray | None = None) -> None:
+        labels = None if case.get("zero_labels") else onehot.argmax(1)
+        calls: list[float] = []
+
+        def spy(x: Tensor, sigma: Tensor) -> Tensor:
+            calls.append(float(sigma))
+            return guided(x, sigma)
+
+        guided = autoguide(
+            condition(main, labels), condition(guide, labels if guide.label_dim else None), case["guidance"]
+        )
+        sigmas = karras_sigmas(case["num_steps"]).to(dtype)
+        source = None if draws is None else iter(torch.from_numpy(draws).to(dtype))
+        states = list(
+            heun_path(
+                spy,
+                noise * sigmas[0],
+                sigmas,
+                churn=case.get("S_churn", 0),
+                noise=None if source is None else lambda _: next(source),
+                s_min=case.get("S_min", 0),
+                s_max=case.get("S_max", math.inf),
+                s_noise=case.get("S_noise", 1),
+            )
+        )
+        expected = torch.from_numpy(data[f"{key}_{kind}"])
+        tolerance = 1e-8 if kind == "x64" else 1e-4 if case["num_steps"] <= 10 else 2e-5
+        assert (states[-1] - expected).abs().max() <= tolerance
+        if f"{key}_call_sigmas" in data:
+            np.testing.assert_allclose(calls, data[f"{key}_call_sigmas"], rtol=1e-6)
+        if kind == "x32" and f"{key}_euler_in32" in data:
+            inner = torch.stack(states[:-1])
+            np.testing.assert_allclose(inner.numpy(), data[f"{key}_euler_in32"], rtol=1e-5, atol=1e-4)
+        if source is not None:
+            assert next(source, None) is None  # as many draws as the reference made
+
+    for i, case in enumerate(meta["variants"]):
+        check(case, f"v{i}")
+    if kind != "x64_net32":
+        for j, case in enumerate(meta["churns"]):
+            check(case, f"c{j}", data[f"c{j}_randn"])
