@@ -55,6 +55,17 @@ def test_correlations_equal_scipy(mx: Metric, my: Metric, small_blocks: None) ->
     assert math.isnan(distance_correlation(x, y, mx, my, spearman=False).spearman)
 
 
+def test_equal_rows_are_exactly_equal_and_close_ones_are_not() -> None:
+    x = rows(30, 64, 4) + 5
+    x[7] = x[20]
+    x[9] = x[21] + 1e-5
+    distances = pair_distances(x, "l2")
+    i, j = np.triu_indices(30, 1)
+    assert distances[(i == 7) & (j == 20)] == 0
+    assert distances[(i == 9) & (j == 21)] == pytest.approx(8e-5, rel=1e-3)
+    assert (distances == 0).sum() == 1
+
+
 def test_a_monotone_change_of_distance_keeps_spearman() -> None:
     x = rows(30, 6, 3)
     result = distance_correlation(x, x, "l2", "sqeuclidean")
@@ -76,6 +87,14 @@ def test_many_exact_ties_share_their_ranks() -> None:
 def test_ranks_equal_scipy_whatever_the_ties_and_chunks(values: list[int], chunk: int) -> None:
     array = np.array(values, np.float64)
     assert np.array_equal(doubled_ranks(array, chunk), 2 * scipy.stats.rankdata(array))
+
+
+@pytest.mark.parametrize("spread", [1.0, 1e-15, 1e-30])
+def test_values_that_differ_in_their_last_bits_only_are_ranked(spread: float) -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([1 + spread * rng.standard_normal(3000), rng.standard_normal(3000), [1e3, -1e3]])
+    values[:50] = np.nextafter(values[50:100], np.inf)
+    assert np.array_equal(doubled_ranks(values, 700), 2 * scipy.stats.rankdata(values))
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 40])

@@ -52,7 +52,7 @@ def test_pairs_that_differ_in_size_only_are_one_class(builtin):
 
 
 def test_no_two_classes_are_alike_in_what_is_drawn(builtin):
-    some = np.random.default_rng(0).choice(len(builtin.characters), 120, replace=False)
+    some = np.random.default_rng(0).choice(len(builtin.characters), 120, replace=False).tolist()
     means = np.stack([render(builtin, k, 16, size=16, seed=0).mean(0).ravel() for k in some])
     likeness = np.corrcoef(means)
     np.fill_diagonal(likeness, 0)
@@ -75,7 +75,7 @@ def test_images_are_full_bright_distinct_and_varied(builtin):
 
 
 def test_within_a_class_is_closer_than_between(builtin):
-    some = np.random.default_rng(1).choice(len(builtin.characters), 40, replace=False)
+    some = np.random.default_rng(1).choice(len(builtin.characters), 40, replace=False).tolist()
     flat = np.stack([render(builtin, k, 8, size=16, seed=0).reshape(8, -1) for k in some]).astype(float)
     likeness = np.corrcoef(flat.reshape(320, -1)).reshape(40, 8, 40, 8).mean((1, 3))
     within = np.diag(likeness).mean()

@@ -85,12 +85,13 @@ def test_concatenate(tmp_path):
     assert np.array_equal(both.images, np.concatenate([a.take(np.arange(8))[0], b.images]))
     with pytest.raises(ValueError, match="'a' is used more than once"):
         concatenate([a, a], tmp_path / "twice")
+    assert not (tmp_path / "twice").exists()
     with pytest.raises(ValueError, match="shapes"):
         concatenate([a, LabeledImages.of(stored([1], channels=3), np.array([0]), ["q"])], tmp_path / "shapes")
 
 
 def test_write_refuses_a_wrong_count_and_leaves_nothing(tmp_path):
-    with pytest.raises(ValueError, match="2 images came, announced were 3"):
+    with pytest.raises(ValueError, match="2 images came, announced were 3 in"):
         write(tmp_path, shape=(3, 6, 6, 1), blocks=[stored([2])], counts=[3], class_names=["a"])
     assert list(tmp_path.iterdir()) == []
 

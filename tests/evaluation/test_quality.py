@@ -127,6 +127,8 @@ def test_authenticity_sees_copies() -> None:
     fresh = rows(400, 5, 8)
     copies = real[torch.arange(400) % 60] + 1e-3 * fresh
     assert authenticity(real, copies) == 0
+    assert authenticity(real.repeat(2, 1), real) == 0  # duplicates are no room for copies, either
+    assert bool(realism(real, real).isinf().any())
     assert authenticity(real, fresh) > 0.5
     between, own = cdist(fresh, real), np.sort(cdist(real, real), 1)[:, 1]
     assert authenticity(real, fresh) == (between.min(1) > own[between.argmin(1)]).mean()

@@ -195,9 +195,12 @@ def cknna(
     Only pairs (i, j) count where j is one of the k nearest neighbours of i, by inner product, in both
     spaces. "code", the published code's: the raw kernels are masked, then the debiased HSIC is taken of
     the masked, possibly asymmetric, matrices, and `eps` is added to the denominator; k = n - 1 gives the
-    debiased CKA; may be negative; swapping x and y changes it slightly. "paper", Equations 16 to 18 there: products of row-centred kernels are
-    summed over the mask; in [-1, 1]; no eps. Rows are not normalised here. ValueError unless 2 <= k < n.
+    debiased CKA; may be negative; swapping x and y changes it slightly. "paper", Equations 16 to 18 there:
+    products of row-centred kernels are summed over the mask; in [-1, 1]; no eps. Rows are not normalised
+    here. ValueError unless 2 <= k < n.
     """
+    if variant not in ("code", "paper"):
+        raise ValueError(f"variant: {variant!r}, allowed 'code', 'paper'")
     a, b = paired(x, y)
     check_neighbours(k, len(a))
     if k < 2:
@@ -273,8 +276,8 @@ def soft_cknna(x: Float[Data, "_ _"], y: Float[Data, "_ _"], tau: float = 0.1) -
 def procrustes(x: Float[Data, "_ _"], y: Float[Data, "_ _"]) -> float:
     """Procrustes similarity ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centred spaces, in [0, 1].
 
-    1 where a rotation and a scale take one space to the other.
-    The least squares left after the best rotation and scale of unit-norm spaces is 1 minus its square.
+    1 where a rotation and a scale take one space to the other. 1 minus its square is the squared error that
+    the best rotation and scale leave between spaces of unit norm.
     """
     a, b = map(centred, paired(x, y))
     return float(torch.linalg.svdvals(a.T @ b).sum() / (a.norm() * b.norm()))
@@ -285,6 +288,8 @@ def rsa(x: Float[Data, "_ _"], y: Float[Data, "_ _"], kind: Literal["spearman", 
 
     Dissimilarity is 1 minus the Pearson correlation of two rows; all n(n - 1)/2 pairs, exact.
     """
+    if kind not in ("spearman", "pearson"):
+        raise ValueError(f"kind: {kind!r}, allowed 'spearman', 'pearson'")
     a, b = (rows - rows.mean(1, keepdim=True) for rows in paired(x, y))
     result = distance_correlation(a, b, "cosine", "cosine", spearman=kind == "spearman")
     return result.spearman if kind == "spearman" else result.pearson

@@ -31,12 +31,14 @@ def prepared(x: Float[Data, "_ _"], metric: Metric, name: str = "x") -> Float[Te
 def block_distances(a: Float[Tensor, "m d"], b: Float[Tensor, "k d"], metric: Metric) -> Float[Tensor, "m k"]:
     """Distances of prepared rows: 1 - cosine in [0, 2], Euclidean, or squared Euclidean.
 
-    From inner products: squared distances are off by up to about 1e-15 times the largest squared norm.
+    From inner products, so a squared distance is off by about 1e-15 (|a|² + |b|²); one below ten times
+    that is set to 0, which makes equal rows exactly equal.
     """
     if metric == "cosine":
         return (a @ b.T).neg_().add_(1).clamp_(0, 2)
-    squared = torch.addmm(b.square().sum(1), a, b.T, alpha=-2)
-    squared = squared.add_(a.square().sum(1, keepdim=True)).clamp_(min=0)
+    norms = a.square().sum(1, keepdim=True) + b.square().sum(1)
+    squared = torch.addmm(norms, a, b.T, alpha=-2)
+    squared.masked_fill_(squared <= norms.mul_(1e-14), 0.0)
     return squared.sqrt_() if metric == "l2" else squared
 
 
@@ -149,16 +151,40 @@ def _pearson(blocks: Iterator[tuple[Array, Array]]) -> float:
 
 
 def doubled_ranks(values: Float[Array, " p"], chunk: int = 2**22) -> Int[Array, " p"]:
-    """Twice the 1-based mean rank of each value: integers even where ties share half a rank."""
-    order = np.argsort(values)
-    ranks = np.empty(len(values), np.int32 if len(values) < 2**30 else np.int64)
+    """Twice the 1-based mean rank of each value: integers even where ties share half a rank.
+
+    One sort of integers that hold a value's leading bits and its position, twice as fast as an
+    argsort; values of equal leading bits are then put in order by themselves.
+    """
+    size = len(values)
+    ranks = np.empty(size, np.int32 if size < 2**30 else np.int64)
+    keys, bits = _sorted_keys(values, chunk)
     start = 0
-    while start < len(values):
-        last = values[order[min(start + chunk, len(values)) - 1]]
-        stop = int(np.searchsorted(values, last, side="right", sorter=order))  # a run of ties stays whole
-        members = order[start:stop]
+    while start < size:
+        last = int(keys[min(start + chunk, size) - 1] >> bits)
+        stop = int(np.searchsorted(keys, (last + 1) << bits))  # equal leading bits stay in one piece
+        lead, members = keys[start:stop] >> bits, keys[start:stop] & ((1 << bits) - 1)
         ordered = values[members]
+        doubtful = np.flatnonzero(lead[1:] == lead[:-1])
+        doubtful = np.union1d(doubtful, doubtful + 1)
+        settled = doubtful[np.lexsort((ordered[doubtful], lead[doubtful]))]
+        members[doubtful], ordered[doubtful] = members[settled], ordered[settled]
         edges = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [stop - start]])
         ranks[members] = np.repeat(2 * start + edges[:-1] + edges[1:] + 1, np.diff(edges))
         start = stop
     return ranks
+
+
+def _sorted_keys(values: Float[Array, " p"], chunk: int) -> tuple[Int[Array, " p"], int]:
+    """Ascending integers (leading bits of value - minimum, position), and the number of position bits."""
+    size = len(values)
+    bits = max(1, (size - 1).bit_length())
+    low, high = float(values.min()), float(values.max())
+    scale = 2.0 ** (62 - bits) / (high - low) if high > low else 0.0
+    keys = np.empty(size, np.int64)
+    for start in range(0, size, chunk):
+        piece = slice(start, min(start + chunk, size))
+        keys[piece] = ((values[piece] - low) * scale).astype(np.int64) << bits
+        keys[piece] |= np.arange(piece.start, piece.stop)
+    keys.sort()
+    return keys, bits

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import Data, as_rows, centred, paired, unit_rows
+from scoremix.analysis.spaces import Data, as_rows, centred, paired, row_blocks, unit_rows
 
 Form = Literal["euclidean", "cosine"]
 
@@ -78,12 +78,18 @@ def _mask(classes: Int[Data, "t m"], entries: list[tuple[int, int, float]]) -> M
     )
 
 
+def _check_form(form: Form) -> None:
+    if form not in ("euclidean", "cosine"):
+        raise ValueError(f"form: {form!r}, allowed 'euclidean', 'cosine'")
+
+
 def triplet_mask(triplets: Int[Data, "_ 3"], form: Form = "euclidean") -> Mask:
     """Masks of triplets (i, j, k), shape (t, 3).
 
     "euclidean", Equation 13: Δ = d²(i,j) - d²(i,k), ‖T‖² = 6. "cosine", Corollary G.4: Δ = K̂(i,j) - K̂(i,k),
     ‖T‖² = 1, of opposite sign: larger similarity is smaller distance.
     """
+    _check_form(form)
     if form == "euclidean":
         return _mask(triplets, [(1, 1, 1.0), (2, 2, -1.0), (0, 1, -1.0), (0, 2, 1.0)])
     return _mask(triplets, [(0, 1, 0.5), (0, 2, -0.5)])
@@ -94,6 +100,7 @@ def pair_mask(quads: Int[Data, "_ 4"], form: Form = "cosine") -> Mask:
 
     "cosine": Δ = K̂(i,j) - K̂(k,l), ‖T‖² = 1. "euclidean": Δ = d²(i,j) - d²(k,l), ‖T‖² = 8.
     """
+    _check_form(form)
     if form == "cosine":
         return _mask(quads, [(0, 1, 0.5), (2, 3, -0.5)])
     squares = [(0, 0, 1.0), (1, 1, 1.0), (2, 2, -1.0), (3, 3, -1.0)]
@@ -126,8 +133,9 @@ def mask_terms(mask: Float[Data, "_ _"], gram: Float[Tensor, "n n"]) -> tuple[fl
 def margins(mask: Mask, root: Float[Tensor, "n d"]) -> Float[Tensor, " t"]:
     """Δ of every mask on K̂ = root rootᵀ (Equations 14 and 22), without forming K̂."""
     total = root.new_zeros(len(mask.rows))
-    for rows, cols, value in zip(mask.rows.T, mask.cols.T, mask.values, strict=True):
-        total += value * (root[rows] * root[cols]).sum(1)
+    for part in row_blocks(len(total), 8 * root.shape[1]):
+        for rows, cols, value in zip(mask.rows[part].T, mask.cols[part].T, mask.values, strict=True):
+            total[part] += value * (root[rows] * root[cols]).sum(1)
     return total
 
 

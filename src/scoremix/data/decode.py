@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 GREY_TOLERANCE = 2  # levels of 255 by which the channels of a grey image may differ (JPEG rounding)
 
 
-def decode(file: Path | io.BufferedIOBase, size: int) -> UInt8[np.ndarray, "size size 3"]:
+def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The image in `file` by the rules above; ValueError with a short reason if it cannot be read."""
     if isinstance(file, Path) and not file.is_file():
         raise ValueError("a broken link" if file.is_symlink() else "not a regular file")

@@ -7,6 +7,8 @@ point order.
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import functools
 import importlib.util
 import logging
@@ -29,17 +31,13 @@ FONT_SUFFIXES = frozenset({".ttf", ".otf", ".ttc"})
 CATEGORIES = frozenset({"Lu", "Ll", "Lt", "Lo", "Nd", "Sc"})  # letters, digits, currency signs
 SIZE, IMAGES_PER_CLASS = 16, 24
 LEAST_FACES, BUILTIN_LEAST_FACES = 4, 6  # a character in fewer faces is left out
-ALIKE = 0.8  # mean correlation of two characters' drawings in their common faces from which they are one class
-FILL = 0.82  # longer side of a drawing as a share of the image's, before random scaling
-ROTATION, SHEAR, STRETCH, SHIFT = (
-    7.0,
-    0.12,
-    0.10,
-    0.03,
-)  # degrees, slope, relative, share of the side: all uniform +-
-THRESHOLD = (0.2, 0.6)  # of the blurred drawing: below 0.5 strokes grow, above they shrink
-SAME = 0.95  # correlation in a quarter of the faces from which they are, too (Cyrillic te and m in italics)
-COMPARED = 16  # side of the drawings that are compared
+# Two characters are one class if their drawings correlate this much on average over their common faces ...
+ALIKE = 0.8
+# ... or this much in a quarter of them (Cyrillic te and m in italics); drawings are compared at this side.
+SAME, COMPARED, COMPARED_FACES = 0.95, 16, 24
+FILL = 0.82  # longer side of a drawing as a share of the image's, before random changes, all uniform +-:
+ROTATION, SHEAR, STRETCH, SHIFT = 7.0, 0.12, 0.10, 0.03  # degrees, slope, relative, share of the side
+THRESHOLD = (0.2, 0.6)  # uniform, on the blurred drawing: below 0.5 strokes grow, above they shrink
 
 Face = tuple[Path, int]  # file and number of the face in it
 
@@ -172,8 +170,9 @@ def _mapped(path: Path) -> list[list[str]]:
     from fontTools.ttLib import TTCollection, TTFont  # slow to import
 
     logging.getLogger("fontTools").setLevel(logging.ERROR)
-    fonts = TTCollection(path, lazy=True).fonts if path.suffix.lower() == ".ttc" else [TTFont(path, lazy=True)]
-    return [[chr(code) for code in font.getBestCmap() or ()] for font in fonts]
+    opened = TTCollection(path, lazy=True) if path.suffix.lower() == ".ttc" else TTFont(path, lazy=True)
+    with contextlib.closing(opened):
+        return [[chr(code) for code in font.getBestCmap() or ()] for font in getattr(opened, "fonts", [opened])]
 
 
 def _candidate(character: str) -> bool:
@@ -202,15 +201,8 @@ def _really_drawn(face: Face, characters: list[str]) -> list[str]:
 def _shapes(
     characters: Sequence[str], faces_of: dict[str, list[Face]]
 ) -> tuple[Float32[np.ndarray, "faces n d"], Bool[np.ndarray, "faces n"], Float32[np.ndarray, "n d"]]:
-    """Unit-norm, zero-mean small drawings per face, whether a face has them, and their means over faces.
-
-    At most the 24 faces with most characters are used.
-    """
-    count: dict[Face, int] = {}
-    for character in characters:
-        for face in faces_of[character]:
-            count[face] = count.get(face, 0) + 1
-    compared = sorted(count, key=lambda face: (-count[face], face))[:24]
+    """Unit-norm, zero-mean small drawings per face, whether a face has them, and their means over faces."""
+    compared = _compared(characters, faces_of)
     shapes = np.zeros((len(compared), len(characters), COMPARED**2), np.float32)
     has = np.zeros(shapes.shape[:2], bool)
     for f, face in enumerate(compared):
@@ -218,6 +210,23 @@ def _shapes(
             if face in faces_of[character]:
                 shapes[f, i], has[f, i] = _shape(face, character), True
     return shapes, has, _unit(shapes.sum(0))
+
+
+def _compared(characters: Sequence[str], faces_of: dict[str, list[Face]]) -> list[Face]:
+    """At most COMPARED_FACES faces: each the one with most characters that fewer than three have so far."""
+    remaining: dict[Face, list[str]] = {}
+    for character in characters:
+        for face in faces_of[character]:
+            remaining.setdefault(face, []).append(character)
+    seen: collections.Counter[str] = collections.Counter()
+    chosen: list[Face] = []
+    while remaining and len(chosen) < COMPARED_FACES:
+        best = max(
+            sorted(remaining), key=lambda face: (sum(seen[c] < 3 for c in remaining[face]), len(remaining[face]))
+        )
+        chosen.append(best)
+        seen.update(remaining.pop(best))
+    return chosen
 
 
 def _shape(face: Face, character: str) -> Float32[np.ndarray, " d"]:

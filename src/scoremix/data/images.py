@@ -22,6 +22,8 @@ from scoremix.data.splits import SPLITS, Splits
 
 BLOCK_BYTES, BLOCK_LABELS = 4 << 20, 1 << 16  # handled at a time
 
+Classes = Sequence[int] | Integer[np.ndarray, " _"]  # class indices
+
 
 @dataclass(frozen=True, eq=False)
 class LabeledImages:
@@ -67,7 +69,7 @@ class LabeledImages:
         images: UInt8[np.ndarray, "n h w c"],
         labels: Integer[np.ndarray, " n"],
         class_names: Sequence[str],
-        splits: Mapping[str, Integer[np.ndarray, " k"]] | None = None,
+        splits: Mapping[str, Classes] | None = None,
         groups: Sequence[str] | None = None,
     ) -> LabeledImages:
         """The whole of `images`, with labels 0 .. C - 1 in ascending order (ValueError otherwise)."""
@@ -171,7 +173,7 @@ class LabeledImages:
             for first in range(start, start + count, step):
                 yield self.stored[first : min(first + step, start + count)]
 
-    def of_classes(self, which: str | Sequence[int] | Integer[np.ndarray, " k"]) -> LabeledImages:
+    def of_classes(self, which: str | Classes) -> LabeledImages:
         """A view of some classes, relabelled 0, 1, ... in the order given; no image is copied.
 
         `which` is the name of a split (ascending order of its class indices) or distinct class indices.
@@ -205,7 +207,7 @@ def write(
     blocks: Iterable[UInt8[np.ndarray, "b h w c"]],
     counts: Integer[np.ndarray, " classes"] | Sequence[int],
     class_names: Sequence[str],
-    splits: Mapping[str, Integer[np.ndarray, " k"]] | None = None,
+    splits: Mapping[str, Classes] | None = None,
     groups: Sequence[str] | None = None,
 ) -> LabeledImages:
     """Writes images that come in blocks, in order of class, as a packed set; returns it loaded.
@@ -213,6 +215,11 @@ def write(
     Needs memory for one block. images.npy appears whole or not at all, classes.json comes last. ValueError if
     the images that came are not `shape` or not the sum of `counts`.
     """
+    edges = np.cumsum([0, *counts])
+    parts = {part: np.asarray(members, np.int64) for part, members in (splits or {}).items()}
+    nothing = np.broadcast_to(np.uint8(0), shape)  # all checks come before the first image
+    LabeledImages(nothing, tuple(class_names), edges[:-1], np.diff(edges), parts, tuple(groups) if groups else None)
+    (folder / "classes.json").unlink(missing_ok=True)
     with PackedFile(folder / "images.npy", shape[1:]) as packed:
         for block in blocks:
             packed.put(block)
@@ -310,7 +317,7 @@ def write_classes(
     folder: Path,
     counts: Integer[np.ndarray, " classes"] | Sequence[int],
     class_names: Sequence[str],
-    splits: Mapping[str, Integer[np.ndarray, " k"]] | None,
+    splits: Mapping[str, Classes] | None,
     groups: Sequence[str] | None,
 ) -> None:
     """Writes labels.npy and then classes.json beside a finished images.npy."""

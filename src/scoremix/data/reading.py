@@ -84,8 +84,9 @@ def read(
         return np.arange(count) if wanted == count else np.sort(batch_indices(count, order, 0, wanted))
 
     channels = channels or (1 if source.channels == 1 else None)
-    blocks = _with_progress(source.blocks(kept, choose, size), sum(len(choose(k)) for k in kept), progress)
+    blocks = _with_progress(source.blocks(kept, choose, size), sum(len(choose(int(k))) for k in kept), progress)
     raw = folder / "images.raw.npy"
+    (folder / "classes.json").unlink(missing_ok=True)
     try:
         with PackedFile(raw, (size, size, channels or 3)) as packed:
             counts, bad, grey = _fill(packed, blocks, len(source.counts))

@@ -24,30 +24,11 @@ from scoremix.data.splits import Splits, checked
 
 Kind = Literal["folders", "npz", "fonts"]
 Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
-# files that may lie beside images and are passed over; everything else must be an image
-NOT_IMAGES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        *(
-            "txt",
-            "md",
-            "rst",
-            "csv",
-            "tsv",
-            "json",
-            "jsonl",
-            "xml",
-            "yaml",
-            "yml",
-            "toml",
-            "ini",
-            "html",
-            "htm",
-            "log",
-        ),
-        *("npy", "npz", "mat", "pkl", "pt", "db", "py", "sh", "lst", "idx", "rec", "zip", "tar", "gz"),
-    )
-)
+# Files that may lie beside images and are passed over; everything else must be an image.
+TEXTS = {".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log"}
+PAGES = {".html", ".htm", ".py", ".sh"}
+ARRAYS = {".npy", ".npz", ".mat", ".pkl", ".pt", ".db", ".lst", ".idx", ".rec", ".zip", ".tar", ".gz"}
+NOT_IMAGES = TEXTS | PAGES | ARRAYS
 BLOCK_BYTES = 4 << 20
 
 
@@ -203,7 +184,7 @@ class Folders:
                 nothing = np.zeros((0, size, size, 3), np.uint8)
                 return Block(nothing, np.zeros(0, np.int64), bad=((str(path), str(error)),))
 
-        tasks = ((int(k), files[i]) for k in kept for files in [self.files(k)] for i in choose(k))
+        tasks = ((k, files[i]) for k in map(int, kept) for files in [self.files(k)] for i in choose(k))
         with ThreadPoolExecutor(self.workers) as pool:
             yield from _windowed(pool, block, tasks)
 
@@ -261,7 +242,7 @@ class Npz:
 
     def _splits(self, small: dict[str, np.ndarray]) -> Splits | None:
         keys = {"train": "train_classes", "validation": "val_classes", "test": "test_classes"}
-        found = {part: small[key] for part, key in keys.items() if key in small}
+        found = {part: small[key].astype(np.int64) for part, key in keys.items() if key in small}
         return checked(found, self.class_names, str(self.path)) if found else None
 
     def _groups(self, small: dict[str, np.ndarray]) -> tuple[str, ...] | None:
@@ -300,7 +281,7 @@ class Npz:
     def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
         n, h, w, c = (*self.shape, 1)[:4]
         ends = np.cumsum(self.counts)
-        chosen = [self.order[ends[k] - self.counts[k] :][choose(k)] for k in kept]
+        chosen = [self.order[ends[k] - self.counts[k] :][choose(int(k))] for k in kept]
         place, owner = np.full(n, -1, np.int64), np.zeros(n, np.int32)
         place[np.concatenate(chosen)] = np.arange(sum(map(len, chosen)))
         for k, rows in zip(kept, chosen, strict=True):
@@ -335,6 +316,6 @@ class Fonts:
         self.counts = np.full(len(self.class_names), images_per_class, np.int64)
 
     def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
-        for k in kept:
+        for k in map(int, kept):
             images = glyphs.render(self.alphabet, k, len(choose(k)), size=size, seed=self.seed)
             yield Block(images, np.full(len(images), k))

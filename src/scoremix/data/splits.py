@@ -10,7 +10,7 @@ import csv
 import difflib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from scoremix.data.order import stream_seed
 
 SPLITS = ("train", "validation", "test")
 LEAST = 2  # classes of a part: one class alone has no pair of different classes
-Splits = dict[str, Int64[np.ndarray, " c"]]
+Splits = dict[str, Int64[np.ndarray, " _"]]
 
 
 def by_fractions(names: Sequence[str], fractions: Sequence[float], seed: int) -> Splits:
@@ -91,7 +91,9 @@ def subset(splits: Splits, names: Sequence[str], classes: int, seed: int) -> Int
     return np.sort(np.concatenate([r[:n] for r, n in zip(ranked, sizes, strict=True)]))
 
 
-def _ranked(names: Sequence[str], chosen: Iterable[int], purpose: str, seed: int) -> Int64[np.ndarray, " c"]:
+def _ranked(
+    names: Sequence[str], chosen: Sequence[int] | Int64[np.ndarray, " c"], purpose: str, seed: int
+) -> Int64[np.ndarray, " c"]:
     return np.array(sorted(chosen, key=lambda i: (stream_seed(purpose, seed, names[i]), names[i])), np.int64)
 
 

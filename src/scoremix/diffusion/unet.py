@@ -113,19 +113,16 @@ class _Resample(nn.Module):
         super().__init__()
         if len(kernel) % 2 or sum(kernel) == 0:
             raise ValueError(f"resample_filter={list(kernel)}: an even number of taps with a non-zero sum is needed")
-        self.mode, self.box = mode, len(kernel) == 2 and kernel[0] == kernel[1]
-        taps = torch.tensor(list(kernel), dtype=torch.float64) / sum(kernel)
-        self.register_buffer("kernel", torch.outer(taps, taps), persistent=False)
-
-    kernel: Tensor
+        self.mode, self.taps = mode, [tap / sum(kernel) for tap in kernel]
 
     def forward(self, x: Tensor) -> Tensor:
         if self.mode == "keep":
             return x
-        if self.box:
+        if self.taps == [0.5, 0.5]:
             return F.avg_pool2d(x, 2) if self.mode == "down" else F.interpolate(x, scale_factor=2.0, mode="nearest")
-        channels, pad = x.shape[1], self.kernel.shape[0] // 2 - 1
-        kernel = self.kernel.to(x.dtype).expand(channels, 1, -1, -1)
+        channels, pad = x.shape[1], len(self.taps) // 2 - 1
+        taps = x.new_tensor(self.taps, dtype=torch.promote_types(x.dtype, torch.float32))
+        kernel = torch.outer(taps, taps).to(x.dtype).expand(channels, 1, -1, -1)
         if self.mode == "down":
             return F.conv2d(x, kernel, stride=2, padding=pad, groups=channels)
         return F.conv_transpose2d(x, kernel * 4, stride=2, padding=pad, groups=channels)
@@ -238,7 +235,7 @@ class UNet(nn.Module):
         widths = [model_channels * m for m in channel_mult]
         noise_channels = model_channels * (channel_mult_noise or channel_mult[0])
         embedding = model_channels * (channel_mult_emb or max(channel_mult))
-        self.label_dim, self.dtype = label_dim, dtype
+        self.label_dim, self.dtype, self.memory_format = label_dim, dtype, torch.channels_last
         self.label_balance, self.concat_balance = label_balance, concat_balance
         self.out_gain = nn.Parameter(torch.zeros([]))
         self.emb_fourier = MPFourier(noise_channels)
@@ -287,7 +284,7 @@ class UNet(nn.Module):
         emb = F.silu(emb) / _SILU_RMS
 
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-        x = x.to(self.dtype or x.dtype, memory_format=torch.channels_last)
+        x = x.to(self.dtype or x.dtype, memory_format=self.memory_format)
         skips: list[Tensor] = []
         for layer in self.enc.values():
             x = layer(x, emb) if isinstance(layer, Block) else layer(x)

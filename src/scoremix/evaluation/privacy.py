@@ -54,6 +54,8 @@ def nearest_similarity(
     the rest. ValueError where an image has no training row to compare with.
     """
     rows, others = _pair(images, "images", train, "train")
+    if among not in ("all", "parents", "others"):
+        raise ValueError(f"among: {among!r}, allowed 'all', 'parents', 'others'")
     if among != "all" and (parents is None or train_labels is None):
         raise ValueError(f"among: {among!r} needs parents and train_labels")
     sources = None if parents is None else _labels(parents, rows, "parents", 2)

@@ -209,6 +209,8 @@ def fidelity(
     `labels` (n,) are rows of `centers` (classes, d), the real data's class centers. Classes without images
     are not evaluated; they compete for the nearest center only with among="all", the stricter coverage.
     """
+    if among not in ("evaluated", "all"):
+        raise ValueError(f"among: {among!r}, allowed 'evaluated', 'all'")
     rows, targets = _features(features, centers, ("features", "centers"))
     rows, targets = unit_rows(rows, "features"), unit_rows(targets, "centers")
     index = torch.as_tensor(labels).to(rows.device)

@@ -1,13 +1,15 @@
-"""Pair functions of class centers: exact distances in float64, and float32 scores that never fall below the truth (Appendix H)."""
+"""Pair functions of class centers: exact float64 distances, and float32 scores never below the truth (Appendix H)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from scoremix.selection.compiled import compiled
 
 Metric = Literal["cosine", "l2", "sqeuclidean"]
 Term = tuple[Any, Metric, float]  # (rows (N, D), metric, weight)
@@ -45,8 +47,8 @@ class Space:
 
     @property
     def margin(self) -> float:
-        """Bound of |computed - true| of 1 - u·v (cosine) or |u|² + |v|² - 2u·v: rounding of u, v and of a D-term sum."""
-        return (4 if self.metric else 1) * (self.unit.shape[1] + 16) * ULP * 1.01
+        """Bound of |computed - true| of 1 - u·v or |u|² + |v|² - 2u·v: rounding of u, v and of a D-term sum."""
+        return (4 if self.metric else 1) * (int(self.unit.shape[1]) + 16) * ULP * 1.01
 
     @property
     def largest(self) -> float:
@@ -75,6 +77,14 @@ class PairFunction:
     def slack(self) -> float:
         """Rounding of the float32 arithmetic on a score, after the products."""
         return 8 * ULP
+
+    def subset(self, classes: np.ndarray) -> PairFunction:
+        """The same function of some of the classes, numbered from 0."""
+        spaces = tuple(
+            replace(s, rows=s.rows[classes], norms=s.norms[classes], unit=s.unit[classes], squares=s.squares[classes])
+            for s in self.spaces
+        )
+        return replace(self, spaces=spaces, groups=None if self.groups is None else self.groups[classes])
 
     def factor(self, space: Space) -> float:
         """What a distance in the space's prepared rows adds to a score."""
@@ -105,14 +115,15 @@ class PairFunction:
         return out
 
     def values(self, sets: np.ndarray, objective: str = "sum") -> np.ndarray:
-        """float64 (K,) objective of the pair distances of each set, whatever its order, rounded to a grid of `QUANTUM`."""
+        """float64 (K,) objective of each set, whatever the order of its classes, rounded to a grid of `QUANTUM`."""
         pairs = np.sort(self.distances(sets), axis=1)
         step = self.size * pairs.shape[1] * QUANTUM
-        return np.round(OBJECTIVES[objective](pairs) / step) * step + 0.0
+        values: np.ndarray = np.round(OBJECTIVES[objective](pairs) / step) * step + 0.0
+        return values
 
 
 def rows_of(x: Any, name: str = "x") -> np.ndarray:
-    """x (array or tensor) as contiguous float32 or float64 rows (N, D); ValueError where it is not finite or not a matrix."""
+    """x (array or tensor) as contiguous float32 or float64 rows (N, D); ValueError unless it is a finite matrix."""
     if hasattr(x, "detach"):
         x = x.detach().cpu().numpy()
     array = np.asarray(x)
@@ -127,7 +138,7 @@ def rows_of(x: Any, name: str = "x") -> np.ndarray:
 
 
 def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space:
-    """Prepares rows for one metric; ValueError on unknown metrics, weights that are not finite, zero rows under cosine."""
+    """Prepares rows for one metric; ValueError on unknown metrics, infinite weights, zero rows under cosine."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
     if not np.isfinite(weight):
@@ -162,7 +173,7 @@ def pair_function(
     groups: Any = None,
     across: bool = True,
 ) -> PairFunction:
-    """weight * d(x) + sum of the terms' weighted distances, for pairs across (or within) groups; ValueError on bad input."""
+    """weight * d(x) + the terms' weighted distances, for pairs across (or within) groups; ValueError on bad input."""
     spaces = [space_of(x, metric, weight)]
     for number, (rows, kind, share) in enumerate(terms or ()):
         spaces.append(space_of(rows, kind, share, f"terms[{number}]"))
@@ -183,27 +194,37 @@ def pair_function(
     return PairFunction(tuple(spaces), 1.0 if largest else -1.0, size, labels, across)
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def _to_scores(gram, row_squares, col_squares, metric, factor, margin, slack):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def _to_scores(
+    gram: np.ndarray,
+    row_squares: np.ndarray,
+    col_squares: np.ndarray,
+    metric: int,
+    factor: float,
+    margin: float,
+    slack: float,
+) -> None:
     """Turns inner products into scores in place: factor times the distance, moved up by its error bound."""
     one, two, zero = np.float32(1), np.float32(2), np.float32(0)
-    margin = np.float32(margin) if factor > 0 else -np.float32(margin)
-    factor, slack = np.float32(factor), np.float32(slack)
+    up = np.float32(margin) if factor > 0 else -np.float32(margin)
+    times, plus = np.float32(factor), np.float32(slack)
     for i in prange(gram.shape[0]):
         row = gram[i]
         if metric == 0:
             for j in range(row.size):
-                row[j] = factor * min(max(one - row[j] + margin, zero), two) + slack
-        elif metric == 1:
-            for j in range(row.size):
-                row[j] = factor * np.sqrt(max(row_squares[i] + col_squares[j] - two * row[j] + margin, zero)) + slack
+                row[j] = times * min(max(one - row[j] + up, zero), two) + plus
         else:
             for j in range(row.size):
-                row[j] = factor * max(row_squares[i] + col_squares[j] - two * row[j] + margin, zero) + slack
+                row[j] = max(row_squares[i] + col_squares[j] - two * row[j] + up, zero)
+            if metric == 1:
+                for j in range(row.size):
+                    row[j] = np.sqrt(row[j])
+            for j in range(row.size):
+                row[j] = times * row[j] + plus
 
 
-@njit(fastmath={"reassoc"}, cache=True)  # type: ignore[untyped-decorator]
-def _distance(a, b, norms, metric):  # type: ignore[no-untyped-def]
+@compiled(fastmath={"reassoc"})
+def _distance(a: np.ndarray, b: np.ndarray, norms: float, metric: int) -> float:
     """float64 distance of two rows, the same for (a, b) and (b, a); norms is the product of the two norms."""
     total = 0.0
     if metric == 0:
@@ -215,8 +236,17 @@ def _distance(a, b, norms, metric):  # type: ignore[no-untyped-def]
     return np.sqrt(total) if metric == 1 else total
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def _add_distances(out, sets, first, second, rows, norms, metric, weight):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def _add_distances(
+    out: np.ndarray,
+    sets: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    rows: np.ndarray,
+    norms: np.ndarray,
+    metric: int,
+    weight: float,
+) -> None:
     for s in prange(out.shape[0]):
         for p in range(out.shape[1]):
             a, b = sets[s, first[p]], sets[s, second[p]]

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from math import comb
 
 import numpy as np
-from numba import njit, prange
 
+from scoremix.selection.compiled import compiled
 from scoremix.selection.distances import OBJECTIVES, PairFunction
 from scoremix.selection.search import Leaders, Progress
 
@@ -29,6 +29,7 @@ def search_all(function: PairFunction, m: int, k: int, objective: str, progress:
         keep = scores >= leaders.threshold
         leaders.add(sets[keep].astype(np.int32), scores[keep])
         progress("all sets", min(begin + STEP, total) / total)
+    leaders.pair_sums = total
     return leaders
 
 
@@ -38,7 +39,8 @@ def allowed(sets: np.ndarray, groups: np.ndarray | None, across: bool) -> np.nda
         return np.ones(len(sets), np.bool_)
     labels = np.sort(groups[sets], axis=1)
     same = labels[:, 1:] == labels[:, :-1]
-    return ~same.any(axis=1) if across else same.all(axis=1)
+    chosen: np.ndarray = ~same.any(axis=1) if across else same.all(axis=1)
+    return chosen
 
 
 def unrank(ranks: np.ndarray, n: int, m: int) -> np.ndarray:
@@ -49,9 +51,9 @@ def unrank(ranks: np.ndarray, n: int, m: int) -> np.ndarray:
     return sets
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def _unrank(ranks, n, m, ways, sets):  # type: ignore[no-untyped-def]
-    for p in prange(len(ranks)):
+@compiled()
+def _unrank(ranks: np.ndarray, n: int, m: int, ways: np.ndarray, sets: np.ndarray) -> None:
+    for p in range(len(ranks)):
         rest = ranks[p]
         c = 0
         for a in range(m):

@@ -10,7 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
+
+from scoremix.selection.compiled import compiled
 
 EPS = np.float32(2.0**-20)
 CHUNK = 256  # columns added at a time, so that a strip of sums stays in the first cache
@@ -42,16 +44,16 @@ class Lists(NamedTuple):
     cut: np.float32
 
 
-@njit(fastmath={"reassoc", "contract"}, cache=True)  # type: ignore[untyped-decorator]
-def _dot(a, b):  # type: ignore[no-untyped-def]
+@compiled(fastmath={"reassoc", "contract"})
+def _dot(a: np.ndarray, b: np.ndarray) -> np.float32:
     total = np.float32(0)
     for d in range(a.size):
         total += a[d] * b[d]
     return total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _computed(pairs, i, j):  # type: ignore[no-untyped-def]
+@compiled()
+def _computed(pairs: Pairs, i: int, j: int) -> np.float32:
     """Score of one pair from the rows, at least the true one."""
     if i == j or (pairs.groups.size > 0 and (pairs.groups[i] == pairs.groups[j]) == pairs.across):
         return np.float32(-np.inf)
@@ -70,20 +72,20 @@ def _computed(pairs, i, j):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit(inline="always")  # type: ignore[untyped-decorator]
-def _score(pairs, i, j):  # type: ignore[no-untyped-def]
+@compiled(inline="always")
+def _score(pairs: Pairs, i: int, j: int) -> np.float32:
     return pairs.dense[i, j] if pairs.dense.shape[0] > 0 else _computed(pairs, i, j)
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def score_pairs(pairs, sets, out):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def score_pairs(pairs: Pairs, sets: np.ndarray, out: np.ndarray) -> None:
     """Scores of given pairs (K, 2)."""
     for p in prange(len(sets)):
         out[p] = _score(pairs, sets[p, 0], sets[p, 1])
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _first_at_most(scores, start, stop, limit):  # type: ignore[no-untyped-def]
+@compiled()
+def _first_at_most(scores: np.ndarray, start: int, stop: int, limit: np.float32) -> int:
     """First position of a descending list whose score is at most limit."""
     while start < stop:
         middle = (start + stop) // 2
@@ -94,8 +96,8 @@ def _first_at_most(scores, start, stop, limit):  # type: ignore[no-untyped-def]
     return start
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _place(members, newcomer, out):  # type: ignore[no-untyped-def]
+@compiled()
+def _place(members: np.ndarray, newcomer: int, out: np.ndarray) -> None:
     """Writes members + newcomer in ascending order."""
     r = members.size
     while r > 0 and members[r - 1] > newcomer:
@@ -106,12 +108,26 @@ def _place(members, newcomer, out):  # type: ignore[no-untyped-def]
         out[a] = members[a]
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def grow_by_lists(sets, sums, target, cap, longest, lists, pairs, out, out_sums, counts, postponed, work):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def grow_by_lists(
+    sets: np.ndarray,
+    sums: np.ndarray,
+    target: np.float32,
+    cap: np.float32,
+    longest: int,
+    lists: Lists,
+    pairs: Pairs,
+    out: np.ndarray,
+    out_sums: np.ndarray,
+    counts: np.ndarray,
+    postponed: np.ndarray,
+    work: np.ndarray,
+) -> None:
     """Writes every grown set of value >= target whose best parent is among `sets` and at most `cap`.
 
     A newcomer's best link has at least 1/r of what is missing, so each member's list is read down to that. Parents that
-    would have to read below the end of the lists, or more than `longest` entries, are marked in `postponed`. Past the capacity sets are only counted.
+    would have to read below the end of the lists, or more than `longest` entries, are marked in `postponed`. Past the
+    capacity sets are only counted.
     """
     blocks = out.shape[0]
     r = sets.shape[1]
@@ -173,8 +189,20 @@ def grow_by_lists(sets, sums, target, cap, longest, lists, pairs, out, out_sums,
         work[block] += done
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def grow_by_rows(sets, sums, target, cap, rows, place, tie, out, out_sums, counts, work):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def grow_by_rows(
+    sets: np.ndarray,
+    sums: np.ndarray,
+    target: np.float32,
+    cap: np.float32,
+    rows: np.ndarray,
+    place: np.ndarray,
+    tie: np.float32,
+    out: np.ndarray,
+    out_sums: np.ndarray,
+    counts: np.ndarray,
+    work: np.ndarray,
+) -> None:
     """As `grow_by_lists`, by adding whole rows: rows[place[w]] holds the scores of class w with all classes."""
     blocks = out.shape[0]
     r = sets.shape[1]
@@ -223,8 +251,17 @@ def grow_by_rows(sets, sums, target, cap, rows, place, tie, out, out_sums, count
         work[block] += done
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def grow_cliques(sets, sums, lists, pairs, out, out_sums, counts, work):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def grow_cliques(
+    sets: np.ndarray,
+    sums: np.ndarray,
+    lists: Lists,
+    pairs: Pairs,
+    out: np.ndarray,
+    out_sums: np.ndarray,
+    counts: np.ndarray,
+    work: np.ndarray,
+) -> None:
     """Writes every parent grown by one class whose links all reach the parent's value, its smallest pair's score.
 
     The first two columns of a set are that pair; the newcomers after them ascend, so that no set comes twice.
@@ -258,9 +295,18 @@ def grow_cliques(sets, sums, lists, pairs, out, out_sums, counts, work):  # type
         work[block] += done
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def grow_best(sets, sums, reach, lists, pairs, grown, grown_sums, work):  # type: ignore[no-untyped-def]
-    """For every parent its best newcomer among the first `reach` neighbours of its members; sum -inf where there is none."""
+@compiled(parallel=True)
+def grow_best(
+    sets: np.ndarray,
+    sums: np.ndarray,
+    reach: int,
+    lists: Lists,
+    pairs: Pairs,
+    grown: np.ndarray,
+    grown_sums: np.ndarray,
+    work: np.ndarray,
+) -> None:
+    """For every parent its best newcomer among its members' first `reach` neighbours; sum -inf where there is none."""
     r = sets.shape[1]
     blocks = work.size
     for block in prange(blocks):
@@ -287,9 +333,19 @@ def grow_best(sets, sums, reach, lists, pairs, grown, grown_sums, work):  # type
         work[block] += done
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def _collect_row(row, i, left, col_shift, low, high, here, pairs, values):  # type: ignore[no-untyped-def]
-    """Appends (i, col_shift + j) and the score for every j >= left with low <= score < high; where the next one goes."""
+@compiled()
+def _collect_row(
+    row: np.ndarray,
+    i: int,
+    left: int,
+    col_shift: int,
+    low: np.float32,
+    high: np.float32,
+    here: int,
+    pairs: np.ndarray,
+    values: np.ndarray,
+) -> int:
+    """Appends (i, col_shift + j) for every j >= left with low <= score < high; returns where the next one goes."""
     for begin in range(left, row.size, CHUNK):
         part = row[begin : begin + CHUNK]
         hits = 0
@@ -306,8 +362,17 @@ def _collect_row(row, i, left, col_shift, low, high, here, pairs, values):  # ty
     return here
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def collect(dense, begin, end, low, high, pairs, values, counts):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def collect(
+    dense: np.ndarray,
+    begin: int,
+    end: int,
+    low: np.float32,
+    high: np.float32,
+    pairs: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+) -> None:
     """The pairs i < j with begin <= i < end and low <= score < high; each strip of rows writes to its own room."""
     for strip in prange(counts.size):
         first = strip * STRIP * dense.shape[1]
@@ -317,8 +382,18 @@ def collect(dense, begin, end, low, high, pairs, values, counts):  # type: ignor
         counts[strip] = here - first
 
 
-@njit(parallel=True, cache=True)  # type: ignore[untyped-decorator]
-def settle(scores, row_shift, col_shift, dense, low, high, pairs, values, counts):  # type: ignore[no-untyped-def]
+@compiled(parallel=True)
+def settle(
+    scores: np.ndarray,
+    row_shift: int,
+    col_shift: int,
+    dense: np.ndarray,
+    low: np.float32,
+    high: np.float32,
+    pairs: np.ndarray,
+    values: np.ndarray,
+    counts: np.ndarray,
+) -> None:
     """Collects the pairs of a block, and writes its upper triangle and that one's transpose into a symmetric matrix."""
     height, width = scores.shape
     for strip in prange(counts.size):
@@ -342,8 +417,8 @@ def settle(scores, row_shift, col_shift, dense, low, high, pairs, values, counts
                     dense[col_shift + j, row_shift + i] = scores[i, j]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def neighbours(pairs, values, n):  # type: ignore[no-untyped-def]
+@compiled()
+def neighbours(pairs: np.ndarray, values: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(start, to, score) of `Lists`, in the order of the pairs given."""
     start = np.zeros(n + 1, np.int64)
     for e in range(len(pairs)):

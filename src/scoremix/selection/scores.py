@@ -1,4 +1,4 @@
-"""All pair scores on the CPU: a float32 matrix where it fits, else blocks and single scores on demand; sets grown by numba."""
+"""All pair scores on the CPU, as a matrix where it fits, else computed on demand; sets grown by numba (Appendix H)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BYTES_PER_EDGE = 48  # a listed pair: indices, score, two list entries and the t
 
 
 class CpuScores:
-    """Scores of the pairs of a `PairFunction`; `memory` (bytes) decides whether the matrix is kept and how long lists are."""
+    """Scores of the pairs of a function; `memory` (bytes) decides whether a matrix is kept and how long lists are."""
 
     def __init__(self, function: PairFunction, memory: float) -> None:
         self.function = function
@@ -31,19 +31,10 @@ class CpuScores:
         self._room = [1024] * 8
         self.pairs = _pairs(function, np.empty((n, n) if self.keep else (0, 0), np.float32))
         self.edges = np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
+        self.cut = np.inf
         self.lists = kernels.Lists(
             np.zeros(n + 1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.float32), np.float32(np.inf)
         )
-
-    @property
-    def pair_sums(self) -> int:
-        """How many candidate sets were evaluated, each from the scores of a newcomer with the members of a parent."""
-        return int(self._work.sum())
-
-    @property
-    def cut(self) -> float:
-        """Lists hold every neighbour of at least this score."""
-        return float(self.lists.cut)
 
     def scan(self, low: Callable[[], float], high: float = np.inf) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
         """Yields (pairs i < j, scores, share done) of the pairs with low() <= score < high, block by block."""
@@ -73,23 +64,41 @@ class CpuScores:
         allowed = values > LOWEST
         return sets[allowed], values[allowed]
 
+    @property
+    def pair_sums(self) -> int:
+        """Candidate sets evaluated so far, each from the scores of a newcomer with the members of a parent."""
+        return int(self._work.sum())
+
     def link(self, edges: np.ndarray, scores: np.ndarray, cut: float) -> None:
         """Sorts all pairs of score >= cut, best first, into `edges` and neighbour lists."""
         order = np.argsort(-scores)
         self.edges = edges[order], scores[order]
-        self.lists = kernels.Lists(*kernels.neighbours(*self.edges, self.n), np.float32(cut))
+        start, to, score = kernels.neighbours(*self.edges, self.n)
+        self.lists = kernels.Lists(start, to, score, np.float32(cut))
+        self.cut = float(np.float32(cut))
 
     def grow(
         self, sets: np.ndarray, sums: np.ndarray, target: float, cap: float = np.inf
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(sets, sums) of one class more and sum >= target, from those parents that are their best ones and at most cap."""
-        target, cap = _single(target), np.float32(cap)
+        """(sets, sums) of one class more and sum >= target, from parents that are their best ones and at most cap."""
+        least, most = _single(target), np.float32(cap)
         postponed = np.zeros(len(sets), np.bool_)
         found = [
             self._into_room(
                 sets.shape[1] + 1,
-                lambda *room: kernels.grow_by_lists(
-                    sets, sums, target, cap, self._longest, self.lists, self.pairs, *room, postponed, self._work
+                lambda out, totals, counts: kernels.grow_by_lists(
+                    sets,
+                    sums,
+                    least,
+                    most,
+                    self._longest,
+                    self.lists,
+                    self.pairs,
+                    out,
+                    totals,
+                    counts,
+                    postponed,
+                    self._work,
                 ),
             )
         ]
@@ -99,8 +108,18 @@ class CpuScores:
             found.append(
                 self._into_room(
                     sets.shape[1] + 1,
-                    lambda *room, chosen=chosen, rows=rows, place=place: kernels.grow_by_rows(
-                        sets[chosen], sums[chosen], target, cap, rows, place, self.pairs.tie, *room, self._work
+                    lambda out, totals, counts, chosen=chosen, rows=rows, place=place: kernels.grow_by_rows(
+                        sets[chosen],
+                        sums[chosen],
+                        least,
+                        most,
+                        rows,
+                        place,
+                        self.pairs.tie,
+                        out,
+                        totals,
+                        counts,
+                        self._work,
                     ),
                 )
             )
@@ -110,7 +129,9 @@ class CpuScores:
         """Sets of one class more whose new links all reach the parent's value; see `kernels.grow_cliques`."""
         return self._into_room(
             sets.shape[1] + 1,
-            lambda *room: kernels.grow_cliques(sets, sums, self.lists, self.pairs, *room, self._work),
+            lambda out, totals, counts: kernels.grow_cliques(
+                sets, sums, self.lists, self.pairs, out, totals, counts, self._work
+            ),
         )
 
     def grow_best(self, sets: np.ndarray, sums: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
@@ -170,7 +191,7 @@ def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.
 
 
 def _single(low: float) -> np.float32:
-    return np.float32(max(low, LOWEST))
+    return np.float32(max(low, float(LOWEST)))
 
 
 def _room(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -1,14 +1,14 @@
 """Branch and bound over m-plets: grow promising pairs class by class, prune with the running K-th value (Appendix H).
 
-Of a set of m classes with Σ score >= τ, some subset of r classes has Σ score >= τ·r(r-1)/(m(m-1)), by averaging; so growing
-every pair, triple, ... above its share of τ, each by all classes that can still reach the next share, misses nothing.
+Of a set of m classes with Σ score >= τ, some subset of r classes has Σ score >= τ·r(r-1)/(m(m-1)), by averaging; so
+growing every pair, triple, ... above its share of τ by all classes that can still reach the next share misses nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import comb, sqrt
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -17,9 +17,33 @@ from scoremix.selection.scores import LOWEST, distinct
 
 Progress = Callable[[str, float], None]  # told what is done and the share of it, 0 to 1
 
+Found = tuple[np.ndarray, np.ndarray]  # (n, r) int32 sets, ascending, and their float32 sums of scores
+
 SAMPLE = 1 << 18  # random pairs that tell how scores are distributed
 MANY = 1 << 20  # parents from which on a first round on a few of them pays
 REACH = 32  # neighbours tried per member when a first threshold is looked for
+
+
+class Scores(Protocol):
+    """What the search needs to know of the scores of all pairs; every score is at least the true one."""
+
+    function: PairFunction
+    n: int
+    keep: bool  # whether all scores are held, so that no list has to be complete
+    cut: float  # lists hold every pair of at least this score
+    edges: Found  # those pairs, best first
+    most_edges: int  # as many of them as may be listed
+
+    @property
+    def pair_sums(self) -> int: ...  # candidate sets evaluated so far
+    def scan(
+        self, low: Callable[[], float], high: float = np.inf
+    ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]: ...
+    def sample(self, size: int) -> Found: ...
+    def link(self, edges: np.ndarray, scores: np.ndarray, cut: float) -> None: ...
+    def grow(self, sets: np.ndarray, sums: np.ndarray, target: float, cap: float) -> Found: ...
+    def grow_best(self, sets: np.ndarray, sums: np.ndarray, reach: int) -> Found: ...
+    def grow_cliques(self, sets: np.ndarray, sums: np.ndarray) -> Found: ...
 
 
 class Leaders:
@@ -32,6 +56,7 @@ class Leaders:
         self.function, self.k, self.objective = function, k, objective
         self.rounding = 4 * comb(m, 2) ** 2 * ULP
         self.threshold = -np.inf
+        self.pair_sums = 0  # candidate sets evaluated, filled in by the searches
         self.sets = np.zeros((0, m), np.int32)
         self.scores = np.zeros(0, np.float32)
         self._pending: list[tuple[np.ndarray, np.ndarray]] = []
@@ -86,16 +111,17 @@ class Leaders:
         return order, values[order]
 
 
-def search_pairs(scores: Any, k: int, progress: Progress) -> Leaders:
+def search_pairs(scores: Scores, k: int, progress: Progress) -> Leaders:
     """The best k pairs: every pair is scored once and kept where the running threshold allows."""
     leaders = Leaders(scores.function, 2, k)
     for pairs, values, share in scores.scan(lambda: leaders.threshold):
         leaders.add(pairs, values)
         progress("pairs", share)
+    leaders.pair_sums = comb(scores.n, 2)
     return leaders
 
 
-def search_sums(scores: Any, m: int, k: int, progress: Progress) -> Leaders:
+def search_sums(scores: Scores, m: int, k: int, progress: Progress) -> Leaders:
     """The best k sets of m >= 3 classes by the sum of their pairs' scores."""
     leaders = Leaders(scores.function, m, k)
     growth = Growth(scores, leaders, m)
@@ -116,11 +142,12 @@ def search_sums(scores: Any, m: int, k: int, progress: Progress) -> Leaders:
         for pairs, below, share in scores.scan(lambda: growth.share(2), scores.cut):
             growth.grow(pairs, below)
             progress("search below the lists", share)
+    leaders.pair_sums = scores.pair_sums
     return leaders
 
 
-def search_cliques(scores: Any, m: int, k: int, objective: str, progress: Progress) -> Leaders:
-    """The best k sets of m >= 3 classes by the smallest of their pairs' scores: cliques of the pairs above a threshold."""
+def search_cliques(scores: Scores, m: int, k: int, objective: str, progress: Progress) -> Leaders:
+    """The best k sets of m >= 3 classes by their smallest pair score: cliques of the pairs above a threshold."""
     leaders = Leaders(scores.function, m, k, objective)
     length, previous = 64.0, np.inf
     while True:
@@ -135,7 +162,8 @@ def search_cliques(scores: Any, m: int, k: int, objective: str, progress: Progre
             done += 8192
             progress("search", done / len(edges))
         leaders.compact()
-        if scores.cut <= max(leaders.threshold, LOWEST):
+        if scores.cut <= max(leaders.threshold, float(LOWEST)):
+            leaders.pair_sums = scores.pair_sums
             return leaders
         length, previous = 4 * length, scores.cut
 
@@ -143,7 +171,7 @@ def search_cliques(scores: Any, m: int, k: int, objective: str, progress: Progre
 class Growth:
     """Grows parents level by level down to m classes, with the thresholds that the running K-th value allows."""
 
-    def __init__(self, scores: Any, leaders: Leaders, m: int) -> None:
+    def __init__(self, scores: Scores, leaders: Leaders, m: int) -> None:
         self.scores, self.leaders, self.m = scores, leaders, m
         self._steps = [256] * (m + 1)
 
@@ -192,7 +220,7 @@ class Growth:
             done = stop
 
     def try_few(self) -> None:
-        """Where very many pairs could lead to a best set, grows a few spread over them, to raise the threshold first."""
+        """Where very many pairs could lead to a best set, grows a few of them first, to raise the threshold."""
         pairs, values = self.scores.sample(SAMPLE)
         scale = comb(self.scores.n, 2) / max(1, len(values))
         previous = np.inf
@@ -207,7 +235,7 @@ class Growth:
             self.leaders.compact()
 
 
-def _link(scores: Any, length: float, progress: Progress) -> None:
+def _link(scores: Scores, length: float, progress: Progress) -> None:
     """Lists the best pairs, about `length` per class."""
     _, values = scores.sample(SAMPLE)
     count = min(length * scores.n / 2, scores.most_edges / 2)
@@ -225,24 +253,25 @@ def _cut_for(values: np.ndarray, share: float) -> float:
     return float(np.nextafter(ordered[at - 1], np.float32(np.inf)))
 
 
-def _list_from(scores: Any, cut: float, progress: Progress) -> None:
-    """Lists all pairs of score >= cut, or of a higher cut where they are more than fit."""
-    found: list[tuple[np.ndarray, np.ndarray]] = []
-    count = 0
-    for pairs, values, share in scores.scan(lambda: cut):
+def _list_from(scores: Scores, low: float, progress: Progress) -> None:
+    """Lists all pairs of score >= low, or of a higher cut where they are more than fit."""
+    found: list[Found] = []
+    cut, count = [low], 0
+    for pairs, values, share in scores.scan(lambda: cut[-1]):
         found.append((pairs, values))
         count += len(values)
         if count > scores.most_edges:
             joined = np.concatenate([values for _, values in found])
-            cut = float(np.nextafter(np.partition(joined, len(joined) // 2)[len(joined) // 2], np.float32(np.inf)))
-            found = [(pairs[values >= cut], values[values >= cut]) for pairs, values in found]
+            half = np.partition(joined, len(joined) // 2)[len(joined) // 2]
+            cut.append(float(np.nextafter(half, np.float32(np.inf))))
+            found = [(pairs[values >= cut[-1]], values[values >= cut[-1]]) for pairs, values in found]
             count = sum(len(values) for _, values in found)
         progress("pairs", share)
-    scores.link(np.concatenate([p for p, _ in found]), np.concatenate([v for _, v in found]), cut)
+    scores.link(np.concatenate([p for p, _ in found]), np.concatenate([v for _, v in found]), cut[-1])
 
 
-def _first_threshold(scores: Any, m: int, k: int) -> float:
-    """A lower bound of the k-th best score, from the best pairs grown by their best neighbours; -inf where they are too few."""
+def _first_threshold(scores: Scores, m: int, k: int) -> float:
+    """A lower bound of the k-th best score: the best pairs grown by their best neighbours; -inf where too few."""
     sets, sums = scores.edges
     for _ in range(2, m):
         most = max(4 * k, 8 * scores.n)
@@ -256,7 +285,7 @@ def _first_threshold(scores: Any, m: int, k: int) -> float:
     return leaders.threshold
 
 
-def _lengthen_lists(scores: Any, growth: Growth, progress: Progress) -> None:
+def _lengthen_lists(scores: Scores, growth: Growth, progress: Progress) -> None:
     """Lists further pairs where most parents would have to read below the end of the lists."""
     _, values = scores.sample(SAMPLE)
     parents = values[values >= growth.share(2)]

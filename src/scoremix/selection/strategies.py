@@ -1,42 +1,209 @@
-"""Which classes to mix: random, far or close m-plets by name (Section 4.3, Table 2)."""
+"""Which classes to mix, by name: random, far, close, a window of distances, two spaces (Section 4.3, Table 2)."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from dataclasses import replace
+from math import comb
+from typing import Any, Literal, get_args
 
 import numpy as np
 
-from scoremix.selection.distances import Metric, pair_function
+from scoremix.selection.coverage import Coverage, degrees_of
+from scoremix.selection.distances import Metric, PairFunction, pair_function
+from scoremix.selection.exhaustive import allowed, unrank
 from scoremix.selection.mplets import MPlets, check_count, top_mplets
+from scoremix.selection.search import Progress
 
-Strategy = Literal["random", "far", "close"]
+Strategy = Literal["random", "window", "far", "close", "joint_top", "joint_worst"]
+
+FEW = 1 << 20  # m-plets that are listed rather than drawn
+DRAWN = 1 << 22  # random pairs that tell the quantiles where there are more than that
+PATIENCE = 256  # rounds of draws without a new m-plet
 
 
 def select(
-    centers: Any, strategy: Strategy, count: int, *, m: int = 2, metric: Metric = "cosine", seed: int = 0
+    centers: Any,
+    strategy: Strategy,
+    count: int,
+    *,
+    m: int = 2,
+    metric: Metric = "cosine",
+    seed: int = 0,
+    conditions: Any = None,
+    condition_metric: Metric = "cosine",
+    window: tuple[float, float] = (0.05, 0.25),
+    groups: Any = None,
+    across: bool = True,
+    max_degree: int | None = None,
+    min_degree: int | None = None,
+    memory: float = 1.0,
+    progress: Progress | None = None,
 ) -> MPlets:
-    """`count` m-plets of the rows of centers (N, D): the farthest, the closest (both exact), or distinct random ones.
+    """`count` m-plets of the classes whose centers are the rows of `centers` (N, D), which may be any space.
 
-    Values are sums of pair distances in `metric`. Far and close are best first and carry a certificate. Random ones are
-    uniform without replacement and in the order drawn. ValueError where count exceeds the number of m-plets.
+    far, close: the largest or smallest sums of pair distances, exact, best first.
+    joint_top, joint_worst: likewise for Σ z(distance of centers) - z(distance of `conditions`), z over all pairs:
+        close conditions with far centers, and the reverse.
+    random: distinct, uniform without replacement, in the order drawn.
+    window: likewise, of the m-plets all of whose pair distances lie between these quantiles of all pair distances
+        (semi-hard; beyond a million m-plets the quantiles are those of four million random pairs).
+
+    Values are the sums of pair distances, or of z differences. `groups` (N,) allows only m-plets across m groups, or
+    within one group; `max_degree` caps how often a class is used (greedily in the order above); `min_degree`, for far,
+    close and joint, first gives every class its own best m-plets. The result's coverage says how often each class is
+    used. ValueError where the choice is impossible, such as a count above the number of m-plets.
     """
-    if strategy == "random":
-        function = pair_function(centers, metric)
+    if strategy not in get_args(Strategy):
+        raise ValueError(f"strategy must be one of {', '.join(get_args(Strategy))}, got {strategy!r}")
+    if strategy in ("random", "window"):
+        function = pair_function(centers, metric, groups=groups, across=across)
         check_count(function, m, count)
-        classes = random_sets(function.n, m, count, np.random.default_rng(seed))
-        return MPlets(classes, function.values(classes))
-    if strategy not in ("far", "close"):
-        raise ValueError(f"strategy must be random, far or close, got {strategy!r}")
-    return top_mplets(centers, m, count, metric=metric, largest=strategy == "far")
+        if min_degree is not None:
+            raise ValueError(f"min_degree needs strategy far, close, joint_top or joint_worst, got {strategy!r}")
+        if max_degree is not None and count * m > function.n * max_degree:
+            raise ValueError(f"{count} {m}-plets need more than max_degree={max_degree} uses of {function.n} classes")
+        rng = np.random.default_rng(seed)
+        limits = _quantiles(function, window) if strategy == "window" else None
+        classes = _draw(function, m, count, rng, limits, max_degree)
+        return MPlets(classes, function.values(classes), None, Coverage(degrees_of(classes, function.n)))
+    options: dict[str, Any] = dict(
+        groups=groups, across=across, max_degree=max_degree, min_degree=min_degree, memory=memory, progress=progress
+    )
+    if strategy in ("far", "close"):
+        return top_mplets(centers, m, count, metric=metric, largest=strategy == "far", **options)
+    if conditions is None:
+        raise ValueError(f"strategy={strategy!r} needs conditions, a second space with one row per class")
+    return _joint(centers, metric, conditions, condition_metric, m, count, strategy == "joint_top", options)
 
 
-def random_sets(n: int, m: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """int64 (count, m) distinct m-subsets of range(n), ascending per row, uniform without replacement, in the order drawn."""
-    kept = np.zeros((0, m), np.int64)
-    while len(kept) < count:
-        drawn = np.sort(rng.integers(0, n, (2 * count + 64, m)), axis=1)
-        drawn = drawn[(np.diff(drawn, axis=1) > 0).all(axis=1)]
-        pool = np.concatenate([kept, drawn])
-        first = np.unique(pool, axis=0, return_index=True)[1]
-        kept = pool[np.sort(first)]
-    return kept[:count]
+def pair_moments(x: Any, metric: Metric) -> tuple[float, float]:
+    """(mean, standard deviation) of the distances of all pairs of rows of x (N, D), from float32 products."""
+    function = pair_function(x, metric)
+    n, sums, block = function.n, np.zeros(2), 1024
+    origin = float(function.values(np.array([[0, 1]]))[0])  # deviations from a typical value lose no digits
+    for i in range(0, n, block):
+        for j in range(i, n, block):
+            scores = function.scores(slice(i, min(i + block, n)), slice(j, min(j + block, n)))
+            away = (
+                scores[np.triu_indices_from(scores, 1) if i == j else ...].astype(np.float64) * function.size - origin
+            )
+            sums += away.sum(), np.square(away).sum()
+    mean, square = sums / comb(n, 2)
+    return origin + float(mean), float(np.sqrt(max(0.0, square - mean**2)))
+
+
+def _joint(
+    centers: Any,
+    metric: Metric,
+    conditions: Any,
+    condition_metric: Metric,
+    m: int,
+    count: int,
+    largest: bool,
+    options: dict[str, Any],
+) -> MPlets:
+    mean, spread = pair_moments(centers, metric)
+    other_mean, other_spread = pair_moments(conditions, condition_metric)
+    if spread == 0 or other_spread == 0:
+        raise ValueError("all pairs of centers, or of conditions, are equally far: there is nothing to choose by")
+    terms = [(conditions, condition_metric, -1 / other_spread)]
+    found = top_mplets(centers, m, count, metric=metric, largest=largest, weight=1 / spread, terms=terms, **options)
+    shift = comb(m, 2) * (other_mean / other_spread - mean / spread)
+    certificate, coverage = found.certificate, found.coverage
+    if certificate is not None:
+        certificate = replace(certificate, kth_value=certificate.kth_value + shift, bound=certificate.bound + shift)
+    if coverage is not None and coverage.unconstrained is not None:
+        coverage = replace(coverage, unconstrained=coverage.unconstrained + shift)
+    return MPlets(found.classes, found.values + shift, certificate, coverage)
+
+
+def _quantiles(function: PairFunction, window: tuple[float, float]) -> tuple[float, float]:
+    """The distances at two quantiles of those of all allowed pairs."""
+    low, high = window
+    if not 0 <= low < high <= 1:
+        raise ValueError(f"window must be two quantiles 0 <= low < high <= 1, got {window}")
+    total = comb(function.n, 2)
+    if total <= FEW:
+        pairs = unrank(np.arange(total), function.n, 2)
+    else:
+        pairs = np.random.default_rng(0).integers(0, function.n, (DRAWN, 2))
+        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    pairs = pairs[allowed(pairs, function.groups, function.across)]
+    if not len(pairs):
+        raise ValueError("no pair lies across groups" if function.across else "no pair lies within a group")
+    low, high = np.quantile(function.values(pairs), (low, high))
+    return float(low), float(high)
+
+
+def _draw(
+    function: PairFunction,
+    m: int,
+    count: int,
+    rng: np.random.Generator,
+    limits: tuple[float, float] | None,
+    max_degree: int | None,
+) -> np.ndarray:
+    """int64 (count, m) distinct allowed sets, uniform without replacement, in the order drawn."""
+
+    def wanted(sets: np.ndarray) -> np.ndarray:
+        sets = sets[allowed(sets, function.groups, function.across)]
+        if limits is None or not len(sets):
+            return sets
+        distances = function.distances(sets)
+        return sets[((distances >= limits[0]) & (distances <= limits[1])).all(axis=1)]
+
+    if comb(function.n, m) <= FEW:
+        every = wanted(unrank(np.arange(comb(function.n, m)), function.n, m))
+        return _first_free(every[rng.permutation(len(every))], function.n, count, max_degree)
+    kept = taken = np.zeros((0, m), np.int64)
+    idle = 0
+    left = np.arange(function.n)
+    while len(taken) < count and idle < PATIENCE and len(left) >= m:
+        pool = np.concatenate([kept, wanted(_random_sets(left, m, 2 * count + 1024, function, rng))])
+        pool = pool[np.sort(np.unique(pool, axis=0, return_index=True)[1])]
+        idle = 0 if len(pool) > len(kept) else idle + 1
+        kept = pool
+        taken = _first_free(kept, function.n, min(count, len(kept)), max_degree, strict=False)
+        if max_degree is not None:
+            left = np.flatnonzero(degrees_of(taken, function.n) < max_degree)
+    if len(taken) < count:
+        raise ValueError(f"only {len(taken)} of {count} {m}-plets were found: widen the window, the groups or the cap")
+    return taken
+
+
+def _random_sets(left: np.ndarray, m: int, size: int, function: PairFunction, rng: np.random.Generator) -> np.ndarray:
+    """About `size` sets of m of these classes, ascending, independent and uniform (within one group where asked)."""
+    if function.groups is None or function.across:
+        sets = left[rng.integers(0, len(left), (size, m))]
+    else:
+        # a group in proportion to its m-tuples; those with repeats fall away below
+        order = left[np.argsort(function.groups[left], kind="stable")]
+        sizes = np.bincount(function.groups[left])
+        share = sizes.astype(np.float64) ** m * (sizes >= m)
+        if not share.any():
+            return np.zeros((0, m), np.int64)
+        group = rng.choice(len(sizes), size, p=share / share.sum())
+        start = np.cumsum(sizes) - sizes
+        sets = order[start[group, None] + (rng.random((size, m)) * sizes[group, None]).astype(np.int64)]
+    sets = np.sort(sets, axis=1)
+    return sets[(np.diff(sets, axis=1) > 0).all(axis=1)]
+
+
+def _first_free(sets: np.ndarray, n: int, count: int, max_degree: int | None, strict: bool = True) -> np.ndarray:
+    """The first `count` sets, or with a cap the first whose classes are all used fewer times than that so far."""
+    if max_degree is not None:
+        degree = [0] * n
+        chosen: list[int] = []
+        for place, row in enumerate(sets.tolist()):
+            if len(chosen) == count:
+                break
+            if all(degree[c] < max_degree for c in row):
+                chosen.append(place)
+                for c in row:
+                    degree[c] += 1
+        sets = sets[chosen]
+    if strict and len(sets) < count:
+        raise ValueError(
+            f"only {len(sets)} m-plets are allowed, {count} were asked for: widen the window or raise the cap"
+        )
+    return sets[:count]
