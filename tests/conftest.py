@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+# one thread each: several test processes then share a small machine without waiting for one another
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -119,6 +123,8 @@ TINY = [
     "generator.model_channels=8",
     "generator.images_seen=640",
     "generator.batch=32",
+    "generator.precision=float32",
+    "sampling.precision=float32",
     "sampling.steps=3",
     "sampling.chunk=8",
     "sampling.images_per_mplet=3",

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -37,7 +38,7 @@ class Data(Slice):
     channels: Literal["auto", 1, 3] = "auto"
     classes: Positive | None = Field(None, description="use a seeded subset of this many classes")
     images_per_class: Positive | None = Field(None, description="use at most this many images of a class")
-    fractions: tuple[Share, Share, Share] = Field((0.6, 0.1, 0.3), description="train, validation, test")
+    fractions: tuple[Fraction, Fraction, Fraction] = Field((0.6, 0.1, 0.3), description="train, validation, test")
     skip_bad: bool = Field(False, description="leave unreadable files out instead of stopping")
     seed: int = 0
 

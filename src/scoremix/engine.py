@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 
 
+THREADS = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
+
+
 @dataclass(frozen=True)
 class Engine:
     """Where tensors live and how gradients travel; a stage touches nothing of the engine but this."""
@@ -43,4 +46,5 @@ def start(device: str = "auto") -> Engine:
             raise ValueError("runtime.device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
         use_gpu = device != "cpu" and torch.cuda.is_available()
         fabric = Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1)
+    torch.set_num_threads(THREADS)
     return Engine(fabric)

@@ -17,8 +17,9 @@ OPERATIONS = {
     "low_resolution": Augment(low_resolution=0.5),
     "photometric": Augment(photometric=0.5),
     "flip": Augment(flip=0.5),
+    "noise": Augment(noise=0.5),
 }
-EVERYTHING = Augment(shift=0.7, affine=0.7, crop=0.7, low_resolution=0.7, photometric=0.7, flip=0.7)
+EVERYTHING = Augment(shift=0.7, affine=0.7, crop=0.7, low_resolution=0.7, photometric=0.7, flip=0.7, noise=0.7)
 
 
 def generator(seed=0):

@@ -150,7 +150,7 @@ def _pearson(blocks: Iterator[tuple[Array, Array]]) -> float:
     return float(np.clip(moments[0, 1] / scale, -1, 1))
 
 
-def doubled_ranks(values: Float[Array, " p"], chunk: int = 2**22) -> Int[Array, " p"]:
+def doubled_ranks(values: Float[Array, " p"], chunk: int = 2**20) -> Int[Array, " p"]:
     """Twice the 1-based mean rank of each value: integers even where ties share half a rank.
 
     One sort of integers that hold a value's leading bits and its position, twice as fast as an

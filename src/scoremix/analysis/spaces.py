@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 Data = Tensor | np.ndarray
-BLOCK = 2**24  # entries of one block of an n x n matrix: 128 MiB in float64
+BLOCK = 2**22  # entries of one block of an n x n matrix: 32 MiB in float64
 
 
 def as_rows(x: Any, name: str = "x") -> Float[Tensor, "n d"]:

@@ -44,13 +44,15 @@ class Augment:
     contrast: float = 0.5
     saturation: float = 0.5
     flip: float = 0.0  # left and right
+    noise: float = 0.0  # Gaussian, of size uniform in 0 .. noise_size; hides whether an image was drawn or photographed
+    noise_size: float = 0.1
     fill: float = -1.0  # value of pixels from outside: -1 is black
 
     def __post_init__(self) -> None:
-        for name in ("shift", "affine", "crop", "low_resolution", "photometric", "flip"):
+        for name in ("shift", "affine", "crop", "low_resolution", "photometric", "flip", "noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be a probability in [0, 1]")
-        for name in ("brightness", "contrast", "saturation", "translation"):
+        for name in ("brightness", "contrast", "saturation", "translation", "noise_size"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be in [0, 1]")
         for name, top in (("scale", math.inf), ("crop_area", 1), ("crop_ratio", math.inf), ("low_side", 1)):
@@ -64,7 +66,7 @@ class Augment:
 
 PRESETS: dict[str, Augment] = {
     "none": Augment(),
-    "characters": Augment(affine=1.0, rotation=10.0, scale=(0.85, 1.15), translation=0.08),
+    "characters": Augment(affine=1.0, rotation=10.0, scale=(0.85, 1.15), translation=0.08, noise=1.0),
     "face": Augment(crop=0.2, low_resolution=0.2, photometric=0.2, flip=0.5),
 }
 
@@ -79,7 +81,7 @@ def augment(images: Images, generator: torch.Generator, settings: Augment) -> Im
         raise ValueError(f"images have shape {tuple(images.shape)}, must be (B, 1 or 3, H, W)")
     if not images.is_floating_point():
         raise ValueError(f"images have dtype {images.dtype}, must be floating point in [-1, 1]")
-    for operation in (shifted, affine, cropped, low_resolution, photometric, flipped):
+    for operation in (shifted, affine, cropped, low_resolution, photometric, flipped, noisy):
         images = operation(images, generator, settings)
     return images
 
@@ -269,6 +271,17 @@ def flipped(images: Images, generator: torch.Generator, settings: Augment) -> Im
         return images
     mask = torch.rand(len(images), generator=generator, device=generator.device) < settings.flip
     return torch.where(mask.to(images.device)[:, None, None, None], images.flip(-1), images)
+
+
+def noisy(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+    """Gaussian noise of a random size added, cut to [-1, 1]."""
+    if not settings.noise:
+        return images
+    rows = _chosen(settings.noise, len(images), generator)
+    options = {"generator": generator, "device": generator.device}
+    size = torch.rand((len(rows), 1, 1, 1), **options) * settings.noise_size
+    added = size * torch.randn((len(rows), *images.shape[1:]), **options)
+    return _changed(images, rows, lambda x: (x + added.to(x)).clamp(-1, 1))
 
 
 def _chosen(probability: float, b: int, generator: torch.Generator) -> Int[Tensor, " k"]:

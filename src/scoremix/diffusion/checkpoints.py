@@ -41,7 +41,8 @@ def snapshot_name(images_seen: int, std: float) -> str:
 
 def to_bytes(tensors: Mapping[str, Tensor], network: Mapping[str, Any], pixels: Pixels) -> bytes:
     """The content of a snapshot: parameters under the published names, configuration in the metadata."""
-    metadata = {"kind": KIND, "network": json.dumps(dict(network)), "pixels": json.dumps(asdict(pixels))}
+    description = json.dumps({"network": dict(network), "pixels": asdict(pixels)})
+    metadata = {KIND: description}  # one entry: the order of several is not kept
     return safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, metadata)
 
 
@@ -53,9 +54,10 @@ def load(path: Path, precision: str | None = None) -> tuple[EDM2, Pixels]:
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: not a readable snapshot ({error})") from None
-    if metadata.get("kind") != KIND:
-        raise ValueError(f"{path}: holds {metadata.get('kind', 'no known kind of checkpoint')!r}, expected {KIND!r}")
-    network = json.loads(metadata["network"])
+    if KIND not in metadata:
+        raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
+    description = json.loads(metadata[KIND])
+    network = description["network"]
     net = EDM2(**{**network, "dtype": precision or network.get("dtype")})
     net.load_state_dict(tensors)
-    return net.eval(), Pixels(**json.loads(metadata["pixels"]))
+    return net.eval(), Pixels(**description["pixels"])

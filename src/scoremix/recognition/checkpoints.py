@@ -39,14 +39,14 @@ def to_bytes(net: nn.Module, head: nn.Module, description: Description) -> bytes
     """The content of a checkpoint: network under `net.`, head under `head.`, description in the metadata."""
     tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
     tensors |= {f"head.{name}": t for name, t in head.state_dict().items()}
-    metadata = {"kind": KIND, "description": json.dumps(asdict(description))}
+    metadata = {KIND: json.dumps(asdict(description))}  # one entry: the order of several is not kept
     return safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, metadata)
 
 
 def load(path: Path) -> tuple[IRNet, Description]:
     """The network of a checkpoint in eval mode; ValueError if the file is something else."""
     metadata, tensors = _open(path)
-    fields: dict[str, Any] = json.loads(metadata["description"])
+    fields: dict[str, Any] = json.loads(metadata[KIND])
     description = Description(**{**fields, "widths": tuple(fields["widths"]), "units": tuple(fields["units"])})
     net = make(description)
     net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
@@ -60,6 +60,6 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from None
-    if metadata.get("kind") != KIND:
-        raise ValueError(f"{path}: holds {metadata.get('kind', 'no known kind of checkpoint')!r}, expected {KIND!r}")
+    if KIND not in metadata:
+        raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
     return metadata, tensors

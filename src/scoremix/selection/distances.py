@@ -16,7 +16,7 @@ Term = tuple[Any, Metric, float]  # (rows (N, D), metric, weight)
 
 METRICS: dict[str, int] = {"cosine": 0, "l2": 1, "sqeuclidean": 2}
 ULP = 2.0**-24  # unit roundoff of float32
-QUANTUM = 2.0**-38  # values are rounded to this share of the largest possible sum, so that rounding cannot break ties
+QUANTUM = 2.0**-42  # values are rounded to this share of the largest possible sum, so that rounding cannot break ties
 
 # of the sorted pair distances (K, m(m-1)/2) of each set
 OBJECTIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -117,7 +117,7 @@ class PairFunction:
     def values(self, sets: np.ndarray, objective: str = "sum") -> np.ndarray:
         """float64 (K,) objective of each set, whatever the order of its classes, rounded to a grid of `QUANTUM`."""
         pairs = np.sort(self.distances(sets), axis=1)
-        step = self.size * pairs.shape[1] * QUANTUM
+        step = self.size * QUANTUM * (pairs.shape[1] if objective == "sum" else 1)
         values: np.ndarray = np.round(OBJECTIVES[objective](pairs) / step) * step + 0.0
         return values
 

@@ -105,9 +105,10 @@ class TorchScores:
 
     def grow_best(self, sets: np.ndarray, sums: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
         """Distinct sets: each parent with its best newcomer among the first `reach` neighbours of its members."""
-        found = []
-        for begin in range(0, len(sets), 1 + WIDTH // (64 * reach * sets.shape[1] ** 2)):
-            part = slice(begin, begin + 1 + WIDTH // (64 * reach * sets.shape[1] ** 2))
+        found = [(np.zeros((0, sets.shape[1] + 1), np.int32), np.zeros(0, np.float32))]
+        step = max(1, WIDTH // (reach * sets.shape[1]))
+        for begin in range(0, len(sets), step):
+            part = slice(begin, begin + step)
             parents = torch.from_numpy(sets[part]).to(self.device).long()
             at = self._start[parents][:, :, None] + torch.arange(reach, device=self.device)
             inside = at < self._start[parents + 1][:, :, None]

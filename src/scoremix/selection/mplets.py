@@ -70,7 +70,7 @@ def top_mplets(
     distance of those rows. The objective of a set is the sum or mean of its pairs' values, or the smallest (wanted
     large) or largest (wanted small) of them; range and std are searched exhaustively, refused where that takes long.
     With `groups` (N,) only sets across m groups count, or within one group. Values are float64 from the rows as given,
-    rounded to 2⁻³⁸ of the largest possible one; equal values come in the order of their indices.
+    rounded to 2⁻⁴² of the largest possible one; equal values come in the order of their indices.
 
     `max_degree` takes sets greedily in that order while none of their classes is used that often; `min_degree` first
     gives every class its own best sets. x may be an array or a tensor; the search runs where the tensor is. `memory` in

@@ -152,6 +152,10 @@ def search_cliques(scores: Scores, m: int, k: int, objective: str, progress: Pro
     length, previous = 64.0, np.inf
     while True:
         _link(scores, length, progress)
+        if scores.cut >= previous:
+            raise MemoryError(
+                f"more than {scores.most_edges:.3g} pairs could be in a best set, no more fit: raise memory"
+            )
         edges, values = scores.edges
         done = int(np.searchsorted(-values, -previous, "right"))
         while done < len(edges) and values[done] >= leaders.threshold:

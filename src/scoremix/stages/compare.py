@@ -94,7 +94,9 @@ def measure(
     pairs = metrics.pair_similarities(embeddings, labels)
     accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
     curves = bootstrap.weighted_auc_eer(pairs, draws[: 1 + CURVE_DRAWS])
-    rates = bootstrap.weighted_identification(embeddings, labels, draws, config.ranks, config.draws, config.seed)
+    rates = bootstrap.weighted_identification(
+        embeddings, labels, draws, config.ranks, config.draws, config.seed, gallery="all"
+    )
     values = {f"tar@{far:g}": accepted[:, i] for i, far in enumerate(fars)}
     values |= {"eer": curves.eer, "auc": curves.auc}
     values |= {f"rank{k}": rates[:, i] for i, k in enumerate(config.ranks)}

@@ -158,7 +158,7 @@ def batches(
     def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
         rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
         found, labels = images.take(rows)
-        generator = torch.Generator(device).manual_seed(stream_seed(config.seed, nimg, "augment"))
+        generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
         x = augment(to_unit(found, device), generator, settings)
         return pixels.encode(x), torch.from_numpy(labels).to(device)
 

@@ -120,7 +120,7 @@ def batches(config: Recognizer, images: LabeledImages, device: torch.device) -> 
     def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
         rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
         pixels, labels = images.take(rows)
-        generator = torch.Generator(device).manual_seed(stream_seed(config.seed, nimg, "augment"))
+        generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
         x = augment(to_unit(pixels, device), generator, settings)
         return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).to(device)
 
