@@ -1,4 +1,4 @@
-.PHONY: demo test lint types layers setup clean
+.PHONY: demo test lint types layers results setup
 
 setup:
 	@scripts/setup.sh dev
@@ -17,3 +17,6 @@ types: setup
 
 layers: setup
 	@.venv/bin/lint-imports
+
+results: setup  ## docs/results.md and README.md from docs/results/*.json
+	@.venv/bin/python scripts/results.py

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-
 THREADS = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
 
 

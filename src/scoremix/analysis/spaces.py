@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 Data = Tensor | np.ndarray
-BLOCK = 2**22  # entries of one block of an n x n matrix: 32 MiB in float64
+BLOCK = 2**23  # entries of one block of an n x n matrix: 64 MiB in float64, which the allocator gives back
 
 
 def as_rows(x: Any, name: str = "x") -> Float[Tensor, "n d"]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -278,7 +279,7 @@ def noisy(images: Images, generator: torch.Generator, settings: Augment) -> Imag
     if not settings.noise:
         return images
     rows = _chosen(settings.noise, len(images), generator)
-    options = {"generator": generator, "device": generator.device}
+    options: dict[str, Any] = {"generator": generator, "device": generator.device}
     size = torch.rand((len(rows), 1, 1, 1), **options) * settings.noise_size
     added = size * torch.randn((len(rows), *images.shape[1:]), **options)
     return _changed(images, rows, lambda x: (x + added.to(x)).clamp(-1, 1))

@@ -1,0 +1,109 @@
+"""Writes docs/results.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
+
+Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+DOCS = Path(__file__).parents[1] / "docs"
+STORED = DOCS / "results"
+
+
+def add(run: Path) -> None:
+    """Keeps what the tables need of a finished run."""
+    report = json.loads((run / "report.json").read_text())
+    store = run.parent / "store"
+    folder = next(store / m["path"].removeprefix("store/") for m in report["manifests"] if m["stage"] == "compare")
+    kept = {
+        name: report[name] for name in ("title", "data", "evaluation", "arms", "differences", "gate", "costs", "config")
+    }
+    for arm in kept["arms"]:
+        arm.pop("roc"), arm.pop("training")
+    kept["verdict"] = report["verdict"]
+    kept["manifest"] = json.loads((folder / "manifest.json").read_text())
+    (STORED / f"{run.name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def percent(estimate: dict[str, Any], signed: bool = False) -> str:
+    """Value and interval in per cent."""
+    form = "+.1f" if signed else ".1f"
+    value, low, high = (format(100 * estimate[n], form) for n in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def run_section(stored: dict[str, Any]) -> str:
+    """Tables of one run."""
+    metrics = [m for m in stored["evaluation"]["metrics"] if not m["reason"]]
+    heads = [m["label"].replace("\u00a0", " ") for m in metrics]
+    lines = ["| arm | classes | images | steps | " + " | ".join(heads) + " |", "|---" * (4 + len(heads)) + "|"]
+    for arm in stored["arms"]:
+        cells = [percent(arm["metrics"][m["key"]]) for m in metrics]
+        lines.append(
+            "| " + " | ".join([arm["name"], str(arm["classes"]), str(arm["images"]), str(arm["steps"]), *cells]) + " |"
+        )
+    headline = stored["evaluation"]["headline"]
+    for d in stored["differences"]:
+        if d["arm"] == stored["verdict"]["arm"] and d["metric"] == headline:
+            seeds = ", ".join(f"{100 * v:+.1f}" for v in d["estimate"]["seeds"])
+            lines += [
+                "",
+                f"{d['arm']} minus {d['control']}, {headline}: {percent(d['estimate'], True)} points; seeds {seeds}.",
+            ]
+    parts = ", ".join(f"{s['classes']} {s['name']} ({s['images']} images)" for s in stored["data"]["splits"])
+    gate, cost = stored["gate"], sum(c["seconds"] for c in stored["costs"])
+    manifest = stored["manifest"]
+    return "\n".join(
+        [
+            f"**Verdict: {stored['verdict']['kind']}.** Classes: {parts}. Reproductions put in their own class by the baseline "
+            f"recognizer: {100 * gate['top1']:.0f} % (floor {100 * gate['floor']:.0f} %). {cost / 60:.0f} minutes on two CPU cores.",
+            "",
+            *lines,
+            "",
+            f"Per cent, mean over seeds {stored['evaluation']['recognizer_seeds']} with 95 % interval over test classes; one generator. "
+            f"Manifest: compare {manifest['key'][:12]}, code {str(manifest['commit'])[:12]}, torch {manifest['versions']['torch']}, "
+            f"finished {manifest['finished'][:10]}.",
+        ]
+    )
+
+
+def shift_table(rows: list[dict[str, Any]]) -> str:
+    lines = ["| noise | seed | arm | TAR at FAR 1e-3 | TAR at FAR 1e-2 | rank-1 | mean embedding |", "|---" * 7 + "|"]
+    for r in rows:
+        values = [f"{100 * r[n]:.1f}" if r.get(n) is not None else "-" for n in ("tar@0.001", "tar@0.01", "rank1")]
+        lines.append(
+            "| " + " | ".join([f"{r['noise']:g}", str(r["seed"]), r["arm"], *values, f"{r['mean']:.2f}"]) + " |"
+        )
+    return "\n".join(lines)
+
+
+def stage_table(stored: dict[str, Any]) -> str:
+    return "\n".join(f"| {c['stage']} | {c['seconds']:.0f} |" for c in stored["costs"] if c["seconds"] >= 1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--add", type=Path, metavar="RUN")
+    if run := parser.parse_args().add:
+        add(run)
+    stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
+    shift = stored.pop("shift", None)
+    values = {f"@{name.upper()}@": run_section(value) for name, value in stored.items()}
+    values["@SHIFT@"] = shift_table(shift) if shift else ""
+    values["@STAGES@"] = stage_table(stored["demo"]) if "demo" in stored else ""
+    for template, page in (
+        (STORED / "results.md.in", DOCS / "results.md"),
+        (STORED / "README.md.in", DOCS.parent / "README.md"),
+    ):
+        text = template.read_text()
+        for name, value in values.items():
+            text = text.replace(name, value)
+        page.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

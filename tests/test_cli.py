@@ -1,0 +1,119 @@
+"""The command line as a stranger meets it: help, one line per mistake, status 2."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scoremix import cli
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["scoremix", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line a wrong call prints; its status is 2."""
+    assert call(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return said[said.index("scoremix: ") :].strip()
+
+
+@pytest.mark.parametrize("verb", ["", "run", "ingest", "generator", "select", "sample", "evaluate", "report", "show"])
+def test_help_names_the_verb(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, *([verb] if verb else []), "--help") == 0
+    assert "Usage" in (said := capsys.readouterr().out) and verb in said
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, scoremix.cli; print([m for m in ('torch', 'matplotlib', 'numba', 'pydantic') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["run"], ["--data"]),
+        (["run", "nonsense"], ["nonsense", "demo"]),
+        (["run", "demo", "--set", "generator.rate=1"], ["generator.rate", "no such setting"]),
+        (["run", "demo", "--set", "generator.lr=fast"], ["generator.lr", "fast"]),
+        (["run", "demo", "--set", "sampling.weights=[0.9, 0.9]"], ["1.8", "convex: false"]),
+        (["run", "demo", "--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
+        (["run", "demo", "--device", "tpu"], ["tpu", "cpu"]),
+        (["run", "--data", "/nowhere"], ["/nowhere", "does not exist"]),
+        (["show", "--out", "/nowhere"], ["/nowhere", "no runs"]),
+    ],
+)
+def test_wrong_calls_are_one_line(
+    arguments: list[str],
+    names: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused(monkeypatch, capsys, *arguments)
+    assert "\n" not in said
+    for name in names:
+        assert name in said
+
+
+def folder(path: Path, classes: int, images: int = 3) -> Path:
+    for k in range(classes):
+        (path / f"class{k}").mkdir(parents=True)
+        for i in range(images):
+            pixels = np.random.default_rng((k, i)).integers(0, 256, (12, 12), dtype=np.uint8)
+            Image.fromarray(pixels).save(path / f"class{k}" / f"{i}.png")
+    return path
+
+
+@pytest.mark.parametrize("case", ["empty", "one class", "too few", "corrupt", "zero bytes"])
+def test_bad_folders_are_named(
+    case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = tmp_path / "images"
+    data.mkdir()
+    folder(data, {"empty": 0, "one class": 1, "too few": 4}.get(case, 8))
+    wanted = str(data)
+    if case in ("corrupt", "zero bytes"):
+        bad = data / "class3" / "broken.png"
+        bad.write_bytes(b"not an image" if case == "corrupt" else b"")
+        wanted = str(bad)
+    said = refused(monkeypatch, capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
+    assert (wanted in said) or case == "too few"
+    assert not list((tmp_path / "out").rglob("manifest.json"))
+
+
+def test_a_store_of_another_version_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    store = tmp_path / "out" / "store"
+    store.mkdir(parents=True)
+    (store / "store.json").write_text('{"format": 99}')
+    monkeypatch.setattr(sys, "argv", ["scoremix", "run", "demo", "--out", str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 1
+    assert "format 99" in capsys.readouterr().err
+
+
+def test_what_fails_is_explained_in_one_line() -> None:
+    status, text = cli._explain(OSError(errno.ENOSPC, "No space left on device", "store/x"))
+    assert status == 1 and "disk is full" in text and "safe" in text
+    assert cli._explain(FloatingPointError("the generator's loss is nan at 64 images seen")) == (
+        1,
+        "the generator's loss is nan at 64 images seen",
+    )
+    assert cli._explain(ValueError("a.b: too large")) == (2, "a.b: too large")
