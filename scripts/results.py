@@ -36,9 +36,14 @@ def percent(estimate: dict[str, Any], signed: bool = False) -> str:
     return f"{value} ({low} to {high})"
 
 
+def seeds(estimate: dict[str, Any]) -> str:
+    return ", ".join(f"{100 * v:+.1f}" for v in estimate["seeds"])
+
+
 def run_section(stored: dict[str, Any]) -> str:
     """Tables of one run."""
     metrics = [m for m in stored["evaluation"]["metrics"] if not m["reason"]]
+    judged = stored["verdict"]["arm"]
     heads = [m["label"].replace("\u00a0", " ") for m in metrics]
     lines = ["| arm | classes | images | steps | " + " | ".join(heads) + " |", "|---" * (4 + len(heads)) + "|"]
     for arm in stored["arms"]:
@@ -46,14 +51,11 @@ def run_section(stored: dict[str, Any]) -> str:
         lines.append(
             "| " + " | ".join([arm["name"], str(arm["classes"]), str(arm["images"]), str(arm["steps"]), *cells]) + " |"
         )
-    headline = stored["evaluation"]["headline"]
-    for d in stored["differences"]:
-        if d["arm"] == stored["verdict"]["arm"] and d["metric"] == headline:
-            seeds = ", ".join(f"{100 * v:+.1f}" for v in d["estimate"]["seeds"])
-            lines += [
-                "",
-                f"{d['arm']} minus {d['control']}, {headline}: {percent(d['estimate'], True)} points; seeds {seeds}.",
-            ]
+    lines += ["", "| difference, points | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
+    for control in stored["verdict"]["controls"]:
+        found = {d["metric"]: d["estimate"] for d in stored["differences"] if (d["arm"], d["control"]) == (judged, control)}
+        cells = [f"{percent(found[m['key']], True)}; {seeds(found[m['key']])}" for m in metrics]
+        lines.append("| " + " | ".join([f"{judged} minus {control}", *cells]) + " |")
     parts = ", ".join(f"{s['classes']} {s['name']} ({s['images']} images)" for s in stored["data"]["splits"])
     gate, cost = stored["gate"], sum(c["seconds"] for c in stored["costs"])
     manifest = stored["manifest"]
@@ -64,7 +66,7 @@ def run_section(stored: dict[str, Any]) -> str:
             "",
             *lines,
             "",
-            f"Per cent, mean over seeds {stored['evaluation']['recognizer_seeds']} with 95 % interval over test classes; one generator. "
+            f"Per cent, mean over seeds {stored['evaluation']['recognizer_seeds']} with 95 % interval over test classes, differences also seed by seed; one generator. "
             f"Manifest: compare {manifest['key'][:12]}, code {str(manifest['commit'])[:12]}, torch {manifest['versions']['torch']}, "
             f"finished {manifest['finished'][:10]}.",
         ]
@@ -97,7 +99,7 @@ def main() -> None:
     values["@STAGES@"] = stage_table(stored["demo"]) if "demo" in stored else ""
     for template, page in (
         (STORED / "results.md.in", DOCS / "results.md"),
-        (STORED / "README.md.in", DOCS.parent / "README.md"),
+        (STORED / "readme.md.in", DOCS.parent / "README.md"),
     ):
         text = template.read_text()
         for name, value in values.items():

@@ -1,4 +1,4 @@
-"""Exact m-plets against float64 brute force: every objective and metric, ties, groups, several spaces, both backends."""
+"""Exact m-plets against float64 brute force: objectives, metrics, ties, groups, several spaces, both backends."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def brute(
 
 
 def check(found: mplets.MPlets, sets: np.ndarray, values: np.ndarray, size: float) -> None:
-    """Same values; the same sets in the same order, but for values that differ by less than the brute force's rounding."""
+    """Same values, same sets in the same order; only values within the brute force's rounding may change places."""
     m, k = sets.shape[1], len(found)
     tolerance = 2e-11 * m * m * max(size, 1.0)
     np.testing.assert_allclose(found.values, values[:k], rtol=0, atol=tolerance)

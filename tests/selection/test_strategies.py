@@ -1,74 +1,143 @@
-"""Which pairs are chosen, against brute force in float64."""
+"""Selections by name against their definitions, and random ones against uniformity."""
 
 from __future__ import annotations
 
-import itertools
+from itertools import combinations
+from math import comb
+from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
-from scoremix.selection.mplets import top_mplets
-from scoremix.selection.strategies import select
+from scoremix.selection import strategies
+from scoremix.selection.strategies import pair_moments, select
 
-
-def centers(n: int = 40, d: int = 8, seed: int = 0) -> np.ndarray:
-    x = np.random.default_rng(seed).standard_normal((n, d))
-    return (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
-
-
-def brute(x: np.ndarray, m: int, k: int, largest: bool) -> tuple[list[tuple[int, ...]], np.ndarray]:
-    """The k best m-subsets by summed cosine distance, value first, then indices."""
-    unit = x.astype(np.float64) / np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-    distance = 1 - unit @ unit.T
-    sets = list(itertools.combinations(range(len(x)), m))
-    values = np.array([sum(distance[i, j] for i, j in itertools.combinations(s, 2)) for s in sets])
-    order = np.lexsort((np.arange(len(sets)), -values if largest else values))[:k]
-    return [sets[i] for i in order], values[order]
+X = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+Y = np.random.default_rng(1).standard_normal((60, 5)).astype(np.float32) * np.array([3, 1, 1, 1, 0.2], np.float32)
+FIRST, SECOND = np.triu_indices(60, 1)
 
 
-@pytest.mark.parametrize("strategy", ["far", "close"])
-@pytest.mark.parametrize("k", [1, 17, 40])
-def test_far_and_close_are_the_extremes(strategy: str, k: int) -> None:
-    x = centers()
-    found = select(x, strategy, k)  # type: ignore[arg-type]
-    sets, values = brute(x, 2, k, strategy == "far")
-    assert [tuple(row) for row in found.classes.tolist()] == sets
-    np.testing.assert_allclose(found.values, values, atol=1e-6)
+def table(x: np.ndarray, metric: str) -> np.ndarray:
+    x = x.astype(np.float64)
+    if metric == "l2":
+        return np.linalg.norm(x[:, None] - x[None], axis=2)
+    x = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return 1 - x @ x.T
 
 
-@pytest.mark.parametrize("largest", [True, False])
-def test_triples_are_the_extremes(largest: bool) -> None:
-    x = centers(20)
-    found = top_mplets(x, 3, 30, largest=largest)
-    sets, values = brute(x, 3, 30, largest)
-    assert [tuple(row) for row in found.classes.tolist()] == sets
-    np.testing.assert_allclose(found.values, values, atol=1e-6)
+@pytest.mark.parametrize("metric", ["cosine", "l2"])
+def test_far_and_close(metric: Any) -> None:
+    values = table(X, metric)[FIRST, SECOND]
+    far, close = select(X, "far", 100, metric=metric), select(X, "close", 100, metric=metric)
+    np.testing.assert_allclose(far.values, np.sort(values)[::-1][:100])
+    np.testing.assert_allclose(close.values, np.sort(values)[:100])
+    np.testing.assert_allclose(table(X, metric)[tuple(far.classes.T)], far.values)
+    assert far.certificate is not None and close.certificate is not None
 
 
-def test_permuting_classes_permutes_the_answer() -> None:
-    x = centers(30, seed=3)
-    order = np.random.default_rng(1).permutation(30)
-    a = {tuple(row) for row in select(x, "far", 20).classes.tolist()}
-    b = {tuple(sorted(order[row])) for row in select(x[order], "far", 20).classes}
-    assert a == b
+@pytest.mark.parametrize("few", [0, 1 << 20])
+@pytest.mark.parametrize("m", [2, 3])
+def test_random_is_distinct_uniform_and_seeded(m: int, few: int) -> None:
+    with mock.patch.object(strategies, "FEW", few):
+        n = 7
+        counts = dict.fromkeys(combinations(range(n), m), 0)
+        for seed in range(400):
+            found = select(X[:n], "random", 10, m=m, seed=seed)
+            assert len(np.unique(found.classes, axis=0)) == 10
+            for row in found.classes.tolist():
+                counts[tuple(row)] += 1
+        assert chisquare(list(counts.values())).pvalue > 1e-3
+        every = select(X[:n], "random", comb(n, m), m=m)
+        assert {tuple(row) for row in every.classes.tolist()} == set(counts)
+        first = select(X, "random", 30, m=m, seed=3)
+        np.testing.assert_array_equal(first.classes, select(X, "random", 30, m=m, seed=3).classes)
+        assert (first.classes != select(X, "random", 30, m=m, seed=4).classes).any()
+        sums = [sum(table(X, "cosine")[a, b] for a, b in combinations(row, 2)) for row in first.classes.tolist()]
+        np.testing.assert_allclose(first.values, sums)
+        with pytest.raises(ValueError, match="k must lie between"):
+            select(X[:n], "random", comb(n, m) + 1, m=m)
 
 
-def test_random_pairs_are_distinct_and_follow_the_seed() -> None:
-    x = centers(10)
-    found = select(x, "random", 45, seed=1)
-    assert {tuple(row) for row in found.classes.tolist()} == set(itertools.combinations(range(10), 2))
-    assert (select(x, "random", 20, seed=1).classes == found.classes[:20]).all()
-    assert (select(x, "random", 20, seed=2).classes != found.classes[:20]).any()
+@pytest.mark.parametrize("few", [0, 1 << 20])
+def test_random_across_and_within_groups(few: int) -> None:
+    groups = np.repeat([5, 7, 9], [30, 10, 20])
+    with mock.patch.object(strategies, "FEW", few):
+        across = select(X, "random", 200, groups=groups)
+        assert (groups[across.classes[:, 0]] != groups[across.classes[:, 1]]).all()
+        within = select(X, "random", 300, groups=groups, across=False)
+        labels = groups[within.classes]
+        assert (labels[:, 0] == labels[:, 1]).all()
+        shares = np.array([comb(30, 2), comb(10, 2), comb(20, 2)])
+        seen = sum(
+            np.array([(groups[row[0]] == g) for g in (5, 7, 9)], int)
+            for seed in range(30)
+            for row in select(X, "random", 20, groups=groups, across=False, seed=seed).classes
+        )
+        assert chisquare(seen, shares / shares.sum() * 600).pvalue > 1e-3
+        with pytest.raises(ValueError, match="allowed 2-plets, 670"):
+            select(X, "random", 671, groups=groups, across=False)
 
 
-def test_too_many_pairs_are_refused() -> None:
-    for strategy in ("far", "random"):
-        with pytest.raises(ValueError, match="45"):
-            select(centers(10), strategy, 46)  # type: ignore[arg-type]
+@pytest.mark.parametrize("few", [0, 1 << 20])
+def test_window_of_distances(few: int) -> None:
+    with mock.patch.object(strategies, "FEW", few):
+        values = table(X, "cosine")[FIRST, SECOND]
+        low, high = np.quantile(values, (0.1, 0.3))
+        found = select(X, "window", 100, window=(0.1, 0.3))
+        slack = 0.02 if few == 0 else 1e-9  # few = 0: quantiles of random pairs
+        assert (found.values >= low - slack).all() and (found.values <= high + slack).all()
+        assert found.values.min() < low + 0.1 * (high - low) and found.values.max() > high - 0.1 * (high - low)
+        triples = select(X, "window", 20, m=3, window=(0.2, 0.8))
+        for row in triples.classes.tolist():
+            for a, b in combinations(row, 2):
+                assert np.quantile(values, 0.2) - slack <= table(X, "cosine")[a, b] <= np.quantile(values, 0.8) + slack
+        with pytest.raises(ValueError, match="only"):
+            select(X, "window", 500, window=(0.1, 0.3))
+    for window in ((0.3, 0.3), (0.5, 0.2), (-0.1, 0.5), (0.5, 1.5)):
+        with pytest.raises(ValueError, match="window must be two quantiles"):
+            select(X, "window", 10, window=window)
 
 
-def test_broken_centers_are_refused() -> None:
-    x = centers(10)
-    x[3, 2] = np.nan
-    with pytest.raises(ValueError, match=r"finite|NaN|nan"):
-        select(x, "far", 5)
+def test_moments_of_all_pairs() -> None:
+    for metric in ("cosine", "l2"):
+        values = table(X, metric)[FIRST, SECOND]
+        np.testing.assert_allclose(pair_moments(X, metric), (values.mean(), values.std()), rtol=1e-5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("m", [2, 3])
+@pytest.mark.parametrize("condition_metric", ["cosine", "l2"])
+def test_joint_is_a_difference_of_z_scores(m: int, condition_metric: Any) -> None:
+    def z(x: np.ndarray, metric: str) -> np.ndarray:
+        values = table(x, metric)
+        return (values - values[FIRST, SECOND].mean()) / values[FIRST, SECOND].std()
+
+    score = z(X, "cosine") - z(Y, condition_metric)
+    sets = np.array(list(combinations(range(60), m)))
+    sums = sum(score[sets[:, a], sets[:, b]] for a, b in combinations(range(m), 2))
+    for strategy, order in (("joint_top", np.argsort(-sums)), ("joint_worst", np.argsort(sums))):
+        found = select(X, strategy, 50, m=m, conditions=Y, condition_metric=condition_metric)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(found.classes, sets[order[:50]])
+        np.testing.assert_allclose(found.values, sums[order[:50]], rtol=1e-4)
+        assert found.certificate is not None
+        assert found.certificate.kth_value == pytest.approx(found.values[-1])
+    with pytest.raises(ValueError, match="needs conditions"):
+        select(X, "joint_top", 10)
+
+
+@pytest.mark.parametrize("few", [0, 1 << 20])
+@pytest.mark.parametrize("strategy", ["far", "close", "random", "joint_top", "window"])
+def test_cap_on_uses(strategy: Any, few: int) -> None:
+    with mock.patch.object(strategies, "FEW", few):
+        found = select(X, strategy, 40, max_degree=2, conditions=Y, window=(0.05, 0.6))
+    assert found.coverage is not None
+    assert found.coverage.degrees.max() == 2
+    assert len(np.unique(found.classes, axis=0)) == 40
+    with pytest.raises(ValueError, match="max_degree=1"):
+        select(X, strategy, 31, max_degree=1, conditions=Y)
+
+
+def test_unknown_names_are_refused() -> None:
+    with pytest.raises(ValueError, match="strategy must be one of"):
+        select(X, "nearest", 3)  # type: ignore[arg-type]

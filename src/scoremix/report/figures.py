@@ -236,6 +236,9 @@ def _losses(lines: Sequence[tuple[Curve, Style]], name: str, alt: str, mark: flo
         highest = max((float(m.max()) for m in means if len(m)), default=1.0)
         if lowest > 0 and highest / lowest > 20:
             axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_locator(NullLocator())
         if mark is not None:
             axes.axvline(mark / 1000, color=light("ink"), linewidth=0.9, linestyle=(0, (3, 2)))
             axes.annotate(
