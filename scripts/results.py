@@ -53,7 +53,9 @@ def run_section(stored: dict[str, Any]) -> str:
         )
     lines += ["", "| difference, points | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
     for control in stored["verdict"]["controls"]:
-        found = {d["metric"]: d["estimate"] for d in stored["differences"] if (d["arm"], d["control"]) == (judged, control)}
+        found = {
+            d["metric"]: d["estimate"] for d in stored["differences"] if (d["arm"], d["control"]) == (judged, control)
+        }
         cells = [f"{percent(found[m['key']], True)}; {seeds(found[m['key']])}" for m in metrics]
         lines.append("| " + " | ".join([f"{judged} minus {control}", *cells]) + " |")
     parts = ", ".join(f"{s['classes']} {s['name']} ({s['images']} images)" for s in stored["data"]["splits"])
