@@ -11,10 +11,15 @@ from typing import Any
 
 # one thread each: several test processes then share a small machine without waiting for one another
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")  # numba's OpenMP layer sets torch's count as well
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numba import prange
 
-from scoremix.selection.compiled import compiled
+from scoremix.selection.compiled import compiled, start_threads
 
 Metric = Literal["cosine", "l2", "sqeuclidean"]
 Term = tuple[Any, Metric, float]  # (rows (N, D), metric, weight)
@@ -174,6 +174,7 @@ def pair_function(
     across: bool = True,
 ) -> PairFunction:
     """weight * d(x) + the terms' weighted distances, for pairs across (or within) groups; ValueError on bad input."""
+    start_threads()
     spaces = [space_of(x, metric, weight)]
     for number, (rows, kind, share) in enumerate(terms or ()):
         spaces.append(space_of(rows, kind, share, f"terms[{number}]"))

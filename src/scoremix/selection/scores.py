@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numba import get_num_threads
 
 from scoremix.selection import kernels
+from scoremix.selection.compiled import start_threads
 from scoremix.selection.distances import PairFunction
 
 LOWEST = np.float32(-1e30)  # below every allowed score, above the -inf of pairs that are not allowed
@@ -26,7 +26,7 @@ class CpuScores:
         self.most_edges = int(max(memory - matrix_bytes, 0.25 * memory) / BYTES_PER_EDGE)
         self.filled = False
         self._longest = max(64, n // 50) if self.keep else 1 << 60  # reading rows in order is that much faster
-        self._blocks = 8 * get_num_threads()
+        self._blocks = 8 * start_threads()
         self._work = np.zeros(self._blocks, np.int64)
         self._room = [1024] * 8
         self.pairs = _pairs(function, np.empty((n, n) if self.keep else (0, 0), np.float32))

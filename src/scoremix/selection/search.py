@@ -137,7 +137,7 @@ def search_sums(scores: Scores, m: int, k: int, progress: Progress) -> Leaders:
         part = values[done:stop] >= growth.share(2)
         growth.grow(edges[done:stop][part], values[done:stop][part])
         done = stop
-        progress("search", done / max(1, int(np.searchsorted(-values, -growth.share(2)))))
+        progress("search", min(1.0, done / max(1, int(np.searchsorted(-values, -growth.share(2))))))
     if growth.share(2) < scores.cut:
         for pairs, below, share in scores.scan(lambda: growth.share(2), scores.cut):
             growth.grow(pairs, below)

@@ -1,0 +1,310 @@
+"""Exact m-plet mining: time in units of the distance matrix's product, work against C(N, m), what the baselines lose.
+
+    python benchmarks/mplets.py [--cases iso3 ...] [--centers FILE.npy] [--n 10000] [--k 20000] [--json FILE]
+
+Every case runs in its own process, so that its peak memory is its own, beside the product x @ x.T of the same run. On a
+busy machine compare the CPU seconds, which do not count the waiting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from math import comb
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CASES: dict[str, dict[str, Any]] = {
+    "iso3": {"data": "isotropic", "m": 3},
+    "iso3-close": {"data": "isotropic", "m": 3, "largest": False},
+    "clustered3": {"data": "clustered", "m": 3},
+    "clustered3-close": {"data": "clustered", "m": 3, "largest": False},
+    "tight3": {"data": "tight", "m": 3},
+    "few3": {"data": "few", "m": 3},
+    "anisotropic3": {"data": "anisotropic", "m": 3},
+    "low3": {"data": "low 3", "m": 3},
+    "low16": {"data": "low 16", "m": 3},
+    "iso4": {"data": "isotropic", "m": 4},
+    "clustered4": {"data": "clustered", "m": 4},
+    "iso3-min": {"data": "isotropic", "m": 3, "objective": "min"},
+    "iso2": {"data": "isotropic", "m": 2},
+    "real2": {"data": "real", "m": 2},
+    "real3": {"data": "real", "m": 3},
+    "real3-close": {"data": "real", "m": 3, "largest": False},
+    "real4": {"data": "real", "m": 4},
+    "exhaustive": {},
+    "faiss": {},
+    "baselines": {},
+    "large2": {"data": "isotropic", "m": 2, "n": 100_000},
+    "large3": {"data": "isotropic", "m": 3, "n": 100_000},
+}
+SLOW = {"large2", "large3"}
+CLUSTERS = {"clustered": (100, 1.0), "tight": (100, 0.3), "few": (20, 0.3)}  # how many, noise in units of their spread
+
+
+def centers(kind: str, n: int, d: int, file: str | None) -> np.ndarray:
+    """float32 (n, d) class centers of a kind, always the same ones."""
+    rng = np.random.default_rng(0)
+    if kind == "real":
+        x = np.load(str(file), allow_pickle=False)
+    elif kind in CLUSTERS:
+        count, noise = CLUSTERS[kind]
+        x = rng.standard_normal((count, d))[rng.integers(0, count, n)] + noise * rng.standard_normal((n, d))
+    elif kind == "anisotropic":
+        x = rng.standard_normal((n, d)) * np.arange(1, d + 1) ** -0.5
+    elif kind.startswith("low"):
+        width = int(kind.split()[1])
+        x = rng.standard_normal((n, width)) @ rng.standard_normal((width, d))
+    else:
+        x = rng.standard_normal((n, d))
+    return np.ascontiguousarray(x, np.float32)
+
+
+def timed(run: Callable[[], Any]) -> tuple[Any, float, float]:
+    """(what run returns, wall seconds, CPU seconds)."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run()
+    return result, time.perf_counter() - wall, time.process_time() - cpu
+
+
+def product(x: np.ndarray, repeats: int = 3) -> tuple[float, float]:
+    """(wall, CPU) seconds of x @ x.T, the fastest of a few; by slices of at most 10,000 rows."""
+    part = np.ascontiguousarray(x[:10_000])
+    out = np.empty((len(part), len(part)), np.float32)
+    other = part.T.copy()
+    times = [timed(lambda: np.matmul(part, other, out=out))[1:] for _ in range(repeats)]
+    scale = (len(x) / len(part)) ** 2
+    return min(w for w, _ in times) * scale, min(c for _, c in times) * scale
+
+
+def mine(case: dict[str, Any], n: int, d: int, k: int, file: str | None) -> dict[str, Any]:
+    """Time, work and memory of one exact search beside the product of the same rows."""
+    from scoremix.selection.mplets import top_mplets
+
+    case = dict(case)
+    x = centers(case.pop("data"), case.pop("n", n), d, file)
+    m = case.pop("m")
+    top_mplets(x[:1500], m, 100, **case)  # compiles
+    wall, cpu = product(x)
+    found, wall_search, cpu_search = timed(lambda: top_mplets(x, m, k, **case))
+    again, cpu_again = product(x)
+    wall, cpu = (wall + again) / 2, (cpu + cpu_again) / 2
+    sums = found.certificate.pair_sums
+    return {
+        "n": len(x),
+        "d": x.shape[1],
+        "product_s": wall,
+        "product_cpu_s": cpu,
+        "search_s": wall_search,
+        "search_cpu_s": cpu_search,
+        "products": wall_search / wall,
+        "products_cpu": cpu_search / cpu,
+        "pair_sums": sums,
+        "less_work_than_all": comb(len(x), m) / sums,
+        "kth_value": found.certificate.kth_value,
+        "best": float(found.values[0]),
+        "classes_used": found.coverage.used,
+        "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    }
+
+
+def exhaustive(d: int) -> dict[str, Any]:
+    """The search against a plain compiled loop over all triples, N = 1,500."""
+    import numba
+
+    from scoremix.selection.mplets import top_mplets
+
+    @numba.njit(parallel=True)
+    def every_triple(table: np.ndarray, threshold: float, out: np.ndarray) -> None:
+        for i in numba.prange(len(table)):
+            best, count = np.float32(0), 0
+            for j in range(i + 1, len(table)):
+                base, first, second = table[i, j], table[i], table[j]
+                for k in range(j + 1, len(table)):
+                    total = base + first[k] + second[k]
+                    count += total >= threshold
+                    best = max(best, total)
+            out[i, 0], out[i, 1] = best, count
+
+    n, k = 1500, 20_000
+    x = centers("isotropic", n, d, None)
+
+    def loop() -> np.ndarray:
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        out = np.zeros((n, 2))
+        every_triple((1 - unit @ unit.T).astype(np.float32), np.float32(found.certificate.kth_value), out)
+        return out
+
+    found = top_mplets(x, 3, k)
+    loop()
+    rounds = [(timed(loop), timed(lambda: top_mplets(x, 3, k))) for _ in range(5)]
+    counts = rounds[0][0][0][:, 1].sum()
+    loops, searches = (min(pair[side][1] for pair in rounds) for side in (0, 1))
+    loops_cpu, searches_cpu = (min(pair[side][2] for pair in rounds) for side in (0, 1))
+    return {
+        "loop_s": loops,
+        "search_s": searches,
+        "times_faster": loops / searches,
+        "times_faster_cpu": loops_cpu / searches_cpu,
+        "loop_counts": counts,
+    }
+
+
+def against_faiss(d: int, k: int) -> dict[str, Any]:
+    """Global top pairs of N = 50,000: ours against neighbours per row, enlarged until no row's list is exhausted."""
+    try:
+        import faiss
+    except ImportError:
+        return {"skipped": "faiss is not installed"}
+    from scoremix.selection.mplets import top_mplets
+
+    x = centers("isotropic", 50_000, d, None)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+
+    def neighbours() -> np.ndarray:
+        index = faiss.IndexFlatIP(d)
+        index.add(unit)
+        for per_row in (8, 32, 128, 512):
+            similarity, other = index.search(-unit, per_row)
+            row = np.repeat(np.arange(len(x)), per_row)
+            keep = row < other.ravel()
+            value = np.sort(similarity.ravel()[keep])[::-1][:k]
+            if len(value) == k and similarity[:, -1].max() < value[-1]:
+                return 1 + value
+        raise RuntimeError("a row has more than 512 of the pairs")
+
+    top_mplets(x[:2000], 2, 100)
+    found, wall, cpu = timed(lambda: top_mplets(x, 2, k))
+    values, wall_faiss, cpu_faiss = timed(neighbours)
+    return {
+        "search_s": wall,
+        "faiss_s": wall_faiss,
+        "times_faster": wall_faiss / wall,
+        "times_faster_cpu": cpu_faiss / cpu,
+        "largest_difference": float(np.abs(found.values - values).max()),
+    }
+
+
+def baselines(n: int, d: int, k: int, file: str | None) -> dict[str, Any]:
+    """Share of the exact list that one-best-per-pair triples and greedy quads miss."""
+    from scoremix.selection.baselines import greedy_quads, lost, one_best_per_pair
+    from scoremix.selection.mplets import top_mplets
+
+    kinds = ["isotropic", "clustered", "tight", "anisotropic", *(["real"] if file else [])]
+    report = {}
+    for kind in kinds:
+        x = centers(kind, n, d, file)
+        triples = one_best_per_pair(x, k)
+        quads = greedy_quads(x, triples.classes)
+        exact = top_mplets(x, 4, k) if kind != "anisotropic" else None
+        report[kind] = {
+            "triples_lost": lost(triples, top_mplets(x, 3, k)),
+            "quads_lost": None if exact is None else lost(quads, exact),
+            "distinct_quads": len(quads),
+        }
+    return report
+
+
+def on_gpu(n: int, d: int, k: int) -> dict[str, Any]:
+    """The same triples on a CUDA device, beside that device's product."""
+    import torch
+
+    from scoremix.selection.mplets import top_mplets
+
+    report = {}
+    for size in (n, 10 * n):
+        x = torch.from_numpy(centers("isotropic", size, d, None)).cuda()
+        memory = 8 * size**2 / 1e9 if 8 * size**2 < 0.7 * torch.cuda.get_device_properties(0).total_memory else 8.0
+        top_mplets(x[:2000], 3, 100)
+        times = []
+        for _ in range(3):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            for i in range(0, size, 10_000):
+                x[i : i + 10_000] @ x.T
+            torch.cuda.synchronize()
+            times.append(time.perf_counter() - start)
+        _, wall, _ = timed(lambda x=x, memory=memory: top_mplets(x, 3, k, memory=memory))
+        report[str(size)] = {"product_s": min(times), "search_s": wall, "products": wall / min(times)}
+    return report
+
+
+def machine() -> dict[str, Any]:
+    import numba
+    import torch
+
+    cpu = [
+        line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
+    ]
+    return {
+        "cpu": cpu[0] if cpu else platform.processor(),
+        "cores": os.cpu_count(),
+        "threads": numba.get_num_threads(),
+        "load": os.getloadavg(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    n, d, k, file = options.n, options.d, options.k, options.centers
+    match name:
+        case "exhaustive":
+            return exhaustive(d)
+        case "faiss":
+            return against_faiss(d, k)
+        case "baselines":
+            return baselines(n, d, k, file)
+        case "gpu":
+            return on_gpu(n, d, k)
+    return mine(CASES[name], n, d, k, file)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--cases", nargs="+", help=f"of {', '.join(CASES)}; by default all but {', '.join(sorted(SLOW))}"
+    )
+    parser.add_argument("--centers", help="class centers of a trained recognizer, (N, D) .npy, for the real cases")
+    parser.add_argument("--n", type=int, default=10_000)
+    parser.add_argument("--d", type=int, default=512)
+    parser.add_argument("--k", type=int, default=20_000)
+    parser.add_argument("--json", type=Path, help="write the results there")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(run(options.one, options)))
+        return
+    described = machine()
+    names = options.cases or [name for name in CASES if name not in SLOW]
+    if described["gpu"] and not options.cases:
+        names.append("gpu")
+    results: dict[str, Any] = {}
+    for name in names:
+        if name.startswith("real") and not options.centers:
+            results[name] = {"skipped": "no --centers"}
+            continue
+        command = [sys.executable, __file__, "--one", name, "--n", str(options.n), "--d", str(options.d)]
+        command += ["--k", str(options.k), *(["--centers", options.centers] if options.centers else [])]
+        done = subprocess.run(command, capture_output=True, text=True)
+        last = done.stdout.strip().splitlines()[-1:] or ['{"failed": true}']
+        results[name] = json.loads(last[0]) if done.returncode == 0 else {"failed": done.stderr.strip()[-400:]}
+        print(name, json.dumps(results[name]), flush=True)
+        if options.json:
+            options.json.write_text(json.dumps({"machine": described, "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
