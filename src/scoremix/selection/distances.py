@@ -129,7 +129,7 @@ def rows_of(x: Any, name: str = "x") -> np.ndarray:
     array = np.asarray(x)
     if array.dtype != np.float64:
         array = array.astype(np.float32)
-    if array.ndim != 2 or array.shape[1] < 1:
+    if array.ndim != 2 or not array.size:
         raise ValueError(f"{name} must be a matrix (N, D) of class centers, got shape {array.shape}")
     bad = np.flatnonzero(~np.isfinite(array).all(axis=1))
     if len(bad):
@@ -144,23 +144,27 @@ def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space
     if not np.isfinite(weight):
         raise ValueError(f"the weight of {name} must be finite, got {weight}")
     rows = rows_of(x, name)
-    wide = rows.astype(np.float64)
-    norms = np.linalg.norm(wide, axis=1)
+    norms = np.concatenate([np.linalg.norm(rows[part].astype(np.float64), axis=1) for part in _parts(rows)])
     if not np.isfinite(norms).all():
         raise ValueError(f"{name} has a row whose norm overflows, the first is row {np.argmin(np.isfinite(norms))}")
-    scale = 1.0
+    center, lengths, scale = np.zeros(rows.shape[1]), norms, 1.0
     if metric == "cosine":
         if not norms.all():
             raise ValueError(f"{name} has a zero row ({np.argmin(norms)}): cosine distance needs a direction")
-        wide /= norms[:, None]
     else:
-        wide -= wide.mean(axis=0)
-        radius = float(np.linalg.norm(wide, axis=1).max(initial=0.0)) or 1.0
-        wide /= radius
-        scale = radius if metric == "l2" else radius**2
-    unit = wide.astype(np.float32)
-    squares = np.einsum("nd,nd->n", wide, wide).astype(np.float32)
+        center = rows.mean(axis=0, dtype=np.float64)
+        radius = max(float(np.linalg.norm(rows[part] - center, axis=1).max()) for part in _parts(rows)) or 1.0
+        lengths, scale = np.full(len(rows), radius), radius if metric == "l2" else radius**2
+    unit, squares = np.empty(rows.shape, np.float32), np.empty(len(rows), np.float32)
+    for part in _parts(rows):
+        wide = (rows[part] - center) / lengths[part, None]
+        unit[part], squares[part] = wide, np.einsum("nd,nd->n", wide, wide)
     return Space(rows, norms, unit, squares, METRICS[metric], scale, float(weight))
+
+
+def _parts(rows: np.ndarray) -> list[slice]:
+    """Slices of rows whose float64 copies stay small."""
+    return [slice(begin, begin + 8192) for begin in range(0, max(1, len(rows)), 8192)]
 
 
 def pair_function(

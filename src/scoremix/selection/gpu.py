@@ -52,9 +52,8 @@ class TorchScores:
                 else:
                     scores = self._block(rows, cols)
                     if self.keep:
-                        upper = scores.triu(i - j)
                         if i == j:
-                            scores = upper + scores.triu(1).T  # one value for (i, j) and (j, i)
+                            scores = scores.triu() + scores.triu(1).T  # one value for (i, j) and (j, i)
                         self._dense[i : i + len(rows), j : j + len(cols)] = scores
                         self._dense[j : j + len(cols), i : i + len(rows)] = scores.T
                 wanted = (scores >= max(low(), float(LOWEST))) & (scores < high) & (rows[:, None] < cols)

@@ -125,7 +125,7 @@ def search_sums(scores: Scores, m: int, k: int, progress: Progress) -> Leaders:
     """The best k sets of m >= 3 classes by the sum of their pairs' scores."""
     leaders = Leaders(scores.function, m, k)
     growth = Growth(scores, leaders, m)
-    _link(scores, 128 if scores.keep else 256, progress)
+    _link(scores, max(128 if scores.keep else 256, 8 * k / scores.n), progress)
     leaders.threshold = _first_threshold(scores, m, k)
     growth.try_few()
     if not scores.keep:
@@ -134,8 +134,7 @@ def search_sums(scores: Scores, m: int, k: int, progress: Progress) -> Leaders:
     done = 0
     while done < len(edges) and values[done] >= growth.share(2):
         stop = done + growth.step(2)
-        part = values[done:stop] >= growth.share(2)
-        growth.grow(edges[done:stop][part], values[done:stop][part])
+        growth.grow(edges[done:stop], values[done:stop])
         done = stop
         progress("search", min(1.0, done / max(1, int(np.searchsorted(-values, -growth.share(2))))))
     if growth.share(2) < scores.cut:
@@ -212,7 +211,8 @@ class Growth:
         while done < len(sets):
             stop = done + self._steps[r]
             cap = self.cap() if r + 1 == self.m else np.inf
-            grown, totals = self.scores.grow(sets[done:stop], sums[done:stop], self.share(r + 1), cap)
+            part = sums[done:stop] >= self.share(r)  # the threshold may have risen since they were found
+            grown, totals = self.scores.grow(sets[done:stop][part], sums[done:stop][part], self.share(r + 1), cap)
             if len(grown) > 1 << 18:
                 self._steps[r] = max(16, self._steps[r] // 2)
             elif len(grown) < 1 << 16:

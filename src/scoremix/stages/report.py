@@ -182,9 +182,9 @@ def _distances(config: Experiment, mplets: Artifact) -> content.Distances:
 def _costs(chain: Mapping[str, Artifact], recognizers: Mapping[str, Artifact]) -> tuple[content.Cost, ...]:
     """One row per stage; the recognizers of all arms and seeds are summed."""
     rows: dict[str, list[dict[str, float]]] = {}
-    once = {a.key: (name, a) for name, a in [*recognizers.items(), *chain.items()]}
-    for name, artifact in once.values():
-        label = "recognizers, all arms and seeds" if artifact.stage == "recognizer" else name
+    once = {artifact.key: artifact for artifact in [*recognizers.values(), *chain.values()]}
+    for artifact in once.values():
+        label = "recognizers, all arms and seeds" if artifact.stage == "recognizer" else artifact.stage
         rows.setdefault(label, []).append(artifact.manifest["cost"])
     return tuple(
         content.Cost(
