@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -17,6 +18,8 @@ import pytest
 from scoremix import runs
 from scoremix.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
+from scoremix.diffusion import checkpoints
+from scoremix.diffusion.unet import condition_matrix
 
 
 def start(out: Path, settings: list[str], *, checkpoint_seconds: float = 0.0) -> Path:
@@ -58,6 +61,18 @@ def test_equal_steps_means_equal_steps(finished: Path) -> None:
     by_name = {arm["name"]: arm for arm in steps}
     assert by_name["equal_steps"]["steps"] == by_name["scoremix"]["steps"] > by_name["real"]["steps"]
     assert by_name["equal_steps"]["images"] == by_name["real"]["images"] < by_name["scoremix"]["images"]
+
+
+def test_conditions_are_kept_over_training_and_end_as_the_snapshots_do(finished: Path) -> None:
+    folder = next((finished / "store" / "generator").iterdir())
+    info = json.loads((folder / "generator.json").read_text())
+    for std in ("0.050", "0.100"):
+        kept = [c for c in info["conditions"] if f"{c['ema']:.3f}" == std]
+        assert [c["images_seen"] for c in kept] == [0, 96, 160, 256, 320, 416, 480, 576, 640]
+        series = [np.load(folder / c["file"]) for c in kept]
+        net, _ = checkpoints.load(folder / info["snapshots"][std])
+        np.testing.assert_array_equal(series[-1], condition_matrix(net).numpy())
+        assert all(not np.array_equal(a, b) for a, b in itertools.pairwise(series))
 
 
 def test_second_run_executes_nothing(

@@ -97,6 +97,7 @@ class Generator(Slice):
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
     ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field((0.05, 0.10), description="EMA lengths kept")
     guide_at: Share = Field(0.125, description="share of the run at which the guide's snapshot is taken")
+    snapshots: Annotated[int, Field(ge=0)] = Field(8, description="times at which the condition matrix is kept")
     shift: Annotated[int, Field(ge=0)] = Field(1, description="random shifts of up to this many pixels")
     flip: bool = False
     precision: Precision = "bfloat16"

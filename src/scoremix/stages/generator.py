@@ -13,7 +13,7 @@ from scoremix.data.augment import Augment, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion import checkpoints, training
 from scoremix.diffusion.checkpoints import Pixels
-from scoremix.diffusion.unet import EDM2
+from scoremix.diffusion.unet import EDM2, normalize
 from scoremix.stages import resume
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ MOST_RAMPUP = 10_000_000  # images
 
 
 def train_generator(config: Generator, real: Artifact, *, work: Work) -> None:
-    """Writes EMA snapshots of the end and of the guide, generator.json and the loss curve."""
+    """Writes EMA snapshots of the end and of the guide, conditions over training, generator.json, the loss curve."""
     images = imagesets.LabeledImages.load(real.folder).of_classes("train")
     device = engine.start(work.runtime.device)
     total = whole(config.images_seen, config)
@@ -53,11 +53,16 @@ def train_generator(config: Generator, real: Artifact, *, work: Work) -> None:
             names[f"{std:.3f}"] = name
         return names
 
+    kept = conditions_at(config)
+    if state.nimg == 0:
+        write_conditions(config, state, work)
     saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
         for _ in steps(config, images, device, total, state):
             if state.nimg == guide_at:
                 snapshot()
+            if state.nimg in kept:
+                write_conditions(config, state, work)
             due = saver.due()
             if due or len(state.losses) == READ_EVERY or state.nimg == total:
                 losses = state.take_losses()
@@ -75,6 +80,11 @@ def train_generator(config: Generator, real: Artifact, *, work: Work) -> None:
             "snapshots": snapshot(),
             "guides": {f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
             "guide_at": guide_at,
+            "conditions": [
+                {"images_seen": nimg, "ema": std, "file": conditions_name(nimg, std)}
+                for nimg in [0, *kept]
+                for std in config.ema
+            ],
             "classes": list(images.class_names),
             "median_class_size": int(np.median(images.counts)),
             "parameters": sum(p.numel() for p in state.net.parameters()),
@@ -106,6 +116,23 @@ def steps(
         noise_std=config.noise_std,
         backward=device.backward,
     )
+
+
+def conditions_at(config: Generator) -> list[int]:
+    """Images seen at `config.snapshots` evenly spaced times, the last being the end."""
+    parts = range(1, config.snapshots + 1)
+    return sorted({whole(config.images_seen * part // config.snapshots, config) for part in parts})
+
+
+def conditions_name(images_seen: int, std: float) -> str:
+    return f"conditions-{std:.3f}-{images_seen:012d}.npy"
+
+
+def write_conditions(config: Generator, state: training.Training, work: Work) -> None:
+    """The condition matrix (classes, c) of every EMA now, float32: what section 4.3 follows over training."""
+    for i, std in enumerate(config.ema):
+        weight = normalize(state.ema.state(i)["unet.emb_label.weight"])
+        work.write_array(conditions_name(state.nimg, std), weight.t().contiguous().float().cpu().numpy())
 
 
 def whole(images: int, config: Generator) -> int:
