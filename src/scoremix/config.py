@@ -19,6 +19,22 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
+Network = Literal[
+    "small",
+    "iresnet18",
+    "iresnet34",
+    "iresnet50",
+    "iresnet100",
+    "iresnet200",
+    "adaface_ir18",
+    "adaface_ir34",
+    "adaface_ir50",
+    "adaface_ir101",
+    "adaface_irse18",
+    "adaface_irse34",
+    "adaface_irse50",
+    "adaface_irse101",
+]
 
 
 class ConfigError(ValueError):
@@ -53,9 +69,10 @@ class Data(Slice):
 class Recognizer(Slice):
     """The discriminator of the paper: an IR-type network under an angular-margin head."""
 
+    network: Network = Field("small", description="small: widths, units, embedding below; others: 112 px RGB faces")
     widths: tuple[Positive, ...] = (32, 64, 128)
     units: tuple[Positive, ...] = (1, 1, 1)
-    embedding: Positive = 256
+    embedding: Positive = Field(256, description="dimensions of the small network's embedding; published ones have 512")
     head: Literal["arcface"] = "arcface"
     scale: Annotated[float, Field(gt=0)] = 32.0
     margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = 0.3
@@ -66,8 +83,13 @@ class Recognizer(Slice):
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-3
     warmup: Share = Field(0.1, description="share of the steps over which the rate rises")
-    decay_power: Annotated[float, Field(gt=0)] = 1.0
-    augment: Literal["characters", "face", "none"] = "characters"
+    schedule: Literal["polynomial", "steps"] = "polynomial"
+    decay_power: Annotated[float, Field(gt=0)] = Field(1.0, description="of the polynomial schedule")
+    milestones: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (), description="of the steps schedule: the epochs after which the rate falls to a tenth"
+    )
+    clip: Annotated[float, Field(gt=0)] | None = Field(5.0, description="largest gradient norm of the network")
+    augment: Literal["characters", "face", "flip", "none"] = "characters"
     precision: Precision = "float32"
     centers: Literal["head", "mean"] = Field("head", description="class centers: head weights or mean embeddings")
     seed: int = 0
@@ -76,6 +98,13 @@ class Recognizer(Slice):
     def _stages_match(self) -> Recognizer:
         if len(self.widths) != len(self.units):
             raise ValueError(f"widths and units need the same length, got {len(self.widths)} and {len(self.units)}")
+        if (self.schedule == "steps") != bool(self.milestones):
+            raise ValueError(
+                f"milestones {list(self.milestones)} and schedule {self.schedule!r} do not fit: steps needs milestones, "
+                "polynomial has none"
+            )
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones {list(self.milestones)} must rise")
         return self
 
 
@@ -208,6 +237,17 @@ class Experiment(Slice):
     arms: dict[str, Arm] = DEFAULT_ARMS
     seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _faces_fit(self) -> Experiment:
+        arms = {f"arms.{n}.recognizer": a.recognizer for n, a in self.arms.items() if a.recognizer is not None}
+        for name, recognizer in {"recognizer": self.recognizer, **arms}.items():
+            if recognizer.network != "small" and (self.data.size != 112 or self.data.channels == 1):
+                raise ValueError(
+                    f"{name}.network {recognizer.network!r} takes 112 px RGB images: set data.size to 112 "
+                    f"(is {self.data.size}) and data.channels to 3 (is {self.data.channels})"
+                )
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:

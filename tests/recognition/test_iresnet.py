@@ -91,7 +91,7 @@ def test_the_first_skip_tells_the_families_apart() -> None:
     assert "body.2.shortcut_layer.0.weight" in other
 
 
-@pytest.mark.parametrize("name", ["iresnet19", "adaface_ir200", "adaface_irse18", "resnet50", ""])
+@pytest.mark.parametrize("name", ["iresnet19", "adaface_ir200", "adaface_irse20", "resnet50", ""])
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match="backbone: "):
         iresnet.build(name)

@@ -68,6 +68,7 @@ class Augment:
 PRESETS: dict[str, Augment] = {
     "none": Augment(),
     "characters": Augment(affine=1.0, rotation=10.0, scale=(0.85, 1.15), translation=0.08, noise=1.0),
+    "flip": Augment(flip=0.5),
     "face": Augment(crop=0.2, low_resolution=0.2, photometric=0.2, flip=0.5),
 }
 

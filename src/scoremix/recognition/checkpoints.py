@@ -5,34 +5,74 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import safetensors
 import safetensors.torch
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scoremix.recognition.iresnet import IRNet
+from scoremix.recognition.iresnet import FACE_SIZE, AdaFaceIR, IRNet, build
 
 KIND = "scoremix recognizer"
+Colour = Literal["rgb", "bgr", "grey"]
+Scaling = Literal["-1..1", "0..1"]
+Network = IRNet | AdaFaceIR
 
 
 @dataclass(frozen=True)
 class Description:
-    """How to rebuild a recognizer and what its input must be: pixels scaled to [-1, 1], RGB order or grey."""
+    """How to rebuild a recognizer and what its input must be.
+
+    `network` is "small" (built from size, channels, widths, units, embedding) or a name of `iresnet.build`. 8-bit
+    pixels go in as `colour` and `scaling` say: x / 127.5 - 1 or x / 255.
+    """
 
     size: int
     channels: int
     widths: tuple[int, ...]
     units: tuple[int, ...]
     embedding: int
+    network: str = "small"
+    colour: Colour = "rgb"
+    scaling: Scaling = "-1..1"
     provenance: str = "trained from scratch by scoremix"
 
+    def __post_init__(self) -> None:
+        for name, allowed in (("colour", Colour), ("scaling", Scaling)):
+            if getattr(self, name) not in get_args(allowed):
+                raise ValueError(f"{name} {getattr(self, name)!r}: allowed are {', '.join(get_args(allowed))}")
+        if (self.colour == "grey") != (self.channels == 1):
+            raise ValueError(f"colour {self.colour!r} does not fit {self.channels} channels")
 
-def make(description: Description) -> IRNet:
+
+def small(size: int, channels: int, widths: tuple[int, ...], units: tuple[int, ...], embedding: int) -> Description:
+    """The description of our own small network."""
+    return Description(size, channels, widths, units, embedding, colour="grey" if channels == 1 else "rgb")
+
+
+def published(name: str, colour: Colour = "rgb", provenance: str = Description.provenance) -> Description:
+    """The description of a network of `iresnet.build`: 112 px colour images, embeddings of 512."""
+    return Description(FACE_SIZE, 3, (), (), 512, name, colour, "-1..1", provenance)
+
+
+def make(description: Description) -> Network:
     """An untrained network as described."""
     d = description
-    return IRNet(d.size, d.channels, d.widths, d.units, d.embedding)
+    return IRNet(d.size, d.channels, d.widths, d.units, d.embedding) if d.network == "small" else build(d.network)
+
+
+def network_input(pixels: UInt8[Tensor, "b h w c"], description: Description) -> Float[Tensor, "b c h w"]:
+    """What the network takes of 8-bit images in RGB order or grey; ValueError where size or channels differ."""
+    d = description
+    if tuple(pixels.shape[1:]) != (d.size, d.size, d.channels):
+        raise ValueError(
+            f"images are {tuple(pixels.shape[1:])}, the recognizer takes {(d.size, d.size, d.channels)} ({d.colour})"
+        )
+    x = pixels.flip(3) if d.colour == "bgr" else pixels
+    x = x.permute(0, 3, 1, 2).float()
+    return x / 127.5 - 1 if d.scaling == "-1..1" else x / 255
 
 
 def to_bytes(net: nn.Module, head: nn.Module, description: Description) -> bytes:
@@ -43,7 +83,7 @@ def to_bytes(net: nn.Module, head: nn.Module, description: Description) -> bytes
     return safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, metadata)
 
 
-def load(path: Path) -> tuple[IRNet, Description]:
+def load(path: Path) -> tuple[Network, Description]:
     """The network of a checkpoint in eval mode; ValueError if the file is something else."""
     metadata, tensors = _open(path)
     fields: dict[str, Any] = json.loads(metadata[KIND])

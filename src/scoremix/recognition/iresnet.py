@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+FACE_SIZE = 112
 FACE_WIDTHS = (64, 128, 256, 512)
 FACE_UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3), 200: (6, 26, 60, 6)}
 ADAFACE_UNITS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 101: (3, 13, 30, 3)}
@@ -170,14 +171,14 @@ def build(name: str) -> IRNet | AdaFaceIR:
     """Network for 112 px faces by its published name, freshly initialised.
 
     `iresnet18|34|50|100|200` load arcface_torch's state strictly, `adaface_ir18|34|50|101` and
-    `adaface_irse50` AdaFace's. Raises ValueError for another name.
+    `adaface_irse18|34|50|101` AdaFace's. Raises ValueError for another name.
     """
     match = re.fullmatch(r"(iresnet|adaface_ir|adaface_irse)(\d+)", name)
     family, depth = (match[1], int(match[2])) if match else ("", 0)
     if family == "iresnet" and depth in FACE_UNITS:
-        return IRNet(112, 3, FACE_WIDTHS, FACE_UNITS[depth], embedding=512)
-    if (family == "adaface_ir" and depth in ADAFACE_UNITS) or name == "adaface_irse50":
+        return IRNet(FACE_SIZE, 3, FACE_WIDTHS, FACE_UNITS[depth], embedding=512)
+    if family != "iresnet" and depth in ADAFACE_UNITS:
         return AdaFaceIR(ADAFACE_UNITS[depth], squeeze=family == "adaface_irse")
     raise ValueError(
-        f"backbone: {name!r} is not one of iresnet18|34|50|100|200, adaface_ir18|34|50|101, adaface_irse50"
+        f"backbone: {name!r} is not one of iresnet18|34|50|100|200, adaface_ir18|34|50|101, adaface_irse18|34|50|101"
     )

@@ -9,7 +9,7 @@ generators: `next_batch` is a pure function of the images seen, and what the net
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -59,10 +59,11 @@ def learning_rate(
     warmup: int = 0,
     power: float = 1.0,
     variant: Literal["smooth", "arcface_torch"] = "smooth",
+    milestones: Sequence[int] = (),
 ) -> float:
     """Rate of the 0-based optimizer step: linear warm-up, then base * (share of steps left)^power.
 
-    0 from `total` on. `smooth` ramps over steps 0 .. warmup-1 as base * (step + 1) / (warmup + 1).
+    0 from `total` on. With `milestones` (steps) the rate is base / 10^(milestones reached) after the warm-up instead. `smooth` ramps over steps 0 .. warmup-1 as base * (step + 1) / (warmup + 1).
     `arcface_torch` is PolynomialLRWarmup as its training script drives it: step 0 runs at the full base
     rate, then the ramp is base * step / warmup.
     """
@@ -70,6 +71,8 @@ def learning_rate(
         return base
     if step < warmup:
         return base * (step / warmup if variant == "arcface_torch" else (step + 1) / (warmup + 1))
+    if milestones:
+        return base * 0.1 ** sum(step >= milestone for milestone in milestones)
     return base * math.pow(max(total - step, 0) / max(total - warmup, 1), power)
 
 
@@ -137,16 +140,17 @@ def train(
     base_rate: float = 0.1,
     warmup: int = 0,
     power: float = 1.0,
-    clip: float = 5.0,
+    milestones: Sequence[int] = (),
+    clip: float | None = 5.0,
     precision: Precision = "float32",
     objective: Objective | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
 ) -> Iterator[Training]:
     """Yields `state` after every optimizer step until `total` images were seen.
 
-    `batch` images (over all ranks) per step, `total` and `warmup` in images. `next_batch(nimg)` returns
+    `batch` images (over all ranks) per step, `total`, `warmup` and `milestones` in images. `next_batch(nimg)` returns
     images in [-1, 1] and labels, or (labels, weights) for samples of several classes. `clip` bounds the
-    gradient norm of the network, as in arcface_torch, not of the head. `objective(images, labels,
+    gradient norm of the network, as in arcface_torch, not of the head; None leaves it. `objective(images, labels,
     weights)` replaces the mean loss of head(net(images)) where the modules are wrapped; under "bfloat16" it
     runs in autocast (heads stay in float32). Raises FloatingPointError, before any parameter changes,
     when the loss or the gradient is not finite.
@@ -154,6 +158,7 @@ def train(
     device = next(state.net.parameters()).device
     loss_of = objective or (lambda images, labels, weights: state.head(state.net(images), labels, weights).mean())
     steps, warmup_steps = -(-total // batch), warmup // batch
+    falls = [milestone // batch for milestone in milestones]
     state.net.train()
     state.head.train()
     while state.nimg < total:
@@ -165,9 +170,9 @@ def train(
         _check_finite("loss", state.loss, state.nimg)
         state.optimizer.zero_grad(set_to_none=True)
         backward(loss)
-        state.gradient_norm = float(nn.utils.clip_grad_norm_(state.net.parameters(), clip))
+        state.gradient_norm = float(nn.utils.clip_grad_norm_(state.net.parameters(), clip or math.inf))
         _check_finite("gradient norm", state.gradient_norm, state.nimg)
-        state.rate = learning_rate(state.step, steps, base_rate, warmup_steps, power)
+        state.rate = learning_rate(state.step, steps, base_rate, warmup_steps, power, milestones=falls)
         for group in state.optimizer.param_groups:
             group["lr"] = state.rate
         state.optimizer.step()

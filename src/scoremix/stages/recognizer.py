@@ -88,29 +88,40 @@ def steps(
         base_rate=config.lr,
         warmup=int(config.warmup * total),
         power=config.decay_power,
+        milestones=[round(total * epoch / config.epochs) for epoch in config.milestones],
+        clip=config.clip,
         precision=config.precision,
         backward=device.backward,
     )
 
 
 def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Description:
-    return checkpoints.Description(
-        images.size, images.channels, tuple(config.widths), tuple(config.units), config.embedding
-    )
+    """What network `config` and the images ask for; ValueError where a published one does not take the images."""
+    if config.network == "small":
+        return checkpoints.small(images.size, images.channels, config.widths, config.units, config.embedding)
+    wanted = checkpoints.published(config.network)
+    if (images.size, images.channels) != (wanted.size, wanted.channels):
+        raise ValueError(
+            f"recognizer.network {config.network!r} takes {wanted.size} px RGB images, these are {images.size} px with "
+            f"{images.channels} channels: set data.size={wanted.size} and data.channels=3"
+        )
+    return wanted
 
 
 def start(config: Recognizer, description: checkpoints.Description, classes: int, device: torch.device) -> Training:
     """An untrained recognizer and its optimizer, from the config's seed."""
     net = initialised(lambda: checkpoints.make(description), config.seed).to(device)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    head = initialised(lambda: make_head(config, classes), stream_seed(config.seed, "head")).to(device)
+    head = initialised(lambda: make_head(config, description.embedding, classes), stream_seed(config.seed, "head")).to(
+        device
+    )
     return Training(net, head, sgd(net, head, config.momentum, config.weight_decay))
 
 
-def make_head(config: Recognizer, classes: int) -> Head:
+def make_head(config: Recognizer, dim: int, classes: int) -> Head:
     match config.head:
         case "arcface":
-            return ArcFace(config.embedding, classes, config.scale, config.margin, config.gradient)
+            return ArcFace(dim, classes, config.scale, config.margin, config.gradient)
 
 
 def batches(config: Recognizer, images: LabeledImages, device: torch.device) -> Callable[[int], tuple[Tensor, Tensor]]:

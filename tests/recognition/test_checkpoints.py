@@ -1,0 +1,54 @@
+"""Checkpoints say what they need, and are used as they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from scoremix.config import ConfigError, Experiment, load
+from scoremix.recognition import checkpoints
+from scoremix.recognition.heads import ArcFace
+from scoremix.recognition.training import learning_rate
+
+
+def test_a_checkpoint_gives_back_network_and_description(tmp_path: Path) -> None:
+    grey = checkpoints.small(16, 1, (8, 16), (1, 1), 12)
+    net = checkpoints.make(grey).eval()
+    (tmp_path / "c.safetensors").write_bytes(checkpoints.to_bytes(net, ArcFace(12, 5), grey))
+    again, description = checkpoints.load(tmp_path / "c.safetensors")
+    x = torch.randn(3, 1, 16, 16)
+    assert description == grey and description.colour == "grey"
+    assert torch.equal(again(x), net(x))
+
+
+def test_input_follows_colour_and_scaling() -> None:
+    pixels = torch.randint(0, 256, (2, 112, 112, 3), dtype=torch.uint8)
+    rgb = checkpoints.network_input(pixels, checkpoints.published("iresnet18"))
+    bgr = checkpoints.network_input(pixels, checkpoints.published("adaface_ir18", "bgr"))
+    assert torch.equal(rgb[:, 0], pixels[..., 0] / 127.5 - 1)
+    assert torch.equal(bgr, rgb.flip(1))
+    with pytest.raises(ValueError, match=r"images are \(32, 32, 3\), the recognizer takes \(112, 112, 3\)"):
+        checkpoints.network_input(pixels[:, :32, :32], checkpoints.published("iresnet18"))
+
+
+def test_wrong_descriptions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"colour 'yuv': allowed are rgb, bgr, grey"):
+        checkpoints.published("iresnet18", "yuv")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="does not fit 3 channels"):
+        checkpoints.published("iresnet18", "grey")
+
+
+def test_published_networks_need_face_sized_images() -> None:
+    with pytest.raises(ConfigError, match=r"recognizer.network 'iresnet50' takes 112 px RGB .* data.size to 112"):
+        load(Experiment(), (), ["recognizer.network=iresnet50"])
+    load(Experiment(), (), ["recognizer.network=iresnet50", "data.size=112", "data.channels=3"])
+    with pytest.raises(ConfigError, match="steps needs milestones"):
+        load(Experiment(), (), ["recognizer.schedule=steps"])
+
+
+def test_step_schedule_is_adafaces() -> None:
+    rates = [learning_rate(step, 26, 0.1, milestones=(12, 20, 24)) for step in range(26)]
+    expected = [0.1] * 12 + [0.01] * 8 + [0.001] * 4 + [0.0001] * 2
+    assert rates == pytest.approx(expected)
