@@ -154,6 +154,13 @@ class Sampling(Slice):
 
     weights: tuple[float, ...] = (0.5, 0.5)
     convex: bool = Field(True, description="false allows weights that do not sum to 1")
+    draw: Literal["fixed", "mplet", "image"] = Field(
+        "fixed", description="`weights` for all, or drawn at random for every m-plet, or for every image"
+    )
+    concentration: Annotated[float, Field(gt=0)] = Field(1.0, description="of the Dirichlet draw; 1 is uniform")
+    mixture: Literal["scores", "conditions"] = Field(
+        "scores", description="conditions: one evaluation of the weighted sum of the classes' conditions (AugGen)"
+    )
     space: Literal["denoised", "score"] = "denoised"
     images_per_mplet: Positive | None = Field(None, description="by default the median class size")
     steps: Annotated[int, Field(ge=2)] = 32

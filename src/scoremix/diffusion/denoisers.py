@@ -38,9 +38,8 @@ class Counted:
         self.images += len(x)
         return self.network(x, *args, **kwargs)
 
-    @property
-    def label_dim(self) -> int:
-        return int(self.network.label_dim)  # type: ignore[attr-defined]
+    def __getattr__(self, name: str) -> object:  # label_dim, img_resolution ...
+        return getattr(self.network, name)
 
 
 def condition(net: Network, labels: Int[Tensor, " b"] | Float[Tensor, "b l"] | None) -> Denoiser:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.diffusion.denoisers import autoguide, mix
+from scoremix.diffusion.denoisers import Denoiser, Weights, autoguide, mix, mix_conditions
 from scoremix.diffusion.solvers import UnitNoise, heun, karras_sigmas
 from scoremix.diffusion.unet import EDM2
 
@@ -25,6 +25,7 @@ class Plan:
     rho: float = 7.0
     churn: float = 0.0
     guidance: float = 1.3
+    mixture: Literal["scores", "conditions"] = "scores"
     space: Literal["denoised", "score"] = "denoised"
 
     @property
@@ -34,7 +35,14 @@ class Plan:
 
     def evaluations(self, m: int) -> int:
         """Network evaluations per image of an m-class mix, main and guide together."""
-        return self.denoiser_calls * m * (1 if self.guidance == 1 else 2)
+        each = m if self.mixture == "scores" else 1
+        return self.denoiser_calls * each * (1 if self.guidance == 1 else 2)
+
+    def mixed(self, net: EDM2, labels: Int[Tensor, "b m"], weights: Weights) -> Denoiser:
+        """The mix by one network, without guidance."""
+        if self.mixture == "conditions":
+            return mix_conditions(net, labels, weights)
+        return mix(net, labels, weights, self.space)
 
 
 @torch.no_grad()
@@ -42,7 +50,7 @@ def sample(
     main: EDM2,
     guide: EDM2,
     labels: Int[Tensor, "b m"],
-    weights: Sequence[float] | Float[Tensor, "*b m"],
+    weights: Weights,
     seeds: Sequence[int],
     plan: Plan,
 ) -> Float[Tensor, "b c h w"]:
@@ -51,9 +59,9 @@ def sample(
     Guide and main are mixed with the same weights, then guided: guide + g (main - guide) (method of the paper, 3.2).
     """
     shape = (main.img_channels, main.img_resolution, main.img_resolution)
-    denoiser = mix(main, labels, weights, space=plan.space)
+    denoiser = plan.mixed(main, labels, weights)
     if plan.guidance != 1:
-        denoiser = autoguide(denoiser, mix(guide, labels, weights, space=plan.space), plan.guidance)
+        denoiser = autoguide(denoiser, plan.mixed(guide, labels, weights), plan.guidance)
     sigmas = karras_sigmas(plan.steps, plan.sigma_min, plan.sigma_max, plan.rho).to(labels.device, torch.float32)
     noise = UnitNoise(seeds, shape, labels.device)
     return heun(denoiser, noise() * sigmas[0], sigmas, churn=plan.churn, noise=noise)

@@ -60,7 +60,9 @@ class Clock:
             case "sample":
                 sampling = Sampling.model_validate(plan.config)
                 of = Generator.model_validate(self.plans[plan.inputs["0"]].config)
-                key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, len(sampling.weights)])
+                key = json.dumps(
+                    [plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, len(sampling.weights)]
+                )
                 chunks = math.ceil(self.images(plan.key) / sampling.chunk)
                 calls = plan_of(sampling).denoiser_calls
                 return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, sampling))

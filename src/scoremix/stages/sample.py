@@ -36,6 +36,7 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
     sampler = Sampler(config, generator, work)
     each = config.images_per_mplet or info["median_class_size"]
     total = len(classes) * each
+    weights = weights_of(config, len(classes), each)
     files = []
     with work.bar(total, "images") as advance:
         for start in range(0, total, config.chunk):
@@ -43,12 +44,13 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
             files.append(file)
             if not file.exists():
                 rows = np.arange(start, min(start + config.chunk, total))
-                images = sampler.images(classes[rows // each], config.weights, sampler.seeds(rows))
+                images = sampler.images(classes[rows // each], weights[rows], sampler.seeds(rows))
                 buffer = io.BytesIO()
                 np.save(buffer, images)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
     work.count("images", total - work.before.get("images", 0))
+    work.write_array("weights.npy", weights)
     names = info["classes"]
     imagesets.write(
         work.folder,
@@ -60,8 +62,18 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
     )
 
 
+def weights_of(config: Sampling, mplets: int, each: int) -> NDArray[np.float64]:
+    """Mixing weights of every image (mplets * each, m): the given ones, or Dirichlet draws per m-plet or image."""
+    m = len(config.weights)
+    if config.draw == "fixed":
+        return np.tile(np.array(config.weights), (mplets * each, 1))
+    rng = np.random.default_rng(stream_seed(config.seed, "weights"))
+    drawn = rng.dirichlet([config.concentration] * m, mplets if config.draw == "mplet" else mplets * each)
+    return np.repeat(drawn, each, axis=0) if config.draw == "mplet" else drawn
+
+
 def plan_of(config: Sampling) -> Plan:
-    names = ("steps", "sigma_min", "sigma_max", "rho", "churn", "guidance", "space")
+    names = ("steps", "sigma_min", "sigma_max", "rho", "churn", "guidance", "mixture", "space")
     return Plan(**{name: getattr(config, name) for name in names})
 
 
