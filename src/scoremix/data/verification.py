@@ -1,0 +1,161 @@
+"""Verification sets: the pickled `.bin` files of InsightFace, read without running anything they hold (paper 4.2).
+
+A `.bin` is a pickle of (2P encoded images, P booleans); images 2i and 2i + 1 are pair i. In circulation are
+bytes, Python-2 strings and numpy arrays of uint8. Only the few names that numpy and bytes need are known to
+the reader, and stand-ins of this module answer for them: no code of the file's choice runs, numpy's included.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+
+PROTOCOL = 4  # lists of bytes and booleans: a file that names nothing
+_KINDS = {f"{kind}{size}" for kind, sizes in {"b": "1", "u": "1248", "i": "1248", "f": "48"}.items() for size in sizes}
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """P pairs of encoded images: pair i is images[2i] and images[2i + 1], of one class where same[i]."""
+
+    images: list[bytes]
+    same: Bool[np.ndarray, " pairs"]
+
+
+def read(path: Path) -> Pairs:
+    """The pairs in a `.bin`; ValueError names what is refused, damaged or out of step."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    try:
+        value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+    except _Refused as error:
+        raise ValueError(
+            f"{path}: refused, its pickle names {error}; a verification set needs numpy arrays and bytes only"
+        ) from None
+    except Exception as error:  # damaged pickles raise almost anything
+        raise ValueError(f"{path} is not a pickle of a verification set ({type(error).__name__}: {error})") from None
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{path} holds a {type(value).__name__}, must be a pair: images and booleans")
+    images = [_encoded(item, i, path) for i, item in enumerate(_items(value[0], "images", path))]
+    flags = _items(value[1], "booleans", path)
+    if strange := [flag for flag in flags if not isinstance(flag, (bool, int)) or flag not in (0, 1)]:
+        raise ValueError(f"{path}: the list of booleans holds {strange[0]!r}")
+    same = np.array(flags, bool)
+    if len(images) != 2 * len(same) or not len(same):
+        raise ValueError(f"{path} has {len(images)} images for {len(same)} pairs, must be two for each")
+    return Pairs(images, same)
+
+
+def packed(images: Sequence[bytes], same: Sequence[bool] | Bool[np.ndarray, " pairs"]) -> bytes:
+    """The content of a `.bin` that every reader of the format takes; ValueError unless two images for each pair."""
+    if len(images) != 2 * len(same) or not len(same):
+        raise ValueError(f"{len(images)} images for {len(same)} pairs, must be two for each")
+    return pickle.dumps(([bytes(image) for image in images], [bool(s) for s in same]), protocol=PROTOCOL)
+
+
+class _Refused(Exception):
+    """A pickle names something outside the list."""
+
+
+@dataclass
+class _Dtype:
+    """Stands for numpy.dtype."""
+
+    kind: str
+
+    def __setstate__(self, state: Any) -> None:
+        """Byte order and flags: of no account for the kinds allowed, but for integers of another order."""
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in (">", b">") and self.kind[1:] != "1":
+            self.kind = ">" + self.kind
+
+
+class _Array:
+    """Stands for numpy.ndarray: its elements as Python values, or as bytes for uint8."""
+
+    values: bytes | list[Any]
+
+    def __setstate__(self, state: Any) -> None:
+        _, _, dtype, _, raw = state
+        self.values = raw if isinstance(raw, list) else _values(dtype, raw)
+
+
+def _values(dtype: _Dtype, raw: Any) -> bytes | list[Any]:
+    raw = bytes(raw)
+    values: list[Any] = np.frombuffer(raw, dtype.kind).tolist()
+    return raw if dtype.kind == "u1" else values
+
+
+def _dtype(code: str | bytes, *_: Any) -> _Dtype:
+    kind = code.decode("latin1") if isinstance(code, bytes) else code
+    if kind not in _KINDS and kind not in ("O", "O8"):
+        raise _Refused(f"numpy.dtype {kind!r}")
+    return _Dtype(kind)
+
+
+def _reconstruct(*_: Any) -> _Array:
+    return _Array()
+
+
+def _frombuffer(buffer: Any, dtype: _Dtype, *_: Any) -> _Array:
+    array = _Array()
+    array.values = _values(dtype, buffer)
+    return array
+
+
+def _scalar(dtype: _Dtype, raw: Any) -> Any:
+    value = _values(dtype, raw)
+    return value[0]
+
+
+def _latin1(text: str, encoding: str = "latin1") -> bytes:
+    if encoding not in ("latin1", b"latin1"):
+        raise _Refused(f"_codecs.encode to {encoding!r}")
+    return text.encode("latin1") if isinstance(text, str) else text
+
+
+_NUMPY = {
+    ("multiarray", "_reconstruct"): _reconstruct,
+    ("multiarray", "scalar"): _scalar,
+    ("numeric", "_frombuffer"): _frombuffer,
+}
+ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
+    ("numpy", "ndarray"): _Array,
+    ("numpy", "dtype"): _dtype,
+    ("_codecs", "encode"): _latin1,
+    **{(f"numpy.{core}.{module}", name): f for core in ("core", "_core") for (module, name), f in _NUMPY.items()},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ALLOWED:
+            raise _Refused(f"{module}.{name}")
+        return ALLOWED[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise _Refused("a persistent object")
+
+
+def _items(value: Any, what: str, path: Path) -> list[Any] | tuple[Any, ...]:
+    value = value.values if isinstance(value, _Array) else value
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{path}: the {what} are of type {type(value).__name__}, must be a list")
+    return value
+
+
+def _encoded(item: Any, i: int, path: Path) -> bytes:
+    content = item.values if isinstance(item, _Array) else item
+    if not isinstance(content, (bytes, bytearray)) or not content:
+        what = "empty" if content in (b"", []) else f"of type {type(content).__name__}"
+        raise ValueError(f"{path}: image {i} is {what}, must be bytes or a uint8 array of an encoded image")
+    return bytes(content)
+
