@@ -32,6 +32,8 @@ Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one set
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
+Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
+RunsIn = Annotated[Path, typer.Option("--runs", help="folder in which runs are looked for")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
 VERBS = {
@@ -108,6 +110,45 @@ def show(
     print(runs.chain_table(store, exp))
 
 
+@app.command()
+def embed(
+    checkpoint: Checkpoint,
+    images: Annotated[Path, typer.Argument(help="folder of class folders or of images, one image, .npz, packed set")],
+    out: Annotated[
+        Path, typer.Option("--out", help=".npz with everything, or .npy with a .csv beside it")
+    ] = Path("embeddings.npz"),
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")] = False,
+    runs_in: RunsIn = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Embeddings of images by a trained recognizer."""
+    from scoremix import runs
+    from scoremix.config import Runtime
+    from scoremix.embedding import embed_images
+
+    _check_device(device)
+    runtime = Runtime(out=runs_in, device=device, quiet=quiet)
+    count = embed_images(runs.checkpoint_of(runs_in, checkpoint), images, out, runtime, skip_bad)
+    print(f"{out}: {count} embeddings")
+
+
+@app.command()
+def export(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Argument(help="the .onnx file to write")],
+    runs_in: RunsIn = Path("scoremix_runs"),
+    debug: Debug = False,
+) -> None:
+    """A trained recognizer as an ONNX file, checked against onnxruntime."""
+    from scoremix import runs
+    from scoremix.export import export_onnx
+
+    worst = export_onnx(runs.checkpoint_of(runs_in, checkpoint), out)
+    print(f"{out}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
+
+
 def _run_until(
     until: str | None,
     preset: str | None,
@@ -128,14 +169,18 @@ def _run_until(
         raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
     if chosen not in PRESETS:
         raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)})")
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"--device {device!r}: allowed are auto, cpu, cuda")
+    _check_device(device)
     extra = [f"source={_quoted(data)}"] if data else []
     exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())])
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={_name_of(data)}"])
     runtime = Runtime(out=out, device=device, quiet=quiet)
     runs.execute(exp, runtime, Store(out / "store"), until)
+
+
+def _check_device(device: str) -> None:
+    if device not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"--device {device!r}: allowed are auto, cpu, cuda")
 
 
 def _recorded(name: str | None, out: Path) -> tuple[Experiment, Runtime, Store]:

@@ -15,6 +15,7 @@ from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.stages.estimate import estimate
 from scoremix.stages.ingest import content_key
 
+RECOGNIZER = "recognizer.safetensors"
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
 
 
@@ -99,6 +100,37 @@ def recorded(out: Path, name: str | None) -> Experiment:
         raise ConfigError(f"run {name!r}: not in {out} (runs: {', '.join(names)})")
     file = files[-1] if name is None else out / "runs" / f"{name}.json"
     return Experiment.model_validate(json.loads(file.read_text())["experiment"])
+
+
+def checkpoint_of(out: Path, name: str) -> Path:
+    """The recognizer checkpoint `name`: a file, an artifact's folder, or RUN/ARM or RUN/ARM/SEED of a run in `out`.
+
+    Without a seed the first one trained. ConfigError says what there is.
+    """
+    path = Path(name)
+    if path.is_dir() and (path / RECOGNIZER).exists():
+        return path / RECOGNIZER
+    if path.is_file():
+        return path
+    run, _, arm = name.partition("/")
+    record = out / "runs" / f"{run}.json"
+    if not arm or not record.exists():
+        known = ", ".join(sorted(f.stem for f in (out / "runs").glob("*.json"))) or "none"
+        raise ConfigError(
+            f"checkpoint {name!r}: neither a file nor RUN/ARM of a run in {out} (runs: {known}; --runs says where they are)"
+        )
+    prefix = "recognizer "
+    trained = {
+        label.removeprefix(prefix): out / "store" / step["stage"] / step["key"][:12] / RECOGNIZER
+        for label, step in json.loads(record.read_text())["steps"].items()
+        if label.startswith(prefix)
+    }
+    for label, file in trained.items():
+        if arm in (label, label.rpartition("/")[0]) and file.exists():
+            return file
+    raise ConfigError(
+        f"checkpoint {name!r}: run {run!r} has no trained recognizer {arm!r} (has: {', '.join(trained) or 'none'})"
+    )
 
 
 def chain_table(store: Store, exp: Experiment) -> str:

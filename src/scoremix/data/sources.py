@@ -100,7 +100,7 @@ def fingerprint(place: str | Path) -> str:
     """
     total = hashlib.sha256()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for name, content in _windowed(pool, _digest, _named_files(place)):
+        for name, content in windowed(pool, _digest, _named_files(place)):
             total.update(len(name).to_bytes(8, "big") + name + content)
     return total.hexdigest()
 
@@ -129,7 +129,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def _windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A]) -> Iterator[B]:
+def windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A]) -> Iterator[B]:
     """`work` of each item, in order, a bounded number of items ahead."""
     pending: collections.deque[Future[B]] = collections.deque()
     for item in items:
@@ -154,26 +154,26 @@ class Folders:
 
     def __init__(self, root: Path, workers: int) -> None:
         self.root, self.workers = root, workers
-        self.class_names, loose = _listed(root)
+        self.class_names, loose = listed(root)
         if not self.class_names:
             what = f"{len(loose)} files but no folders" if loose else "an empty folder"
             raise ValueError(f"{root} is {what}: it must hold one folder of images per class")
         self.ignored, counts = len(loose), []
         for name in self.class_names:
-            inner, files = _listed(root / name)
+            inner, files = listed(root / name)
             if inner:
                 raise ValueError(
                     f"{root / name / inner[0]} is a folder inside a class folder: classes are the folders "
                     f"directly in {root}, and hold images only"
                 )
-            counts.append(sum(map(_may_be_image, files)))
+            counts.append(sum(map(may_be_image, files)))
             self.ignored += len(files) - counts[-1]
         self.counts = np.array(counts, np.int64)
 
     def files(self, k: int) -> list[Path]:
         """The files of class k that must be images, in order of name."""
         folder = self.root / self.class_names[k]
-        return [folder / name for name in _listed(folder)[1] if _may_be_image(name)]
+        return [folder / name for name in listed(folder)[1] if may_be_image(name)]
 
     def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
         def block(task: tuple[int, Path]) -> Block:
@@ -186,10 +186,10 @@ class Folders:
 
         tasks = ((k, files[i]) for k in map(int, kept) for files in [self.files(k)] for i in choose(k))
         with ThreadPoolExecutor(self.workers) as pool:
-            yield from _windowed(pool, block, tasks)
+            yield from windowed(pool, block, tasks)
 
 
-def _listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Names of the folders and of all else in `folder`, each sorted, hidden ones left out."""
     try:
         names = sorted(n for n in os.listdir(folder) if not n.startswith(".") and n != "__MACOSX")
@@ -199,7 +199,7 @@ def _listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(n for n in names if n in inner), tuple(n for n in names if n not in inner)
 
 
-def _may_be_image(name: str) -> bool:
+def may_be_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() not in NOT_IMAGES
 
 
@@ -208,12 +208,13 @@ class Npz:
 
     Optional: `class_names` (C,); `train_classes`, `val_classes`, `test_classes` (indices, all three or none);
     a group per class as `class_group` (C,) into `group_names`, or `class_alphabet` into `alphabet_names`.
-    Without `class_names` classes are the distinct labels. ValueError names the array that is wrong.
+    Without `class_names` classes are the distinct labels. `labelled=False` takes a file without labels as one
+    class. ValueError names the array that is wrong.
     """
 
     ignored = 0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, labelled: bool = True) -> None:
         self.path = path
         with self._readable():
             with np.load(path, allow_pickle=False) as arrays:
@@ -221,7 +222,10 @@ class Npz:
             with self._stream() as (_, self.shape):
                 self.size: int | None = min(self.shape[1:3])
                 self.channels = 3 if self.shape[3:] == (3,) else 1
-        if "labels" not in small:
+        self.labelled = "labels" in small
+        if not self.labelled and not labelled:
+            small = {"labels": np.zeros(self.shape[0], np.int64)}
+        elif not self.labelled:
             raise ValueError(f"{path} has no array 'labels' (it has images, {', '.join(small) or 'nothing else'})")
         labels = small["labels"]
         if labels.shape != self.shape[:1] or labels.dtype.kind not in "iu":
@@ -235,6 +239,7 @@ class Npz:
         else:
             distinct, labels = np.unique(labels, return_inverse=True)
             self.class_names = tuple(map(str, distinct))
+        self.labels = labels  # in the file's order
         self.order = np.argsort(labels, kind="stable")
         self.counts = np.bincount(labels, minlength=len(self.class_names)).astype(np.int64)
         self.groups = self._groups(small)
