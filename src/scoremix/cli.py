@@ -114,10 +114,12 @@ def show(
 def embed(
     checkpoint: Checkpoint,
     images: Annotated[Path, typer.Argument(help="folder of class folders or of images, one image, .npz, packed set")],
-    out: Annotated[
-        Path, typer.Option("--out", help=".npz with everything, or .npy with a .csv beside it")
-    ] = Path("embeddings.npz"),
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")] = False,
+    out: Annotated[Path, typer.Option("--out", help=".npz with everything, or .npy with a .csv beside it")] = Path(
+        "embeddings.npz"
+    ),
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")
+    ] = False,
     runs_in: RunsIn = Path("scoremix_runs"),
     device: Device = "auto",
     quiet: Quiet = False,

@@ -43,7 +43,7 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
     with Work(out.parent, runtime, "embed").bar(len(listing), "images") as advance:
         for pixels, rows in listing.blocks(description.size, description.channels, ROWS, bad):
             if not bad or skip_bad:  # else only the other unreadable files are still of interest
-                found.append(unit_embeddings(net, pixels))
+                found.append(unit_embeddings(net, description, pixels))
                 indices.append(rows)
             advance(int(rows[-1]) + 1)
     if bad and not skip_bad:
@@ -54,9 +54,11 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
     return sum(map(len, indices))
 
 
-def unit_embeddings(net: torch.nn.Module, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+def unit_embeddings(
+    net: torch.nn.Module, description: checkpoints.Description, pixels: NDArray[np.uint8]
+) -> NDArray[np.float32]:
     """Unit rows (b, D) of at most `ROWS` images (b, H, W, C)."""
-    x = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2)
+    x = checkpoints.network_input(torch.from_numpy(np.ascontiguousarray(pixels)), description)
     unit: NDArray[np.float32] = torch.nn.functional.normalize(embed(net, x, batch=ROWS)).cpu().numpy()
     return unit
 

@@ -35,8 +35,8 @@ class UnitEmbedding(nn.Module):
 def export_onnx(checkpoint: Path, out: Path) -> float:
     """Writes the recognizer as ONNX; returns the largest difference to torch on images of noise.
 
-    Input `images` float32 (batch, C, H, W) in [-1, 1]; output `embeddings` (batch, D), unit rows; any batch. The
-    metadata says so, and where the parameters come from. ValueError without the extra or for another ending than
+    Input `images` float32 (batch, C, H, W), scaled as the checkpoint says; output `embeddings` (batch, D), unit rows; any
+    batch. The metadata says so, and where the parameters come from. ValueError without the extra or for another ending than
     .onnx, RuntimeError where onnxruntime computes something else; then nothing is written.
     """
     if out.suffix != ".onnx":
@@ -45,7 +45,7 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
         raise ValueError(f"{out}: the folder {out.parent} does not exist")
     try:
         import onnx  # noqa: F401
-        import onnxruntime  # type: ignore[import-not-found]
+        import onnxruntime
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(f"export needs {error.name}: pip install 'scoremix[onnx]'") from None
@@ -69,11 +69,11 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
 
 def metadata(checkpoint: Path, description: checkpoints.Description) -> dict[str, str]:
     """What a user of the file has to know."""
-    order = "grey" if description.channels == 1 else "RGB"
+    d = description
+    scaling = {"-1..1": "x / 127.5 - 1", "0..1": "x / 255"}[d.scaling]
     return {
-        "input": f"images: float32 (batch, {description.channels}, {description.size}, {description.size}), {order}, "
-        "8-bit values x as x / 127.5 - 1",
-        "output": f"embeddings: float32 (batch, {description.embedding}), unit rows; similarity is their dot product",
+        "input": f"images: float32 (batch, {d.channels}, {d.size}, {d.size}), {d.colour}, 8-bit values x as {scaling}",
+        "output": f"embeddings: float32 (batch, {d.embedding}), unit rows; similarity is their dot product",
         "description": json.dumps(asdict(description)),
         "checkpoint_sha256": file_hash(checkpoint),
         "made_by": f"scoremix {__version__}, torch {torch.__version__}",

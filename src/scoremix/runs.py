@@ -120,7 +120,7 @@ def checkpoint_of(out: Path, name: str) -> Path:
             f"checkpoint {name!r}: neither a file nor RUN/ARM of a run in {out} (runs: {known}; --runs says where they are)"
         )
     prefix = "recognizer "
-    trained = {
+    trained: dict[str, Path] = {
         label.removeprefix(prefix): out / "store" / step["stage"] / step["key"][:12] / RECOGNIZER
         for label, step in json.loads(record.read_text())["steps"].items()
         if label.startswith(prefix)

@@ -1,0 +1,70 @@
+"""ONNX export: onnxruntime computes what torch computes, at any batch size, and the file says what goes in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scoremix.export import export_onnx
+from scoremix.recognition import checkpoints
+from scoremix.recognition.heads import ArcFace
+from scoremix.recognition.training import initialised
+
+onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")
+pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+
+
+def saved(path: Path, description: checkpoints.Description) -> torch.nn.Module:
+    """A recognizer of random parameters and running statistics, also written to `path`."""
+    net = initialised(lambda: checkpoints.make(description), 0)
+    generator = torch.Generator().manual_seed(1)
+    for name, tensor in net.state_dict().items():
+        if "running_mean" in name:
+            tensor.copy_(0.1 * torch.randn(tensor.shape, generator=generator))
+        elif "running_var" in name:
+            tensor.copy_(0.5 + torch.rand(tensor.shape, generator=generator))
+    path.write_bytes(checkpoints.to_bytes(net, ArcFace(description.embedding, 3), description))
+    return net.eval()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_onnxruntime_agrees_at_every_batch_size(channels: int, tmp_path: Path) -> None:
+    description = checkpoints.small(15, channels, (4, 8), (1, 2), 16)
+    net = saved(tmp_path / "r.safetensors", description)
+    export_onnx(tmp_path / "r.safetensors", tmp_path / "r.onnx")
+    onnx.checker.check_model(str(tmp_path / "r.onnx"), full_check=True)
+    session = onnxruntime.InferenceSession(tmp_path / "r.onnx", providers=["CPUExecutionProvider"])
+    for batch in (1, 2, 7, 64):
+        x = np.random.default_rng(batch).uniform(-1, 1, (batch, channels, 15, 15)).astype(np.float32)
+        (found,) = session.run(None, {"images": x})
+        with torch.no_grad():
+            expected = torch.nn.functional.normalize(net(torch.from_numpy(x)))
+        assert found.shape == (batch, 16)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_file_says_what_goes_in_and_nothing_of_the_machine(tmp_path: Path) -> None:
+    saved(tmp_path / "r.safetensors", checkpoints.small(12, 1, (4,), (1,), 8))
+    export_onnx(tmp_path / "r.safetensors", tmp_path / "r.onnx")
+    model = onnx.load(tmp_path / "r.onnx")
+    facts = {entry.key: entry.value for entry in model.metadata_props}
+    assert "(batch, 1, 12, 12), grey" in facts["input"] and "x / 127.5 - 1" in facts["input"]
+    assert json.loads(facts["description"])["size"] == 12 and len(facts["checkpoint_sha256"]) == 64
+    assert b".py" not in (tmp_path / "r.onnx").read_bytes()
+
+
+def test_wrong_calls_write_nothing(tmp_path: Path) -> None:
+    (tmp_path / "bad").write_bytes(b"no checkpoint")
+    for place, out, said in (
+        ("bad", "x.onnx", "not a readable"),
+        ("bad", "x.txt", ".onnx"),
+        ("bad", "a/x.onnx", "exist"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            export_onnx(tmp_path / place, tmp_path / out)
+    assert [f.name for f in tmp_path.iterdir()] == ["bad"]
