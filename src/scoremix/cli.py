@@ -111,6 +111,44 @@ def show(
 
 
 @app.command()
+def quality(
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    arms: Annotated[list[str] | None, typer.Option("--arm", help="only this arm's images; repeatable")] = None,
+    images: Annotated[
+        list[str] | None, typer.Option("--images", help="other images to measure: folder, .npz, packed; repeatable")
+    ] = None,
+    real: Annotated[str | None, typer.Option("--real", help="real images, instead of a run's")] = None,
+    held_out: Annotated[str | None, typer.Option("--held-out", help="real images not trained on, with --real")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="file of the network that gives features")] = None,
+    settings: Settings = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """How faithful, diverse and original a run's reproductions and mixes are, or any images beside real ones."""
+    from scoremix import quality as measuring
+    from scoremix.artifacts import Store
+    from scoremix.config import ConfigError, Experiment, Runtime, load
+
+    _check_device(device)
+    runtime = Runtime(out=out, device=device, quiet=quiet)
+    if real is None:
+        if held_out is not None:
+            raise ConfigError("--held-out: only with --real; a run has held-out classes of its own")
+        exp, _, store = _recorded(name, out)
+        exp = load(exp, (), settings or ())
+        measuring.of_run(exp, runtime, store, arms or (), images or (), weights)
+        return
+    if name is not None or arms:
+        raise ConfigError("--real: give either a run or --real, not both")
+    if not images:
+        raise ConfigError("--real: nothing to measure; give --images")
+    exp = load(Experiment(), (), settings or ())
+    measuring.of_places(exp, runtime, Store(out / "store"), images, real, held_out, weights)
+
+
+@app.command()
 def embed(
     checkpoint: Checkpoint,
     images: Annotated[Path, typer.Argument(help="folder of class folders or of images, one image, .npz, packed set")],

@@ -210,6 +210,16 @@ class Evaluation(Slice):
     seed: int = 0
 
 
+class Quality(Slice):
+    """How generated images are measured against real ones (Appendix D.6)."""
+
+    features: Literal["recognizer"] = "recognizer"
+    neighbours: Positive = Field(5, description="k of precision, recall, density, coverage")
+    images: Annotated[int, Field(ge=10)] = Field(10_000, description="at most this many of a set, evenly spaced")
+    fmrs: tuple[Fraction, ...] = Field((1e-2, 1e-3), description="false match rates of the leak rates")
+    pictures: Positive = Field(24, description="nearest-neighbour pictures of a set")
+
+
 class Arm(Slice):
     """One row of the results: what is added to the real images, and how long training lasts."""
 
@@ -244,6 +254,7 @@ class Experiment(Slice):
     arms: dict[str, Arm] = DEFAULT_ARMS
     seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
     evaluation: Evaluation = Evaluation()
+    quality: Quality = Quality()
 
     @model_validator(mode="after")
     def _faces_fit(self) -> Experiment:

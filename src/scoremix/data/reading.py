@@ -46,7 +46,7 @@ def read(
     classes: int | None = None,
     images_per_class: int | None = None,
     split_list: Path | None = None,
-    fractions: Sequence[float] = (0.6, 0.1, 0.3),
+    fractions: Sequence[float] | None = (0.6, 0.1, 0.3),
     skip_bad: bool = False,
     seed: int = 0,
     workers: int | None = None,
@@ -56,8 +56,8 @@ def read(
 
     `place`: see `sources.kind_of`. `size`: side of the images, by default that of the .npz or 16 for fonts;
     folders need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split
-    comes from `split_list`, else from the source, else from `fractions` and `seed`; classes in no part are
-    left out. `classes` and `images_per_class` keep seeded subsets, drawn per part and per class (for fonts:
+    comes from `split_list`, else from the source, else from `fractions` and `seed`; fractions None puts every
+    class in 'train'. Classes in no part are left out. `classes` and `images_per_class` keep seeded subsets, drawn per part and per class (for fonts:
     how many are drawn). `progress(done, total)` is called after every block of images.
 
     ValueError: one line that names what is wrong. UnreadableImages: every unreadable file, unless `skip_bad`.
@@ -72,7 +72,7 @@ def read(
     size = size or source.size
     if size is None:
         raise ValueError("size is None, must be given for folders of images")
-    filled, empty = _filled(source, str(place), skip_bad)
+    filled, empty = _filled(source, str(place), skip_bad, 1 if fractions is None else 2)
     splits = _splits(source, filled, split_list, fractions, seed)
     members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
     kept = members if classes is None else subset(splits, source.class_names, classes, seed)
@@ -96,7 +96,8 @@ def read(
         kept = kept[counts[kept] > 0]
         names = [source.class_names[k] for k in kept]
         left = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in splits.items()}
-        left = checked(left, names, str(place))
+        if fractions is not None:
+            left = checked(left, names, str(place))
         if channels is None and grey:
             _reduce(raw, folder / "images.npy")
         else:
@@ -109,14 +110,14 @@ def read(
     return LabeledImages.load(folder), Reading(tuple(bad), (*empty, *lost), unsplit, source.ignored)
 
 
-def _filled(source: Source, place: str, skip_bad: bool) -> tuple[Int64[np.ndarray, " c"], list[str]]:
+def _filled(source: Source, place: str, skip_bad: bool, least: int) -> tuple[Int64[np.ndarray, " c"], list[str]]:
     """The classes that have images, and the names of the others; ValueError if that is not allowed."""
     empty = [source.class_names[k] for k in np.flatnonzero(source.counts == 0)]
     if empty and not skip_bad:
         more = f", nor have {len(empty) - 1} more" if len(empty) > 1 else ""
         raise ValueError(f"class {empty[0]!r} of {place} has no images{more} (skip_bad leaves them out)")
     filled = np.flatnonzero(source.counts)
-    if len(filled) == 1:
+    if len(filled) == 1 < least:
         raise ValueError(f"{place} has one class only, {source.class_names[filled[0]]!r}: a split needs at least 6")
     return filled, empty
 
@@ -125,10 +126,12 @@ def _splits(
     source: Source,
     filled: Int64[np.ndarray, " c"],
     split_list: Path | None,
-    fractions: Sequence[float],
+    fractions: Sequence[float] | None,
     seed: int,
 ) -> Splits:
     """Class indices of the source per part: from the list, else the source's own, else by fractions."""
+    if fractions is None:
+        return {part: filled if part == "train" else filled[:0] for part in SPLITS}
     if split_list is None and source.splits is not None:
         return {part: np.intersect1d(of, filled) for part, of in source.splits.items()}
     names = [source.class_names[k] for k in filled]

@@ -158,4 +158,3 @@ def _encoded(item: Any, i: int, path: Path) -> bytes:
         what = "empty" if content in (b"", []) else f"of type {type(content).__name__}"
         raise ValueError(f"{path}: image {i} is {what}, must be bytes or a uint8 array of an encoded image")
     return bytes(content)
-

@@ -158,9 +158,20 @@ def authenticity(real: Float[Data, "_ _"], fake: Float[Data, "_ _"]) -> float:
     """
     one, two = _together(real, fake)
     check_neighbours(1, len(one))
-    reach = _radii(one, 1)
-    nearest = [distances.min(1) for _, distances in _blocks(two, one)]
-    return sum(int((part.values > reach[part.indices]).sum()) for part in nearest) / len(two)
+    found = [distances.min(1) for _, distances in _blocks(two, one)]
+    distance, row = torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+    hit, place = torch.unique(row, return_inverse=True)
+    return float((distance > _nearest_other(one, hit)[place]).double().mean())
+
+
+def _nearest_other(rows: Float[Tensor, "n d"], wanted: Int[Tensor, " w"]) -> Float[Tensor, " w"]:
+    """Distance of the wanted rows to their nearest other row."""
+    out = []
+    for part, distances in _blocks(rows[wanted], rows):
+        own = wanted[part]
+        distances[torch.arange(len(own), device=own.device), own] = math.inf
+        out.append(distances.amin(1))
+    return torch.cat(out)
 
 
 # ---------------------------------------------------------------------------------- diversity

@@ -1,0 +1,98 @@
+"""The measures of generated images as plain numbers by name: fidelity, distributions, copying (Appendix D.6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from scoremix.analysis.spaces import Data
+from scoremix.evaluation import privacy, quality
+
+Values = dict[str, float]
+
+
+def of_classes(
+    features: Float[Data, "_ _"], labels: Int[Data, " _"], targets: Float[Data, "_ _"] | None = None
+) -> Values:
+    """Appendix D.6: align, ics, shift with their std over classes (n - 1), mode_coverage; NaN where undefined.
+
+    `labels` are rows of `targets`, the centers the classes should have; without targets only ics is defined,
+    and it needs 2 images of every class. ics grows as classes get smaller: compare equal sizes only.
+    """
+    index = torch.as_tensor(labels)
+    if targets is None:
+        _, index = torch.unique(index, return_inverse=True)
+        found = quality.fidelity(features, index, _means(features, index))
+    else:
+        found = quality.fidelity(features, index, targets)
+    values: Values = {"classes": float(len(found.classes))}
+    least = int(torch.unique(index, return_counts=True)[1].min())
+    for name, per_class, known in (
+        ("align", found.align, targets is not None),
+        ("ics", found.ics, least > 1),
+        ("shift", found.shift, targets is not None),
+    ):
+        values[name] = float(per_class.mean()) if known else math.nan
+        values[f"{name}_std"] = float(per_class.std()) if known and len(per_class) > 1 else math.nan
+    values["mode_coverage"] = found.coverage if targets is not None else math.nan
+    return values
+
+
+def _means(features: Data, index: Tensor) -> Float[Tensor, "c d"]:
+    rows = torch.nn.functional.normalize(torch.as_tensor(features).double())
+    return rows.new_zeros(int(index.max()) + 1, rows.shape[1]).index_add_(0, index.to(rows.device), rows)
+
+
+def of_distributions(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Values:
+    """Fréchet and kernel distance, precision, recall, density, coverage; ValueError unless k < rows of either."""
+    return {
+        "frechet": quality.frechet_distance(real, fake),
+        "kernel": quality.kernel_distance(real, fake),
+        **{name: float(value) for name, value in quality.prdc(real, fake, k).items()},  # type: ignore[arg-type]
+    }
+
+
+def of_copying(
+    features: Float[Data, "_ _"],
+    train: Float[Data, "_ _"],
+    held_out: Float[Data, "_ _"] | None,
+    thresholds: Sequence[tuple[float, float]],
+    parents: Int[Data, "_ _"] | None = None,
+    train_labels: Int[Data, " _"] | None = None,
+) -> Values:
+    """authenticity, nearest (median cosine to the nearest training image), leak@fmr, copying_z (C_T).
+
+    `thresholds` are (fmr, cosine) from held-out images. With `parents` also leak_others@fmr: the same share
+    with the classes mixed into an image left out, since a mix resembles those by design. C_T is NaN without
+    `held_out`.
+    """
+    nearest = privacy.nearest_similarity(features, train)[0].cpu().numpy()
+    values: Values = {
+        "authenticity": quality.authenticity(train, features),
+        "nearest": float(np.median(nearest)),
+        "copying_z": math.nan if held_out is None else privacy.data_copying(features, train, held_out),
+    }
+    for fmr, threshold in thresholds:
+        values[f"leak@{fmr:g}"] = float((nearest > threshold).mean())
+    if parents is not None:
+        others = privacy.nearest_similarity(features, train, parents, train_labels, "others")[0].cpu().numpy()
+        for fmr, threshold in thresholds:
+            values[f"leak_others@{fmr:g}"] = float((others > threshold).mean())
+    return values
+
+
+def spread(n: int, count: int) -> Int[np.ndarray, " c"]:
+    """At most `count` of the rows 0 .. n - 1, evenly spaced: every class of a sorted set keeps its share."""
+    return np.arange(n) if n <= count else (np.arange(count) * n // count).astype(np.int64)
+
+
+def first_of_classes(labels: Int[np.ndarray, " n"], each: int) -> Int[np.ndarray, " m"]:
+    """Rows of the first `each` images of every class that has as many; labels ascend."""
+    classes, starts, counts = np.unique(labels, return_index=True, return_counts=True)
+    kept = starts[counts >= each]
+    return (kept[:, None] + np.arange(each)).reshape(-1) if len(classes) else np.zeros(0, np.int64)

@@ -1,0 +1,176 @@
+"""`scoremix quality` on a toy run: planted copies, collapse and noise are told apart; what it cannot do it says."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoremix import cli, runs
+from scoremix.artifacts import Store
+from scoremix.config import Experiment, Runtime, load
+from scoremix.data.images import LabeledImages
+
+FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["scoremix", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert call(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert "Traceback" not in said and "\n" not in said
+    return said
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
+    """A toy run whose images are made."""
+    out = tmp_path_factory.mktemp("quality")
+    exp = load(Experiment(), (), [*tiny_settings, "recognizer.epochs=30", "recognizer.augment=none"])
+    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), "combine")
+    return out
+
+
+def real_images(out: Path) -> LabeledImages:
+    return LabeledImages.load(next((out / "store" / "ingest").iterdir())).of_classes("train")
+
+
+def planted(folder: Path, images: np.ndarray, labels: np.ndarray, names: list[str]) -> Path:
+    np.savez(folder, images=images, labels=labels.astype(np.int32), class_names=np.array(names))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(finished: Path) -> dict[str, dict[str, float]]:
+    """The table of the run's own sets and of four planted ones."""
+    real, rng = real_images(finished), np.random.default_rng(0)
+    images, labels, names = np.asarray(real.take(np.arange(len(real)))[0]), real.labels, list(real.class_names)
+    first = np.concatenate([np.repeat(real.of_class(k)[:1], real.counts[k], 0) for k in range(len(names))])
+    folder = finished / "planted"
+    folder.mkdir()
+    sets = {
+        "copies": planted(folder / "copies.npz", images, labels, names),
+        "collapsed": planted(folder / "collapsed.npz", first, labels, names),
+        "shuffled": planted(folder / "shuffled.npz", images, labels, [*names[1:], names[0]]),
+        "noise": planted(folder / "noise.npz", rng.integers(0, 256, images.shape, np.uint8), labels, names),
+        "strangers": planted(folder / "strangers.npz", images, labels, [f"new {n}" for n in names]),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        images_options = [x for path in sets.values() for x in ("--images", path)]
+        assert call(patch, "quality", "tiny", "--out", finished, "--quiet", "--set", FMRS, *images_options) == 0
+    return json.loads((finished / "tiny" / "quality.json").read_text())["sets"]
+
+
+def test_every_set_of_the_run_is_there(measured: dict[str, dict[str, float]]) -> None:
+    assert list(measured)[:3] == ["real", "reproductions", "scoremix"]
+    assert measured["scoremix"]["images"] == 15
+    assert len({row["compared"] for row in measured.values()}) == 1
+    assert len({row["images_per_class"] for row in measured.values()}) == 1
+
+
+def test_copies_are_faithful_and_found_out(measured: dict[str, dict[str, float]]) -> None:
+    copies, real = measured["copies.npz"], measured["real"]
+    assert copies["authenticity"] == 0 and copies["nearest"] == pytest.approx(1, abs=1e-6)
+    assert copies["leak@0.02"] == 1 > real["leak@0.02"]
+    assert copies["copying_z"] < -5
+    assert copies["mode_coverage"] == 1 and copies["align"] < 0.5
+
+
+def test_collapse_shows_within_classes(measured: dict[str, dict[str, float]]) -> None:
+    collapsed, copies = measured["collapsed.npz"], measured["copies.npz"]
+    assert collapsed["ics"] == pytest.approx(1, abs=1e-6)
+    assert copies["ics"] < 0.999
+
+
+def test_wrong_classes_and_noise_are_not_faithful(measured: dict[str, dict[str, float]]) -> None:
+    copies = measured["copies.npz"]
+    shuffled, noise = measured["shuffled.npz"], measured["noise.npz"]
+    assert shuffled["align"] > copies["align"] + 0.2 and shuffled["mode_coverage"] < 0.5
+    for key in ("frechet", "recall", "authenticity"):  # distributions do not see which class is which
+        assert shuffled[key] == pytest.approx(copies[key])
+    assert noise["frechet"] > 3 * copies["frechet"] and noise["authenticity"] > 0.9
+    assert noise["align"] > copies["align"]
+
+
+def test_mixes_are_held_against_the_center_between_their_sources(measured: dict[str, dict[str, float]]) -> None:
+    mixes = measured["scoremix"]
+    assert 0 <= mixes["leak_others@0.02"] <= mixes["leak@0.02"] <= 1
+    assert math.isfinite(mixes["align"]) and "leak_others@0.02" not in measured["reproductions"]
+    strangers = measured["strangers.npz"]
+    assert math.isnan(strangers["align"]) and strangers["ics"] == pytest.approx(measured["copies.npz"]["ics"])
+
+
+def test_csv_page_and_pictures(measured: dict[str, dict[str, float]], finished: Path) -> None:
+    with open(finished / "tiny" / "quality.csv") as file:
+        rows = {row["set"]: row for row in csv.DictReader(file)}
+    assert list(rows) == list(measured)
+    assert float(rows["copies.npz"]["authenticity"]) == 0 and rows["strangers.npz"]["align"] == ""
+    page = (finished / "tiny" / "quality.html").read_text()
+    assert page.count("data:image/png") > 2 * 24 and "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_judge_is_not_the_selector(finished: Path, measured: dict[str, dict[str, float]]) -> None:
+    seeds = [json.loads(f.read_text())["seed"] for f in (finished / "store" / "recognizer").glob("*/manifest.json")]
+    assert sorted(seeds) == [0, 1]
+    notes = json.loads((finished / "tiny" / "quality.json").read_text())["notes"]
+    assert any("seed 1" in note for note in notes)
+
+
+def test_without_a_run(finished: Path, measured: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+    out, place = finished / "other", finished / "planted"
+    weights = next(
+        f.parent / "recognizer.safetensors"
+        for f in (finished / "store" / "recognizer").glob("*/manifest.json")
+        if json.loads(f.read_text())["seed"] == 1
+    )
+    packed = next((finished / "store" / "sample").iterdir())
+    options = ["--real", place / "copies.npz", "--images", place / "noise.npz", "--images", packed]
+    assert call(monkeypatch, "quality", *options, "--weights", weights, "--out", out, "--quiet") == 0
+    found = json.loads((out / "quality" / "quality.json").read_text())
+    assert found["sets"]["noise.npz"]["align"] == pytest.approx(measured["noise.npz"]["align"])
+    assert not any(key.startswith("leak") for key in found["sets"]["noise.npz"])
+    assert any("held-out" in note for note in found["notes"])
+
+
+def test_what_is_wrong_is_one_line(
+    finished: Path,
+    measured: dict[str, dict[str, float]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    def says(*arguments: object) -> str:
+        return refused(monkeypatch, capsys, "quality", "--quiet", "--out", finished, *arguments)
+
+    copies = finished / "planted" / "copies.npz"
+    assert "nosuch" in says("nosuch")
+    assert "'x'" in says("tiny", "--arm", "x")
+    assert "/nowhere" in says("tiny", "--images", "/nowhere")
+    assert "/nowhere" in says("tiny", "--weights", "/nowhere")
+    assert "not a readable" in says("tiny", "--weights", copies)
+    assert "--images" in says("--real", copies)
+    assert "--weights" in says("--real", copies, "--images", copies)
+    assert "neighbours" in says("tiny", "--set", "quality.neighbours=500")
+    assert "not made its images" in says("tiny", "--set", "sampling.seed=9")
+    half = tmp_path / "half"
+    shutil.copytree(next((finished / "store" / "sample").iterdir()), half)
+    (half / "images.npy").unlink()
+    assert "images.npy" in says("tiny", "--images", half)
+    baseline = next(
+        f.parent / "recognizer.safetensors"
+        for f in (finished / "store" / "recognizer").glob("*/manifest.json")
+        if json.loads(f.read_text())["seed"] == 0
+    )
+    assert "cannot judge" in says("tiny", "--weights", baseline)
