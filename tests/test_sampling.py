@@ -1,11 +1,17 @@
-"""The sampling stage: weights of every image."""
+"""The sampling stage: weights, log-weights and price of every image."""
 
 from __future__ import annotations
 
-import numpy as np
+import json
+from pathlib import Path
 
-from scoremix.config import Sampling
-from scoremix.stages.sample import weights_of
+import numpy as np
+import pytest
+
+from scoremix import runs
+from scoremix.artifacts import Store
+from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
+from scoremix.stages.sample import plan_of, weights_of
 
 
 def test_fixed_weights_are_those_of_every_image():
@@ -22,3 +28,57 @@ def test_drawn_weights_are_shared_by_an_mplet_or_by_nobody():
     assert abs(first.mean() - 0.5) < 0.05 and abs(first.var() - 1 / 12) < 0.01  # uniform
     assert weights_of(Sampling(draw="mplet", concentration=100.0), 500, 1)[:, 0].std() < 0.05
     assert not (weights_of(Sampling(draw="mplet", seed=1), 500, 1)[:, 0] == first).any()
+
+
+def sampled(out: Path, settings: list[str]) -> Path:
+    """Folder of the mixes of a tiny run."""
+    store = Store(out / "store")
+    runs.execute(load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True), store, "sample")
+    return max((out / "store" / "sample").iterdir(), key=lambda f: (f / "manifest.json").stat().st_mtime_ns)
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_log_weights_are_saved_beside_the_images(out: Path, tiny_settings: list[str]):
+    folder = sampled(out, tiny_settings)
+    log_weight = np.load(folder / "log_weight.npy")
+    assert log_weight.shape == (15,) and log_weight.dtype == np.float64 and (log_weight != 0).all()
+    summary = json.loads((folder / "sampling.json").read_text())
+    assert summary["disagreement"] == pytest.approx(-log_weight.mean())
+    of_mplets = log_weight.reshape(5, 3)
+    w = np.exp(of_mplets - of_mplets.max(1, keepdims=True))
+    assert summary["effective_sample_size"] == pytest.approx(np.mean(w.sum(1) ** 2 / (w**2).sum(1)))
+
+
+def test_evaluations_are_those_foreseen(out: Path, tiny_settings: list[str]):
+    changes = ["sampling.solver=dpm2m", "sampling.guide=condition", "sampling.mixing_interval=[0.1, 10]"]
+    settings = [*tiny_settings, *changes]
+    folder = sampled(out, settings)
+    plan = plan_of(load(Experiment(), (), settings).sampling)
+    cost = json.loads((folder / "manifest.json").read_text())["cost"]
+    assert cost["evaluations"] == 15 * plan.evaluations(2)
+    summary = json.loads((folder / "sampling.json").read_text())
+    assert summary["evaluations_per_image"] == plan.evaluations(2)
+    assert summary["effective_sample_size"] is None  # weights change with sigma
+    assert np.isnan(np.load(folder / "log_weight.npy")).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("sampling.guide_interval=[2, 1]", "guide_interval .2.0, 1.0.: give the lower sigma first"),
+        ("sampling.mixing_interval=[1, 1]", "mixing_interval"),
+        ("sampling.weights_end=[1]", "as many numbers as weights, 2"),
+        ("sampling.weights_end=[0.9, 0.9]", "sum to 1"),
+        ("sampling.solver=rk4", "sampling.solver"),
+        ("sampling={churn: 5, solver: dpm2m}", "churn 5 is for the heun solver"),
+        ("sampling={mixture: conditions, mixing_interval: [0.1, 1]}", "mixes no scores"),
+    ],
+)
+def test_senseless_plans_are_refused_in_one_line(setting: str, message: str):
+    with pytest.raises(ConfigError, match=message) as error:
+        load(Experiment(), (), [setting])
+    assert "\n" not in str(error.value)

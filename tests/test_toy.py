@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from torch import Tensor
 
 from scoremix.diffusion.denoisers import autoguide, condition, mix
-from scoremix.diffusion.solvers import euler, heun, karras_sigmas
+from scoremix.diffusion.solvers import dpm2m, euler, heun, karras_sigmas
 from scoremix.toy import GaussianMixture, gaussians, mixed_flow
 
 SIGMAS = (0.01, 0.3, 1.0, 5.0, 80.0)
@@ -125,7 +125,7 @@ def order(errors: list[float], steps: list[int]) -> float:
     return -float(np.polyfit(np.log(steps), np.log(errors), 1)[0])
 
 
-@pytest.mark.parametrize(("solver", "expected"), [(heun, 2.0), (euler, 1.0)])
+@pytest.mark.parametrize(("solver", "expected"), [(heun, 2.0), (euler, 1.0), (dpm2m, 2.0)])
 @pytest.mark.parametrize("m", [1, 2])
 def test_order_of_convergence(solver, expected: float, m: int):
     """On the exact flow of one Gaussian, and of two mixed."""

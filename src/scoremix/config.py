@@ -19,6 +19,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
+Interval = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]  # of sigma
 Network = Literal[
     "small",
     "iresnet18",
@@ -161,14 +162,25 @@ class Sampling(Slice):
     mixture: Literal["scores", "conditions"] = Field(
         "scores", description="conditions: one evaluation of the weighted sum of the classes' conditions (AugGen)"
     )
+    weights_end: tuple[float, ...] | None = Field(
+        None, description="weights at sigma_min, reached linearly in log sigma; by default they stay"
+    )
+    mixing_interval: Interval | None = Field(
+        None, description="sigmas between which scores are mixed, conditions elsewhere; by default everywhere"
+    )
     space: Literal["denoised", "score"] = "denoised"
     images_per_mplet: Positive | None = Field(None, description="by default the median class size")
+    solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim is euler")
     steps: Annotated[int, Field(ge=2)] = 32
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
     rho: Annotated[float, Field(gt=0)] = 7.0
     churn: Annotated[float, Field(ge=0)] = 0.0
     guidance: Annotated[float, Field(ge=0)] = 1.3
+    guide: Literal["each", "condition", "unconditional"] = Field(
+        "each", description="asked for every class, once for the mixed condition (approximate), or without a class"
+    )
+    guide_interval: Interval | None = Field(None, description="sigmas between which the guide works")
     ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.05
     guide_ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.10
     chunk: Positive = Field(64, description="images per forward: part of the result, floating point depends on it")
@@ -186,6 +198,20 @@ class Sampling(Slice):
             )
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
+        if self.weights_end is not None and len(self.weights_end) != len(self.weights):
+            raise ValueError(
+                f"weights_end {list(self.weights_end)}: needs as many numbers as weights, {len(self.weights)}"
+            )
+        if self.weights_end is not None and self.convex and abs(sum(self.weights_end) - 1) > 1e-6:
+            raise ValueError(f"weights_end {list(self.weights_end)} must sum to 1 (or say convex: false)")
+        for name in ("guide_interval", "mixing_interval"):
+            interval = getattr(self, name)
+            if interval is not None and interval[0] >= interval[1]:
+                raise ValueError(f"{name} {list(interval)}: give the lower sigma first, then the higher")
+        if self.churn and self.solver != "heun":
+            raise ValueError(f"churn {self.churn:g} is for the heun solver, not {self.solver}")
+        if self.mixture == "conditions" and self.mixing_interval is not None:
+            raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
         return self
 
 

@@ -101,7 +101,7 @@ def singles(exp: Experiment) -> Selection:
 def reproduction(exp: Experiment) -> Sampling:
     """The experiment's sampling for one class alone."""
     return exp.sampling.model_copy(
-        update={"weights": (1.0,), "convex": True, "images_per_mplet": exp.gate.images_per_class}
+        update={"weights": (1.0,), "weights_end": None, "convex": True, "images_per_mplet": exp.gate.images_per_class}
     )
 
 

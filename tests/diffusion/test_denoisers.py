@@ -98,10 +98,9 @@ def test_guidance_one_leaves_the_guide_out(net: EDM2, x: Tensor):
     assert torch.allclose(zero(x, SIGMA), net(x, SIGMA, None), atol=1e-13)
 
 
-def test_the_price_is_known_before_and_equals_what_was_counted(net: EDM2, x: Tensor):
+def test_every_call_is_counted(net: EDM2, x: Tensor):
     counted, guide = Counted(net), Counted(net)
     denoiser = autoguide(mix(counted, LABELS, [0.2, 0.3, 0.5]), mix_conditions(guide, LABELS, [1, 1, 1]), 1.3)
-    assert denoiser.evaluations == 4
     heun(denoiser, x * 10, karras_sigmas(3, 0.002, 10))
     assert counted.images + guide.images == 4 * 5 * len(x)
     assert counted.images == 3 * guide.images

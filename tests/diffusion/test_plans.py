@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from scoremix.diffusion.denoisers import Counted
+from scoremix.diffusion.denoisers import condition, mix, mix_conditions, preserving
 from scoremix.diffusion.plans import Plan, sample
 from scoremix.diffusion.unet import EDM2
 
@@ -28,32 +32,140 @@ def nets() -> tuple[EDM2, EDM2]:
     return made[0], made[1]
 
 
+def images(nets: tuple[EDM2, EDM2], labels: Tensor, weights: Any, plan: Plan, first: int = 7) -> Tensor:
+    return sample(*nets, labels, weights, range(first, first + len(labels)), plan).images
+
+
 def test_mixing_conditions_of_one_class_is_that_class(nets: tuple[EDM2, EDM2]):
-    scores, conditions = (
-        sample(*nets, LABELS[:, :1], [1.0], [0, 1], Plan(steps=3, mixture=mixture))  # type: ignore[arg-type]
-        for mixture in ("scores", "conditions")
-    )
-    assert torch.allclose(scores, conditions, atol=1e-4)
-    mixes = [
-        sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], Plan(steps=3, mixture=mixture))  # type: ignore[arg-type]
-        for mixture in ("scores", "conditions")
-    ]
-    assert (mixes[0] - mixes[1]).abs().max() > 0.01
+    scores, conditions = Plan(steps=3), Plan(steps=3, mixture="conditions")
+    one = LABELS[:, :1]
+    assert torch.allclose(images(nets, one, [1.0], scores), images(nets, one, [1.0], conditions), atol=1e-4)
+    weights = [0.2, 0.3, 0.5]
+    assert (images(nets, LABELS, weights, scores) - images(nets, LABELS, weights, conditions)).abs().max() > 0.01
 
 
 def test_each_row_has_its_own_weights(nets: tuple[EDM2, EDM2]):
     """Image by image as with one m-plet at a time; the noise follows the seed."""
     weights = torch.tensor([[0.2, 0.3, 0.5], [0.8, 0.1, 0.1]])
-    together = sample(*nets, LABELS, weights, [7, 8], Plan(steps=3))
+    together = images(nets, LABELS, weights, Plan(steps=3))
     for row in range(2):
-        alone = sample(*nets, LABELS[row : row + 1], weights[row], [7 + row], Plan(steps=3))
+        alone = images(nets, LABELS[row : row + 1], weights[row], Plan(steps=3), 7 + row)
         assert torch.allclose(together[row], alone[0], atol=2e-3)
 
 
-@pytest.mark.parametrize(("mixture", "guidance"), list(product(["scores", "conditions"], [1.0, 1.3])))
-def test_the_price_of_a_plan_is_what_its_networks_are_asked(nets: tuple[EDM2, EDM2], mixture: str, guidance: float):
-    plan = Plan(steps=3, mixture=mixture, guidance=guidance)  # type: ignore[arg-type]
-    main, guide = Counted(nets[0]), Counted(nets[1])
-    sample(main, guide, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)  # type: ignore[arg-type]
-    assert main.images + guide.images == 2 * plan.evaluations(3)
-    assert guide.images == (0 if guidance == 1 else main.images)
+CHOICES: dict[str, list[Any]] = {
+    "solver": ["heun", "ddim", "dpm2m"],
+    "mixture": ["scores", "conditions"],
+    "guidance": [1.0, 1.3],
+    "guide": ["each", "condition"],
+    "guide_interval": [None, (0.1, 5.0)],
+    "mixing_interval": [None, (0.0, 1.0)],
+    "churn": [0.0, 3.0],
+}
+
+
+@pytest.mark.parametrize("values", list(product(*CHOICES.values())), ids=str)
+def test_the_price_of_a_plan_is_what_its_networks_are_asked(nets: tuple[EDM2, EDM2], values: tuple[Any, ...]):
+    plan = Plan(steps=4, **dict(zip(CHOICES, values, strict=True)))
+    made = sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
+    assert made.evaluations == plan.evaluations(3)
+
+
+def test_prices_of_known_plans():
+    faithful = Plan()
+    assert faithful.evaluations(2) == 252
+    assert replace(faithful, guidance=1.0).evaluations(2) == 126
+    assert replace(faithful, guide="unconditional").evaluations(2) == 189
+    assert replace(faithful, guide="condition").evaluations_of(2) == (126, 63)
+    assert replace(faithful, mixture="conditions").evaluations(2) == 126  # AugGen
+    assert replace(faithful, mixture="conditions", guidance=1.0).evaluations(2) == 63
+    assert replace(faithful, solver="dpm2m").evaluations(3) == 32 * 6
+    assert replace(faithful, weights_end=(0.1, 0.9)).evaluations(2) == 252
+    inside = sum(0.3 <= s <= 1.6 for s in faithful.sigmas().tolist())
+    interval = replace(faithful, guide="condition", mixing_interval=(0.3, 1.6))
+    assert interval.evaluations(2) == 63 * 2 + 2 * inside  # both calls at a level are one more each
+
+
+def test_intervals_choose_the_denoiser(nets: tuple[EDM2, EDM2]):
+    main, guide = (net.double() for net in (copy.deepcopy(nets[0]), copy.deepcopy(nets[1])))
+    plan = Plan(guidance=2.0, guide="condition", guide_interval=(0.2, 1.0), mixing_interval=(0.5, 4.0))
+    weights = [0.2, 0.3, 0.5]
+    denoiser = plan.denoiser(main, guide, LABELS, weights)
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
+    scores, single = mix(main, LABELS, weights), mix_conditions(main, LABELS, preserving(weights))
+    asked = mix_conditions(guide, LABELS, preserving(weights))
+    for sigma, mixed, guided in ((0.1, single, False), (0.2, single, True), (0.7, scores, True), (4, scores, False)):
+        s = torch.tensor(sigma, dtype=torch.float64)
+        expected = 2 * mixed(x, s) - asked(x, s) if guided else mixed(x, s)
+        assert torch.allclose(denoiser(x, s), expected, atol=1e-12)
+
+
+def test_weights_move_with_log_sigma(nets: tuple[EDM2, EDM2]):
+    plan = Plan(guidance=1.0, sigma_min=0.01, sigma_max=100.0, weights_end=(0.0, 1.0, 0.0))
+    denoiser = plan.denoiser(nets[0], None, LABELS, [1.0, 0.0, 0.0])
+    x = torch.randn(2, 1, 8, 8)
+    for sigma, share in ((100.0, 0.0), (1.0, 0.5), (0.01, 1.0), (10.0, 0.25)):
+        s = torch.tensor(sigma)
+        expected = mix(nets[0], LABELS, [1 - share, share, 0.0])(x, s)
+        assert torch.allclose(denoiser(x, s), expected, atol=1e-5)
+    assert torch.allclose(
+        images(nets, LABELS[:, :1], [1.0], plan), images(nets, LABELS[:, :1], [1.0], replace(plan, weights_end=None))
+    )
+
+
+def test_conditions_keep_their_size():
+    assert torch.allclose(preserving([0.5, 0.5]), torch.tensor([0.5, 0.5], dtype=torch.float64).sqrt())  # type: ignore[arg-type]
+    assert torch.allclose(preserving([1.0, 0.0]), torch.tensor([1.0, 0.0], dtype=torch.float64))  # type: ignore[arg-type]
+
+
+def test_log_weights_come_with_plans_that_define_them(nets: tuple[EDM2, EDM2]):
+    def log_weight(weights: Any = (0.5, 0.5), **options: Any) -> Tensor | None:
+        return sample(*nets, LABELS[:, :2], weights, [0, 1], Plan(steps=3, **options)).log_weight
+
+    usual = log_weight()
+    assert usual is not None and usual.dtype == torch.float64 and usual.shape == (2,)
+    assert (
+        log_weight(guide="condition") is not None and log_weight(mixture="conditions", weights=(0.7, 0.7)) is not None
+    )
+    assert log_weight(space="score", guidance=1.0) is not None
+    for options in ({"weights": (0.7, 0.7)}, {"mixing_interval": (0.1, 1.0)}, {"guide_interval": (0.1, 1.0)}):
+        assert log_weight(**options) is None  # type: ignore[arg-type]
+    assert log_weight(churn=5.0) is None and log_weight(weights_end=(0.2, 0.8)) is None
+
+
+def test_guides_that_do_not_fit_are_refused(nets: tuple[EDM2, EDM2]):
+    none, fewer = (EDM2(8, 1, k, model_channels=8, channel_mult=[1], num_blocks=1) for k in (0, 5))
+    for guide, plan, message in (
+        (none, Plan(), "guide 'each'.* 0 classes"),
+        (nets[1], Plan(guide="unconditional"), "6 classes"),
+        (fewer, Plan(), "knows 5 classes, the main network 6"),
+        (None, Plan(), "needs a guide"),
+    ):
+        with pytest.raises(ValueError, match=message) as error:
+            sample(nets[0], guide, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
+        assert "\n" not in str(error.value)
+    for field in ("guide_interval", "mixing_interval"):
+        with pytest.raises(ValueError, match=r"interval \(2, 1\)"):
+            images(nets, LABELS, [0.2, 0.3, 0.5], Plan(**{field: (2.0, 1.0)}))
+    with pytest.raises(ValueError, match="weights_end"):
+        images(nets, LABELS, [0.2, 0.3, 0.5], Plan(weights_end=(0.5, 0.5)))
+    assert images((nets[0], none), LABELS, [0.2, 0.3, 0.5], Plan(steps=2, guide="unconditional")).shape == (2, 1, 8, 8)
+
+
+def test_a_broken_network_is_named_by_level_and_class(nets: tuple[EDM2, EDM2]):
+    class Broken(EDM2):
+        def forward(self, x: Tensor, sigma: Any, labels: Any = None, **options: Any) -> Any:
+            out = super().forward(x, sigma, labels, **options)
+            return torch.where(((labels == 5) & (torch.as_tensor(sigma) < 1))[:, None, None, None], torch.nan, out)
+
+    net = Broken(8, 1, 6, model_channels=8, channel_mult=[1, 2], num_blocks=1).eval()
+    with pytest.raises(FloatingPointError, match=r"sigma 0\.\d+ for class 5"):
+        images((net, nets[1]), LABELS, [0.2, 0.3, 0.5], Plan(steps=6))
+    with pytest.raises(FloatingPointError, match="overflows"):
+        images(nets, LABELS, [3e38, 3e38, 3e38], Plan(steps=3))
+
+
+def test_one_class_is_its_condition(nets: tuple[EDM2, EDM2]):
+    x, s = torch.randn(2, 1, 8, 8), torch.tensor(0.5)
+    denoiser = Plan(guidance=1.0).denoiser(nets[0], None, LABELS[:, :1], [1.0])
+    assert torch.equal(denoiser(x, s), condition(nets[0], LABELS[:, 0])(x, s))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scoremix.diffusion.denoisers import autoguide, condition
-from scoremix.diffusion.solvers import UnitNoise, euler, heun, heun_path, karras_sigmas
+from scoremix.diffusion.solvers import UnitNoise, ddim, dpm2m, euler, heun, heun_path, karras_sigmas
 from scoremix.diffusion.unet import EDM2, frozen
 
 
@@ -55,6 +55,34 @@ def test_euler_is_deterministic_ddim():
     assert torch.allclose(euler(shrink, x, sigmas), state, atol=1e-12)
 
 
+def test_ddim_is_euler_and_one_step_of_either_is_the_estimate():
+    x = torch.randn(4, 2, dtype=torch.float64) * 5
+    sigmas = karras_sigmas(6, 0.1, 5)
+    assert torch.equal(ddim(shrink, x, sigmas), euler(shrink, x, sigmas))
+    one = torch.tensor([5.0, 0.0], dtype=torch.float64)
+    for solver in (euler, heun, dpm2m):
+        assert torch.allclose(solver(shrink, x, one), shrink(x, one[0]), atol=1e-14)
+
+
+def test_dpm2m_is_the_published_recursion():
+    """In variance-preserving variables, lambda = log(alpha / sigma): Lu et al. 2022, algorithm 2."""
+    levels = karras_sigmas(6, 0.1, 5)
+    x = torch.randn(3, 2, dtype=torch.float64) * 5
+    alpha = 1 / (1 + levels**2).sqrt()
+    noise, lam = alpha * levels, -levels.log()
+    z, estimates = alpha[0] * x, []
+    for i in range(1, len(levels) - 1):
+        estimates.append(shrink(z / alpha[i - 1], levels[i - 1]))
+        h = lam[i] - lam[i - 1]
+        ahead = estimates[-1]
+        if i > 1:
+            r = (lam[i - 1] - lam[i - 2]) / h
+            ahead = (1 + 1 / (2 * r)) * estimates[-1] - estimates[-2] / (2 * r)
+        z = noise[i] / noise[i - 1] * z - alpha[i] * torch.expm1(-h) * ahead
+    expected = shrink(z / alpha[-2], levels[-2])  # the step to sigma = 0
+    assert torch.allclose(dpm2m(shrink, x, levels), expected, atol=1e-13)
+
+
 def test_churn_keeps_the_law_of_the_noisy_data():
     n = 40_000
     g = torch.Generator().manual_seed(0)
@@ -75,7 +103,7 @@ def test_dtype_follows_x_and_no_graph_is_kept():
 
 @pytest.mark.parametrize("sigmas", [[1.0, 2.0, 0.0], [2.0, 1.0], [0.0], [2.0, 2.0, 0.0], [math.nan, 0.0]])
 def test_senseless_levels_are_refused(sigmas: list[float]):
-    for solver in (heun, euler):
+    for solver in (heun, euler, dpm2m):
         with pytest.raises(ValueError, match="sigmas"):
             solver(shrink, torch.ones(1, 1), torch.tensor(sigmas))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -13,18 +14,23 @@ from torch import Tensor
 # A network estimates clean images: (x (b, c, h, w), sigma () or (b,), labels) -> (b, c, h, w), and takes
 # label_weights for `mix_conditions`. Labels are checked once against its attribute label_dim, if it has one.
 Network = Callable[..., Tensor]
-Weights = Sequence[float] | Float[Tensor, "*b m"]
+Weights = Sequence[float] | Float[Tensor, "*b m"] | Callable[[Tensor], Tensor]  # the last: a schedule over sigma
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """A callable (x (b, c, h, w), sigma) -> estimate of the clean images, in the dtype of x."""
+    """A callable (x (b, c, h, w), sigma) -> estimate of the clean images, in the dtype of x.
 
-    estimate: Callable[[Tensor, Tensor], Tensor]
-    evaluations: int  # network evaluations per image and call
+    The estimate is sum_k w_k D_k over network evaluations D_k; their spread sum_k w_k |D_k - estimate|^2, (b,)
+    float64, is what a Feynman-Kac weight grows by (`feynman_kac`). `total` is sum_k w_k, one number or one per
+    row, None where weights change with sigma.
+    """
+
+    parts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # estimate, spread
+    total: float | Tensor | None = 1.0
 
     def __call__(self, x: Float[Tensor, "b ..."], sigma: Float[Tensor, ...]) -> Float[Tensor, "b ..."]:
-        return self.estimate(x, sigma)
+        return self.parts(x, sigma)[0]
 
 
 @dataclass
@@ -49,7 +55,7 @@ def condition(net: Network, labels: Int[Tensor, " b"] | Float[Tensor, "b l"] | N
     """
     if labels is not None and not labels.is_floating_point():
         _check_classes(net, labels)
-    return Denoiser(lambda x, sigma: net(x, sigma, labels).to(x.dtype), evaluations=1)
+    return _single(lambda x, sigma: net(x, sigma, labels))
 
 
 def mix(
@@ -66,20 +72,20 @@ def mix(
     """
     if space not in ("denoised", "score"):
         raise ValueError(f"space={space!r}: must be 'denoised' or 'score'")
-    w = _check_mplets(net, labels, weights)
+    at, total = _weights(net, labels, weights)
     b, m = labels.shape
     rows = labels.t().reshape(-1)
 
-    def estimate(x: Tensor, sigma: Tensor) -> Tensor:
-        sigma = sigma if sigma.ndim == 0 else sigma.expand(b).repeat(m)
-        repeated = x.repeat(m, *[1] * (x.ndim - 1))
-        each = net(repeated, sigma, rows).to(x.dtype).reshape(m, *x.shape)
-        factors = w.t().reshape(m, b, *[1] * (x.ndim - 1)).to(x.dtype)
-        if space == "denoised":
-            return (factors * each).sum(0)
-        return x + (factors * (each - x)).sum(0)
+    def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        spatial = [1] * (x.ndim - 1)
+        levels = sigma if sigma.ndim == 0 else sigma.expand(b).repeat(m)
+        each = net(x.repeat(m, *spatial), levels, rows).to(x.dtype).reshape(m, *x.shape)
+        w = at(sigma).t()
+        factors = w.reshape(m, b, *spatial).to(x.dtype)
+        estimate = (factors * each).sum(0) if space == "denoised" else x + (factors * (each - x)).sum(0)
+        return estimate, (w.double() * _size(each - estimate, 2)).sum(0)
 
-    return Denoiser(estimate, evaluations=m)
+    return Denoiser(parts, total)
 
 
 def mix_conditions(net: Network, labels: Int[Tensor, "b m"], weights: Weights) -> Denoiser:
@@ -87,8 +93,8 @@ def mix_conditions(net: Network, labels: Int[Tensor, "b m"], weights: Weights) -
 
     The network is called with labels (b, m) and label_weights (b, m). ValueError as for `mix`.
     """
-    w = _check_mplets(net, labels, weights)
-    return Denoiser(lambda x, sigma: net(x, sigma, labels, label_weights=w).to(x.dtype), evaluations=1)
+    at, _ = _weights(net, labels, weights)
+    return _single(lambda x, sigma: net(x, sigma, labels, label_weights=at(sigma)))
 
 
 def autoguide(main: Denoiser, guide: Denoiser, scale: float) -> Denoiser:
@@ -96,18 +102,72 @@ def autoguide(main: Denoiser, guide: Denoiser, scale: float) -> Denoiser:
 
     ValueError for a scale that is not finite.
     """
-    if not torch.isfinite(torch.tensor(scale)):
+    if not math.isfinite(scale):
         raise ValueError(f"scale={scale}: the guidance weight must be finite")
     if scale == 1:
         return main
 
-    def estimate(x: Tensor, sigma: Tensor) -> Tensor:
-        return torch.lerp(guide(x, sigma), main(x, sigma), scale)
+    def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        (d0, spread0), (d1, spread1) = guide.parts(x, sigma), main.parts(x, sigma)
+        between = scale * (1 - scale) * _size(d1 - d0, 1)
+        return torch.lerp(d0, d1, scale), scale * spread1 + (1 - scale) * spread0 + between
 
-    return Denoiser(estimate, main.evaluations + guide.evaluations)
+    known = main.total is not None and guide.total is not None
+    return Denoiser(parts, scale * main.total + (1 - scale) * guide.total if known else None)  # type: ignore[operator]
 
 
-def _check_mplets(net: Network, labels: Tensor, weights: Weights) -> Float[Tensor, "b m"]:
+def within(interval: tuple[float, float], inside: Denoiser, outside: Denoiser) -> Denoiser:
+    """`inside` at low <= sigma <= high, `outside` elsewhere; one level for all rows (guidance intervals:
+    Kynkaanniemi et al. 2024).
+
+    ValueError unless 0 <= low < high.
+    """
+    low, high = interval
+    if not 0 <= low < high:
+        raise ValueError(f"interval ({low:g}, {high:g}): must be (low, high) in sigma, 0 <= low < high")
+    return Denoiser(lambda x, sigma: (inside if low <= float(sigma) <= high else outside).parts(x, sigma), None)
+
+
+def preserving(weights: Weights) -> Weights:
+    """weights / |weights|: mixed conditions then keep the size of one, where those of classes are orthogonal."""
+    if callable(weights) and not isinstance(weights, Tensor):
+        schedule = weights
+        return lambda sigma: _unit(schedule(sigma))
+    return _unit(weights if isinstance(weights, Tensor) else torch.tensor(weights, dtype=torch.float64))
+
+
+def _single(network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
+    """The denoiser of one evaluation."""
+
+    def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return network(x, sigma).to(x.dtype), torch.zeros(len(x), dtype=torch.float64, device=x.device)
+
+    return Denoiser(parts)
+
+
+def _unit(w: Tensor) -> Tensor:
+    unit: Tensor = w / torch.linalg.vector_norm(w, dim=-1, keepdim=True)
+    return unit
+
+
+def _size(x: Tensor, batch_dims: int) -> Tensor:
+    """Squared Euclidean norms over all but the first dimensions, float64."""
+    return x.flatten(batch_dims).square().sum(-1, dtype=torch.float64)
+
+
+def _weights(
+    net: Network, labels: Tensor, weights: Weights
+) -> tuple[Callable[[Tensor], Float[Tensor, "b m"]], Tensor | None]:
+    """The weights as a function of sigma, and their sums unless they change with it; all checks made."""
+    if callable(weights) and not isinstance(weights, Tensor):
+        schedule = weights
+        _check_mplets(net, labels, [1.0] * labels.shape[-1])
+        return lambda sigma: schedule(sigma).expand(labels.shape), None
+    w = _check_mplets(net, labels, weights)
+    return lambda sigma: w, w.sum(1)
+
+
+def _check_mplets(net: Network, labels: Tensor, weights: Sequence[float] | Tensor) -> Float[Tensor, "b m"]:
     """The weights of each row, after every check of the public functions."""
     if labels.ndim != 2 or labels.is_floating_point() or labels.shape[1] < 1:
         raise ValueError(f"labels of shape {tuple(labels.shape)} and type {labels.dtype}: must be integer (rows, m)")

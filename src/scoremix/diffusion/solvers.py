@@ -1,4 +1,4 @@
-"""Solvers of the probability-flow ODE: Karras levels, Heun's method, Euler = DDIM (EDM sections 3, 4)."""
+"""Solvers of the probability-flow ODE: Karras levels, Heun, Euler = DDIM, DPM-Solver++ 2M (EDM sections 3, 4)."""
 
 from __future__ import annotations
 
@@ -108,6 +108,29 @@ def euler(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " 
     for t, t_next in pairwise(levels):
         x = x + (t_next - t) * _slope(denoiser, x, t)
     return x
+
+
+@torch.no_grad()
+def dpm2m(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " n+1"]) -> Float[Tensor, "b ..."]:
+    """End of the ODE from x = noise * sigmas[0] by DPM-Solver++ 2M (Lu et al. 2022, algorithm 2), n denoiser calls.
+
+    Second order: each step extrapolates the last two estimates linearly in log sigma; the first step, and the last (to
+    0, where log sigma ends), use one.
+    """
+    levels = _levels(sigmas)
+    before: tuple[Tensor, float] | None = None  # last estimate, length of its step in log sigma
+    for t, t_next in pairwise(levels):
+        estimate = denoiser(x, torch.tensor(t, dtype=x.dtype, device=x.device)).to(x.dtype)
+        if t_next == 0:
+            return estimate
+        step = math.log(t / t_next)
+        ahead = estimate if before is None else torch.lerp(before[0], estimate, 1 + step / (2 * before[1]))
+        x = torch.lerp(ahead, x, t_next / t)
+        before = estimate, step
+    return x
+
+
+ddim = euler
 
 
 def _levels(sigmas: Tensor) -> list[float]:

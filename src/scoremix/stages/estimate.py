@@ -64,7 +64,7 @@ class Clock:
                     [plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, len(sampling.weights)]
                 )
                 chunks = math.ceil(self.images(plan.key) / sampling.chunk)
-                calls = plan_of(sampling).denoiser_calls
+                calls = plan_of(sampling).evaluations(len(sampling.weights))
                 return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, sampling))
             case _:
                 return 0.0
@@ -102,7 +102,7 @@ class Clock:
         return self._timed(steps) / config.batch
 
     def _sampling(self, config: Generator, sampling: Sampling) -> float:
-        """Seconds per denoiser call of a chunk, by an untrained network."""
+        """Seconds per network evaluation of a chunk, by an untrained network."""
         net = frozen(generator_stage.make(config, self.train, sampling.precision).to(self.engine.device))
         m = len(sampling.weights)
         labels = torch.arange(m, device=self.engine.device).expand(sampling.chunk, m)
@@ -112,7 +112,7 @@ class Clock:
             start = time.monotonic()
             sample(net, net, labels, sampling.weights, range(sampling.chunk), plan)
             self.engine.synchronize()
-            return (time.monotonic() - start) / plan.denoiser_calls
+            return (time.monotonic() - start) / plan.evaluations(m)
 
         return min(chunk() for _ in range(3))
 

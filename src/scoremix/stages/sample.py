@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +14,13 @@ from scoremix.data import images as imagesets
 from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints
+from scoremix.diffusion.feynman_kac import effective_sample_size
 from scoremix.diffusion.plans import Plan, sample
 from scoremix.diffusion.unet import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
 
 
 def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, work: Work) -> None:
-    """Writes a set of images with one class per m-plet, in the order of the m-plets."""
+    """Writes a set of images with one class per m-plet, in the order of the m-plets; weights.npy and log_weight.npy
+    hold each image's mixing weights and Feynman-Kac log-weight.
+    """
     info = generator.json("generator.json")
     classes = np.load(mplets / "classes.npy")
     if classes.shape[1] != len(config.weights):
@@ -40,26 +45,38 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
     files = []
     with work.bar(total, "images") as advance:
         for start in range(0, total, config.chunk):
-            file = work.progress / f"chunk-{start:09d}.npy"
+            file = work.progress / f"chunk-{start:09d}.npz"
             files.append(file)
             if not file.exists():
                 rows = np.arange(start, min(start + config.chunk, total))
-                images = sampler.images(classes[rows // each], weights[rows], sampler.seeds(rows))
+                images, log_weight = sampler.weighed(classes[rows // each], weights[rows], sampler.seeds(rows))
                 buffer = io.BytesIO()
-                np.save(buffer, images)
+                np.savez(buffer, images=images, log_weight=log_weight)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
     work.count("images", total - work.before.get("images", 0))
     work.write_array("weights.npy", weights)
+    log_weight = np.concatenate([np.load(file)["log_weight"] for file in files])
+    work.write_array("log_weight.npy", log_weight)
+    work.write_json("sampling.json", summary(sampler.plan, classes.shape[1], log_weight.reshape(-1, each)))
     names = info["classes"]
     imagesets.write(
         work.folder,
         shape=(total, *sampler.shape),
-        blocks=(np.load(file) for file in files),
+        blocks=(np.load(file)["images"] for file in files),
         counts=np.full(len(classes), each),
         class_names=[" + ".join(names[c] for c in row) for row in classes],
         splits={"train": np.arange(len(classes))},
     )
+
+
+def summary(plan: Plan, m: int, log_weight: NDArray[np.float64]) -> dict[str, Any]:
+    """Price of an image, and what its Feynman-Kac log-weight (m-plets, images) says; None where it is not defined."""
+    result: dict[str, Any] = {"evaluations_per_image": plan.evaluations(m), "images_per_mplet": log_weight.shape[1]}
+    if not np.isfinite(log_weight).all():
+        return {**result, "disagreement": None, "effective_sample_size": None}
+    sizes = effective_sample_size(torch.from_numpy(log_weight))
+    return {**result, "disagreement": float(-log_weight.mean()), "effective_sample_size": float(sizes.mean())}
 
 
 def weights_of(config: Sampling, mplets: int, each: int) -> NDArray[np.float64]:
@@ -73,8 +90,7 @@ def weights_of(config: Sampling, mplets: int, each: int) -> NDArray[np.float64]:
 
 
 def plan_of(config: Sampling) -> Plan:
-    names = ("steps", "sigma_min", "sigma_max", "rho", "churn", "guidance", "mixture", "space")
-    return Plan(**{name: getattr(config, name) for name in names})
+    return Plan(**{field.name: getattr(config, field.name) for field in fields(Plan)})
 
 
 class Sampler:
@@ -99,30 +115,32 @@ class Sampler:
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
     ) -> NDArray[np.uint8]:
         """uint8 images (B, H, W, C) for labels (B, m), weights (m,) or (B, m) and B seeds."""
+        return self.weighed(labels, weights, seeds)[0]
+
+    def weighed(
+        self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """The images, and the Feynman-Kac log-weight of each (B,), NaN where the plan defines none."""
         weights = np.broadcast_to(np.asarray(weights, np.float64), labels.shape)
         pieces = range(0, len(labels), self.config.chunk)
         parts = [slice(start, start + self.config.chunk) for start in pieces]
-        return np.concatenate([self._chunk(labels[part], weights[part], seeds[part]) for part in parts])
+        made = [self._chunk(labels[part], weights[part], seeds[part]) for part in parts]
+        return np.concatenate([images for images, _ in made]), np.concatenate([logs for _, logs in made])
 
     def _chunk(
         self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int]
-    ) -> NDArray[np.uint8]:
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
         b = len(labels)
         rows = np.minimum(np.arange(self.config.chunk), b - 1)
-        x = sample(
+        made = sample(
             self.main,
             self.guide,
             torch.from_numpy(labels[rows]).to(self.device),
             torch.from_numpy(weights[rows]).to(self.device, torch.float32),
             [int(seeds[row]) for row in rows],
             self.plan,
-        )[:b]
-        finite = torch.isfinite(x).flatten(1).all(1)
-        if not bool(finite.all()):
-            row = int((~finite).nonzero()[0])
-            raise FloatingPointError(
-                f"sampling classes {labels[row].tolist()}: the network's output is not finite; finished chunks are kept"
-            )
-        self.work.count("evaluations", b * self.plan.evaluations(labels.shape[1]))
-        return to_uint8(self.pixels.decode(x)).cpu().numpy()
+        )
+        self.work.count("evaluations", b * made.evaluations)
+        log_weight = np.full(b, np.nan) if made.log_weight is None else made.log_weight[:b].numpy()
+        return to_uint8(self.pixels.decode(made.images[:b])).cpu().numpy(), log_weight

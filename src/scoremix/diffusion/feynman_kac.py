@@ -1,0 +1,56 @@
+"""Log-weights that turn samples of mixed scores into samples of the product density (Skreta et al. 2025).
+
+Following sum_k w_k grad log p_k at every level does not end in prod_k p_k^w_k: mixing does not commute with noise.
+The difference is a weight per image that costs no evaluation. Along the path it changes by
+    d log W = -sigma (sum_k w_k |s_k|^2 - |sum_k w_k s_k|^2) |d sigma| = -spread / sigma^3 |d sigma|,
+where s_k = (D_k - x) / sigma^2 are the scores already at hand, the guide's included, and sum_k w_k = 1. For two
+unguided classes it is -lambda (1 - lambda) |s_1 - s_2|^2 sigma |d sigma|: how much the classes disagreed.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from scoremix.diffusion.denoisers import Denoiser
+
+
+class Weighing:
+    """A denoiser that keeps what the weights need while a solver calls it; `log_weight()` afterwards.
+
+    ValueError for weights that depend on sigma or do not sum to 1: no product density is defined then.
+    """
+
+    def __init__(self, denoiser: Denoiser) -> None:
+        if denoiser.total is None:
+            raise ValueError("the weights depend on sigma: a log-weight needs the same ones at every level")
+        total = torch.as_tensor(denoiser.total, dtype=torch.float64)
+        if ((total - 1).abs() > 1e-5).any():
+            worst = float(total.flatten()[(total - 1).abs().argmax()])
+            raise ValueError(f"the weights sum to {worst:g}: a log-weight needs a sum of 1, the guide included")
+        self.denoiser = denoiser
+        self.calls: list[tuple[Tensor, Tensor]] = []  # sigma, spread
+
+    def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
+        estimate, spread = self.denoiser.parts(x, sigma)
+        self.calls.append((sigma, spread))
+        return estimate
+
+    def log_weight(self) -> Float[Tensor, " b"]:
+        """Log-weight of each row, float64: trapezoids between the levels of the solver, and to 0 at sigma = 0.
+
+        A corrector's call comes before the call at the state it leads to, so the last one at a level counts.
+        """
+        nodes = {float(sigma): spread for sigma, spread in self.calls}
+        sigmas = torch.tensor([*nodes, 0.0], dtype=torch.float64)
+        spreads = torch.stack([*nodes.values(), torch.zeros_like(self.calls[0][1])]).cpu()
+        growth = spreads / sigmas.clamp(min=1e-300)[:, None] ** 3  # spread ~ sigma^4 near 0
+        growth[-1] = 0
+        return torch.trapezoid(growth, sigmas, dim=0)  # sigmas fall: negative where spreads are positive
+
+
+def effective_sample_size(log_weight: Float[Tensor, "*g n"]) -> Float[Tensor, "*g"]:
+    """(sum W)^2 / sum W^2 over the last dimension, between 1 and n: how many equal weights are worth as much."""
+    log_weight = log_weight.double()
+    return (2 * log_weight.logsumexp(-1) - (2 * log_weight).logsumexp(-1)).exp()
