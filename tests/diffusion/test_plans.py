@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scoremix.diffusion.denoisers import condition, mix, mix_conditions, preserving
-from scoremix.diffusion.plans import Plan, sample
+from scoremix.diffusion.plans import Plan, sample, weighed_sample
 from scoremix.diffusion.unet import EDM2
 
 LABELS = torch.tensor([[0, 3, 5], [4, 1, 2]])
@@ -33,7 +33,7 @@ def nets() -> tuple[EDM2, EDM2]:
 
 
 def images(nets: tuple[EDM2, EDM2], labels: Tensor, weights: Any, plan: Plan, first: int = 7) -> Tensor:
-    return sample(*nets, labels, weights, range(first, first + len(labels)), plan).images
+    return sample(*nets, labels, weights, range(first, first + len(labels)), plan)
 
 
 def test_mixing_conditions_of_one_class_is_that_class(nets: tuple[EDM2, EDM2]):
@@ -67,7 +67,7 @@ CHOICES: dict[str, list[Any]] = {
 @pytest.mark.parametrize("values", list(product(*CHOICES.values())), ids=str)
 def test_the_price_of_a_plan_is_what_its_networks_are_asked(nets: tuple[EDM2, EDM2], values: tuple[Any, ...]):
     plan = Plan(steps=4, **dict(zip(CHOICES, values, strict=True)))
-    made = sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
+    made = weighed_sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
     assert made.evaluations == plan.evaluations(3)
 
 
@@ -120,7 +120,7 @@ def test_conditions_keep_their_size():
 
 def test_log_weights_come_with_plans_that_define_them(nets: tuple[EDM2, EDM2]):
     def log_weight(weights: Any = (0.5, 0.5), **options: Any) -> Tensor | None:
-        return sample(*nets, LABELS[:, :2], weights, [0, 1], Plan(steps=3, **options)).log_weight
+        return weighed_sample(*nets, LABELS[:, :2], weights, [0, 1], Plan(steps=3, **options)).log_weight
 
     usual = log_weight()
     assert usual is not None and usual.dtype == torch.float64 and usual.shape == (2,)

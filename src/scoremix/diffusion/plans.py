@@ -160,8 +160,20 @@ class Sample(NamedTuple):
     evaluations: int  # of networks for each image, as counted
 
 
-@torch.no_grad()
 def sample(
+    main: EDM2,
+    guide: EDM2 | None,
+    labels: Int[Tensor, "b m"],
+    weights: Weights,
+    seeds: Sequence[int],
+    plan: Plan,
+) -> Float[Tensor, "b c h w"]:
+    """The images of `weighed_sample` alone."""
+    return weighed_sample(main, guide, labels, weights, seeds, plan).images
+
+
+@torch.no_grad()
+def weighed_sample(
     main: EDM2,
     guide: EDM2 | None,
     labels: Int[Tensor, "b m"],

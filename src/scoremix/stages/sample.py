@@ -15,7 +15,7 @@ from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.feynman_kac import effective_sample_size
-from scoremix.diffusion.plans import Plan, sample
+from scoremix.diffusion.plans import Plan, weighed_sample
 from scoremix.diffusion.unet import frozen
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Sampler:
         """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
         b = len(labels)
         rows = np.minimum(np.arange(self.config.chunk), b - 1)
-        made = sample(
+        made = weighed_sample(
             self.main,
             self.guide,
             torch.from_numpy(labels[rows]).to(self.device),
