@@ -1,0 +1,225 @@
+"""Published checkpoints of arcface_torch, AdaFace and CVLFace, read strictly; nothing in a file is executed.
+
+Pickles are read by torch's `weights_only` reader. Training leftovers of known libraries (Lightning's callbacks,
+argparse's settings) become inert stand-ins; any other name in a pickle is refused. Every tensor of the network must
+be there, and none too many. The three families disagree on the order of colours:
+
+- arcface_torch (`backbone.pth`, `model.pt`, `checkpoint_gpu_0.pt`): RGB.
+- AdaFace (Lightning `.ckpt`, names under `model.`): BGR.
+- CVLFace (`model.pt` under `net.`, `model.safetensors` under `model.net.`): said by the `config.json` or `model.yaml`
+  beside the file, else to be given.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+import yaml
+from torch import Tensor
+
+from scoremix.recognition import checkpoints
+from scoremix.recognition.iresnet import ADAFACE_UNITS, FACE_UNITS
+
+PREFIXES = ("", "module.", "model.", "net.", "model.net.")
+WRAPPERS = ("state_dict", "state_dict_backbone")  # of Lightning, of arcface_torch's training state
+LIBRARIES = {"argparse", "collections", "lightning", "lightning_fabric", "numpy", "omegaconf", "pathlib"}
+LIBRARIES |= {"pytorch_lightning", "torch"}
+# What other files look like: names of tensors that only they have
+OTHERS = (
+    (r"(^|\.)(features\.module|module\.features)\.", "a MagFace checkpoint (BGR in 0..1, another epsilon)"),
+    (r"(^|\.)patch_embed\.", "a vision transformer"),
+    (r"(^|\.)repeat_1\.0\.branch", "FaceNet's Inception-ResNet"),
+    (r"(^|\.)layers\.0\.layers\.", "arcface_torch's MobileFaceNet"),
+    (r"(^|\.)(enc|dec)\.\d+x\d+_", "an EDM2 generator, not a recognizer"),
+    (r"(^|\.)layer1\.0\.conv1\.weight$", "a ResNet of another family (torchvision's names)"),
+    (r"^(module\.)?(weight|kernel)$", "a classification head without its network"),
+)
+
+
+def load(path: Path, colour: checkpoints.Colour | None = None) -> tuple[checkpoints.Network, checkpoints.Description]:
+    """The network of one of our checkpoints or of a published one, in eval mode, and what its input must be.
+
+    `colour` is needed where the file and its family do not say, and must agree where they do. ValueError, one line,
+    for anything else than a recognizer of the four families.
+    """
+    if _is_ours(path):
+        net, description = checkpoints.load(path)
+        _agree(path, colour, description.colour)
+        return net, description
+    state = _state(path)
+    prefix, family, name = _recognized(path, state)
+    tensors = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
+    extra = [n for n in state if not n.startswith(prefix) and not n.startswith("head.")]
+    if extra:
+        raise ValueError(f"{path}: looks like {family} {name}, but also holds {_some(extra)}")
+    said = _said_beside(path) if family == "CVLFace" else {"arcface_torch": "rgb", "AdaFace": "bgr"}[family]
+    _agree(path, colour, said)
+    if not (order := colour or said):
+        raise ValueError(
+            f"{path}: a CVLFace checkpoint without its config.json or model.yaml does not say its colours: give rgb or bgr"
+        )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    description = checkpoints.published(name, order, f"{family} checkpoint {path.name}, sha256 {digest[:16]}")  # type: ignore[arg-type]
+    net = checkpoints.make(description)
+    _check(path, f"{family} {name}", net.state_dict(), tensors)
+    net.load_state_dict(tensors, strict=True)
+    return net.eval(), description
+
+
+def _is_ours(path: Path) -> bool:
+    if path.suffix != ".safetensors":
+        return False
+    with _readable(path), safetensors.safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    if other := [kind for kind in metadata if kind.startswith("scoremix ") and kind != checkpoints.KIND]:
+        raise ValueError(f"{path}: a {other[0]}, not a recognizer")
+    return checkpoints.KIND in metadata
+
+
+class _readable:
+    """Turns what readers raise on damaged files into one line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        if not self.path.is_file():
+            raise ValueError(f"{self.path}: no such checkpoint")
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        wrong = (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
+        if isinstance(error, (*wrong, safetensors.SafetensorError)):
+            if refused := re.search(r"GLOBAL:? (\S+)", str(error)):
+                raise ValueError(f"{self.path}: its pickle asks for {refused[1]}, which is refused") from None
+            text = " ".join(str(error).split()).split(". ")[0]
+            raise ValueError(f"{self.path}: not a readable checkpoint ({text or type(error).__name__})") from None
+
+
+def _state(path: Path) -> dict[str, Tensor]:
+    """Names and tensors of a file, training leftovers aside."""
+    if path.suffix.lower() == ".onnx":
+        raise ValueError(f"{path}: an ONNX model; give the .pt, .pth, .ckpt or .safetensors file it was made from")
+    with _readable(path):
+        if path.suffix == ".safetensors":
+            with safetensors.safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with torch.serialization.safe_globals(_stand_ins(path)):
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    for wrapper in WRAPPERS:
+        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
+            found = found[wrapper]
+    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
+        raise ValueError(f"{path}: holds no network's tensors, but a {type(found).__name__}")
+    return {str(name): value.detach() for name, value in found.items() if isinstance(value, Tensor)}
+
+
+def _stand_ins(path: Path) -> list[Any]:
+    """(inert class, name) of each class of a known library in a pickle; ValueError names any other."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (ValueError, RuntimeError):
+        return []  # the old format: weights_only alone decides
+    if foreign := sorted(name for name in names if name.partition(".")[0] not in LIBRARIES):
+        raise ValueError(f"{path}: its pickle asks for {_some(foreign)}, which is refused")
+    return [
+        (OrderedDict if name.lower().endswith("dict") else type("Inert", (_Inert,), {}), name) for name in sorted(names)
+    ]
+
+
+class _Inert:
+    """Stands for an object of a training library: takes anything, does nothing."""
+
+    def __new__(cls, *args: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _recognized(path: Path, state: Mapping[str, Tensor]) -> tuple[str, str, str]:
+    """(prefix, family, name of `iresnet.build`) from the names of the tensors."""
+    for prefix in PREFIXES:
+        wrapped = "CVLFace" if prefix.endswith("net.") else None
+        if f"{prefix}conv1.weight" in state and f"{prefix}prelu.weight" in state:
+            counts = _counts(state, re.escape(prefix) + r"layer(\d)\.(\d+)\.conv1\.weight")
+            for depth, units in FACE_UNITS.items():
+                if counts == units:
+                    return prefix, wrapped or "arcface_torch", f"iresnet{depth}"
+            raise ValueError(f"{path}: an IR network of {counts} blocks, known are {_depths(FACE_UNITS)}")
+        if f"{prefix}input_layer.0.weight" in state:
+            if f"{prefix}body.0.res_layer.5.running_mean" not in state:
+                raise ValueError(f"{path}: looks like face.evoLVe's IR network (other blocks), which is not supported")
+            blocks = _counts(state, re.escape(prefix) + r"(body)\.(\d+)\.res_layer\.0\.weight")[0]
+            squeeze = any(".se_block." in name for name in state)
+            for depth, units in ADAFACE_UNITS.items():
+                if blocks == sum(units):
+                    return prefix, wrapped or "AdaFace", f"adaface_ir{'se' if squeeze else ''}{depth}"
+            raise ValueError(f"{path}: an AdaFace network of {blocks} blocks, known are {_depths(ADAFACE_UNITS)}")
+    for pattern, looks in OTHERS:
+        if any(re.search(pattern, name) for name in state):
+            raise ValueError(
+                f"{path}: looks like {looks}; arcface_torch's, AdaFace's and CVLFace's IR networks are read"
+            )
+    raise ValueError(
+        f"{path}: of none of the families arcface_torch, AdaFace, CVLFace (its tensors: {_some(list(state))})"
+    )
+
+
+def _counts(state: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
+    found = [match.groups() for name in state if (match := re.fullmatch(pattern, name))]
+    groups = sorted({group for group, _ in found})
+    return tuple(sum(g == group for g, _ in found) for group in groups)
+
+
+def _depths(units: Mapping[int, tuple[int, ...]]) -> str:
+    return ", ".join(f"{depth}: {sum(u)}" for depth, u in units.items())
+
+
+def _check(path: Path, what: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    start = f"{path}: looks like {what}, but"
+    if missing := [name for name in wanted if name not in found]:
+        raise ValueError(f"{start} lacks {_some(missing)}")
+    if extra := [name for name in found if name not in wanted]:
+        raise ValueError(f"{start} also holds {_some(extra)}")
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            raise ValueError(f"{start} {name} is {tuple(found[name].shape)}, must be {tuple(tensor.shape)}")
+
+
+def _said_beside(path: Path) -> str | None:
+    """`color_space` of the model's own settings beside a CVLFace checkpoint, in lower case; None where not said."""
+    for name in ("config.json", "model.yaml"):
+        file = path.with_name(name)
+        if not file.is_file():
+            continue
+        try:
+            settings = json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
+        except (OSError, ValueError, yaml.YAMLError):
+            raise ValueError(f"{file}: not readable settings of a model") from None
+        settings = settings.get("conf", settings) if isinstance(settings, dict) else {}
+        said = str(settings.get("color_space", "")).lower()
+        if said in ("rgb", "bgr"):
+            return said
+    return None
+
+
+def _agree(path: Path, given: str | None, said: str | None) -> None:
+    if given and said and given != said:
+        raise ValueError(f"{path}: expects {said} images, {given} was asked for")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
