@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -43,9 +43,9 @@ VERBS = {
     "select": "Choose the classes to mix.",
     "sample": "Sample the mixed images.",
     "combine": "Put real and mixed images into one training set.",
-    "evaluate": "Train every arm and compare them on unseen classes.",
 }
-LAST_STEP = {"recognizer": "baseline", "evaluate": "compare"}
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
+LAST_STEP = {"recognizer": "baseline"}
 
 
 @app.command()
@@ -82,6 +82,66 @@ def _verb(name: str, text: str) -> None:
 
 for _name, _text in VERBS.items():
     _verb(_name, _text)
+
+
+@app.command()
+def evaluate(
+    preset: Annotated[
+        str | None, typer.Argument(metavar="[PRESET|CHECKPOINT]", help="a run's preset, or a recognizer's file")
+    ] = None,
+    config: ConfigFile = None,
+    data: DataPath = None,
+    settings: Settings = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sets", help="public sets: lfw,cfp_fp,cplfw,calfw,agedb_30,ijbb,ijbc,tinyface, or paths; repeatable"
+        ),
+    ] = None,
+    root: Annotated[Path, typer.Option("--root", help="folder that holds the named sets")] = Path("."),
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--protocol", help="arcface_torch, adaface, cvlface, or one with ,switch=value; default all three"
+        ),
+    ] = None,
+    colour: Annotated[
+        str | None, typer.Option("--colour", help="rgb or bgr, where a published checkpoint does not say")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="images per forward on the public sets")] = 64,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train every arm and compare them on unseen classes; with --sets, also on public face benchmarks.
+
+    A checkpoint (ours, arcface_torch's, AdaFace's or CVLFace's) is only evaluated: scoremix evaluate FILE --sets lfw,ijbc
+    --root FACES.
+    """
+    is_file = preset is not None and (Path(preset).is_file() or Path(preset).suffix in CHECKPOINTS)
+    if not sets and not is_file:
+        _run_until("compare", preset, config, data, settings, out, device, quiet)
+        return
+    from scoremix import facesets
+    from scoremix.artifacts import Store
+    from scoremix.config import ConfigError, Embedding, Runtime
+
+    if not sets:
+        raise ConfigError(f"{preset}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
+    if is_file and (config or data or settings):
+        raise ConfigError(f"{preset}: a checkpoint takes no --config, --data or --set (where the sets are: --root)")
+    exp = None if is_file else _experiment(preset, config, data, settings)
+    runtime = Runtime(out=out, device=_device(device), quiet=quiet)
+    faces = facesets.opened(sets, root)
+    chosen = [facesets.protocol(text) for text in protocol or ()]
+    store = Store(out / "store")
+    if exp is not None:
+        folder = facesets.evaluate_run(exp, faces, chosen, runtime, store, Embedding(batch=batch))
+    else:
+        named = [(Path(str(preset)).name, Path(str(preset)))]
+        folder = facesets.evaluate(named, faces, chosen, runtime, store, Embedding(batch=batch), colour=_colour(colour))
+    print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
 
 
 @app.command()
@@ -131,8 +191,7 @@ def quality(
     from scoremix.artifacts import Store
     from scoremix.config import ConfigError, Experiment, Runtime, load
 
-    _check_device(device)
-    runtime = Runtime(out=out, device=device, quiet=quiet)
+    runtime = Runtime(out=out, device=_device(device), quiet=quiet)
     if real is None:
         if held_out is not None:
             raise ConfigError("--held-out: only with --real; a run has held-out classes of its own")
@@ -168,8 +227,7 @@ def embed(
     from scoremix.config import Runtime
     from scoremix.embedding import embed_images
 
-    _check_device(device)
-    runtime = Runtime(out=runs_in, device=device, quiet=quiet)
+    runtime = Runtime(out=runs_in, device=_device(device), quiet=quiet)
     count = embed_images(runs.checkpoint_of(runs_in, checkpoint), images, out, runtime, skip_bad)
     print(f"{out}: {count} embeddings")
 
@@ -201,7 +259,18 @@ def _run_until(
 ) -> None:
     from scoremix import runs
     from scoremix.artifacts import Store
-    from scoremix.config import ConfigError, Runtime, load
+    from scoremix.config import Runtime
+
+    exp = _experiment(preset, config, data, settings)
+    runtime = Runtime(out=out, device=_device(device), quiet=quiet)
+    runs.execute(exp, runtime, Store(out / "store"), until)
+
+
+def _experiment(
+    preset: str | None, config: list[Path] | None, data: str | None, settings: list[str] | None
+) -> Experiment:
+    """The preset, changed by files and settings."""
+    from scoremix.config import ConfigError, load
     from scoremix.presets import PRESETS
 
     chosen = preset or ("folder" if data or config else None)
@@ -209,18 +278,29 @@ def _run_until(
         raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
     if chosen not in PRESETS:
         raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)})")
-    _check_device(device)
     extra = [f"source={_quoted(data)}"] if data else []
     exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())])
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={_name_of(data)}"])
-    runtime = Runtime(out=out, device=device, quiet=quiet)
-    runs.execute(exp, runtime, Store(out / "store"), until)
+    return exp
 
 
-def _check_device(device: str) -> None:
-    if device not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"--device {device!r}: allowed are auto, cpu, cuda")
+def _colour(name: str | None) -> Literal["rgb", "bgr"] | None:
+    from scoremix.config import ConfigError
+
+    match name:
+        case None | "rgb" | "bgr":
+            return name
+    raise ConfigError(f"--colour {name!r}: allowed are rgb, bgr")
+
+
+def _device(name: str) -> Literal["auto", "cpu", "cuda"]:
+    from scoremix.config import ConfigError
+
+    match name:
+        case "auto" | "cpu" | "cuda":
+            return name
+    raise ConfigError(f"--device {name!r}: allowed are auto, cpu, cuda")
 
 
 def _recorded(name: str | None, out: Path) -> tuple[Experiment, Runtime, Store]:

@@ -109,6 +109,14 @@ class Recognizer(Slice):
         return self
 
 
+class Embedding(Slice):
+    """How images of a public benchmark become embeddings."""
+
+    flip: bool = Field(True, description="the mirrored image's embedding is added")
+    batch: Positive = Field(64, description="images per forward: floating point depends on it (by some 1e-6)")
+    precision: Precision = "float32"
+
+
 class Generator(Slice):
     """The class-conditional EDM2 network and its training."""
 

@@ -39,6 +39,13 @@ def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
+def upright_rgb(file: io.BytesIO) -> Image.Image:
+    """The whole image in `file`, orientation applied, in RGB; ValueError or OSError if it cannot be read."""
+    with Image.open(file) as image:
+        image.load()
+        return _rgb(_upright(image))
+
+
 def _upright(image: Image.Image) -> Image.Image:
     with contextlib.suppress(Exception):  # damaged EXIF data says nothing about the pixels
         return ImageOps.exif_transpose(image)

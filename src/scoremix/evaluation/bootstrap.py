@@ -42,11 +42,24 @@ def weighted_tar_at_far(
     pairs: Pairs, far: Sequence[float] | Float[Array, " f"], n: Int[Array, "r c"]
 ) -> Float[Array, "r f"]:
     """Best TAR with weighted FAR <= target in each draw; TailTooShort if `pairs` keeps too few impostors."""
+    return weighted_tar(pairs, far, n, genuine_weight(pairs.sizes, n), impostor_weight(pairs.sizes, n))
+
+
+def weighted_tar(
+    pairs: Pairs,
+    far: Sequence[float] | Float[Array, " f"],
+    n: Int[Array, "r c"],
+    genuine: Int[Array, " r"],
+    impostors: Int[Array, " r"],
+) -> Float[Array, "r f"]:
+    """`weighted_tar_at_far` for a list of pairs, given the total weights of its genuine and impostor pairs.
+
+    A list need not hold all pairs of its classes; only the similarities and classes of `pairs` are read.
+    """
     target = np.asarray(far, np.float64)
     if not ((target >= 0) & (target <= 1)).all():
         raise ValueError(f"far: {far} is not within 0 to 1")
     order = np.argsort(target, kind="stable")
-    impostors = impostor_weight(pairs.sizes, n)
     allowed = allowed_impostors(np.maximum(impostors, 1)[:, None], target[order])
     at = _first_refused(pairs.impostor_classes, n, allowed)
     if len(pairs.impostor) < pairs.impostors and (at == len(pairs.impostor)).any():
@@ -58,7 +71,7 @@ def weighted_tar_at_far(
     accepted = _genuine_above(pairs.genuine[down], pairs.genuine_class[down], n, threshold)
     tar = np.empty(accepted.shape)
     with np.errstate(invalid="ignore"):
-        tar[:, order] = accepted / genuine_weight(pairs.sizes, n)[:, None]
+        tar[:, order] = accepted / genuine[:, None]
     tar[impostors == 0] = np.nan
     return tar
 

@@ -50,19 +50,25 @@ class ROC(NamedTuple):
 def roc(similarity: Float[Data, " n"], same: Bool[Data, " n"], drop_intermediate: bool = False) -> ROC:
     """One point per distinct similarity; `drop_intermediate` keeps the corners, scikit-learn's default."""
     similarity, same = _scores(similarity, same)
+    tps, fps, values = accepted_counts(similarity, same)
+    if drop_intermediate:
+        keep = corners(tps, fps)
+        tps, fps, values = tps[keep], fps[keep], values[keep]
+    return ROC(np.append(0, fps) / fps[-1], np.append(0, tps) / tps[-1], np.append(np.inf, values.astype(np.float64)))
+
+
+def accepted_counts(similarity: Float[Array, " n"], same: Bool[Array, " n"]) -> tuple[Array, Array, Array]:
+    """Genuine and impostor pairs at or above each distinct similarity, and those similarities, falling."""
     order = np.argsort(-similarity, kind="stable")
     values, genuine = similarity[order], np.cumsum(same[order])
     last = np.flatnonzero(np.append(values[1:] != values[:-1], True))  # last pair of each tie
-    tps, fps = genuine[last], 1 + last - genuine[last]
-    if drop_intermediate and len(fps) > 2:
-        corner = (np.diff(fps, 2) != 0) | (np.diff(tps, 2) != 0)
-        keep = np.concatenate([[True], corner, [True]])
-        tps, fps, last = tps[keep], fps[keep], last[keep]
-    return ROC(
-        np.append(0, fps) / fps[-1],
-        np.append(0, tps) / tps[-1],
-        np.append(np.inf, values[last].astype(np.float64)),
-    )
+    return genuine[last], 1 + last - genuine[last], values[last]
+
+
+def corners(tps: Int[Array, " t"], fps: Int[Array, " t"]) -> Bool[Array, " t"]:
+    """Which points scikit-learn's roc_curve keeps by default: the ends, and where a step differs from the last."""
+    inner = (np.diff(fps, 2) != 0) | (np.diff(tps, 2) != 0)
+    return np.concatenate([[True], inner, [True]])[: len(fps)]
 
 
 def auc(similarity: Float[Data, " n"], same: Bool[Data, " n"]) -> float:
@@ -299,6 +305,18 @@ def closed_set_rank(
     Inner products as given (normalise before); a non-mate as similar as the best mate counts as ahead of
     it. Distractors carry a label that no probe has. TinyFace's protocol in AdaFace and CVLFace.
     """
+    count, _ = ahead_of_mates(gallery, gallery_labels, probes, probe_labels, block)
+    return np.array([float((count < k).mean()) for k in ranks])
+
+
+def ahead_of_mates(
+    gallery: Float[Data, "g d"],
+    gallery_labels: Int[Data, " g"],
+    probes: Float[Data, "p d"],
+    probe_labels: Int[Data, " p"],
+    block: int = 4096,
+) -> tuple[Int[Array, " m"], Int[Array, " m"]]:
+    """For each probe with a mate the number of non-mates at least as similar as its best mate, and its label."""
     g, p = torch.as_tensor(gallery), torch.as_tensor(probes)
     owners, wanted = torch.as_tensor(gallery_labels), torch.as_tensor(probe_labels)
     mated = torch.isin(wanted, owners)
@@ -309,8 +327,7 @@ def closed_set_rank(
         similarity, mate = rows @ g.T, own[:, None] == owners
         best = similarity.masked_fill(~mate, -torch.inf).amax(1, keepdim=True)
         ahead.append(((similarity >= best) & ~mate).sum(1))
-    count = torch.cat(ahead)
-    return np.array([float((count < k).double().mean()) for k in ranks])
+    return torch.cat(ahead).numpy(), wanted[mated].numpy()
 
 
 def enrolled(labels: Int[Array, " n"], draws: int, seed: int) -> Int[Array, "r c"]:

@@ -1,0 +1,439 @@
+"""Public face benchmarks in the layouts they are passed on in: pairs, IJB-B and IJB-C, TinyFace, own lists.
+
+Every id is parsed as a number and checked against what it points to; a set whose counts are not the published ones is
+read, and says so (`unlike`).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int64, UInt8
+from PIL import Image
+
+from scoremix.data import align
+from scoremix.data.decode import decode, upright_rgb
+
+EXPECTED: dict[str, dict[str, int]] = {
+    "lfw": {"pairs": 6000},
+    "cfp_fp": {"pairs": 7000},
+    "cplfw": {"pairs": 6000},
+    "calfw": {"pairs": 6000},
+    "agedb_30": {"pairs": 6000},
+    "ijbb": {"images": 227_630, "templates": 12_115, "pairs": 8_010_270, "genuine": 10_270},
+    "ijbc": {"images": 469_375, "templates": 23_124, "pairs": 15_658_489, "genuine": 19_557},
+    "tinyface": {"probes": 3_728, "mates": 4_443, "distractors": 153_428},
+}
+Array = np.ndarray
+
+
+@dataclass(frozen=True)
+class FaceImages:
+    """Encoded images in a fixed order: files of a folder or bytes; with five points each they are aligned."""
+
+    folder: Path | None
+    files: Sequence[str | bytes]
+    points: Float[Array, "n 5 2"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def check(self) -> None:
+        """ValueError if files are not there, with their number and the first."""
+        if self.folder is None:
+            return
+        listed: dict[str, set[str]] = {}
+        missing = []
+        for name in self.files:
+            assert isinstance(name, str)
+            head, tail = os.path.split(name)
+            if head not in listed:
+                place = self.folder / head
+                listed[head] = set(os.listdir(place)) if place.is_dir() else set()
+            if tail not in listed[head]:
+                missing.append(name)
+        if missing:
+            raise ValueError(f"{self.folder} lacks {len(missing):,} of {len(self):,} images, the first is {missing[0]}")
+
+    def key(self, workers: int) -> str:
+        """SHA-256 of all images and points, in order, wherever they lie."""
+        total = hashlib.sha256(b"" if self.points is None else np.ascontiguousarray(self.points).tobytes())
+        with ThreadPoolExecutor(workers) as pool:
+            for digest in pool.map(self._digest, range(len(self)), chunksize=64):
+                total.update(digest)
+        return total.hexdigest()
+
+    def _digest(self, i: int) -> bytes:
+        return hashlib.sha256(self._bytes(i)).digest()
+
+    def _bytes(self, i: int) -> bytes:
+        item = self.files[i]
+        if isinstance(item, bytes):
+            return item
+        assert self.folder is not None
+        return (self.folder / item).read_bytes()
+
+    def blocks(self, start: int, rows: int, size: int, workers: int) -> Iterator[UInt8[Array, "b size size 3"]]:
+        """Images from `start` on, `rows` at a time, RGB; decoded ahead by a pool of threads."""
+        with ThreadPoolExecutor(workers) as pool:
+            bounds = [(i, min(i + rows, len(self))) for i in range(start, len(self), rows)]
+
+            def submit(k: int) -> Iterator[Array] | None:
+                if k >= len(bounds):
+                    return None
+                i, j = bounds[k]
+                matrices = None if self.points is None else align.similarity_transform(self.points[i:j])
+                return pool.map(
+                    lambda r: self._pixels(r, size, None if matrices is None else matrices[r - i]), range(i, j)
+                )
+
+            ahead = submit(0)
+            for k in range(len(bounds)):
+                current, ahead = ahead, submit(k + 1)
+                assert current is not None
+                yield np.stack(list(current))
+
+    def _pixels(self, i: int, size: int, matrix: Array | None) -> UInt8[Array, "size size 3"]:
+        try:
+            if matrix is None:
+                return decode(io.BytesIO(self._bytes(i)), size)
+            aligned = align.warped(upright_rgb(io.BytesIO(self._bytes(i))), matrix)
+            if size == align.SIZE:
+                return aligned
+            return np.asarray(Image.fromarray(aligned).resize((size, size), Image.Resampling.LANCZOS))
+        except (ValueError, OSError) as error:
+            name = self.files[i] if self.folder is not None else f"image {i}"
+            raise ValueError(f"{name!s} cannot be read ({error})") from None
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pair i compares images `first[i]` and `second[i]`."""
+
+    name: str
+    images: FaceImages
+    first: Int64[Array, " p"]
+    second: Int64[Array, " p"]
+    same: Bool[Array, " p"]
+    unlike: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Templates (or images) of known subjects, one or more of each."""
+
+    name: str
+    templates: Int64[Array, " g"]
+    subjects: Int64[Array, " g"]
+
+
+@dataclass(frozen=True)
+class TemplateSet:
+    """Images in templates, template pairs (1:1) and galleries with probes (1:N); either may be absent."""
+
+    name: str
+    images: FaceImages
+    templates: Int64[Array, " n"]
+    media: Int64[Array, " n"]
+    detector: Float[Array, " n"] | None
+    pairs: Int64[Array, "p 2"] | None = None
+    same: Bool[Array, " p"] | None = None
+    galleries: tuple[Gallery, ...] = ()
+    probes: Gallery | None = None
+    unlike: str = ""
+
+
+@dataclass(frozen=True)
+class RankSet:
+    """Closed-set identification: probes, their mates, and distractors (subject -100), as image indices."""
+
+    name: str
+    images: FaceImages
+    gallery: Int64[Array, " g"]
+    gallery_subjects: Int64[Array, " g"]
+    probes: Int64[Array, " q"]
+    probe_subjects: Int64[Array, " q"]
+    unlike: str = ""
+
+
+FaceSet = PairSet | TemplateSet | RankSet
+LABELS = {"lfw": "LFW", "cfp_fp": "CFP-FP", "cplfw": "CPLFW", "calfw": "CALFW", "agedb_30": "AgeDB-30"}
+NAMES = (*LABELS, "ijbb", "ijbc", "tinyface")
+
+
+def open_set(item: str, root: Path) -> FaceSet:
+    """The set of a known name under `root`, or at a path: .bin, pair list, or a folder of a known layout.
+
+    ValueError says what was looked for.
+    """
+    path = Path(item)
+    if item.lower() in NAMES:
+        path = _named(item.lower(), root)
+    elif not path.exists():
+        path = root / item
+    if not path.exists():
+        raise ValueError(f"set {item!r}: neither one of {', '.join(NAMES)} nor a path that exists")
+    name = item.lower() if item.lower() in NAMES else path.stem
+    if path.is_file():
+        return verification_bin(path, name) if path.suffix == ".bin" else pair_list(path)
+    if list(path.glob("meta/*_name_5pts_score.txt")):
+        return ijb(path, name)
+    if _tinyface_root(path) is not None:
+        return tinyface(path, name)
+    if list(path.glob("gallery*.csv")):
+        return open_gallery(path)
+    raise ValueError(
+        f"set {path}: holds neither meta/*_name_5pts_score.txt (IJB), Probe and Gallery_Match (TinyFace) "
+        "nor gallery*.csv (own lists)"
+    )
+
+
+def _named(name: str, root: Path) -> Path:
+    wanted = f"{name}.bin" if name in LABELS else name
+    found = [p for p in root.iterdir() if p.name.lower() == wanted] if root.is_dir() else []
+    if not found:
+        raise ValueError(f"set {name!r}: no {wanted if name in LABELS else wanted + '/'} in {root}")
+    return found[0]
+
+
+def _unlike(name: str, found: Mapping[str, int]) -> str:
+    """How the counts differ from the published set's, or nothing."""
+    expected = EXPECTED.get(name, {})
+    wrong = [f"{found[k]:,} {k} instead of {v:,}" for k, v in expected.items() if found[k] != v]
+    return f"not the published set: {', '.join(wrong)}" if wrong else ""
+
+
+def verification_bin(path: Path, name: str) -> PairSet:
+    """A .bin of encoded pairs: images 2i and 2i + 1 are pair i."""
+    from scoremix.data import verification
+
+    pairs = verification.read(path)
+    first = 2 * np.arange(len(pairs.same))
+    unlike = _unlike(name, {"pairs": len(first)})
+    return PairSet(name, FaceImages(None, pairs.images), first, first + 1, pairs.same, unlike)
+
+
+def pair_list(path: Path) -> PairSet:
+    """Lines `image image 0|1` (1: the same person), separated by tabs, commas or blanks; paths from the list's folder."""
+    files: dict[str, int] = {}
+    rows: list[tuple[int, int, bool]] = []
+    for number, line in _lines(path):
+        cells = _cells(line)
+        if len(cells) != 3 or cells[2] not in ("0", "1"):
+            raise ValueError(f"{path} line {number}: {line!r} is not: image image 0|1")
+        a, b = (files.setdefault(cell, len(files)) for cell in cells[:2])
+        rows.append((a, b, cells[2] == "1"))
+    if not rows:
+        raise ValueError(f"{path}: holds no pairs")
+    first, second, same = (np.array(column) for column in zip(*rows, strict=True))
+    return PairSet(path.stem, FaceImages(path.parent, list(files)), first, second, same.astype(bool))
+
+
+def ijb(folder: Path, name: str) -> TemplateSet:
+    """IJB-B or IJB-C: loose_crop/ and meta/, with 1:N lists where they are there."""
+    points_file = next(iter(sorted(folder.glob("meta/*_name_5pts_score.txt"))))
+    short = points_file.name.partition("_")[0]
+    meta = points_file.parent
+    names, numbers = _names_and_numbers(points_file, 11)
+    tid_file = meta / f"{short}_face_tid_mid.txt"
+    tid_names, ids = _names_and_numbers(tid_file, 2)
+    if names != tid_names:
+        line = next((i for i, (a, b) in enumerate(zip(names, tid_names, strict=False)) if a != b), -1) + 1
+        where = f"line {line} names other images" if line else f"{len(names):,} and {len(tid_names):,} lines"
+        raise ValueError(f"{points_file.name} and {tid_file.name} do not go together: {where}")
+    templates, media = ids.astype(np.int64).T
+    pairs_file = meta / f"{short}_template_pair_label.txt"
+    pairs = same = None
+    if pairs_file.exists():
+        table = _integers(pairs_file, 3)
+        pairs, same = table[:, :2], table[:, 2] == 1
+        if wrong := np.flatnonzero((table[:, 2] != 0) & (table[:, 2] != 1)).tolist():
+            raise ValueError(f"{pairs_file} line {wrong[0] + 1}: label {table[wrong[0], 2]} is neither 0 nor 1")
+        _known(pairs_file, pairs, templates, tid_file)
+    galleries = tuple(_gallery(file, templates, tid_file, 2) for file in sorted(meta.glob(f"{short}_1N_gallery_*.csv")))
+    probe_files = sorted(meta.glob(f"{short}_1N_probe_*.csv"))
+    probes = _gallery(probe_files[0], templates, tid_file, 2) if probe_files and galleries else None
+    counts = {"images": len(names), "templates": len(np.unique(templates))}
+    counts |= {"pairs": 0 if same is None else len(same), "genuine": 0 if same is None else int(same.sum())}
+    images = FaceImages(folder / "loose_crop", names, numbers[:, :10].reshape(-1, 5, 2))
+    unlike = _unlike(name, counts)
+    return TemplateSet(
+        name, images, templates, media, numbers[:, 10], pairs, same, galleries if probes else (), probes, unlike
+    )
+
+
+def open_gallery(folder: Path) -> TemplateSet:
+    """Own open-set lists: gallery*.csv and probes.csv with a header, columns image, subject and optionally template.
+
+    Without a template column every image is a template of its own. Paths are from the lists' folder.
+    """
+    lists = sorted(folder.glob("gallery*.csv"))
+    if not (probe_list := folder / "probes.csv").exists():
+        raise ValueError(f"{folder}: has {lists[0].name} but no probes.csv")
+    files: dict[str, int] = {}
+    owners: dict[tuple[str, str], int] = {}
+    subjects: dict[str, int] = {}
+    rows: list[tuple[int, int]] = []  # image, template
+    found = []
+    for file in (*lists, probe_list):
+        members: dict[int, int] = {}
+        for number, row in _table(file, ("image", "subject")):
+            own = row.get("template") or f"image {row['image']}"
+            template = owners.setdefault((file.name, own), len(owners))
+            subject = subjects.setdefault(row["subject"], len(subjects))
+            if members.setdefault(template, subject) != subject:
+                raise ValueError(f"{file} line {number}: template {own!r} has two subjects")
+            rows.append((files.setdefault(row["image"], len(files)), template))
+        found.append(Gallery(file.stem, np.array(list(members), np.int64), np.array(list(members.values()), np.int64)))
+    image, template = np.array(rows, np.int64).T
+    # an image in several templates is listed once for each
+    listed = list(files)
+    images = FaceImages(folder, [listed[i] for i in image])
+    media = np.arange(len(image))
+    return TemplateSet(folder.name, images, template, media, None, None, None, tuple(found[:-1]), found[-1])
+
+
+def tinyface(folder: Path, name: str) -> RankSet:
+    """TinyFace as AdaFace and CVLFace read it: three folders, the subject is the number before the first underscore."""
+    root = _tinyface_root(folder)
+    assert root is not None
+    parts = {}
+    for part in ("Probe", "Gallery_Match", "Gallery_Distractor"):
+        place = root / part
+        parts[part] = sorted(f"{part}/{n}" for n in (os.listdir(place) if place.is_dir() else ()) if n[0] != ".")
+    if not parts["Probe"] or not parts["Gallery_Match"]:
+        raise ValueError(
+            f"{root}: Probe holds {len(parts['Probe'])} images, Gallery_Match {len(parts['Gallery_Match'])}"
+        )
+    subjects = [_subject(root, n) for n in (*parts["Probe"], *parts["Gallery_Match"])]
+    files = [n for part in parts.values() for n in part]
+    probes, mates, distractors = map(len, parts.values())
+    counts = {"probes": probes, "mates": mates, "distractors": distractors}
+    return RankSet(
+        name,
+        FaceImages(root, files),
+        np.arange(probes, len(files)),
+        np.array(subjects[probes:] + [-100] * distractors),
+        np.arange(probes),
+        np.array(subjects[:probes]),
+        _unlike(name, counts),
+    )
+
+
+def _tinyface_root(folder: Path) -> Path | None:
+    for place in ("aligned_pad_0.1_pad_high", "Testing_Set", ""):
+        if (folder / place / "Probe").is_dir() and (folder / place / "Gallery_Match").is_dir():
+            return folder / place
+    return None
+
+
+def _subject(root: Path, name: str) -> int:
+    text = name.rpartition("/")[2].partition("_")[0]
+    if not text.isdecimal():
+        raise ValueError(f"{root / name}: the name must start with the subject's number and an underscore")
+    return int(text)
+
+
+def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path, columns: int) -> Gallery:
+    """Distinct (template, subject) rows of a 1:N list; the header and further columns are passed over."""
+    rows = []
+    for number, line in list(_lines(file))[1:]:
+        cells = line.split(",")
+        try:
+            rows.append([int(cell) for cell in cells[:columns]])
+        except ValueError:
+            raise ValueError(f"{file} line {number}: {line!r} does not start with template,subject") from None
+        if len(rows[-1]) != columns:
+            raise ValueError(f"{file} line {number}: {line!r} has no subject")
+    if not rows:
+        raise ValueError(f"{file}: lists no templates")
+    table = np.array(rows, np.int64)
+    _known(file, table[:, :1], templates, tid_file, header=1)
+    distinct = np.unique(table, axis=0)
+    if (repeated := distinct[1:, 0] == distinct[:-1, 0]).any():
+        raise ValueError(f"{file}: template {distinct[1:, 0][repeated][0]} has two subjects")
+    return Gallery(file.stem, distinct[:, 0], distinct[:, 1])
+
+
+def _known(file: Path, ids: Int64[Array, "n k"], templates: Int64[Array, " t"], where: Path, header: int = 0) -> None:
+    known = np.unique(templates)
+    found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+    if (absent := known[found] != ids).any():
+        line = int(np.flatnonzero(absent.any(1))[0])
+        count = len(np.unique(ids[absent]))
+        raise ValueError(
+            f"{file} line {line + 1 + header}: template {ids[line][absent[line]][0]} is not in {where.name} "
+            f"({count:,} templates are not)"
+        )
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """(number from 1, text) of the lines that are not empty."""
+    try:
+        text = file.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read ({error})") from None
+    return ((i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip())
+
+
+def _cells(line: str) -> list[str]:
+    for separator in ("\t", ","):
+        if separator in line:
+            return [cell.strip() for cell in line.split(separator)]
+    return line.split()
+
+
+def _table(file: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:
+    lines = list(_lines(file))
+    reader = csv.DictReader(line for _, line in lines)
+    if absent := [name for name in needed if name not in (reader.fieldnames or ())]:
+        raise ValueError(f"{file}: has no column {absent[0]!r} (a header with {', '.join(needed)} is needed)")
+    for (number, line), row in zip(lines[1:], reader, strict=True):
+        if any(not row[name] for name in needed):
+            raise ValueError(f"{file} line {number}: {line!r} lacks a value")
+        yield number, {k: v for k, v in row.items() if k and v}
+
+
+def _names_and_numbers(file: Path, count: int) -> tuple[list[str], Float[Array, "n count"]]:
+    """Lines of a name and `count` numbers."""
+    names, values = [], []
+    for number, line in _lines(file):
+        name, *cells = line.split()
+        if len(cells) != count:
+            raise ValueError(f"{file} line {number}: {len(cells)} numbers after the name, must be {count}")
+        try:
+            values.append([float(cell) for cell in cells])
+        except ValueError:
+            raise ValueError(f"{file} line {number}: {line!r} holds something that is no number") from None
+        names.append(name)
+    if not names:
+        raise ValueError(f"{file}: is empty")
+    return names, np.array(values)
+
+
+def _integers(file: Path, columns: int) -> Int64[Array, "n columns"]:
+    """A large table of integers; ValueError names the first line that is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # numpy's word for "stopped at something else"
+        try:
+            flat = np.fromfile(file, np.int64, sep=" ")
+            if len(flat) and len(flat) % columns == 0:
+                return flat.reshape(-1, columns)
+        except (DeprecationWarning, ValueError):
+            pass
+        except OSError as error:
+            raise ValueError(f"{file}: cannot be read ({error})") from None
+    for number, line in _lines(file):
+        cells = line.split()
+        if len(cells) != columns or not all(cell.lstrip("-").isdecimal() for cell in cells):
+            raise ValueError(f"{file} line {number}: {line!r} is not {columns} integers")
+    raise ValueError(f"{file}: is not a table of {columns} integers a line")

@@ -1,0 +1,184 @@
+"""From embeddings of a public benchmark to its numbers, each with its rule, its interval and what decides it.
+
+All functions take arrays and return measures. Intervals are percentile bootstraps: over folds' pairs for pair sets,
+over subjects for the others (in IJB 1:1, where subjects are not named, over the groups of templates that genuine pairs
+join).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse.csgraph
+import torch
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+
+from scoremix.evaluation import openset
+from scoremix.evaluation.bootstrap import class_draws
+from scoremix.evaluation.metrics import ahead_of_mates, fold_bounds, kfold_accuracy
+from scoremix.evaluation.operating import FARS, Resampled, operating_points, resampled, tar_draws
+
+LEVEL = 0.95
+PAIR_FARS = (1e-4, 1e-3, 1e-2)
+RANKS = (1, 5, 20)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number: `metric` at `level` (a FAR, an FPIR or a rank) by `rule`, over `of` trials.
+
+    `decided_by`: the impostor pairs (non-mated probes) above the threshold. `low`, `high`: 95 % interval.
+    """
+
+    metric: str
+    value: float
+    level: float | None = None
+    rule: str | None = None
+    low: float | None = None
+    high: float | None = None
+    reached: float | None = None  # the FAR or FPIR of this operating point
+    threshold: float | None = None
+    decided_by: int | None = None
+    of: int | None = None
+
+
+def pair_measures(
+    a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Array, " p"], draws: int = 1000, seed: int = 0
+) -> list[Measure]:
+    """Accuracy over ten folds with its deviation, and TAR where a hundred impostor pairs can say something."""
+    folds = min(10, len(same))
+    fold = kfold_accuracy(a, b, same, folds)
+    # a fold's pairs drawn anew: its right answers are binomial
+    sizes = np.array([j - i for i, j in fold_bounds(len(same), folds)])
+    drawn = np.random.default_rng(seed).binomial(sizes, fold.accuracy, (draws, folds)) / sizes
+    low, high = _percentiles(drawn.mean(1))
+    threshold = float(1 - fold.thresholds.mean() / 2)  # squared distance of unit vectors to cosine
+    found = [
+        Measure("accuracy", fold.mean, None, "10 folds", low, high, None, threshold, None, len(same)),
+        Measure("deviation", fold.std, None, "10 folds"),
+    ]
+    cosine = np.einsum("pd,pd->p", _unit(a), _unit(b))
+    fars = [far for far in PAIR_FARS if far * int((~same).sum()) >= 1]
+    if fars:
+        found += _points(cosine, same, fars, None)
+    return found
+
+
+def template_pair_measures(
+    similarity: Float[Array, " p"],
+    same: Bool[Array, " p"],
+    draws: Resampled | None,
+    fars: Sequence[float] = FARS,
+) -> list[Measure]:
+    """TAR at each FAR that at least one impostor pair can reach, by both rules; intervals for the rule at_most."""
+    possible = [far for far in fars if far * int((~same).sum()) >= 1]
+    if not possible:
+        raise ValueError(f"same: {int((~same).sum())} impostor pairs are too few for a FAR of {max(fars):g}")
+    return _points(similarity, same, possible, draws)
+
+
+def _points(
+    similarity: Float[Array, " p"], same: Bool[Array, " p"], fars: Sequence[float], draws: Resampled | None
+) -> list[Measure]:
+    table = tar_draws(similarity, same, fars, draws) if draws is not None else None
+    bounds = {far: _percentiles(table[:, i]) for i, far in enumerate(fars)} if table is not None else {}
+    impostors = int((~same).sum())
+    return [
+        Measure(
+            "tar",
+            p.tar,
+            p.target,
+            p.rule,
+            *(bounds.get(p.target, (None, None)) if p.rule == "at_most" else (None, None)),
+            reached=p.far,
+            threshold=p.threshold,
+            decided_by=p.impostors,
+            of=impostors,
+        )
+        for p in operating_points(similarity, same, fars)
+    ]
+
+
+def template_draws(
+    rows: Int[Array, "p 2"], same: Bool[Array, " p"], templates: int, draws: int, seed: int = 0
+) -> Resampled:
+    """Bootstrap draws of the people behind template pairs: templates joined by genuine pairs are one person's."""
+    a, b = rows[same].T
+    graph = scipy.sparse.coo_array((np.ones(len(a), np.int8), (a, b)), (templates, templates))
+    _, person = scipy.sparse.csgraph.connected_components(graph, directed=False)
+    return resampled(person[rows], same, draws, seed)
+
+
+def open_set_measures(
+    galleries: Sequence[tuple[str, Float[Array, "g d"], Int[Array, " g"]]],
+    probes: Float[Array, "q d"],
+    subjects: Int[Array, " q"],
+    draws: int = 200,
+    seed: int = 0,
+) -> list[Measure]:
+    """TPIR per gallery and its mean over galleries, and rank-k over the mated probes of all galleries."""
+    searches = {name: openset.search(g, s, probes, subjects) for name, g, s in galleries}
+    people, person = np.unique(subjects, return_inverse=True)
+    many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
+    found: list[Measure] = []
+    plain = {name: openset.identified(s) for name, s in searches.items()}
+    drawn = {
+        name: np.array([[i.tpir for i in openset.identified(s, n=n)] for n in many]) for name, s in searches.items()
+    }
+    for name, results in plain.items():
+        for k, i in enumerate(results):
+            bounds = _percentiles(drawn[name][:, k])
+            of = int((~searches[name].mated).sum())
+            found.append(
+                Measure(f"tpir {name}", i.tpir, i.target, i.rule, *bounds, i.fpir, i.threshold, i.non_mated, of)
+            )
+    if len(searches) > 1:
+        for k, i in enumerate(next(iter(plain.values()))):
+            value = float(np.mean([results[k].tpir for results in plain.values()]))
+            bounds = _percentiles(np.mean([d[:, k] for d in drawn.values()], axis=0))
+            found.append(Measure("tpir mean", value, i.target, i.rule, *bounds))
+    ahead = np.concatenate([s.ahead[s.mated] for s in searches.values()])
+    weights = np.concatenate([many[:, s.mated] for s in searches.values()], axis=1)
+    return found + _rank_measures(ahead, weights, (1, 5, 10))
+
+
+def rank_measures(
+    gallery: Float[Array, "g d"],
+    gallery_subjects: Int[Array, " g"],
+    probes: Float[Array, "q d"],
+    probe_subjects: Int[Array, " q"],
+    draws: int = 1000,
+    seed: int = 0,
+) -> list[Measure]:
+    """Rank-1, 5 and 20 of closed-set identification over the probes that have a mate (TinyFace)."""
+    unit = [torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x))) for x in (gallery, probes)]
+    ahead, labels = ahead_of_mates(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
+    people, person = np.unique(labels, return_inverse=True)
+    many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
+    return _rank_measures(ahead, many, RANKS)
+
+
+def _rank_measures(ahead: Int[Array, " m"], weights: Int[Array, "r m"], ranks: Sequence[int]) -> list[Measure]:
+    found = []
+    total = weights.sum(1)
+    for rank in ranks:
+        hit = ahead < rank
+        with np.errstate(invalid="ignore"):
+            low, high = _percentiles(weights @ hit / total)
+        found.append(Measure("rank", float(hit.mean()), rank, None, low, high, of=len(ahead)))
+    return found
+
+
+def _percentiles(values: Float[Array, " r"]) -> tuple[float | None, float | None]:
+    if np.isnan(values).all():
+        return None, None
+    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def _unit(x: Float[Array, "p d"]) -> Float[Array, "p d"]:
+    x = x.astype(np.float64)
+    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))

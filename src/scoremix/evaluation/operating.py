@@ -1,0 +1,131 @@
+"""Operating points of long lists of pairs: TAR at a target FAR by both rules in use, and what decides it.
+
+Published IJB numbers take the point of the ROC whose FAR is nearest to the target, which may exceed it; a
+deployment wants the best TAR whose FAR does not. At a FAR of 1e-6 a handful of impostor pairs decides either, so
+every point says how many. Only the impostors around the largest target are sorted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray as Array
+
+from scoremix.evaluation.bootstrap import TailTooShort, class_draws, weighted_tar
+from scoremix.evaluation.metrics import Pairs, accepted_counts, allowed_impostors, corners
+
+FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+Rule = Literal["nearest", "at_most"]
+
+
+class OperatingPoint(NamedTuple):
+    """A pair is accepted at or above `threshold`; `impostors` of the impostor pairs are."""
+
+    target: float
+    rule: Rule
+    tar: float
+    far: float
+    threshold: float
+    impostors: int
+
+
+def operating_points(
+    similarity: Float[Array, " n"], same: Bool[Array, " n"], fars: Sequence[float] = FARS
+) -> list[OperatingPoint]:
+    """Both rules at each target; ValueError for non-finite similarities or pairs of one kind only.
+
+    The values are those of `metrics.tar_at_far`, in time and memory that grow with the pairs above the laxest target.
+    """
+    if not np.isfinite(similarity).all():
+        raise ValueError(f"similarity: {int((~np.isfinite(similarity)).sum())} values are not finite")
+    genuine, impostor = similarity[same], similarity[~same]
+    if not len(genuine) or not len(impostor):
+        raise ValueError(f"same: needs genuine and impostor pairs, got {len(genuine)} genuine of {len(same)}")
+    allowed = allowed_impostors(len(impostor), np.asarray(fars, np.float64))
+    keep = int(1.1 * allowed.max()) + 1000
+    while True:
+        tps, fps, values, whole = _top(genuine, impostor, keep)
+        at_corner = corners(tps, fps)
+        at_corner[-1] = whole  # a cut list's last point may be no corner
+        if whole or fps[at_corner].max(initial=0) >= max(fars) * len(impostor):
+            break
+        keep *= 2
+    tps, fps, values = np.append(0, tps), np.append(0, fps), np.append(np.inf, values)  # the point that accepts nothing
+    at_corner = np.append(True, at_corner)
+    # from lax to strict, so that the first of equally near points has the larger FAR
+    corner = np.flatnonzero(at_corner)[::-1]
+
+    def point(target: float, rule: Rule, i: int) -> OperatingPoint:
+        count = int(fps[i])
+        return OperatingPoint(
+            target, rule, float(tps[i] / len(genuine)), count / len(impostor), float(values[i]), count
+        )
+
+    found = []
+    for target, limit in zip(fars, allowed, strict=True):
+        nearest = corner[np.abs(fps[corner] / len(impostor) - target).argmin()]
+        found += [
+            point(target, "nearest", int(nearest)),
+            point(target, "at_most", int(np.searchsorted(fps, limit, "right") - 1)),
+        ]
+    return found
+
+
+def _top(genuine: Array, impostor: Array, keep: int) -> tuple[Array, Array, Array, bool]:
+    """`accepted_counts` of all pairs above the `keep`-th impostor, and whether those are all pairs."""
+    whole = keep >= len(impostor)
+    if not whole:
+        tail = np.partition(impostor, len(impostor) - keep)[-keep:]
+        floor = tail.min()
+        genuine, impostor = genuine[genuine > floor], tail[tail > floor]
+    flags = np.arange(len(genuine) + len(impostor)) < len(genuine)
+    return *accepted_counts(np.concatenate([genuine, impostor]), flags), whole
+
+
+class Resampled(NamedTuple):
+    """Classes in bootstrap draws, and the weight of all genuine and impostor pairs in each draw."""
+
+    n: Int[Array, "r c"]
+    classes: Int[Array, "p 2"]  # of each pair
+    genuine: Int[Array, " r"]
+    impostors: Int[Array, " r"]
+
+
+def resampled(classes: Int[Array, "p 2"], same: Bool[Array, " p"], draws: int, seed: int) -> Resampled:
+    """Draws of the classes 0 .. C-1 that a list of pairs compares."""
+    count = int(classes.max()) + 1
+    n = class_draws(count, draws, seed)
+    a, b = classes[~same].T
+    pairs = scipy.sparse.coo_array((np.ones(len(a), np.int64), (a, b)), (count, count)).tocsr()
+    genuine = n @ np.bincount(classes[same, 0], minlength=count)
+    return Resampled(n, classes, genuine, ((pairs @ n.T) * n.T).sum(0))
+
+
+def tar_draws(
+    similarity: Float[Array, " p"], same: Bool[Array, " p"], fars: Sequence[float], draws: Resampled
+) -> Float[Array, "r f"]:
+    """TAR with weighted FAR <= target in each draw of classes: a pair weighs the product over its classes."""
+    genuine, impostor = np.flatnonzero(same), np.flatnonzero(~same)
+    keep = int(1.3 * max(fars) * len(impostor)) + 1000
+    while True:
+        top = impostor
+        if keep < len(impostor):
+            top = impostor[np.argpartition(-similarity[impostor], keep)[:keep]]
+        top = top[np.argsort(-similarity[top], kind="stable")]
+        pairs = Pairs(
+            similarity[genuine],
+            draws.classes[genuine, 0],
+            similarity[top],
+            draws.classes[top],
+            len(impostor),
+            np.arange(draws.n.shape[1]),
+            np.ones(draws.n.shape[1], np.int64),
+        )
+        try:
+            return weighted_tar(pairs, fars, draws.n, draws.genuine, draws.impostors)
+        except TailTooShort:
+            keep *= 2

@@ -1,0 +1,135 @@
+"""`scoremix evaluate` on public face benchmarks: of a checkpoint, or of every arm of a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scoremix.artifacts import Artifact, Store, versions, write_file
+from scoremix.config import Embedding, Experiment, Runtime, Slice
+from scoremix.data.faces import FaceSet, open_set
+from scoremix.evaluation.templates import PROTOCOLS, Protocol, protocol
+from scoremix.recognition.checkpoints import Colour
+from scoremix.stages.benchmark import evaluated, open_recognizer
+
+__all__ = ["evaluate", "evaluate_run", "opened", "protocol"]
+
+
+def opened(sets: Sequence[str], root: Path) -> list[FaceSet]:
+    """The sets, each given alone or with commas; ValueError before anything is computed if one cannot be used."""
+    names = [name.strip() for item in sets for name in item.split(",") if name.strip()]
+    faces = [open_set(name, root) for name in names]
+    for one in faces:
+        one.images.check()
+    return faces
+
+
+def evaluate(
+    checkpoints: Sequence[tuple[str, Path]],
+    faces: Sequence[FaceSet],
+    protocols: Sequence[Protocol],
+    runtime: Runtime,
+    store: Store,
+    config: Embedding,
+    *,
+    colour: Colour | None = None,
+    draws: int = 1000,
+) -> Path:
+    """Evaluates every (name, checkpoint), prints the numbers, writes results.json and measures.csv; returns the folder."""
+    wanted = protocols or list(PROTOCOLS.values())
+    results = []
+    for name, path in checkpoints:
+        recognizer = open_recognizer(path, colour)
+        print(
+            f"{name}: {recognizer.description.provenance}; {recognizer.description.colour} {recognizer.description.size} px"
+        )
+        entries: list[dict[str, Any]] = []
+        for one in faces:
+            found = evaluated(recognizer, one, wanted, config, store, runtime, draws)
+            for entry in found:
+                print(text_of(entry), flush=True)
+            entries += found
+        results.append({"checkpoint": recognizer.as_json() | {"name": name}, "sets": entries})
+    folder = runtime.out / "benchmarks" / checkpoints[0][0].partition("/")[0].removesuffix(".safetensors")
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {"results": results, "versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    write_file(folder / "results.json", json.dumps(stored, indent=1) + "\n")
+    write_file(folder / "measures.csv", table_of(results))
+    return folder
+
+
+def evaluate_run(
+    exp: Experiment,
+    faces: Sequence[FaceSet],
+    protocols: Sequence[Protocol],
+    runtime: Runtime,
+    store: Store,
+    config: Embedding,
+) -> Path:
+    """Trains what is not trained yet of a run's arms, and evaluates every arm and seed."""
+    from scoremix import runs
+
+    runs.execute(exp, runtime, store, "compare")
+    return evaluate(recognizers_of(exp, store), faces, protocols, runtime, store, config)
+
+
+def recognizers_of(exp: Experiment, store: Store) -> list[tuple[str, Path]]:
+    """(run/arm/seed, checkpoint) of every arm and seed of a run."""
+    from scoremix import pipeline, runs
+
+    steps: dict[str, Artifact] = {}
+
+    def stage(function: Callable[..., None], config: Slice, *inputs: pipeline.Input, label: str = "") -> Artifact:
+        plan = pipeline.plan_of(function, config, inputs, label)
+        return steps.setdefault(plan.label, store.artifact(plan))
+
+    pipeline.scoremix(exp, runs.source_of(exp), stage)
+    names = [f"{arm}/{seed}" for arm in exp.arms for seed in exp.seeds]
+    return [(f"{exp.name}/{name}", steps[f"recognizer {name}"] / "recognizer.safetensors") for name in names]
+
+
+def text_of(entry: dict[str, Any]) -> str:
+    """The lines printed for one set under one protocol."""
+    counts = ", ".join(f"{v:,} {k}" for k, v in entry["counts"].items())
+    switches = ", ".join(f"{k} {v}" for k, v in entry["protocol"].items() if k != "name")
+    lines = [f"\n{entry['label']} {entry['kind']}: {counts}"]
+    if entry["unlike_published"]:
+        lines.append(f"  note: {entry['unlike_published']}")
+    lines.append(f"  protocol {entry['protocol']['name']}: {switches}")
+    return "\n".join([*lines, *(f"    {line_of(m)}" for m in entry["measures"])])
+
+
+def line_of(measure: dict[str, Any]) -> str:
+    m = measure
+    names = {"tar": "TAR at FAR", "rank": "rank", "accuracy": "accuracy", "deviation": "deviation of folds"}
+    what = names.get(m["metric"]) or m["metric"].replace("tpir", "TPIR") + " at FPIR"
+    parts = [f"{what} {m['level']:g}" if "level" in m else what, f"{100 * m['value']:.2f} %"]
+    if "low" in m:
+        parts.append(f"({100 * m['low']:.2f} to {100 * m['high']:.2f})")
+    if "reached" in m:
+        rule = {"nearest": "nearest point", "at_most": "not above", "published": "published rule"}[m["rule"]]
+        parts.append(f"{rule} {m['reached']:.3g}, decided by {m['decided_by']:,} of {m['of']:,}")
+    if "threshold" in m:
+        parts.append(f"threshold {m['threshold']:.4f}")
+    return "  ".join(parts)
+
+
+COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
+
+
+def table_of(results: Sequence[dict[str, Any]]) -> str:
+    """All measures as CSV, thresholds included."""
+    buffer = io.StringIO()
+    rows = csv.writer(buffer)
+    rows.writerow(["checkpoint", "set", "kind", "protocol", "switches", *COLUMNS])
+    for result in results:
+        for entry in result["sets"]:
+            switches = " ".join(f"{k}={v}" for k, v in entry["protocol"].items() if k != "name")
+            start = [result["checkpoint"]["name"], entry["set"], entry["kind"], entry["protocol"]["name"], switches]
+            rows.writerows([*start, *(m.get(c, "") for c in COLUMNS)] for m in entry["measures"])
+    return buffer.getvalue()

@@ -1,0 +1,301 @@
+"""`scoremix evaluate CHECKPOINT --sets ...` on small synthetic sets in the exact layouts of the public ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from scoremix import cli, facesets
+from scoremix.artifacts import Store
+from scoremix.config import load
+from scoremix.data.align import TEMPLATE
+from scoremix.data.faces import TemplateSet, open_set
+from scoremix.presets import PRESETS
+from scoremix.recognition import checkpoints
+from scoremix.recognition.heads import ArcFace
+
+PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
+Call = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    description = checkpoints.small(16, 3, (8, 16), (1, 1), 12)
+    net = checkpoints.make(description)
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    path.write_bytes(checkpoints.to_bytes(net, ArcFace(12, 3), description))
+    return path
+
+
+def face(person: int, take: int, side: int = 112) -> Image.Image:
+    """A blurred pattern of its person with some noise."""
+    pattern = np.random.default_rng(person).uniform(0, 255, (4, 4, 3))
+    noise = np.random.default_rng((person, take)).normal(0, 25, (side, side, 3))
+    smooth = np.asarray(Image.fromarray(pattern.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC))
+    return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
+
+
+def make_ijb(root: Path, short: str = "ijbc") -> Path:
+    """IJB-C's folders and text files; ids are not contiguous, template t belongs to person t % PEOPLE."""
+    folder = root / short.upper()
+    (folder / "meta").mkdir(parents=True)
+    (folder / "loose_crop").mkdir()
+    rng = np.random.default_rng(1)
+    template = np.concatenate([np.arange(TEMPLATES), rng.integers(0, TEMPLATES, IMAGES - TEMPLATES)])
+    five, tids, pairs = [], [], []
+    for i, t in enumerate(template, 1):
+        face(int(t) % PEOPLE, i, side=150).save(folder / "loose_crop" / f"{i}.jpg", quality=95)
+        points = TEMPLATE + 19 + rng.normal(0, 1, (5, 2))
+        numbers = " ".join(f"{v:.3f}" for v in points.ravel())
+        five.append(f"{i}.jpg {numbers} {rng.uniform(0.5, 1):.7f}")
+        tids.append(f"{i}.jpg {10 * t + 3} {rng.integers(0, 3) + 100 * t}")
+    for a in range(TEMPLATES):
+        pairs += [f"{10 * a + 3} {10 * b + 3} {int(a % PEOPLE == b % PEOPLE)}" for b in range(a)]
+    for name, lines in (("name_5pts_score", five), ("face_tid_mid", tids), ("template_pair_label", pairs)):
+        (folder / "meta" / f"{short}_{name}.txt").write_text("\n".join(lines) + "\n")
+    for name, people in (("G1", (0, 1)), ("G2", (2, 3))):
+        rows = [f"{10 * p + 3},{500 + p},{i}.jpg" for p in people for i in range(2)]
+        (folder / "meta" / f"{short}_1N_gallery_{name}.csv").write_text("\n".join(["TEMPLATE_ID,SUBJECT_ID,F", *rows]))
+    rows = [f"{10 * t + 3},{500 + t % PEOPLE},x.jpg" for t in range(PEOPLE, TEMPLATES)]
+    (folder / "meta" / f"{short}_1N_probe_mixed.csv").write_text("\n".join(["TEMPLATE_ID,SUBJECT_ID,F", *rows]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("faces")
+    make_ijb(root)
+    aligned = root / "tinyface" / "aligned_pad_0.1_pad_high"
+    for part in ("Probe", "Gallery_Match", "Gallery_Distractor"):
+        (aligned / part).mkdir(parents=True)
+    for p in range(PEOPLE):
+        face(p, 1).save(aligned / "Probe" / f"{p}_1.jpg")
+        face(p, 2).save(aligned / "Gallery_Match" / f"{p}_2.jpg")
+        face(p + 50, 3).save(aligned / "Gallery_Distractor" / f"{p}.jpg")
+    own = root / "own"
+    own.mkdir()
+    for p in range(PEOPLE):
+        for take in range(4):
+            face(p, take, 96).save(own / f"{p}_{take}.png")
+    lines = [f"{p}_0.png\t{p}_1.png\t1" for p in range(PEOPLE)] + [
+        f"{p}_2.png\t{p - 1}_3.png\t0" for p in range(1, PEOPLE)
+    ]
+    (own / "pairs.txt").write_text("\n".join(lines))
+    gallery = [f"{p}_0.png,person {p}" for p in range(3)]
+    (own / "gallery.csv").write_text("\n".join(["image,subject", *gallery]))
+    probes = [f"{p}_{take}.png,person {p},{p}-{take // 3}" for p in range(PEOPLE) for take in (1, 2, 3)]
+    (own / "probes.csv").write_text("\n".join(["image,subject,template", *probes]))
+    return root
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, root: Path) -> Call:
+    def run(*arguments: object, status: int = 0) -> str:
+        fixed = ["--root", root, "--out", tmp_path / "out", "--device", "cpu", "-q"]
+        monkeypatch.setattr(sys, "argv", ["scoremix", "evaluate", *map(str, [*arguments, *fixed])])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        said = capsys.readouterr()
+        assert int(caught.value.code or 0) == status, said.err
+        return said.err if status else said.out
+
+    return run
+
+
+def results(folder: Path, name: str = "tiny") -> list[dict]:  # type: ignore[type-arg]
+    return json.loads((folder / "out" / "benchmarks" / name / "results.json").read_text())["results"][0]["sets"]  # type: ignore[no-any-return]
+
+
+def test_every_kind_of_set_in_one_call(call: Call, checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    said = call(checkpoint, "--sets", "ijbc,tinyface", "--sets", f"{root / 'own' / 'pairs.txt'},own")
+    found = results(tmp_path)
+    kinds = [(e["set"], e["kind"], e["protocol"]["name"]) for e in found]
+    three = ["arcface_torch", "adaface", "cvlface"]
+    assert kinds == [
+        *(("ijbc", "1:1", p) for p in three),
+        *(("ijbc", "1:N", p) for p in three),
+        ("tinyface", "identification", "field's"),
+        ("pairs", "pairs", "field's"),
+        ("own", "1:N", "adaface"),  # without detector scores two of the three protocols are one
+        ("own", "1:N", "cvlface,detector=off"),
+    ]
+    assert found[0]["counts"] == {"images": 60, "templates": 18, "pairs": 153, "genuine": 18}
+    assert "instead of 469,375" in found[0]["unlike_published"] and "not the published set" in said
+    for switch in ("flip on", "norm kept", "norm removed", "detector on", "detector off", "aggregation media"):
+        assert switch in said
+    for line in ("TAR at FAR 0.1", "nearest point", "not above", "decided by", "of 135", "TPIR ijbc_1N_gallery_G1"):
+        assert line in said
+    values = {(m["metric"], m.get("level"), m.get("rule")): m["value"] for m in found[6]["measures"]}
+    assert values["rank", 1, None] > 0.5  # patterns are easy to tell apart, also for an untrained network
+    rows = list(csv.DictReader((tmp_path / "out" / "benchmarks" / "tiny" / "measures.csv").open()))
+    assert sum(row["threshold"] != "" for row in rows) > 20
+
+
+def test_embeddings_are_cached_and_do_not_depend_on_the_batch(
+    call: Call, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = (checkpoint, "--sets", "ijbc", "--protocol", "arcface_torch")
+    call(*arguments, "--batch", 7)
+    first = results(tmp_path)
+    stored = sorted((tmp_path / "out" / "store" / "embed").iterdir())
+    call(*arguments, "--batch", 7)
+    assert results(tmp_path) == first
+    assert sorted((tmp_path / "out" / "store" / "embed").iterdir()) == stored
+    call(*arguments, "--batch", 60)
+    a, b = (np.load(next(iter(f.glob("embeddings.npy")))) for f in (tmp_path / "out" / "store" / "embed").iterdir())
+    cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosine.min() > 1 - 1e-6
+    for one, other in zip(first, results(tmp_path), strict=True):
+        for m, n in zip(one["measures"], other["measures"], strict=True):
+            assert m["value"] == n["value"] and m.get("decided_by") == n.get("decided_by")
+            assert m.get("threshold", 0) == pytest.approx(n.get("threshold", 0), abs=1e-5)
+
+
+def test_an_interrupted_embedding_goes_on(checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    from scoremix.artifacts import Store
+    from scoremix.config import Embedding, Runtime
+    from scoremix.stages import benchmark
+
+    faces = open_set("ijbc", root)
+    recognizer = benchmark.open_recognizer(checkpoint, None)
+    runtime = Runtime(out=tmp_path, device="cpu", quiet=True, checkpoint_seconds=0)
+    whole = benchmark.embeddings(recognizer, faces, Embedding(batch=8), Store(tmp_path / "a"), runtime)
+    net = recognizer.net
+    calls = []
+
+    def stops(module: torch.nn.Module, inputs: object) -> None:
+        calls.append(1)
+        if len(calls) == 7:
+            raise KeyboardInterrupt
+
+    handle = net.register_forward_pre_hook(stops)
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.embeddings(recognizer, faces, Embedding(batch=8), Store(tmp_path / "b"), runtime)
+    again = benchmark.embeddings(recognizer, faces, Embedding(batch=8), Store(tmp_path / "b"), runtime)
+    handle.remove()
+    np.testing.assert_array_equal(whole, again)
+    assert len(calls) == 7 + 2 * (8 - 3)  # three of eight batches were kept; two passes each
+
+
+def test_no_flip_is_another_embedding(call: Call, checkpoint: Path, tmp_path: Path) -> None:
+    call(checkpoint, "--sets", "ijbc", "--protocol", "adaface", "--protocol", "adaface,flip=off")
+    found = results(tmp_path)
+    assert [(e["kind"], e["protocol"]["flip"]) for e in found] == [
+        ("1:1", "on"),
+        ("1:N", "on"),
+        ("1:1", "off"),
+        ("1:N", "off"),
+    ]
+    assert len(list((tmp_path / "out" / "store" / "embed").iterdir())) == 2
+
+
+def edited(root: Path, tmp_path: Path, file: str, change: Callable[[list[str]], list[str]]) -> Path:
+    """A copy of the IJB folder with one text file changed."""
+    import shutil
+
+    copy = tmp_path / "copy" / "IJBC"
+    shutil.copytree(root / "IJBC", copy)
+    path = copy / "meta" / file
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        (
+            "ijbc_template_pair_label.txt",
+            lambda x: [*x[:4], "999 3 0", *x[4:]],
+            "line 5: template 999 is not in ijbc_face_tid_mid.txt",
+        ),
+        ("ijbc_template_pair_label.txt", lambda x: [*x, "3 13"], "line 154: '3 13' is not 3 integers"),
+        ("ijbc_template_pair_label.txt", lambda x: [*x, "3 13 x"], "line 154: '3 13 x' is not 3 integers"),
+        ("ijbc_template_pair_label.txt", lambda x: [*x, "3 13 7"], "line 154: label 7 is neither 0 nor 1"),
+        ("ijbc_face_tid_mid.txt", lambda x: x[::-1], "line 1 names other images"),
+        ("ijbc_face_tid_mid.txt", lambda x: x[:-1], "60 and 59 lines"),
+        ("ijbc_face_tid_mid.txt", lambda x: ["1.jpg 3", *x[1:]], "line 1: 1 numbers after the name, must be 2"),
+        ("ijbc_name_5pts_score.txt", lambda x: ["1.jpg " + "a " * 11, *x[1:]], "line 1: .* no number"),
+        ("ijbc_1N_gallery_G1.csv", lambda x: [*x, "77,1,y.jpg"], "line 6: template 77 is not in"),
+        ("ijbc_1N_gallery_G1.csv", lambda x: [*x, "3,9,y.jpg"], "template 3 has two subjects"),
+        ("ijbc_1N_probe_mixed.csv", lambda x: [*x, "what"], "line 14: 'what' does not start with template,subject"),
+    ],
+)
+def test_wrong_metadata_is_one_line(
+    file: str, change: Callable[[list[str]], list[str]], said: str, root: Path, tmp_path: Path
+) -> None:
+    folder = edited(root, tmp_path, file, change)
+    with pytest.raises(ValueError, match=said) as caught:
+        open_set(str(folder), tmp_path)
+    assert "\n" not in str(caught.value) and file.partition(".")[0] in str(caught.value)
+
+
+def test_wrong_calls_are_one_line(call: Call, checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    (root / "IJBC" / "loose_crop" / "7.jpg").rename(root / "IJBC" / "7.jpg")
+    try:
+        assert "loose_crop lacks 1 of 60 images, the first is 7.jpg" in call(checkpoint, "--sets", "ijbc", status=2)
+    finally:
+        (root / "IJBC" / "7.jpg").rename(root / "IJBC" / "loose_crop" / "7.jpg")
+    (tmp_path / "list.csv").write_text("a.png,b.png,1\na.png,b.png,yes\n")
+    (tmp_path / "there.csv").write_text("a.png,b.png,1\n")
+    torch.save({"patch_embed.proj.weight": torch.ones(1)}, tmp_path / "vit.pt")
+    for arguments, said in (
+        ((checkpoint,), "--sets"),
+        ((tmp_path / "vit.pt", "--sets", "tinyface"), "looks like a vision transformer"),
+        ((tmp_path / "none.pt", "--sets", "tinyface"), "no such checkpoint"),
+        ((checkpoint, "--sets", "lfw"), "no lfw.bin in"),
+        ((checkpoint, "--sets", "nothing"), "neither one of lfw"),
+        ((checkpoint, "--sets", tmp_path), "holds neither meta/"),
+        ((checkpoint, "--sets", tmp_path / "list.csv"), "line 2: 'a.png,b.png,yes' is not: image image 0|1"),
+        ((checkpoint, "--sets", tmp_path / "there.csv"), "lacks 2 of 2 images, the first is a.png"),
+        ((checkpoint, "--sets", "ijbc", "--protocol", "magface"), "allowed are arcface_torch, adaface, cvlface"),
+        ((checkpoint, "--sets", "ijbc", "--colour", "grey"), "allowed are rgb, bgr"),
+        ((checkpoint, "--sets", "ijbc", "--colour", "bgr"), "expects rgb images, bgr was asked for"),
+        ((checkpoint, "--sets", "ijbc", "--set", "data.size=3"), "takes no --config"),
+    ):
+        error = call(*arguments, status=2)
+        assert error.count("\n") == 1 and said in error, error
+
+
+def test_published_metadata_layout_is_read(golden: Callable[[str], Path], tmp_path: Path) -> None:
+    """The reference's text files: their first lines stand alone, so pairs point to templates that are not there."""
+    (tmp_path / "IJBC" / "meta").mkdir(parents=True)
+    for file in golden("ijb_meta_example").iterdir():
+        (tmp_path / "IJBC" / "meta" / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(
+        ValueError, match=r"template_pair_label.txt line 3: template \d+ is not in ijbc_face_tid_mid.txt"
+    ):
+        open_set("ijbc", tmp_path)
+    (tmp_path / "IJBC" / "meta" / "ijbc_template_pair_label.txt").unlink()
+    found = open_set("ijbc", tmp_path)
+    assert isinstance(found, TemplateSet) and len(found.images) == len(found.templates) > 50
+    assert found.images.points is not None and found.images.points[0, 0].tolist() == [87.445, 87.819]
+    assert found.detector is not None and found.detector[0] == 0.7139949
+
+
+def test_all_arms_and_seeds_of_a_run_are_found(tiny_settings: list[str], tmp_path: Path) -> None:
+    """Also those that share their training with another step, as the first arm does with the baseline."""
+    exp = load(PRESETS["folder"](), (), tiny_settings)
+    found = facesets.recognizers_of(exp, Store(tmp_path / "store"))
+    assert [name for name, _ in found] == ARMS
+    assert len({path for _, path in found}) == len(ARMS)
+
+
+ARMS = [f"tiny/{arm}/{seed}" for arm in ("real", "equal_steps", "scoremix") for seed in (0, 1)]
+
+
+@pytest.mark.slow
+def test_every_arm_of_a_run_on_public_sets(call: Call, tiny_settings: list[str], root: Path, tmp_path: Path) -> None:
+    settings = [f"--set={s}" for s in [*tiny_settings, "data.channels=3"]]
+    said = call("folder", *settings, "--sets", "own/pairs.txt", "--protocol", "adaface")
+    stored = json.loads((tmp_path / "out" / "benchmarks" / "tiny" / "results.json").read_text())["results"]
+    assert [r["checkpoint"]["name"] for r in stored] == ARMS
+    assert said.count("accuracy") == len(ARMS)
