@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -140,6 +141,47 @@ def test_every_kind_of_set_in_one_call(call: Call, checkpoint: Path, root: Path,
     assert sum(row["threshold"] != "" for row in rows) > 20
 
 
+def test_verification_bin_of_all_flavours(
+    golden: Callable[[str], Path], call: Call, checkpoint: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sets").mkdir()
+    for file in sorted(golden("verification_bin").iterdir()):
+        (tmp_path / "sets" / "lfw.bin").write_bytes(file.read_bytes())
+        said = call(checkpoint, "--sets", tmp_path / "sets" / "lfw.bin")
+        assert "12 images, 6 pairs, 3 genuine" in said and "accuracy" in said
+    with np.load(golden("verification_bin_expected.npz")) as expected:
+        faces = open_set("lfw", tmp_path / "sets")
+        assert "6 pairs instead of 6,000" in faces.unlike
+        block = next(faces.images.blocks(0, 4, 112, 1))
+        np.testing.assert_allclose(block.astype(int), expected["decoded_first4_rgb"], atol=3)
+
+
+def test_pair_sets_give_the_golden_accuracy(golden: Callable[[str], Path], tmp_path: Path) -> None:
+    """Flip sum and last batch as in the reference's own run of a linear network."""
+    from scoremix.artifacts import Store
+    from scoremix.config import Embedding, Runtime
+    from scoremix.data.faces import FaceImages, PairSet
+    from scoremix.evaluation.benchmarks import pair_measures
+    from scoremix.stages import benchmark
+
+    with np.load(golden("verification_test.npz")) as g:
+        net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 24))
+        net[1].load_state_dict({"weight": torch.from_numpy(g["W"]), "bias": torch.from_numpy(g["b"])})
+        files = []
+        for pixels in g["images_u8"]:
+            buffer = io.BytesIO()
+            Image.fromarray(pixels.transpose(1, 2, 0)).save(buffer, "png")
+            files.append(buffer.getvalue())
+        first = 2 * np.arange(len(g["issame"]))
+        faces = PairSet("golden", FaceImages(None, files), first, first + 1, g["issame"])
+        recognizer = benchmark.Recognizer("linear", net, checkpoints.small(8, 3, (8,), (1,), 24), "0")
+        runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
+        x = benchmark.embeddings(recognizer, faces, Embedding(batch=64), Store(tmp_path / "s"), runtime)
+        np.testing.assert_allclose(x, g["emb"] + g["emb_flip"], atol=1e-5)
+        accuracy, deviation = pair_measures(x[first], x[first + 1], faces.same)[:2]
+        assert (accuracy.value, deviation.value) == pytest.approx((float(g["acc"]), float(g["std"])), abs=1e-6)
+
+
 def test_embeddings_are_cached_and_do_not_depend_on_the_batch(
     call: Call, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +292,7 @@ def test_wrong_calls_are_one_line(call: Call, checkpoint: Path, root: Path, tmp_
     for arguments, said in (
         ((checkpoint,), "--sets"),
         ((tmp_path / "vit.pt", "--sets", "tinyface"), "looks like a vision transformer"),
+        (("tiny/real", "--sets", "tinyface"), "neither a file nor RUN/ARM"),
         ((tmp_path / "none.pt", "--sets", "tinyface"), "no such checkpoint"),
         ((checkpoint, "--sets", "lfw"), "no lfw.bin in"),
         ((checkpoint, "--sets", "nothing"), "neither one of lfw"),

@@ -87,7 +87,7 @@ for _name, _text in VERBS.items():
 @app.command()
 def evaluate(
     preset: Annotated[
-        str | None, typer.Argument(metavar="[PRESET|CHECKPOINT]", help="a run's preset, or a recognizer's file")
+        str | None, typer.Argument(metavar="[PRESET|CHECKPOINT]", help="a preset, or a recognizer's file, or RUN/ARM")
     ] = None,
     config: ConfigFile = None,
     data: DataPath = None,
@@ -119,11 +119,11 @@ def evaluate(
     A checkpoint (ours, arcface_torch's, AdaFace's or CVLFace's) is only evaluated: scoremix evaluate FILE --sets lfw,ijbc
     --root FACES.
     """
-    is_file = preset is not None and (Path(preset).is_file() or Path(preset).suffix in CHECKPOINTS)
+    is_file = preset is not None and (Path(preset).exists() or "/" in preset or Path(preset).suffix in CHECKPOINTS)
     if not sets and not is_file:
         _run_until("compare", preset, config, data, settings, out, device, quiet)
         return
-    from scoremix import facesets
+    from scoremix import facesets, runs
     from scoremix.artifacts import Store
     from scoremix.config import ConfigError, Embedding, Runtime
 
@@ -139,7 +139,9 @@ def evaluate(
     if exp is not None:
         folder = facesets.evaluate_run(exp, faces, chosen, runtime, store, Embedding(batch=batch))
     else:
-        named = [(Path(str(preset)).name, Path(str(preset)))]
+        path = Path(str(preset))
+        file = path if path.suffix in CHECKPOINTS else runs.checkpoint_of(out, str(preset))
+        named = [(path.name if path.suffix else str(preset), file)]
         folder = facesets.evaluate(named, faces, chosen, runtime, store, Embedding(batch=batch), colour=_colour(colour))
     print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
 

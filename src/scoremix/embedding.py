@@ -16,7 +16,7 @@ from scoremix.artifacts import Work, write_file
 from scoremix.config import Runtime
 from scoremix.data.listing import Listing, open_listing
 from scoremix.data.reading import UnreadableImages
-from scoremix.recognition import checkpoints
+from scoremix.recognition import checkpoints, published
 from scoremix.recognition.training import embed
 
 ROWS = 64  # images per forward, the last ones padded: an embedding depends on no other image
@@ -34,7 +34,7 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
         raise ValueError(f"--out {out}: must end in {' or '.join(FORMATS)}")
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
-    net, description = checkpoints.load(checkpoint)
+    net, description = published.load(checkpoint)
     net.to(engine.start(runtime.device).device)
     listing = open_listing(place)
     found: list[NDArray[np.float32]] = []
