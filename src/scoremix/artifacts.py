@@ -128,7 +128,7 @@ class Work:
 
     @contextlib.contextmanager
     def bar(self, total: float, unit: str, start: float = 0) -> Iterator[Callable[..., None]]:
-        """A progress bar with the time left; yields `advance(done, total=None)`, called with what is done so far."""
+        """A progress bar with the time left; yields `advance(done, total=None, unit=unit)`, told what is done so far."""
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -143,7 +143,7 @@ class Work:
         console = Console(stderr=True)
         with Progress(*columns, console=console, disable=self.runtime.quiet or not console.is_terminal) as progress:
             task = progress.add_task(self.label, total=total, completed=int(start), unit=unit)
-            yield lambda done, total=None: progress.update(task, completed=done, total=total)
+            yield lambda done, total=None, unit=unit: progress.update(task, completed=done, total=total, unit=unit)
 
 
 @dataclass(frozen=True)

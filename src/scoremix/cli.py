@@ -21,7 +21,7 @@ app = typer.Typer(
     help="Make a recognizer better with nothing but its own labelled images, and learn whether it did.",
 )
 
-Preset = Annotated[str | None, typer.Argument(help="demo, omniglot or folder (default: folder; demo without --data)")]
+Preset = Annotated[str | None, typer.Argument(help="demo, omniglot, folder (the default with --data), 3-plet-sum-max, 3-plet-sum-min")]
 ConfigFile = Annotated[
     list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
 ]
@@ -45,7 +45,7 @@ VERBS = {
     "combine": "Put real and mixed images into one training set.",
 }
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
-LAST_STEP = {"recognizer": "baseline"}
+LAST_STEP = {"recognizer": "baseline", "select": "describe"}
 
 
 @app.command()

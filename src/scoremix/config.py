@@ -151,17 +151,75 @@ class Gate(Slice):
 
 
 class Selection(Slice):
-    """Which classes are mixed (paper 4.2 to 4.4)."""
+    """Which classes are mixed (paper 4.2 to 4.4); far and close are exact, of every m-plet there is."""
 
-    strategy: Literal["far", "close", "random", "each"] = Field("far", description="each: every class alone")
+    strategy: Literal["far", "close", "random", "window", "joint_top", "joint_worst", "each"] = Field(
+        "far",
+        description="far, close: largest or smallest objective; window: random ones whose distances lie in `window`; "
+        "joint_top, joint_worst: close conditions with far embeddings, and the reverse; each: every class alone",
+    )
+    m: Annotated[int, Field(ge=1, le=6)] = Field(2, description="classes of a mix; 5 and 6 only for few classes")
     count: Positive | None = Field(None, description="m-plets; by default as many as there are training classes")
+    space: Literal["embedding", "condition"] = Field(
+        "embedding", description="whose distances: the recognizer's class centers or the generator's condition matrix"
+    )
+    metric: Literal["cosine", "l2", "sqeuclidean"] = "cosine"
+    condition_metric: Literal["cosine", "l2", "sqeuclidean"] = Field("cosine", description="of the joint strategies")
+    ema: Annotated[float, Field(gt=0, lt=0.289)] = Field(0.05, description="EMA length of the condition matrix")
+    objective: Literal["sum", "mean", "min", "max", "range", "std"] = Field(
+        "sum", description="of the distances of an m-plet's pairs; range and std only for few classes"
+    )
+    window: tuple[Share, Share] = Field((0.05, 0.25), description="quantiles of all pairs' distances")
+    groups: str | None = Field(
+        None, description="'name' (what stands before '/' in a class name), 'data', or a CSV or JSON file"
+    )
+    across: bool = Field(True, description="the classes of an m-plet are of different groups; false: of one group")
+    max_degree: Positive | None = Field(None, description="m-plets a class may be in")
+    min_degree: Positive | None = Field(None, description="m-plets every class is in at least")
     seed: int = 0
+
+    @property
+    def mixed(self) -> int:
+        """How many classes a mix has."""
+        return 1 if self.strategy == "each" else self.m
+
+    @property
+    def needs_conditions(self) -> bool:
+        """Whether the generator's condition matrix is read."""
+        return self.strategy != "each" and (self.space == "condition" or self.strategy.startswith("joint"))
+
+    @model_validator(mode="after")
+    def _possible(self) -> Selection:
+        ordered = self.strategy not in ("random", "window", "each")
+        if self.m == 1 and self.strategy != "each":
+            raise ValueError(f"m 1 with strategy {self.strategy!r}: a mix has at least 2 classes (each: one alone)")
+        if self.space == "condition" and self.strategy.startswith("joint"):
+            raise ValueError(f"strategy {self.strategy!r} compares both spaces: leave space at 'embedding'")
+        degenerate = "max" if self.strategy in ("far", "joint_top") else "min"
+        if self.m > 2 and ordered and self.objective == degenerate:
+            raise ValueError(
+                f"objective {self.objective!r} with strategy {self.strategy!r} is degenerate: one extreme pair with "
+                f"any {self.m - 2} others; take {'min' if degenerate == 'max' else 'max'!r}, sum or mean"
+            )
+        if self.m == 2 and self.objective in ("range", "std"):
+            raise ValueError(f"objective {self.objective!r} is 0 for every pair, it needs m of at least 3")
+        if self.window[0] >= self.window[1]:
+            raise ValueError(f"window {list(self.window)} must be two quantiles, the lower one first")
+        if self.groups is None and not self.across:
+            raise ValueError("across false needs groups")
+        if self.max_degree is not None and self.min_degree is not None:
+            raise ValueError("max_degree and min_degree exclude each other")
+        if self.min_degree is not None and not (ordered and self.objective in ("sum", "mean")):
+            raise ValueError(
+                "min_degree needs strategy far, close, joint_top or joint_worst with objective sum or mean"
+            )
+        return self
 
 
 class Sampling(Slice):
     """How an m-plet becomes images (paper 3.1, 3.2)."""
 
-    weights: tuple[float, ...] = (0.5, 0.5)
+    weights: tuple[float, ...] | None = Field(None, description="one per class of the m-plet; by default 1/m each")
     convex: bool = Field(True, description="false allows weights that do not sum to 1")
     draw: Literal["fixed", "mplet", "image"] = Field(
         "fixed", description="`weights` for all, or drawn at random for every m-plet, or for every image"
@@ -197,19 +255,16 @@ class Sampling(Slice):
 
     @model_validator(mode="after")
     def _weights_make_sense(self) -> Sampling:
-        if len(self.weights) < 1:
-            raise ValueError("weights must name at least one class")
-        if self.convex and (abs(sum(self.weights) - 1) > 1e-6 or min(self.weights) < 0):
-            raise ValueError(
-                f"weights {list(self.weights)} sum to {sum(self.weights):g}; a convex mix needs weights >= 0 "
-                "with sum 1 (or say convex: false)"
-            )
+        if self.weights is not None:
+            if len(self.weights) < 1:
+                raise ValueError("weights must name at least one class")
+            if self.convex and (abs(sum(self.weights) - 1) > 1e-6 or min(self.weights) < 0):
+                raise ValueError(
+                    f"weights {list(self.weights)} sum to {sum(self.weights):g}; a convex mix needs weights >= 0 "
+                    "with sum 1 (or say convex: false)"
+                )
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
-        if self.weights_end is not None and len(self.weights_end) != len(self.weights):
-            raise ValueError(
-                f"weights_end {list(self.weights_end)}: needs as many numbers as weights, {len(self.weights)}"
-            )
         if self.weights_end is not None and self.convex and abs(sum(self.weights_end) - 1) > 1e-6:
             raise ValueError(f"weights_end {list(self.weights_end)} must sum to 1 (or say convex: false)")
         for name in ("guide_interval", "mixing_interval"):
@@ -221,6 +276,14 @@ class Sampling(Slice):
         if self.mixture == "conditions" and self.mixing_interval is not None:
             raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
         return self
+
+    def weights_for(self, m: int) -> tuple[float, ...]:
+        """One weight per class of an m-plet; ValueError where another number is given."""
+        for name in ("weights", "weights_end"):
+            given = getattr(self, name)
+            if given is not None and len(given) != m:
+                raise ValueError(f"{name} {list(given)}: {m} classes are mixed, give one weight for each")
+        return self.weights or (1 / m,) * m
 
 
 class Mixing(Slice):
@@ -303,12 +366,15 @@ class Experiment(Slice):
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
+        self._mixes("", self.selection, self.sampling)
         for name, arm in self.arms.items():
             if arm.steps_of is not None and arm.steps_of not in self.arms:
                 raise ValueError(
                     f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
                 )
-            sampling = arm.sampling or self.sampling
+            sampling, selection = arm.sampling or self.sampling, arm.selection or self.selection
+            if arm.synthetic:
+                self._mixes(f"arms.{name}.", selection, sampling)
             for field in ("ema", "guide_ema"):
                 if getattr(sampling, field) not in self.generator.ema:
                     raise ValueError(
@@ -326,6 +392,18 @@ class Experiment(Slice):
         if self.evaluation.headline not in self.evaluation.fars:
             raise ValueError(f"evaluation.headline {self.evaluation.headline:g} must be one of evaluation.fars")
         return self
+
+    def _mixes(self, path: str, selection: Selection, sampling: Sampling) -> None:
+        """ValueError unless the m-plets can be chosen by this generator, and mixed with these weights."""
+        try:
+            sampling.weights_for(selection.mixed)
+        except ValueError as error:
+            raise ValueError(f"{path}sampling.{error}") from None
+        if selection.needs_conditions and selection.ema not in self.generator.ema:
+            raise ValueError(
+                f"{path}selection.ema {selection.ema:g} is not kept by the generator "
+                f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
+            )
 
 
 class Runtime(BaseModel):

@@ -22,6 +22,7 @@ from scoremix.config import Arm, Experiment, Runtime, Sampling, Selection, Slice
 from scoremix.stages.check import check_generator
 from scoremix.stages.combine import combine
 from scoremix.stages.compare import compare
+from scoremix.stages.describe import describe_mplets
 from scoremix.stages.evaluate import evaluate
 from scoremix.stages.generator import train_generator
 from scoremix.stages.illustrate import illustrate
@@ -29,9 +30,9 @@ from scoremix.stages.ingest import ingest
 from scoremix.stages.recognizer import train_recognizer
 from scoremix.stages.report import report
 from scoremix.stages.sample import sample_mixtures
-from scoremix.stages.select import select_mplets
+from scoremix.stages.select import groups_file, select_mplets
 
-Input = Source | Artifact | Mapping[str, Artifact]
+Input = Source | Artifact | Mapping[str, Artifact] | Mapping[str, Source | Artifact]
 
 
 class Stage(Protocol):
@@ -46,11 +47,12 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
     generator = stage(train_generator, exp.generator, real)
 
-    each_class = stage(select_mplets, singles(exp), baseline, label="select reproductions")
+    each_class = stage(select_mplets, singles(exp), baseline, {}, label="select reproductions")
     reproductions = stage(sample_mixtures, reproduction(exp), generator, each_class, label="sample reproductions")
     gate = stage(check_generator, exp.gate, real, baseline, each_class, reproductions)
 
-    mplets = stage(select_mplets, exp.selection, baseline)
+    mplets = selected(exp.selection, stage, real, baseline, generator)
+    described = stage(describe_mplets, exp.sampling, baseline, mplets)
     synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
     both = stage(combine, exp.mixing, real, synthetic)
 
@@ -73,8 +75,18 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     results = stage(compare, exp.evaluation, real, gate, embeddings)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
     chain = {"real": real, "baseline": baseline, "generator": generator, "gate": gate, "mplets": mplets}
-    chain |= {"synthetic": synthetic, "both": both, "pictures": pictures, "results": results}
+    chain |= {"described": described, "synthetic": synthetic, "both": both, "pictures": pictures, "results": results}
     return stage(report, exp, chain, recognizers)
+
+
+def selected(config: Selection, stage: Stage, real: Artifact, baseline: Artifact, generator: Artifact) -> Artifact:
+    """The m-plets of a selection, which waits for the generator only where it reads the condition matrix."""
+    more: dict[str, Source | Artifact] = {"generator": generator} if config.needs_conditions else {}
+    if file := groups_file(config.groups):
+        config, more = config.model_copy(update={"groups": "file"}), {**more, "groups": file}
+    elif config.groups == "data":
+        more["real"] = real
+    return stage(select_mplets, config, baseline, more)
 
 
 def training_set(
@@ -83,7 +95,7 @@ def training_set(
     """The images an arm trains on: the real ones, or those and its own mixes."""
     if not arm.synthetic:
         return real
-    mplets = stage(select_mplets, arm.selection or exp.selection, baseline)
+    mplets = selected(arm.selection or exp.selection, stage, real, baseline, generator)
     synthetic = stage(sample_mixtures, arm.sampling or exp.sampling, generator, mplets)
     return stage(combine, arm.mixing or exp.mixing, real, synthetic)
 
@@ -101,7 +113,7 @@ def singles(exp: Experiment) -> Selection:
 def reproduction(exp: Experiment) -> Sampling:
     """The experiment's sampling for one class alone."""
     return exp.sampling.model_copy(
-        update={"weights": (1.0,), "weights_end": None, "convex": True, "images_per_mplet": exp.gate.images_per_class}
+        update={"weights": None, "weights_end": None, "convex": True, "images_per_mplet": exp.gate.images_per_class}
     )
 
 
@@ -128,15 +140,18 @@ class Finished(Exception):
 
 @dataclass
 class Runner:
-    """A stage that makes what is not yet there, and stops the story after the stage `until`."""
+    """A stage that makes what is not yet there; with `until` only what that step needs, and then the story stops."""
 
     store: Store
     runtime: Runtime
     until: str | None = None
     after: Callable[[Plan, Artifact, bool], None] = lambda plan, artifact, made: None
+    wanted: frozenset[str] | None = None  # keys of the steps to run, all by default
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
         plan = plan_of(function, config, inputs, label)
+        if self.wanted is not None and plan.key not in self.wanted:
+            return self.store.artifact(plan)
         made = not self.store.artifact(plan).done
         artifact = self.store.run(plan, function, config, inputs, self.runtime)
         self.after(plan, artifact, made)
@@ -163,12 +178,28 @@ def plan_all(exp: Experiment, source: Source, store: Store) -> list[Plan]:
     return list(planner.plans.values())
 
 
+def needed(plans: list[Plan], until: str | None) -> list[Plan]:
+    """The steps that the step of that label needs, and itself, in order; all of them without a label."""
+    by_key = {plan.key: plan for plan in plans}
+    waiting = [plan for plan in plans if until in (None, plan.label)]
+    found: set[str] = set()
+    while waiting:
+        plan = waiting.pop()
+        if plan.key not in found:
+            found.add(plan.key)
+            waiting += [by_key[key] for key in plan.inputs.values() if key in by_key]
+    return [plan for plan in plans if plan.key in found]
+
+
 def run(exp: Experiment, source: Source, runner: Runner) -> Artifact:
     """Runs the story (to `runner.until`) and returns the last artifact."""
+    if runner.until is not None:
+        plans = needed(plan_all(exp, source, runner.store), runner.until)
+        runner.wanted = frozenset(plan.key for plan in plans)
     try:
         return scoremix(exp, source, runner)
     except Finished as finished:
         return finished.artifact
 
 
-__all__ = ["Finished", "Planner", "Runner", "plan_all", "run", "scoremix"]
+__all__ = ["Finished", "Planner", "Runner", "needed", "plan_all", "run", "scoremix"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from scoremix.config import Data, Experiment, Generator, Recognizer, Sampling
+from scoremix.config import Data, Experiment, Generator, Recognizer, Sampling, Selection
 
 
 def folder() -> Experiment:
@@ -12,6 +12,16 @@ def folder() -> Experiment:
     return Experiment(
         data=Data(size=32), recognizer=Recognizer(augment="face"), generator=Generator(channel_mult=(1, 2, 2))
     )
+
+
+def triples_far() -> Experiment:
+    """The paper's 3-Plet Sum Max (Table 2) on any folder of class folders."""
+    return folder().model_copy(update={"selection": Selection(strategy="far", m=3)})
+
+
+def triples_close() -> Experiment:
+    """The paper's 3-Plet Sum Min (Table 2) on any folder of class folders."""
+    return folder().model_copy(update={"selection": Selection(strategy="close", m=3)})
 
 
 def demo() -> Experiment:
@@ -36,4 +46,10 @@ def omniglot() -> Experiment:
     )
 
 
-PRESETS: dict[str, Callable[[], Experiment]] = {"folder": folder, "demo": demo, "omniglot": omniglot}
+PRESETS: dict[str, Callable[[], Experiment]] = {
+    "folder": folder,
+    "3-plet-sum-max": triples_far,
+    "3-plet-sum-min": triples_close,
+    "demo": demo,
+    "omniglot": omniglot,
+}

@@ -32,8 +32,9 @@ def execute(
             f"run {exp.name!r} is not finished, there is no report yet (not done: {names}); `scoremix run` continues it"
         )
     record = Record(runtime.out, exp, plans)
-    if todo:
-        _say(f"{exp.name}: {len(plans) - len(todo)} of {len(plans)} steps are done already")
+    if todo and (wanted := pipeline.needed(plans, until)):
+        done = sum(store.artifact(plan).done for plan in wanted)
+        _say(f"{exp.name}: {done} of {len(wanted)} steps are done already")
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         record.done(plan)
@@ -44,6 +45,8 @@ def execute(
 
     last = pipeline.run(exp, source, pipeline.Runner(store, runtime, until, after))
     if last.stage != "report":
+        if (last / "summary.txt").exists():
+            print((last / "summary.txt").read_text())
         print(last.folder)
         return last.folder
     shown = runtime.out / exp.name
@@ -179,13 +182,11 @@ def _differences(before: Any, now: Any, path: str = "") -> list[str]:
 
 def _announce(real: Artifact, plans: list[Plan], store: Store, runtime: Runtime, until: str | None) -> None:
     """Prints how long what is left will take, from a short measurement on this machine."""
-    labels = [plan.label for plan in plans]
-    wanted = plans[: labels.index(until) + 1] if until in labels else plans
-    todo = [plan for plan in wanted if not store.artifact(plan).done]
+    todo = [plan for plan in pipeline.needed(plans, until) if not store.artifact(plan).done]
     if not todo:
         return
     start = time.monotonic()
-    seconds = estimate(real, plans, runtime)
+    seconds = estimate(real, plans, todo, runtime)
     spent = time.monotonic() - start
     parts: dict[str, float] = {}
     for plan in todo:

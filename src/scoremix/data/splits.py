@@ -31,7 +31,7 @@ def by_fractions(names: Sequence[str], fractions: Sequence[float], seed: int) ->
     """
     if len(fractions) != 3 or not all(f > 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise ValueError(f"fractions are {list(fractions)}, must be three positive numbers with sum 1")
-    _refuse_repeated(names, "the data")
+    refuse_repeated(names, "the data")
     sizes = _shares(len(names), fractions, [len(names)] * 3)
     ranked = _ranked(names, range(len(names)), "split", seed)
     cuts = np.cumsum(sizes)[:-1]
@@ -45,16 +45,16 @@ def from_list(file: Path, names: Sequence[str]) -> Splits:
     class,split is skipped). "val" means validation. ValueError names unknown classes, classes named twice,
     unknown parts, and parts with fewer than two classes.
     """
-    pairs = _pairs(file)
+    pairs = class_list(file, "split")
     place = {name: i for i, name in enumerate(names)}
-    _refuse_repeated([name for name, _ in pairs], str(file))
+    refuse_repeated([name for name, _ in pairs], str(file))
     if unknown := [name for name, _ in pairs if name not in place]:
         close = difflib.get_close_matches(unknown[0], names, n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{file} names {_some(unknown)}, not among the {len(names)} classes of the data{hint}")
+        raise ValueError(f"{file} names {some(unknown)}, not among the {len(names)} classes of the data{hint}")
     parts = {"val": "validation"} | {part: part for part in SPLITS}
     if strange := sorted({part for _, part in pairs if part not in parts}):
-        raise ValueError(f"{file} has the split {_some(strange)}, allowed are {', '.join(SPLITS)}")
+        raise ValueError(f"{file} has the split {some(strange)}, allowed are {', '.join(SPLITS)}")
     splits = {s: np.array(sorted(place[n] for n, p in pairs if parts[p] == s), np.int64) for s in SPLITS}
     return checked(splits, names, str(file))
 
@@ -68,7 +68,7 @@ def checked(splits: Splits, names: Sequence[str], where: str) -> Splits:
     outside = everything[(everything < 0) | (everything >= len(names))]
     if outside.size:
         raise ValueError(f"{where} splits class {outside[0]}, the data has classes 0 to {len(names) - 1}")
-    _refuse_repeated([names[i] for i in everything], where)
+    refuse_repeated([names[i] for i in everything], where)
     for part, members in splits.items():
         if len(members) < LEAST:
             raise ValueError(f"{where} puts {len(members)} classes in {part}, at least {LEAST} are needed")
@@ -112,27 +112,32 @@ def _shares(total: int, fractions: Sequence[float], most: Sequence[int]) -> list
     return sizes
 
 
-def _pairs(file: Path) -> list[tuple[str, str]]:
-    """(class, split) of every line of a list file, in order."""
+def class_list(file: Path, kind: str) -> list[tuple[str, str]]:
+    """(class, split) or (class, group) of every entry of a list file, in order; ValueError for anything else.
+
+    JSON: {"class": "a", ...} or {"a": ["class", ...], ...}. CSV: lines of class,a (a first line class,`kind` is
+    skipped).
+    """
     try:
         text = file.read_text("utf-8-sig")
     except FileNotFoundError:
-        raise ValueError(f"split list {file} does not exist") from None
+        raise ValueError(f"{kind} list {file} does not exist") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"split list {file} cannot be read ({error})") from None
+        raise ValueError(f"{kind} list {file} cannot be read ({error})") from None
     if file.suffix.lower() == ".json":
-        return _json_pairs(file, text)
+        return _json_list(file, text, kind)
     rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if rows and [cell.strip() for cell in rows[0]] == ["class", "split"]:
+    if rows and [cell.strip() for cell in rows[0]] == ["class", kind]:
         del rows[0]
     for row in rows:
         if len(row) != 2:
-            raise ValueError(f"{file} has a line {','.join(row)!r}, must be class,split")
+            raise ValueError(f"{file} has a line {','.join(row)!r}, must be class,{kind}")
     return [(name.strip(), part.strip()) for name, part in rows]
 
 
-def _json_pairs(file: Path, text: str) -> list[tuple[str, str]]:
-    wrong = ValueError(f'{file} must be JSON: {{"class": "train", ...}} or {{"train": ["class", ...], ...}}')
+def _json_list(file: Path, text: str, kind: str) -> list[tuple[str, str]]:
+    example = "train" if kind == "split" else "a"
+    wrong = ValueError(f'{file} must be JSON: {{"class": "{example}", ...}} or {{"{example}": ["class", ...], ...}}')
     try:
         entries = json.loads(text, object_pairs_hook=list)  # a dict would hide repeated names
         pairs = [
@@ -147,11 +152,11 @@ def _json_pairs(file: Path, text: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _refuse_repeated(names: Sequence[str], where: str) -> None:
+def refuse_repeated(names: Sequence[str], where: str) -> None:
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
-        raise ValueError(f"{where} names {_some(repeated)} more than once")
+        raise ValueError(f"{where} names {some(repeated)} more than once")
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

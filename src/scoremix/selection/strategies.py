@@ -10,14 +10,13 @@ import numpy as np
 
 from scoremix.selection.coverage import Coverage, degrees_of
 from scoremix.selection.distances import Metric, PairFunction, pair_function
+from scoremix.selection.distribution import FEW, pair_moments, pair_quantiles
 from scoremix.selection.exhaustive import allowed, unrank
-from scoremix.selection.mplets import MPlets, check_count, top_mplets
+from scoremix.selection.mplets import MPlets, Objective, check_count, top_mplets
 from scoremix.selection.search import Progress
 
 Strategy = Literal["random", "window", "far", "close", "joint_top", "joint_worst"]
 
-FEW = 1 << 20  # m-plets that are listed rather than drawn
-DRAWN = 1 << 22  # random pairs that tell the quantiles where there are more than that
 PATIENCE = 256  # rounds of draws without a new m-plet
 
 
@@ -28,6 +27,7 @@ def select(
     *,
     m: int = 2,
     metric: Metric = "cosine",
+    objective: Objective = "sum",
     seed: int = 0,
     conditions: Any = None,
     condition_metric: Metric = "cosine",
@@ -41,14 +41,14 @@ def select(
 ) -> MPlets:
     """`count` m-plets of the classes whose centers are the rows of `centers` (N, D), which may be any space.
 
-    far, close: the largest or smallest sums of pair distances, exact, best first.
-    joint_top, joint_worst: likewise for Σ z(distance of centers) - z(distance of `conditions`), z over all pairs:
-        close conditions with far centers, and the reverse.
+    far, close: the largest or smallest objectives (by default sums) of pair distances, exact, best first.
+    joint_top, joint_worst: likewise with z(distance of centers) - z(distance of `conditions`) in place of a pair's
+        distance, z over all pairs: close conditions with far centers, and the reverse.
     random: distinct, uniform without replacement, in the order drawn.
     window: likewise, of the m-plets all of whose pair distances lie between these quantiles of all pair distances
         (semi-hard; beyond a million m-plets the quantiles are those of four million random pairs).
 
-    Values are the sums of pair distances, or of z differences. `groups` (N,) allows only m-plets across m groups, or
+    Values are objectives of pair distances, or of z differences. `groups` (N,) allows only m-plets across m groups, or
     within one group; `max_degree` caps how often a class is used (greedily in the order above); `min_degree`, for far,
     close and joint, first gives every class its own best m-plets. The result's coverage says how often each class is
     used. ValueError where the choice is impossible, such as a count above the number of m-plets.
@@ -63,33 +63,18 @@ def select(
         if max_degree is not None and count * m > function.n * max_degree:
             raise ValueError(f"{count} {m}-plets need more than max_degree={max_degree} uses of {function.n} classes")
         rng = np.random.default_rng(seed)
-        limits = _quantiles(function, window) if strategy == "window" else None
+        limits = pair_quantiles(function, window) if strategy == "window" else None
         classes = _draw(function, m, count, rng, limits, max_degree)
-        return MPlets(classes, function.values(classes), None, Coverage(degrees_of(classes, function.n)))
+        return MPlets(classes, function.values(classes, objective), None, Coverage(degrees_of(classes, function.n)))
     options: dict[str, Any] = dict(
-        groups=groups, across=across, max_degree=max_degree, min_degree=min_degree, memory=memory, progress=progress
-    )
+        objective=objective, groups=groups, across=across, max_degree=max_degree, min_degree=min_degree,
+        memory=memory, progress=progress,
+    )  # fmt: skip
     if strategy in ("far", "close"):
         return top_mplets(centers, m, count, metric=metric, largest=strategy == "far", **options)
     if conditions is None:
         raise ValueError(f"strategy={strategy!r} needs conditions, a second space with one row per class")
     return _joint(centers, metric, conditions, condition_metric, m, count, strategy == "joint_top", options)
-
-
-def pair_moments(x: Any, metric: Metric) -> tuple[float, float]:
-    """(mean, standard deviation) of the distances of all pairs of rows of x (N, D), from float32 products."""
-    function = pair_function(x, metric)
-    n, sums, block = function.n, np.zeros(2), 1024
-    origin = float(function.values(np.array([[0, 1]]))[0])  # deviations from a typical value lose no digits
-    for i in range(0, n, block):
-        for j in range(i, n, block):
-            scores = function.scores(slice(i, min(i + block, n)), slice(j, min(j + block, n)))
-            away = (
-                scores[np.triu_indices_from(scores, 1) if i == j else ...].astype(np.float64) * function.size - origin
-            )
-            sums += away.sum(), np.square(away).sum()
-    mean, square = sums / comb(n, 2)
-    return origin + float(mean), float(np.sqrt(max(0.0, square - mean**2)))
 
 
 def _joint(
@@ -108,31 +93,14 @@ def _joint(
         raise ValueError("all pairs of centers, or of conditions, are equally far: there is nothing to choose by")
     terms = [(conditions, condition_metric, -1 / other_spread)]
     found = top_mplets(centers, m, count, metric=metric, largest=largest, weight=1 / spread, terms=terms, **options)
-    shift = comb(m, 2) * (other_mean / other_spread - mean / spread)
+    shift = other_mean / other_spread - mean / spread  # of a pair's value
+    shift *= {"sum": comb(m, 2), "range": 0, "std": 0}.get(options["objective"], 1)
     certificate, coverage = found.certificate, found.coverage
     if certificate is not None:
         certificate = replace(certificate, kth_value=certificate.kth_value + shift, bound=certificate.bound + shift)
     if coverage is not None and coverage.unconstrained is not None:
         coverage = replace(coverage, unconstrained=coverage.unconstrained + shift)
     return MPlets(found.classes, found.values + shift, certificate, coverage)
-
-
-def _quantiles(function: PairFunction, window: tuple[float, float]) -> tuple[float, float]:
-    """The distances at two quantiles of those of all allowed pairs."""
-    low, high = window
-    if not 0 <= low < high <= 1:
-        raise ValueError(f"window must be two quantiles 0 <= low < high <= 1, got {window}")
-    total = comb(function.n, 2)
-    if total <= FEW:
-        pairs = unrank(np.arange(total), function.n, 2)
-    else:
-        pairs = np.random.default_rng(0).integers(0, function.n, (DRAWN, 2))
-        pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    pairs = pairs[allowed(pairs, function.groups, function.across)]
-    if not len(pairs):
-        raise ValueError("no pair lies across groups" if function.across else "no pair lies within a group")
-    low, high = np.quantile(function.values(pairs), (low, high))
-    return float(low), float(high)
 
 
 def _draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import time
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from scoremix import engine
-from scoremix.config import Generator, Recognizer, Sampling
+from scoremix.config import Generator, Recognizer, Sampling, Selection
 from scoremix.data import images as imagesets
 from scoremix.diffusion.plans import sample
 from scoremix.diffusion.unet import frozen
@@ -29,10 +30,10 @@ WARM, TIMED = 3, 8  # steps
 OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any stage's start and end
 
 
-def estimate(real: Artifact, plans: Iterable[Plan], runtime: Runtime) -> dict[str, float]:
-    """Seconds of every step by key, as if none were done."""
+def estimate(real: Artifact, plans: Iterable[Plan], todo: Iterable[Plan], runtime: Runtime) -> dict[str, float]:
+    """Seconds by key of the steps `todo`, some of all `plans`."""
     clock = Clock({plan.key: plan for plan in plans}, real, runtime)
-    return {key: OTHERS + clock.seconds(plan) for key, plan in clock.plans.items()}
+    return {plan.key: OTHERS + clock.seconds(plan) for plan in todo}
 
 
 @dataclass
@@ -46,7 +47,10 @@ class Clock:
 
     def __post_init__(self) -> None:
         self.train = imagesets.LabeledImages.load(self.real.folder).of_classes("train")
-        self.engine = engine.start(self.runtime.device)
+
+    @functools.cached_property
+    def engine(self) -> engine.Engine:
+        return engine.start(self.runtime.device)
 
     def seconds(self, plan: Plan) -> float:
         match plan.stage:
@@ -60,12 +64,11 @@ class Clock:
             case "sample":
                 sampling = Sampling.model_validate(plan.config)
                 of = Generator.model_validate(self.plans[plan.inputs["0"]].config)
-                key = json.dumps(
-                    [plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, len(sampling.weights)]
-                )
+                m = Selection.model_validate(self.plans[plan.inputs["1"]].config).mixed
+                key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, m])
                 chunks = math.ceil(self.images(plan.key) / sampling.chunk)
-                calls = plan_of(sampling).evaluations(len(sampling.weights))
-                return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, sampling))
+                calls = plan_of(sampling).evaluations(m)
+                return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, sampling, m))
             case _:
                 return 0.0
 
@@ -101,16 +104,15 @@ class Clock:
         steps = generator_stage.steps(config, self.train, self.engine, (WARM + TIMED) * config.batch)
         return self._timed(steps) / config.batch
 
-    def _sampling(self, config: Generator, sampling: Sampling) -> float:
+    def _sampling(self, config: Generator, sampling: Sampling, m: int) -> float:
         """Seconds per network evaluation of a chunk, by an untrained network."""
         net = frozen(generator_stage.make(config, self.train, sampling.precision).to(self.engine.device))
-        m = len(sampling.weights)
         labels = torch.arange(m, device=self.engine.device).expand(sampling.chunk, m)
         plan = plan_of(sampling.model_copy(update={"steps": 2}))
 
         def chunk() -> float:
             start = time.monotonic()
-            sample(net, net, labels, sampling.weights, range(sampling.chunk), plan)
+            sample(net, net, labels, sampling.weights_for(m), range(sampling.chunk), plan)
             self.engine.synchronize()
             return (time.monotonic() - start) / plan.evaluations(m)
 

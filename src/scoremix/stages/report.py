@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.report import content, page, tables
+from scoremix.stages.describe import distances_of
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Work
@@ -49,7 +50,7 @@ def report(
         generator=_generator(chain["generator"]),
         sheet=_sheet(chain),
         grid=_grid(chain),
-        distances=_distances(config, chain["mplets"]),
+        distances=_distances(chain["mplets"]),
         costs=_costs(chain, recognizers),
         config=config.model_dump(mode="json"),
         versions=chain["results"].manifest["versions"],
@@ -174,9 +175,10 @@ def _grid(chain: Mapping[str, Artifact]) -> content.Grid | None:
     return content.Grid(pair, tuple(ticks), tuple(ticks), tuple(tuple(row) for row in images))
 
 
-def _distances(config: Experiment, mplets: Artifact) -> content.Distances:
-    with np.load(mplets / "distances.npz") as file:
-        return content.Distances(file["counts"], file["edges"], {config.selection.strategy: file["chosen"]})
+def _distances(mplets: Artifact) -> content.Distances:
+    info = mplets.json("mplets.json")
+    space, metric = next(iter(info["metrics"].items()))
+    return distances_of(mplets, space, metric, info["strategy"])
 
 
 def _costs(chain: Mapping[str, Artifact], recognizers: Mapping[str, Artifact]) -> tuple[content.Cost, ...]:

@@ -34,14 +34,10 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
     """
     info = generator.json("generator.json")
     classes = np.load(mplets / "classes.npy")
-    if classes.shape[1] != len(config.weights):
-        raise ValueError(
-            f"sampling.weights {list(config.weights)}: {classes.shape[1]} classes are mixed, give one weight for each"
-        )
     sampler = Sampler(config, generator, work)
     each = config.images_per_mplet or info["median_class_size"]
     total = len(classes) * each
-    weights = weights_of(config, len(classes), each)
+    weights = weights_of(config, len(classes), classes.shape[1], each)
     files = []
     with work.bar(total, "images") as advance:
         for start in range(0, total, config.chunk):
@@ -79,11 +75,11 @@ def summary(plan: Plan, m: int, log_weight: NDArray[np.float64]) -> dict[str, An
     return {**result, "disagreement": float(-log_weight.mean()), "effective_sample_size": float(sizes.mean())}
 
 
-def weights_of(config: Sampling, mplets: int, each: int) -> NDArray[np.float64]:
+def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.float64]:
     """Mixing weights of every image (mplets * each, m): the given ones, or Dirichlet draws per m-plet or image."""
-    m = len(config.weights)
+    given = config.weights_for(m)
     if config.draw == "fixed":
-        return np.tile(np.array(config.weights), (mplets * each, 1))
+        return np.tile(np.array(given), (mplets * each, 1))
     rng = np.random.default_rng(stream_seed(config.seed, "weights"))
     drawn = rng.dirichlet([config.concentration] * m, mplets if config.draw == "mplet" else mplets * each)
     return np.repeat(drawn, each, axis=0) if config.draw == "mplet" else drawn

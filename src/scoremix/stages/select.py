@@ -1,75 +1,167 @@
-"""Which classes are mixed: m-plets by distance of the recognizer's class centers (paper 4.2 to 4.4)."""
+"""Which classes are mixed: m-plets by the distances of class centers or conditions (paper 4.2 to 4.4)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from scoremix.artifacts import Source, file_hash
+from scoremix.data import groups, images
+from scoremix.diffusion import checkpoints
+from scoremix.diffusion.unet import condition_matrix
 from scoremix.selection import strategies
+from scoremix.selection.coverage import Coverage, degrees_of
+from scoremix.selection.distances import Metric, pair_function
+from scoremix.selection.distribution import pair_histogram
 from scoremix.selection.mplets import MPlets
+from scoremix.selection.search import Progress
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Work
     from scoremix.config import Selection
 
-BINS = 60
 
+def select_mplets(
+    config: Selection, recognizer: Artifact, more: Mapping[str, Artifact | Source] = {}, *, work: Work
+) -> None:
+    """Writes classes.npy (K, m), mplets.csv, mplets.json and the distances of all pairs and of the chosen ones.
 
-def select_mplets(config: Selection, recognizer: Artifact, *, work: Work) -> None:
-    """Writes classes.npy (K, m), mplets.csv, mplets.json and the histogram of all pair distances."""
-    centers = np.load(recognizer / "centers.npy")
+    `more` holds what only some selections read: the `generator` for its condition matrix, the `real` images for their
+    groups, the `groups` file.
+    """
+    spaces = {"embedding": np.load(recognizer / "centers.npy")}
     names = recognizer.json("recognizer.json")["class_names"]
-    count = config.count or len(centers)
+    if "generator" in more:
+        spaces["condition"] = conditions(cast("Artifact", more["generator"]), config.ema, names)
+    count = config.count or len(names)
     if config.strategy == "each":
-        chosen = each_class(len(centers), count, config.seed)
+        chosen = each_class(len(names), count, config.seed)
     else:
-        chosen = strategies.select(centers, config.strategy, count, seed=config.seed)
-    edges = np.linspace(0, 2, BINS + 1)
+        allowed = groups_of(config, names, more)
+        with work.bar(100, "%") as advance:
+            chosen = search(config, spaces, count, allowed, lambda what, share: advance(100 * share, unit=f"% {what}"))
     work.write_array("classes.npy", chosen.classes)
-    work.write_arrays(
-        "distances.npz",
-        counts=pair_histogram(centers, edges),
-        edges=edges,
-        chosen=chosen.values.astype(np.float64),
-    )
-    rows = [
-        ",".join([*(str(c) for c in classes), *(_quoted(names[c]) for c in classes), f"{value!r}"])
-        for classes, value in zip(chosen.classes.tolist(), chosen.values.tolist(), strict=True)
-    ]
-    m = chosen.classes.shape[1]
-    header = [*(f"class_{k}" for k in range(m)), *(f"name_{k}" for k in range(m)), "value"]
-    work.write("mplets.csv", "\n".join([",".join(header), *rows]) + "\n")
-    used = np.bincount(chosen.classes.ravel(), minlength=len(centers))
-    work.write_json(
-        "mplets.json",
-        {
-            "strategy": config.strategy,
-            "m": m,
-            "count": len(chosen.classes),
-            "values": chosen.values.tolist(),
-            "classes_used": int((used > 0).sum()),
-            "classes": len(centers),
-            "most_uses_of_a_class": int(used.max()),
-        },
-    )
+    for space, metric in metrics_of(config).items():
+        counts, edges = pair_histogram(spaces[space], metric)
+        distances = pair_function(spaces[space], metric).distances(chosen.classes)
+        work.write_arrays(f"distances-{space}.npz", counts=counts, edges=edges, chosen=distances)
+    work.write("mplets.csv", as_csv(chosen.classes, names, chosen.values))
+    work.write_json("mplets.json", description(config, chosen, names))
+
+
+def search(
+    config: Selection, spaces: Mapping[str, np.ndarray], count: int, groups: np.ndarray | None, progress: Progress
+) -> MPlets:
+    """The m-plets of a strategy; ValueError, saying whose, where the choice is impossible."""
+    try:
+        return strategies.select(
+            spaces[config.space],
+            cast("strategies.Strategy", config.strategy),
+            count,
+            m=config.m,
+            metric=config.metric,
+            objective=config.objective,
+            seed=config.seed,
+            conditions=spaces.get("condition"),
+            condition_metric=config.condition_metric,
+            window=config.window,
+            groups=groups,
+            across=config.across,
+            max_degree=config.max_degree,
+            min_degree=config.min_degree,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise ValueError(f"selection of {count} m-plets: {error}") from None
+
+
+def metrics_of(config: Selection) -> Mapping[str, Metric]:
+    """Space -> metric of the distances that decide, the first one first."""
+    joint = config.strategy.startswith("joint")
+    metrics: dict[str, Metric] = {config.space: config.metric}
+    return {**metrics, "condition": config.condition_metric} if joint else metrics
+
+
+def description(config: Selection, chosen: MPlets, names: list[str]) -> dict[str, Any]:
+    """The selection as mplets.json has it: values, certificate, how often each class is used, the cap's cost."""
+    coverage = chosen.coverage
+    assert coverage is not None
+    return {
+        "strategy": config.strategy,
+        "metrics": dict(metrics_of(config)),
+        "objective": config.objective,
+        "m": chosen.classes.shape[1],
+        "count": len(chosen),
+        "values": chosen.values.tolist(),
+        "certificate": None if chosen.certificate is None else asdict(chosen.certificate),
+        "classes": len(names),
+        "classes_used": coverage.used,
+        "most_uses_of_a_class": int(coverage.degrees.max()),
+        "uses": coverage.degrees.tolist(),
+        "mean_value_without_constraint": coverage.unconstrained,
+        "cost_of_constraint": coverage.cost,
+    }
 
 
 def each_class(classes: int, count: int, seed: int) -> MPlets:
     """Every class alone, or `count` of them drawn at random; the objective of one class is 0."""
-    drawn = np.random.default_rng(seed).permutation(classes)[:count]
-    return MPlets(np.sort(drawn)[:, None].astype(np.int64), np.zeros(len(drawn)))
+    drawn = np.sort(np.random.default_rng(seed).permutation(classes)[:count])[:, None].astype(np.int64)
+    return MPlets(drawn, np.zeros(len(drawn)), None, Coverage(degrees_of(drawn, classes)))
 
 
-def pair_histogram(centers: np.ndarray, edges: np.ndarray, block: int = 1024) -> np.ndarray:
-    """Counts of the cosine distances of all pairs of unit rows, in blocks."""
-    counts = np.zeros(len(edges) - 1, np.int64)
-    for start in range(0, len(centers), block):
-        distance = 1 - centers[start : start + block] @ centers[start:].T
-        upper = np.triu_indices(len(distance), k=1, m=distance.shape[1])
-        counts += np.histogram(np.clip(distance[upper], edges[0], edges[-1]), edges)[0]
-    return counts
+def conditions(generator: Artifact, ema: float, names: list[str]) -> np.ndarray:
+    """The generator's condition of each class (N, c), rows in the order of `names`; ValueError where one is missing."""
+    info = generator.json("generator.json")
+    net, _ = checkpoints.load(generator / info["snapshots"][f"{ema:.3f}"], "float32")
+    place = {name: row for row, name in enumerate(info["classes"])}
+    if missing := [name for name in names if name not in place]:
+        raise ValueError(f"the generator knows {len(missing)} of the recognizer's classes not, the first {missing[:3]}")
+    rows: np.ndarray = condition_matrix(net).numpy()[[place[name] for name in names]]
+    return rows
 
 
-def _quoted(name: str) -> str:
+def groups_file(place: str | None) -> Source | None:
+    """The file of `selection.groups` with the hash of its content; None where groups come from elsewhere."""
+    if place in (None, "name", "data"):
+        return None
+    file = Path(place)
+    if not file.is_file():
+        raise ValueError(f"selection.groups {place!r}: no such file (or 'name', or 'data')")
+    return Source(place, file_hash(file))
+
+
+def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact | Source]) -> np.ndarray | None:
+    """The group of every class, or None; ValueError where they cannot be told."""
+    match config.groups:
+        case None:
+            return None
+        case "name":
+            found = groups.from_names(names)
+        case "data":
+            real = images.LabeledImages.load(cast("Artifact", more["real"]).folder).of_classes("train")
+            if real.groups is None:
+                raise ValueError("selection.groups 'data': the data has no groups; give a file, or 'name'")
+            found = list(real.groups)
+        case _:
+            found = groups.from_list(Path(cast("Source", more["groups"]).place), names)
+    return np.unique(found, return_inverse=True)[1]
+
+
+def as_csv(classes: np.ndarray, names: list[str], values: np.ndarray, weights: np.ndarray | None = None) -> str:
+    """One line per m-plet: class indices, names, value, and weights (K, m) where they are given."""
+    m = classes.shape[1]
+    header = [*(f"class_{k}" for k in range(m)), *(f"name_{k}" for k in range(m)), "value"]
+    header += [] if weights is None else [f"weight_{k}" for k in range(m)]
+    lines = [",".join(header)]
+    for i, (row, value) in enumerate(zip(classes.tolist(), values.tolist(), strict=True)):
+        cells = [*map(str, row), *(quoted(names[c]) for c in row), repr(value)]
+        lines.append(",".join(cells if weights is None else [*cells, *map(repr, weights[i].tolist())]))
+    return "\n".join(lines) + "\n"
+
+
+def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
