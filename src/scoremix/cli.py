@@ -21,7 +21,9 @@ app = typer.Typer(
     help="Make a recognizer better with nothing but its own labelled images, and learn whether it did.",
 )
 
-Preset = Annotated[str | None, typer.Argument(help="demo, omniglot, folder (the default with --data), 3-plet-sum-max, 3-plet-sum-min")]
+Preset = Annotated[
+    str | None, typer.Argument(help="demo, omniglot, folder (the default with --data), 3-plet-sum-max, 3-plet-sum-min")
+]
 ConfigFile = Annotated[
     list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
 ]
