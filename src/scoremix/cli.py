@@ -162,6 +162,25 @@ def report(
 
 
 @app.command()
+def analyze(
+    name: Annotated[str | None, typer.Argument(help="name of a finished run; by default the latest")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The geometry of a finished run: conditions against embeddings, as a page, CSV and JSON."""
+    from scoremix import runs
+    from scoremix.config import load
+
+    exp, runtime, store = _recorded(name, out)
+    changed = load(exp, config or (), settings or ())
+    runs.analyze(changed, runtime.model_copy(update={"device": _device(device), "quiet": quiet}), store)
+
+
+@app.command()
 def show(
     name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
     out: Out = Path("scoremix_runs"),

@@ -335,6 +335,75 @@ DEFAULT_ARMS: dict[str, Arm] = {
 }
 
 
+class Spaces(Slice):
+    """Which representation of a class a recognizer gives."""
+
+    centers: tuple[Literal["head", "mean"], ...] = Field(
+        ("head",), description="head weights, mean embeddings, or both"
+    )
+
+    @field_validator("centers")
+    @classmethod
+    def _some(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not value or len(set(value)) < len(value):
+            raise ValueError("must name head, mean or both, each once")
+        return value
+
+
+class Measures(Slice):
+    """How alike two spaces are, against chance (paper 4.3, Appendix F)."""
+
+    k: Annotated[int, Field(ge=2)] | None = Field(None, description="neighbours; by default 10, fewer below 40 classes")
+    tau: Annotated[float, Field(gt=0)] = Field(0.1, description="temperature of soft_cknna")
+    permutations: Annotated[int, Field(ge=2)] = 100
+    random_spaces: Annotated[int, Field(ge=2)] = 20
+    bootstrap: Annotated[int, Field(ge=20)] = 200
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+    seed: int = 0
+
+
+class Order(Slice):
+    """Whether comparisons and selections of one space hold in another (Appendix G)."""
+
+    pairs: Positive | None = Field(None, description="K of the top-K sets; by default as many as m-plets were selected")
+    comparisons: Positive = 100_000
+    rhos: tuple[Share, ...] = Field((0.0, 0.25, 0.5, 0.75, 0.9, 0.99), description="CKA of simulated misalignments")
+    draws: Annotated[int, Field(ge=2)] = Field(100, description="simulated spaces per rho")
+    classes: Annotated[int, Field(ge=4)] = Field(500, description="at most this many classes are simulated")
+    seed: int = 0
+
+
+class Paths(Slice):
+    """Where mixes lie between their sources, and how good reproductions are over training."""
+
+    pairs: Positive = 16
+    weights: tuple[float, ...] = Field((0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0), description="lambdas")
+    images: Positive = Field(4, description="noises per pair and weight")
+    classes: Positive = Field(50, description="classes reproduced by every snapshot")
+    images_per_class: Annotated[int, Field(ge=2)] = 8
+    sampling: Sampling | None = Field(None, description="by default the run's")
+    seed: int = 0
+
+    @field_validator("weights")
+    @classmethod
+    def _both_ends(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if sorted(set(value)) != list(value) or len(value) < 3 or (value[0], value[-1]) != (0.0, 1.0):
+            raise ValueError(f"must rise from 0 to 1 in at least two steps, got {list(value)}")
+        return value
+
+
+class Analysis(Slice):
+    """The geometry of a finished run, done by `scoremix analyze`."""
+
+    recognizers: dict[str, dict[str, Any]] = Field(
+        {}, description="more recognizers of the real images: name -> changes to the run's recognizer"
+    )
+    spaces: Spaces = Spaces()
+    measures: Measures = Measures()
+    order: Order = Order()
+    paths: Paths = Paths()
+
+
 class Experiment(Slice):
     """Everything that decides the numbers of one run."""
 
@@ -352,6 +421,7 @@ class Experiment(Slice):
     seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
     evaluation: Evaluation = Evaluation()
     quality: Quality = Quality()
+    analysis: Analysis = Analysis()
 
     @model_validator(mode="after")
     def _faces_fit(self) -> Experiment:
@@ -391,6 +461,8 @@ class Experiment(Slice):
             raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
         if self.evaluation.headline not in self.evaluation.fars:
             raise ValueError(f"evaluation.headline {self.evaluation.headline:g} must be one of evaluation.fars")
+        for name in self.analysis.recognizers:
+            self.other_recognizer(name)
         return self
 
     def _mixes(self, path: str, selection: Selection, sampling: Sampling) -> None:
@@ -404,6 +476,16 @@ class Experiment(Slice):
                 f"{path}selection.ema {selection.ema:g} is not kept by the generator "
                 f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
             )
+
+    def other_recognizer(self, name: str) -> Recognizer:
+        """The run's recognizer with the changes of `analysis.recognizers[name]`; ValueError for wrong ones."""
+        changes = self.analysis.recognizers[name]
+        try:
+            return Recognizer.model_validate({**self.recognizer.model_dump(), **changes})
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            where = ".".join(["analysis.recognizers", name, *map(str, wrong["loc"])])
+            raise ValueError(f"{where}: {wrong['msg'].removeprefix('Value error, ')}") from None
 
 
 class Runtime(BaseModel):

@@ -19,18 +19,26 @@ from typing import Protocol
 
 from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
 from scoremix.config import Arm, Experiment, Runtime, Sampling, Selection, Slice
+from scoremix.stages.alignment import measure_alignment
+from scoremix.stages.analyze import analyze
 from scoremix.stages.check import check_generator
 from scoremix.stages.combine import combine
 from scoremix.stages.compare import compare
 from scoremix.stages.describe import describe_mplets
+from scoremix.stages.distances import compare_distances
 from scoremix.stages.evaluate import evaluate
 from scoremix.stages.generator import train_generator
 from scoremix.stages.illustrate import illustrate
 from scoremix.stages.ingest import ingest
+from scoremix.stages.order import measure_order
+from scoremix.stages.paths import walk_paths
 from scoremix.stages.recognizer import train_recognizer
 from scoremix.stages.report import report
 from scoremix.stages.sample import sample_mixtures
 from scoremix.stages.select import groups_file, select_mplets
+from scoremix.stages.snapshots import follow_generator
+from scoremix.stages.spaces import collect_spaces
+from scoremix.stages.transfer import compare_selections
 
 Input = Source | Artifact | Mapping[str, Artifact] | Mapping[str, Source | Artifact]
 
@@ -87,6 +95,28 @@ def selected(config: Selection, stage: Stage, real: Artifact, baseline: Artifact
     elif config.groups == "data":
         more["real"] = real
     return stage(select_mplets, config, baseline, more)
+
+
+def geometry(exp: Experiment, done: Mapping[str, Artifact], stage: Stage) -> Artifact:
+    """The analytical half on a finished run, label -> artifact: conditions against embeddings (4.3, Appendices D to G)."""
+    real, generator, baseline, mplets = (done[label] for label in ("ingest", "generator", "baseline", "select"))
+    config = exp.analysis
+    paths = config.paths.model_copy(update={"sampling": config.paths.sampling or exp.sampling})
+    trained = {"baseline": baseline}
+    trained |= {label.removeprefix("recognizer "): a for label, a in done.items() if label.startswith("recognizer ")}
+    for name in config.recognizers:
+        trained[name] = stage(train_recognizer, exp.other_recognizer(name), real, real, label=f"recognizer {name}")
+    spaces = stage(collect_spaces, config.spaces, real, generator, trained)
+    measured = {
+        "spaces": spaces,
+        "alignment": stage(measure_alignment, config.measures, spaces, generator),
+        "order": stage(measure_order, config.order, spaces, mplets),
+        "transfer": stage(compare_selections, config.order, spaces, mplets),
+        "snapshots": stage(follow_generator, paths, real, generator, baseline, label="snapshots"),
+        "distances": stage(compare_distances, config.order, spaces),
+        "paths": stage(walk_paths, paths, real, generator, baseline, mplets),
+    }
+    return stage(analyze, exp, done, measured)
 
 
 def training_set(

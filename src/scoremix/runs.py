@@ -49,14 +49,42 @@ def execute(
             print((last / "summary.txt").read_text())
         print(last.folder)
         return last.folder
-    shown = runtime.out / exp.name
-    shown.mkdir(parents=True, exist_ok=True)
-    for file in last.folder.iterdir():
-        if file.suffix in (".html", ".csv", ".json") and file.name != "manifest.json":
-            write_file(shown / file.name, file.read_bytes())
+    shown = _show(last, runtime.out / exp.name)
     print((last / "summary.txt").read_text())
     print(f"report: {shown / 'report.html'}")
     return shown
+
+
+def analyze(exp: Experiment, runtime: Runtime, store: Store) -> Path:
+    """The geometry of a finished run; returns the folder of its page. ConfigError where a step of the run is not done."""
+    plans = pipeline.plan_all(exp, source_of(exp), store)
+    done: dict[str, Artifact] = {}
+    for plan in plans:
+        if plan.stage != "report":
+            done.setdefault(plan.label, store.artifact(plan))
+    if missing := [label for label, artifact in done.items() if not artifact.done]:
+        raise ConfigError(
+            f"run {exp.name!r} is not finished (not done: {', '.join(missing)}); `scoremix run` continues it"
+        )
+
+    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+        if made:
+            _say(f"{MARKS['done']} {plan.label:<28} {_cost(artifact.manifest['cost'])}")
+
+    last = pipeline.geometry(exp, done, pipeline.Runner(store, runtime, after=after))
+    shown = _show(last, runtime.out / exp.name)
+    print((last / "summary.txt").read_text())
+    print(f"page: {shown / 'analysis.html'}")
+    return shown
+
+
+def _show(artifact: Artifact, folder: Path) -> Path:
+    """Copies the page and its numbers to where a person looks for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in artifact.folder.iterdir():
+        if file.suffix in (".html", ".csv", ".json") and file.name != "manifest.json":
+            write_file(folder / file.name, file.read_bytes())
+    return folder
 
 
 def source_of(exp: Experiment) -> Source:

@@ -255,7 +255,7 @@ def test_bad_spaces_are_refused(name: str) -> None:
     measure = MEASURES[name]
     with pytest.raises(ValueError, match="40 and 39 rows"):
         measure(x, y[:-1])
-    with pytest.raises(ValueError, match="n: 3 rows"):
+    with pytest.raises(ValueError, match="x: 3 rows"):
         measure(x[:3], y[:3])
     constant = y.clone()
     constant[:, 2] = 1.5

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scoremix.analysis.alignment import cka
 from scoremix.analysis.order import (
+    Form,
     Mask,
     centred_norm2,
     dense_mask,
@@ -22,6 +23,7 @@ from scoremix.analysis.order import (
     normalised_gram,
     order_preservation,
     pair_mask,
+    pair_moments,
     preservation_bound,
     preservation_probability,
     random_classes,
@@ -284,3 +286,30 @@ def test_bad_input_is_refused() -> None:
         gram_root(torch.ones(5, 3))
     with pytest.raises(ValueError, match="kernel: needs a symmetric matrix"):
         normalised_gram(torch.randn(4, 4, generator=seeded(0)))
+
+
+@pytest.mark.parametrize("form", ["cosine", "euclidean"])
+def test_moments_of_all_pairs_come_from_the_roots_alone(form: Form) -> None:
+    x, y = torch.randn(30, 7, dtype=torch.float64), torch.randn(30, 40, dtype=torch.float64)
+    a, b = gram_root(x), gram_root(y)
+    i, j = torch.triu_indices(30, 30, 1)
+    scores = []
+    for root in (a, b):
+        gram = root @ root.T
+        scores.append(gram[i, j] if form == "cosine" else gram[i, i] + gram[j, j] - 2 * gram[i, j])
+    found = pair_moments(a, b, form)
+    assert found.correlation == pytest.approx(float(torch.corrcoef(torch.stack(scores))[0, 1]), abs=1e-12)
+    assert found.spread == pytest.approx(float((scores[0] - scores[0].mean()).norm()), rel=1e-12)
+    assert pair_moments(a, a, form).correlation == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("noise", [0.3, 1.0, math.inf])
+def test_pairs_predict_the_rate_where_many_dimensions_make_cka_say_too_much(noise: float) -> None:
+    generator = torch.Generator().manual_seed(5)
+    x, other = (torch.randn(60, 400, dtype=torch.float64, generator=generator) for _ in range(2))
+    y = other if math.isinf(noise) else x + noise * other
+    mask = pair_mask(random_classes(60, 4, 20_000, generator))
+    found = order_preservation(x, y, mask)
+    assert found.predicted_by_pairs == pytest.approx(found.rate, abs=0.03)
+    if noise >= 1:
+        assert found.bound > found.rate + 0.03  # the model's premise fails: the shared diagonal is no agreement

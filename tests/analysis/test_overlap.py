@@ -121,6 +121,28 @@ def test_paper_expectation_is_vacuous_where_the_calibrated_one_is_not() -> None:
     assert top_overlap(x, noisy(x, 0.2), k, delta=0.0).bound == 0.5
 
 
+@pytest.mark.parametrize("noise", [0.5, 2.0, math.inf])
+def test_pairs_predict_the_overlap_where_cka_says_too_much(noise: float) -> None:
+    n, d, k = 80, 500, 200
+    found = []
+    for seed in range(20):
+        x = space(n, d, seed)
+        y = space(n, d, seed + 100) if math.isinf(noise) else noisy(x, noise, seed + 100)
+        found.append(top_overlap(x, y, k))
+    shared = np.array([f.shared for f in found])
+    error = 4 * shared.std() / math.sqrt(len(found))
+    assert np.mean([f.expected_by_pairs for f in found]) == pytest.approx(shared.mean(), abs=error + 0.02 * k)
+    if noise > 1:
+        assert np.mean([f.expected for f in found]) > shared.mean() + error + 0.02 * k
+
+
+def test_a_negative_correlation_shares_less_than_chance() -> None:
+    scores = np.random.default_rng(0).standard_normal(1225)
+    unit = (scores - scores.mean()) / np.linalg.norm(scores - scores.mean())
+    shared = [expected_overlap(unit, rho, 50, 1 - 1 / 1225, 100) for rho in (-1.0, -0.5, 0.0, 0.5)]
+    assert shared == sorted(shared) and shared[0] == 0 and shared[2] == pytest.approx(100**2 / 1225, rel=0.02)
+
+
 def test_ties_go_to_the_earlier_pair() -> None:
     grid = torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0)).double()
     distances = np.round(pair_distances(grid, "sqeuclidean"), 9)
@@ -135,7 +157,7 @@ def test_bad_input_is_refused() -> None:
             top_overlap(x, x, k)
     with pytest.raises(ValueError, match="metric: 'dot'"):
         top_overlap(x, x, 3, "dot")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"rho: -0\.2"):
-        expected_overlap(np.zeros(6), -0.2, 4, 1.0, 2)
+    with pytest.raises(ValueError, match=r"rho: -1\.2"):
+        expected_overlap(np.zeros(6), -1.2, 4, 1.0, 2)
     with pytest.raises(ValueError, match="k: 7, allowed 1 to 6"):
         expected_overlap(np.zeros(6), 0.2, 4, 1.0, 7)

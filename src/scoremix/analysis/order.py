@@ -226,6 +226,37 @@ class OrderPreservation(NamedTuple):
     bound: float
     cka: float
     comparisons: int
+    pair_correlation: float  # Pearson correlation of the compared quantity over all pairs
+    predicted_by_pairs: float  # the same model on the pairs alone, with that correlation for ρ
+
+
+class PairMoments(NamedTuple):
+    """Of what a form compares, K̂(i,j) or d²(i,j), over all pairs of two spaces."""
+
+    correlation: float
+    spread: float  # root of the summed squared deviations in the first space: ‖s - mean‖
+
+
+def pair_moments(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], form: Form) -> PairMoments:
+    """From roots of K̂ and L̂ (`gram_root`), without forming a pair.
+
+    The rows of K̂ sum to 0, so sums over pairs follow from <K̂, L̂> and the diagonals p, q:
+    Σ K̂L̂ = (<K̂, L̂> - p·q) / 2 and Σ d²d'² = n p·q + Σp Σq + 2 <K̂, L̂>.
+    """
+    _check_form(form)
+    n, pairs = len(a), math.comb(len(a), 2)
+
+    def central(x: Tensor, y: Tensor) -> float:
+        p, q = x.square().sum(1), y.square().sum(1)
+        inner, diagonal, traces = float((x.T @ y).square().sum()), float(p @ q), float(p.sum() * q.sum())
+        if form == "cosine":
+            return (inner - diagonal) / 2 - traces / 4 / pairs
+        return n * diagonal + traces + 2 * inner - n**2 * traces / pairs
+
+    own = central(a, a), central(b, b)
+    if min(own) <= 0:
+        raise ValueError("spaces: all pairs of one are equally far, there is no order to preserve")
+    return PairMoments(max(-1.0, min(1.0, central(a, b) / math.sqrt(own[0] * own[1]))), math.sqrt(own[0]))
 
 
 def order_preservation(
@@ -234,16 +265,22 @@ def order_preservation(
     """How many of the given comparisons keep their direction, beside Equations 25 and 26 at the measured CKA.
 
     A comparison counts as Δ > 0 in x, its mirror being used where Δ < 0. `unit` normalises rows, as
-    cosine distances need.
+    cosine distances need. `predicted_by_pairs` applies the same model (isotropic noise of matched energy) to
+    the vector of all pairs instead of the Gram matrix: CKA also counts the diagonal, which any two spaces of
+    many dimensions share and no comparison sees.
     """
     rows, others = paired(x, y)
     a, b = gram_root(rows, unit, "x"), gram_root(others, unit, "y")
     n, cka = len(a), min(float((a.T @ b).square().sum()), 1.0)
     ours, theirs, norm2 = margins(mask, a), margins(mask, b), centred_norm2(mask, len(a))
+    pairs = pair_moments(a, b, "euclidean" if float(mask.values.abs().max()) == 1 else "cosine")
+    by_pairs = preservation_probability(ours.abs() / pairs.spread, pairs.correlation, n, 2.0)
     return OrderPreservation(
         float((ours * theirs > 0).double().mean()),
         float(preservation_probability(ours.abs(), cka, n, norm2).mean()),
         float(preservation_bound(ours.abs(), cka, n, norm2).mean()),
         cka,
         len(ours),
+        pairs.correlation,
+        float(by_pairs.mean()),
     )

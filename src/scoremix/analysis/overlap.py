@@ -16,7 +16,7 @@ from scipy.special import ndtr
 from torch import Tensor
 
 from scoremix.analysis.distances import Array, pair_distances
-from scoremix.analysis.order import Form, preservation_bound
+from scoremix.analysis.order import Form, preservation_bound, simulate_misalignment
 from scoremix.analysis.spaces import Data, centred, paired, unit_rows
 
 
@@ -36,14 +36,17 @@ def expected_overlap(scores: Float[Data, " p"], rho: float, n: int, norm2: float
     ρ = 0 and K at ρ = 1. Neglected: the fluctuation of θ, and the small dependence of pairs sharing a class.
     As good as the model only: noise of equal size in all directions. For isotropic spaces it is close; where
     few directions carry the variance, and the noise follows them, more is shared than it says.
+
+    The same model on the vector of all pairs instead of the Gram matrix, whose diagonal no pair sees: scores
+    minus their mean and of unit norm, their correlation for ρ (it may be negative), norm2 = 1 - 1/P.
     """
-    if not 0 <= rho <= 1:
-        raise ValueError(f"rho: {rho}, allowed 0 to 1")
+    if not -1 <= rho <= 1:
+        raise ValueError(f"rho: {rho}, allowed -1 to 1")
     values = np.sort(np.asarray(scores, np.float64))
     if not 1 <= k <= len(values):
         raise ValueError(f"k: {k}, allowed 1 to {len(values)} pairs")
-    if rho == 1:
-        return float(k)
+    if abs(rho) == 1:
+        return float(k if rho == 1 else max(0, 2 * k - len(values)))
     values, counts = _condensed(values, max(2 * k, 100_000))
     spread = np.sqrt((norm2 - values**2).clip(1e-300) * (1 - rho**2) / (math.comb(n, 2) - 1))
 
@@ -51,11 +54,53 @@ def expected_overlap(scores: Float[Data, " p"], rho: float, n: int, norm2: float
         share: Array = ndtr((rho * values - threshold) / spread)
         return share
 
-    low, high = rho * values[0] - 40 * spread.max(), rho * values[-1] + 40 * spread.max()
+    reach = 40 * spread.max()
+    low, high = min(rho * values[0], rho * values[-1]) - reach, max(rho * values[0], rho * values[-1]) + reach
     for _ in range(80):
         threshold = (low + high) / 2
         low, high = (threshold, high) if counts @ above(threshold) > k else (low, threshold)
     return float(above((low + high) / 2)[-k:].sum())
+
+
+class SimulatedOverlap(NamedTuple):
+    """Mean over draws of how many of the top-K pairs of K̂ are among those of L̂, with its standard error."""
+
+    shared: float
+    error: float
+    expected: float  # `expected_overlap` at the same ρ
+    paper_expected: float  # K·p, p of Equation 24 (26 for L2) at K̂'s margin gap
+
+
+def simulated_overlap(
+    gram: Float[Tensor, "n n"], rho: float, k: int, form: Form, draws: int, generator: torch.Generator
+) -> SimulatedOverlap:
+    """The overlap `expected_overlap` predicts, counted on draws of the model (n x n each, one at a time).
+
+    Farthest pairs: lowest K̂(i,j) ("cosine") or largest squared distance ("euclidean").
+    """
+    n = len(gram)
+    scores = pair_scores(gram, form)
+    mine = torch.zeros(len(scores), dtype=torch.bool)
+    mine[scores.topk(k).indices] = True
+    counts = torch.tensor(
+        [
+            float(mine[pair_scores(simulate_misalignment(gram, rho, 1, generator)[0], form).topk(k).indices].sum())
+            for _ in range(draws)
+        ],
+        dtype=torch.float64,
+    )
+    expected = expected_overlap(scores.numpy(), rho, n, pair_norm2(n, form), k)
+    best = scores.topk(k + 1).values
+    bound = preservation_bound(best[:k].mean() - best[k], rho, n, 1.0 if form == "cosine" else 8.0)
+    return SimulatedOverlap(float(counts.mean()), float(counts.std() / math.sqrt(draws)), expected, k * float(bound))
+
+
+def pair_scores(gram: Float[Tensor, "n n"], form: Form) -> Float[Tensor, " p"]:
+    """The functional of every pair i < j, larger for farther ones: -K̂(i,j), or the squared distance in K̂."""
+    i, j = torch.triu_indices(len(gram), len(gram), 1)
+    if form == "cosine":
+        return -gram[i, j]
+    return gram[i, i] + gram[j, j] - 2 * gram[i, j]
 
 
 def _condensed(values: Float[Array, " p"], exact: int, groups: int = 2**16) -> tuple[Array, Array]:
@@ -82,6 +127,8 @@ class TopOverlap(NamedTuple):
     bound: float  # p: Equation 24 (26 for L2) at the margin `delta`
     paper_expected: float  # K·p of the paper: at least K/2 whatever the spaces, no prediction
     expected: float  # `expected_overlap`, x being K̂
+    correlation: float  # Pearson correlation of the scores of all pairs (Algorithm 2)
+    expected_by_pairs: float  # `expected_overlap` of the pairs alone, with that correlation for ρ
     chance: float  # K²/P, expected of unrelated spaces
 
 
@@ -114,6 +161,7 @@ def top_overlap(
     a, b = (_scores(space, form, largest, norm) for space, norm in zip((rows, others), norms, strict=True))
     top_a, top_b = _top(a, k), _top(b, k)
     shared = len(np.intersect1d(top_a, top_b, assume_unique=True))
+    correlation = _correlation(a, b)
     ranks_a, gap_a = _sorted_ranks(a, k, a[top_a], a[top_b])
     ranks_b, gap_b = _sorted_ranks(b, k, b[top_a], b[top_b])
     del b
@@ -134,8 +182,26 @@ def top_overlap(
         bound,
         k * bound,
         expected_overlap(a, cka, n, pair_norm2(n, form), k),
+        correlation,
+        expected_overlap(_unit(a), correlation, n, 1 - 1 / pairs, k),
         k * k / pairs,
     )
+
+
+def _correlation(a: Float[Array, " p"], b: Float[Array, " p"]) -> float:
+    """Pearson correlation; ValueError where one is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    if norm == 0:
+        raise ValueError("distances: all pairs of one space are equally far, no correlation is defined")
+    return max(-1.0, min(1.0, float(a @ b) / norm))
+
+
+def _unit(values: Float[Array, " p"]) -> Float[Array, " p"]:
+    """Values minus their mean, of unit norm."""
+    values = values - values.mean()
+    values /= np.linalg.norm(values)
+    return values
 
 
 def _scores(space: Float[Tensor, "n d"], form: Form, largest: bool, norm: float) -> Float[Array, " p"]:

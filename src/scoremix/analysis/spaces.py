@@ -43,22 +43,27 @@ def centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return x - x.mean(0)
 
 
-def paired(x: Any, y: Any) -> tuple[Float[Tensor, "n dx"], Float[Tensor, "n dy"]]:
-    """Two spaces of the same n >= 4 classes; ValueError on other counts or constant columns.
+def as_space(x: Any, name: str = "x") -> Float[Tensor, "n d"]:
+    """`as_rows` of a space that can be compared; ValueError below 4 classes or for constant columns.
 
     A constant column says nothing about classes and is usually a dead feature or a wrong file, so it is
     refused, not ignored. Four rows are the least for which the debiased estimates exist.
     """
+    rows = as_rows(x, name)
+    if len(rows) < 4:
+        raise ValueError(f"{name}: {len(rows)} rows, at least 4 are needed")
+    constant = (rows == rows[0]).all(0).nonzero().flatten().tolist()
+    if constant:
+        raise ValueError(f"{name}: {len(constant)} constant columns, first {constant[:5]}; drop them")
+    return rows
+
+
+def paired(x: Any, y: Any) -> tuple[Float[Tensor, "n dx"], Float[Tensor, "n dy"]]:
+    """Two spaces of the same classes, each as `as_space` wants it; ValueError on other counts."""
     spaces = as_rows(x, "x"), as_rows(y, "y")
     if len(spaces[0]) != len(spaces[1]):
         raise ValueError(f"x and y: {len(spaces[0])} and {len(spaces[1])} rows; match classes by name first")
-    if len(spaces[0]) < 4:
-        raise ValueError(f"n: {len(spaces[0])} rows, at least 4 are needed")
-    for name, space in zip("xy", spaces, strict=True):
-        constant = (space == space[0]).all(0).nonzero().flatten().tolist()
-        if constant:
-            raise ValueError(f"{name}: {len(constant)} constant columns, first {constant[:5]}; drop them")
-    return spaces
+    return as_space(spaces[0], "x"), as_space(spaces[1], "y")
 
 
 def check_neighbours(k: int, n: int) -> None:

@@ -39,6 +39,12 @@ def snapshot_name(images_seen: int, std: float) -> str:
     return f"ema-{std:.3f}-{images_seen:012d}.safetensors"
 
 
+def stored(folder: Path) -> list[tuple[float, int, Path]]:
+    """(EMA length, images seen, file) of every snapshot in a folder, ascending."""
+    parts = [(file.stem.split("-"), file) for file in folder.glob("ema-*.safetensors")]
+    return sorted((float(std), int(nimg), file) for (_, std, nimg), file in parts)
+
+
 def to_bytes(tensors: Mapping[str, Tensor], network: Mapping[str, Any], pixels: Pixels) -> bytes:
     """The content of a snapshot: parameters under the published names, configuration in the metadata."""
     description = json.dumps({"network": dict(network), "pixels": asdict(pixels)})

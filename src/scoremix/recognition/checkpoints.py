@@ -93,6 +93,11 @@ def load(path: Path) -> tuple[Network, Description]:
     return net.eval(), description
 
 
+def head_centers(path: Path) -> Tensor:
+    """Unit weights (classes, d) of the head of a checkpoint; ValueError if the file is something else."""
+    return nn.functional.normalize(_open(path)[1]["head.weight"])
+
+
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:

@@ -31,7 +31,8 @@ from scoremix.report.tables import power
 # ---- arms on rows
 
 
-def _rows(axes: Axes, names: Sequence[str], drawn: Mapping[str, Style]) -> None:
+def rows_on(axes: Axes, names: Sequence[str]) -> None:
+    """Names one row each, from the top."""
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_yticks(range(len(names)), [_wrapped(n) for n in names])
     axes.tick_params(axis="y", length=0)
@@ -45,7 +46,8 @@ def _wrapped(name: str, width: int = 20) -> str:
     return "\n".join(textwrap.wrap(name, width)[:2]) or name
 
 
-def _row_axes(names: Sequence[str], per_row: float) -> Axes:
+def row_axes(names: Sequence[str], per_row: float) -> Axes:
+    """Axes with room for the names at the left."""
     lines = [_wrapped(n).split("\n") for n in names]
     left = 10 + 5.7 * max(len(line) for pair in lines for line in pair)
     tall = max(per_row, 26) if any(len(pair) > 1 for pair in lines) else per_row
@@ -82,8 +84,8 @@ def _estimate(axes: Axes, y: float, e: Estimate, style: Style, scale: float, hol
 def metric_rows(metric: Metric, arms: Sequence[Arm], drawn: Mapping[str, Style]) -> str:
     """One metric, arms on rows: mean as marker, interval as bar, seeds as points, first control as line."""
     with settings():
-        axes = _row_axes([a.name for a in arms], 24)
-        _rows(axes, [a.name for a in arms], drawn)
+        axes = row_axes([a.name for a in arms], 24)
+        rows_on(axes, [a.name for a in arms])
         used: list[float] = []
         for y, arm in enumerate(arms):
             e = arm.metrics.get(metric.key)
@@ -96,7 +98,7 @@ def metric_rows(metric: Metric, arms: Sequence[Arm], drawn: Mapping[str, Style])
         _limits(axes, used)
         axes.set_xlabel(_axis_name(metric) + ("" if metric.higher_is_better else ", lower is better"))
         alt = f"{metric.label} of {len(arms)} arms with intervals and seeds; the table of arms has the numbers."
-        return finish(axes, f"metric-{_slug(metric.key)}", alt)
+        return finish(axes, f"metric-{slug(metric.key)}", alt)
 
 
 def difference_rows(
@@ -108,8 +110,8 @@ def difference_rows(
     """One metric, (arm, difference to each control) on rows: first control filled, others hollow."""
     with settings():
         controls = max(len(estimates) for _, estimates in rows)
-        axes = _row_axes([arm for arm, _ in rows], 14 + 15 * controls)
-        _rows(axes, [arm for arm, _ in rows], drawn)
+        axes = row_axes([arm for arm, _ in rows], 14 + 15 * controls)
+        rows_on(axes, [arm for arm, _ in rows])
         used = [0.0]
         step = 0.8 / controls
         for y, (arm, estimates) in enumerate(rows):
@@ -123,14 +125,15 @@ def difference_rows(
         points = "difference in points" if metric.percent else "difference"
         axes.set_xlabel(f"{metric.label}, {points} ({better})")
         alt = f"Differences in {metric.label} to the controls with intervals and a zero line."
-        return finish(axes, f"{name}-{_slug(metric.key)}", alt)
+        return finish(axes, f"{name}-{slug(metric.key)}", alt)
 
 
 def _axis_name(metric: Metric) -> str:
     return metric.label + (" (%)" if metric.percent else "")
 
 
-def _slug(key: str) -> str:
+def slug(key: str) -> str:
+    """A name that can stand in an element's id."""
     return re.sub(r"[^a-zA-Z0-9]+", "-", key)
 
 
@@ -278,8 +281,8 @@ def gate_bars(gate: Gate) -> str:
     ]
     shown = [(label, share, colour) for label, share, colour in bars if share is not None]
     with settings():
-        axes = _row_axes([label for label, _, _ in shown], 22)
-        _rows(axes, [label for label, _, _ in shown], {})
+        axes = row_axes([label for label, _, _ in shown], 22)
+        rows_on(axes, [label for label, _, _ in shown])
         axes.set_yticks(range(len(shown)), [label for label, _, _ in shown])
         for y, (label, share, colour) in enumerate(shown):
             faint = 1.0 if label.endswith("top-1") else 0.45

@@ -39,45 +39,54 @@ _STAGE_COLOURS = ("arm-1", "arm-2", "arm-3", "arm-4", "arm-5", "arm-6", "control
 _KINDS = {"helps": "good", "does not help here": "neutral", "generator too weak": "bad"}
 
 
-def render(report: Report) -> str:
-    """The whole page. Same report, same text. Raises ValueError where an image is not uint8 grey or RGB."""
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Where templates are found, and what they may call."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("scoremix.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals.update(t=tables, picture=_picture)
+    made.globals.update(t=tables, picture=_picture)
+    return made
+
+
+def render(report: Report) -> str:
+    """The whole page. Same report, same text. Raises ValueError where an image is not uint8 grey or RGB."""
     drawn = drawing.styles(report.arms)
     chosen = report.distances.chosen if report.distances else {}
-    return environment.get_template("report.html").render(
-        r=report,
-        palette=drawing.PALETTE,
-        drawn=drawn,
-        level=tables.level(report),
-        headline=report.evaluation.metric(report.evaluation.headline),
-        tone=_KINDS[report.verdict.kind],
-        sentence=tables.verdict_sentence(report),
-        caveats=tables.caveats(report),
-        svg={name: Markup(text) for name, text in _figures(report, drawn).items()},
-        metric_svgs=[
-            Markup(figures.metric_rows(m, report.arms, drawn)) for m in report.supported if _measured(report, m)
-        ],
-        difference_svgs=[Markup(text) for text in _difference_figures(report, drawn)],
-        controls=_controls(report),
-        first_control=next((arm.name for arm in report.arms if arm.control), ""),
-        sheet=[_cells(row) for row in report.sheet],
-        stage_colours=[_STAGE_COLOURS[i % len(_STAGE_COLOURS)] for i in range(len(report.costs))],
-        total_seconds=sum(c.seconds for c in report.costs),
-        similarity_styles=drawing.hues(report.similarities),
-        curve_styles=drawing.hues(c.label for c in report.generator.curves) if report.generator else {},
-        config=yaml.safe_dump(tables.plain(report.config), sort_keys=False, allow_unicode=True),
-        has_settings=any((report.command, report.seeds, report.versions, report.manifests, report.config)),
-        glossary=GLOSSARY,
-        compared=list(dict.fromkeys((d.arm, d.control) for d in report.differences)),
-        selections=figures.selection_styles(report.distances, drawn) if report.distances else {},
-        medians={name: float(np.median(v)) for name, v in chosen.items() if len(v)},
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            r=report,
+            palette=drawing.PALETTE,
+            drawn=drawn,
+            level=tables.level(report),
+            headline=report.evaluation.metric(report.evaluation.headline),
+            tone=_KINDS[report.verdict.kind],
+            sentence=tables.verdict_sentence(report),
+            caveats=tables.caveats(report),
+            svg={name: Markup(text) for name, text in _figures(report, drawn).items()},
+            metric_svgs=[
+                Markup(figures.metric_rows(m, report.arms, drawn)) for m in report.supported if _measured(report, m)
+            ],
+            difference_svgs=[Markup(text) for text in _difference_figures(report, drawn)],
+            controls=_controls(report),
+            first_control=next((arm.name for arm in report.arms if arm.control), ""),
+            sheet=[_cells(row) for row in report.sheet],
+            stage_colours=[_STAGE_COLOURS[i % len(_STAGE_COLOURS)] for i in range(len(report.costs))],
+            total_seconds=sum(c.seconds for c in report.costs),
+            similarity_styles=drawing.hues(report.similarities),
+            curve_styles=drawing.hues(c.label for c in report.generator.curves) if report.generator else {},
+            config=yaml.safe_dump(tables.plain(report.config), sort_keys=False, allow_unicode=True),
+            has_settings=any((report.command, report.seeds, report.versions, report.manifests, report.config)),
+            glossary=GLOSSARY,
+            compared=list(dict.fromkeys((d.arm, d.control) for d in report.differences)),
+            selections=figures.selection_styles(report.distances, drawn) if report.distances else {},
+            medians={name: float(np.median(v)) for name, v in chosen.items() if len(v)},
+        )
     )
 
 

@@ -34,5 +34,9 @@ def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: 
 
 def embedded(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:
     """Unit embeddings of some rows, on the CPU."""
-    pixels = torch.from_numpy(images.take(rows)[0]).permute(0, 3, 1, 2)
-    return torch.nn.functional.normalize(embed(net, pixels)).cpu()
+    return embedded_pixels(net, images.take(rows)[0])
+
+
+def embedded_pixels(net: torch.nn.Module, pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """Unit embeddings of images (B, H, W, C), on the CPU."""
+    return torch.nn.functional.normalize(embed(net, torch.from_numpy(pixels).permute(0, 3, 1, 2))).cpu()

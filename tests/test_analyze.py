@@ -1,0 +1,181 @@
+"""The geometry of a finished run at toy size: a page, numbers that hang together, clear refusals."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from scoremix import runs
+from scoremix.analysis.alignment import cka
+from scoremix.artifacts import Store
+from scoremix.config import ConfigError, Experiment, Runtime, load
+
+SMALL = [
+    "seeds=[0]",
+    "recognizer.epochs=8",
+    "generator.snapshots=2",
+    "analysis.recognizers={deep: {units: [2, 1]}}",
+    "analysis.spaces.centers=[head, mean]",
+    "analysis.measures.permutations=4",
+    "analysis.measures.random_spaces=2",
+    "analysis.measures.bootstrap=20",
+    "analysis.order.comparisons=2000",
+    "analysis.order.draws=20",
+    "analysis.order.rhos=[0, 0.9]",
+    "analysis.paths.pairs=3",
+    "analysis.paths.weights=[0, 0.5, 1]",
+    "analysis.paths.images=2",
+    "analysis.paths.classes=4",
+    "analysis.paths.images_per_class=3",
+]
+
+
+def experiment(tiny_settings: list[str], *changes: str) -> Experiment:
+    return load(Experiment(), (), [*tiny_settings, *SMALL, *changes])
+
+
+def analyzed(out: Path, exp: Experiment) -> Path:
+    return runs.analyze(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
+    out = tmp_path_factory.mktemp("run")
+    exp = experiment(tiny_settings)
+    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    return analyzed(out, exp)
+
+
+def artifact(shown: Path, stage: str) -> Path:
+    folder, *others = (shown.parent / "store" / stage).iterdir()
+    assert not others
+    return folder
+
+
+def test_page_has_every_figure_and_needs_nothing_from_outside(shown: Path) -> None:
+    page = (shown / "analysis.html").read_text()
+    assert page.count("<svg ") > 20 and page.count('src="data:image/png') == 3 * 3
+    assert not re.search(r'(?:src|href)="(?!#|data:|analysis\.)', page)
+    for words in ("cannot be told for this run", "Does order carry over", "deep head", "baseline mean", "blob"):
+        assert words in page
+
+
+def test_spaces_have_the_real_classes_in_order_whatever_a_recognizer_knows_besides(shown: Path) -> None:
+    folder = artifact(shown, "spaces")
+    info = json.loads((folder / "spaces.json").read_text())
+    spaces = {s["name"]: np.load(folder / s["file"]) for s in info["spaces"]}
+    kinds = {"baseline", "equal_steps/0", "scoremix/0", "deep"}
+    assert set(spaces) == {f"{r} {c}" for r in kinds for c in ("head", "mean")} | {
+        "conditions EMA 0.05",
+        "conditions EMA 0.1",
+    }
+    assert {len(rows) for rows in spaces.values()} == {len(info["classes"])}
+    for file in (shown.parent / "store" / "recognizer").glob("*/recognizer.json"):
+        known = json.loads(file.read_text())["class_names"]
+        if len(known) > len(info["classes"]):  # trained on mixes as well
+            centers = np.load(file.parent / "centers.npy")
+            wanted = centers[[known.index(name) for name in info["classes"]]]
+            np.testing.assert_allclose(spaces["scoremix/0 head"], wanted, atol=1e-6)
+            break
+    else:
+        pytest.fail("no recognizer knows mixed classes")
+
+
+def test_numbers_are_those_of_the_spaces(shown: Path) -> None:
+    numbers = json.loads((shown / "analysis.json").read_text())
+    folder = artifact(shown, "spaces")
+    files = {s["name"]: folder / s["file"] for s in numbers["spaces"]}
+    x, y = (np.load(files[name]) for name in ("conditions EMA 0.05", "baseline head"))
+    pair = numbers["alignment"]["pairs"][0]
+    assert (pair["x"], pair["y"], pair["measure"]) == ("conditions EMA 0.05", "baseline head", "cka")
+    assert pair["value"] == pytest.approx(cka(x, y)) and pair["low"] <= pair["value"] <= pair["high"]
+    last = [r for r in numbers["alignment"]["series"] if r["space"] == "baseline head" and r["ema"] == 0.05]
+    assert [r["images_seen"] for r in last] == [0, 320, 640] and last[-1]["cka"] == pytest.approx(cka(x, y))
+    for strategy in numbers["transfer"]["strategies"].values():
+        assert np.allclose(np.diag(strategy["shared"]), 1) and np.allclose(
+            strategy["shared"], np.transpose(strategy["shared"])
+        )
+    with open(shown / "analysis.csv") as file:
+        rows = list(csv.DictReader(file))
+    first = next(r for r in rows if r["section"] == "alignment")
+    assert float(first["value"]) == pair["value"]
+    assert {r["section"] for r in rows} >= {"matrix", "training", "snapshots", "order spaces", "simulated", "paths"}
+
+
+def test_simulated_spaces_obey_the_theorem(shown: Path) -> None:
+    order = json.loads((artifact(shown, "order") / "order.json").read_text())
+    for row in order["simulated_rates"]:
+        assert row["rate"] == pytest.approx(row["predicted"], abs=5 * row["error"] + 1e-9)
+        assert row["bound"] <= row["predicted"] + 1e-12
+    for row in order["simulated"]:
+        assert row["shared"] == pytest.approx(row["expected"], abs=5 * row["error"] + 0.1 * order["simulated_k"])
+        assert row["paper_expected"] >= order["simulated_k"] / 2
+
+
+def test_ends_of_a_path_are_reproductions_and_evaluations_are_counted(shown: Path) -> None:
+    with np.load(artifact(shown, "paths") / "paths.npz") as file:
+        assert file["pictures"].shape == (3, 3, 8, 8, 1) and file["to_a"].shape == (6, 3)
+    manifest = json.loads((artifact(shown, "paths") / "manifest.json").read_text())
+    assert (
+        manifest["cost"]["evaluations"] == 3 * 3 * 2 * (2 * 3 - 1) * 4
+    )  # images x denoiser calls x 2 classes x 2 networks
+
+
+def test_a_second_analysis_computes_nothing_and_settings_redo_only_what_they_touch(
+    shown: Path, tmp_path: Path, tiny_settings: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(shown.parent, out)
+    before = set((out / "store").rglob("manifest.json"))
+    analyzed(out, experiment(tiny_settings))
+    assert set((out / "store").rglob("manifest.json")) == before
+    capfd.readouterr()
+    analyzed(out, experiment(tiny_settings, "analysis.paths.pairs=2"))
+    made = capfd.readouterr().err
+    assert "paths" in made and "analyze" in made and "alignment" not in made and "order" not in made
+
+
+def test_an_unfinished_run_and_wrong_settings_are_refused(
+    shown: Path, tmp_path: Path, tiny_settings: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match=r"not finished \(not done: ingest"):
+        analyzed(tmp_path, experiment(tiny_settings))
+    for setting, message in (
+        ("analysis.recognizers={x: {unit: [1]}}", r"analysis\.recognizers\.x\.unit: "),
+        ("analysis.recognizers={x: {lr: 0}}", r"analysis\.recognizers\.x\.lr: "),
+        ("analysis.paths.weights=[0, 1, 0.5]", r"analysis\.paths\.weights: must rise from 0 to 1"),
+        ("analysis.spaces.centers=[]", r"analysis\.spaces\.centers: must name head, mean or both"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            experiment(tiny_settings, setting)
+    out = tmp_path / "copy"
+    shutil.copytree(shown.parent, out)
+    for setting, message in (
+        ("analysis.measures.k=9", r"analysis\.measures\.k: 9 neighbours, intervals from halves of 14 classes allow 6"),
+        ("analysis.order.pairs=91", r"analysis\.order\.pairs: 91, 14 classes have 91 pairs"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            analyzed(out, experiment(tiny_settings, setting))
+
+
+def test_a_damaged_space_is_named() -> None:
+    from scoremix.analysis.spaces import as_space
+    from scoremix.stages.spaces import in_order
+
+    with pytest.raises(ValueError, match=r"recognizer deep: 1 of 3 classes are unknown to it, first \['c'\]"):
+        in_order(torch.eye(3), ["a", "b", "d"], ["a", "b", "c"], "recognizer deep")
+    rows = in_order(torch.eye(4), ["d", "c", "b", "a"], ["a", "b"], "recognizer deep")
+    assert torch.equal(rows, torch.eye(4)[[3, 2]])
+    with pytest.raises(ValueError, match="deep: 3 rows, at least 4 are needed"):
+        as_space(torch.eye(3), "deep")
+    flat = torch.randn(5, 3)
+    flat[:, 1] = 2
+    with pytest.raises(ValueError, match=r"deep: 1 constant columns, first \[1\]"):
+        as_space(flat, "deep")
