@@ -117,6 +117,15 @@ class Embedding(Slice):
     precision: Precision = "float32"
 
 
+class Alignment(Slice):
+    """How the generator is pulled towards the baseline recognizer's class centers (Appendix D)."""
+
+    weight: Annotated[float, Field(gt=0)] = Field(0.1, description="lambda of eq. 10")
+    decay: Annotated[float, Field(ge=0)] = Field(1.0, description="k of exp(-k sigma^2), with sigma_data 0.5")
+    start: Share = Field(0.5, description="share of the run after which the pull begins")
+    ramp: Share = Field(0.1, description="share of the run over which it grows to its full weight")
+
+
 class Generator(Slice):
     """The class-conditional EDM2 network and its training."""
 
@@ -138,8 +147,16 @@ class Generator(Slice):
     snapshots: Annotated[int, Field(ge=0)] = Field(8, description="times at which the condition matrix is kept")
     shift: Annotated[int, Field(ge=0)] = Field(1, description="random shifts of up to this many pixels")
     flip: bool = False
+    align: Alignment | None = Field(None, description="pull towards the recognizer's class centers")
+    conditions: Literal["learned", "raw", "rms", "orthogonal"] = Field(
+        "learned", description="learned, or the recognizer's class centers kept fixed: as they are, scaled, turned"
+    )
     precision: Precision = "bfloat16"
     seed: int = 0
+
+    @property
+    def needs_recognizer(self) -> bool:
+        return self.align is not None or self.conditions != "learned"
 
 
 class Gate(Slice):

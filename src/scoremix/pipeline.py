@@ -53,7 +53,8 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     """The method from images to report; arms differ in nothing but their training sets and lengths."""
     real = stage(ingest, exp.data, source)
     baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
-    generator = stage(train_generator, exp.generator, real)
+    teacher = [baseline] if exp.generator.needs_recognizer else []
+    generator = stage(train_generator, exp.generator, real, *teacher)
 
     each_class = stage(select_mplets, singles(exp), baseline, {}, label="select reproductions")
     reproductions = stage(sample_mixtures, reproduction(exp), generator, each_class, label="sample reproductions")

@@ -19,6 +19,9 @@ from scoremix.diffusion.unet import EDM2
 # images seen -> (images (b, c, h, w), mean 0 and about sigma_data large; labels as for the network)
 NextBatch = Callable[[int], tuple[Tensor, Tensor | None]]
 
+# (clean images as estimated, labels, sigma, images seen) -> a term per image to add to its loss, or None
+ExtraLoss = Callable[[Tensor, Tensor, Tensor, int], Tensor | None]
+
 _UNREAD = 100  # losses kept for a caller who does not take them
 
 
@@ -32,6 +35,17 @@ def uncertainty_loss(
 ) -> Float[Tensor, "b c h w"]:
     """Loss of each element, weight(sigma) / e^u (D(y + noise) - y)^2 + u; `noise` has the size sigma."""
     denoised, u = net(images + noise, sigma, labels, return_logvar=True)
+    return weighted_error(denoised, u, images, sigma, sigma_data)
+
+
+def weighted_error(
+    denoised: Float[Tensor, "b c h w"],
+    u: Float[Tensor, "b 1 1 1"],
+    images: Float[Tensor, "b c h w"],
+    sigma: Float[Tensor, " b"],
+    sigma_data: float,
+) -> Float[Tensor, "b c h w"]:
+    """weight(sigma) / e^u (denoised - images)^2 + u, weight = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
     weight = ((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2)[:, None, None, None]
     loss: Tensor = weight / u.exp() * (denoised - images).square() + u
     return loss
@@ -137,14 +151,20 @@ def step(
     rate: float,
     forward: nn.Module | None = None,
     backward: Callable[[Tensor], object] = Tensor.backward,
+    extra: ExtraLoss | None = None,
 ) -> None:
     """One optimizer step on images + noise; `batch` counts the images of all ranks, `images` are this rank's.
 
     The loss is summed over elements and divided by this rank's images; a wrapped module averages over
-    ranks. NaN and Inf entries of gradients become 0, and such steps are counted.
+    ranks. `extra` is added to the loss of every element of its image; the losses kept are those without it.
+    NaN and Inf entries of gradients become 0, and such steps are counted.
     """
-    loss = uncertainty_loss(forward or state.net, images, labels, sigma, noise, state.net.sigma_data)
-    backward(loss.sum() / len(images))
+    denoised, u = (forward or state.net)(images + noise, sigma, labels, return_logvar=True)
+    loss = weighted_error(denoised, u, images, sigma, state.net.sigma_data)
+    total = loss.sum() / len(images)
+    if extra is not None and labels is not None and (term := extra(denoised, labels, sigma, state.nimg)) is not None:
+        total = total + term.mean() * images[0].numel()
+    backward(total)
     gradients = [p.grad for p in state.net.parameters() if p.grad is not None]
     largest = torch.stack(torch._foreach_norm(gradients, math.inf))
     state.bad_steps += ~largest.isfinite().all()
@@ -174,6 +194,7 @@ def train(
     backward: Callable[[Tensor], object] = Tensor.backward,
     rank: int = 0,
     ranks: int = 1,
+    extra: ExtraLoss | None = None,
 ) -> Iterator[Training]:
     """Steps until `total` images have been seen, yielding `state` after each.
 
@@ -205,6 +226,7 @@ def train(
                 rate=rate(state.nimg),
                 forward=forward,
                 backward=backward,
+                extra=extra,
             )
         if len(state.losses) > _UNREAD:
             state.take_losses()

@@ -91,6 +91,21 @@ class MPConv(nn.Module):
         self.folded = folded
 
 
+class FixedConditions(nn.Module):
+    """Conditions given from outside, column k that of class k: a constant that no weight normalisation rewrites."""
+
+    weight: Tensor
+    folded = None
+
+    def __init__(self, classes: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.zeros(outputs, classes))
+
+    def effective_weight(self, gain: float = 1.0) -> Tensor:
+        """The columns as they are; gains belong to learned conditions."""
+        return self.weight
+
+
 class MPFourier(nn.Module):
     """Random Fourier features sqrt(2) cos(f x + phase) of a scalar."""
 
@@ -224,6 +239,7 @@ class UNet(nn.Module):
         num_blocks: int = 3,
         attention: bool = True,
         attn_resolutions: Sequence[int] | None = None,
+        fixed_conditions: bool = False,
         label_balance: float = 0.5,
         concat_balance: float = 0.5,
         dtype: torch.dtype | None = None,
@@ -240,7 +256,8 @@ class UNet(nn.Module):
         self.out_gain = nn.Parameter(torch.zeros([]))
         self.emb_fourier = MPFourier(noise_channels)
         self.emb_noise = MPConv(noise_channels, embedding)
-        self.emb_label = MPConv(label_dim, embedding) if label_dim else None
+        conditions = FixedConditions if fixed_conditions else MPConv
+        self.emb_label = conditions(label_dim, embedding) if label_dim else None
 
         block: Callable[..., Block] = partial(Block, embedding=embedding, **block_options)
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
@@ -403,10 +420,13 @@ def _body_dtype(dtype: Precision | None, use_fp16: bool) -> torch.dtype | None:
 def condition_matrix(net: EDM2) -> Float[Tensor, "l e"]:
     """The generator's condition of each class, C[k] = column k of normalize(emb_label.weight), (L, e).
 
-    Each of the e features has unit RMS over classes; norms of classes are free. ValueError without classes.
+    Each of the e features has unit RMS over classes, norms of classes are free; fixed conditions are what they
+    are. ValueError without classes.
     """
     if net.unet.emb_label is None:
         raise ValueError("label_dim=0: a network without classes has no condition matrix")
+    if isinstance(net.unet.emb_label, FixedConditions):
+        return net.unet.emb_label.weight.t().contiguous()
     if net.unet.emb_label.folded is not None:
         return net.unet.emb_label.folded.t().contiguous()
     return normalize(net.unet.emb_label.weight).t().contiguous()
@@ -424,7 +444,7 @@ def frozen(net: EDM2, dtype: Precision | None = None) -> EDM2:
     unet.dtype = unet.dtype if dtype is None else _body_dtype(dtype, False)
     gains: dict[MPConv, Tensor | float] = {unet.out_conv: unet.out_gain}
     gains |= {block.emb_linear: block.emb_gain for block in unet.modules() if isinstance(block, Block)}
-    if unet.emb_label is not None:
+    if isinstance(unet.emb_label, MPConv):
         gains[unet.emb_label] = math.sqrt(unet.label_dim)
     for layer in [module for module in result.modules() if isinstance(module, MPConv)]:
         layer.fold(gains.get(layer, 1.0), unet.dtype if layer.weight.ndim == 4 else None)

@@ -75,6 +75,12 @@ def network_input(pixels: UInt8[Tensor, "b h w c"], description: Description) ->
     return x / 127.5 - 1 if d.scaling == "-1..1" else x / 255
 
 
+def unit_input(x: Float[Tensor, "b c h w"], description: Description) -> Float[Tensor, "b c h w"]:
+    """What the network takes of images in [-1, 1] in RGB order or grey; gradients pass."""
+    x = x.flip(1) if description.colour == "bgr" else x
+    return x if description.scaling == "-1..1" else (x + 1) / 2
+
+
 def to_bytes(net: nn.Module, head: nn.Module, description: Description) -> bytes:
     """The content of a checkpoint: network under `net.`, head under `head.`, description in the metadata."""
     tensors = {f"net.{name}": t for name, t in net.state_dict().items()}

@@ -13,8 +13,9 @@ from scoremix.data.augment import Augment, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion import checkpoints, training
 from scoremix.diffusion.checkpoints import Pixels
-from scoremix.diffusion.unet import EDM2, normalize
+from scoremix.diffusion.unet import EDM2, FixedConditions, normalize
 from scoremix.stages import resume
+from scoremix.stages.teacher import Teacher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,24 +33,30 @@ READ_EVERY = 10  # steps between looks at the loss: each look waits for the devi
 MOST_RAMPUP = 10_000_000  # images
 
 
-def train_generator(config: Generator, real: Artifact, *, work: Work) -> None:
-    """Writes EMA snapshots of the end and of the guide, conditions over training, generator.json, the loss curve."""
+def train_generator(config: Generator, real: Artifact, recognizer: Artifact | None = None, *, work: Work) -> None:
+    """Writes EMA snapshots of the end and of the guide, conditions over training, generator.json, the loss curve.
+
+    The recognizer aligns the generator or gives its conditions, where the config asks for it.
+    """
     images = imagesets.LabeledImages.load(real.folder).of_classes("train")
     device = engine.start(work.runtime.device)
     total = whole(config.images_seen, config)
     guide_at = min(max(whole(int(config.guide_at * config.images_seen), config), config.batch), total)
     pixels = scaling(images, config.sigma_data)
-    state = training.start(make(config, images).to(device.device), config.ema)
+    teacher = Teacher.load(config, recognizer, pixels, device.device) if recognizer else None
+    state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
     history = resume.History(total // config.batch, POINTS)
+    aligned = resume.History(total // config.batch, POINTS)
     if saved := resume.load(work):
         state.restore(saved.tensors, saved.info["training"])
         history.restore(saved.info["history"])
+        aligned.restore(saved.info["aligned"])
 
     def snapshot() -> dict[str, str]:
         names = {}
         for i, std in enumerate(config.ema):
             name = checkpoints.snapshot_name(state.nimg, std)
-            work.write(name, checkpoints.to_bytes(state.ema.state(i), network(config, images), pixels))
+            work.write(name, checkpoints.to_bytes(state.ema.state(i), network(config, images, teacher), pixels))
             names[f"{std:.3f}"] = name
         return names
 
@@ -58,21 +65,24 @@ def train_generator(config: Generator, real: Artifact, *, work: Work) -> None:
         write_conditions(config, state, work)
     saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
-        for _ in steps(config, images, device, total, state):
+        for _ in steps(config, images, device, total, state, teacher):
             if state.nimg == guide_at:
                 snapshot()
             if state.nimg in kept:
                 write_conditions(config, state, work)
             due = saver.due()
             if due or len(state.losses) == READ_EVERY or state.nimg == total:
-                losses = state.take_losses()
-                for ago, loss in zip(reversed(range(len(losses))), losses, strict=True):
-                    history.add(state.nimg - ago * config.batch, loss)
+                add(history, state.nimg, config.batch, state.take_losses())
+                if teacher and teacher.alignment:
+                    add(aligned, state.nimg, config.batch, teacher.alignment.take_losses())
             if due:
-                resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
+                info = {"training": state.info(), "history": history.state(), "aligned": aligned.state()}
+                resume.save(work, state.tensors(), info)
             advance(state.nimg)
     work.count("images", total - work.before.get("images", 0))
     work.write("history.csv", history.csv())
+    if config.align:
+        work.write("alignment.csv", aligned.csv())
     work.write_json(
         "generator.json",
         {
@@ -89,8 +99,15 @@ def train_generator(config: Generator, real: Artifact, *, work: Work) -> None:
             "median_class_size": int(np.median(images.counts)),
             "parameters": sum(p.numel() for p in state.net.parameters()),
             "loss": history.last,
+            **({"alignment_loss": aligned.last} if config.align else {}),
         },
     )
+
+
+def add(history: resume.History, nimg: int, batch: int, losses: list[float]) -> None:
+    """Adds the losses of the last steps, the last of which ended at `nimg` images."""
+    for ago, loss in zip(reversed(range(len(losses))), losses, strict=True):
+        history.add(nimg - ago * batch, loss)
 
 
 def steps(
@@ -99,6 +116,7 @@ def steps(
     device: engine.Engine,
     total: int,
     state: training.Training | None = None,
+    teacher: Teacher | None = None,
 ) -> Iterator[training.Training]:
     """The training loop over `total` images, from `state` or from the start."""
     state = state or training.start(make(config, images).to(device.device), config.ema)
@@ -115,6 +133,7 @@ def steps(
         noise_mean=config.noise_mean,
         noise_std=config.noise_std,
         backward=device.backward,
+        extra=teacher.alignment if teacher else None,
     )
 
 
@@ -131,7 +150,8 @@ def conditions_name(images_seen: int, std: float) -> str:
 def write_conditions(config: Generator, state: training.Training, work: Work) -> None:
     """The condition matrix (classes, c) of every EMA now, float32: what section 4.3 follows over training."""
     for i, std in enumerate(config.ema):
-        weight = normalize(state.ema.state(i)["unet.emb_label.weight"])
+        weight = state.ema.state(i)["unet.emb_label.weight"]
+        weight = normalize(weight) if config.conditions == "learned" else weight
         work.write_array(conditions_name(state.nimg, std), weight.t().contiguous().float().cpu().numpy())
 
 
@@ -140,8 +160,9 @@ def whole(images: int, config: Generator) -> int:
     return -(-images // config.batch) * config.batch
 
 
-def network(config: Generator, images: LabeledImages) -> dict[str, Any]:
+def network(config: Generator, images: LabeledImages, teacher: Teacher | None = None) -> dict[str, Any]:
     """Arguments of the network."""
+    fixed = {"fixed_conditions": True, "channel_mult_emb": teacher.multiple} if teacher and teacher.multiple else {}
     return {
         "img_resolution": images.size,
         "img_channels": images.channels,
@@ -153,14 +174,21 @@ def network(config: Generator, images: LabeledImages) -> dict[str, Any]:
         "attention": config.attention,
         "dropout": config.dropout,
         "dtype": config.precision,
+        **fixed,
     }
 
 
-def make(config: Generator, images: LabeledImages, precision: str | None = None) -> EDM2:
+def make(
+    config: Generator, images: LabeledImages, precision: str | None = None, teacher: Teacher | None = None
+) -> EDM2:
     """An untrained network from the config's seed; the global generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "network"))
-        return EDM2(**{**network(config, images), "dtype": precision or config.precision})
+        net = EDM2(**{**network(config, images, teacher), "dtype": precision or config.precision})
+    if teacher and teacher.multiple:
+        assert isinstance(net.unet.emb_label, FixedConditions)
+        net.unet.emb_label.weight.copy_(teacher.conditions(config, net.unet.emb_label.weight.shape[0]).t())
+    return net
 
 
 def scaling(images: LabeledImages, sigma_data: float) -> Pixels:
