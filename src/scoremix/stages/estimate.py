@@ -60,7 +60,12 @@ class Clock:
                 return rate * config.epochs * self.images(plan.inputs["1"])
             case "generator":
                 generator = Generator.model_validate(plan.config)
-                return generator.images_seen * self._rate(plan, "", lambda: self._generator(generator))
+                seconds = generator.images_seen * self._rate(plan, "", lambda: self._generator(generator))
+                if generator.align:  # through the recognizer and back: about a step of its own training
+                    config = Recognizer.model_validate({**self.plans[plan.inputs["1"]].config, "seed": 0})
+                    rate = self._rate(plan, config.model_dump_json(), lambda: self._recognizer(config))
+                    seconds += (1 - generator.align.start) * generator.images_seen * rate
+                return seconds
             case "sample":
                 sampling = Sampling.model_validate(plan.config)
                 of = Generator.model_validate(self.plans[plan.inputs["0"]].config)

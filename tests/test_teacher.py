@@ -1,0 +1,83 @@
+"""Generators under a recognizer, as runs: what they need, what stays fixed, restarts to the byte."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoremix import pipeline, runs
+from scoremix.artifacts import Store
+from scoremix.config import Experiment, Runtime, load
+from scoremix.diffusion import checkpoints
+from scoremix.diffusion.unet import condition_matrix
+from scoremix.stages import resume
+
+ALIGNED = ["generator.align={}", "generator.align.start=0.2", "generator.align.ramp=0.4", "generator.align.weight=0.05"]
+
+
+def until(out: Path, settings: list[str], label: str = "generator") -> Path:
+    runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
+    return runs.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), label)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        f.name: f.read_bytes() for f in folder.iterdir() if f.is_file() and f.name not in ("manifest.json", ".lock")
+    }
+
+
+def test_only_a_generator_that_needs_it_depends_on_the_recognizer(tmp_path: Path, tiny_settings: list[str]) -> None:
+    def inputs(*settings: str) -> dict[str, str]:
+        exp = load(Experiment(), (), [*tiny_settings, *settings])
+        plans = pipeline.plan_all(exp, runs.source_of(exp), Store(tmp_path / "store"))
+        return next(plan.inputs for plan in plans if plan.stage == "generator")
+
+    assert list(inputs()) == ["0"] and inputs("recognizer.lr=0.05") == inputs()
+    for needs in (ALIGNED, ["generator.conditions=rms"]):
+        assert list(inputs(*needs)) == ["0", "1"] and inputs("recognizer.lr=0.05", *needs) != inputs(*needs)
+
+
+def test_an_aligned_run_killed_in_the_ramp_ends_in_the_same_bytes(
+    tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [*tiny_settings, *ALIGNED]
+    whole = contents(until(tmp_path / "whole", settings))
+    until(tmp_path / "killed", settings, "baseline")
+    save, calls = resume.save, [0]
+
+    def dying(*arguments: object) -> None:
+        save(*arguments)  # type: ignore[arg-type]
+        calls[0] += 1
+        if calls[0] in (3, 11):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume, "save", dying)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            until(tmp_path / "killed", settings)
+    assert contents(until(tmp_path / "killed", settings)) == whole
+    curve = whole["alignment.csv"].decode().splitlines()
+    assert len(curve) == 1 + 15 and all(0 < float(line.split(",")[1]) < 2 for line in curve[1:])
+    assert 0 < json.loads(whole["generator.json"])["alignment_loss"] < 2
+
+
+@pytest.mark.parametrize("kind", ["raw", "orthogonal"])
+def test_recognizer_centers_are_the_conditions_from_start_to_end(
+    kind: str, tmp_path: Path, tiny_settings: list[str]
+) -> None:
+    settings = [*tiny_settings, f"generator.conditions={kind}", "recognizer.embedding=20"]
+    folder = until(tmp_path, settings)
+    centers = np.load(next((tmp_path / "store" / "recognizer").iterdir()) / "centers.npy")
+    found = {f.name: np.load(f) for f in folder.glob("conditions-*.npy")}
+    dims = 24  # the least multiple of model_channels that holds them
+    assert len(found) > 2 and all(c.shape == (len(centers), dims) for c in found.values())
+    gram = centers @ centers.T * (1 if kind == "raw" else dims)
+    for name, conditions in found.items():
+        np.testing.assert_array_equal(conditions, next(iter(found.values())), err_msg=name)
+        np.testing.assert_allclose(conditions @ conditions.T, gram, rtol=1e-4, atol=1e-4)
+    until(tmp_path, settings, "sample reproductions")
+    net, _ = checkpoints.load(next(folder.glob("ema-*.safetensors")))
+    np.testing.assert_array_equal(condition_matrix(net).numpy(), next(iter(found.values())))
