@@ -28,7 +28,8 @@ ConfigFile = Annotated[
     list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
 ]
 DataPath = Annotated[
-    str | None, typer.Option("--data", help="folder of class folders, folder of fonts, .npz, or 'glyphs'")
+    str | None,
+    typer.Option("--data", help="folder of class folders, RecordIO, packed set, folder of fonts, .npz, or 'glyphs'"),
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
+from scoremix.data.blocks import Block, windowed
 from scoremix.data.decode import decode, resize_area, with_channels
 from scoremix.data.images import LabeledImages
-from scoremix.data.sources import Block, Folders, Npz, listed, may_be_image, windowed
+from scoremix.data.sources import Folders, Npz, listed, may_be_image
 
 Blocks = Callable[[int], Iterator[Block]]  # side -> all images in order, some of them bad
 

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from scoremix.data.blocks import Block, Source
 from scoremix.data.decode import is_grey, with_channels
 from scoremix.data.images import LabeledImages, PackedFile, write_classes
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.sources import Block, Source, open_source
+from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, from_list, subset
 
 

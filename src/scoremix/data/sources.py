@@ -1,70 +1,48 @@
-"""Where labelled images come from: class folders, .npz files and fonts, read in bounded memory."""
+"""Where labelled images come from: class folders, records, packed sets, .npz files and fonts, read in bounded memory."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import hashlib
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Literal, Protocol, TypeVar, runtime_checkable
+from typing import IO, Literal
 
 import numpy as np
-from jaxtyping import Int64, Integer, UInt8
+from jaxtyping import Int64
 from PIL import Image
 
 from scoremix.data import glyphs
+from scoremix.data.blocks import BLOCK_BYTES, Block, Choose, Source, windowed
 from scoremix.data.decode import decode, resize_area
-from scoremix.data.splits import Splits, checked
+from scoremix.data.images import LabeledImages
+from scoremix.data.insightface import InsightFace, record_files
+from scoremix.data.splits import SPLITS, Splits, checked
 
-Kind = Literal["folders", "npz", "fonts"]
-Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
+Kind = Literal["folders", "records", "packed", "npz", "fonts"]
+PACKED = ("images.npy", "labels.npy", "classes.json")
 # Files that may lie beside images and are passed over; everything else must be an image.
 TEXTS = {".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log"}
 PAGES = {".html", ".htm", ".py", ".sh"}
 ARRAYS = {".npy", ".npz", ".mat", ".pkl", ".pt", ".db", ".lst", ".idx", ".rec", ".zip", ".tar", ".gz"}
 NOT_IMAGES = TEXTS | PAGES | ARRAYS
-BLOCK_BYTES = 4 << 20
-
-
-@dataclass(frozen=True)
-class Block:
-    """Images of one or more classes on their way into the packed array."""
-
-    images: UInt8[np.ndarray, "b size size c"]
-    classes: Integer[np.ndarray, " b"]  # as numbered by the source
-    places: Int64[np.ndarray, " b"] | None = None  # rows of the packed array; None: the next ones
-    bad: tuple[tuple[str, str], ...] = ()  # (path, reason) of files left out here
-
-
-@runtime_checkable
-class Source(Protocol):
-    """Classes with their numbers of images, and their images on request."""
-
-    class_names: tuple[str, ...]
-    groups: tuple[str, ...] | None
-    splits: Splits | None
-    counts: Int64[np.ndarray, " c"]
-    size: int | None  # side of the images where none is asked for
-    channels: int
-    ignored: int  # files passed over
-
-    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
-        """The chosen images of the kept classes, grouped by class in the order of `kept` (or with places)."""
 
 
 def open_source(place: str | Path, *, images_per_class: int | None, seed: int, workers: int | None) -> Source:
-    """The source at `place`: 'glyphs', an .npz file, a folder of fonts or a folder of class folders."""
+    """The source at `place`: see `kind_of`."""
     match kind_of(place):
         case "npz":
             return Npz(Path(place))
         case "fonts":
             return Fonts(place, images_per_class or glyphs.IMAGES_PER_CLASS, seed)
+        case "packed":
+            return Packed(Path(place))
+        case "records":
+            return InsightFace(Path(place), workers or os.cpu_count() or 1)
         case "folders":
             return Folders(Path(place), workers or os.cpu_count() or 1)
 
@@ -72,7 +50,8 @@ def open_source(place: str | Path, *, images_per_class: int | None, seed: int, w
 def kind_of(place: str | Path) -> Kind:
     """What lies at `place`, found by looking; ValueError if nothing readable does.
 
-    A folder holds fonts if some file under it has a font's suffix and none an image's.
+    'glyphs', an .npz file, a .rec file or a folder with one, a packed set (a finished folder of scoremix), else a
+    folder of class folders or of fonts. It holds fonts if some file under it has a font's suffix and none an image's.
     """
     if str(place) == glyphs.BUILTIN:
         return "fonts"
@@ -81,8 +60,16 @@ def kind_of(place: str | Path) -> Kind:
         raise ValueError(f"data source {path} does not exist")
     if path.is_file() and path.suffix.lower() == ".npz":
         return "npz"
+    if path.suffix == ".rec":
+        return "records"
     if not path.is_dir():
-        raise ValueError(f"data source {path} is none of: folder of class folders, folder of fonts, .npz, 'glyphs'")
+        raise ValueError(
+            f"data source {path} is none of: folder of class folders, RecordIO, packed set, folder of fonts, .npz, 'glyphs'"
+        )
+    if all((path / name).is_file() for name in PACKED):
+        return "packed"
+    if record_files(path) is not None:
+        return "records"
     image_suffixes, fonts = set(Image.registered_extensions()), False
     for _, folders, files in os.walk(path):
         folders.sort()
@@ -111,6 +98,10 @@ def _named_files(place: str | Path) -> Iterator[tuple[bytes, Path]]:
             yield b"", Path(place)
         case "fonts":
             yield from ((os.fsencode(path.name), path) for path in glyphs.font_files(place))
+        case "packed":
+            yield from ((name.encode(), Path(place) / name) for name in PACKED)
+        case "records":
+            yield from ((os.fsencode(path.name), path) for path in InsightFace(Path(place), 1).files())
         case "folders":
             source = Folders(Path(place), 1)
             for k, name in enumerate(source.class_names):
@@ -123,21 +114,6 @@ def _digest(named: tuple[bytes, Path]) -> tuple[bytes, bytes]:
         return name, b"not a regular file"
     with path.open("rb") as file:
         return name, hashlib.file_digest(file, "sha256").digest()
-
-
-A = TypeVar("A")
-B = TypeVar("B")
-
-
-def windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A]) -> Iterator[B]:
-    """`work` of each item, in order, a bounded number of items ahead."""
-    pending: collections.deque[Future[B]] = collections.deque()
-    for item in items:
-        pending.append(pool.submit(work, item))
-        if len(pending) >= 64:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
 
 
 class Folders:
@@ -187,6 +163,15 @@ class Folders:
         tasks = ((k, files[i]) for k in map(int, kept) for files in [self.files(k)] for i in choose(k))
         with ThreadPoolExecutor(self.workers) as pool:
             yield from windowed(pool, block, tasks)
+
+    def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
+        """See EncodedSource."""
+        files = self.files(k)
+        for path in (files[i] for i in chosen):
+            try:
+                yield path.name, path.read_bytes()
+            except OSError as error:
+                raise ValueError(f"{path} cannot be read ({error.strerror})") from None
 
 
 def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -303,6 +288,27 @@ class Npz:
                 if len(wanted):
                     rows = start + wanted
                     yield Block(resize_area(images, size), owner[rows], place[rows])
+
+
+class Packed:
+    """A packed set: the images of a finished stage, such as a synthetic set."""
+
+    ignored = 0
+
+    def __init__(self, folder: Path) -> None:
+        self.images = LabeledImages.load(folder)
+        self.class_names, self.groups, self.counts = self.images.class_names, self.images.groups, self.images.counts
+        self.splits: Splits | None = self.images.splits if set(self.images.splits) == set(SPLITS) else None
+        self.size: int | None = min(self.images.shape[1:3])
+        self.channels = self.images.channels
+
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        """See Source."""
+        step = max(1, BLOCK_BYTES // int(np.prod(self.images.shape[1:])))
+        for k in map(int, kept):
+            rows, images = choose(k), self.images.of_class(k)
+            for part in (rows[start : start + step] for start in range(0, len(rows), step)):
+                yield Block(resize_area(images[part], size), np.full(len(part), k))
 
 
 class Fonts:

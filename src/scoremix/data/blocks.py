@@ -1,0 +1,64 @@
+"""What every source of labelled images offers, and work done a bounded number of items ahead."""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+
+from scoremix.data.splits import Splits
+
+Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
+BLOCK_BYTES = 4 << 20
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images of one or more classes on their way into the packed array."""
+
+    images: UInt8[np.ndarray, "b size size c"]
+    classes: Integer[np.ndarray, " b"]  # as numbered by the source
+    places: Int64[np.ndarray, " b"] | None = None  # rows of the packed array; None: the next ones
+    bad: tuple[tuple[str, str], ...] = ()  # (path, reason) of files left out here
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Classes with their numbers of images, and their images on request."""
+
+    class_names: tuple[str, ...]
+    groups: tuple[str, ...] | None
+    splits: Splits | None
+    counts: Int64[np.ndarray, " c"]
+    size: int | None  # side of the images where none is asked for
+    channels: int
+    ignored: int  # files passed over
+
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        """The chosen images of the kept classes, grouped by class in the order of `kept` (or with places)."""
+
+
+@runtime_checkable
+class EncodedSource(Source, Protocol):
+    """A source that holds its images as files do: encoded."""
+
+    def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
+        """File name and content of some images of class k; ValueError for one that cannot be read at all."""
+
+
+def windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A], ahead: int = 64) -> Iterator[B]:
+    """`work` of each item, in order, a bounded number of items ahead."""
+    pending: collections.deque[Future[B]] = collections.deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
