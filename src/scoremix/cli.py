@@ -271,6 +271,25 @@ def export(
     print(f"{out}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 
+@app.command()
+def ema(
+    std: Annotated[float, typer.Option("--std", help="relative length of the average, such as 0.075")],
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    images: Annotated[int | None, typer.Option("--images", help="images seen; by default the end of training")] = None,
+    guide: Annotated[bool, typer.Option("--guide", help="of the separately trained guide network")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="the .safetensors file to write")] = None,
+    out: Out = Path("scoremix_runs"),
+    debug: Debug = False,
+) -> None:
+    """An average of the generator of any length, reconstructed from its snapshots."""
+    from scoremix import runs
+    from scoremix.averages import write_average
+
+    folder = runs.step_folder(out, name, "guide network" if guide else "generator")
+    path, missing = write_average(folder, std, images, to)
+    print(f"{path}: EMA length {std:g}, {missing:.2%} of its profile is beyond the snapshots")
+
+
 def _run_until(
     until: str | None,
     preset: str | None,

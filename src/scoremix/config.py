@@ -133,6 +133,10 @@ class Generator(Slice):
     channel_mult: tuple[Positive, ...] = (1, 2)
     num_blocks: Positive = 1
     attention: bool = False
+    attn_resolutions: tuple[Positive, ...] | None = Field(
+        None, description="sides of the levels that attend; by default the two deepest"
+    )
+    conditional: bool = Field(True, description="false trains without classes: an unconditional guide")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     images_seen: Positive = Field(250_000, description="length of training")
     batch: Positive = 128
@@ -144,7 +148,9 @@ class Generator(Slice):
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
     ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field((0.05, 0.10), description="EMA lengths kept")
     guide_at: Share = Field(0.125, description="share of the run at which the guide's snapshot is taken")
-    snapshots: Annotated[int, Field(ge=0)] = Field(8, description="times at which the condition matrix is kept")
+    snapshots: Annotated[int, Field(ge=0)] = Field(
+        8, description="times at which averages and conditions are kept: disk use is this many networks per EMA length"
+    )
     shift: Annotated[int, Field(ge=0)] = Field(1, description="random shifts of up to this many pixels")
     flip: bool = False
     align: Alignment | None = Field(None, description="pull towards the recognizer's class centers")
@@ -430,6 +436,7 @@ class Experiment(Slice):
     data: Data = Data()
     recognizer: Recognizer = Recognizer()
     generator: Generator = Generator()
+    guide: Generator | None = Field(None, description="another network as guide: smaller, or trained without classes")
     gate: Gate = Gate()
     selection: Selection = Selection()
     sampling: Sampling = Sampling()
@@ -451,9 +458,27 @@ class Experiment(Slice):
                 )
         return self
 
+    def _guide_fits(self, sampling: Sampling) -> None:
+        for field, of in (("ema", self.generator), ("guide_ema", self.guide or self.generator)):
+            std, kept = getattr(sampling, field), ", ".join(f"{e:g}" for e in of.ema)
+            if std not in of.ema and (of.snapshots < 2 or not min(of.ema) < std < max(of.ema)):
+                raise ValueError(
+                    f"sampling.{field} {std:g} is not kept by the generator (generator.ema: {kept}); only lengths between "
+                    "two kept ones are reconstructed, from generator.snapshots 2 or more"
+                )
+        unconditional = self.guide is not None and not self.guide.conditional
+        if (sampling.guide == "unconditional") != unconditional and sampling.guidance != 1:
+            raise ValueError(
+                f"sampling.guide {sampling.guide!r}: the guide is trained "
+                f"{'without' if unconditional else 'with'} classes (guide.conditional); 'unconditional' goes with "
+                "guide.conditional false, 'each' and 'condition' with true"
+            )
+
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
         self._mixes("", self.selection, self.sampling)
+        if not self.generator.conditional:
+            raise ValueError("generator.conditional: false is for the guide; the generator needs classes to mix")
         for name, arm in self.arms.items():
             if arm.steps_of is not None and arm.steps_of not in self.arms:
                 raise ValueError(
@@ -462,12 +487,7 @@ class Experiment(Slice):
             sampling, selection = arm.sampling or self.sampling, arm.selection or self.selection
             if arm.synthetic:
                 self._mixes(f"arms.{name}.", selection, sampling)
-            for field in ("ema", "guide_ema"):
-                if getattr(sampling, field) not in self.generator.ema:
-                    raise ValueError(
-                        f"sampling.{field} {getattr(sampling, field):g} is not kept by the generator "
-                        f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
-                    )
+            self._guide_fits(sampling)
         for field, names in (
             ("treatment", [self.evaluation.treatment]),
             ("controls", self.evaluation.controls),

@@ -28,6 +28,7 @@ from scoremix.stages.describe import describe_mplets
 from scoremix.stages.distances import compare_distances
 from scoremix.stages.evaluate import evaluate
 from scoremix.stages.generator import train_generator
+from scoremix.stages.guide import take_guide
 from scoremix.stages.illustrate import illustrate
 from scoremix.stages.ingest import ingest
 from scoremix.stages.order import measure_order
@@ -53,8 +54,7 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     """The method from images to report; arms differ in nothing but their training sets and lengths."""
     real = stage(ingest, exp.data, source)
     baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
-    teacher = [baseline] if exp.generator.needs_recognizer else []
-    generator = stage(train_generator, exp.generator, real, *teacher)
+    generator = guided_generator(exp, stage, real, baseline)
 
     each_class = stage(select_mplets, singles(exp), baseline, {}, label="select reproductions")
     reproductions = stage(sample_mixtures, reproduction(exp), generator, each_class, label="sample reproductions")
@@ -101,6 +101,7 @@ def selected(config: Selection, stage: Stage, real: Artifact, baseline: Artifact
 def geometry(exp: Experiment, done: Mapping[str, Artifact], stage: Stage) -> Artifact:
     """The analytical half on a finished run, label -> artifact: conditions against embeddings (4.3, Appendices D to G)."""
     real, generator, baseline, mplets = (done[label] for label in ("ingest", "generator", "baseline", "select"))
+    generator = done.get("guide", generator)
     config = exp.analysis
     paths = config.paths.model_copy(update={"sampling": config.paths.sampling or exp.sampling})
     trained = {"baseline": baseline}
@@ -118,6 +119,17 @@ def geometry(exp: Experiment, done: Mapping[str, Artifact], stage: Stage) -> Art
         "paths": stage(walk_paths, paths, real, generator, baseline, mplets),
     }
     return stage(analyze, exp, done, measured)
+
+
+def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Artifact) -> Artifact:
+    """The generator with its own earlier snapshot as guide, or with another network."""
+    teacher = [baseline] if exp.generator.needs_recognizer else []
+    generator = stage(train_generator, exp.generator, real, *teacher)
+    if exp.guide is None:
+        return generator
+    teacher = [baseline] if exp.guide.needs_recognizer else []
+    guide = stage(train_generator, exp.guide, real, *teacher, label="guide network")
+    return stage(take_guide, exp.guide, generator, guide)
 
 
 def training_set(

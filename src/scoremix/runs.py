@@ -133,6 +133,16 @@ def recorded(out: Path, name: str | None) -> Experiment:
     return Experiment.model_validate(json.loads(file.read_text())["experiment"])
 
 
+def step_folder(out: Path, name: str | None, label: str) -> Path:
+    """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
+    run = recorded(out, name).name
+    step = json.loads((out / "runs" / f"{run}.json").read_text())["steps"].get(label)
+    folder = None if step is None else out / "store" / str(step["stage"]) / str(step["key"])[:12]
+    if folder is None or not (folder / "manifest.json").exists():
+        raise ConfigError(f"run {run!r}: step {label!r} is not done; `scoremix run` continues it")
+    return folder
+
+
 def checkpoint_of(out: Path, name: str) -> Path:
     """The recognizer checkpoint `name`: a file, an artifact's folder, or RUN/ARM or RUN/ARM/SEED of a run in `out`.
 

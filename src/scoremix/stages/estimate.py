@@ -68,12 +68,12 @@ class Clock:
                 return seconds
             case "sample":
                 sampling = Sampling.model_validate(plan.config)
-                of = Generator.model_validate(self.plans[plan.inputs["0"]].config)
+                of, guide = self.networks(plan.inputs["0"])
                 m = Selection.model_validate(self.plans[plan.inputs["1"]].config).mixed
                 key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, m])
                 chunks = math.ceil(self.images(plan.key) / sampling.chunk)
                 calls = plan_of(sampling).evaluations(m)
-                return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, sampling, m))
+                return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, guide, sampling, m))
             case _:
                 return 0.0
 
@@ -93,6 +93,14 @@ class Clock:
             case _:
                 return len(self.train)
 
+    def networks(self, key: str) -> tuple[Generator, Generator]:
+        """The generator and its guide, which is mostly the same network."""
+        plan = self.plans[key]
+        if plan.stage == "guide":
+            return self.networks(plan.inputs["0"])[0], Generator.model_validate(plan.config)
+        config = Generator.model_validate(plan.config)
+        return config, config
+
     def _rate(self, plan: Plan, key: str, measure: Callable[[], float]) -> float:
         key = f"{plan.stage} {key}"
         if key not in self.rates:
@@ -109,15 +117,18 @@ class Clock:
         steps = generator_stage.steps(config, self.train, self.engine, (WARM + TIMED) * config.batch)
         return self._timed(steps) / config.batch
 
-    def _sampling(self, config: Generator, sampling: Sampling, m: int) -> float:
+    def _sampling(self, of: Generator, guide: Generator, sampling: Sampling, m: int) -> float:
         """Seconds per network evaluation of a chunk, by an untrained network."""
-        net = frozen(generator_stage.make(config, self.train, sampling.precision).to(self.engine.device))
+        main, weaker = (
+            frozen(generator_stage.make(config, self.train, sampling.precision).to(self.engine.device))
+            for config in (of, guide)
+        )
         labels = torch.arange(m, device=self.engine.device).expand(sampling.chunk, m)
-        plan = plan_of(sampling.model_copy(update={"steps": 2}))
+        plan = plan_of(sampling.model_copy(update={"steps": 4}))
 
         def chunk() -> float:
             start = time.monotonic()
-            sample(net, net, labels, sampling.weights_for(m), range(sampling.chunk), plan)
+            sample(main, weaker, labels, sampling.weights_for(m), range(sampling.chunk), plan)
             self.engine.synchronize()
             return (time.monotonic() - start) / plan.evaluations(m)
 

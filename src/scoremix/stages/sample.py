@@ -96,8 +96,9 @@ class Sampler:
         self.config, self.work = config, work
         self.device = engine.start(work.runtime.device).device
         info = generator.json("generator.json")
-        main, self.pixels = checkpoints.load(generator / info["snapshots"][f"{config.ema:.3f}"], config.precision)
-        guide, _ = checkpoints.load(generator / info["guides"][f"{config.guide_ema:.3f}"], config.precision)
+        main, self.pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
+        folder = generator / info.get("guide_folder", ".")
+        guide, _ = checkpoints.average(folder, config.guide_ema, info["guide_at"], config.precision)
         self.main, self.guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
         self.plan = plan_of(config)
         self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
