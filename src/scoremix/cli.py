@@ -31,6 +31,9 @@ DataPath = Annotated[
     str | None,
     typer.Option("--data", help="folder of class folders, RecordIO, packed set, folder of fonts, .npz, or 'glyphs'"),
 ]
+Arms = Annotated[
+    str | None, typer.Option("--arms", help="arms and groups by name, such as table2,controls; see docs/arms.md")
+]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
@@ -56,6 +59,7 @@ def run(
     preset: Preset = None,
     config: ConfigFile = None,
     data: DataPath = None,
+    arms: Arms = None,
     settings: Settings = None,
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
@@ -63,7 +67,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """From a folder of classes to a report that says whether mixing helped."""
-    _run_until(None, preset, config, data, settings, out, device, quiet)
+    _run_until(None, preset, config, data, arms, settings, out, device, quiet)
 
 
 def _verb(name: str, text: str) -> None:
@@ -71,13 +75,14 @@ def _verb(name: str, text: str) -> None:
         preset: Preset = None,
         config: ConfigFile = None,
         data: DataPath = None,
+        arms: Arms = None,
         settings: Settings = None,
         out: Out = Path("scoremix_runs"),
         device: Device = "auto",
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> None:
-        _run_until(LAST_STEP.get(name, name), preset, config, data, settings, out, device, quiet)
+        _run_until(LAST_STEP.get(name, name), preset, config, data, arms, settings, out, device, quiet)
 
     verb.__doc__ = text + " Runs what it needs and stops there."
     app.command(name)(verb)
@@ -94,6 +99,7 @@ def evaluate(
     ] = None,
     config: ConfigFile = None,
     data: DataPath = None,
+    arms: Arms = None,
     settings: Settings = None,
     sets: Annotated[
         list[str] | None,
@@ -124,7 +130,7 @@ def evaluate(
     """
     is_file = preset is not None and (Path(preset).exists() or "/" in preset or Path(preset).suffix in CHECKPOINTS)
     if not sets and not is_file:
-        _run_until("compare", preset, config, data, settings, out, device, quiet)
+        _run_until("compare", preset, config, data, arms, settings, out, device, quiet)
         return
     from scoremix import facesets, runs
     from scoremix.artifacts import Store
@@ -134,7 +140,7 @@ def evaluate(
         raise ConfigError(f"{preset}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
     if is_file and (config or data or settings):
         raise ConfigError(f"{preset}: a checkpoint takes no --config, --data or --set (where the sets are: --root)")
-    exp = None if is_file else _experiment(preset, config, data, settings)
+    exp = None if is_file else _experiment(preset, config, data, arms, settings)
     runtime = Runtime(out=out, device=_device(device), quiet=quiet)
     faces = facesets.opened(sets, root)
     chosen = [facesets.protocol(text) for text in protocol or ()]
@@ -333,6 +339,7 @@ def _run_until(
     preset: str | None,
     config: list[Path] | None,
     data: str | None,
+    arms: str | None,
     settings: list[str] | None,
     out: Path,
     device: str,
@@ -342,15 +349,20 @@ def _run_until(
     from scoremix.artifacts import Store
     from scoremix.config import Runtime
 
-    exp = _experiment(preset, config, data, settings)
+    exp = _experiment(preset, config, data, arms, settings)
     runtime = Runtime(out=out, device=_device(device), quiet=quiet)
     runs.execute(exp, runtime, Store(out / "store"), until)
 
 
 def _experiment(
-    preset: str | None, config: list[Path] | None, data: str | None, settings: list[str] | None
+    preset: str | None,
+    config: list[Path] | None,
+    data: str | None,
+    arms: str | None,
+    settings: list[str] | None,
 ) -> Experiment:
     """The preset, changed by files and settings."""
+    from scoremix.arms import named
     from scoremix.config import ConfigError, load
     from scoremix.presets import PRESETS
 
@@ -360,7 +372,8 @@ def _experiment(
     if chosen not in PRESETS:
         raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)})")
     extra = [f"source={_quoted(data)}"] if data else []
-    exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())])
+    extra += [f"arms={_quoted(arms)}"] if arms else []
+    exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())], named)
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={_name_of(data)}"])
     return exp
