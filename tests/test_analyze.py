@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,8 +42,10 @@ def experiment(tiny_settings: list[str], *changes: str) -> Experiment:
     return load(Experiment(), (), [*tiny_settings, *SMALL, *changes])
 
 
-def analyzed(out: Path, exp: Experiment) -> Path:
-    return runs.analyze(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+def analyzed(out: Path, *settings: str, run: str = "tiny", against: Sequence[str] = ()) -> Path:
+    """The folder of the page; `settings` change the run's own."""
+    runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
+    return runs.analyze(run, runtime, store, lambda exp: load(exp, (), settings), against)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +53,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) ->
     out = tmp_path_factory.mktemp("run")
     exp = experiment(tiny_settings)
     runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
-    return analyzed(out, exp)
+    return analyzed(out)
 
 
 def artifact(shown: Path, stage: str) -> Path:
@@ -63,7 +66,7 @@ def test_page_has_every_figure_and_needs_nothing_from_outside(shown: Path) -> No
     page = (shown / "analysis.html").read_text()
     assert page.count("<svg ") > 20 and page.count('src="data:image/png') == 3 * 3
     assert not re.search(r'(?:src|href)="(?!#|data:|analysis\.)', page)
-    for words in ("cannot be told for this run", "Does order carry over", "deep head", "baseline mean", "blob"):
+    for words in ("cannot be told for tiny", "Does order carry over", "deep head", "baseline mean", "blob"):
         assert words in page
 
 
@@ -134,35 +137,49 @@ def test_a_second_analysis_computes_nothing_and_settings_redo_only_what_they_tou
     out = tmp_path / "copy"
     shutil.copytree(shown.parent, out)
     before = set((out / "store").rglob("manifest.json"))
-    analyzed(out, experiment(tiny_settings))
+    analyzed(out)
     assert set((out / "store").rglob("manifest.json")) == before
     capfd.readouterr()
-    analyzed(out, experiment(tiny_settings, "analysis.paths.pairs=2"))
+    analyzed(out, "analysis.paths.pairs=2")
     made = capfd.readouterr().err
     assert "paths" in made and "analyze" in made and "alignment" not in made and "order" not in made
+
+
+def test_generators_of_two_runs_stand_side_by_side(shown: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(shown.parent, out)
+    other = experiment(tiny_settings, "name=other", "generator.conditions=raw")
+    runs.execute(other, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    page = (analyzed(out, run="other", against=["tiny"]) / "analysis.html").read_text()
+    assert "tiny, EMA 0.05" in page and "other, EMA 0.05" in page
+    for against, message in (("other", "that is the run itself"), ("nobody", "not in .*runs: .*tiny")):
+        with pytest.raises(ConfigError, match=message):
+            analyzed(out, run="other", against=[against])
 
 
 def test_an_unfinished_run_and_wrong_settings_are_refused(
     shown: Path, tmp_path: Path, tiny_settings: list[str]
 ) -> None:
-    with pytest.raises(ConfigError, match=r"not finished \(not done: ingest"):
-        analyzed(tmp_path, experiment(tiny_settings))
+    out = tmp_path / "copy"
+    shutil.copytree(shown.parent, out)
     for setting, message in (
         ("analysis.recognizers={x: {unit: [1]}}", r"analysis\.recognizers\.x\.unit: "),
         ("analysis.recognizers={x: {lr: 0}}", r"analysis\.recognizers\.x\.lr: "),
         ("analysis.paths.weights=[0, 1, 0.5]", r"analysis\.paths\.weights: must rise from 0 to 1"),
         ("analysis.spaces.centers=[]", r"analysis\.spaces\.centers: must name head, mean or both"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            experiment(tiny_settings, setting)
-    out = tmp_path / "copy"
-    shutil.copytree(shown.parent, out)
-    for setting, message in (
         ("analysis.measures.k=9", r"analysis\.measures\.k: 9 neighbours, intervals from halves of 14 classes allow 6"),
         ("analysis.order.pairs=91", r"analysis\.order\.pairs: 91, 14 classes have 91 pairs"),
+        ("generator.lr=1", "only settings below `analysis` can change here"),
     ):
         with pytest.raises(ValueError, match=message):
-            analyzed(out, experiment(tiny_settings, setting))
+            analyzed(out, setting)
+    exp = experiment(tiny_settings, "name=half")
+    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), "baseline")
+    with pytest.raises(ConfigError, match="run 'half' is not finished, it has no report yet"):
+        analyzed(out, run="half")
+    shutil.rmtree(out / "store" / "generator")
+    with pytest.raises(ConfigError, match="run 'tiny': generator is gone from"):
+        analyzed(out)
 
 
 def test_a_damaged_space_is_named() -> None:

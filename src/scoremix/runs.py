@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,27 +55,53 @@ def execute(
     return shown
 
 
-def analyze(exp: Experiment, runtime: Runtime, store: Store) -> Path:
-    """The geometry of a finished run; returns the folder of its page. ConfigError where a step of the run is not done."""
-    plans = pipeline.plan_all(exp, source_of(exp), store)
-    done: dict[str, Artifact] = {}
-    for plan in plans:
-        if plan.stage != "report":
-            done.setdefault(plan.label, store.artifact(plan))
-    if missing := [label for label, artifact in done.items() if not artifact.done]:
-        raise ConfigError(
-            f"run {exp.name!r} is not finished (not done: {', '.join(missing)}); `scoremix run` continues it"
-        )
+def analyze(
+    name: str | None,
+    runtime: Runtime,
+    store: Store,
+    change: Callable[[Experiment], Experiment],
+    against: Sequence[str] = (),
+) -> Path:
+    """The geometry of a finished run with changed settings of the analysis; returns the folder of its page.
+
+    `against`: other finished runs, whose generators are followed beside this one's.
+    """
+    exp, chain, recognizers = finished(runtime.out, store, name)
+    changed = change(exp)
+    if changed.model_copy(update={"analysis": exp.analysis}) != exp:
+        raise ConfigError("analyze: only settings below `analysis` can change here; others need another run")
+    if exp.name in against:
+        raise ConfigError(f"--against {exp.name!r}: that is the run itself")
+    others = {other: finished(runtime.out, store, other)[1] for other in against}
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         if made:
             _say(f"{MARKS['done']} {plan.label:<28} {_cost(artifact.manifest['cost'])}")
 
-    last = pipeline.geometry(exp, done, pipeline.Runner(store, runtime, after=after))
+    last = pipeline.geometry(changed, chain, recognizers, others, pipeline.Runner(store, runtime, after=after))
     shown = _show(last, runtime.out / exp.name)
     print((last / "summary.txt").read_text())
     print(f"page: {shown / 'analysis.html'}")
     return shown
+
+
+def finished(out: Path, store: Store, name: str | None) -> tuple[Experiment, dict[str, Artifact], dict[str, Artifact]]:
+    """What a run's last report was made of: experiment, artifacts of the chain, recognizers by arm and seed.
+
+    Of the code of that time: a newer scoremix reads older runs. ConfigError where there is no report.
+    """
+    steps = json.loads(_record_file(out, name).read_text())["steps"]
+    run = _record_file(out, name).stem
+    if "report" not in steps:
+        raise ConfigError(f"run {run!r} is not finished, it has no report yet; `scoremix run` continues it")
+    parts: tuple[dict[str, Artifact], dict[str, Artifact]] = ({}, {})
+    for place, key in steps["report"]["inputs"].items():
+        position, _, label = place.partition(":")
+        folder = next(iter(store.root.glob(f"*/{key[:12]}/manifest.json")), None)
+        if folder is None:
+            raise ConfigError(f"run {run!r}: {label} is gone from {store.root}; `scoremix run` makes it again")
+        parts[int(position)][label] = Artifact(folder.parts[-3], key, folder.parent)
+    return Experiment.model_validate(steps["report"]["config"]), *parts
 
 
 def _show(artifact: Artifact, folder: Path) -> Path:
@@ -124,23 +150,16 @@ class Record:
 
 def recorded(out: Path, name: str | None) -> Experiment:
     """The experiment of a run, the latest by default; ConfigError where there is none of that name."""
+    return Experiment.model_validate(json.loads(_record_file(out, name).read_text())["experiment"])
+
+
+def _record_file(out: Path, name: str | None) -> Path:
     files = sorted((out / "runs").glob("*.json"), key=lambda f: f.stat().st_mtime)
     if not files:
         raise ConfigError(f"{out}: no runs here; start with `scoremix run`")
     if name is not None and name not in (names := [f.stem for f in files]):
         raise ConfigError(f"run {name!r}: not in {out} (runs: {', '.join(names)})")
-    file = files[-1] if name is None else out / "runs" / f"{name}.json"
-    return Experiment.model_validate(json.loads(file.read_text())["experiment"])
-
-
-def step_folder(out: Path, name: str | None, label: str) -> Path:
-    """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
-    run = recorded(out, name).name
-    step = json.loads((out / "runs" / f"{run}.json").read_text())["steps"].get(label)
-    folder = None if step is None else out / "store" / str(step["stage"]) / str(step["key"])[:12]
-    if folder is None or not (folder / "manifest.json").exists():
-        raise ConfigError(f"run {run!r}: step {label!r} is not done; `scoremix run` continues it")
-    return folder
+    return files[-1] if name is None else out / "runs" / f"{name}.json"
 
 
 def checkpoint_of(out: Path, name: str) -> Path:

@@ -211,6 +211,14 @@ def test_bounds_have_the_papers_constants() -> None:
         assert round(20_000 * float(preservation_probability(margin, rho, n, 1.0))) == exact
 
 
+def test_equation_26_as_printed_is_no_lower_bound() -> None:
+    n, rho, norm2 = 200, 0.6, 1.0
+    margin = torch.tensor(0.002, dtype=torch.float64)
+    printed = norm.cdf(rho * 0.002 / math.sqrt(norm2 / (n * (n - 1) / 2 - 1) * (1 - rho)))
+    identity = float(preservation_probability(margin, rho, n, norm2))
+    assert float(preservation_bound(margin, rho, n, norm2)) < identity < printed
+
+
 def test_probability_rises_with_alignment_to_one() -> None:
     """Conjecture 4.2 under the model: strictly increasing in ρ, 1 in the limit, in simulation as well."""
     root = gram_root(space())

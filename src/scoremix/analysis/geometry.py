@@ -133,6 +133,20 @@ def pca_map(reference: Float[Data, "_ _"], *others: Float[Data, "_ _"], dims: in
     return PcaMap([((x - mean) @ axes.T).cpu().numpy() for x in sets], share[:dims].cpu().numpy())
 
 
+def umap_map(reference: Float[Data, "_ _"], *others: Float[Data, "_ _"], seed: int = 0) -> list[Float[Array, "n 2"]]:
+    """Coordinates of a UMAP of `reference` by cosine, in which the others are placed; ValueError without the extra.
+
+    It keeps neighbourhoods, not distances or directions: read straightness off `pca_map` or `mix_path`.
+    """
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise ValueError(f"a UMAP needs {error.name}: pip install 'scoremix[umap]'") from None
+    sets = [as_rows(x, f"set {number}").cpu().numpy() for number, x in enumerate((reference, *others))]
+    reducer = UMAP(n_neighbors=min(15, len(sets[0]) - 1), metric="cosine", random_state=seed, n_jobs=1)
+    return [np.asarray(reducer.fit_transform(sets[0])), *(np.asarray(reducer.transform(x)) for x in sets[1:])]
+
+
 class MixPath(NamedTuple):
     """Where mixes of the pairs a, b lie at each weight λ of b; rows are pairs, columns ascending λ.
 

@@ -172,7 +172,8 @@ def preservation_probability(margin: Float[Tensor, " *t"], rho: float, n: int, n
 def preservation_bound(margin: Float[Tensor, " *t"], rho: float, n: int, norm2: float) -> Float[Tensor, " *t"]:
     """Lower bound of `preservation_probability` for Δ >= 0, ρ in [0, 1]: Equations 21, 24, 26.
 
-    norm2 = 6 gives c_mask = 12/(N-1), Equation 21; 1 gives 2/(N-1), Equation 24; ‖HTH‖² gives Equation 26.
+    norm2 = 6 gives c_mask = 12/(N-1), Equation 21; 1 gives 2/(N-1), Equation 24; ‖HTH‖² gives Equation 26
+    with the factor 2 of the other two, which its print lacks: without it, it may exceed the identity.
     Always at least 1/2, which is why K times it predicts no overlap (see `overlap.py`).
     """
     _check_rho(rho, 0)

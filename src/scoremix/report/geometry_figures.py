@@ -219,11 +219,11 @@ def similarity_over_lambda(weights: Sequence[float], paths: Row) -> str:
 
 
 def embedding_map(row: Row) -> str:
-    """Real images (dots), reproductions (squares) and mixes (line of means) on the real images' principal axes."""
+    """Real images, reproductions (large, open) and mixes (dots, line of means) on axes fitted to the real ones."""
     real, made = np.asarray(row["real"]), np.asarray(row["made"])
     classes, pairs = np.asarray(row["real_class"]), np.asarray(row["pairs"])
     drawn = list(hues(str(i) for i in range(len(pairs))).values())
-    share = 100 * np.asarray(row["variance"])
+    share = [f"principal axis {at + 1} ({100 * v:.0f} % of the variance)" for at, v in enumerate(row["variance"])]
     with settings():
         axes = new_axes(320, left=46)
         for (a, b), walk, style in zip(pairs, made, drawn, strict=True):
@@ -242,5 +242,5 @@ def embedding_map(row: Row) -> str:
         for axis, at in ((axes.xaxis, 0), (axes.yaxis, 1)):
             axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}".replace("-", "−")))
-            axis.set_label_text(f"principal axis {at + 1} ({share[at]:.0f} % of the variance)")
+            axis.set_label_text(share[at] if share else f"UMAP {at + 1}")
         return finish(axes, "embedding-map", "Real, reproduced and mixed images in the recognizer's space.")

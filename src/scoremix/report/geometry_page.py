@@ -55,7 +55,12 @@ def _figures(g: Geometry) -> dict[str, str]:
         made[f"transfer {strategy}"] = draw.matrix(
             found["names"], found["shared"], f"transfer-{strategy}", f"Shared m-plets, {strategy}", percent=True
         )
-    for key, label in (("top1", "share recognized"), ("align", "alignment loss"), ("ics", "intra-class similarity")):
+    for key, label in (
+        ("top1", "share recognized"),
+        ("align", "alignment loss"),
+        ("ics", "intra-class similarity"),
+        ("cka", "CKA with the recognizer"),
+    ):
         made[f"snapshots {key}"] = draw.snapshots(g.snapshots, key, label)
     k = g.order["simulated_k"]
     bounds = [row["paper_expected"] / k for row in g.order["simulated"]]

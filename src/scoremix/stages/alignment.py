@@ -56,12 +56,13 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
     """Writes alignment.json: measures against chance, all pairs of spaces, and the conditions over training."""
     device = engine.start(work.runtime.device).device
     found = {name: rows.to(device) for name, rows in load_spaces(spaces).items()}
-    conditions, centers = list(load_spaces(spaces, ["condition"])), list(load_spaces(spaces, ["head", "mean"]))
+    conditions = [s["name"] for s in spaces.json("spaces.json")["spaces"] if s["kind"] == "condition"]
+    centers = [name for name in found if name not in conditions]
     n = len(found[centers[0]])
     measures = measures_of(config, n)
     pairs = [(c, r) for c in conditions for r in centers]
-    series = conditions_over_training(generator)
-    total, done = len(pairs) + len(found) + len(series), 0
+    times = len(generator.json("generator.json")["conditions"])
+    total, done = len(pairs) + len(HEADLINE) + times, 0
     result: dict[str, Any] = {"labels": LABELS, "classes": n, "k": neighbours(config, n), "tau": config.tau}
     result |= {"level": config.level, "draws": config.permutations, "pairs": [], "matrix": {}, "series": []}
     with work.bar(total, "comparisons") as advance:
@@ -75,10 +76,10 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
         for name in HEADLINE:
             _, matrix = chance.alignment_matrix(found, measures[name])
             result["matrix"][name] = matrix.tolist()
-        advance(done := done + len(found))
+            advance(done := done + 1)
         anchors = {name: found[name] for name in centers} | random_anchors(config, found[centers[0]])
-        for std, nimg, condition in series:
-            rows = torch.tensor(condition, device=device)
+        for std, nimg, conditions_then in conditions_over_training(generator):
+            rows = conditions_then.to(device)
             for anchor, space in anchors.items():
                 values = {name: measures[name](rows, space) for name in HEADLINE}
                 result["series"].append({"ema": std, "images_seen": nimg, "space": anchor, **values})

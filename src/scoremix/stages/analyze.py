@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from scoremix.config import Experiment
 
 
-def analyze(config: Experiment, done: Mapping[str, Artifact], measured: Mapping[str, Artifact], *, work: Work) -> None:
+def analyze(
+    config: Experiment, measured: Mapping[str, Artifact], followed: Mapping[str, Artifact], *, work: Work
+) -> None:
     """Writes analysis.html, the same numbers as analysis.csv and analysis.json, and the terminal's summary.txt."""
     spaces = measured["spaces"].json("spaces.json")
     names = tuple(spaces["classes"])
+    artifacts = [*measured.values(), *followed.values()]
     made = Geometry(
         title="Conditions against embeddings",
         run=config.name,
@@ -28,14 +31,14 @@ def analyze(config: Experiment, done: Mapping[str, Artifact], measured: Mapping[
         order=measured["order"].json("order.json"),
         transfer=measured["transfer"].json("transfer.json"),
         distances={**measured["distances"].json("distances.json"), **_arrays(measured["distances"], "distances.npz")},
-        snapshots=(_snapshots("this run", measured["snapshots"]),),
+        snapshots=tuple(_snapshots(run, artifact) for run, artifact in followed.items()),
         paths=_paths(measured["paths"]),
         strips=_strips(measured["paths"], names),
         class_names=names,
-        manifests=tuple(content.Manifest(a.stage, a.key, f"store/{a.stage}/{a.key[:12]}") for a in measured.values()),
+        manifests=tuple(content.Manifest(a.stage, a.key, f"store/{a.stage}/{a.key[:12]}") for a in artifacts),
         settings=config.analysis.model_dump(mode="json"),
         versions=measured["alignment"].manifest["versions"],
-        evaluations=int(sum(a.manifest["cost"].get("evaluations", 0) for a in measured.values())),
+        evaluations=int(sum(a.manifest["cost"].get("evaluations", 0) for a in artifacts)),
     )
     work.write("analysis.html", geometry_page.render(made))
     work.write("analysis.csv", geometry_page.to_csv(made))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scoremix import engine
-from scoremix.analysis.geometry import mix_path, pca_map
+from scoremix.analysis.geometry import mix_path, pca_map, umap_map
 from scoremix.data import images as imagesets
 from scoremix.data.order import stream_seed
 from scoremix.recognition import checkpoints as recognition
@@ -80,7 +80,7 @@ def walk_paths(
             },
         },
     )
-    work.write_arrays("map.npz", **embedding_map(net, train, pairs[:MAP_PAIRS], found[:MAP_PAIRS]))
+    work.write_arrays("map.npz", **embedding_map(config, net, train, pairs[:MAP_PAIRS], found[:MAP_PAIRS]))
 
 
 def between(a: Tensor, b: Tensor, weights: NDArray[np.float64]) -> Tensor:
@@ -90,17 +90,22 @@ def between(a: Tensor, b: Tensor, weights: NDArray[np.float64]) -> Tensor:
 
 
 def embedding_map(
-    net: torch.nn.Module, train: LabeledImages, pairs: NDArray[np.int64], made: Tensor
+    config: Paths, net: torch.nn.Module, train: LabeledImages, pairs: NDArray[np.int64], made: Tensor
 ) -> dict[str, NDArray[Any]]:
-    """Real images of the pairs' classes and their mixes over λ on the principal axes of the real ones."""
+    """Real images of the pairs' classes and their mixes over λ, on axes fitted to the real ones."""
     classes = list(dict.fromkeys(pairs.ravel().tolist()))
     sets = [train.of_class(k)[:MAP_IMAGES] for k in classes]
     real = embedded_pixels(net, np.concatenate(sets))
-    axes = pca_map(real, made.flatten(0, 2))
+    match config.map:
+        case "pca":
+            (at, mixed), variance = pca_map(real, made.flatten(0, 2))
+        case "umap":
+            at, mixed = umap_map(real, made.flatten(0, 2), seed=config.seed)
+            variance = np.zeros(0)
     return {
-        "real": axes.coordinates[0],
+        "real": at,
         "real_class": np.repeat(classes, [len(images) for images in sets]),
-        "made": axes.coordinates[1].reshape(*made.shape[:3], 2),
+        "made": mixed.reshape(*made.shape[:3], 2),
         "pairs": pairs,
-        "variance": axes.variance,
+        "variance": variance,
     }

@@ -19,6 +19,7 @@ from scoremix.diffusion.unet import condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity
 from scoremix.recognition import checkpoints as recognition
 from scoremix.stages.evaluate import embedded_pixels
+from scoremix.stages.spaces import without_padding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,7 +49,7 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
     with work.bar(len(kept), "snapshots") as advance:
         for done, (std, nimg, file) in enumerate(kept, 1):
             net, pixels = generators.load(file, config.sampling.precision)
-            conditions = condition_matrix(net)
+            conditions = without_padding(condition_matrix(net))
             made = reproduce(config.sampling, frozen(net.to(device)), pixels, labels, seeds, work)
             unit = embedded_pixels(recognizer, made)
             found = {"cka": cka(conditions, centers), **quality_of(unit, labels, centers)}

@@ -17,9 +17,8 @@ from scoremix.recognition.training import class_centers
 from scoremix.stages.evaluate import BLOCK, embedded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from scoremix.artifacts import Artifact, Work
@@ -37,7 +36,7 @@ def collect_spaces(
     found: list[tuple[str, str, str, Tensor]] = []  # name, kind, recognizer, rows
     for std, file in info["snapshots"].items():
         net, _ = generators.load(generator / file, "float32")
-        rows = in_order(condition_matrix(net), info["classes"], names, "the generator")
+        rows = in_order(without_padding(condition_matrix(net)), info["classes"], names, "the generator")
         found.append((f"conditions EMA {float(std):g}", "condition", "", rows))
     with work.bar(len(recognizers), "recognizers") as advance:
         for done, (name, artifact) in enumerate(recognizers.items(), 1):
@@ -78,13 +77,19 @@ def in_order(rows: Tensor, known: Sequence[str], wanted: Sequence[str], owner: s
     return rows[[place[name] for name in wanted]]
 
 
+def without_padding(conditions: Tensor) -> Tensor:
+    """The columns that are not zero throughout, which fill fixed conditions up to the network's width."""
+    return conditions[:, (conditions != 0).any(0)]
+
+
 def load_spaces(spaces: Artifact, kinds: Sequence[str] = ("condition", "head", "mean")) -> dict[str, Tensor]:
     """Name -> rows (classes, d) of the spaces of those kinds, in their order."""
     listed = spaces.json("spaces.json")["spaces"]
     return {s["name"]: torch.from_numpy(np.load(spaces / s["file"])) for s in listed if s["kind"] in kinds}
 
 
-def conditions_over_training(generator: Artifact) -> list[tuple[float, int, NDArray[np.float32]]]:
-    """(EMA length, images seen, condition matrix) of every kept time, ascending; memory-mapped."""
+def conditions_over_training(generator: Artifact) -> Iterator[tuple[float, int, Tensor]]:
+    """(EMA length, images seen, condition matrix) of every kept time, ascending, one at a time."""
     kept = sorted(generator.json("generator.json")["conditions"], key=lambda c: (c["ema"], c["images_seen"]))
-    return [(c["ema"], c["images_seen"], np.load(generator / c["file"], mmap_mode="r")) for c in kept]
+    for c in kept:
+        yield c["ema"], c["images_seen"], without_padding(torch.from_numpy(np.load(generator / c["file"])))
