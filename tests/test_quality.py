@@ -39,7 +39,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str])
     """A toy run whose images are made."""
     out = tmp_path_factory.mktemp("quality")
     exp = load(Experiment(), (), [*tiny_settings, "recognizer.epochs=30", "recognizer.augment=none"])
-    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), "combine")
+    for step in ("sample reproductions", "combine"):
+        runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), step)
     return out
 
 

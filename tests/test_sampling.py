@@ -82,3 +82,47 @@ def test_senseless_plans_are_refused_in_one_line(setting: str, message: str):
     with pytest.raises(ConfigError, match=message) as error:
         load(Experiment(), (), [setting])
     assert "\n" not in str(error.value)
+
+
+GUIDE = [
+    "guide.conditional=false",
+    "guide.model_channels=4",
+    "guide.images_seen=320",
+    "guide.batch=32",
+    "guide.precision=float32",
+]
+
+
+def test_a_network_without_classes_guides_every_mix_once(out: Path, tiny_settings: list[str]):
+    settings = [*tiny_settings, *GUIDE, "sampling.guide=unconditional"]
+    folder = sampled(out, settings)
+    summary = json.loads((folder / "sampling.json").read_text())
+    assert summary["evaluations_per_image"] == 5 * 3 and summary["effective_sample_size"] is not None
+    guided = next((out / "store" / "guide").iterdir())
+    info = json.loads((guided / "generator.json").read_text())
+    assert info["guide_at"] == 320 and info["images_seen"] == 640
+    assert (guided / info["guides"]["0.100"]).exists() and (guided / info["snapshots"]["0.050"]).exists()
+    manifest = json.loads((guided / "manifest.json").read_text())
+    assert "guide/generator.json" in manifest["outputs"]
+
+
+def test_a_length_never_kept_is_reconstructed_for_sampling(out: Path, tiny_settings: list[str]):
+    usual, other = (
+        np.load(sampled(out, [*tiny_settings, *change]) / "images.npy") for change in ([], ["sampling.ema=0.075"])
+    )
+    assert usual.shape == other.shape and (usual != other).any()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["sampling.guide=unconditional"], "'unconditional' goes with"),
+        ([*GUIDE], "sampling.guide 'each': the guide is trained without classes"),
+        (["generator.conditional=false"], "needs classes"),
+        (["sampling.ema=0.075", "generator.snapshots=0"], "not kept by the generator"),
+    ],
+)
+def test_guides_and_averages_that_cannot_be_are_refused(settings: list[str], message: str):
+    with pytest.raises(ConfigError, match=message) as error:
+        load(Experiment(), (), settings)
+    assert "\n" not in str(error.value)

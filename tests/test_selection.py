@@ -175,7 +175,7 @@ def test_selection_waits_for_the_generator_only_where_it_reads_it(tmp_path: Path
 
 
 def test_arms_choose_for_themselves(tmp_path: Path) -> None:
-    joint = Arm(selection=Selection(strategy="joint_top"))
+    joint = Arm(selection={"strategy": "joint_top"})
     exp = Experiment(arms={**Experiment().arms, "joint": joint})
     made = pipeline.plan_all(exp, Source("here", "k"), Store(tmp_path / "store"))
     first, second = [plan for plan in made if plan.stage == "select" and plan.config["strategy"] != "each"]

@@ -31,6 +31,9 @@ DataPath = Annotated[
     str | None,
     typer.Option("--data", help="folder of class folders, RecordIO, packed set, folder of fonts, .npz, or 'glyphs'"),
 ]
+Arms = Annotated[
+    str | None, typer.Option("--arms", help="arms and groups by name, such as table2,controls; see docs/arms.md")
+]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
@@ -56,6 +59,7 @@ def run(
     preset: Preset = None,
     config: ConfigFile = None,
     data: DataPath = None,
+    arms: Arms = None,
     settings: Settings = None,
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
@@ -63,7 +67,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """From a folder of classes to a report that says whether mixing helped."""
-    _run_until(None, preset, config, data, settings, out, device, quiet)
+    _run_until(None, preset, config, data, arms, settings, out, device, quiet)
 
 
 def _verb(name: str, text: str) -> None:
@@ -71,13 +75,14 @@ def _verb(name: str, text: str) -> None:
         preset: Preset = None,
         config: ConfigFile = None,
         data: DataPath = None,
+        arms: Arms = None,
         settings: Settings = None,
         out: Out = Path("scoremix_runs"),
         device: Device = "auto",
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> None:
-        _run_until(LAST_STEP.get(name, name), preset, config, data, settings, out, device, quiet)
+        _run_until(LAST_STEP.get(name, name), preset, config, data, arms, settings, out, device, quiet)
 
     verb.__doc__ = text + " Runs what it needs and stops there."
     app.command(name)(verb)
@@ -94,6 +99,7 @@ def evaluate(
     ] = None,
     config: ConfigFile = None,
     data: DataPath = None,
+    arms: Arms = None,
     settings: Settings = None,
     sets: Annotated[
         list[str] | None,
@@ -124,7 +130,7 @@ def evaluate(
     """
     is_file = preset is not None and (Path(preset).exists() or "/" in preset or Path(preset).suffix in CHECKPOINTS)
     if not sets and not is_file:
-        _run_until("compare", preset, config, data, settings, out, device, quiet)
+        _run_until("compare", preset, config, data, arms, settings, out, device, quiet)
         return
     from scoremix import facesets, runs
     from scoremix.artifacts import Store
@@ -134,7 +140,7 @@ def evaluate(
         raise ConfigError(f"{preset}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
     if is_file and (config or data or settings):
         raise ConfigError(f"{preset}: a checkpoint takes no --config, --data or --set (where the sets are: --root)")
-    exp = None if is_file else _experiment(preset, config, data, settings)
+    exp = None if is_file else _experiment(preset, config, data, arms, settings)
     runtime = Runtime(out=out, device=_device(device), quiet=quiet)
     faces = facesets.opened(sets, root)
     chosen = [facesets.protocol(text) for text in protocol or ()]
@@ -275,11 +281,69 @@ def export(
     print(f"{out}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 
+@app.command()
+def ema(
+    std: Annotated[float, typer.Option("--std", help="relative length of the average, such as 0.075")],
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    images: Annotated[int | None, typer.Option("--images", help="images seen; by default the end of training")] = None,
+    guide: Annotated[bool, typer.Option("--guide", help="of the separately trained guide network")] = False,
+    to: Annotated[Path | None, typer.Option("--to", help="the .safetensors file to write")] = None,
+    out: Out = Path("scoremix_runs"),
+    debug: Debug = False,
+) -> None:
+    """An average of the generator of any length, reconstructed from its snapshots."""
+    from scoremix import runs
+    from scoremix.averages import write_average
+
+    folder = runs.step_folder(out, name, "guide network" if guide else "generator")
+    path, missing = write_average(folder, std, images, to)
+    print(f"{path}: EMA length {std:g}, {missing:.2%} of its profile is beyond the snapshots")
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(metavar="IN", help="what --data takes; a .bin, or a list of pairs")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder to make, or a .bin")],
+    to: Annotated[
+        str | None,
+        typer.Option("--to", help="folders, recordio or webdataset; default: recordio for folders, else folders"),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option("--size", min=8, help="side in pixels, as PNG; default: files as they are")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="of the order in WebDataset shards")] = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Sets of images from one form to another: class folders, RecordIO, WebDataset, verification .bin."""
+    from scoremix import datasets
+
+    datasets.convert(source, out, to, size=size, seed=seed, quiet=quiet)
+
+
+@app.command()
+def subset(
+    source: Annotated[str, typer.Argument(metavar="IN", help="what --data takes")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder to make, in the form of IN")],
+    classes: Annotated[int | None, typer.Option("--classes", min=1, help="how many; default: all that fit")] = None,
+    least: Annotated[int, typer.Option("--min", min=1, help="fewest images of a class")] = 1,
+    most: Annotated[int | None, typer.Option("--max", min=1, help="most images of a class")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="of the choice")] = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Some of the classes of a set, by number of images and a seed (WebFace160K: 10000 classes of 11 to 24)."""
+    from scoremix import datasets
+
+    datasets.subset(source, out, classes, least, most, seed=seed, quiet=quiet)
+
+
 def _run_until(
     until: str | None,
     preset: str | None,
     config: list[Path] | None,
     data: str | None,
+    arms: str | None,
     settings: list[str] | None,
     out: Path,
     device: str,
@@ -289,15 +353,20 @@ def _run_until(
     from scoremix.artifacts import Store
     from scoremix.config import Runtime
 
-    exp = _experiment(preset, config, data, settings)
+    exp = _experiment(preset, config, data, arms, settings)
     runtime = Runtime(out=out, device=_device(device), quiet=quiet)
     runs.execute(exp, runtime, Store(out / "store"), until)
 
 
 def _experiment(
-    preset: str | None, config: list[Path] | None, data: str | None, settings: list[str] | None
+    preset: str | None,
+    config: list[Path] | None,
+    data: str | None,
+    arms: str | None,
+    settings: list[str] | None,
 ) -> Experiment:
     """The preset, changed by files and settings."""
+    from scoremix.arms import named
     from scoremix.config import ConfigError, load
     from scoremix.presets import PRESETS
 
@@ -307,7 +376,8 @@ def _experiment(
     if chosen not in PRESETS:
         raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)})")
     extra = [f"source={_quoted(data)}"] if data else []
-    exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())])
+    extra += [f"arms={_quoted(arms)}"] if arms else []
+    exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())], named)
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={_name_of(data)}"])
     return exp

@@ -8,12 +8,20 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -36,6 +44,9 @@ Network = Literal[
     "adaface_irse50",
     "adaface_irse101",
 ]
+
+
+Changes = dict[str, Any]  # fields of a slice that differ
 
 
 class ConfigError(ValueError):
@@ -73,10 +84,14 @@ class Recognizer(Slice):
     network: Network = Field("small", description="small: widths, units, embedding below; others: 112 px RGB faces")
     widths: tuple[Positive, ...] = (32, 64, 128)
     units: tuple[Positive, ...] = (1, 1, 1)
+    depth: Positive = Field(1, description="times as many units in every level of the small network")
     embedding: Positive = Field(256, description="dimensions of the small network's embedding; published ones have 512")
-    head: Literal["arcface"] = "arcface"
+    head: Literal["arcface", "cosface", "adaface", "combined", "softmax"] = "arcface"
     scale: Annotated[float, Field(gt=0)] = 32.0
-    margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = 0.3
+    margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = Field(
+        0.3, description="the head's margin: of the angle (arcface, combined), of the cosine (cosface), adaface's m"
+    )
+    additive: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="margin of the cosine of head combined")
     gradient: Literal["exact", "straight_through"] = "exact"
     epochs: Annotated[float, Field(gt=0)] = 20.0
     batch: Positive = 128
@@ -90,7 +105,9 @@ class Recognizer(Slice):
         (), description="of the steps schedule: the epochs after which the rate falls to a tenth"
     )
     clip: Annotated[float, Field(gt=0)] | None = Field(5.0, description="largest gradient norm of the network")
-    augment: Literal["characters", "face", "flip", "none"] = "characters"
+    augment: Literal["characters", "face", "strong", "flip", "none"] = "characters"
+    blend: Literal["none", "mixup", "cutmix", "feature_mixup"] = Field("none", description="soft labels in training")
+    blend_alpha: Annotated[float, Field(gt=0)] = Field(1.0, description="Beta(a, a) of the share of the first image")
     precision: Precision = "float32"
     centers: Literal["head", "mean"] = Field("head", description="class centers: head weights or mean embeddings")
     seed: int = 0
@@ -133,6 +150,10 @@ class Generator(Slice):
     channel_mult: tuple[Positive, ...] = (1, 2)
     num_blocks: Positive = 1
     attention: bool = False
+    attn_resolutions: tuple[Positive, ...] | None = Field(
+        None, description="sides of the levels that attend; by default the two deepest"
+    )
+    conditional: bool = Field(True, description="false trains without classes: an unconditional guide")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     images_seen: Positive = Field(250_000, description="length of training")
     batch: Positive = 128
@@ -144,7 +165,9 @@ class Generator(Slice):
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
     ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field((0.05, 0.10), description="EMA lengths kept")
     guide_at: Share = Field(0.125, description="share of the run at which the guide's snapshot is taken")
-    snapshots: Annotated[int, Field(ge=0)] = Field(8, description="times at which the condition matrix is kept")
+    snapshots: Annotated[int, Field(ge=0)] = Field(
+        8, description="times at which averages and conditions are kept: disk use is this many networks per EMA length"
+    )
     shift: Annotated[int, Field(ge=0)] = Field(1, description="random shifts of up to this many pixels")
     flip: bool = False
     align: Alignment | None = Field(None, description="pull towards the recognizer's class centers")
@@ -242,8 +265,10 @@ class Sampling(Slice):
         "fixed", description="`weights` for all, or drawn at random for every m-plet, or for every image"
     )
     concentration: Annotated[float, Field(gt=0)] = Field(1.0, description="of the Dirichlet draw; 1 is uniform")
-    mixture: Literal["scores", "conditions"] = Field(
-        "scores", description="conditions: one evaluation of the weighted sum of the classes' conditions (AugGen)"
+    mixture: Literal["scores", "conditions", "turns"] = Field(
+        "scores",
+        description="conditions: one evaluation of the weighted sum of the classes' conditions (AugGen); turns: no "
+        "mix, each image is of one class, the classes take turns",
     )
     weights_end: tuple[float, ...] | None = Field(
         None, description="weights at sigma_min, reached linearly in log sigma; by default they stay"
@@ -252,7 +277,11 @@ class Sampling(Slice):
         None, description="sigmas between which scores are mixed, conditions elsewhere; by default everywhere"
     )
     space: Literal["denoised", "score"] = "denoised"
-    images_per_mplet: Positive | None = Field(None, description="by default the median class size")
+    images_per_mplet: Positive | None = Field(None, description="by default the median class size times `share`")
+    share: Annotated[float, Field(gt=0)] = Field(1.0, description="images of an m-plet over the median class size")
+    candidates: Annotated[float, Field(ge=1)] = Field(
+        1.0, description="images drawn per image kept; above 1 the most coherent ones of an m-plet are kept"
+    )
     solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim is euler")
     steps: Annotated[int, Field(ge=2)] = 32
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
@@ -303,10 +332,35 @@ class Sampling(Slice):
         return self.weights or (1 / m,) * m
 
 
+class PixelMixing(Slice):
+    """Mixes of real images: what `Sampling` says of weights and numbers, without a generator."""
+
+    kind: Literal["averages", "cutmixes"]
+    weights: tuple[float, ...] | None
+    images_per_mplet: Positive | None
+    share: float
+    candidates: float
+    seed: int
+
+
+class Screening(Slice):
+    """Which of the images drawn for an m-plet are kept: the densest in the recognizer's space."""
+
+    candidates: Annotated[float, Field(ge=1)] = Field(2.5, description="images drawn per image kept")
+
+
+class Examination(Slice):
+    """What a mix is, measured with the baseline recognizer."""
+
+
 class Mixing(Slice):
     """How real and synthetic images become one training set."""
 
-    labels: Literal["new_class"] = "new_class"
+    labels: Literal["new_class", "soft", "both"] = Field(
+        "new_class", description="a mix is a new class, its sources in the proportion of the weights, or both"
+    )
+    soft_share: Fraction = Field(0.5, description="weight of the sources where labels are 'both'")
+    real: bool = Field(True, description="false: recognizers see the synthetic images alone (FR_syn)")
 
 
 class Evaluation(Slice):
@@ -334,20 +388,67 @@ class Quality(Slice):
     pictures: Positive = Field(24, description="nearest-neighbour pictures of a set")
 
 
-class Arm(Slice):
-    """One row of the results: what is added to the real images, and how long training lasts."""
+class Search(Slice):
+    """AugGen's search of the two weights on conditions: the grid's best m_s + m_d (AugGen, Algorithm 1)."""
 
-    synthetic: bool = True
+    low: Annotated[float, Field(gt=0)] = 0.1
+    high: Annotated[float, Field(gt=0)] = 1.1
+    points: Annotated[int, Field(ge=2)] = 11
+    pairs: Positive = Field(16, description="random pairs of training classes, the same in every cell")
+    images_per_pair: Annotated[int, Field(ge=2)] = 4
+    seed: int = 0
+    sampling: Changes = Field({}, description="filled in by the run: how the images are sampled")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Search:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} must be below high {self.high:g}")
+        return self
+
+
+CHANGED: dict[str, type[Slice]] = {
+    "selection": Selection,
+    "sampling": Sampling,
+    "mixing": Mixing,
+    "recognizer": Recognizer,
+}
+
+
+class Arm(Slice):
+    """One row of the results: what is added to the real images, and how long training lasts.
+
+    `selection`, `sampling`, `mixing` and `recognizer` hold what differs from the experiment's own.
+    """
+
+    images: Literal["real", "mixes", "relabelled", "averages", "cutmixes"] = Field(
+        "mixes",
+        description="real: nothing is added; mixes: by the generator; relabelled: reproductions of the sources as "
+        "images of the mix's class; averages, cutmixes: of real images, pixel by pixel or patch by patch",
+    )
     steps_of: str | None = Field(None, description="train for as many steps as this arm does")
-    selection: Selection | None = Field(None, description="instead of the experiment's")
-    sampling: Sampling | None = None
-    mixing: Mixing | None = None
-    recognizer: Recognizer | None = None
+    search: bool = Field(False, description="mix with the weights that the search finds")
+    selection: Changes = {}
+    sampling: Changes = {}
+    mixing: Changes = {}
+    recognizer: Changes = {}
+    note: str = ""
+
+    @field_validator(*CHANGED)
+    @classmethod
+    def _known(cls, changes: Changes, info: ValidationInfo) -> Changes:
+        name = str(info.field_name)
+        try:
+            CHANGED[name].model_validate(changes)
+        except ValidationError as error:
+            lines = [_line({**e, "loc": (name, *e["loc"])}) for e in error.errors() if e["loc"]]
+            if lines:  # what is wrong with the whole is known only beside the experiment's other settings
+                raise ValueError("; ".join(line.removeprefix(name) for line in lines)) from None
+        return changes
 
 
 DEFAULT_ARMS: dict[str, Arm] = {
-    "real": Arm(synthetic=False),
-    "equal_steps": Arm(synthetic=False, steps_of="scoremix"),
+    "real": Arm(images="real"),
+    "equal_steps": Arm(images="real", steps_of="scoremix"),
     "scoremix": Arm(),
 }
 
@@ -431,44 +532,54 @@ class Experiment(Slice):
     data: Data = Data()
     recognizer: Recognizer = Recognizer()
     generator: Generator = Generator()
+    guide: Generator | None = Field(None, description="another network as guide: smaller, or trained without classes")
     gate: Gate = Gate()
     selection: Selection = Selection()
     sampling: Sampling = Sampling()
     mixing: Mixing = Mixing()
+    search: Search = Search()
     arms: dict[str, Arm] = DEFAULT_ARMS
     seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
     evaluation: Evaluation = Evaluation()
     quality: Quality = Quality()
     analysis: Analysis = Analysis()
 
-    @model_validator(mode="after")
-    def _faces_fit(self) -> Experiment:
-        arms = {f"arms.{n}.recognizer": a.recognizer for n, a in self.arms.items() if a.recognizer is not None}
-        for name, recognizer in {"recognizer": self.recognizer, **arms}.items():
-            if recognizer.network != "small" and (self.data.size != 112 or self.data.channels == 1):
+    def _guide_fits(self, sampling: Sampling) -> None:
+        for field, of in (("ema", self.generator), ("guide_ema", self.guide or self.generator)):
+            std, kept = getattr(sampling, field), ", ".join(f"{e:g}" for e in of.ema)
+            if std not in of.ema and (of.snapshots < 2 or not min(of.ema) < std < max(of.ema)):
                 raise ValueError(
-                    f"{name}.network {recognizer.network!r} takes 112 px RGB images: set data.size to 112 "
-                    f"(is {self.data.size}) and data.channels to 3 (is {self.data.channels})"
+                    f"sampling.{field} {std:g} is not kept by the generator (generator.ema: {kept}); only lengths between "
+                    "two kept ones are reconstructed, from generator.snapshots 2 or more"
                 )
-        return self
+        unconditional = self.guide is not None and not self.guide.conditional
+        if (sampling.guide == "unconditional") != unconditional and sampling.guidance != 1:
+            raise ValueError(
+                f"sampling.guide {sampling.guide!r}: the guide is trained "
+                f"{'without' if unconditional else 'with'} classes (guide.conditional); 'unconditional' goes with "
+                "guide.conditional false, 'each' and 'condition' with true"
+            )
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
         self._mixes("", self.selection, self.sampling)
+        if not self.generator.conditional:
+            raise ValueError("generator.conditional: false is for the guide; the generator needs classes to mix")
         for name, arm in self.arms.items():
             if arm.steps_of is not None and arm.steps_of not in self.arms:
                 raise ValueError(
                     f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
                 )
-            sampling, selection = arm.sampling or self.sampling, arm.selection or self.selection
-            if arm.synthetic:
-                self._mixes(f"arms.{name}.", selection, sampling)
-            for field in ("ema", "guide_ema"):
-                if getattr(sampling, field) not in self.generator.ema:
-                    raise ValueError(
-                        f"sampling.{field} {getattr(sampling, field):g} is not kept by the generator "
-                        f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
-                    )
+            for part in CHANGED:
+                try:
+                    changed(getattr(self, part), getattr(arm, part))
+                except ValidationError as error:
+                    lines = [_line({**e, "loc": (part, *e["loc"])}) for e in error.errors()]
+                    raise ValueError("; ".join(f"arms.{name}.{line}" for line in lines)) from None
+            sampling = changed(self.sampling, arm.sampling)
+            if arm.images != "real":
+                self._mixes(f"arms.{name}.", changed(self.selection, arm.selection), sampling)
+            self._guide_fits(sampling)
         for field, names in (
             ("treatment", [self.evaluation.treatment]),
             ("controls", self.evaluation.controls),
@@ -499,11 +610,30 @@ class Experiment(Slice):
         """The run's recognizer with the changes of `analysis.recognizers[name]`; ValueError for wrong ones."""
         changes = self.analysis.recognizers[name]
         try:
-            return Recognizer.model_validate({**self.recognizer.model_dump(), **changes})
+            return changed(self.recognizer, changes)
         except ValidationError as error:
             wrong = error.errors()[0]
             where = ".".join(["analysis.recognizers", name, *map(str, wrong["loc"])])
             raise ValueError(f"{where}: {wrong['msg'].removeprefix('Value error, ')}") from None
+
+    @model_validator(mode="after")
+    def _faces_fit(self) -> Experiment:
+        arms = {f"arms.{n}.recognizer": changed(self.recognizer, a.recognizer) for n, a in self.arms.items()}
+        for name, recognizer in {"recognizer": self.recognizer, **arms}.items():
+            if recognizer.network != "small" and (self.data.size != 112 or self.data.channels == 1):
+                raise ValueError(
+                    f"{name}.network {recognizer.network!r} takes 112 px RGB images: set data.size to 112 "
+                    f"(is {self.data.size}) and data.channels to 3 (is {self.data.channels})"
+                )
+        return self
+
+
+S = TypeVar("S", bound=Slice)
+
+
+def changed(own: S, changes: Changes) -> S:
+    """That slice with some fields changed; pydantic's ValidationError for wrong ones."""
+    return type(own).model_validate({**own.model_dump(), **changes}) if changes else own
 
 
 class Runtime(BaseModel):
@@ -517,8 +647,16 @@ class Runtime(BaseModel):
     quiet: bool = False
 
 
-def load(base: Experiment, files: Iterable[Path] = (), settings: Iterable[str] = ()) -> Experiment:
-    """`base` changed by files (YAML, TOML or JSON), then by `a.b=c` settings; ConfigError lists every mistake."""
+Named = Callable[[Iterable[str], Mapping[str, Arm]], dict[str, Arm]]
+
+
+def load(
+    base: Experiment, files: Iterable[Path] = (), settings: Iterable[str] = (), named: Named | None = None
+) -> Experiment:
+    """`base` changed by files (YAML, TOML or JSON), then by `a.b=c` settings; ConfigError lists every mistake.
+
+    `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own.
+    """
     tree = base.model_dump(mode="json")
     for file in files:
         _merge(tree, _read(file))
@@ -534,6 +672,9 @@ def load(base: Experiment, files: Iterable[Path] = (), settings: Iterable[str] =
         for part in reversed(path.split(".")):
             nested = {part: nested}
         _merge(tree, nested)
+    if named is not None and isinstance(tree["arms"], (list, str)):
+        names = tree["arms"].split(",") if isinstance(tree["arms"], str) else map(str, tree["arms"])
+        tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in named(names, base.arms).items()}
     try:
         return Experiment.model_validate_json(json.dumps(tree))
     except ValidationError as error:
@@ -574,7 +715,7 @@ def _line(error: Any) -> str:
             hint = f"; did you mean {close[0]}?" if close else f" (allowed: {', '.join(allowed)})" if allowed else ""
             return f"{location}: no such setting{hint}"
         case "value_error":
-            return f"{location}: {message}"
+            return f"{location}{message}" if message.startswith(".") else f"{location}: {message}"
         case _:
             return f"{location}: {message[0].lower()}{message[1:]} (got {error['input']!r})"
 

@@ -15,10 +15,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
-from scoremix.config import Arm, Experiment, Runtime, Sampling, Selection, Slice
+from scoremix.config import (
+    Arm,
+    Examination,
+    Experiment,
+    PixelMixing,
+    Runtime,
+    Sampling,
+    Screening,
+    Selection,
+    Slice,
+    changed,
+)
 from scoremix.stages.alignment import measure_alignment
 from scoremix.stages.analyze import analyze
 from scoremix.stages.check import check_generator
@@ -27,14 +38,20 @@ from scoremix.stages.compare import compare
 from scoremix.stages.describe import describe_mplets
 from scoremix.stages.distances import compare_distances
 from scoremix.stages.evaluate import evaluate
+from scoremix.stages.examine import examine
 from scoremix.stages.generator import train_generator
+from scoremix.stages.guide import take_guide
 from scoremix.stages.illustrate import illustrate
 from scoremix.stages.ingest import ingest
+from scoremix.stages.magnitudes import measure_magnitudes
 from scoremix.stages.order import measure_order
 from scoremix.stages.paths import walk_paths
+from scoremix.stages.pixels import mix_pixels
 from scoremix.stages.recognizer import train_recognizer
 from scoremix.stages.report import report
 from scoremix.stages.sample import sample_mixtures
+from scoremix.stages.screen import screen
+from scoremix.stages.search import search_weights
 from scoremix.stages.select import groups_file, select_mplets
 from scoremix.stages.snapshots import follow_generator
 from scoremix.stages.spaces import collect_spaces
@@ -53,19 +70,20 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     """The method from images to report; arms differ in nothing but their training sets and lengths."""
     real = stage(ingest, exp.data, source)
     baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
-    teacher = [baseline] if exp.generator.needs_recognizer else []
-    generator = stage(train_generator, exp.generator, real, *teacher)
+    generator = guided_generator(exp, stage, real, baseline)
 
     each_class = stage(select_mplets, singles(exp), baseline, {}, label="select reproductions")
     reproductions = stage(sample_mixtures, reproduction(exp), generator, each_class, label="sample reproductions")
     gate = stage(check_generator, exp.gate, real, baseline, each_class, reproductions)
 
-    mplets = selected(exp.selection, stage, real, baseline, generator)
+    base = Base(stage, real, baseline, generator)
+    mplets = selected(exp.selection, base)
     described = stage(describe_mplets, exp.sampling, baseline, mplets)
     synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
     both = stage(combine, exp.mixing, real, synthetic)
 
-    sets = {name: training_set(exp, arm, stage, real, baseline, generator) for name, arm in exp.arms.items()}
+    added = {name: a for name, arm in exp.arms.items() if (a := added_images(exp, arm, base)) is not None}
+    sets = {name: training_set(exp, arm, added.get(name), base) for name, arm in exp.arms.items()}
     recognizers = {
         f"{name}/{seed}": stage(
             train_recognizer,
@@ -82,20 +100,40 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
         for name, recognizer in recognizers.items()
     }
     results = stage(compare, exp.evaluation, real, gate, embeddings)
+    examination = stage(examine, Examination(), real, baseline, reproductions, added)
+    magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
     chain = {"real": real, "baseline": baseline, "generator": generator, "gate": gate, "mplets": mplets}
-    chain |= {"described": described, "synthetic": synthetic, "both": both, "pictures": pictures, "results": results}
-    return stage(report, exp, chain, recognizers)
+    chain |= {
+        "described": described,
+        "synthetic": synthetic,
+        "both": both,
+        "examination": examination,
+        "magnitudes": magnitudes,
+    }
+    if searching := next((arm for arm in exp.arms.values() if arm.search), None):
+        chain["search"] = searched_weights(exp, changed(exp.sampling, searching.sampling), base)
+    return stage(report, exp, {**chain, "pictures": pictures, "results": results}, recognizers, added)
 
 
-def selected(config: Selection, stage: Stage, real: Artifact, baseline: Artifact, generator: Artifact) -> Artifact:
+@dataclass(frozen=True)
+class Base:
+    """What all arms share, and the stage that runs theirs."""
+
+    stage: Stage
+    real: Artifact
+    baseline: Artifact
+    generator: Artifact
+
+
+def selected(config: Selection, base: Base) -> Artifact:
     """The m-plets of a selection, which waits for the generator only where it reads the condition matrix."""
-    more: dict[str, Source | Artifact] = {"generator": generator} if config.needs_conditions else {}
+    more: dict[str, Source | Artifact] = {"generator": base.generator} if config.needs_conditions else {}
     if file := groups_file(config.groups):
         config, more = config.model_copy(update={"groups": "file"}), {**more, "groups": file}
     elif config.groups == "data":
-        more["real"] = real
-    return stage(select_mplets, config, baseline, more)
+        more["real"] = base.real
+    return base.stage(select_mplets, config, base.baseline, more)
 
 
 def geometry(
@@ -132,20 +170,62 @@ def geometry(
     return stage(analyze, exp, measured, followed)
 
 
-def training_set(
-    exp: Experiment, arm: Arm, stage: Stage, real: Artifact, baseline: Artifact, generator: Artifact
-) -> Artifact:
-    """The images an arm trains on: the real ones, or those and its own mixes."""
-    if not arm.synthetic:
-        return real
-    mplets = selected(arm.selection or exp.selection, stage, real, baseline, generator)
-    synthetic = stage(sample_mixtures, arm.sampling or exp.sampling, generator, mplets)
-    return stage(combine, arm.mixing or exp.mixing, real, synthetic)
+def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Artifact) -> Artifact:
+    """The generator with its own earlier snapshot as guide, or with another network."""
+    teacher = [baseline] if exp.generator.needs_recognizer else []
+    generator = stage(train_generator, exp.generator, real, *teacher)
+    if exp.guide is None:
+        return generator
+    teacher = [baseline] if exp.guide.needs_recognizer else []
+    guide = stage(train_generator, exp.guide, real, *teacher, label="guide network")
+    return stage(take_guide, exp.guide, generator, guide)
+
+
+def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact | None:
+    """The images an arm adds to the real ones: mixes, or a control's images of the same m-plets."""
+    if arm.images == "real":
+        return None
+    stage, sampling = base.stage, changed(exp.sampling, arm.sampling)
+    mplets = selected(changed(exp.selection, arm.selection), base)
+    match arm.images:
+        case "mixes" if arm.search:
+            found = searched_weights(exp, sampling, base)
+            added = stage(sample_mixtures, sampling, base.generator, mplets, found)
+        case "mixes":
+            added = stage(sample_mixtures, sampling, base.generator, mplets)
+        case "relabelled":
+            turns = sampling.model_copy(update={"mixture": "turns"})
+            added = stage(sample_mixtures, turns, base.generator, mplets)
+        case "averages" | "cutmixes":
+            added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)
+    if sampling.candidates > 1:
+        added = stage(screen, Screening(candidates=sampling.candidates), added, base.baseline)
+    return added
+
+
+def training_set(exp: Experiment, arm: Arm, added: Artifact | None, base: Base) -> Artifact:
+    """The images an arm trains on: the real ones, or those and its own."""
+    if added is None:
+        return base.real
+    return base.stage(combine, changed(exp.mixing, arm.mixing), base.real, added)
 
 
 def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Slice:
-    recognizer = (arm and arm.recognizer) or exp.recognizer
+    recognizer = changed(exp.recognizer, arm.recognizer if arm else {})
     return recognizer.model_copy(update={"seed": recognizer.seed + seed})
+
+
+def of_pixels(sampling: Sampling, kind: Literal["averages", "cutmixes"]) -> PixelMixing:
+    """The part of a sampling that mixing real images shares with it."""
+    shared = {n: getattr(sampling, n) for n in PixelMixing.model_fields if n != "kind"}
+    return PixelMixing(kind=kind, **shared)
+
+
+def searched_weights(exp: Experiment, sampling: Sampling, base: Base) -> Artifact:
+    """AugGen's weights for that sampling, found once whatever weights and numbers it names."""
+    plain = sampling.model_copy(update={"weights": None, "images_per_mplet": None, "share": 1.0, "candidates": 1})
+    search = exp.search.model_copy(update={"sampling": plain.model_dump(mode="json")})
+    return base.stage(search_weights, search, base.generator, base.baseline)
 
 
 def singles(exp: Experiment) -> Selection:

@@ -94,14 +94,16 @@ def finished(out: Path, store: Store, name: str | None) -> tuple[Experiment, dic
     run = _record_file(out, name).stem
     if "report" not in steps:
         raise ConfigError(f"run {run!r} is not finished, it has no report yet; `scoremix run` continues it")
-    parts: tuple[dict[str, Artifact], dict[str, Artifact]] = ({}, {})
+    parts: dict[str, dict[str, Artifact]] = {"0": {}, "1": {}}  # arguments of the report: chain, recognizers
     for place, key in steps["report"]["inputs"].items():
         position, _, label = place.partition(":")
+        if position not in parts:
+            continue
         folder = next(iter(store.root.glob(f"*/{key[:12]}/manifest.json")), None)
         if folder is None:
             raise ConfigError(f"run {run!r}: {label} is gone from {store.root}; `scoremix run` makes it again")
-        parts[int(position)][label] = Artifact(folder.parts[-3], key, folder.parent)
-    return Experiment.model_validate(steps["report"]["config"]), *parts
+        parts[position][label] = Artifact(folder.parts[-3], key, folder.parent)
+    return Experiment.model_validate(steps["report"]["config"]), parts["0"], parts["1"]
 
 
 def _show(artifact: Artifact, folder: Path) -> Path:
@@ -160,6 +162,16 @@ def _record_file(out: Path, name: str | None) -> Path:
     if name is not None and name not in (names := [f.stem for f in files]):
         raise ConfigError(f"run {name!r}: not in {out} (runs: {', '.join(names)})")
     return files[-1] if name is None else out / "runs" / f"{name}.json"
+
+
+def step_folder(out: Path, name: str | None, label: str) -> Path:
+    """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
+    run = recorded(out, name).name
+    step = json.loads((out / "runs" / f"{run}.json").read_text())["steps"].get(label)
+    folder = None if step is None else out / "store" / str(step["stage"]) / str(step["key"])[:12]
+    if folder is None or not (folder / "manifest.json").exists():
+        raise ConfigError(f"run {run!r}: step {label!r} is not done; `scoremix run` continues it")
+    return folder
 
 
 def checkpoint_of(out: Path, name: str) -> Path:

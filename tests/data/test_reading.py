@@ -175,8 +175,13 @@ def test_one_clear_line_each(tmp_path, folder):
     assert len(data.class_names) == 8 and reading.empty_classes == ("c8", "c9")
     shutil.rmtree(bad)
     shutil.rmtree(tmp_path / "out")
-    nested = lines(tmp_path, lambda root: shutil.copytree(folder, root / "wrapper"))
-    assert "wrapper/c0 is a folder inside a class folder" in nested
+    nested = lines(tmp_path, lambda root: (shutil.copytree(folder, root), (root / "c3" / "more").mkdir()))
+    assert "c3/more is a folder inside a class folder" in nested
+    shutil.rmtree(bad)
+    mixed = lines(
+        tmp_path, lambda root: (shutil.copytree(folder, root / "a"), shutil.copytree(folder / "c0", root / "b"))
+    )
+    assert "a holds class folders and" in mixed and "b does not" in mixed
     shutil.rmtree(bad)
     assert "none of: folder" in lines(tmp_path, lambda root: root.write_text("x"))
     with pytest.raises(ValueError, match=r"^size is None"):

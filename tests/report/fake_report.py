@@ -97,6 +97,11 @@ def _grid(size: int, rgb: bool) -> content.Grid:
     return content.Grid(("U+03A9 Ω", "U+0416 Ж"), ticks, ticks, rows)
 
 
+def _screened(size: int, rgb: bool) -> tuple[tuple[content.Image, ...], tuple[content.Image, ...]]:
+    drawn = [glyph("Ω", np.random.default_rng(seed), size, rgb) for seed in range(5)]
+    return tuple(drawn[:2]), tuple(drawn[2:])
+
+
 def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Generator) -> Arm:
     metrics = {}
     for key, level in LEVELS.items():
@@ -185,15 +190,24 @@ def build(
         grid=_grid(size, rgb),
         distances=content.Distances(counts, edges, chosen),
         similarities={
-            "to its sources": rng.normal(0.48, 0.14, 2720),
-            "to the nearest other class": rng.normal(0.36, 0.1, 2720),
-            "of two images of different classes": rng.normal(0.02, 0.12, 2720),
+            "training classes": rng.normal(0.93, 0.03, 2720),
+            "unseen classes": rng.normal(0.85, 0.06, 400),
+            "reproductions": rng.normal(0.79, 0.1, 2720),
+            "scoremix": rng.normal(0.52, 0.14, 2720),
         },
-        coherence=(
-            content.Coherence("training classes", 0.93, 0.991),
-            content.Coherence("unseen real classes", 0.85, 0.962),
-            content.Coherence("reproductions", 0.79, 0.664),
-            content.Coherence("mixes of far pairs", 0.52, 0.41, 0.73),
+        groups=(
+            content.Group("training classes", 2720, 0.93, 0.991, None, 0.95, 0.31, 1.0, 0.01),
+            content.Group("unseen classes", 400, 0.85, 0.962, 0.941),
+            content.Group("reproductions", 2720, 0.79, 0.664, 0.98, 0.72, 0.35, 0.97, 1.2),
+            content.Group("scoremix", 2720, 0.52, 0.41, 0.73, 0.48, 0.36, 0.91, 2.9),
+        ),
+        screened=(content.Screened("coherent", 2720, 1088, 0.52, 0.61, (_screened(size, rgb),)),),
+        magnitudes=content.Magnitudes(
+            np.logspace(-2, 1, 8),
+            {"scores (0.5, 0.5)": np.linspace(0.8, 1, 8), "scores (1, 1)": np.linspace(1.6, 2, 8)},
+        ),
+        search=content.SearchMap(
+            np.linspace(0.1, 1.1, 11), np.add.outer(np.arange(11), np.arange(11)) / 20, (0.7, 0.7)
         ),
         costs=(
             content.Cost("ingest", 1.4, None, 212 * 2**20, 4320, True),

@@ -75,7 +75,7 @@ def test_same_bytes_in_another_process() -> None:
     told = {
         subprocess.run(
             [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": here},
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": os.pathsep.join([here, *sys.path])},
             capture_output=True, text=True, check=True,
         ).stdout
         for seed in ("1", "2")

@@ -69,6 +69,19 @@ PRESETS: dict[str, Augment] = {
     "none": Augment(),
     "characters": Augment(affine=1.0, rotation=10.0, scale=(0.85, 1.15), translation=0.08, noise=1.0),
     "flip": Augment(flip=0.5),
+    "strong": Augment(
+        affine=1.0,
+        rotation=20.0,
+        scale=(0.7, 1.3),
+        translation=0.15,
+        crop=0.3,
+        crop_area=(0.4, 1.0),
+        low_resolution=0.3,
+        low_side=(0.4, 1.0),
+        photometric=0.3,
+        noise=1.0,
+        noise_size=0.2,
+    ),
     "face": Augment(crop=0.2, low_resolution=0.2, photometric=0.2, flip=0.5),
 }
 

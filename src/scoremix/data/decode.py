@@ -78,6 +78,13 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.LANCZOS, box=box)
 
 
+def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
+    """The pixels (1 or 3 channels) as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def is_grey(images: UInt8[np.ndarray, "b h w c"]) -> bool:
     """Whether no pixel's channels differ by more than GREY_TOLERANCE."""
     return images.shape[-1] == 1 or int((images.max(-1) - images.min(-1)).max(initial=0)) <= GREY_TOLERANCE

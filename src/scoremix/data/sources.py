@@ -18,7 +18,7 @@ from PIL import Image
 
 from scoremix.data import glyphs
 from scoremix.data.blocks import BLOCK_BYTES, Block, Choose, Source, windowed
-from scoremix.data.decode import decode, resize_area
+from scoremix.data.decode import decode, png, resize_area
 from scoremix.data.images import LabeledImages
 from scoremix.data.insightface import InsightFace, record_files
 from scoremix.data.splits import SPLITS, Splits, checked
@@ -29,6 +29,7 @@ PACKED = ("images.npy", "labels.npy", "classes.json")
 TEXTS = {".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log"}
 PAGES = {".html", ".htm", ".py", ".sh"}
 ARRAYS = {".npy", ".npz", ".mat", ".pkl", ".pt", ".db", ".lst", ".idx", ".rec", ".zip", ".tar", ".gz"}
+PARTS = {"train", "training", "validation", "valid", "val", "dev", "test"}  # of one set of classes
 NOT_IMAGES = TEXTS | PAGES | ARRAYS
 
 
@@ -119,6 +120,9 @@ def _digest(named: tuple[bytes, Path]) -> tuple[bytes, bytes]:
 class Folders:
     """<root>/<class>/<image>: classes are the folders directly in root, in order of their names.
 
+    Or <root>/<part>/<class>/<image>, as WebFace260M (parts 0 to 9) and imagefolder sets (parts train, test ...) lie
+    on disk: the parts train, validation and test share their classes, other parts must not.
+
     Hidden names and __MACOSX are passed over, and files whose suffix is in NOT_IMAGES; links are followed.
     ValueError for folders inside class folders and where there are no class folders.
     """
@@ -130,26 +134,24 @@ class Folders:
 
     def __init__(self, root: Path, workers: int) -> None:
         self.root, self.workers = root, workers
-        self.class_names, loose = listed(root)
-        if not self.class_names:
-            what = f"{len(loose)} files but no folders" if loose else "an empty folder"
-            raise ValueError(f"{root} is {what}: it must hold one folder of images per class")
-        self.ignored, counts = len(loose), []
-        for name in self.class_names:
-            inner, files = listed(root / name)
+        self.folders, self.ignored = _class_folders(root)
+        self.class_names, counts = tuple(self.folders), []
+        for folder in (folder for of_class in self.folders.values() for folder in of_class):
+            inner, files = listed(folder)
             if inner:
                 raise ValueError(
-                    f"{root / name / inner[0]} is a folder inside a class folder: classes are the folders "
-                    f"directly in {root}, and hold images only"
+                    f"{folder / inner[0]} is a folder inside a class folder: classes are the folders "
+                    f"directly in {folder.parent}, and hold images only"
                 )
             counts.append(sum(map(may_be_image, files)))
             self.ignored += len(files) - counts[-1]
-        self.counts = np.array(counts, np.int64)
+        firsts = np.cumsum([0, *map(len, self.folders.values())])[:-1]
+        self.counts = np.add.reduceat(np.array(counts, np.int64), firsts)
 
     def files(self, k: int) -> list[Path]:
-        """The files of class k that must be images, in order of name."""
-        folder = self.root / self.class_names[k]
-        return [folder / name for name in listed(folder)[1] if may_be_image(name)]
+        """The files of class k that must be images, in order of part and name."""
+        folders = self.folders[self.class_names[k]]
+        return [folder / name for folder in folders for name in listed(folder)[1] if may_be_image(name)]
 
     def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
         def block(task: tuple[int, Path]) -> Block:
@@ -166,12 +168,33 @@ class Folders:
 
     def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
         """See EncodedSource."""
-        files = self.files(k)
+        files, parts = self.files(k), len(self.folders[self.class_names[k]]) > 1
         for path in (files[i] for i in chosen):
             try:
-                yield path.name, path.read_bytes()
+                yield f"{path.parent.parent.name}_{path.name}" if parts else path.name, path.read_bytes()
             except OSError as error:
                 raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _class_folders(root: Path) -> tuple[dict[str, tuple[Path, ...]], int]:
+    """The folders of each class, in order of its name, and how many loose files were passed over."""
+    names, loose = listed(root)
+    if not names:
+        what = f"{len(loose)} files but no folders" if loose else "an empty folder"
+        raise ValueError(f"{root} is {what}: it must hold one folder of images per class")
+    inner, files = listed(root / names[0])
+    if not inner or any(map(may_be_image, files)):
+        return {name: (root / name,) for name in names}, len(loose)
+    found: dict[str, tuple[Path, ...]] = {}
+    for part in names:
+        inner, files = listed(root / part)
+        if not inner or any(map(may_be_image, files)):
+            raise ValueError(f"{root / names[0]} holds class folders and {root / part} does not: give one of them")
+        for name in inner:
+            if name in found and not {part, found[name][0].parent.name} <= PARTS:
+                raise ValueError(f"{found[name][0]} and {root / part / name} have the same name: one class or two?")
+            found[name] = (*found.get(name, ()), root / part / name)
+    return dict(sorted(found.items())), len(loose)
 
 
 def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -309,6 +332,11 @@ class Packed:
             rows, images = choose(k), self.images.of_class(k)
             for part in (rows[start : start + step] for start in range(0, len(rows), step)):
                 yield Block(resize_area(images[part], size), np.full(len(part), k))
+
+    def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
+        """See EncodedSource; as PNG files."""
+        for i in map(int, chosen):
+            yield f"{i:06d}.png", png(self.images.of_class(k)[i])
 
 
 class Fonts:

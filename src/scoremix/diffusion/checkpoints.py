@@ -10,12 +10,13 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
+from scoremix.diffusion.ema import posthoc_fit
 from scoremix.diffusion.unet import EDM2
 
 KIND = "scoremix generator"
+WORST_FIT = 0.25  # share of an averaging profile that a reconstruction may miss
 
 
 @dataclass(frozen=True)
@@ -54,15 +55,65 @@ def to_bytes(tensors: Mapping[str, Tensor], network: Mapping[str, Any], pixels: 
 
 def load(path: Path, precision: str | None = None) -> tuple[EDM2, Pixels]:
     """The network of a snapshot in eval mode, its body in `precision`; ValueError if the file is something else."""
+    description, tensors = read(path)
+    return build(description, tensors, precision)
+
+
+def average(folder: Path, std: float, images_seen: int, precision: str | None = None) -> tuple[EDM2, Pixels]:
+    """The average of length `std` after `images_seen` images: its snapshot, or a reconstruction from all until then."""
+    path = folder / snapshot_name(images_seen, std)
+    if path.exists():
+        return load(path, precision)
+    description, tensors, _ = reconstructed(folder, std, images_seen)
+    return build(description, tensors, precision)
+
+
+def reconstructed(folder: Path, std: float, images_seen: int) -> tuple[dict[str, Any], dict[str, Tensor], float]:
+    """Post-hoc average of a folder's snapshots (EDM2 section 3.2): description, float32 tensors, and the share of the
+    averaging profile that these snapshots cannot express (0: none).
+
+    One snapshot is in memory at a time. ValueError for fewer than two snapshots up to `images_seen`, or ones that miss
+    more than a quarter.
+    """
+    found = [(s, n, file) for s, n, file in stored(folder) if n <= images_seen]
+    if len(found) < 2:
+        raise ValueError(
+            f"{folder}: {len(found)} snapshots up to {images_seen} images; two or more are needed for EMA length {std:g}"
+        )
+    stds, times = [s for s, _, _ in found], [float(n) for _, n, _ in found]
+    coefficients, missing = posthoc_fit(times, stds, float(images_seen), std)
+    if missing > WORST_FIT:
+        raise ValueError(
+            f"EMA length {std:g} after {images_seen} images: {len(found)} snapshots of lengths "
+            f"{', '.join(f'{s:g}' for s in sorted(set(stds)))} cannot express it ({missing:.0%} of its profile is missing); "
+            "keep more (generator.snapshots) or another length (generator.ema)"
+        )
+    description: dict[str, Any] = {}
+    total: dict[str, Tensor] = {}
+    for coefficient, (_, _, file) in zip(coefficients, found, strict=True):
+        description, tensors = read(file)
+        for name, tensor in tensors.items():
+            term = tensor.float() * float(coefficient)
+            total[name] = total[name].add_(term) if name in total else term
+    total |= {name: tensors[name].float() for name in tensors if name.endswith((".freqs", ".phases"))}
+    return description, total, missing
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Description (network, pixels) and tensors of a snapshot; ValueError if the file is something else."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(f"{path}: not a readable snapshot ({error})") from None
     if KIND not in metadata:
         raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
-    description = json.loads(metadata[KIND])
+    return json.loads(metadata[KIND]), tensors
+
+
+def build(description: Mapping[str, Any], tensors: Mapping[str, Tensor], precision: str | None) -> tuple[EDM2, Pixels]:
+    """The described network with these tensors, in eval mode; torch's RuntimeError where they do not fit."""
     network = description["network"]
     net = EDM2(**{**network, "dtype": precision or network.get("dtype")})
     net.load_state_dict(tensors)

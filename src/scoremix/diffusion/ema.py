@@ -85,6 +85,19 @@ def posthoc_coefficients(
     return weights
 
 
+def posthoc_fit(
+    in_nimg: Sequence[float], in_std: Sequence[float], out_nimg: float, out_std: float
+) -> tuple[Float[np.ndarray, " in"], float]:
+    """Coefficients for one target, and |target - fit| / |target| in the norm of the profiles."""
+    weights = posthoc_coefficients(in_nimg, in_std, [out_nimg], [out_std])[:, 0]
+    times, gammas = (np.array([*values]) for values in ([*in_nimg, out_nimg], [*map(std_to_exponent, in_std), 0.0]))
+    gammas[-1] = std_to_exponent(out_std)
+    gram = _inner_products(times[:, None], gammas[:, None], times, gammas)
+    difference = np.append(weights, -1.0)
+    square = difference @ gram @ difference
+    return weights, float(np.sqrt(max(square, 0.0) / gram[-1, -1]))
+
+
 def _inner_products(
     ta: Float[np.ndarray, "a 1"],
     ga: Float[np.ndarray, "a 1"],

@@ -236,13 +236,53 @@ class Distances:
 
 
 @dataclass(frozen=True)
-class Coherence:
-    """Is a class a class: mean similarity to the own center, and shares nearer to it than to others."""
+class Group:
+    """What the images of a group are, in the baseline recognizer's space; None: does not apply.
+
+    Means over images: similarity to the mean direction of the others of the class, shares nearer to it than to any
+    real training center or to any other class of the group, similarity to the source centers and to the nearest
+    other training class, share of the other classes that are less similar than the sources (chance: one half),
+    and the loss under labels that follow the sources, less their entropy (nats).
+    """
 
     group: str
-    own_center: float
+    images: int
+    own_center: float | None
     nearer_than_real: float | None = None
     nearer_than_mixed: float | None = None
+    sources: float | None = None
+    nearest_other: float | None = None
+    percentile: float | None = None
+    loss: float | None = None
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Coherent sampling of one arm: what was drawn, kept, and what that did; images kept (k, ...) and rejected."""
+
+    arm: str
+    drawn: int
+    kept: int
+    coherence_before: float
+    coherence_after: float
+    examples: tuple[tuple[tuple[Image, ...], tuple[Image, ...]], ...] = ()  # per m-plet: kept, rejected
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """Length of the mixed noise prediction over that of one class, (n,) per label, at noise levels `sigmas` (n,)."""
+
+    sigmas: Floats
+    ratios: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class SearchMap:
+    """Objective m_s + m_d of AugGen's search over both weights, (n, n) on `ticks`, and the best weights."""
+
+    ticks: Floats
+    objective: Floats
+    best: tuple[float, float]
 
 
 # ---- cost and provenance
@@ -283,7 +323,10 @@ class Report:
     grid: Grid | None = None
     distances: Distances | None = None
     similarities: Mapping[str, Floats] = field(default_factory=dict)  # group name -> similarities (n,)
-    coherence: tuple[Coherence, ...] = ()
+    groups: tuple[Group, ...] = ()
+    screened: tuple[Screened, ...] = ()
+    magnitudes: Magnitudes | None = None
+    search: SearchMap | None = None
     costs: tuple[Cost, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
-from scoremix.report import drawing, figures, tables
+from scoremix.report import drawing, figures, mix_figures, tables
 from scoremix.report.content import Estimate, Image, Metric, Report, SheetRow
 from scoremix.report.tables import text_summary
 
@@ -30,6 +30,7 @@ GLOSSARY = (
     ("reproduction", "D_repro", "image drawn for one original class"),
     ("guide", "weaker model of autoguidance", "earlier generator snapshot; sampling moves away from it"),
     ("arm", "row of Tables 1 and 2", "one way of making the training set; everything else is equal"),
+    ("coherence", "–", "similarity of an image to the others of its class: is a mixed class one class?"),
     ("gate", "–", "check that reproductions are recognised as their class"),
     ("TAR at FAR", "TAR@FAR", "genuine pairs accepted while at most that share of impostor pairs is"),
     ("EER, AUC", "EER, AUC", "error where both kinds are equally frequent; area under the verification ROC"),
@@ -79,6 +80,8 @@ def render(report: Report) -> str:
             stage_colours=[_STAGE_COLOURS[i % len(_STAGE_COLOURS)] for i in range(len(report.costs))],
             total_seconds=sum(c.seconds for c in report.costs),
             similarity_styles=drawing.hues(report.similarities),
+            magnitude_styles=drawing.hues(report.magnitudes.ratios) if report.magnitudes else {},
+            has_mixes=any((report.groups, report.similarities, report.screened, report.magnitudes, report.search)),
             curve_styles=drawing.hues(c.label for c in report.generator.curves) if report.generator else {},
             config=yaml.safe_dump(tables.plain(report.config), sort_keys=False, allow_unicode=True),
             has_settings=any((report.command, report.seeds, report.versions, report.manifests, report.config)),
@@ -112,6 +115,10 @@ def _figures(report: Report, drawn: dict[str, drawing.Style]) -> dict[str, str]:
         made["distances"] = figures.distance_histogram(report.distances, drawn)
     if report.similarities:
         made["similarities"] = figures.similarity_histogram(report.similarities)
+    if report.magnitudes is not None:
+        made["magnitudes"] = mix_figures.magnitude_lines(report.magnitudes)
+    if report.search is not None:
+        made["search"] = mix_figures.search_map(report.search)
     return made
 
 

@@ -83,6 +83,11 @@ def direction(estimate: Estimate, metric: Metric) -> str:
     return "better" if (low > 0) == metric.higher_is_better else "worse"
 
 
+def decimal(value: float | None) -> str:
+    """Two decimals, a dash for nothing."""
+    return "–" if value is None else f"{value:.2f}"
+
+
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage with one decimal, or a dash."""
     return DASH if share is None or not math.isfinite(share) else f"{100 * share:.1f}\u202f%"
@@ -214,9 +219,13 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
     if report.gate:
         for key, value in dataclasses.asdict(report.gate).items():
             yield {"table": "gate", "metric": key, "value": value}
-    for group in report.coherence:
-        for key in ("own_center", "nearer_than_real", "nearer_than_mixed"):
-            yield {"table": "coherence", "arm": group.group, "metric": key, "value": getattr(group, key)}
+    for group in report.groups:
+        for key, value in dataclasses.asdict(group).items():
+            if key != "group":
+                yield {"table": "groups", "arm": group.group, "metric": key, "value": value}
+    for screened in report.screened:
+        for key in ("drawn", "kept", "coherence_before", "coherence_after"):
+            yield {"table": "screened", "arm": screened.arm, "metric": key, "value": getattr(screened, key)}
     for cost in report.costs:
         for key in ("seconds", "evaluations", "peak_bytes", "images"):
             yield {"table": "cost", "arm": cost.stage, "metric": key, "value": getattr(cost, key)}

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from scoremix import engine
-from scoremix.config import Generator, Recognizer, Sampling, Selection
+from scoremix.config import Generator, PixelMixing, Recognizer, Sampling, Search, Selection
 from scoremix.data import images as imagesets
 from scoremix.diffusion.plans import sample
 from scoremix.diffusion.unet import frozen
 from scoremix.stages import generator as generator_stage
 from scoremix.stages import recognizer as recognizer_stage
-from scoremix.stages.sample import plan_of
+from scoremix.stages.sample import images_of_each, plan_of
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Plan
@@ -68,12 +68,14 @@ class Clock:
                 return seconds
             case "sample":
                 sampling = Sampling.model_validate(plan.config)
-                of = Generator.model_validate(self.plans[plan.inputs["0"]].config)
                 m = Selection.model_validate(self.plans[plan.inputs["1"]].config).mixed
-                key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, m])
-                chunks = math.ceil(self.images(plan.key) / sampling.chunk)
-                calls = plan_of(sampling).evaluations(m)
-                return chunks * calls * self._rate(plan, key, lambda: self._sampling(of, sampling, m))
+                return self._sampled(plan, sampling, m, self.images(plan.key))
+            case "search":
+                search = Search.model_validate(plan.config)
+                cells = search.points * (search.points + 1) // 2
+                sampling = Sampling.model_validate(search.sampling)
+                chunks = math.ceil(search.pairs * search.images_per_pair / sampling.chunk)
+                return self._sampled(plan, sampling, 2, cells * chunks * sampling.chunk)
             case _:
                 return 0.0
 
@@ -81,23 +83,45 @@ class Clock:
         """Training images in an artifact of images that may not exist yet."""
         plan = self.plans[key]
         match plan.stage:
-            case "sample":
-                selection = self.plans[plan.inputs["1"]]
-                classes = len(self.train.class_names)
-                count = selection.config["count"] or classes
-                if selection.config["strategy"] == "each":
-                    count = min(count, classes)
-                return count * int(plan.config["images_per_mplet"] or np.median(self.train.counts))
+            case "sample" | "pixels":
+                config = (Sampling if plan.stage == "sample" else PixelMixing).model_validate(plan.config)
+                each = images_of_each(config, int(np.median(self.train.counts)))
+                return self.mplets(plan.inputs["1"]) * each
+            case "screen":
+                return round(self.images(plan.inputs["0"]) / float(plan.config["candidates"]))
             case "combine":
-                return sum(self.images(k) for k in plan.inputs.values())
+                added = self.images(plan.inputs["1"])
+                return added + (self.images(plan.inputs["0"]) if plan.config["real"] else 0)
             case _:
                 return len(self.train)
+
+    def networks(self, key: str) -> tuple[Generator, Generator]:
+        """The generator and its guide, which is mostly the same network."""
+        plan = self.plans[key]
+        if plan.stage == "guide":
+            return self.networks(plan.inputs["0"])[0], Generator.model_validate(plan.config)
+        config = Generator.model_validate(plan.config)
+        return config, config
+
+    def mplets(self, key: str) -> int:
+        """m-plets in a selection that may not exist yet."""
+        selection, classes = self.plans[key].config, len(self.train.class_names)
+        count = int(selection["count"] or classes)
+        return min(count, classes) if selection["strategy"] == "each" else count
 
     def _rate(self, plan: Plan, key: str, measure: Callable[[], float]) -> float:
         key = f"{plan.stage} {key}"
         if key not in self.rates:
             self.rates[key] = measure()
         return self.rates[key]
+
+    def _sampled(self, plan: Plan, sampling: Sampling, m: int, images: int) -> float:
+        """Seconds of sampling that many images of m-plets."""
+        m = 1 if sampling.mixture == "turns" else m
+        of, guide = self.networks(plan.inputs["0"])
+        key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, m])
+        rate = self._rate(plan, key, lambda: self._sampling(of, guide, sampling, m))
+        return math.ceil(images / sampling.chunk) * plan_of(sampling).evaluations(m) * rate
 
     def _recognizer(self, config: Recognizer) -> float:
         """Seconds per image."""
@@ -109,15 +133,18 @@ class Clock:
         steps = generator_stage.steps(config, self.train, self.engine, (WARM + TIMED) * config.batch)
         return self._timed(steps) / config.batch
 
-    def _sampling(self, config: Generator, sampling: Sampling, m: int) -> float:
+    def _sampling(self, of: Generator, guide: Generator, sampling: Sampling, m: int) -> float:
         """Seconds per network evaluation of a chunk, by an untrained network."""
-        net = frozen(generator_stage.make(config, self.train, sampling.precision).to(self.engine.device))
+        main, weaker = (
+            frozen(generator_stage.make(config, self.train, sampling.precision).to(self.engine.device))
+            for config in (of, guide)
+        )
         labels = torch.arange(m, device=self.engine.device).expand(sampling.chunk, m)
-        plan = plan_of(sampling.model_copy(update={"steps": 2}))
+        plan = plan_of(sampling.model_copy(update={"steps": 4}))
 
         def chunk() -> float:
             start = time.monotonic()
-            sample(net, net, labels, sampling.weights_for(m), range(sampling.chunk), plan)
+            sample(main, weaker, labels, sampling.weights_for(m), range(sampling.chunk), plan)
             self.engine.synchronize()
             return (time.monotonic() - start) / plan.evaluations(m)
 

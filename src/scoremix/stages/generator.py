@@ -34,7 +34,7 @@ MOST_RAMPUP = 10_000_000  # images
 
 
 def train_generator(config: Generator, real: Artifact, recognizer: Artifact | None = None, *, work: Work) -> None:
-    """Writes EMA snapshots of the end and of the guide, conditions over training, generator.json, the loss curve.
+    """Writes EMA snapshots and conditions over training (the guide's time too), generator.json, the loss curve.
 
     The recognizer aligns the generator or gives its conditions, where the config asks for it.
     """
@@ -60,15 +60,15 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
             names[f"{std:.3f}"] = name
         return names
 
-    kept = conditions_at(config)
-    if state.nimg == 0:
+    kept = kept_at(config)
+    if state.nimg == 0 and config.conditional:
         write_conditions(config, state, work)
     saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
         for _ in steps(config, images, device, total, state, teacher):
-            if state.nimg == guide_at:
+            if state.nimg in {guide_at, *kept} - {total}:
                 snapshot()
-            if state.nimg in kept:
+            if state.nimg in kept and config.conditional:
                 write_conditions(config, state, work)
             due = saver.due()
             if due or len(state.losses) == READ_EVERY or state.nimg == total:
@@ -94,6 +94,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
                 {"images_seen": nimg, "ema": std, "file": conditions_name(nimg, std)}
                 for nimg in [0, *kept]
                 for std in config.ema
+                if config.conditional
             ],
             "classes": list(images.class_names),
             "median_class_size": int(np.median(images.counts)),
@@ -137,7 +138,7 @@ def steps(
     )
 
 
-def conditions_at(config: Generator) -> list[int]:
+def kept_at(config: Generator) -> list[int]:
     """Images seen at `config.snapshots` evenly spaced times, the last being the end."""
     parts = range(1, config.snapshots + 1)
     return sorted({whole(config.images_seen * part // config.snapshots, config) for part in parts})
@@ -166,12 +167,13 @@ def network(config: Generator, images: LabeledImages, teacher: Teacher | None = 
     return {
         "img_resolution": images.size,
         "img_channels": images.channels,
-        "label_dim": len(images.class_names),
+        "label_dim": len(images.class_names) if config.conditional else 0,
         "sigma_data": config.sigma_data,
         "model_channels": config.model_channels,
         "channel_mult": list(config.channel_mult),
         "num_blocks": config.num_blocks,
         "attention": config.attention,
+        "attn_resolutions": None if config.attn_resolutions is None else list(config.attn_resolutions),
         "dropout": config.dropout,
         "dtype": config.precision,
         **fixed,

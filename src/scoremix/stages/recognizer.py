@@ -11,9 +11,10 @@ from scoremix import engine
 from scoremix.data import images as imagesets
 from scoremix.data.augment import PRESETS, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.recognition import checkpoints
-from scoremix.recognition.heads import ArcFace, Head
-from scoremix.recognition.training import Training, class_centers, initialised, sgd, train
+from scoremix.data.targets import Targets
+from scoremix.recognition import blending, checkpoints
+from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
+from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
 from scoremix.stages import resume
 from scoremix.stages.evaluate import BLOCK, embedded
 
@@ -34,9 +35,11 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     images = imagesets.LabeledImages.load(data.folder).of_classes("train")
     epoch = len(imagesets.LabeledImages.load(length_of.folder).of_classes("train"))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
+    targets = Targets.load(data.folder)
+    names = targets.class_names if targets else images.class_names
     description = describe(config, images)
     device = engine.start(work.runtime.device)
-    state = start(config, description, len(images.class_names), device.device)
+    state = start(config, description, len(names), device.device)
     history = resume.History(total // config.batch, POINTS)
     if saved := resume.load(work):
         state.restore(saved.tensors, saved.info["training"])
@@ -44,7 +47,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
 
     saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
-        for _ in steps(config, images, device, total, state):
+        for _ in steps(config, images, device, total, state, targets):
             history.add(state.nimg, state.loss)
             if saver.due():
                 resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
@@ -54,15 +57,15 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     work.write("recognizer.safetensors", checkpoints.to_bytes(state.net, state.head, description))
     work.write("history.csv", history.csv())
     assert isinstance(state.head, Head)
-    centers = state.head.centers() if config.centers == "head" else mean_centers(state, images)
+    centers = state.head.centers() if config.centers == "head" else mean_centers(state, images, targets)
     work.write_array("centers.npy", centers.float().cpu().numpy())
     work.write_json(
         "recognizer.json",
         {
-            "classes": len(images.class_names),
+            "classes": len(names),
             "images": len(images),
             "steps": state.step,
-            "class_names": list(images.class_names),
+            "class_names": list(names),
             "parameters": sum(p.numel() for p in state.net.parameters()),
             "loss": history.last,
         },
@@ -76,12 +79,13 @@ def steps(
     device: engine.Engine,
     total: int,
     state: Training | None = None,
+    targets: Targets | None = None,
 ) -> Iterator[Training]:
     """The training loop over `total` images, from `state` or from the start."""
     state = state or start(config, describe(config, images), len(images.class_names), device.device)
     return train(
         state,
-        batches(config, images, device.device),
+        batches(config, images, targets, device.device),
         batch=config.batch,
         total=total,
         seed=config.seed,
@@ -91,6 +95,7 @@ def steps(
         milestones=[round(total * epoch / config.epochs) for epoch in config.milestones],
         clip=config.clip,
         precision=config.precision,
+        objective=blending.feature_mixup(state.net, state.head) if config.blend == "feature_mixup" else None,
         backward=device.backward,
     )
 
@@ -98,7 +103,9 @@ def steps(
 def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Description:
     """What network `config` and the images ask for; ValueError where a published one does not take the images."""
     if config.network == "small":
-        return checkpoints.small(images.size, images.channels, config.widths, config.units, config.embedding)
+        return checkpoints.small(
+            images.size, images.channels, config.widths, tuple(config.depth * u for u in config.units), config.embedding
+        )
     wanted = checkpoints.published(config.network)
     if (images.size, images.channels) != (wanted.size, wanted.channels):
         raise ValueError(
@@ -122,23 +129,50 @@ def make_head(config: Recognizer, dim: int, classes: int) -> Head:
     match config.head:
         case "arcface":
             return ArcFace(dim, classes, config.scale, config.margin, config.gradient)
+        case "cosface":
+            return CosFace(dim, classes, config.scale, config.margin)
+        case "combined":
+            return CombinedMargin(dim, classes, config.scale, config.margin, config.additive, config.gradient)
+        case "adaface":
+            return AdaFace(dim, classes, config.scale, config.margin)
+        case "softmax":
+            return Softmax(dim, classes)
 
 
-def batches(config: Recognizer, images: LabeledImages, device: torch.device) -> Callable[[int], tuple[Tensor, Tensor]]:
+def batches(
+    config: Recognizer, images: LabeledImages, targets: Targets | None, device: torch.device
+) -> Callable[[int], tuple[Tensor, Labels]]:
     """Augmented batches as a function of the images seen."""
     settings = PRESETS[config.augment]
 
-    def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
+    def next_batch(nimg: int) -> tuple[Tensor, Labels]:
         rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
         pixels, labels = images.take(rows)
         generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
         x = augment(to_unit(pixels, device), generator, settings)
-        return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).to(device)
+        if targets is None and config.blend == "none":
+            return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).to(device)
+        y, weights = targets.take(rows) if targets else (labels[:, None], np.ones((len(rows), 1), np.float32))
+        several = torch.from_numpy(y), torch.from_numpy(weights)
+        if config.blend != "none":
+            generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "blend"))
+            share = blending.shares(len(rows), config.blend_alpha, generator)
+            if config.blend == "mixup":
+                x = blending.mixup(x, share)
+            elif config.blend == "cutmix":
+                x, share = blending.cutmix(x, share, generator)
+            several = blending.partnered(*several, share)
+        return x.contiguous(memory_format=torch.channels_last), (several[0].to(device), several[1].to(device))
 
     return next_batch
 
 
-def mean_centers(state: Training, images: LabeledImages) -> Tensor:
-    """Unit mean embeddings of the training classes."""
-    found = [embedded(state.net, images, rows) for rows in images.blocks(BLOCK)]
-    return class_centers(torch.cat(found), torch.from_numpy(images.labels.astype(np.int64)), len(images.class_names))
+def mean_centers(state: Training, images: LabeledImages, targets: Targets | None) -> Tensor:
+    """Unit mean embeddings of the classes, images of several classes in proportion to their weights."""
+    unit = torch.cat([embedded(state.net, images, rows) for rows in images.blocks(BLOCK)])
+    if targets is None:
+        return class_centers(unit, torch.from_numpy(images.labels.astype(np.int64)), len(images.class_names))
+    sums = torch.zeros(len(targets.class_names), unit.shape[1])
+    for labels, weights in zip(targets.labels.T, targets.weights.T, strict=True):
+        sums.index_add_(0, torch.from_numpy(labels.astype(np.int64)), unit * torch.from_numpy(weights.copy())[:, None])
+    return torch.nn.functional.normalize(sums)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.report import content, page, tables
+from scoremix.stages import mixes
 from scoremix.stages.describe import distances_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,12 @@ CHANGE = {
 
 
 def report(
-    config: Experiment, chain: Mapping[str, Artifact], recognizers: Mapping[str, Artifact], *, work: Work
+    config: Experiment,
+    chain: Mapping[str, Artifact],
+    recognizers: Mapping[str, Artifact],
+    added: Mapping[str, Artifact],
+    *,
+    work: Work,
 ) -> None:
     """Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
     results = chain["results"].json("results.json")
@@ -51,7 +57,12 @@ def report(
         sheet=_sheet(chain),
         grid=_grid(chain),
         distances=_distances(chain["mplets"]),
-        costs=_costs(chain, recognizers),
+        groups=mixes.groups(chain["examination"]),
+        similarities=mixes.similarities(chain["examination"], config.evaluation.treatment),
+        screened=mixes.screened(added),
+        magnitudes=mixes.magnitudes(chain["magnitudes"]),
+        search=mixes.search(chain),
+        costs=_costs(chain, recognizers, added),
         config=config.model_dump(mode="json"),
         versions=chain["results"].manifest["versions"],
         seeds={
@@ -64,7 +75,7 @@ def report(
         },
         manifests=tuple(
             content.Manifest(a.stage, a.key, f"store/{a.stage}/{a.key[:12]}")
-            for a in [*chain.values(), *recognizers.values()]
+            for a in [*chain.values(), *added.values(), *recognizers.values()]
         ),
     )
     work.write("report.html", page.render(made))
@@ -130,6 +141,7 @@ def _arm(
     histories = [np.genfromtxt(a / "history.csv", delimiter=",", names=True) for a in of_arm]
     return content.Arm(
         name,
+        config.arms[name].note,
         control=name in results["verdict"]["controls"],
         classes=info["classes"],
         images=info["images"],
@@ -181,10 +193,12 @@ def _distances(mplets: Artifact) -> content.Distances:
     return distances_of(mplets, space, metric, info["strategy"])
 
 
-def _costs(chain: Mapping[str, Artifact], recognizers: Mapping[str, Artifact]) -> tuple[content.Cost, ...]:
+def _costs(
+    chain: Mapping[str, Artifact], recognizers: Mapping[str, Artifact], added: Mapping[str, Artifact]
+) -> tuple[content.Cost, ...]:
     """One row per stage; the recognizers of all arms and seeds are summed."""
     rows: dict[str, list[dict[str, float]]] = {}
-    once = {artifact.key: artifact for artifact in [*recognizers.values(), *chain.values()]}
+    once = {artifact.key: artifact for artifact in [*recognizers.values(), *chain.values(), *added.values()]}
     for artifact in once.values():
         label = "recognizers, all arms and seeds" if artifact.stage == "recognizer" else artifact.stage
         rows.setdefault(label, []).append(artifact.manifest["cost"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from dataclasses import fields
+import math
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,17 +26,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.artifacts import Artifact, Work
-    from scoremix.config import Sampling
+    from scoremix.config import PixelMixing, Sampling
 
 
-def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, work: Work) -> None:
-    """Writes a set of images with one class per m-plet, in the order of the m-plets; weights.npy and log_weight.npy
-    hold each image's mixing weights and Feynman-Kac log-weight.
+def sample_mixtures(
+    config: Sampling, generator: Artifact, mplets: Artifact, searched: Artifact | None = None, *, work: Work
+) -> None:
+    """Writes a set of images with one class per m-plet, in the order of the m-plets; `searched` gives the weights.
+
+    weights.npy and log_weight.npy hold each image's mixing weights and Feynman-Kac log-weight.
     """
+    if searched is not None:
+        config = config.model_copy(update={"weights": tuple(searched.json("search.json")["weights"])})
     info = generator.json("generator.json")
     classes = np.load(mplets / "classes.npy")
     sampler = Sampler(config, generator, work)
-    each = config.images_per_mplet or info["median_class_size"]
+    each = images_of_each(config, info["median_class_size"])
     total = len(classes) * each
     weights = weights_of(config, len(classes), classes.shape[1], each)
     files = []
@@ -45,25 +51,41 @@ def sample_mixtures(config: Sampling, generator: Artifact, mplets: Artifact, *, 
             files.append(file)
             if not file.exists():
                 rows = np.arange(start, min(start + config.chunk, total))
-                images, log_weight = sampler.weighed(classes[rows // each], weights[rows], sampler.seeds(rows))
+                labels, shares = classes[rows // each], weights[rows]
+                if config.mixture == "turns":
+                    labels, shares = labels[shares > 0][:, None], shares[shares > 0][:, None]
+                images, log_weight = sampler.weighed(labels, shares, sampler.seeds(rows))
                 buffer = io.BytesIO()
                 np.savez(buffer, images=images, log_weight=log_weight)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
     work.count("images", total - work.before.get("images", 0))
-    work.write_array("weights.npy", weights)
+    work.write_array("weights.npy", weights.astype(np.float32))
     log_weight = np.concatenate([np.load(file)["log_weight"] for file in files])
     work.write_array("log_weight.npy", log_weight)
     work.write_json("sampling.json", summary(sampler.plan, classes.shape[1], log_weight.reshape(-1, each)))
-    names = info["classes"]
     imagesets.write(
         work.folder,
         shape=(total, *sampler.shape),
         blocks=(np.load(file)["images"] for file in files),
         counts=np.full(len(classes), each),
-        class_names=[" + ".join(names[c] for c in row) for row in classes],
+        class_names=mixed_names(classes, info["classes"]),
         splits={"train": np.arange(len(classes))},
     )
+    work.write_array("mplets.npy", classes)
+
+
+def images_of_each(config: Sampling | PixelMixing, class_size: int) -> int:
+    """Images drawn for an m-plet, those included that are not kept."""
+    kept = config.images_per_mplet or max(1, round(config.share * class_size))
+    return math.ceil(kept * config.candidates - 1e-9)
+
+
+def mixed_names(classes: NDArray[np.int64], names: Sequence[str]) -> list[str]:
+    """Names of the new classes: the sources', or that of the class that is reproduced."""
+    if classes.shape[1] == 1:
+        return [f"{names[k]} (reproduced)" for k in classes[:, 0]]
+    return [" + ".join(names[k] for k in row) for row in classes]
 
 
 def summary(plan: Plan, m: int, log_weight: NDArray[np.float64]) -> dict[str, Any]:
@@ -76,7 +98,9 @@ def summary(plan: Plan, m: int, log_weight: NDArray[np.float64]) -> dict[str, An
 
 
 def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.float64]:
-    """Mixing weights of every image (mplets * each, m): the given ones, or Dirichlet draws per m-plet or image."""
+    """Mixing weights of every image (mplets * each, m): the given ones, Dirichlet draws, or one class in turn."""
+    if config.mixture == "turns":
+        return np.tile(np.eye(m)[np.arange(each) % m], (mplets, 1))
     given = config.weights_for(m)
     if config.draw == "fixed":
         return np.tile(np.array(given), (mplets * each, 1))
@@ -86,7 +110,8 @@ def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.f
 
 
 def plan_of(config: Sampling) -> Plan:
-    return Plan(**{field.name: getattr(config, field.name) for field in fields(Plan)})
+    plan = Plan(**{field.name: getattr(config, field.name) for field in fields(Plan)})
+    return replace(plan, mixture="scores") if config.mixture == "turns" else plan
 
 
 class Sampler:
@@ -96,8 +121,9 @@ class Sampler:
         self.config, self.work = config, work
         self.device = engine.start(work.runtime.device).device
         info = generator.json("generator.json")
-        main, self.pixels = checkpoints.load(generator / info["snapshots"][f"{config.ema:.3f}"], config.precision)
-        guide, _ = checkpoints.load(generator / info["guides"][f"{config.guide_ema:.3f}"], config.precision)
+        main, self.pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
+        folder = generator / info.get("guide_folder", ".")
+        guide, _ = checkpoints.average(folder, config.guide_ema, info["guide_at"], config.precision)
         self.main, self.guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
         self.plan = plan_of(config)
         self.shape = (main.img_resolution, main.img_resolution, main.img_channels)

@@ -1,0 +1,135 @@
+"""The arms by name: every row of the papers' Tables 1 and 2, and the controls they lack.
+
+An arm is data: what is added to the real images and what differs in training. `--arms table2,controls` or a
+config's `arms: [real, equal_steps, auggen]` takes them from here; a config can describe others of its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from scoremix.config import DEFAULT_ARMS, Arm, ConfigError
+
+MATCHED = "scoremix"  # the arm whose number of steps the controls on real images are given
+AUGGEN = {"mixture": "conditions", "weights": [0.7, 0.7], "convex": False}
+SINGLE = {"strategy": "each"}
+
+ARMS: dict[str, Arm] = {
+    **DEFAULT_ARMS,
+    # Table 1
+    "auggen": Arm(selection={"strategy": "random"}, sampling=AUGGEN, note="conditions mixed (.7, .7), random pairs"),
+    "auggen_searched": Arm(
+        selection={"strategy": "random"},
+        sampling={"mixture": "conditions", "convex": False},
+        search=True,
+        note="conditions mixed with searched weights, random pairs",
+    ),
+    "auggen_alone": Arm(
+        selection={"strategy": "random"}, sampling=AUGGEN, mixing={"real": False}, note="AugGen without real images"
+    ),
+    "scoremix_alone": Arm(mixing={"real": False}, note="mixes without real images"),
+    "reproduction": Arm(
+        selection=SINGLE,
+        sampling={"weights": None},
+        mixing={"labels": "soft"},
+        note="reproductions added to their classes",
+    ),
+    "reproduction_alone": Arm(
+        selection=SINGLE,
+        sampling={"weights": None},
+        mixing={"labels": "soft", "real": False},
+        note="reproductions without real images",
+    ),
+    "deeper": Arm(
+        images="real", steps_of=MATCHED, recognizer={"depth": 2}, note="a deeper recognizer on the real images"
+    ),
+    "scoremix_deeper": Arm(recognizer={"depth": 2}, note="a deeper recognizer with mixes"),
+    # Table 2: which classes are mixed
+    "scoremix_random": Arm(selection={"strategy": "random"}, note="random pairs"),
+    "scoremix_close": Arm(selection={"strategy": "close"}, note="close pairs of class centers"),
+    "scoremix_window": Arm(selection={"strategy": "window"}, note="pairs in a window of distances"),
+    "scoremix_condition_far": Arm(
+        selection={"strategy": "far", "space": "condition"}, note="far conditions of the generator, cosine"
+    ),
+    "scoremix_condition_close": Arm(
+        selection={"strategy": "close", "space": "condition"}, note="close conditions, cosine"
+    ),
+    "scoremix_condition_far_l2": Arm(
+        selection={"strategy": "far", "space": "condition", "metric": "l2"}, note="far conditions, L2"
+    ),
+    "scoremix_condition_close_l2": Arm(
+        selection={"strategy": "close", "space": "condition", "metric": "l2"}, note="close conditions, L2"
+    ),
+    "scoremix_joint_top": Arm(selection={"strategy": "joint_top"}, note="close conditions, far centers: the best"),
+    "scoremix_joint_worst": Arm(selection={"strategy": "joint_worst"}, note="the same criterion: the worst"),
+    "scoremix_3": Arm(selection={"m": 3}, sampling={"weights": None}, note="three classes, largest sum of distances"),
+    "scoremix_3_close": Arm(
+        selection={"m": 3, "strategy": "close"}, sampling={"weights": None}, note="three classes, smallest sum"
+    ),
+    # how they are mixed, labelled and dosed
+    "scoremix_random_weights": Arm(sampling={"draw": "image"}, note="a random weight per image"),
+    "scoremix_soft": Arm(mixing={"labels": "soft"}, note="mixes labelled with their sources"),
+    "scoremix_both": Arm(mixing={"labels": "both"}, note="mixes labelled as new class and sources"),
+    "scoremix_quarter": Arm(sampling={"share": 0.25}, note="a quarter of the mixes"),
+    "scoremix_half": Arm(sampling={"share": 0.5}, note="half the mixes"),
+    "scoremix_double": Arm(sampling={"share": 2.0}, note="twice the mixes"),
+    "scoremix_quadruple": Arm(sampling={"share": 4.0}, note="four times the mixes"),
+    "scoremix_sum_0.8": Arm(sampling={"weights": [0.4, 0.4], "convex": False}, note="weights that sum to 0.8"),
+    "scoremix_sum_1.2": Arm(sampling={"weights": [0.6, 0.6], "convex": False}, note="weights that sum to 1.2"),
+    "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),
+    # controls: what do the new classes do without the generator's mixing?
+    "relabelled": Arm(images="relabelled", note="reproductions of the two sources as one new class"),
+    "averages": Arm(images="averages", note="pixel averages of real images as new classes"),
+    "coherent_averages": Arm(
+        images="averages", sampling={"candidates": 2.5}, note="the most coherent 40 % of the pixel averages"
+    ),
+    "cutmixes": Arm(images="cutmixes", note="real images with a patch of the other class as new classes"),
+    # controls: cheap augmentation of the real images, as many steps as the mixed arm
+    "mixup": Arm(images="real", steps_of=MATCHED, recognizer={"blend": "mixup"}, note="MixUp with soft labels"),
+    "cutmix": Arm(images="real", steps_of=MATCHED, recognizer={"blend": "cutmix"}, note="CutMix with soft labels"),
+    "feature_mixup": Arm(
+        images="real", steps_of=MATCHED, recognizer={"blend": "feature_mixup"}, note="MixUp of embeddings"
+    ),
+    "strong_augmentation": Arm(
+        images="real", steps_of=MATCHED, recognizer={"augment": "strong"}, note="stronger classic augmentation"
+    ),
+}
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "table1": (
+        *("scoremix_alone", "auggen_alone", "reproduction_alone", "real", "deeper"),
+        *("auggen", "auggen_searched", "reproduction", "scoremix", "scoremix_deeper"),
+    ),
+    "table2": (
+        *("real", "scoremix_random", "scoremix_close", "scoremix"),
+        *("scoremix_condition_close", "scoremix_condition_far"),
+        *("scoremix_condition_close_l2", "scoremix_condition_far_l2"),
+        *("scoremix_joint_top", "scoremix_joint_worst", "scoremix_3", "scoremix_3_close"),
+    ),
+    "controls": (
+        *("real", "equal_steps", "relabelled", "averages", "cutmixes"),
+        *("mixup", "cutmix", "feature_mixup", "strong_augmentation"),
+    ),
+    "labels": ("scoremix", "scoremix_soft", "scoremix_both"),
+    "dose": ("scoremix_quarter", "scoremix_half", "scoremix", "scoremix_double", "scoremix_quadruple"),
+    "sums": ("scoremix_sum_0.8", "scoremix", "scoremix_sum_1.2"),
+    "coherence": ("scoremix", "coherent", "averages", "coherent_averages"),
+}
+
+
+def named(names: Iterable[str], own: Mapping[str, Arm] = {}) -> dict[str, Arm]:
+    """The arms of those names and groups, each once, in order; `own` ones come before ours of the same name.
+
+    ConfigError for a name that is neither.
+    """
+    known = {**ARMS, **own}
+    found: dict[str, Arm] = {}
+    for name in names:
+        if name not in known and name not in GROUPS:
+            close = difflib.get_close_matches(name, [*known, *GROUPS], n=1)
+            hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join([*known, *GROUPS])}"
+            raise ConfigError(f"arms: no arm or group is called {name!r} ({hint})")
+        for arm in [name] if name in known else GROUPS[name]:
+            found.setdefault(arm, known[arm])
+    return found

@@ -1,0 +1,81 @@
+"""Coherent sampling: of the images drawn for an m-plet the densest in the recognizer's space are kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoremix import engine
+from scoremix.data import images as imagesets
+from scoremix.evaluation import coherence
+from scoremix.recognition import checkpoints
+from scoremix.stages.evaluate import BLOCK, embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from scoremix.artifacts import Artifact, Work
+    from scoremix.config import Screening
+
+SHOWN = 10  # m-plets whose rejected images are kept to be looked at
+
+
+def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work: Work) -> None:
+    """Writes the kept images as `sample` does, screening.json, and rejected.npz (images of a few m-plets)."""
+    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
+    net.to(engine.start(work.runtime.device).device)
+    drawn = imagesets.LabeledImages.load(synthetic.folder)
+    classes, n = len(drawn.counts), int(drawn.counts[0])
+    keep = max(1, round(n / config.candidates))
+    before, after = np.zeros((classes, n)), np.zeros((classes, keep))
+    places = np.zeros((classes, keep), np.int64)
+    step = max(1, BLOCK // n)
+    with work.bar(classes, "m-plets") as advance:
+        for start in range(0, classes, step):
+            part = slice(start, min(start + step, classes))
+            rows = np.arange(part.start * n, part.stop * n)
+            unit = embedded(net, drawn, rows).view(part.stop - part.start, n, -1)
+            chosen = coherence.densest(unit, keep)
+            left = unit.gather(1, chosen[:, :, None].expand(-1, -1, unit.shape[2]))
+            places[part] = chosen.numpy()
+            before[part] = coherence.own_similarity(unit) if n > 1 else np.nan
+            after[part] = coherence.own_similarity(left) if keep > 1 else np.nan
+            advance(part.stop)
+    rows = (np.arange(classes)[:, None] * n + places).reshape(-1)
+
+    def blocks() -> Iterator[NDArray[np.uint8]]:
+        for start in range(0, len(rows), BLOCK):
+            yield drawn.take(rows[start : start + BLOCK])[0]
+
+    imagesets.write(
+        work.folder,
+        shape=(len(rows), *drawn.shape[1:]),
+        blocks=blocks(),
+        counts=np.full(classes, keep),
+        class_names=drawn.class_names,
+        splits={"train": np.arange(classes)},
+    )
+    work.write_array("mplets.npy", np.load(synthetic / "mplets.npy"))
+    work.write_array("weights.npy", np.load(synthetic / "weights.npy")[rows])
+    shown = np.unique(np.linspace(0, classes - 1, SHOWN).round().astype(int))
+    dropped = np.stack([np.setdiff1d(np.arange(n), places[k]) for k in shown])
+    work.write_arrays(
+        "rejected.npz",
+        rows=shown,
+        kept=np.stack([drawn.of_class(k)[places[k]] for k in shown]),
+        rejected=np.stack([drawn.of_class(k)[out] for k, out in zip(shown, dropped, strict=True)]),
+    )
+    work.write_json(
+        "screening.json",
+        {
+            "drawn": classes * n,
+            "kept": len(rows),
+            "rejected_share": 1 - keep / n,
+            "coherence_before": float(before.mean()),
+            "coherence_after": float(after.mean()),
+        },
+    )
+    work.count("images", len(drawn))

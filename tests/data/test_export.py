@@ -1,0 +1,270 @@
+"""Conversions: round trips keep the bytes and the classes, other readers find what they expect, nothing is half written."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scoremix.data import export, images, recordio, verification
+from scoremix.data.insightface import InsightFace
+from scoremix.data.sources import Folders, kind_of, open_source
+
+Files = dict[str, bytes]
+
+
+def files_of(folder: Path) -> Files:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def encoded(k: int, i: int) -> bytes:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng((k, i)).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG" if i % 2 else "JPEG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """Five classes of 1 to 5 images, JPEG and PNG, one name with blanks."""
+    root = tmp_path / "folders"
+    for k, name in enumerate(["a", "b b", "c", "d", "e"]):
+        (root / name).mkdir(parents=True)
+        for i in range(k + 1):
+            (root / name / f"{i}.{'png' if i % 2 else 'jpg'}").write_bytes(encoded(k, i))
+    return root
+
+
+def test_folders_to_records_and_back_keep_every_byte(folders: Path, tmp_path: Path) -> None:
+    before = files_of(folders)
+    written = export.convert(folders, tmp_path / "rec")
+    assert (written.form, written.classes, written.images) == ("recordio", 5, 15)
+    assert export.convert(tmp_path / "rec", tmp_path / "again").form == "folders"
+    after = files_of(tmp_path / "again")
+    del after["classes.tsv"]
+    assert after == before
+    source = InsightFace(tmp_path / "rec", 1)
+    assert source.class_names == ("a", "b b", "c", "d", "e") and source.notes == []
+
+
+def test_records_without_names_keep_their_labels_through_folders(tmp_path: Path) -> None:
+    labels = [k for k in range(12) for _ in range(2)]
+    with (tmp_path / "train.rec").open("wb") as file:
+        writer = recordio.Writer(file)
+        for i, k in enumerate(labels):
+            writer.put(i, float(k), encoded(k, i))
+    (tmp_path / "train.idx").write_bytes(writer.index())
+    assert export.convert(tmp_path, tmp_path.with_name("f")).notes == ()
+    export.convert(tmp_path.with_name("f"), tmp_path.with_name("r"))
+    for k, source in enumerate((InsightFace(tmp_path, 1), InsightFace(tmp_path.with_name("r"), 1))):
+        found = [(k, c) for k in range(12) for _, c in source.encoded(k, np.arange(2))]
+        assert found == [(k, encoded(k, i)) for i, k in enumerate(labels)]
+
+
+def test_golden_records_to_folders_and_back(golden: Callable[[str], Path], tmp_path: Path) -> None:
+    export.convert(golden("recordio_faces"), tmp_path / "folders")
+    export.convert(tmp_path / "folders", tmp_path / "rec")
+    for name in ("train.idx", "property"):
+        assert (tmp_path / "rec" / name).read_bytes() == golden(f"recordio_faces/{name}").read_bytes()
+    assert (tmp_path / "rec" / "train.rec").read_bytes() == golden("recordio_faces/train.rec").read_bytes()
+
+
+def arcface_items(folder: Path) -> list[tuple[int, bytes]]:
+    """(label, image) of all images, in the way arcface_torch and CVLface go about it: key 0, then 1 .. its label - 1."""
+    offsets = dict(map(int, line.split("\t")) for line in (folder / "train.idx").read_text().splitlines())
+    raw = (folder / "train.rec").read_bytes()
+
+    def unpack(key: int) -> tuple[list[float], bytes]:
+        length = int.from_bytes(raw[offsets[key] + 4 : offsets[key] + 8], "little")
+        payload = raw[offsets[key] + 8 : offsets[key] + 8 + length]
+        flag, label, *_ = recordio.HEADER.unpack(payload[:24])
+        several = np.frombuffer(payload[24 : 24 + 4 * flag], "<f4").tolist()
+        return several or [label], payload[24 + 4 * flag :]
+
+    end, last = unpack(0)[0]
+    assert sorted(offsets) == list(range(int(last)))
+    found = [unpack(key) for key in range(1, int(end))]
+    assert all(unpack(key)[1] == b"" for key in range(int(end), int(last)))
+    return [(int(labels[0]), image) for labels, image in found]
+
+
+def test_records_hold_what_the_trainers_read(folders: Path, tmp_path: Path) -> None:
+    export.convert(folders, tmp_path / "rec")
+    assert arcface_items(tmp_path / "rec") == [(k, encoded(k, i)) for k in range(5) for i in range(k + 1)]
+    rows = [line.split("\t") for line in (tmp_path / "rec" / "train.tsv").read_text().splitlines()]
+    assert [int(row[0]) for row in rows] == list(range(1, 16)) and rows[1] == ["2", "b b/0.jpg", "1"]
+    listed = [line.split("\t") for line in (tmp_path / "rec" / "train.lst").read_text().splitlines()]
+    assert [(row[0], row[2], f"{float(row[1]):.0f}") for row in listed] == [tuple(row) for row in rows]
+    assert (tmp_path / "rec" / "property").read_text() == "5,12,12"
+
+
+def test_beyond_float32_nothing_is_announced(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "EXACT", 20)  # 15 images and 5 classes need 21
+    notes = export.convert(folders, tmp_path / "rec").notes
+    assert "2^24" in notes[0]
+    source = InsightFace(tmp_path / "rec", 1)
+    assert source.records.keys.tolist() == list(range(15)) and source.counts.tolist() == [1, 2, 3, 4, 5]
+    monkeypatch.setattr(export, "EXACT", 4)
+    with pytest.raises(ValueError, match=r"5 classes: labels are float32, .* from 2\^24 on"):
+        export.convert(folders, tmp_path / "none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_shards_hold_every_image_once_in_mixed_order(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "SHARD", 4)
+    export.convert(folders, tmp_path / "wds", "webdataset", seed=1)
+    export.convert(folders, tmp_path / "same", "webdataset", seed=1)
+    assert files_of(tmp_path / "wds") == files_of(tmp_path / "same")
+    samples: dict[str, Files] = {}
+    for shard in sorted((tmp_path / "wds").glob("*.tar")):
+        with tarfile.open(shard) as tar:
+            for member in tar:
+                key, _, kind = member.name.partition(".")
+                file = tar.extractfile(member)
+                assert file is not None
+                samples.setdefault(key, {})[kind] = file.read()
+    labels = [int(sample["cls"]) for _, sample in sorted(samples.items())]
+    found = sorted((int(s["cls"]), next(v for kind, v in s.items() if kind != "cls")) for s in samples.values())
+    assert found == sorted((k, encoded(k, i)) for k in range(5) for i in range(k + 1))
+    assert labels != sorted(labels) and len(list((tmp_path / "wds").glob("*.tar"))) == 4
+    assert json.loads((tmp_path / "wds" / "dataset.json").read_text())["shards"] == 4
+
+
+def test_webdataset_reads_the_shards(folders: Path, tmp_path: Path) -> None:
+    wds = pytest.importorskip("webdataset")
+    export.convert(folders, tmp_path / "wds", "webdataset")
+    data = (
+        wds.WebDataset(str(tmp_path / "wds" / "train-000000.tar"), shardshuffle=False)
+        .decode("rgb8")
+        .to_tuple("jpg;png", "cls")
+    )
+    found = sorted((label, pixels.sum()) for pixels, label in data)
+    want = sorted((k, np.asarray(Image.open(io.BytesIO(encoded(k, i)))).sum()) for k in range(5) for i in range(k + 1))
+    assert found == want
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("form", ["folders", "recordio", "webdataset"])
+def test_synthetic_sets_leave_with_the_same_pixels(channels: int, form: export.Form, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, channels), dtype=np.uint8)
+    names = ["x/1 + y/2", "x/2 + y/1", "z"]
+    images.LabeledImages.of(pixels, np.array([0, 0, 1, 1, 2, 2]), names, {"train": [0, 1, 2]}).save(tmp_path / "packed")
+    export.convert(tmp_path / "packed", tmp_path / "out", form)
+    table = (tmp_path / "out" / "classes.tsv").read_text().splitlines()
+    assert table[1] == "0\tx_1 + y_2\tx/1 + y/2"
+    if form == "webdataset":
+        return
+    source = open_source(tmp_path / "out", images_per_class=None, seed=0, workers=1)
+    assert isinstance(source, (Folders, InsightFace)) and source.class_names == ("x_1 + y_2", "x_2 + y_1", "z")
+    again = [np.asarray(Image.open(io.BytesIO(c))) for k in range(3) for _, c in source.encoded(k, np.arange(2))]
+    np.testing.assert_array_equal(np.stack(again).reshape(pixels.shape), pixels)
+
+
+def test_npz_and_fonts_are_packed_on_the_way(tiny_npz: Path, tmp_path: Path) -> None:
+    export.convert(tiny_npz, tmp_path / "out")
+    data = np.load(tiny_npz)
+    one = np.asarray(Image.open(tmp_path / "out" / "blob 03" / "000002.png"))
+    np.testing.assert_array_equal(one, data["images"][data["labels"] == 3][2])
+    assert sorted(p.name for p in (tmp_path / "out").iterdir())[-1] == "classes.tsv"
+
+
+def test_a_size_makes_squares_of_it(folders: Path, tmp_path: Path) -> None:
+    export.convert(folders, tmp_path / "out", size=16)
+    assert (tmp_path / "out" / "property").read_text() == "5,16,16"
+    _, content = next(InsightFace(tmp_path / "out", 1).encoded(0, np.array([0])))
+    assert Image.open(io.BytesIO(content)).size == (16, 16) and content.startswith(b"\x89PNG")
+
+
+def test_subset_is_a_rule_and_a_seed(folders: Path, tmp_path: Path) -> None:
+    def chosen(seed: int, **wanted: int | None) -> list[str]:
+        source = Folders(folders, 1)
+        limits = {"classes": None, "least": 1, "most": None} | wanted
+        return [source.class_names[k] for k in export.chosen_classes(source, seed=seed, **limits)]  # type: ignore[arg-type]
+
+    assert chosen(0, least=2, most=4) == ["b b", "c", "d"]
+    picks = {tuple(chosen(seed, classes=2, least=2)) for seed in range(20)}
+    assert len(picks) > 3 and all(len(p) == 2 and "a" not in p for p in picks)
+    assert chosen(3, classes=2) == chosen(3, classes=2)
+    assert set(chosen(3, classes=2)) <= set(chosen(3, classes=3))  # nested
+    with pytest.raises(ValueError, match="2 of 5 classes have 4 to any number of images, 3 are asked for"):
+        chosen(0, classes=3, least=4)
+    keep = lambda s: export.chosen_classes(s, classes=2, least=2, most=None, seed=0)
+    export.convert(folders, tmp_path / "rec")
+    export.convert(tmp_path / "rec", tmp_path / "a", "recordio", keep=keep)
+    export.convert(folders, tmp_path / "b", "recordio", keep=keep)
+    assert files_of(tmp_path / "a") == files_of(tmp_path / "b")  # whatever form it is drawn from
+
+
+@pytest.mark.parametrize("flavour", ["bytes_p4", "numpy_np1_p2", "py2str_p2"])
+def test_pairs_there_and_back(flavour: str, golden: Callable[[str], Path], tmp_path: Path) -> None:
+    source = golden(f"verification_bin/{flavour}.bin")
+    export.convert(source, tmp_path / "pairs")
+    export.convert(tmp_path / "pairs" / "pairs.txt", tmp_path / "again.bin")
+    export.convert(source, tmp_path / "direct.bin")
+    assert (tmp_path / "again.bin").read_bytes() == (tmp_path / "direct.bin").read_bytes()
+    before, after = verification.read(source), verification.read(tmp_path / "again.bin")
+    assert before.images == after.images and before.same.tolist() == after.same.tolist()
+
+
+def test_parts_of_a_set(folders: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for part, names in (("train", ["a", "c"]), ("test", ["a", "d"])):
+        for name in names:
+            (root / part / name).mkdir(parents=True)
+            (root / part / name / "0.png").write_bytes(encoded(ord(name), len(part)))
+    source = Folders(root, 1)
+    assert source.class_names == ("a", "c", "d") and source.counts.tolist() == [2, 1, 1]
+    assert [name for name, _ in source.encoded(0, np.arange(2))] == ["test_0.png", "train_0.png"]
+    export.convert(root, tmp_path / "rec")
+    assert InsightFace(tmp_path / "rec", 1).counts.tolist() == [2, 1, 1]
+    (root / "test").rename(root / "0")
+    with pytest.raises(ValueError, match="one class or two"):
+        Folders(root, 1)
+
+
+def collide(folders: Path) -> None:
+    (folders / "b_b").mkdir()
+    (folders / "b_b" / "0.png").write_bytes(encoded(9, 9))
+    (folders / "b b").rename(folders / "b\\b")
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda f: (f / "f").mkdir(), "class 'f' of .* has no images"),
+        (lambda f: (f / "c" / "0.jpg").write_bytes(b""), r"c/0.jpg: empty file"),
+        (lambda f: (f / "a" / "0.jpg").write_bytes(b"junk"), r"0.jpg: not an image"),
+        (collide, "would both be folder 'b_b'"),
+    ],
+)
+def test_what_cannot_be_written_leaves_nothing(
+    change: Callable[[Path], object], wrong: str, folders: Path, tmp_path: Path
+) -> None:
+    change(folders)
+    with pytest.raises(ValueError, match=wrong) as caught:
+        export.convert(folders, tmp_path / "out" / "rec")
+    assert "\n" not in str(caught.value) and list((tmp_path / "out").iterdir()) == []
+
+
+def test_places_that_are_taken_are_left_alone(folders: Path, tmp_path: Path) -> None:
+    before = files_of(folders)
+    for out, wrong in (
+        (folders, "exists already"),
+        (folders / "a" / "out", "lies inside"),
+        (tmp_path / "x.bin", "holds pairs"),
+    ):
+        with pytest.raises(ValueError, match=wrong):
+            export.convert(folders, out)
+    assert files_of(folders) == before
+    (tmp_path / "pairs.txt").write_text("folders/a/0.jpg folders/a/nine.jpg 1\n")
+    with pytest.raises(ValueError, match=r"pairs.txt names .*nine.jpg, which is not there"):
+        export.convert(tmp_path / "pairs.txt", tmp_path / "x.bin")
+    assert not (tmp_path / "x.bin").exists() and kind_of(folders) == "folders"

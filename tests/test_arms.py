@@ -1,0 +1,154 @@
+"""Every arm by name is a valid experiment, runs, and trains on what it says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoremix import runs
+from scoremix.arms import ARMS, GROUPS, named
+from scoremix.artifacts import Store
+from scoremix.config import Arm, ConfigError, Experiment, Runtime, load
+from scoremix.data.images import LabeledImages
+
+
+def test_groups_name_arms() -> None:
+    assert {name for group in GROUPS.values() for name in group} <= ARMS.keys()
+    assert not GROUPS.keys() & ARMS.keys()
+    arms = {**named(["real", "scoremix"]), **named(GROUPS)}
+    assert set(arms) == {n for g in GROUPS.values() for n in g} | {"real", "scoremix"}
+
+
+def test_every_arm_fits_an_experiment() -> None:
+    exp = load(Experiment(), (), [f"arms={','.join(ARMS)}"], named)
+    assert list(exp.arms) == list(ARMS)
+    assert exp.arms == ARMS
+
+
+def test_own_arms_come_first_and_unknown_ones_are_named() -> None:
+    own = Arm(images="real", note="mine")
+    assert named(["auggen"], {"auggen": own}) == {"auggen": own}
+    with pytest.raises(ConfigError, match=r"'auggenn'.*did you mean auggen"):
+        named(["real", "auggenn"])
+
+
+def test_an_arms_wrong_change_names_arm_and_setting() -> None:
+    with pytest.raises(ConfigError, match=r"arms\.scoremix\.sampling\.stepz: no such setting; did you mean steps"):
+        load(Experiment(), (), ["arms.scoremix.sampling.stepz=3"])
+    with pytest.raises(ConfigError, match=r"arms\.scoremix\.sampling.*sum to 0\.8"):
+        load(Experiment(), (), ["arms.scoremix.sampling.weights=[0.4, 0.4]"])
+
+
+def test_changes_follow_the_experiment() -> None:
+    exp = load(Experiment(), (), ["sampling.steps=7", "arms=real,equal_steps,scoremix,averages"], named)
+    assert exp.sampling.steps == 7
+    assert exp.arms["scoremix"].sampling == {}
+
+
+RUN = (
+    *("real", "equal_steps", "scoremix", "auggen_searched", "relabelled", "coherent", "averages", "cutmixes"),
+    *("reproduction", "reproduction_alone", "scoremix_soft", "scoremix_both", "scoremix_3", "scoremix_joint_top"),
+    *("scoremix_random_weights", "scoremix_double", "mixup", "cutmix", "feature_mixup", "deeper"),
+)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
+    out = tmp_path_factory.mktemp("arms")
+    more = [f"arms={','.join(RUN)}", "seeds=[0]", "recognizer.epochs=1", "search.points=2", "search.pairs=2"]
+    exp = load(Experiment(), (), [*tiny_settings, *more], named)
+    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    return out
+
+
+def report(store: Path) -> dict[str, dict[str, object]]:
+    return {arm["name"]: arm for arm in json.loads((store / "tiny" / "report.json").read_text())["arms"]}
+
+
+def training_sets(store: Path) -> dict[str, Path]:
+    """Folder of what each arm trains on, by the recognizer's recorded inputs."""
+    steps = json.loads((store / "runs" / "tiny.json").read_text())["steps"]
+    keys = {
+        label.split()[1].removesuffix("/0"): step["inputs"]["0"]
+        for label, step in steps.items()
+        if label.startswith("recognizer ")
+    }
+    return {name: next((store / "store").glob(f"*/{key[:12]}")) for name, key in keys.items()}
+
+
+def test_numbers_of_classes_and_images(store: Path) -> None:
+    arms = report(store)
+    real, mixed = arms["real"], arms["scoremix"]
+    plets, each = 5, 3
+    assert mixed["classes"] == real["classes"] + plets
+    assert mixed["images"] == real["images"] + plets * each
+    for name in ("auggen_searched", "relabelled", "coherent", "averages", "cutmixes", "scoremix_3"):
+        assert (arms[name]["classes"], arms[name]["images"]) == (mixed["classes"], mixed["images"]), name
+    assert arms["scoremix_both"]["classes"] == mixed["classes"]
+    for name in ("reproduction", "scoremix_soft"):
+        assert (arms[name]["classes"], arms[name]["images"]) == (real["classes"], mixed["images"]), name
+    assert (arms["reproduction_alone"]["classes"], arms["reproduction_alone"]["images"]) == (real["classes"], 15)
+    for name in ("mixup", "cutmix", "feature_mixup", "deeper", "equal_steps"):
+        assert (arms[name]["images"], arms[name]["steps"]) == (real["images"], mixed["steps"]), name
+
+
+def test_labels_follow_their_policy(store: Path) -> None:
+    sets = training_sets(store)
+    real = LabeledImages.load(sets["real"]).of_classes("train")
+    n, classes = len(real), len(real.class_names)
+    soft = np.load(sets["scoremix_soft"] / "target_labels.npy"), np.load(sets["scoremix_soft"] / "target_weights.npy")
+    assert np.array_equal(soft[0][:n, 0], real.labels)
+    assert np.array_equal(soft[1][:n], np.tile([1, 0], (n, 1)))
+    assert np.array_equal(soft[1][n:], np.full((15, 2), 0.5))
+    both = np.load(sets["scoremix_both"] / "target_labels.npy"), np.load(sets["scoremix_both"] / "target_weights.npy")
+    assert np.array_equal(both[0][n:, 0], classes + np.repeat(np.arange(5), 3))
+    assert np.array_equal(both[0][n:, 1:], soft[0][n:])
+    assert np.allclose(both[1][n:], [0.5, 0.25, 0.25])
+    alone = np.load(sets["reproduction_alone"] / "target_labels.npy")
+    assert len(alone) == 15 and len(np.unique(alone)) == 5
+
+
+def test_reproductions_join_the_class_they_show(store: Path) -> None:
+    folder = training_sets(store)["reproduction"]
+    images = LabeledImages.load(folder)
+    labels = np.load(folder / "target_labels.npy")[:, 0]
+    names = json.loads((folder / "targets.json").read_text())["class_names"]
+    for row in range(len(images) - 15, len(images)):
+        assert images.class_names[images.labels[row]] == f"{names[labels[row]]} (reproduced)"
+
+
+def test_screening_keeps_the_candidates_it_says(store: Path) -> None:
+    screened = next(f.parent for f in (store / "store" / "screen").rglob("screening.json"))
+    info = json.loads((screened / "screening.json").read_text())
+    assert info["kept"] == 15 and info["drawn"] == 40
+    assert info["coherence_after"] >= info["coherence_before"]
+    drawn = {
+        image.tobytes()
+        for f in (store / "store" / "sample").glob("*/images.npy")
+        if len(images := np.load(f)) == 40
+        for image in images
+    }
+    assert {image.tobytes() for image in np.load(screened / "images.npy")} <= drawn
+
+
+def test_report_says_what_a_mix_is(store: Path) -> None:
+    page = (store / "tiny" / "report.html").read_text()
+    for text in ("What a mix is", "Why convex weights", "search of weights", "Coherent sampling: coherent"):
+        assert text in page
+    found = json.loads(next((store / "store").rglob("examination.json")).read_text())["groups"]
+    groups = {g["group"]: g for g in found}
+    assert set(groups) == {"training classes", "unseen classes", "reproductions"} | {
+        n for n in RUN if ARMS[n].images != "real"
+    }
+    assert groups["averages"]["sources"] > groups["averages"]["nearest_other"] - 1
+    assert groups["training classes"]["percentile"] > 0.9
+
+
+def test_magnitudes_of_equal_weights_add_up(store: Path) -> None:
+    with np.load(next((store / "store").rglob("magnitudes.npz"))) as file:
+        ratios = file["ratios"]  # scores (.5, .5), (.4, .4), (.6, .6), (.7, .7), (1, 1), then conditions
+    assert np.allclose(ratios[4], 2 * ratios[0], rtol=1e-5)
+    assert np.allclose(ratios[1], 0.8 * ratios[0], rtol=1e-5)

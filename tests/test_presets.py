@@ -1,0 +1,60 @@
+"""Presets: EDM2's published sizes."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from scoremix.diffusion.training import learning_rate
+from scoremix.diffusion.unet import EDM2, Block
+from scoremix.presets import EDM2_SIZES, PRESETS, edm2_generator
+
+PUBLISHED = {"xxs": 31, "xs": 125, "s": 280, "m": 498, "l": 777, "xl": 1119, "xxl": 1523}  # million, 1000 classes
+
+
+def built(size: str, img_resolution: int = 64, label_dim: int = 1000, **options: object) -> EDM2:
+    config = edm2_generator(size)
+    names = ("model_channels", "channel_mult", "num_blocks", "attention", "dropout")
+    with torch.device("meta"):
+        return EDM2(img_resolution, 3, label_dim, **{**{n: getattr(config, n) for n in names}, **options})
+
+
+def millions(net: EDM2) -> float:
+    return sum(p.numel() for p in net.parameters()) / 1e6
+
+
+def attending(net: EDM2) -> int:
+    return sum(bool(block.heads) for block in net.modules() if isinstance(block, Block))
+
+
+@pytest.mark.parametrize("size", PUBLISHED)
+def test_sizes_are_the_published_ones(size: str):
+    assert round(millions(built(size))) == PUBLISHED[size]
+    assert PRESETS[f"edm2-{size}"]().generator == edm2_generator(size)
+
+
+def test_attention_sits_at_the_two_deepest_levels_at_any_side():
+    assert attending(built("s")) == attending(built("s", attn_resolutions=[16, 8])) == 15  # the official layout
+    assert attending(built("s", 112)) == 15
+    assert attending(built("s", 112, attn_resolutions=[])) == 1
+    assert millions(built("s", 112, 10_000, attn_resolutions=[])) == pytest.approx(261.3, abs=0.1)
+    with pytest.raises(ValueError, match="img_resolution=100: must be a multiple of 8"):
+        built("xxs", 100)
+    with pytest.raises(ValueError, match="none is the side of a level"):
+        built("xxs", 112, attn_resolutions=[16, 8])
+
+
+def test_schedule_is_the_published_one():
+    config = edm2_generator("s")
+    rate = lambda nimg: learning_rate(
+        nimg, config.lr, config.decay_start * config.images_seen, config.rampup * config.images_seen
+    )
+    assert config.images_seen == 1024 * 2**20 and config.batch == 2048
+    assert rate(5e6) == pytest.approx(0.005) and rate(60e6) == pytest.approx(0.01)
+    assert rate(4 * 35_000 * 2048) == pytest.approx(0.005)
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(ValueError, match=r"'xxxl'.* xxs, xs, s"):
+        edm2_generator("xxxl")
+    assert list(EDM2_SIZES) == list(PUBLISHED)
