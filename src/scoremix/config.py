@@ -68,6 +68,9 @@ class Data(Slice):
     images_per_class: Positive | None = Field(None, description="use at most this many images of a class")
     fractions: tuple[Fraction, Fraction, Fraction] = Field((0.6, 0.1, 0.3), description="train, validation, test")
     skip_bad: bool = Field(False, description="leave unreadable files out instead of stopping")
+    held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of each training class's images kept for closed-set accuracy"
+    )
     seed: int = 0
 
     @field_validator("fractions")
@@ -366,6 +369,7 @@ class Mixing(Slice):
 class Evaluation(Slice):
     """What is measured on classes no recognizer has seen."""
 
+    task: Literal["open", "closed"] = Field("open", description="closed: the verdict is on held-out images' accuracy")
     classes: Literal["test", "validation"] = "test"
     fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1e-4, 1e-3, 1e-2)
     headline: Annotated[float, Field(gt=0, lt=1)] = Field(1e-2, description="the verdict is on TAR at this FAR")
@@ -588,6 +592,10 @@ class Experiment(Slice):
                 raise ValueError(f"evaluation.{field}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
         if len(self.seeds) != len(set(self.seeds)) or not self.seeds:
             raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
+        if self.evaluation.task == "closed" and not self.data.held_out:
+            raise ValueError(
+                "evaluation.task 'closed': needs held-out images of the training classes, set data.held_out (such as 0.2)"
+            )
         if self.evaluation.headline not in self.evaluation.fars:
             raise ValueError(f"evaluation.headline {self.evaluation.headline:g} must be one of evaluation.fars")
         for name in self.analysis.recognizers:

@@ -2,7 +2,7 @@
 
 Images are kept grouped by class, so a set of classes is a list of ranges: views cost memory in proportion to
 their classes, not to their images. On disk: images.npy (N, H, W, C), labels.npy (N,), classes.json (names,
-splits, groups).
+splits, groups, perhaps held_out: how many images at the end of each class are kept from training).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class LabeledImages:
 
     `splits` holds ascending class indices of 'train', 'validation' and 'test', pairwise disjoint ({} where
     there is no split); `groups` one name per class (an alphabet, say) or None. Every class has at least one
-    image.
+    image. `held_out` counts images of each class that lie after its rows: `of_classes("held_out")` alone has them.
     """
 
     stored: UInt8[np.ndarray, "m h w c"]
@@ -40,6 +40,7 @@ class LabeledImages:
     counts: Int64[np.ndarray, " classes"]
     splits: Splits = field(default_factory=dict)
     groups: tuple[str, ...] | None = None
+    held_out: Int64[np.ndarray, " classes"] | None = None
 
     def __post_init__(self) -> None:
         shape, names = self.stored.shape, self.class_names
@@ -53,7 +54,10 @@ class LabeledImages:
             raise ValueError(f"class name {next(n for n in names if names.count(n) > 1)!r} is used more than once")
         if (empty := np.flatnonzero(self.counts < 1)).size:
             raise ValueError(f"class {names[empty[0]]!r} has no images")
-        if (self.starts < 0).any() or (self.starts + self.counts > shape[0]).any():
+        held = np.zeros_like(self.counts) if self.held_out is None else self.held_out
+        if len(held) != len(names) or (held < 0).any():
+            raise ValueError(f"held_out has {len(held)} counts for {len(names)} classes, must be as many, none below 0")
+        if (self.starts < 0).any() or (self.starts + self.counts + held > shape[0]).any():
             raise ValueError(f"classes reach beyond the {shape[0]} stored images")
         if not set(self.splits) <= set(SPLITS):
             raise ValueError(f"splits are {sorted(self.splits)}, allowed are {', '.join(SPLITS)}")
@@ -71,8 +75,12 @@ class LabeledImages:
         class_names: Sequence[str],
         splits: Mapping[str, Classes] | None = None,
         groups: Sequence[str] | None = None,
+        held_out: Classes | None = None,
     ) -> LabeledImages:
-        """The whole of `images`, with labels 0 .. C - 1 in ascending order (ValueError otherwise)."""
+        """The whole of `images`, with labels 0 .. C - 1 in ascending order (ValueError otherwise).
+
+        `held_out` is the number of images at the end of each class that are set apart.
+        """
         if labels.shape != images.shape[:1]:
             raise ValueError(f"labels have shape {labels.shape}, must be {images.shape[:1]}, one per image")
         classes = np.arange(len(class_names) + 1, dtype=labels.dtype)  # another type would copy all labels
@@ -84,7 +92,10 @@ class LabeledImages:
             raise ValueError(f"labels go from {labels[0]} to {labels[-1]}, there are {len(class_names)} class names")
         parts = {part: np.sort(np.asarray(members, np.int64)) for part, members in (splits or {}).items()}
         named = tuple(groups) if groups is not None else None
-        return cls(images, tuple(class_names), edges[:-1], np.diff(edges), parts, named)
+        if held_out is None:
+            return cls(images, tuple(class_names), edges[:-1], np.diff(edges), parts, named)
+        held = np.asarray(held_out, np.int64)
+        return cls(images, tuple(class_names), edges[:-1], np.diff(edges) - held, parts, named, held)
 
     @classmethod
     def load(cls, folder: Path) -> LabeledImages:
@@ -93,12 +104,12 @@ class LabeledImages:
             table = json.loads((folder / "classes.json").read_text())
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
             labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
-            return cls.of(images, labels, table["names"], table["splits"], table["groups"])
+            return cls.of(images, labels, table["names"], table["splits"], table["groups"], table.get("held_out"))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{folder} is not a packed set of images: {error}") from None
 
     def save(self, folder: Path) -> LabeledImages:
-        """Writes the three files; returns the set as `load(folder)` does."""
+        """Writes the three files, without images held out; returns the set as `load(folder)` does."""
         return write(
             folder,
             shape=self.shape,
@@ -177,8 +188,11 @@ class LabeledImages:
         """A view of some classes, relabelled 0, 1, ... in the order given; no image is copied.
 
         `which` is the name of a split (ascending order of its class indices) or distinct class indices.
-        Splits are kept as far as their classes are.
+        Splits are kept as far as their classes are. "held_out" has the classes with images held out, and those
+        images only; every other view is without them.
         """
+        if isinstance(which, str) and which == "held_out":
+            return self._held_out()
         if isinstance(which, str):
             if which not in self.splits:
                 raise ValueError(f"split {which!r} does not exist, there are {', '.join(self.splits) or 'none'}")
@@ -197,6 +211,19 @@ class LabeledImages:
             self.counts[kept],
             {part: np.sort(new[old][new[old] >= 0]) for part, old in self.splits.items() if (new[old] >= 0).any()},
             tuple(self.groups[k] for k in kept) if self.groups is not None else None,
+        )
+
+    def _held_out(self) -> LabeledImages:
+        held = self.held_out if self.held_out is not None else np.zeros_like(self.counts)
+        kept = np.flatnonzero(held)
+        if not kept.size:
+            raise ValueError("no images are held out")
+        return LabeledImages(
+            self.stored,
+            tuple(self.class_names[k] for k in kept),
+            (self.starts + self.counts)[kept],
+            held[kept],
+            groups=tuple(self.groups[k] for k in kept) if self.groups is not None else None,
         )
 
 
@@ -319,6 +346,7 @@ def write_classes(
     class_names: Sequence[str],
     splits: Mapping[str, Classes] | None,
     groups: Sequence[str] | None,
+    held_out: Classes | None = None,
 ) -> None:
     """Writes labels.npy and then classes.json beside a finished images.npy."""
     total = int(np.sum(counts))
@@ -332,6 +360,7 @@ def write_classes(
         "names": list(class_names),
         "splits": {part: np.asarray(members).tolist() for part, members in (splits or {}).items()},
         "groups": list(groups) if groups is not None else None,
+        **({"held_out": np.asarray(held_out).tolist()} if held_out is not None else {}),
     }
     part = folder / "classes.json.part"
     part.write_text(json.dumps(table, indent=1))

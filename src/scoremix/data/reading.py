@@ -49,6 +49,7 @@ def read(
     split_list: Path | None = None,
     fractions: Sequence[float] | None = (0.6, 0.1, 0.3),
     skip_bad: bool = False,
+    held_out: float = 0.0,
     seed: int = 0,
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -58,14 +59,18 @@ def read(
     `place`: see `sources.kind_of`. `size`: side of the images, by default that of the .npz or 16 for fonts;
     folders need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split
     comes from `split_list`, else from the source, else from `fractions` and `seed`; fractions None puts every
-    class in 'train'. Classes in no part are left out. `classes` and `images_per_class` keep seeded subsets, drawn per part and per class (for fonts:
-    how many are drawn). `progress(done, total)` is called after every block of images.
+    class in 'train'. Classes in no part are left out. `classes` and `images_per_class` keep seeded subsets, drawn
+    per part and per class (for fonts: how many are drawn). `held_out`: share of each training class's images that
+    `of_classes("held_out")` alone has, a seeded choice of at least one where a class has two, and never all.
+    `progress(done, total)` is called after every block of images.
 
     ValueError: one line that names what is wrong. UnreadableImages: every unreadable file, unless `skip_bad`.
     Nothing is left in `folder` under a final name by a reading that fails.
     """
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is {channels}, must be 1, 3 or None")
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out is {held_out:g}, must be at least 0 and below 1")
     for name, value in (("size", size), ("classes", classes), ("images_per_class", images_per_class)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}, must be at least 1")
@@ -99,6 +104,7 @@ def read(
         left = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in splits.items()}
         if fractions is not None:
             left = checked(left, names, str(place))
+        held = _hold_out(raw, counts[kept], left["train"], names, held_out, seed) if held_out else None
         if channels is None and grey:
             _reduce(raw, folder / "images.npy")
         else:
@@ -106,7 +112,7 @@ def read(
     finally:
         raw.unlink(missing_ok=True)
     groups = [source.groups[k] for k in kept] if source.groups is not None else None
-    write_classes(folder, counts[kept], names, left, groups)
+    write_classes(folder, counts[kept], names, left, groups, held)
     unsplit = len(filled) - len(members)
     return LabeledImages.load(folder), Reading(tuple(bad), (*empty, *lost), unsplit, source.ignored)
 
@@ -154,6 +160,29 @@ def _fill(
             np.add.at(counts, block.classes, 1)
             bad += block.bad
     return counts, bad, grey
+
+
+def _hold_out(
+    raw: Path,
+    counts: Int64[np.ndarray, " classes"],
+    train: Int64[np.ndarray, " t"],
+    names: Sequence[str],
+    share: float,
+    seed: int,
+) -> Int64[np.ndarray, " classes"]:
+    """Shuffles the images of every training class in the file; returns how many at its end are held out."""
+    held = np.zeros_like(counts)
+    held[train] = np.minimum(np.maximum(np.rint(share * counts[train]).astype(np.int64), 1), counts[train] - 1)
+    if not held.any():
+        raise ValueError(f"held_out is {share:g}, but every training class has one image only")
+    images = np.load(raw, mmap_mode="r+", allow_pickle=False)
+    ends = np.cumsum(counts)
+    for k in train:
+        rows = slice(ends[k] - counts[k], ends[k])
+        order = batch_indices(int(counts[k]), stream_seed("held out", seed, names[k]), 0, int(counts[k]))
+        images[rows] = np.asarray(images[rows])[order]
+    images.flush()
+    return held
 
 
 def _reduce(raw: Path, path: Path) -> None:

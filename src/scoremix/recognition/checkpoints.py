@@ -104,6 +104,11 @@ def head_centers(path: Path) -> Tensor:
     return nn.functional.normalize(_open(path)[1]["head.weight"])
 
 
+def head_tensors(path: Path) -> dict[str, Tensor]:
+    """The head's tensors: `weight` with a row per class, and what else the head has."""
+    return {n.removeprefix("head."): t for n, t in _open(path)[1].items() if n.startswith("head.")}
+
+
 def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     try:
         with safetensors.safe_open(path, "pt") as file:

@@ -27,6 +27,7 @@ class Metric:
     higher_is_better: bool = True
     percent: bool = True  # values are fractions, written as percentages
     reason: str = ""
+    closed: bool = False  # on held-out images of the training classes, not on unseen classes
 
 
 @dataclass(frozen=True)
@@ -285,6 +286,39 @@ class SearchMap:
     best: tuple[float, float]
 
 
+@dataclass(frozen=True)
+class ClosedClass:
+    """A training class: held-out images, and each arm's share of them that were named rightly."""
+
+    name: str
+    group: str
+    images: int
+    accuracy: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class ClosedGroup:
+    """A group of training classes and each arm's accuracy, every class counting the same."""
+
+    name: str
+    classes: int
+    images: int
+    arms: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Held-out images of the training classes, named among those classes; the metrics are with the others."""
+
+    classes: int
+    images: int
+    looks: int = 1  # comparisons that used these images
+    groups: tuple[ClosedGroup, ...] = ()
+    worst: tuple[ClosedClass, ...] = ()  # of the verdict's arm
+    best: tuple[ClosedClass, ...] = ()
+    files: tuple[str, ...] = ()  # tables beside the page
+
+
 # ---- cost and provenance
 
 
@@ -327,6 +361,7 @@ class Report:
     screened: tuple[Screened, ...] = ()
     magnitudes: Magnitudes | None = None
     search: SearchMap | None = None
+    closed: Closed | None = None
     costs: tuple[Cost, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

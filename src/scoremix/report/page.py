@@ -34,6 +34,7 @@ GLOSSARY = (
     ("gate", "–", "check that reproductions are recognised as their class"),
     ("TAR at FAR", "TAR@FAR", "genuine pairs accepted while at most that share of impostor pairs is"),
     ("EER, AUC", "EER, AUC", "error where both kinds are equally frequent; area under the verification ROC"),
+    ("accuracy, top-5", "–", "held-out images of training classes named rightly, or among five; classes count the same"),
     ("rank-1, rank-5", "TR1, TR5", "own class found first, or among five; one enrolled image a class"),
 )  # fmt: skip
 _STAGE_COLOURS = ("arm-1", "arm-2", "arm-3", "arm-4", "arm-5", "arm-6", "control-1", "control-2")
@@ -71,9 +72,12 @@ def render(report: Report) -> str:
             caveats=tables.caveats(report),
             svg={name: Markup(text) for name, text in _figures(report, drawn).items()},
             metric_svgs=[
-                Markup(figures.metric_rows(m, report.arms, drawn)) for m in report.supported if _measured(report, m)
+                Markup(figures.metric_rows(m, report.arms, drawn))
+                for m in report.supported
+                if _measured(report, m) and not m.closed
             ],
-            difference_svgs=[Markup(text) for text in _difference_figures(report, drawn)],
+            difference_svgs=[Markup(text) for text in _difference_figures(report, drawn, closed=False)],
+            closed_svgs=[Markup(text) for text in _difference_figures(report, drawn, closed=True)],
             controls=_controls(report),
             first_control=next((arm.name for arm in report.arms if arm.control), ""),
             sheet=[_cells(row) for row in report.sheet],
@@ -131,10 +135,10 @@ def _controls(report: Report) -> list[str]:
     return list(dict.fromkeys([*report.verdict.controls, *(d.control for d in report.differences)]))
 
 
-def _difference_figures(report: Report, drawn: dict[str, drawing.Style]) -> list[str]:
+def _difference_figures(report: Report, drawn: dict[str, drawing.Style], closed: bool) -> list[str]:
     made = []
     names = {d.arm for d in report.differences}
-    for metric in report.supported:
+    for metric in (m for m in report.supported if m.closed == closed):
         rows: list[tuple[str, Sequence[Estimate]]] = [
             (arm.name, [report.difference(arm.name, c, metric.key) for c in _controls(report)])
             for arm in report.arms

@@ -22,6 +22,9 @@ AUC = Metric("auc", "AUC")
 RANK1 = Metric("rank1", "rank-1")
 RANK5 = Metric("rank5", "rank-5")
 
+ACCURACY = Metric("accuracy", "held-out accuracy", closed=True)
+TOP5 = Metric("top5", "held-out top-5", closed=True)
+
 
 def tar(far: float, reason: str = "") -> Metric:
     """TAR@FAR at one level, key `tar@0.001`; `reason` where the impostor pairs do not support it."""
@@ -151,7 +154,8 @@ def verdict_sentence(report: Report) -> str:
     metric = report.evaluation.metric(report.evaluation.headline)
     if verdict.kind == "helps":
         return (
-            f"Adding mixed classes ({verdict.arm}) made the recognizer better on classes it never saw: "
+            f"Adding mixed classes ({verdict.arm}) made the recognizer better on "
+            f"{'images it never saw of its own classes' if metric.closed else 'classes it never saw'}: "
             f"{metric.label} improved against {_quoted(verdict.controls)}, in every seed."
         )
     if verdict.kind == "generator too weak":
@@ -226,6 +230,9 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
     for screened in report.screened:
         for key in ("drawn", "kept", "coherence_before", "coherence_after"):
             yield {"table": "screened", "arm": screened.arm, "metric": key, "value": getattr(screened, key)}
+    for part in report.closed.groups if report.closed else ():
+        for name, e in part.arms.items():
+            yield from estimate("held-out images by group", e, arm=name, control=part.name, metric="accuracy")
     for cost in report.costs:
         for key in ("seconds", "evaluations", "peak_bytes", "images"):
             yield {"table": "cost", "arm": cost.stage, "metric": key, "value": getattr(cost, key)}

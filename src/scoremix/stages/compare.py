@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.evaluation import bootstrap, metrics
+from scoremix.stages import closed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,6 +44,10 @@ def compare(
                 advance(sum(len(v) for v in curves.values()) + len(measured))
             curves[arm] = np.stack([curve for _, curve in measured])
             arms[arm] = {key: np.stack([values[key] for values, _ in measured]) for key in measured[0][0]}
+    held_out = closed.measure(config, real, by_arm)
+    if held_out is not None:
+        for arm in held_out.accuracy:
+            arms[arm] |= {key: held_out.values(arm, key) for key in closed.KS}
     sizes = np.bincount(labels)
     genuine = int((sizes * (sizes - 1) // 2).sum())
     impostors = len(labels) * (len(labels) - 1) // 2 - genuine
@@ -57,8 +62,9 @@ def compare(
         for arm, of_arm in arms.items()
         if arm != control
         for key, values in of_arm.items()
+        if key in arms[control]
     ]
-    headline = f"tar@{config.headline:g}"
+    headline = "accuracy" if config.task == "closed" else f"tar@{config.headline:g}"
     levels = metrics.supported_fars(impostors, config.fars)
     passed = gate.json("gate.json")
     work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
@@ -66,7 +72,7 @@ def compare(
         "results.json",
         {
             "classes": config.classes,
-            "metrics": list(next(iter(arms.values()))),
+            "metrics": list(dict.fromkeys(key for values in arms.values() for key in values)),
             "headline": headline,
             "unsupported": {f"tar@{level.far:g}": level.reason for level in levels if not level.supported},
             "supported_far": min((level.far for level in levels if level.supported), default=1.0),
@@ -81,9 +87,35 @@ def compare(
                 "arm": config.treatment,
                 "controls": list(config.controls),
             },
-            "looks": looks(config, real, work),
+            "looks": looks(real, work, "test") if config.classes == "test" else 0,
+            "closed": closed_set(config, real, held_out, work) if held_out is not None else None,
         },
     )
+
+
+def closed_set(config: Evaluation, real: Artifact, found: closed.Measured, work: Work) -> dict[str, Any]:
+    """Classes, groups, worst and best classes for results.json; the tables closed_classes.csv and closed_groups.csv."""
+    work.write("closed_classes.csv", closed.by_class(found))
+    groups = [
+        {
+            "name": name,
+            "classes": len(classes),
+            "images": int(found.images[classes].sum()),
+            "arms": {
+                arm: _estimate(found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None)
+                for arm in found.accuracy
+            },
+        }
+        for name, classes in closed.by_group(found).items()
+    ]
+    work.write("closed_groups.csv", closed.groups_csv(groups))
+    return {
+        "classes": len(found.names),
+        "images": int(found.images.sum()),
+        "looks": looks(real, work),
+        "groups": groups,
+        **(closed.extremes(found, config.treatment) if config.treatment in found.accuracy else {}),
+    }
 
 
 def measure(
@@ -112,20 +144,19 @@ def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str
     return "helps" if wins and all(wins) else "does not help here"
 
 
-def looks(config: Evaluation, real: Artifact, work: Work) -> int:
-    """How many comparisons on this data's test classes the store holds, this one included."""
-    if config.classes != "test":
-        return 0
+def looks(real: Artifact, work: Work, classes: str | None = None) -> int:
+    """How many comparisons on this data the store holds, this one included; with `classes` those on that part."""
     others = 0
     for folder in work.folder.parent.iterdir():
         file = folder / "manifest.json"
         if folder != work.folder and file.exists():
-            manifest = json.loads((folder / "manifest.json").read_text())
-            others += manifest["inputs"]["0"] == real.key and manifest["config"]["classes"] == "test"
+            manifest = json.loads(file.read_text())
+            same = classes is None or manifest["config"]["classes"] == classes
+            others += manifest["inputs"]["0"] == real.key and same
     return others + 1
 
 
-def _estimate(values: NDArray[np.float64], level: float) -> dict[str, Any]:
-    """Mean over seeds of (seeds, 1 + resamples) with its percentile interval, and each seed's plain value."""
-    low, high = bootstrap.interval(values[:, 1:], level)
+def _estimate(values: NDArray[np.float64], level: float | None) -> dict[str, Any]:
+    """Mean over seeds of (seeds, 1 + resamples) with its percentile interval, if any, and each seed's plain value."""
+    low, high = bootstrap.interval(values[:, 1:], level) if level is not None else (None, None)
     return {"value": float(values[:, 0].mean()), "low": low, "high": high, "seeds": values[:, 0].tolist()}

@@ -42,10 +42,11 @@ def ingest(config: Data, source: Source, *, work: Work) -> None:
             split_list=Path(source.split_list) if source.split_list else None,
             fractions=config.fractions,
             skip_bad=config.skip_bad,
+            held_out=config.held_out,
             seed=config.seed,
             progress=lambda done, total: advance(done, total),
         )
-    work.count("images", len(images))
+    work.count("images", len(images.stored))
     parts = [(name, images.counts[images.splits[name]]) for name in SPLITS]
     work.write_json(
         "summary.json",
@@ -61,16 +62,19 @@ def ingest(config: Data, source: Source, *, work: Work) -> None:
             ],
             "image_shape": list(images.shape[1:]),
             "skipped": [list(bad) for bad in reading.unreadable],
-            "note": _note(asdict(reading)),
+            "note": _note(asdict(reading), int(images.held_out.sum()) if images.held_out is not None else 0),
         },
     )
 
 
-def _note(reading: dict[str, object]) -> str:
+def _note(reading: dict[str, object], held_out: int) -> str:
     said = {
         "empty_classes": "classes left out for want of a readable image",
         "unsplit_classes": "classes in no part of the given split",
         "ignored_files": "files passed over that are not images",
     }
     counts = {name: v if isinstance(v, int) else len(v) for name, v in reading.items() if name in said}  # type: ignore[arg-type]
-    return "; ".join(f"{count} {said[name]}" for name, count in counts.items() if count)
+    told = [f"{count} {said[name]}" for name, count in counts.items() if count]
+    if held_out:
+        told.append(f"{held_out} images of training classes held out")
+    return "; ".join(told)

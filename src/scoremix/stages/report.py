@@ -63,6 +63,7 @@ def report(
         magnitudes=mixes.magnitudes(chain["magnitudes"]),
         search=mixes.search(chain),
         costs=_costs(chain, recognizers, added),
+        closed=_closed(results),
         config=config.model_dump(mode="json"),
         versions=chain["results"].manifest["versions"],
         seeds={
@@ -82,6 +83,8 @@ def report(
     work.write("report.csv", tables.to_csv(made))
     work.write("report.json", tables.to_json(made))
     work.write("summary.txt", tables.text_summary(made))
+    for name in made.closed.files if made.closed else ():
+        work.write(name, (chain["results"] / name).read_bytes())
 
 
 def _data(config: Experiment, real: Artifact) -> content.Data:
@@ -109,12 +112,25 @@ def _evaluation(config: Experiment, results: dict[str, Any]) -> content.Evaluati
     )
 
 
+def _closed(results: dict[str, Any]) -> content.Closed | None:
+    found = results["closed"]
+    if found is None:
+        return None
+    groups = (
+        content.ClosedGroup(g["name"], g["classes"], g["images"], {n: _estimate(e) for n, e in g["arms"].items()})
+        for g in found["groups"]
+    )
+    worst, best = (tuple(content.ClosedClass(**c) for c in found.get(name, ())) for name in ("worst", "best"))
+    files = ("closed_classes.csv", "closed_groups.csv") if found["groups"] else ("closed_classes.csv",)
+    return content.Closed(found["classes"], found["images"], found["looks"], tuple(groups), worst, best, files)
+
+
 def _metric(key: str, reason: str) -> content.Metric:
     if key.startswith("tar@"):
         return tables.tar(float(key.removeprefix("tar@")), reason)
     if key.startswith("rank"):
         return content.Metric(key, f"rank-{key.removeprefix('rank')}", reason=reason)
-    return {"eer": tables.EER, "auc": tables.AUC}[key]
+    return {"eer": tables.EER, "auc": tables.AUC, "accuracy": tables.ACCURACY, "top5": tables.TOP5}[key]
 
 
 def _estimate(value: Mapping[str, Any]) -> content.Estimate:
