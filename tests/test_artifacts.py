@@ -151,3 +151,32 @@ def test_code_hash_follows_code_and_imports_but_not_comments(tmp_path: Path, mon
     maths.write_text(textwrap.dedent("def f():\n    return 2\n"))
     assert fresh() != first
     artifacts._closure_hash.cache_clear()
+
+
+def test_killed_right_after_the_manifest_leaves_no_progress(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    artifact = run(store)
+    (artifact / "progress").mkdir()
+    (artifact / "progress" / "half.npy").write_bytes(b"x")
+    CALLS.clear()
+    run(store)
+    assert CALLS == [] and not (artifact / "progress").exists()
+
+
+def test_killed_while_the_store_is_made_leaves_a_usable_folder(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "store.json.partial").write_text("{")
+    assert run(Store(tmp_path / "s")).done
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(StoreError, match="not a scoremix store"):
+        Store(tmp_path / "other")
+
+
+def test_what_a_killed_process_half_wrote_is_removed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    folder = store.artifact(plan()).folder
+    folder.mkdir(parents=True)
+    for name in ("images.npy.part", "centers.npy.partial"):
+        (folder / name).write_bytes(b"half")
+    assert list(run(store).manifest["outputs"]) == ["out.json"]

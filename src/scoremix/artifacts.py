@@ -175,7 +175,7 @@ class Store:
                 raise StoreError(
                     f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
                 )
-        elif root.exists() and any(root.iterdir()):
+        elif root.exists() and any(file.name != mark.name + ".partial" for file in root.iterdir()):
             raise StoreError(f"{root}: not empty and not a scoremix store; use another --out")
         else:
             root.mkdir(parents=True, exist_ok=True)
@@ -194,15 +194,18 @@ class Store:
     ) -> Artifact:
         """The finished artifact of a plan: found, or made now, continuing what an earlier process left."""
         artifact = self.artifact(plan)
+        progress = artifact / "progress"
         if artifact.done:
+            if progress.exists():  # a process was killed right after it had written the manifest
+                shutil.rmtree(progress, ignore_errors=True)
             return artifact
         artifact.folder.mkdir(parents=True, exist_ok=True)
         with _lock(artifact.folder):
             if artifact.done:
                 return artifact
-            for leftover in artifact.folder.rglob("*.partial"):
+            for leftover in [*artifact.folder.rglob("*.partial"), *artifact.folder.rglob("*.part")]:
                 leftover.unlink()
-            spent = artifact / "progress" / "spent.json"
+            spent = progress / "spent.json"
             work = Work(artifact.folder, runtime, plan.label, before=_read_json(spent) if spent.exists() else {})
             _reset_peak()
             function(config, *inputs, work=work)
@@ -222,7 +225,7 @@ class Store:
                 "outputs": _outputs(artifact.folder),
             }
             write_file(artifact.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
-            shutil.rmtree(artifact.folder / "progress", ignore_errors=True)
+            shutil.rmtree(progress, ignore_errors=True)
         return artifact
 
 
