@@ -321,6 +321,20 @@ def convert(
     datasets.convert(source, out, to, size=size, seed=seed, quiet=quiet)
 
 
+@app.command("verify-data")
+def verify_data(
+    source: Annotated[str, typer.Argument(metavar="PATH", help="what --data takes, or a .bin")],
+    report: Annotated[Path | None, typer.Option("--json", help="also write everything found to this file")] = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
+    from scoremix import datasets
+
+    if not datasets.verify(source, report, quiet=quiet):
+        raise typer.Exit(2)
+
+
 @app.command()
 def subset(
     source: Annotated[str, typer.Argument(metavar="IN", help="what --data takes")],

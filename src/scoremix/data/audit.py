@@ -1,0 +1,274 @@
+"""What is in a set of labelled images and what is wrong with it, before anything trains on it (paper, Table 4)."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import io
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int64, UInt8, UInt64
+from PIL import Image
+
+from scoremix.data import faces, verification
+from scoremix.data.blocks import Block, EncodedSource, Source, windowed
+from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
+from scoremix.data.insightface import InsightFace
+from scoremix.data.sources import Folders, kind_of, open_source
+
+KNOWN_SETS = {
+    "CASIA-WebFace": (10_572, 490_623),
+    "MS1MV2": (85_742, 5_822_653),
+    "MS1MV3": (93_431, 5_179_510),
+    "WebFace4M": (205_990, 4_235_242),
+    "WebFace12M": (617_970, 12_720_066),
+    "WebFace42M": (2_059_906, 42_474_557),
+    "Glint360K": (360_232, 17_091_657),
+}
+TESTS = ("lfw.bin", "cfp_fp.bin", "agedb_30.bin")  # what arcface_torch looks for beside train.rec
+Advance = Callable[[int, int], None]
+
+
+@dataclass
+class Looked:
+    """What one look at every image gives; row i is image i in order of class."""
+
+    digests: UInt64[np.ndarray, "n 2"]
+    hashes: UInt64[np.ndarray, "n 4"]
+    readable: Bool[np.ndarray, " n"]
+    shapes: collections.Counter[str] = field(default_factory=collections.Counter)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+
+
+def audit(place: str | Path, *, workers: int | None = None, advance: Advance | None = None) -> dict[str, Any]:
+    """Counts, sizes, duplicates, `problems` and `notes` of the set at `place`, ready for JSON.
+
+    Problems are what training or evaluation would suffer from; the set is sound if there are none. ValueError
+    where the set cannot be opened at all.
+    """
+    workers = workers or os.cpu_count() or 1
+    if Path(place).suffix == ".bin":
+        return _audit_pairs(Path(place), workers, advance)
+    source = open_source(place, images_per_class=None, seed=0, workers=workers)
+    counts = source.counts
+    looked = _look(source, workers, advance)
+    owners = np.repeat(np.arange(len(counts)), counts)
+    name = _namer(source)
+    exact = exact_duplicates(looked.digests, looked.readable, owners)
+    near = near_duplicates(looked.hashes, looked.readable & ~exact.repeated, owners)
+    problems = [f"{len(looked.unreadable):,} images cannot be read"] if looked.unreadable else []
+    if (empty := np.flatnonzero(counts == 0)).size:
+        problems.append(f"{len(empty):,} classes have no images, the first is {source.class_names[empty[0]]!r}")
+    if exact.across:
+        problems.append(f"{exact.across:,} images lie with the same bytes in different classes")
+    filled = counts[counts > 0]
+    return {
+        "place": str(place),
+        "kind": kind_of(place),
+        "classes": len(counts),
+        "images": int(counts.sum()),
+        "first_class": source.class_names[0],
+        "last_class": source.class_names[-1],
+        "class_sizes": class_sizes(filled),
+        "known_set": next((n for n, found in KNOWN_SETS.items() if found == (len(filled), counts.sum())), None),
+        "image_shapes": dict(looked.shapes.most_common()),
+        "unreadable": looked.unreadable,
+        "exact_duplicates": exact.described(name),
+        "near_duplicates": {"rule": RULE} | near.described(name),
+        "problems": problems,
+        "notes": _notes(source, looked, filled),
+    }
+
+
+def class_sizes(counts: Int64[np.ndarray, " c"]) -> dict[str, Any]:
+    """The columns of the paper's Table 4, and how many classes have how many images."""
+    quartiles = np.percentile(counts, [0, 25, 50, 75, 100])
+    sizes, classes = np.unique(counts, return_counts=True)
+    return {
+        **dict(zip(("min", "25%", "50%", "75%", "max"), map(float, quartiles), strict=True)),
+        "mean": float(counts.mean()),
+        "histogram": {int(size): int(n) for size, n in zip(sizes, classes, strict=True)},
+    }
+
+
+Look = tuple[list[bytes], list[UInt8[np.ndarray, "16 17"] | None], list[str], list[tuple[str, str]]]
+
+
+def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
+    n, done = int(source.counts.sum()), 0
+    looked = Looked(np.zeros((n, 2), np.uint64), np.zeros((n, 4), np.uint64), np.zeros(n, bool))
+    with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
+        for rows, (digests, thumbs, shapes, bad) in _looks(source, pool):
+            fine = np.array([thumb is not None for thumb in thumbs], bool)
+            looked.readable[rows] = fine
+            looked.digests[rows] = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
+            if fine.any():
+                looked.hashes[rows[fine]] = difference_hash(np.stack([t for t in thumbs if t is not None]))
+            looked.shapes.update(shapes)
+            looked.unreadable += bad
+            done += len(rows)
+            if advance is not None:
+                advance(done, n)
+    return looked
+
+
+def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.ndarray, " b"], Look]]:
+    """Rows and what was seen there: encoded images as they are, others as the pixels they are read to."""
+    starts = np.cumsum(source.counts) - source.counts
+    if isinstance(source, EncodedSource) and source.size is None:
+        tasks = (
+            (k, np.arange(at, min(at + 64, count)))
+            for k, count in enumerate(source.counts.tolist())
+            for at in range(0, count, 64)
+        )
+        yield from windowed(pool, lambda task: (starts[task[0]] + task[1], _look_at(source, *task)), tasks)
+        return
+    size = source.size
+    assert size is not None
+    everything = np.arange(len(source.counts))
+    at = 0
+    for block in source.blocks(everything, lambda k: np.arange(source.counts[k]), size):
+        rows = block.places if block.places is not None else np.arange(at, at + len(block.images))
+        at += len(block.images)
+        yield rows, _look_at_pixels(block)
+
+
+def _look_at(source: EncodedSource, k: int, rows: Int64[np.ndarray, " b"]) -> Look:
+    digests, shapes, bad = [], [], []
+    thumbs: list[UInt8[np.ndarray, "16 17"] | None] = []
+    try:
+        files: list[tuple[str, bytes]] = list(source.encoded(k, rows))
+    except ValueError:
+        files = [_one(source, k, row) for row in rows]
+    for name, content in files:
+        digests.append(hashlib.blake2b(content, digest_size=16).digest())
+        try:
+            thumb, shape = _thumb(content)
+            thumbs.append(thumb)
+            shapes.append(shape)
+        except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+            thumbs.append(None)
+            what = "empty or missing" if not content else " ".join(str(error).split()) or type(error).__name__
+            what = "not an image format that Pillow reads" if "cannot identify" in what else what
+            bad.append((f"{source.class_names[k]}/{name}", what))
+    return digests, thumbs, shapes, bad
+
+
+def _one(source: EncodedSource, k: int, row: int) -> tuple[str, bytes]:
+    try:
+        return next(source.encoded(k, np.array([row])))
+    except ValueError:
+        return f"image {row}", b""
+
+
+def _thumb(content: bytes) -> tuple[UInt8[np.ndarray, "16 17"], str]:
+    with Image.open(io.BytesIO(content)) as image:
+        shape = f"{image.width} x {image.height} {image.format}{' grey' if image.mode in ('1', 'L', 'LA', 'I', 'I;16') else ''}"
+        image.load()
+        return small_grey(image), shape
+
+
+def _look_at_pixels(block: Block) -> Look:
+    images = [image[..., 0] if image.shape[-1] == 1 else image for image in block.images]
+    digests = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+    shapes = [f"{i.shape[1]} x {i.shape[0]} pixels{' grey' if i.ndim == 2 else ''}" for i in images]
+    thumbs: list[UInt8[np.ndarray, "16 17"] | None] = [small_grey(Image.fromarray(image)) for image in images]
+    return digests, thumbs, shapes, list(block.bad)
+
+
+def _namer(source: Source) -> Callable[[int], str]:
+    ends = np.cumsum(source.counts)
+
+    def name(row: int) -> str:
+        k = int(np.searchsorted(ends, row, side="right"))
+        i = row - int(ends[k] - source.counts[k])
+        file = _one(source, k, i)[0] if isinstance(source, EncodedSource) else f"image {i}"
+        return f"{source.class_names[k]}/{file}"
+
+    return name
+
+
+def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> list[str]:
+    """The known traps of face sets, as far as they apply."""
+    notes = list(getattr(source, "notes", ()))
+    if ones := int(np.count_nonzero(counts == 1)):
+        notes.append(f"{ones:,} classes have a single image: no pair of the same class comes from them")
+    sides = {shape.split(" ")[0] + " x " + shape.split(" ")[2] for shape in looked.shapes}
+    if len(sides) > 1:
+        notes.append(f"images have {len(sides)} different sizes; a trainer that does not resize fails on them")
+    elif sides and sides != {"112 x 112"} and isinstance(source, (Folders, InsightFace)):
+        notes.append(f"images are {next(iter(sides))}; arcface_torch, AdaFace and CVLFace expect 112 x 112")
+    names = list(source.class_names)
+    if isinstance(source, Folders) and sorted(names) != sorted(names, key=_natural):
+        notes.append(
+            "class names sort differently as text (torchvision, im2rec, scoremix) and by number (CVLface): labels differ"
+        )
+    for name, (classes, images) in KNOWN_SETS.items():
+        if len(counts) == classes and images != counts.sum():
+            notes.append(f"as many classes as {name}, but {counts.sum():,} images instead of {images:,}")
+    if isinstance(source, InsightFace):
+        absent = [test for test in TESTS if not (source.rec.parent / test).exists()]
+        if absent:
+            notes.append(
+                f"{', '.join(absent)} not beside {source.rec.name}: arcface_torch skips absent ones in silence"
+            )
+    return notes
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    parts = re.split(r"(\d+)", name)
+    return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
+
+
+def _audit_pairs(path: Path, workers: int, advance: Advance | None) -> dict[str, Any]:
+    """The same for a verification `.bin`."""
+    pairs = verification.read(path)
+    total = len(pairs.images)
+    shapes: collections.Counter[str] = collections.Counter()
+    unreadable: list[tuple[str, str]] = []
+
+    def look(item: tuple[int, bytes]) -> str | tuple[str, str]:
+        try:
+            return _thumb(item[1])[1]
+        except Exception as error:
+            return f"image {item[0]}", " ".join(str(error).split()) or type(error).__name__
+
+    with ThreadPoolExecutor(workers) as pool:
+        for done, seen in enumerate(windowed(pool, look, iter(enumerate(pairs.images))), 1):
+            if isinstance(seen, str):
+                shapes[seen] += 1
+            else:
+                unreadable.append(seen)
+            if advance is not None:
+                advance(done, total)
+    alike = np.array([a == b for a, b in zip(pairs.images[0::2], pairs.images[1::2], strict=True)])
+    problems = [f"{len(unreadable):,} images cannot be read"] if unreadable else []
+    if wrong := int((alike & ~pairs.same).sum()):
+        problems.append(f"{wrong:,} pairs are one image twice and called different")
+    if pairs.same.all() or not pairs.same.any():
+        problems.append(f"all pairs are called {'the same' if pairs.same.all() else 'different'}")
+    notes = [f"{same:,} pairs are one image twice"] if (same := int((alike & pairs.same).sum())) else []
+    wanted = faces.EXPECTED.get(path.stem.lower(), {}).get("pairs")
+    if wanted not in (None, len(pairs.same)):
+        notes.append(f"{path.stem} has {wanted:,} pairs as published, this one {len(pairs.same):,}")
+    return {
+        "place": str(path),
+        "kind": "pairs",
+        "pairs": len(pairs.same),
+        "same": int(pairs.same.sum()),
+        "images": total,
+        "distinct_images": len(set(pairs.images)),
+        "image_shapes": dict(shapes.most_common()),
+        "unreadable": unreadable,
+        "problems": problems,
+        "notes": notes,
+    }
