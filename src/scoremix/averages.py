@@ -1,12 +1,14 @@
-"""`scoremix ema`: an average of any length from a generator's stored snapshots (EDM2 section 3.2)."""
+"""`scoremix ema` and `import-edm2`: averages of any length from stored snapshots, published ones (EDM2 section 3.2)."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from scoremix.artifacts import write_file
-from scoremix.diffusion import checkpoints
+from scoremix.diffusion import checkpoints, published
+from scoremix.diffusion.unet import EDM2
 
 
 def write_average(folder: Path, std: float, images: int | None, to: Path | None) -> tuple[Path, float]:
@@ -23,3 +25,21 @@ def write_average(folder: Path, std: float, images: int | None, to: Path | None)
     pixels = checkpoints.Pixels(**description["pixels"])
     write_file(target, checkpoints.to_bytes(tensors, description["network"], pixels))
     return target, missing
+
+
+def write_published(path: Path, target: Path) -> dict[str, Any]:
+    """Writes a published pickle as a snapshot; returns its network's configuration.
+
+    ValueError where the file is something else or its tensors do not fit its configuration.
+    """
+    network, tensors = published.read(path)
+    try:
+        EDM2(**{**network, "use_fp16": False}).load_state_dict(tensors)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{path}: tensors and configuration do not fit ({' '.join(str(error).split())[:300]})"
+        ) from None
+    if network.pop("use_fp16", False):
+        network["dtype"] = "float16"
+    write_file(target, checkpoints.to_bytes(tensors, network, checkpoints.Pixels()))
+    return network

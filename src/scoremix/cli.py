@@ -352,6 +352,19 @@ def subset(
     datasets.subset(source, out, classes, least, most, seed=seed, quiet=quiet)
 
 
+@app.command(name="import-edm2")
+def import_edm2(
+    pickle: Annotated[Path, typer.Argument(help="a published pixel-space snapshot, such as edm2-img64-s-*.pkl")],
+    out: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
+    debug: Debug = False,
+) -> None:
+    """A published EDM2 snapshot as one of ours; nothing in the pickle is executed."""
+    from scoremix.averages import write_published
+
+    network = write_published(pickle, out)
+    print(f"{out}: {network['img_resolution']} px, {network['label_dim']} classes; the weights keep their own licence")
+
+
 def _run_until(
     until: str | None,
     preset: str | None,
