@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
@@ -51,8 +52,8 @@ def evaluate(
         entries: list[dict[str, Any]] = []
         for one in faces:
             found = evaluated(recognizer, one, wanted, config, store, runtime, draws)
-            for entry in found:
-                print(text_of(entry), flush=True)
+            for _, group in itertools.groupby(found, key=lambda entry: entry["kind"]):
+                print(text_of(list(group)), flush=True)
             entries += found
         results.append({"checkpoint": recognizer.as_json() | {"name": name}, "sets": entries})
     folder = runtime.out / "benchmarks" / checkpoints[0][0].partition("/")[0].removesuffix(".safetensors")
@@ -93,30 +94,42 @@ def recognizers_of(exp: Experiment, store: Store) -> list[tuple[str, Path]]:
     return [(f"{exp.name}/{name}", steps[f"recognizer {name}"] / "recognizer.safetensors") for name in names]
 
 
-def text_of(entry: dict[str, Any]) -> str:
-    """The lines printed for one set under one protocol."""
-    counts = ", ".join(f"{v:,} {k}" for k, v in entry["counts"].items())
-    switches = ", ".join(f"{k} {v}" for k, v in entry["protocol"].items() if k != "name")
-    lines = [f"\n{entry['label']} {entry['kind']}: {counts}"]
-    if entry["unlike_published"]:
-        lines.append(f"  note: {entry['unlike_published']}")
-    lines.append(f"  protocol {entry['protocol']['name']}: {switches}")
-    return "\n".join([*lines, *(f"    {line_of(m)}" for m in entry["measures"])])
+def text_of(entries: Sequence[dict[str, Any]]) -> str:
+    """A table of one set and kind of comparison: a column for each protocol, whose switches are said above it."""
+    first = entries[0]
+    lines = [f"\n{first['label']} {first['kind']}: {', '.join(f'{v:,} {k}' for k, v in first['counts'].items())}"]
+    if first["unlike_published"]:
+        lines.append(f"  note: {first['unlike_published']}")
+    for entry in entries:
+        switches = ", ".join(f"{k} {v}" for k, v in entry["protocol"].items() if k != "name")
+        lines.append(f"  protocol {entry['protocol']['name']}: {switches}")
+    names = [entry["protocol"]["name"] for entry in entries]
+    table = [
+        ["per cent", *names],
+        *([label(m[0]), *map(cell, m)] for m in zip(*(e["measures"] for e in entries), strict=True)),
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    rows = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    return "\n".join([*lines, *(f"    {row}" for row in rows)])
 
 
-def line_of(measure: dict[str, Any]) -> str:
-    m = measure
-    names = {"tar": "TAR at FAR", "rank": "rank", "accuracy": "accuracy", "deviation": "deviation of folds"}
-    what = names.get(m["metric"]) or m["metric"].replace("tpir", "TPIR") + " at FPIR"
-    parts = [f"{what} {m['level']:g}" if "level" in m else what, f"{100 * m['value']:.2f} %"]
-    if "low" in m:
-        parts.append(f"({100 * m['low']:.2f} to {100 * m['high']:.2f})")
-    if "reached" in m:
-        rule = {"nearest": "nearest point", "at_most": "not above", "published": "published rule"}[m["rule"]]
-        parts.append(f"{rule} {m['reached']:.3g}, decided by {m['decided_by']:,} of {m['of']:,}")
-    if "threshold" in m:
-        parts.append(f"threshold {m['threshold']:.4f}")
-    return "  ".join(parts)
+RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule", "10 folds": "10 folds"}
+
+
+def label(measure: dict[str, Any]) -> str:
+    """What a measure is, with its level and rule."""
+    name, _, gallery = measure["metric"].partition(" ")
+    said = {"tar": "TAR at FAR", "tpir": "TPIR at FPIR", "rank": "rank"}.get(name, name)
+    said += f" {measure['level']:g}" if "level" in measure else ""
+    return ", ".join([said, *([RULES[measure["rule"]]] if "rule" in measure else []), *([gallery] if gallery else [])])
+
+
+def cell(measure: dict[str, Any]) -> str:
+    """The value with its interval and the number of impostors that decide it."""
+    text = f"{100 * measure['value']:.2f}"
+    if "low" in measure:
+        text += f" ({100 * measure['low']:.2f} to {100 * measure['high']:.2f})"
+    return text + (f", {measure['decided_by']:,} of {measure['of']:,} impostors" if "decided_by" in measure else "")
 
 
 COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")

@@ -58,7 +58,7 @@ def test_golden_ijb_under_the_arcface_protocol(golden: Callable[[str], Path]) ->
         np.testing.assert_array_equal(ids, g["unique_templates"])
         np.testing.assert_allclose(features, g["template_norm_feats"], atol=1e-6)
         rows = np.searchsorted(ids, np.stack([g["p1"], g["p2"]], 1))
-        score = pair_similarities(features, rows[:, 0], rows[:, 1])
+        (score,) = pair_similarities([features], rows[:, 0], rows[:, 1])
         np.testing.assert_allclose(score, g["score"], atol=1e-6)
         points = operating_points(score, g["label"] == 1, g["fpr_targets"])
         np.testing.assert_array_equal([p.tar for p in points[::2]], g["tar"])
@@ -106,6 +106,13 @@ def test_template_features_follow_their_switches() -> None:
             np.testing.assert_allclose(feature, total / np.linalg.norm(total), atol=1e-6)
 
 
+def test_pair_similarities_across_tiles() -> None:
+    x = np.random.default_rng(7).normal(size=(2, 700, 9)).astype(np.float32)
+    a, b = np.random.default_rng(8).integers(0, 700, (2, 5000))
+    for features, found in zip(x, pair_similarities(list(x), a, b), strict=True):
+        np.testing.assert_allclose(found, (features[a].astype(float) * features[b]).sum(1), atol=1e-5)
+
+
 @pytest.mark.parametrize("text", ["magface", "adaface,norm=maybe", "adaface,colour=on", "adaface,norm"])
 def test_wrong_protocols_are_named(text: str) -> None:
     with pytest.raises(ValueError, match=r"allowed are|is none of"):
@@ -125,7 +132,7 @@ def test_bad_embeddings_are_refused() -> None:
     with pytest.raises(ValueError, match="needs detector scores"):
         template_features(x + 1, np.arange(4), np.arange(4), None, [PROTOCOLS["cvlface"]])
     with pytest.raises(ValueError, match=r"rows 9 to 9"):
-        pair_similarities(x, np.array([0]), np.array([9]))
+        pair_similarities([x], np.array([0]), np.array([9]))
 
 
 def test_bootstrap_of_pairs_is_a_reweighting() -> None:

@@ -361,7 +361,7 @@ def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path, columns:
     distinct = np.unique(table, axis=0)
     if (repeated := distinct[1:, 0] == distinct[:-1, 0]).any():
         raise ValueError(f"{file}: template {distinct[1:, 0][repeated][0]} has two subjects")
-    return Gallery(file.stem, distinct[:, 0], distinct[:, 1])
+    return Gallery(file.stem.rpartition("gallery_")[2], distinct[:, 0], distinct[:, 1])
 
 
 def _known(file: Path, ids: Int64[Array, "n k"], templates: Int64[Array, " t"], where: Path, header: int = 0) -> None:

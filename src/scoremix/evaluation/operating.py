@@ -100,21 +100,23 @@ def resampled(classes: Int[Array, "p 2"], same: Bool[Array, " p"], draws: int, s
     count = int(classes.max()) + 1
     n = class_draws(count, draws, seed)
     a, b = classes[~same].T
-    pairs = scipy.sparse.coo_array((np.ones(len(a), np.int64), (a, b)), (count, count)).tocsr()
+    pairs = scipy.sparse.coo_array((np.ones(len(a)), (a, b)), (count, count)).tocsr()
+    impostors = np.zeros(draws)  # whole numbers below 2^53
+    for i in range(0, count, 1024):
+        impostors += ((pairs[i : i + 1024].toarray() @ n.T) * n.T[i : i + 1024]).sum(0)
     genuine = n @ np.bincount(classes[same, 0], minlength=count)
-    return Resampled(n, classes, genuine, ((pairs @ n.T) * n.T).sum(0))
+    return Resampled(n, classes, genuine, impostors.astype(np.int64))
 
 
 def tar_draws(
     similarity: Float[Array, " p"], same: Bool[Array, " p"], fars: Sequence[float], draws: Resampled
 ) -> Float[Array, "r f"]:
     """TAR with weighted FAR <= target in each draw of classes: a pair weighs the product over its classes."""
-    genuine, impostor = np.flatnonzero(same), np.flatnonzero(~same)
+    genuine, impostor = np.flatnonzero(same), similarity[~same]
     keep = int(1.3 * max(fars) * len(impostor)) + 1000
     while True:
-        top = impostor
-        if keep < len(impostor):
-            top = impostor[np.argpartition(-similarity[impostor], keep)[:keep]]
+        floor = np.partition(impostor, len(impostor) - keep)[-keep] if keep < len(impostor) else -np.inf
+        top = np.flatnonzero(~same & (similarity >= floor))
         top = top[np.argsort(-similarity[top], kind="stable")]
         pairs = Pairs(
             similarity[genuine],

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
 BLOCK = 1 << 16
+TILE = 256  # rows: two tiles of 512 dimensions are 1 MB
 
 
 @dataclass(frozen=True)
@@ -142,20 +143,46 @@ def _sum_templates(x: Array, order: Array, starts: Array, weights: Array, out: A
                 out[p, t, d] = total[p, d] / length
 
 
-def pair_similarities(features: Float[Array, "t d"], a: Int[Array, " n"], b: Int[Array, " n"]) -> Float[Array, " n"]:
-    """Inner products of rows a and b in float32; ValueError for rows that do not exist."""
+def pair_similarities(
+    features: Sequence[Float[Array, "t d"]], a: Int[Array, " n"], b: Int[Array, " n"]
+) -> list[Float[Array, " n"]]:
+    """Inner products of rows a and b of each of `features`, in float32; ValueError for rows that do not exist.
+
+    Pairs are taken tile by tile, so that the rows of a tile stay in the cache.
+    """
+    count = len(features[0])
     for rows in (a, b):
-        if len(rows) and not (rows.min() >= 0 and rows.max() < len(features)):
-            raise ValueError(f"pairs: rows {rows.min()} to {rows.max()}, features has {len(features)}")
-    out = np.empty(len(a), np.float32)
-    _dots(np.ascontiguousarray(features, np.float32), a, b, out)
-    return out
+        if len(rows) and not (rows.min() >= 0 and rows.max() < count):
+            raise ValueError(f"pairs: rows {rows.min()} to {rows.max()}, features has {count}")
+    order = _by_tile(a, b, -(-count // TILE))
+    found = []
+    for x in features:
+        found.append(np.empty(len(a), np.float32))
+        _dots(np.ascontiguousarray(x, np.float32), a, b, order, found[-1])
+    return found
+
+
+@numba.njit(cache=True)
+def _by_tile(a: Array, b: Array, tiles: int) -> Array:
+    """Counting sort of the pairs by (a // TILE, b // TILE)."""
+    starts = np.zeros(tiles * tiles + 1, np.int64)
+    for i in range(len(a)):
+        starts[a[i] // TILE * tiles + b[i] // TILE + 1] += 1
+    starts = np.cumsum(starts)
+    order = np.empty(len(a), np.int64)
+    for i in range(len(a)):
+        tile = a[i] // TILE * tiles + b[i] // TILE
+        order[starts[tile]] = i
+        starts[tile] += 1
+    return order
 
 
 @numba.njit(parallel=True, cache=True, fastmath={"reassoc", "contract"})
-def _dots(x: Array, a: Array, b: Array, out: Array) -> None:
-    for i in numba.prange(len(a)):
+def _dots(x: Array, a: Array, b: Array, order: Array, out: Array) -> None:
+    for k in numba.prange(len(order)):
+        i = order[k]
+        left, right = x[a[i]], x[b[i]]
         total = np.float32(0)
-        for d in range(x.shape[1]):
-            total += x[a[i], d] * x[b[i], d]
+        for d in range(len(left)):
+            total += left[d] * right[d]
         out[i] = total

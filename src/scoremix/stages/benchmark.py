@@ -99,7 +99,7 @@ def evaluated(
             wanted = possible(protocols, faces)
             for flip in sorted({p.flip for p in wanted}, reverse=True):
                 found += _templates(faces, embedded(flip), [p for p in wanted if p.flip == flip], draws)
-            return found
+            return sorted(found, key=lambda entry: str(entry["kind"]))
 
 
 def possible(protocols: Sequence[Protocol], faces: TemplateSet) -> list[Protocol]:
@@ -116,11 +116,11 @@ def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], dra
     counts = {"images": len(x), "templates": len(ids)}
     found = []
     if faces.pairs is not None and faces.same is not None:
-        rows = np.searchsorted(ids, faces.pairs)
+        rows = np.searchsorted(ids, faces.pairs).astype(np.int32)
         people = template_draws(rows, faces.same, len(ids), draws) if draws else None
         counts_1_1 = {**counts, "pairs": len(rows), "genuine": int(faces.same.sum())}
-        for p, f in zip(protocols, features, strict=True):
-            similarity = pair_similarities(f, rows[:, 0], rows[:, 1])
+        similarities = pair_similarities(features, rows[:, 0], rows[:, 1])
+        for p, similarity in zip(protocols, similarities, strict=True):
             found.append(_entry(faces, "1:1", counts_1_1, p, template_pair_measures(similarity, faces.same, people)))
     if faces.galleries and faces.probes is not None:
         at = np.searchsorted(ids, faces.probes.templates)
