@@ -11,11 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from scoremix import cli, runs
 from scoremix.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
+from scoremix.evaluation.backbones import DinoV2
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
 
@@ -145,6 +147,31 @@ def test_without_a_run(finished: Path, measured: dict[str, dict[str, float]], mo
     assert any("held-out" in note for note in found["notes"])
 
 
+def test_features_of_a_published_network(
+    finished: Path, measured: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = finished / "dino.pth"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        torch.save(DinoV2(64, 1, 4).state_dict(), weights)
+    options = [
+        "--weights",
+        weights,
+        "--set",
+        "quality.features=dinov2",
+        "--images",
+        finished / "planted" / "copies.npz",
+    ]
+    shutil.copytree(finished / "store", finished / "with_dino" / "store")
+    shutil.copytree(finished / "runs", finished / "with_dino" / "runs")
+    call_options = ["quality", "tiny", "--arm", "scoremix", "--out", finished / "with_dino", "--quiet", *options]
+    assert call(monkeypatch, *call_options) == 0
+    found = json.loads((finished / "with_dino" / "tiny" / "quality.json").read_text())
+    assert found["notes"][0].startswith("features: dinov2")
+    assert list(found["sets"]) == ["real", "reproductions", "scoremix", "copies.npz"]
+    assert found["sets"]["copies.npz"]["authenticity"] == 0 < found["sets"]["scoremix"]["authenticity"]
+
+
 def test_what_is_wrong_is_one_line(
     finished: Path,
     measured: dict[str, dict[str, float]],
@@ -160,6 +187,9 @@ def test_what_is_wrong_is_one_line(
     assert "'x'" in says("tiny", "--arm", "x")
     assert "/nowhere" in says("tiny", "--images", "/nowhere")
     assert "/nowhere" in says("tiny", "--weights", "/nowhere")
+    assert "nothing is downloaded" in says("tiny", "--set", "quality.features=dinov2")
+    assert "nothing is downloaded" in says("--real", copies, "--images", copies, "--set", "quality.features=inception")
+    assert "not a file of tensors" in says("tiny", "--set", "quality.features=dinov2", "--weights", copies)
     assert "not a readable" in says("tiny", "--weights", copies)
     assert "--images" in says("--real", copies)
     assert "--weights" in says("--real", copies, "--images", copies)

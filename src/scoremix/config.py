@@ -385,7 +385,9 @@ class Evaluation(Slice):
 class Quality(Slice):
     """How generated images are measured against real ones (Appendix D.6)."""
 
-    features: Literal["recognizer"] = "recognizer"
+    features: Literal["recognizer", "dinov2", "inception"] = Field(
+        "recognizer", description="whose features; dinov2 and inception need --weights, a file of published weights"
+    )
     neighbours: Positive = Field(5, description="k of precision, recall, density, coverage")
     images: Annotated[int, Field(ge=10)] = Field(10_000, description="at most this many of a set, evenly spaced")
     fmrs: tuple[Fraction, ...] = Field((1e-2, 1e-3), description="false match rates of the leak rates")

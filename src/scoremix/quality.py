@@ -52,6 +52,7 @@ def of_run(
     sets |= _outside(stage, data, images, taken=sets)
     judge: Artifact | Source
     if weights is None:
+        _need_weights(exp)
         judge = stage(train_recognizer, pipeline.seeded(exp, judge_seed(exp)), real, real, label="recognizer judge")
     else:
         judge = _file(weights)
@@ -71,13 +72,18 @@ def of_places(
     held_out: str | None,
     weights: Path | None,
 ) -> Path:
-    """Measures images against real ones, both from outside a run, at the recognizer's size; returns the page."""
+    """Measures images against real ones, both from outside a run; returns the page.
+
+    Images are read at the recognizer's size, or at data.size for other networks.
+    """
     if weights is None:
+        _need_weights(exp)
         raise ConfigError("--weights: with --real, give the recognizer.safetensors of some run")
     stage = pipeline.Runner(store, runtime)
-    judge = _file(weights)
-    description = checkpoints.load(weights)[1]
-    data = exp.data.model_copy(update={"size": description.size, "channels": description.channels})
+    judge, data = _file(weights), exp.data
+    if exp.quality.features == "recognizer":
+        description = checkpoints.load(weights)[1]
+        data = data.model_copy(update={"size": description.size, "channels": description.channels})
     places = {"train": real} | ({"held_out": held_out} if held_out else {})
     found = {part: stage(outside, data, _source(place), label=f"read {part}") for part, place in places.items()}
     sets = _outside(stage, data, images, taken={})
@@ -138,6 +144,14 @@ def _file(path: Path) -> Source:
         return Source(str(path), file_hash(path))
     except OSError as error:
         raise ConfigError(f"--weights {path}: cannot be read ({error.strerror})") from None
+
+
+def _need_weights(exp: Experiment) -> None:
+    if exp.quality.features != "recognizer":
+        raise ConfigError(
+            f"quality.features {exp.quality.features!r}: give --weights FILE, the published weights on this disk; "
+            "nothing is downloaded"
+        )
 
 
 def _show(done: Artifact, folder: Path) -> Path:

@@ -76,7 +76,7 @@ def cell(values: Mapping[str, float], measure: Measure) -> str:
         return DASH
     if measure.key == "images":
         return f"{value:,.0f}"
-    text = f"{value:.4f}" if measure.key in ("frechet", "kernel") else f"{value:.3f}"
+    text = f"{value:.3g}" if measure.key in ("frechet", "kernel") else f"{value:.3f}"
     return (text + (f" ±{spread:.3f}" if math.isfinite(spread) else "")).replace("-", "−")
 
 

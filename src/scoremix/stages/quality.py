@@ -11,15 +11,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from scoremix import engine
 from scoremix.artifacts import Source
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation import measures, privacy
+from scoremix.evaluation import backbones, measures, privacy
 from scoremix.recognition import checkpoints
-from scoremix.recognition.training import class_centers
+from scoremix.recognition.training import class_centers, embed
 from scoremix.report import quality as page
-from scoremix.stages.evaluate import BLOCK, embedded
+from scoremix.stages.evaluate import BLOCK
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Work
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Embed = Callable[[LabeledImages, NDArray[np.int64]], Tensor]  # some images of a set -> features (n, d) on the CPU
 
 REFERENCE = "real"
+BATCH = 64  # images a backbone sees at a time
 LEAST_PAIRS = 10  # impostor pairs above a threshold that may decide a leak rate
 
 
@@ -45,7 +47,7 @@ def measure_quality(
     `real` holds 'train' and may hold 'held_out' (classes not trained on); `mplets` the source classes of those
     sets that were mixed. Other sets are matched to the training classes by name.
     """
-    embed = embedder(judge, work)
+    embed = embedder(config, judge, work)
     train = _part(real["train"], "train")
     held = _part(real["held_out"], "test") if "held_out" in real else None
     loaded = {name: LabeledImages.load(artifact.folder) for name, artifact in sets.items()}
@@ -237,13 +239,28 @@ def closest(config: Quality, real: Real, made: Made) -> list[page.Pair]:
 # ---------------------------------------------------------------------------------- features
 
 
-def embedder(judge: Artifact | Source, work: Work) -> Embed:
+def embedder(config: Quality, judge: Artifact | Source, work: Work) -> Embed:
     """Function from a set and some of its rows to features on the CPU: unit ones of a recognizer, else raw."""
     path = Path(judge.place) if isinstance(judge, Source) else judge / "recognizer.safetensors"
     device = engine.start(work.runtime.device).device
-    net, _ = checkpoints.load(path)
-    net.to(device)
-    return lambda images, rows: embedded(net, images, rows)
+    if config.features == "recognizer":
+        recognizer, description = checkpoints.load(path)
+        recognizer.to(device)
+
+        def unit(images: LabeledImages, rows: NDArray[np.int64]) -> Tensor:
+            pixels = torch.from_numpy(images.take(rows)[0])
+            return normalize(embed(recognizer, checkpoints.network_input(pixels, description))).cpu()
+
+        return unit
+    name, net = config.features, backbones.load(config.features, path).to(device)
+
+    @torch.no_grad()
+    def raw(images: LabeledImages, rows: NDArray[np.int64]) -> Tensor:
+        parts = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        pixels = (torch.from_numpy(images.take(part)[0]).to(device) for part in parts)
+        return torch.cat([net(backbones.network_input(name, x)).cpu() for x in pixels])
+
+    return raw
 
 
 def _embedded(embed: Embed, images: LabeledImages, most: int) -> tuple[Tensor, NDArray[np.int64]]:
