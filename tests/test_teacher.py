@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from scoremix import pipeline, runs
-from scoremix.artifacts import Store
+from scoremix.arms import named
+from scoremix.artifacts import Plan, Store
 from scoremix.config import Experiment, Runtime, load
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
@@ -81,3 +82,19 @@ def test_recognizer_centers_are_the_conditions_from_start_to_end(
     until(tmp_path, settings, "sample reproductions")
     net, _ = checkpoints.load(next(folder.glob("ema-*.safetensors")))
     np.testing.assert_array_equal(condition_matrix(net).numpy(), next(iter(found.values())))
+
+
+def test_an_aligned_arm_trains_its_own_generator_and_changes_no_other(tmp_path: Path, tiny_settings: list[str]) -> None:
+    def plans(arms: str) -> dict[str, Plan]:
+        exp = load(Experiment(), (), [*tiny_settings, f"arms={arms}", *judged], named)
+        return {plan.key: plan for plan in pipeline.plan_all(exp, runs.source_of(exp), Store(tmp_path / "store"))}
+
+    judged = ["evaluation.treatment=reproduction_alone", "evaluation.controls=[real]"]
+    without = plans("[real, reproduction_alone]")
+    with_aligned = plans("[real, reproduction_alone, reproduction_aligned_alone]")
+    assert sum(plan.stage == "generator" for plan in without.values()) == 1
+    generators = [plan for plan in with_aligned.values() if plan.stage == "generator"]
+    assert [plan.config["align"] is not None for plan in generators] == [False, True]
+    assert [list(plan.inputs) for plan in generators] == [["0"], ["0", "1"]]
+    unchanged = {key for key, plan in without.items() if plan.stage not in ("compare", "report", "examine")}
+    assert unchanged <= set(with_aligned)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from scoremix.config import DEFAULT_ARMS, Arm, ConfigError
 
 MATCHED = "scoremix"  # the arm whose number of steps the controls on real images are given
 AUGGEN = {"mixture": "conditions", "weights": [0.7, 0.7], "convex": False}
 SINGLE = {"strategy": "each"}
+ALIGNED: dict[str, Any] = {"align": {}}  # Appendix D at its defaults
 
 ARMS: dict[str, Arm] = {
     **DEFAULT_ARMS,
@@ -40,6 +42,15 @@ ARMS: dict[str, Arm] = {
         sampling={"weights": None},
         mixing={"labels": "soft", "real": False},
         note="reproductions without real images",
+    ),
+    "reproduction_aligned": Arm(
+        generator=ALIGNED, selection=SINGLE, mixing={"labels": "soft"}, note="the same by an aligned generator"
+    ),
+    "reproduction_aligned_alone": Arm(
+        generator=ALIGNED,
+        selection=SINGLE,
+        mixing={"labels": "soft", "real": False},
+        note="reproductions by an aligned generator, without real images",
     ),
     "deeper": Arm(
         images="real", steps_of=MATCHED, recognizer={"depth": 2}, note="a deeper recognizer on the real images"
@@ -106,6 +117,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("scoremix_condition_close", "scoremix_condition_far"),
         *("scoremix_condition_close_l2", "scoremix_condition_far_l2"),
         *("scoremix_joint_top", "scoremix_joint_worst", "scoremix_3", "scoremix_3_close"),
+        *("reproduction_alone", "reproduction_aligned_alone"),
     ),
     "controls": (
         *("real", "equal_steps", "relabelled", "averages", "cutmixes"),

@@ -413,6 +413,7 @@ class Search(Slice):
 
 
 CHANGED: dict[str, type[Slice]] = {
+    "generator": Generator,
     "selection": Selection,
     "sampling": Sampling,
     "mixing": Mixing,
@@ -423,7 +424,7 @@ CHANGED: dict[str, type[Slice]] = {
 class Arm(Slice):
     """One row of the results: what is added to the real images, and how long training lasts.
 
-    `selection`, `sampling`, `mixing` and `recognizer` hold what differs from the experiment's own.
+    `generator`, `selection`, `sampling`, `mixing` and `recognizer` hold what differs from the experiment's own.
     """
 
     images: Literal["real", "mixes", "relabelled", "averages", "cutmixes"] = Field(
@@ -433,6 +434,7 @@ class Arm(Slice):
     )
     steps_of: str | None = Field(None, description="train for as many steps as this arm does")
     search: bool = Field(False, description="mix with the weights that the search finds")
+    generator: Changes = {}
     selection: Changes = {}
     sampling: Changes = {}
     mixing: Changes = {}

@@ -14,7 +14,7 @@ Symbols of the paper and our words:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
@@ -186,6 +186,9 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact | None:
     if arm.images == "real":
         return None
     stage, sampling = base.stage, changed(exp.sampling, arm.sampling)
+    if arm.generator:
+        own = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
+        base = replace(base, generator=guided_generator(own, stage, base.real, base.baseline))
     mplets = selected(changed(exp.selection, arm.selection), base)
     match arm.images:
         case "mixes" if arm.search:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from scoremix.config import Data, Experiment, Generator, Recognizer, Sampling, Selection
+from scoremix.arms import named
+from scoremix.config import Data, Evaluation, Experiment, Generator, Recognizer, Sampling, Selection
 
 
 def folder() -> Experiment:
@@ -23,6 +24,13 @@ def triples_far() -> Experiment:
 def triples_close() -> Experiment:
     """The paper's 3-Plet Sum Min (Table 2) on any folder of class folders."""
     return folder().model_copy(update={"selection": Selection(strategy="close", m=3)})
+
+
+def repro_aligned() -> Experiment:
+    """The paper's Repro Aligned (Table 2) on any folder: reproductions alone, by a plain and by an aligned generator."""
+    plain, aligned = "reproduction_alone", "reproduction_aligned_alone"
+    judged = Evaluation(treatment=aligned, controls=("real", plain))
+    return folder().model_copy(update={"arms": named(["real", plain, aligned]), "evaluation": judged})
 
 
 def demo() -> Experiment:
@@ -96,6 +104,7 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
     "folder": folder,
     "3-plet-sum-max": triples_far,
     "3-plet-sum-min": triples_close,
+    "repro-aligned": repro_aligned,
     "demo": demo,
     "omniglot": omniglot,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from scoremix.config import ConfigError, Data, Experiment, Runtime
 from scoremix.data.images import LabeledImages
 from scoremix.data.sources import fingerprint
 from scoremix.recognition import checkpoints
-from scoremix.stages.outside import outside, packed
+from scoremix.stages.outside import outside
 from scoremix.stages.quality import measure_quality
 from scoremix.stages.recognizer import train_recognizer
 
 REPRODUCTIONS = "sample reproductions"
+IMAGES = ("sample", "pixels", "screen")  # stages that make a set with one class per m-plet
 SHOWN = ("quality.html", "quality.csv", "quality.json")
 
 
@@ -41,12 +41,8 @@ def of_run(
         )
     stage = pipeline.Runner(store, runtime)
     sets = {name: store.artifact(plan) for name, plan in chosen.items()}
-    mplets = {
-        name: store.artifact(plans[key])
-        for name, plan in chosen.items()
-        for key in plan.inputs.values()
-        if key in plans and plans[key].stage == "select"
-    }
+    mixed = {name: mplets_of(plan, plans) for name, plan in chosen.items()}
+    mplets = {name: store.artifact(plan) for name, plan in mixed.items() if plan is not None}
     packed_real = LabeledImages.load(real.folder)
     data = exp.data.model_copy(update={"size": packed_real.size, "channels": packed_real.channels})
     sets |= _outside(stage, data, images, taken=sets)
@@ -85,7 +81,10 @@ def of_places(
         description = checkpoints.load(weights)[1]
         data = data.model_copy(update={"size": description.size, "channels": description.channels})
     places = {"train": real} | ({"held_out": held_out} if held_out else {})
-    found = {part: stage(outside, data, _source(place), label=f"read {part}") for part, place in places.items()}
+    found = {
+        part: stage(outside, data, Source(place, fingerprint(place)), label=f"read {part}")
+        for part, place in places.items()
+    }
     sets = _outside(stage, data, images, taken={})
     return _show(stage(measure_quality, exp.quality, judge, found, sets, {}), runtime.out / "quality")
 
@@ -106,8 +105,17 @@ def sets_of(exp: Experiment, plans: Mapping[str, Plan], arms: Sequence[str]) -> 
             continue
         parts = [plans[key] for key in training.inputs.values()] if training.stage == "combine" else [training]
         made = [plan for plan in parts if plan.stage != "ingest" and plan not in found.values()]
+        made = [plan for plan in made if plan.stage in IMAGES]
         found |= {arm if len(made) == 1 else f"{arm} {i + 1}": plan for i, plan in enumerate(made)}
     return found
+
+
+def mplets_of(made: Plan, plans: Mapping[str, Plan]) -> Plan | None:
+    """The m-plets that a set was made of: an input of the stage that made it, or of the one that made its images."""
+    inputs = [plans[key] for key in made.inputs.values() if key in plans]
+    if found := [plan for plan in inputs if plan.stage == "select"]:
+        return found[0]
+    return next((mplets_of(plan, plans) for plan in inputs if plan.stage in IMAGES), None)
 
 
 def _artifact(store: Store, plans: Mapping[str, Plan], stage: str) -> Artifact:
@@ -123,20 +131,8 @@ def _outside(
         name = Path(place).name or place
         if name in {*taken, *found, "real"}:
             raise ConfigError(f"--images {place}: there is a set called {name!r} already; rename the folder")
-        found[name] = stage(outside, data, _source(place), label=f"read {name}")
+        found[name] = stage(outside, data, Source(place, fingerprint(place)), label=f"read {name}")
     return found
-
-
-def _source(place: str) -> Source:
-    if not packed(place):
-        return Source(place, fingerprint(place))
-    total = hashlib.sha256()
-    for name in ("classes.json", "images.npy", "labels.npy"):
-        try:
-            total.update(file_hash(Path(place) / name).encode())
-        except OSError as error:
-            raise ConfigError(f"{place}: not a whole packed set ({name}: {error.strerror})") from None
-    return Source(place, total.hexdigest())
 
 
 def _file(path: Path) -> Source:
