@@ -29,7 +29,7 @@ ConfigFile = Annotated[
 ]
 DataPath = Annotated[
     str | None,
-    typer.Option("--data", help="folder of class folders, RecordIO, packed set, folder of fonts, .npz, or 'glyphs'"),
+    typer.Option("--data", help="folder of class folders, RecordIO, parquet, packed set, fonts, .npz, or 'glyphs'"),
 ]
 Arms = Annotated[
     str | None, typer.Option("--arms", help="arms and groups by name, such as table2,controls; see docs/arms.md")

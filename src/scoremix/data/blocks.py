@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,10 +12,12 @@ from typing import Protocol, TypeVar, runtime_checkable
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 
+from scoremix.data.decode import decode
 from scoremix.data.splits import Splits
 
 Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
 BLOCK_BYTES = 4 << 20
+AT_ONCE = 64  # images decoded by one task
 A = TypeVar("A")
 B = TypeVar("B")
 
@@ -62,3 +65,35 @@ def windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A
             yield pending.popleft().result()
     while pending:
         yield pending.popleft().result()
+
+
+def decoded(
+    rows_of: Callable[[int], Int64[np.ndarray, " n"]],
+    content: Callable[[int], bytes],
+    where: Callable[[int], str],
+    kept: Int64[np.ndarray, " k"],
+    choose: Choose,
+    size: int,
+    workers: int,
+) -> Iterator[Block]:
+    """`Source.blocks` for encoded images: `content` and `where` of a row give its bytes and its name in errors."""
+
+    def block(task: tuple[int, Int64[np.ndarray, " b"]]) -> Block:
+        k, rows = task
+        images, bad = [], []
+        for row in map(int, rows):
+            try:
+                images.append(decode(io.BytesIO(content(row)), size))
+            except ValueError as error:
+                bad.append((where(row), str(error)))
+        stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
+        return Block(stacked, np.full(len(images), k), bad=tuple(bad))
+
+    tasks = (
+        (k, rows[start : start + AT_ONCE])
+        for k in map(int, kept)
+        for rows in [rows_of(k)[choose(k)]]
+        for start in range(0, len(rows), AT_ONCE)
+    )
+    with ThreadPoolExecutor(workers) as pool:
+        yield from windowed(pool, block, tasks, ahead=4 * workers)

@@ -8,23 +8,19 @@ several), or from a list beside the records where every header says 0 (DCFace). 
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data.blocks import Block, Choose, windowed
-from scoremix.data.decode import decode
+from scoremix.data.blocks import Block, Choose, decoded
 from scoremix.data.imagelist import ImageList, read_list
 from scoremix.data.recordio import EXACT, RecordFile
 from scoremix.data.splits import Splits
 
-AT_ONCE = 64  # images decoded by one task
 EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
 
 
@@ -86,26 +82,15 @@ class InsightFace:
 
     def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
         """See Source."""
-
-        def block(task: tuple[int, Int64[np.ndarray, " b"]]) -> Block:
-            k, rows = task
-            images, bad = [], []
-            for row in rows:
-                try:
-                    images.append(decode(io.BytesIO(self._image(row)), size))
-                except ValueError as error:
-                    bad.append((f"{self.rec}, key {self.records.keys[row]}", str(error)))
-            stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
-            return Block(stacked, np.full(len(images), k), bad=tuple(bad))
-
-        tasks = (
-            (k, rows[start : start + AT_ONCE])
-            for k in map(int, kept)
-            for rows in [self._rows_of(k)[choose(k)]]
-            for start in range(0, len(rows), AT_ONCE)
+        return decoded(
+            self._rows_of,
+            self._image,
+            lambda row: f"{self.rec}, key {self.records.keys[row]}",
+            kept,
+            choose,
+            size,
+            self.workers,
         )
-        with ThreadPoolExecutor(self.workers) as pool:
-            yield from windowed(pool, block, tasks, ahead=4 * self.workers)
 
     def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
         """See EncodedSource; files are named by the list, else by their keys."""

@@ -21,9 +21,10 @@ from scoremix.data.blocks import BLOCK_BYTES, Block, Choose, Source, windowed
 from scoremix.data.decode import decode, png, resize_area
 from scoremix.data.images import LabeledImages
 from scoremix.data.insightface import InsightFace, record_files
+from scoremix.data.parquet import Parquet, parquet_files
 from scoremix.data.splits import SPLITS, Splits, checked
 
-Kind = Literal["folders", "records", "packed", "npz", "fonts"]
+Kind = Literal["folders", "records", "packed", "parquet", "npz", "fonts"]
 PACKED = ("images.npy", "labels.npy", "classes.json")
 # Files that may lie beside images and are passed over; everything else must be an image.
 TEXTS = {".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log"}
@@ -42,6 +43,8 @@ def open_source(place: str | Path, *, images_per_class: int | None, seed: int, w
             return Fonts(place, images_per_class or glyphs.IMAGES_PER_CLASS, seed)
         case "packed":
             return Packed(Path(place))
+        case "parquet":
+            return Parquet(Path(place), workers or os.cpu_count() or 1)
         case "records":
             return InsightFace(Path(place), workers or os.cpu_count() or 1)
         case "folders":
@@ -51,7 +54,7 @@ def open_source(place: str | Path, *, images_per_class: int | None, seed: int, w
 def kind_of(place: str | Path) -> Kind:
     """What lies at `place`, found by looking; ValueError if nothing readable does.
 
-    'glyphs', an .npz file, a .rec file or a folder with one, a packed set (a finished folder of scoremix), else a
+    'glyphs', an .npz file, a .rec or .parquet file or a folder with them, a packed set (a finished folder of scoremix), else a
     folder of class folders or of fonts. It holds fonts if some file under it has a font's suffix and none an image's.
     """
     if str(place) == glyphs.BUILTIN:
@@ -63,9 +66,11 @@ def kind_of(place: str | Path) -> Kind:
         return "npz"
     if path.suffix == ".rec":
         return "records"
+    if parquet_files(path):
+        return "parquet"
     if not path.is_dir():
         raise ValueError(
-            f"data source {path} is none of: folder of class folders, RecordIO, packed set, folder of fonts, .npz, 'glyphs'"
+            f"data source {path} is none of: folder of class folders, RecordIO, parquet, packed set, folder of fonts, .npz, 'glyphs'"
         )
     if all((path / name).is_file() for name in PACKED):
         return "packed"
@@ -101,6 +106,8 @@ def _named_files(place: str | Path) -> Iterator[tuple[bytes, Path]]:
             yield from ((os.fsencode(path.name), path) for path in glyphs.font_files(place))
         case "packed":
             yield from ((name.encode(), Path(place) / name) for name in PACKED)
+        case "parquet":
+            yield from ((os.fsencode(path.name), path) for path in parquet_files(Path(place)))
         case "records":
             yield from ((os.fsencode(path.name), path) for path in InsightFace(Path(place), 1).files())
         case "folders":
