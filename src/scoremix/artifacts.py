@@ -35,6 +35,10 @@ class StoreError(RuntimeError):
     """The store cannot be used: another version, another writer, or damaged."""
 
 
+class StoreBusy(StoreError):
+    """Another process is working on that artifact."""
+
+
 @dataclass(frozen=True)
 class Source:
     """Data from outside: a place, and the hash of its content as its key."""
@@ -295,7 +299,7 @@ def _lock(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise StoreError(f"{folder}: another process is working on it") from None
+            raise StoreBusy(f"{folder}: another process is working on it") from None
         yield
 
 

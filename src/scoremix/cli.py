@@ -156,6 +156,38 @@ def evaluate(
 
 
 @app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="YAML file: data sets, arms, seeds, budget; see docs/study.md")],
+    part: Annotated[
+        str, typer.Option("--part", help="K/N: this process takes every N-th arm, from K = 0; one device each")
+    ] = "0/1",
+    only_tables: Annotated[
+        bool, typer.Option("--tables", help="run nothing, write the tables of what is done")
+    ] = False,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Arms x data sets x seeds on shared artifacts, and their tables."""
+    import re
+
+    from scoremix import study as studies
+    from scoremix.artifacts import Store
+    from scoremix.config import ConfigError, Runtime
+
+    found = re.fullmatch(r"(\d+)/(\d+)", part)
+    if not found or int(found[1]) >= int(found[2]):
+        raise ConfigError(f"--part {part!r}: expected K/N with K from 0 to N - 1")
+    config = studies.read(file)
+    runtime, store = Runtime(out=out, device=_device(device), quiet=quiet), Store(out / "store")
+    if only_tables:
+        studies.tables(config, runtime, store)
+    else:
+        studies.execute(config, runtime, store, (int(found[1]), int(found[2])))
+
+
+@app.command()
 def report(
     name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
     out: Out = Path("scoremix_runs"),

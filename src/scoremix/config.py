@@ -448,7 +448,7 @@ class Arm(Slice):
         try:
             CHANGED[name].model_validate(changes)
         except ValidationError as error:
-            lines = [_line({**e, "loc": (name, *e["loc"])}) for e in error.errors() if e["loc"]]
+            lines = [error_line({**e, "loc": (name, *e["loc"])}) for e in error.errors() if e["loc"]]
             if lines:  # what is wrong with the whole is known only beside the experiment's other settings
                 raise ValueError("; ".join(line.removeprefix(name) for line in lines)) from None
         return changes
@@ -582,7 +582,7 @@ class Experiment(Slice):
                 try:
                     changed(getattr(self, part), getattr(arm, part))
                 except ValidationError as error:
-                    lines = [_line({**e, "loc": (part, *e["loc"])}) for e in error.errors()]
+                    lines = [error_line({**e, "loc": (part, *e["loc"])}) for e in error.errors()]
                     raise ValueError("; ".join(f"arms.{name}.{line}" for line in lines)) from None
             sampling = changed(self.sampling, arm.sampling)
             if arm.images != "real":
@@ -663,15 +663,18 @@ Named = Callable[[Iterable[str], Mapping[str, Arm]], dict[str, Arm]]
 
 
 def load(
-    base: Experiment, files: Iterable[Path] = (), settings: Iterable[str] = (), named: Named | None = None
+    base: Experiment,
+    files: Iterable[Path | Mapping[str, Any]] = (),
+    settings: Iterable[str] = (),
+    named: Named | None = None,
 ) -> Experiment:
-    """`base` changed by files (YAML, TOML or JSON), then by `a.b=c` settings; ConfigError lists every mistake.
+    """`base` changed by files (YAML, TOML, JSON or what they hold), then by `a.b=c`; ConfigError lists every mistake.
 
     `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own.
     """
     tree = base.model_dump(mode="json")
     for file in files:
-        _merge(tree, _read(file))
+        _merge(tree, file if isinstance(file, Mapping) else read_settings(file))
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
@@ -690,12 +693,13 @@ def load(
     try:
         return Experiment.model_validate_json(json.dumps(tree))
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(e) for e in error.errors())) from None
+        raise ConfigError("\n".join(error_line(e) for e in error.errors())) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_settings(file: Path) -> dict[str, Any]:
+    """The table in a YAML, TOML or JSON file; ConfigError names the file."""
     try:
         text = file.read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -717,7 +721,8 @@ def _merge(tree: dict[str, Any], change: Mapping[str, Any]) -> None:
             tree[name] = dict(value) if isinstance(value, Mapping) else value
 
 
-def _line(error: Any) -> str:
+def error_line(error: Any) -> str:
+    """One line for one of pydantic's errors: where, what, and what is allowed."""
     location = ".".join(str(part) for part in error["loc"]) or "experiment"
     message = error["msg"].removeprefix("Value error, ")
     match error["type"]:

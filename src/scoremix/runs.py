@@ -34,12 +34,12 @@ def execute(
     record = Record(runtime.out, exp, plans)
     if todo and (wanted := pipeline.needed(plans, until)):
         done = sum(store.artifact(plan).done for plan in wanted)
-        _say(f"{exp.name}: {done} of {len(wanted)} steps are done already")
+        say(f"{exp.name}: {done} of {len(wanted)} steps are done already")
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         record.done(plan)
         if made:
-            _say(f"{MARKS['done']} {plan.label:<28} {_cost(artifact.manifest['cost'])}")
+            say(f"{MARKS['done']} {plan.label:<28} {cost(artifact.manifest['cost'])}")
         if plan.stage == "ingest":
             _announce(artifact, plans, store, runtime, until)
 
@@ -49,7 +49,7 @@ def execute(
             print((last / "summary.txt").read_text())
         print(last.folder)
         return last.folder
-    shown = _show(last, runtime.out / exp.name)
+    shown = show_files(last, runtime.out / exp.name)
     print((last / "summary.txt").read_text())
     print(f"report: {shown / 'report.html'}")
     return shown
@@ -76,10 +76,10 @@ def analyze(
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         if made:
-            _say(f"{MARKS['done']} {plan.label:<28} {_cost(artifact.manifest['cost'])}")
+            say(f"{MARKS['done']} {plan.label:<28} {cost(artifact.manifest['cost'])}")
 
     last = pipeline.geometry(changed, chain, recognizers, others, pipeline.Runner(store, runtime, after=after))
-    shown = _show(last, runtime.out / exp.name)
+    shown = show_files(last, runtime.out / exp.name)
     print((last / "summary.txt").read_text())
     print(f"page: {shown / 'analysis.html'}")
     return shown
@@ -106,7 +106,7 @@ def finished(out: Path, store: Store, name: str | None) -> tuple[Experiment, dic
     return Experiment.model_validate(steps["report"]["config"]), parts["0"], parts["1"]
 
 
-def _show(artifact: Artifact, folder: Path) -> Path:
+def show_files(artifact: Artifact, folder: Path) -> Path:
     """Copies the page and its numbers to where a person looks for them."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in artifact.folder.iterdir():
@@ -213,9 +213,9 @@ def chain_table(store: Store, exp: Experiment) -> str:
         artifact = store.artifact(plan)
         state, why = state_of(plan, artifact, steps.get(plan.label), steps)
         if state == "done":
-            cost = artifact.manifest["cost"]
-            total += cost["seconds"]
-            why = _cost(cost)
+            spent = artifact.manifest["cost"]
+            total += spent["seconds"]
+            why = cost(spent)
         lines.append(f"{MARKS[state]} {state:<8} {plan.label:<28} {plan.key[:12]}  {why}")
     return "\n".join([*lines, f"total of what is done: {_time(total)}"])
 
@@ -261,12 +261,13 @@ def _announce(real: Artifact, plans: list[Plan], store: Store, runtime: Runtime,
     for plan in todo:
         parts[plan.stage] = parts.get(plan.stage, 0) + seconds[plan.key]
     detail = ", ".join(f"{stage} {_time(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
-    _say(f"estimate: about {_time(sum(parts.values()))} ({detail}; measured here in {spent:.0f} s)")
+    say(f"estimate: about {_time(sum(parts.values()))} ({detail}; measured here in {spent:.0f} s)")
 
 
-def _cost(cost: Mapping[str, float]) -> str:
-    extra = [f"{cost[n]:,.0f} {n}" for n in ("evaluations", "images") if cost.get(n)]
-    return ", ".join([_time(cost["seconds"]), *extra, f"peak {cost['peak_mib']:,.0f} MiB"])
+def cost(spent: Mapping[str, float]) -> str:
+    """A manifest's cost in words."""
+    extra = [f"{spent[n]:,.0f} {n}" for n in ("evaluations", "images") if spent.get(n)]
+    return ", ".join([_time(spent["seconds"]), *extra, f"peak {spent['peak_mib']:,.0f} MiB"])
 
 
 def _time(seconds: float) -> str:
@@ -275,5 +276,6 @@ def _time(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """A line for the person who waits."""
     print(text, file=sys.stderr, flush=True)

@@ -25,7 +25,11 @@ CURVE_DRAWS = 200  # resamples for AUC and EER, whose cost is all pairs each
 def compare(
     config: Evaluation, real: Artifact, gate: Artifact, embeddings: Mapping[str, Artifact], *, work: Work
 ) -> None:
-    """Writes results.json (metrics of every arm, differences to the controls, verdict) and roc.npz."""
+    """Writes results.json (metrics of every arm, differences to the controls, verdict), roc.npz, and draws.npz:
+
+    "arm/metric" (seeds, 1 + resamples), the plain value first; the same draw of classes stands in the same column of
+    every arm, and of every comparison on these classes with this seed.
+    """
     labels = np.load(next(iter(embeddings.values())) / "labels.npy")
     by_arm: dict[str, list[Artifact]] = {}
     for name, artifact in embeddings.items():
@@ -68,6 +72,8 @@ def compare(
     levels = metrics.supported_fars(impostors, config.fars)
     passed = gate.json("gate.json")
     work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
+    draws_of = {f"{arm}/{key}": v.astype(np.float32) for arm, values in arms.items() for key, v in values.items()}
+    work.write_arrays("draws.npz", **draws_of)
     work.write_json(
         "results.json",
         {

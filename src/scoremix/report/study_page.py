@@ -1,0 +1,107 @@
+"""A study as one page: what each arm gains over the controls, at which cost, beside the papers' rows."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from scoremix.report import content, drawing, figures, page
+from scoremix.report.drawing import finish, light, new_axes, settings
+from scoremix.report.study_tables import Study, Table, signed
+
+
+class PaperRow(NamedTuple):
+    """A row of the paper: its average over benchmarks, that of its baseline, and our arm."""
+
+    table: str
+    row: str
+    average: float
+    baseline: float
+    arm: str
+
+
+# scoremix_v2, Table 2, column Avg; WebFace160K alone stands at 63.82
+_BASELINE = 63.82
+PAPER = tuple(
+    PaperRow("Table 2", row, average, _BASELINE, arm)
+    for row, average, arm in (
+        ("Random (condition mixing: AugGen's row)", 66.17, "auggen"),
+        ("Close Embedding Cosine", 64.92, "scoremix_close"),
+        ("Dist Embedding Cosine", 67.44, "scoremix"),
+        ("Close Condition Cosine", 66.84, "scoremix_condition_close"),
+        ("Dist Condition Cosine", 66.95, "scoremix_condition_far"),
+        ("Close Condition L2", 65.23, "scoremix_condition_close_l2"),
+        ("Dist Condition L2", 65.79, "scoremix_condition_far_l2"),
+        ("Top Close Cond, Dist Embed", 66.98, "scoremix_joint_top"),
+        ("Worst Close Cond, Dist Embed", 65.22, "scoremix_joint_worst"),
+        ("3-Plet Sum Max", 65.69, "scoremix_3"),
+        ("3-Plet Sum Min", 64.62, "scoremix_3_close"),
+    )
+)
+
+
+def render(study: Study) -> str:
+    """The whole page, self-contained."""
+    return (
+        page.environment()
+        .get_template("study.html")
+        .render(
+            s=study,
+            palette=drawing.PALETTE,
+            tables=[{"t": table, **_shown(table)} for table in study.tables],
+            papers=[
+                (paper, [(table, _ours(table, paper.arm)) for table in study.tables]) for paper in PAPER if study.tables
+            ],
+            signed=signed,
+        )
+    )
+
+
+def _shown(table: Table) -> dict[str, Any]:
+    drawn = drawing.styles([content.Arm(row.arm, control=row.arm in table.controls) for row in table.rows])
+    headline = table.metric(table.headline)
+    rows = [
+        (row.arm, [row.differences[c, table.headline].estimate for c in table.controls])
+        for row in table.rows
+        if row.arm not in table.controls
+    ]
+    name = f"study-{figures.slug(table.data)}"
+    return {
+        "headline": headline,
+        "labels": {key: table.metric(key) for key in table.metrics},
+        "differences": Markup(figures.difference_rows(headline, rows, drawn, name)) if rows else "",
+        "cost": Markup(gain_against_cost(table)) if rows else "",
+        "drawn": drawn,
+    }
+
+
+def _ours(table: Table, arm: str) -> str:
+    """Our difference to real images alone in the headline metric, or an empty text."""
+    control = table.controls[0] if table.controls else ""
+    for row in table.rows:
+        if row.arm == arm and (control, table.headline) in row.differences:
+            return signed(row.differences[control, table.headline], table.metric(table.headline))
+    return ""
+
+
+def gain_against_cost(table: Table) -> str:
+    """Headline difference to the last control against the seconds an arm's images and one recognizer took."""
+    control = table.controls[-1]
+    metric = table.metric(table.headline)
+    with settings():
+        axes = new_axes(300, left=52)
+        for row in table.rows:
+            if (control, table.headline) not in row.differences:
+                continue
+            cell = row.differences[control, table.headline]
+            seconds = row.cost["image_seconds"] + row.cost["training_seconds"]
+            colour = light("control-1" if row.arm in table.controls else "arm-1")
+            axes.plot([seconds] * 2, [100 * cell.low, 100 * cell.high], color=colour, linewidth=1.2)
+            axes.plot(seconds, 100 * cell.value, marker="o", markersize=5, color=colour)
+            axes.annotate(row.arm, (seconds, 100 * cell.value), xytext=(5, 3), textcoords="offset points", fontsize=8)
+        axes.axhline(0, color=light("ink"), linewidth=0.8)
+        axes.margins(x=0.18)
+        axes.set_xlabel("seconds for the arm's images and one recognizer")
+        axes.set_ylabel(f"{metric.label} minus {control}, points")
+        return finish(axes, f"cost-{figures.slug(table.data)}", f"Gain over {control} against cost on {table.data}.")

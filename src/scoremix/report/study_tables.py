@@ -1,0 +1,198 @@
+"""A study's numbers: arms with intervals, differences to the controls with adjusted p-values, cost."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.report import tables
+from scoremix.report.content import Estimate, Metric
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over runs (generator seeds x recognizer seeds), its bootstrap interval and every run's value."""
+
+    value: float
+    low: float
+    high: float
+    spread: float  # standard deviation over runs
+    runs: tuple[float, ...]
+    p: float  # two-sided, of the value being 0
+
+    @classmethod
+    def of(cls, draws: NDArray[np.float64], level: float) -> Cell:
+        """From (runs, 1 + resamples), plain values first; the interval is the percentile one of the mean over runs."""
+        mean = draws[:, 1:].mean(0)
+        low, high = np.nanquantile(mean, [(1 - level) / 2, (1 + level) / 2])
+        below, above = int((mean <= 0).sum()), int((mean >= 0).sum())
+        return cls(
+            float(draws[:, 0].mean()),
+            float(low),
+            float(high),
+            float(draws[:, 0].std(ddof=1)) if len(draws) > 1 else float("nan"),
+            tuple(draws[:, 0].tolist()),
+            min(1.0, 2 * (1 + min(below, above)) / (1 + len(mean))),
+        )
+
+    @property
+    def estimate(self) -> Estimate:
+        return Estimate(self.value, self.low, self.high, self.runs)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm on one data set; `differences` are keyed by (control, metric), `adjusted` by control (the headline's)."""
+
+    arm: str
+    note: str
+    generator_seeds: tuple[int, ...]
+    metrics: dict[str, Cell]
+    differences: dict[tuple[str, str], Cell]
+    cost: dict[str, float]
+    adjusted: dict[str, float] = field(default_factory=dict)
+
+    def helps(self, controls: Sequence[str], headline: str) -> bool:
+        """Interval above zero and one sign in all runs, against every control."""
+        cells = [self.differences[control, headline] for control in controls if (control, headline) in self.differences]
+        return bool(cells) and all(c.low > 0 and min(c.runs) > 0 for c in cells)
+
+
+@dataclass(frozen=True)
+class Table:
+    """All arms of one data set."""
+
+    data: str
+    source: str
+    classes: str  # test or validation
+    size: int
+    metrics: tuple[str, ...]
+    headline: str
+    controls: tuple[str, ...]
+    level: float
+    seeds: tuple[int, ...]
+    gates: dict[int, dict[str, Any]]
+    rows: tuple[Row, ...]
+    manifests: tuple[tuple[str, str], ...]
+
+    def metric(self, key: str) -> Metric:
+        if key.startswith("tar@"):
+            return tables.tar(float(key.removeprefix("tar@")))
+        if key.startswith("rank"):
+            return Metric(key, f"rank-{key.removeprefix('rank')}")
+        return {"eer": tables.EER, "auc": tables.AUC}.get(key, Metric(key, key))
+
+    @property
+    def passed(self) -> bool:
+        return all(gate["top1"] >= gate["floor"] for gate in self.gates.values())
+
+    @property
+    def comparisons(self) -> int:
+        return sum(len(row.adjusted) for row in self.rows)
+
+    def sentence(self) -> str:
+        """What the table says, plainly."""
+        label = self.metric(self.headline).label
+        if not self.passed:
+            return f"The generator does not pass its gate here: what mixing does to {label} is shown, not judged."
+        winners = [row.arm for row in self.rows if row.adjusted and row.helps(self.controls, self.headline)]
+        against = " and ".join(self.controls)
+        if not winners:
+            return f"No arm improves {label} beyond doubt against {against}."
+        sure = [r.arm for r in self.rows if r.arm in winners and max(r.adjusted.values()) < 1 - self.level]
+        rest = "all of them" if len(sure) == len(winners) else ", ".join(sure) or "none"
+        return (
+            f"Above {against} in {label}, with the whole interval and in every run: {', '.join(winners)}; "
+            f"after Holm's correction for {self.comparisons} comparisons: {rest}."
+        )
+
+
+@dataclass(frozen=True)
+class Study:
+    """The tables of a study, and the arms that are not finished."""
+
+    name: str
+    tables: tuple[Table, ...]
+    missing: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """For a terminal: per data set its sentence, the headline of every arm, and its differences."""
+        lines = []
+        for table in self.tables:
+            metric = table.metric(table.headline)
+            lines += ["", f"{table.data} ({table.classes} classes): {table.sentence()}", ""]
+            width = max(len(row.arm) for row in table.rows)
+            heads = [f"minus {c}" for c in table.controls]
+            lines.append(f"  {'arm':<{width}}  {metric.label} %     " + "  ".join(f"{h:<26}" for h in heads))
+            for row in table.rows:
+                cells = [
+                    signed(row.differences[c, table.headline], metric)
+                    if (c, table.headline) in row.differences
+                    else "–"
+                    for c in table.controls
+                ]
+                value = 100 * row.metrics[table.headline].value
+                lines.append(f"  {row.arm:<{width}}  {value:>8.1f}          " + "  ".join(f"{c:<26}" for c in cells))
+        if self.missing:
+            lines += ["", "not run: " + ", ".join(self.missing)]
+        return "\n".join(lines)
+
+    def csv(self) -> str:
+        """One line per data set, arm and metric, and per difference."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(
+            ["data", "arm", "control", "metric", "value", "low", "high", "spread", "p", "holm", "generators", "runs"]
+        )
+        for table in self.tables:
+            for row in table.rows:
+                seeds = " ".join(map(str, row.generator_seeds))
+                for key, cell in row.metrics.items():
+                    numbers = [cell.value, cell.low, cell.high, cell.spread]
+                    writer.writerow(
+                        [table.data, row.arm, "", key, *numbers, "", "", seeds, " ".join(map(repr, cell.runs))]
+                    )
+                for (control, key), cell in row.differences.items():
+                    holm_p = row.adjusted.get(control, "") if key == table.headline else ""
+                    numbers = [cell.value, cell.low, cell.high, cell.spread, cell.p]
+                    writer.writerow(
+                        [table.data, row.arm, control, key, *numbers, holm_p, seeds, " ".join(map(repr, cell.runs))]
+                    )
+        return out.getvalue()
+
+    def json(self, config: dict[str, Any]) -> str:
+        """Everything, with the study's settings."""
+        made = []
+        for table in self.tables:
+            tree = asdict(table)
+            for row, of in zip(tree["rows"], table.rows, strict=True):
+                row["differences"] = [
+                    {"control": control, "metric": key, **asdict(cell)}
+                    for (control, key), cell in of.differences.items()
+                ]
+            made.append({**tree, "sentence": table.sentence(), "passed": table.passed})
+        return (
+            json.dumps({"name": self.name, "study": config, "tables": made, "missing": self.missing}, indent=1) + "\n"
+        )
+
+
+def signed(cell: Cell, metric: Metric) -> str:
+    """Mean difference and its interval in points."""
+    return f"{tables.mean(cell.estimate, metric, True)} ({tables.interval(cell.estimate, metric, True)})"
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of p-values: controls the chance of any false finding among them."""
+    order = sorted(range(len(p)), key=lambda i: p[i])
+    adjusted, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = highest
+    return adjusted

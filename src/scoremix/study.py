@@ -1,0 +1,324 @@
+"""A study: arms x data sets x generator seeds x recognizer seeds over one store, and its tables.
+
+Every data set and generator seed is an experiment of its own; what experiments share is computed once. Steps run arm
+by arm, so that a study stopped by its budget, or by hand, ends in the tables of the arms that are finished; the next
+run goes on where it was, and a longer study takes over all that a shorter one has made.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from scoremix import pipeline, runs
+from scoremix.arms import named
+from scoremix.artifacts import Artifact, Plan, Store, StoreBusy, write_file
+from scoremix.config import Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
+from scoremix.presets import PRESETS
+from scoremix.report import study_page
+from scoremix.report.study_tables import Cell, Row, Study, Table, holm
+from scoremix.stages.estimate import estimate
+
+
+class DataSet(Slice):
+    """One data set of a study: a preset, where its images are, and what differs from the study's settings."""
+
+    preset: str = "folder"
+    source: str
+    settings: Changes = Field({}, description="what differs from the study's settings")
+
+
+class StudyConfig(Slice):
+    """What a study file says."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "study"
+    data: dict[str, DataSet]
+    arms: tuple[str, ...] = Field(description="names and groups of arms, run in this order")
+    headline: tuple[str, ...] = Field((), description="arms that are repeated with every generator seed")
+    generator_seeds: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), description="recognizer seeds of every arm")
+    settings: Changes = Field({}, description="experiment settings for all data sets, as in a config file")
+    budget_hours: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> StudyConfig:
+        if not self.data:
+            raise ValueError("data: name at least one data set")
+        known = named(self.arms)
+        if unknown := [arm for arm in self.headline if arm not in known]:
+            raise ValueError(f"headline: {unknown[0]!r} is not among the arms ({', '.join(known)})")
+        if len(set(self.generator_seeds)) < len(self.generator_seeds) or not self.generator_seeds:
+            raise ValueError(f"generator_seeds {list(self.generator_seeds)} must be distinct and at least one")
+        return self
+
+    def experiments(self) -> list[tuple[str, int, Experiment]]:
+        """(data set, generator seed, experiment); ConfigError names the data set whose settings are wrong."""
+        return [
+            (name, seed, self.experiment(name, seed))
+            for seed, name in itertools.product(self.generator_seeds, self.data)
+        ]
+
+    def experiment(self, data: str, generator_seed: int) -> Experiment:
+        of = self.data[data]
+        if of.preset not in PRESETS:
+            raise ConfigError(f"data.{data}.preset {of.preset!r}: no such preset (allowed: {', '.join(PRESETS)})")
+        tree = {
+            "name": f"{self.name}.{data}.g{generator_seed}",
+            "source": of.source,
+            "seeds": list(self.seeds),
+            "generator": {"seed": generator_seed},
+        }
+        try:
+            first = load(PRESETS[of.preset](), [self.settings, of.settings, tree, {"arms": list(self.arms)}], (), named)
+        except ConfigError as error:
+            raise ConfigError("\n".join(f"data.{data}: {line}" for line in str(error).splitlines())) from None
+        if generator_seed == self.generator_seeds[0]:
+            return first
+        kept = {*self.headline, first.evaluation.treatment, *first.evaluation.controls}
+        kept |= {length for name in kept if (length := first.arms[name].steps_of)}
+        arms = {name: arm for name, arm in first.arms.items() if name in kept}
+        return first.model_copy(update={"arms": arms})
+
+
+def read(file: Path) -> StudyConfig:
+    """The study of a file; ConfigError lists every mistake."""
+    try:
+        return StudyConfig.model_validate_json(json.dumps(read_settings(file)))
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"{file}: {error_line(e)}" for e in error.errors())) from None
+
+
+class OutOfTime(Exception):
+    """The budget is spent; what is finished stays."""
+
+
+@dataclass
+class Progress:
+    """The steps of a study, what they cost, and the time that is left."""
+
+    store: Store
+    runtime: Runtime
+    deadline: float
+    made: set[str] = field(default_factory=set)
+
+    def run(self, exp: Experiment, until: str, record: runs.Record) -> Artifact:
+        """Makes what the step `until` needs. OutOfTime between two steps once the budget is spent."""
+
+        def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+            record.done(plan)
+            if made:
+                self.made.add(plan.key)
+                runs.say(f"{runs.MARKS['done']} {exp.name} {plan.label:<28} {runs.cost(artifact.manifest['cost'])}")
+                if time.monotonic() > self.deadline:
+                    raise OutOfTime
+
+        source = runs.source_of(exp)
+        return pipeline.run(exp, source, pipeline.Runner(self.store, self.runtime, until, after))
+
+
+def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int, int] = (0, 1)) -> Path:
+    """Runs what is not done, as far as the budget goes, then writes the tables; returns the folder of the page.
+
+    With `part` (k, n), this process takes every n-th arm of the whole, so that n processes, each with a device of its
+    own, share the work on one store; all but the first leave the tables to it.
+    """
+    experiments = config.experiments()
+    records = {exp.name: runs.Record(runtime.out, exp, _plans(exp, store)) for _, _, exp in experiments}
+    hours = config.budget_hours
+    progress = Progress(store, runtime, time.monotonic() + 3600 * hours if hours else float("inf"))
+    try:
+        for _, _, exp in experiments:
+            progress.run(exp, "ingest", records[exp.name])
+        _announce(experiments, store, runtime, hours)
+        for number, (exp, arm) in enumerate(_order(experiments)):
+            if number % part[1] == part[0]:
+                for seed in exp.seeds:
+                    _patiently(progress, exp, f"evaluate {arm}/{seed}", records[exp.name])
+    except OutOfTime:
+        runs.say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
+    if part[0]:
+        return runtime.out / config.name
+    return tables(config, runtime, store)
+
+
+def _order(experiments: list[tuple[str, int, Experiment]]) -> Iterator[tuple[Experiment, str]]:
+    """Arm by arm over the data sets, one generator seed after the other."""
+    for _, group in itertools.groupby(experiments, key=lambda e: e[1]):
+        of_seed = [exp for _, _, exp in group]
+        for arm in dict.fromkeys(arm for exp in of_seed for arm in exp.arms):
+            for exp in of_seed:
+                if arm in exp.arms:
+                    yield exp, arm
+
+
+def _patiently(progress: Progress, exp: Experiment, until: str, record: runs.Record) -> None:
+    """Runs to a step, waiting for what another process is making."""
+    while True:
+        try:
+            progress.run(exp, until, record)
+            return
+        except StoreBusy:
+            if time.monotonic() > progress.deadline:
+                raise OutOfTime from None
+            time.sleep(1)
+
+
+def _plans(exp: Experiment, store: Store) -> list[Plan]:
+    return pipeline.plan_all(exp, runs.source_of(exp), store)
+
+
+def _announce(
+    experiments: list[tuple[str, int, Experiment]], store: Store, runtime: Runtime, budget: float | None
+) -> None:
+    """Prints how long what is left will take, steps that experiments share counted once."""
+    seconds: dict[str, float] = {}
+    steps: set[str] = set()
+    for _, _, exp in experiments:
+        plans = _plans(exp, store)
+        steps |= {plan.key for plan in plans}
+        todo = [p for p in plans if not store.artifact(p).done and p.key not in seconds]
+        real = next(store.artifact(p) for p in plans if p.stage == "ingest")
+        seconds |= estimate(real, plans, todo, runtime)
+    said = f" within a budget of {budget:g} h" if budget else ""
+    done = sum(key not in seconds for key in steps)
+    runs.say(
+        f"{len(experiments)} experiments, {done} of {len(steps)} steps done; the rest takes about "
+        f"{sum(seconds.values()) / 3600:.1f} h on this machine{said}"
+    )
+
+
+def finished_part(exp: Experiment, store: Store) -> Experiment | None:
+    """The experiment without the arms whose recognizers are not all evaluated; None without the verdict's arms."""
+    done = {plan.label for plan in _plans(exp, store) if plan.stage == "evaluate" and store.artifact(plan).done}
+    arms = {n: a for n, a in exp.arms.items() if all(f"evaluate {n}/{seed}" in done for seed in exp.seeds)}
+    needed = {exp.evaluation.treatment, *exp.evaluation.controls}
+    needed |= {arm.steps_of for arm in arms.values() if arm.steps_of}
+    return exp.model_copy(update={"arms": arms}) if needed <= arms.keys() else None
+
+
+def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
+    """Compares what is finished and writes study.html, study.csv and study.json; returns their folder."""
+    progress = Progress(store, runtime, float("inf"))
+    compared: dict[str, list[tuple[int, Experiment, Artifact]]] = {}
+    missing = []
+    for data, generator_seed, exp in config.experiments():
+        part = finished_part(exp, store)
+        missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
+        if part is not None:
+            record = runs.Record(runtime.out, part, _plans(part, store))
+            compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
+            report = progress.run(part, "report", record)
+            runs.show_files(report, runtime.out / part.name)
+    made = Study(config.name, tuple(_table(data, of, store) for data, of in compared.items()), tuple(missing))
+    folder = runtime.out / config.name
+    folder.mkdir(parents=True, exist_ok=True)
+    write_file(folder / "study.html", study_page.render(made))
+    write_file(folder / "study.csv", made.csv())
+    write_file(folder / "study.json", made.json(config.model_dump(mode="json")))
+    print(made.text())
+    print(f"study: {folder / 'study.html'}")
+    return folder
+
+
+Draws = dict[tuple[str, str], dict[int, np.ndarray]]  # (arm, metric) -> generator seed -> (seeds, 1 + resamples)
+
+
+def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store) -> Table:
+    """Arms of one data set: means and differences over all recognizer and generator seeds, paired by both."""
+    draws: Draws = {}
+    for generator_seed, _, artifact in of:
+        with np.load(artifact / "draws.npz") as file:
+            for name in file.files:
+                arm, _, metric = name.rpartition("/")
+                draws.setdefault((arm, metric), {})[generator_seed] = file[name].astype(np.float64)
+    exp, first = of[0][1], of[0][2].json("results.json")
+    metrics = [m for m in first["metrics"] if m not in first["unsupported"]]
+    controls = [c for c in exp.evaluation.controls if c in exp.arms]
+    costs = _costs(exp, store)
+    level = exp.evaluation.level
+    rows = []
+    for arm in exp.arms:
+        found = {m: draws[arm, m] for m in metrics}
+        rows.append(
+            Row(
+                arm,
+                exp.arms[arm].note,
+                tuple(found[metrics[0]]),
+                {m: Cell.of(_stacked(v), level) for m, v in found.items()},
+                {
+                    (control, m): Cell.of(_paired(found[m], draws[control, m]), level)
+                    for control in controls
+                    for m in metrics
+                    if control != arm
+                },
+                costs[arm],
+            )
+        )
+    headline = first["headline"] if first["headline"] in metrics else metrics[0]
+    judged = [(row, control) for row in rows for control in controls if row.arm not in controls]
+    adjusted = holm([row.differences[control, headline].p for row, control in judged])
+    for (row, control), value in zip(judged, adjusted, strict=True):
+        row.adjusted[control] = value
+    gates = {seed: _gate(exp, store) for seed, exp, _ in of}
+    summary = of[0][1].data
+    return Table(
+        data=data,
+        source=exp.source,
+        classes=exp.evaluation.classes,
+        size=summary.size,
+        metrics=tuple(metrics),
+        headline=headline,
+        controls=tuple(controls),
+        level=level,
+        seeds=exp.seeds,
+        gates=gates,
+        rows=tuple(rows),
+        manifests=tuple((f"{exp.name}", artifact.key) for _, exp, artifact in of),
+    )
+
+
+def _stacked(by_generator: dict[int, np.ndarray]) -> np.ndarray:
+    """(generator seeds x recognizer seeds, 1 + resamples)."""
+    return np.concatenate(list(by_generator.values()))
+
+
+def _paired(arm: dict[int, np.ndarray], control: dict[int, np.ndarray]) -> np.ndarray:
+    """Differences where both have the generator seed, paired by generator and recognizer seed and by draw."""
+    return np.concatenate([values - control[seed] for seed, values in arm.items() if seed in control])
+
+
+def _gate(exp: Experiment, store: Store) -> dict[str, Any]:
+    found: dict[str, Any] = next(store.artifact(p) for p in _plans(exp, store) if p.stage == "check").json("gate.json")
+    return found
+
+
+def _costs(exp: Experiment, store: Store) -> dict[str, dict[str, float]]:
+    """Seconds of each arm's own images, and of one recognizer on average, with the network evaluations."""
+    plans = {plan.key: plan for plan in _plans(exp, store)}
+    found = {}
+    for arm in exp.arms:
+        trained = [p for p in plans.values() if p.label in {f"recognizer {arm}/{s}" for s in exp.seeds}]
+        trained += [p for p in plans.values() if arm == "real" and p.label == "baseline"]
+        making: dict[str, Plan] = {}
+        waiting = [p.inputs["0"] for p in trained]
+        while waiting:
+            plan = plans[waiting.pop()]
+            if plan.stage in ("combine", "sample", "pixels", "screen", "search") and plan.key not in making:
+                making[plan.key] = plan
+                waiting += [key for key in plan.inputs.values() if key in plans]
+        images = [store.artifact(p).manifest["cost"] for p in making.values()]
+        training = [store.artifact(p).manifest["cost"]["seconds"] for p in trained]
+        found[arm] = {
+            "image_seconds": sum(c["seconds"] for c in images),
+            "evaluations": sum(c.get("evaluations", 0) for c in images),
+            "training_seconds": float(np.mean(training)) if training else 0.0,
+        }
+    return found
