@@ -1,13 +1,18 @@
-"""Presets: EDM2's published sizes."""
+"""Presets: EDM2's published sizes, and face recognition's published recipes."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block
-from scoremix.presets import EDM2_SIZES, PRESETS, edm2_generator
+from scoremix.edm2_sizes import EDM2_SIZES, edm2_generator
+from scoremix.presets import PRESETS
+from scoremix.recipes import RECIPES
+from scoremix.recognition.iresnet import build
+from scoremix.recognition.training import learning_rate as recognizer_rate
 
 PUBLISHED = {"xxs": 31, "xs": 125, "s": 280, "m": 498, "l": 777, "xl": 1119, "xxl": 1523}  # million, 1000 classes
 
@@ -58,3 +63,28 @@ def test_an_unknown_size_is_refused():
     with pytest.raises(ValueError, match=r"'xxxl'.* xxs, xs, s"):
         edm2_generator("xxxl")
     assert list(EDM2_SIZES) == list(PUBLISHED)
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipes_build_their_networks_and_schedules(name: str):
+    exp = RECIPES[name].make()
+    assert exp.name == name and (exp.data.size, exp.data.channels) == (112, 3)
+    with torch.device("meta"):
+        build(exp.recognizer.network)
+    assert exp.recognizer.batch * exp.recognizer.epochs in (512 * 26, 1024 * 20)
+
+
+def test_adafaces_rate_falls_after_12_20_and_24_epochs():
+    recognizer = RECIPES["adaface-ir50"].make().recognizer
+    steps = 100 * 26
+    falls = [round(steps * epoch / recognizer.epochs) for epoch in recognizer.milestones]
+    rates = [recognizer_rate(step, steps, recognizer.lr, milestones=falls) for step in (0, 1199, 1200, 2000, 2400)]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.001, 0.0001])
+
+
+def test_the_papers_experiment_trains_on_ten_thousand_classes():
+    exp = RECIPES["webface160k"].make()
+    names = [str(k) for k in range(exp.data.classes)]
+    sizes = {part: len(members) for part, members in by_fractions(names, exp.data.fractions, 0).items()}
+    assert sizes == {"train": 10_000, "validation": 100, "test": 100}
+    assert exp.selection.count * exp.sampling.images_per_mplet == 200_000

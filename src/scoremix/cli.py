@@ -128,25 +128,34 @@ def evaluate(
     A checkpoint (ours, arcface_torch's, AdaFace's or CVLFace's) is only evaluated: scoremix evaluate FILE --sets lfw,ijbc
     --root FACES.
     """
-    is_file = preset is not None and (Path(preset).exists() or "/" in preset or Path(preset).suffix in CHECKPOINTS)
+    from scoremix.presets import PRESETS
+
+    known = preset is None or preset in PRESETS
+    is_file = not known and (
+        Path(str(preset)).exists() or "/" in str(preset) or Path(str(preset)).suffix in CHECKPOINTS
+    )
     if not sets and not is_file:
         _run_until("compare", preset, config, data, arms, settings, out, device, quiet)
         return
     from scoremix import facesets, runs
+    from scoremix.arms import named as arms_named
     from scoremix.artifacts import Store
     from scoremix.config import ConfigError, Embedding, Runtime
 
     if not sets:
         raise ConfigError(f"{preset}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
-    if is_file and (config or data or settings):
-        raise ConfigError(f"{preset}: a checkpoint takes no --config, --data or --set (where the sets are: --root)")
-    exp = None if is_file else _experiment(preset, config, data, arms, settings)
+    if is_file and (config or data or arms or settings):
+        raise ConfigError(f"{preset}: a checkpoint takes no --config, --data, --arms or --set (where sets are: --root)")
+    # arms of their own beside the run's: only theirs are trained and evaluated
+    beside = ",".join(["real,equal_steps,scoremix", arms]) if arms else None
+    exp = None if is_file else _experiment(preset, config, data, beside, settings)
     runtime = Runtime(out=out, device=_device(device), quiet=quiet)
     faces = facesets.opened(sets, root)
     chosen = [facesets.protocol(text) for text in protocol or ()]
     store = Store(out / "store")
     if exp is not None:
-        folder = facesets.evaluate_run(exp, faces, chosen, runtime, store, Embedding(batch=batch))
+        wanted = list(arms_named(arms.split(","), exp.arms)) if arms else list(exp.arms)
+        folder = facesets.evaluate_run(exp, wanted, faces, chosen, runtime, store, Embedding(batch=batch))
     else:
         path = Path(str(preset))
         file = path if path.suffix in CHECKPOINTS else runs.checkpoint_of(out, str(preset))

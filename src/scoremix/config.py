@@ -87,7 +87,7 @@ class Recognizer(Slice):
     network: Network = Field("small", description="small: widths, units, embedding below; others: 112 px RGB faces")
     widths: tuple[Positive, ...] = (32, 64, 128)
     units: tuple[Positive, ...] = (1, 1, 1)
-    depth: Positive = Field(1, description="times as many units in every level of the small network")
+    depth: Positive = Field(1, description="times as many units in every level; 2 of a published network: the next one")
     embedding: Positive = Field(256, description="dimensions of the small network's embedding; published ones have 512")
     head: Literal["arcface", "cosface", "adaface", "combined", "softmax"] = "arcface"
     scale: Annotated[float, Field(gt=0)] = 32.0

@@ -6,12 +6,13 @@ import csv
 import io
 import itertools
 import json
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scoremix.artifacts import Artifact, Store, versions, write_file
+from scoremix.artifacts import Artifact, Plan, Store, versions, write_file
 from scoremix.config import Embedding, Experiment, Runtime, Slice
 from scoremix.data.faces import FaceSet, open_set
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, protocol
@@ -66,32 +67,48 @@ def evaluate(
 
 def evaluate_run(
     exp: Experiment,
+    arms: Sequence[str],
     faces: Sequence[FaceSet],
     protocols: Sequence[Protocol],
     runtime: Runtime,
     store: Store,
     config: Embedding,
 ) -> Path:
-    """Trains what is not trained yet of a run's arms, and evaluates every arm and seed."""
-    from scoremix import runs
-
-    runs.execute(exp, runtime, store, "compare")
-    return evaluate(recognizers_of(exp, store), faces, protocols, runtime, store, config)
+    """Trains what is not trained yet of some arms of a run, and nothing else; evaluates every one of their seeds."""
+    trained = recognizers_of(exp, arms, runtime, store)
+    return evaluate(trained, faces, protocols, runtime, store, config)
 
 
-def recognizers_of(exp: Experiment, store: Store) -> list[tuple[str, Path]]:
-    """(run/arm/seed, checkpoint) of every arm and seed of a run."""
+def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store: Store) -> list[tuple[str, Path]]:
+    """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
     from scoremix import pipeline, runs
 
-    steps: dict[str, Artifact] = {}
+    calls: dict[str, tuple[Plan, Callable[..., None], Slice, tuple[pipeline.Input, ...]]] = {}
+    labels: dict[str, str] = {}
 
-    def stage(function: Callable[..., None], config: Slice, *inputs: pipeline.Input, label: str = "") -> Artifact:
+    def planned(function: Callable[..., None], config: Slice, *inputs: pipeline.Input, label: str = "") -> Artifact:
         plan = pipeline.plan_of(function, config, inputs, label)
-        return steps.setdefault(plan.label, store.artifact(plan))
+        calls.setdefault(plan.key, (plan, function, config, inputs))
+        labels[plan.label] = plan.key
+        return store.artifact(plan)
 
-    pipeline.scoremix(exp, runs.source_of(exp), stage)
-    names = [f"{arm}/{seed}" for arm in exp.arms for seed in exp.seeds]
-    return [(f"{exp.name}/{name}", steps[f"recognizer {name}"] / "recognizer.safetensors") for name in names]
+    def made(key: str) -> Artifact:
+        plan, function, config, inputs = calls[key]
+        artifact = store.artifact(plan)
+        if not artifact.done:
+            for one in inputs:
+                for needed in one.values() if isinstance(one, Mapping) else (one,):
+                    if isinstance(needed, Artifact):
+                        made(needed.key)
+            store.run(plan, function, config, inputs, runtime)
+            print(f"made {plan.label}", file=sys.stderr, flush=True)
+        record.done(plan)
+        return artifact
+
+    pipeline.scoremix(exp, runs.source_of(exp), planned)
+    record = runs.Record(runtime.out, exp, [plan for plan, *_ in calls.values()])
+    names = [f"{arm}/{seed}" for arm in arms for seed in exp.seeds]
+    return [(f"{exp.name}/{name}", made(labels[f"recognizer {name}"]) / "recognizer.safetensors") for name in names]
 
 
 def text_of(entries: Sequence[dict[str, Any]]) -> str:

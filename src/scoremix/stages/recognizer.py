@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scoremix.data.images import LabeledImages
 
 POINTS = 100  # of the stored loss curve
+DEEPER = {"iresnet50": "iresnet100", "iresnet100": "iresnet200", "adaface_ir50": "adaface_ir101"}
 
 
 def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *, work: Work) -> None:
@@ -106,7 +107,11 @@ def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Descripti
         return checkpoints.small(
             images.size, images.channels, config.widths, tuple(config.depth * u for u in config.units), config.embedding
         )
-    wanted = checkpoints.published(config.network)
+    if config.depth > 1 and (config.depth > 2 or config.network not in DEEPER):
+        raise ValueError(
+            f"recognizer.depth {config.depth}: no published network is that much deeper than {config.network}"
+        )
+    wanted = checkpoints.published(config.network if config.depth == 1 else DEEPER[config.network])
     if (images.size, images.channels) != (wanted.size, wanted.channels):
         raise ValueError(
             f"recognizer.network {config.network!r} takes {wanted.size} px RGB images, these are {images.size} px with "
