@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from scoremix import cli, runs
+from scoremix.arms import named
 from scoremix.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
@@ -38,11 +39,11 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
-    """A toy run whose images are made."""
+    """A toy run."""
     out = tmp_path_factory.mktemp("quality")
-    exp = load(Experiment(), (), [*tiny_settings, "recognizer.epochs=30", "recognizer.augment=none"])
-    for step in ("sample reproductions", "combine"):
-        runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), step)
+    changes = ["recognizer.epochs=15", "recognizer.augment=none", "arms=real,scoremix", "evaluation.controls=[real]"]
+    exp = load(Experiment(), (), [*tiny_settings, *changes], named)
+    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
     return out
 
 
@@ -124,20 +125,23 @@ def test_csv_page_and_pictures(measured: dict[str, dict[str, float]], finished: 
     assert page.count("data:image/png") > 2 * 24 and "http" not in page.replace("http://www.w3.org", "")
 
 
+def recognizer_of(out: Path, label: str) -> Path:
+    manifests = (out / "store" / "recognizer").glob("*/manifest.json")
+    return next(m.parent for m in manifests if json.loads(m.read_text())["label"] == label) / "recognizer.safetensors"
+
+
 def test_the_judge_is_not_the_selector(finished: Path, measured: dict[str, dict[str, float]]) -> None:
-    seeds = [json.loads(f.read_text())["seed"] for f in (finished / "store" / "recognizer").glob("*/manifest.json")]
-    assert sorted(seeds) == [0, 1]
     notes = json.loads((finished / "tiny" / "quality.json").read_text())["notes"]
     assert any("seed 1" in note for note in notes)
+    manifest = next((finished / "store" / "quality").glob("*/manifest.json"))
+    judge = json.loads((recognizer_of(finished, "recognizer real/1").parent / "manifest.json").read_text())["key"]
+    assert json.loads(manifest.read_text())["inputs"]["0"] == judge
+    assert len(list((finished / "store" / "recognizer").iterdir())) == 4  # none trained for this
 
 
 def test_without_a_run(finished: Path, measured: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
     out, place = finished / "other", finished / "planted"
-    weights = next(
-        f.parent / "recognizer.safetensors"
-        for f in (finished / "store" / "recognizer").glob("*/manifest.json")
-        if json.loads(f.read_text())["seed"] == 1
-    )
+    weights = recognizer_of(finished, "recognizer real/1")
     packed = next((finished / "store" / "sample").iterdir())
     options = ["--real", place / "copies.npz", "--images", place / "noise.npz", "--images", packed]
     assert call(monkeypatch, "quality", *options, "--weights", weights, "--out", out, "--quiet") == 0
@@ -194,14 +198,10 @@ def test_what_is_wrong_is_one_line(
     assert "--images" in says("--real", copies)
     assert "--weights" in says("--real", copies, "--images", copies)
     assert "neighbours" in says("tiny", "--set", "quality.neighbours=500")
-    assert "not made its images" in says("tiny", "--set", "sampling.seed=9")
+    assert "below `quality`" in says("tiny", "--set", "sampling.seed=9")
     half = tmp_path / "half"
     shutil.copytree(next((finished / "store" / "sample").iterdir()), half)
     (half / "images.npy").unlink()
     assert str(half) in says("tiny", "--images", half)
-    baseline = next(
-        f.parent / "recognizer.safetensors"
-        for f in (finished / "store" / "recognizer").glob("*/manifest.json")
-        if json.loads(f.read_text())["seed"] == 0
-    )
+    baseline = recognizer_of(finished, "baseline")
     assert "cannot judge" in says("tiny", "--weights", baseline)

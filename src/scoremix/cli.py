@@ -270,9 +270,10 @@ def quality(
     if real is None:
         if held_out is not None:
             raise ConfigError("--held-out: only with --real; a run has held-out classes of its own")
-        exp, _, store = _recorded(name, out)
-        exp = load(exp, (), settings or ())
-        measuring.of_run(exp, runtime, store, arms or (), images or (), weights)
+        store = _store(out)
+        measuring.of_run(
+            name, runtime, store, lambda exp: load(exp, (), settings or ()), arms or (), images or (), weights
+        )
         return
     if name is not None or arms:
         raise ConfigError("--real: give either a run or --real, not both")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scoremix import pipeline, runs
-from scoremix.artifacts import Artifact, Plan, Source, Store, file_hash, write_file
+from scoremix.artifacts import Artifact, Source, Store, file_hash, write_file
 from scoremix.config import ConfigError, Data, Experiment, Runtime
 from scoremix.data.images import LabeledImages
 from scoremix.data.sources import fingerprint
@@ -15,45 +15,45 @@ from scoremix.stages.outside import outside
 from scoremix.stages.quality import measure_quality
 from scoremix.stages.recognizer import train_recognizer
 
-REPRODUCTIONS = "sample reproductions"
 IMAGES = ("sample", "pixels", "screen")  # stages that make a set with one class per m-plet
 SHOWN = ("quality.html", "quality.csv", "quality.json")
 
 
 def of_run(
-    exp: Experiment, runtime: Runtime, store: Store, arms: Sequence[str], images: Sequence[str], weights: Path | None
+    name: str | None,
+    runtime: Runtime,
+    store: Store,
+    change: Callable[[Experiment], Experiment],
+    arms: Sequence[str],
+    images: Sequence[str],
+    weights: Path | None,
 ) -> Path:
-    """Measures a run's reproductions, the sets of its arms (all by default) and other images; returns the page.
+    """Measures a finished run's reproductions, the sets of its arms (all by default) and other images; the page.
 
     Features come from a recognizer of another seed than the one that selected classes: the run's own second
-    seed, or one trained here. ConfigError for unknown arms and for a run whose images are not all made.
+    seed, or one trained here. ConfigError for unknown arms, and for changed settings but those of `quality`.
     """
-    plans = {plan.key: plan for plan in pipeline.plan_all(exp, runs.source_of(exp), store)}
-    if unknown := [arm for arm in arms if arm not in exp.arms]:
-        raise ConfigError(f"--arm {unknown[0]!r}: not an arm of {exp.name} (arms: {', '.join(exp.arms)})")
-    chosen = sets_of(exp, plans, arms or list(exp.arms))
-    real = _artifact(store, plans, "ingest")
-    missing = [plan.label for plan in chosen.values() if not store.artifact(plan).done]
-    if missing or not real.done:
+    run = runs.finished(runtime.out, store, name)
+    exp = change(run.exp)
+    if exp.model_copy(update={"quality": run.exp.quality}) != run.exp:
+        raise ConfigError("quality: only settings below `quality` can change here; others need another run")
+    if unknown := [arm for arm in arms if arm not in run.added]:
         raise ConfigError(
-            f"run {exp.name!r} has not made its images yet (not done: {', '.join(missing) or 'ingest'}); "
-            "`scoremix run` continues it"
+            f"--arm {unknown[0]!r}: no arm of {exp.name} that adds images (those are: {', '.join(run.added) or 'none'})"
         )
-    stage = pipeline.Runner(store, runtime)
-    sets = {name: store.artifact(plan) for name, plan in chosen.items()}
-    mixed = {name: mplets_of(plan, plans) for name, plan in chosen.items()}
-    mplets = {name: store.artifact(plan) for name, plan in mixed.items() if plan is not None}
-    packed_real = LabeledImages.load(real.folder)
-    data = exp.data.model_copy(update={"size": packed_real.size, "channels": packed_real.channels})
+    stage, real = pipeline.Runner(store, runtime), run.chain["real"]
+    sets = sets_of(store, run, arms or list(run.added))
+    mplets = {name: found for name, made in sets.items() if (found := mplets_of(store, made)) is not None}
+    packed = LabeledImages.load(real.folder)
+    data = exp.data.model_copy(update={"size": packed.size, "channels": packed.channels})
     sets |= _outside(stage, data, images, taken=sets)
     judge: Artifact | Source
     if weights is None:
         _need_weights(exp)
-        judge = stage(train_recognizer, pipeline.seeded(exp, judge_seed(exp)), real, real, label="recognizer judge")
+        judge = judge_of(run, stage)
     else:
         judge = _file(weights)
-        baseline = _artifact(store, plans, "recognizer") / "recognizer.safetensors"
-        if baseline.exists() and file_hash(baseline) == judge.key:
+        if file_hash(run.chain["baseline"] / "recognizer.safetensors") == judge.key:
             raise ConfigError(f"--weights {weights}: the recognizer that selected the classes cannot judge them")
     done = stage(measure_quality, exp.quality, judge, {"train": real, "held_out": real}, sets, mplets)
     return _show(done, runtime.out / exp.name)
@@ -89,37 +89,32 @@ def of_places(
     return _show(stage(measure_quality, exp.quality, judge, found, sets, {}), runtime.out / "quality")
 
 
-def judge_seed(exp: Experiment) -> int:
-    """A seed that neither selects nor aligns: the run's second one, trained anyway, or the next number."""
-    return exp.seeds[1] if len(exp.seeds) > 1 else exp.seeds[0] + 1
+def judge_of(run: runs.Parts, stage: pipeline.Runner) -> Artifact:
+    """A recognizer of the real images whose seed neither selects nor aligns: the run's second, or one trained now."""
+    seeds, real = run.exp.seeds, run.chain["real"]
+    seed = seeds[1] if len(seeds) > 1 else seeds[0] + 1
+    trained = run.recognizers.get(f"real/{seed}")
+    if trained and set(trained.manifest["inputs"].values()) == {real.key}:
+        return trained
+    return stage(train_recognizer, pipeline.seeded(run.exp, seed), real, real, label="recognizer judge")
 
 
-def sets_of(exp: Experiment, plans: Mapping[str, Plan], arms: Sequence[str]) -> dict[str, Plan]:
-    """The generated sets of a run: the reproductions, and what each arm adds to the real images."""
-    labelled = {plan.label: plan for plan in plans.values()}
-    found = {"reproductions": labelled[REPRODUCTIONS]}
+def sets_of(store: Store, run: runs.Parts, arms: Sequence[str]) -> dict[str, Artifact]:
+    """The generated sets of a run: the reproductions that its gate looked at, and what arms add, each set once."""
+    inputs = [runs.stored(store, key) for key in run.chain["gate"].manifest["inputs"].values()]
+    found = dict([("reproductions", made) for made in inputs if made and made.stage == "sample"])
     for arm in arms:
-        trained = labelled.get(f"recognizer {arm}/{exp.seeds[0]}")
-        training = plans[trained.inputs["0"]] if trained else None
-        if training is None or training.stage == "ingest":
-            continue
-        parts = [plans[key] for key in training.inputs.values()] if training.stage == "combine" else [training]
-        made = [plan for plan in parts if plan.stage != "ingest" and plan not in found.values()]
-        made = [plan for plan in made if plan.stage in IMAGES]
-        found |= {arm if len(made) == 1 else f"{arm} {i + 1}": plan for i, plan in enumerate(made)}
+        if run.added[arm].key not in {made.key for made in found.values()}:
+            found[arm] = run.added[arm]
     return found
 
 
-def mplets_of(made: Plan, plans: Mapping[str, Plan]) -> Plan | None:
+def mplets_of(store: Store, made: Artifact) -> Artifact | None:
     """The m-plets that a set was made of: an input of the stage that made it, or of the one that made its images."""
-    inputs = [plans[key] for key in made.inputs.values() if key in plans]
-    if found := [plan for plan in inputs if plan.stage == "select"]:
-        return found[0]
-    return next((mplets_of(plan, plans) for plan in inputs if plan.stage in IMAGES), None)
-
-
-def _artifact(store: Store, plans: Mapping[str, Plan], stage: str) -> Artifact:
-    return store.artifact(next(plan for plan in plans.values() if plan.stage == stage))
+    inputs = [found for key in made.manifest["inputs"].values() if (found := runs.stored(store, key))]
+    if mplets := [found for found in inputs if found.stage == "select"]:
+        return mplets[0]
+    return next((mplets_of(store, found) for found in inputs if found.stage in IMAGES), None)
 
 
 def _outside(

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scoremix import pipeline
 from scoremix.artifacts import Artifact, Plan, Source, Store, write_file
@@ -66,13 +66,13 @@ def analyze(
 
     `against`: other finished runs, whose generators are followed beside this one's.
     """
-    exp, chain, recognizers = finished(runtime.out, store, name)
+    exp, chain, recognizers, _ = finished(runtime.out, store, name)
     changed = change(exp)
     if changed.model_copy(update={"analysis": exp.analysis}) != exp:
         raise ConfigError("analyze: only settings below `analysis` can change here; others need another run")
     if exp.name in against:
         raise ConfigError(f"--against {exp.name!r}: that is the run itself")
-    others = {other: finished(runtime.out, store, other)[1] for other in against}
+    others = {other: finished(runtime.out, store, other).chain for other in against}
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         if made:
@@ -85,8 +85,17 @@ def analyze(
     return shown
 
 
-def finished(out: Path, store: Store, name: str | None) -> tuple[Experiment, dict[str, Artifact], dict[str, Artifact]]:
-    """What a run's last report was made of: experiment, artifacts of the chain, recognizers by arm and seed.
+class Parts(NamedTuple):
+    """What a run's last report was made of."""
+
+    exp: Experiment
+    chain: dict[str, Artifact]
+    recognizers: dict[str, Artifact]  # by arm and seed, "real/0"
+    added: dict[str, Artifact]  # the images an arm adds to the real ones
+
+
+def finished(out: Path, store: Store, name: str | None) -> Parts:
+    """Experiment and artifacts of a run's last report.
 
     Of the code of that time: a newer scoremix reads older runs. ConfigError where there is no report.
     """
@@ -94,16 +103,19 @@ def finished(out: Path, store: Store, name: str | None) -> tuple[Experiment, dic
     run = _record_file(out, name).stem
     if "report" not in steps:
         raise ConfigError(f"run {run!r} is not finished, it has no report yet; `scoremix run` continues it")
-    parts: dict[str, dict[str, Artifact]] = {"0": {}, "1": {}}  # arguments of the report: chain, recognizers
+    parts: tuple[dict[str, Artifact], ...] = ({}, {}, {})  # the report's arguments: chain, recognizers, added images
     for place, key in steps["report"]["inputs"].items():
         position, _, label = place.partition(":")
-        if position not in parts:
-            continue
-        folder = next(iter(store.root.glob(f"*/{key[:12]}/manifest.json")), None)
-        if folder is None:
+        if (artifact := stored(store, key)) is None:
             raise ConfigError(f"run {run!r}: {label} is gone from {store.root}; `scoremix run` makes it again")
-        parts[position][label] = Artifact(folder.parts[-3], key, folder.parent)
-    return Experiment.model_validate(steps["report"]["config"]), parts["0"], parts["1"]
+        parts[int(position)][label] = artifact
+    return Parts(Experiment.model_validate(steps["report"]["config"]), *parts)
+
+
+def stored(store: Store, key: str) -> Artifact | None:
+    """The finished artifact of a key, whatever stage made it."""
+    file = next(iter(store.root.glob(f"*/{key[:12]}/manifest.json")), None)
+    return Artifact(file.parts[-3], key, file.parent) if file else None
 
 
 def show_files(artifact: Artifact, folder: Path) -> Path:
