@@ -75,6 +75,8 @@ def test_wrong_shares_are_refused(uneven: Path, tmp_path: Path) -> None:
         load(Experiment(), (), ["data.held_out=1"])
     with pytest.raises(ConfigError, match=r"set data\.held_out"):
         load(Experiment(), (), ["evaluation.task=closed"])
+    with pytest.raises(ConfigError, match="'scoremix' knows no real class"):
+        load(Experiment(), (), ["data.held_out=0.2", "evaluation.task=closed", "arms.scoremix.mixing.real=false"])
     labels = np.repeat(np.arange(10), [1] * 6 + [4] * 4)
     np.savez(tmp_path / "single.npz", images=np.zeros((22, 8, 8), np.uint8), labels=labels, **SPLITS)
     with pytest.raises(ValueError, match="one image only"):
@@ -92,7 +94,8 @@ def settings(tiny_npz: Path, tiny_settings: list[str], tmp_path_factory: pytest.
     place = tmp_path_factory.mktemp("grouped") / "grouped.npz"
     np.savez(place, **arrays, class_group=np.arange(24) % 3, group_names=np.array(["a", "b", "c"]))
     short = ["recognizer.epochs=3", "generator.images_seen=128", "evaluation.task=closed", "data.held_out=0.34"]
-    return [*tiny_settings, f"source={place}", *short]
+    nameless = ["arms.scoremix_alone.mixing.real=false"]  # its head has no real class: it cannot be measured
+    return [*tiny_settings, f"source={place}", *short, *nameless]
 
 
 def run(out: Path, settings: list[str], until: str | None = None) -> Path:
@@ -131,7 +134,8 @@ def test_the_numbers_are_those_counted_by_hand(finished: Path) -> None:
     assert report["evaluation"]["headline"] == "accuracy"
     with (finished / "tiny" / "closed_classes.csv").open() as file:
         rows = {row["class"]: row for row in csv.DictReader(file)}
-    for arm in report["arms"]:
+    assert "accuracy" not in next(a for a in report["arms"] if a["name"] == "scoremix_alone")["metrics"]
+    for arm in (a for a in report["arms"] if a["name"] != "scoremix_alone"):
         each = [by_hand(finished, arm["name"], seed) for seed in (0, 1)]
         means = {name: np.mean([of[name] for of in each]) for name in each[0]}
         assert arm["metrics"]["accuracy"]["value"] == pytest.approx(np.mean(list(means.values())), abs=1e-9)
@@ -149,6 +153,7 @@ def test_the_numbers_are_those_counted_by_hand(finished: Path) -> None:
 def test_the_page_shows_them(finished: Path) -> None:
     page = (finished / "tiny" / "report.html").read_text()
     assert "Recognition of the training classes" in page and "By group of classes" in page
+    assert "no real classes in its head" in page
     for name in ("closed_classes.csv", "closed_groups.csv"):
         assert name in page and (finished / "tiny" / name).exists()
     assert "held-out accuracy" in (next((finished / "store" / "report").iterdir()) / "summary.txt").read_text()

@@ -146,10 +146,6 @@ def strays(out: Path) -> list[str]:
     return [f for f in every if f not in listed and Path(f).name not in ("manifest.json", ".lock", "store.json")]
 
 
-def remove(out: Path, kind: str) -> None:
-    shutil.rmtree(out / "store" / kind)
-
-
 def kill_in_every_kind(attempts: Runs, undisturbed: Path, out: Path, each: int, seed: int) -> dict[str, int]:
     """Makes every kind of stage anew in a copy of the finished store, killed `each` times in the middle of it."""
     rng = np.random.default_rng(seed)
@@ -163,8 +159,8 @@ def kill_in_every_kind(attempts: Runs, undisturbed: Path, out: Path, each: int, 
         for _ in range(25 * each):
             if landed[kind] == each:
                 break
-            if all(f"{kind}/{f.name}" in manifests(out) for f in (out / "store" / kind).iterdir()):
-                remove(out, kind)
+            if all(f"{kind}/{f.name}" in manifests(out) for f in (out / "store" / kind).glob("*")):
+                shutil.rmtree(out / "store" / kind, ignore_errors=True)
             if attempts.attempt(out, kind, float(rng.uniform(0, longest))):
                 longest /= 2  # it was over before the kill
             else:
@@ -175,7 +171,7 @@ def kill_in_every_kind(attempts: Runs, undisturbed: Path, out: Path, each: int, 
 
 def in_the_middle(out: Path, kind: str) -> bool:
     """Whether some artifact of the kind is begun and not done, and holds something to resume from where it can."""
-    begun = [f for f in (out / "store" / kind).iterdir() if not (f / "manifest.json").exists()]
+    begun = [f for f in (out / "store" / kind).glob("*") if not (f / "manifest.json").exists()]
     return any(kind not in RESUMES or (f / "progress" / "spent.json").exists() for f in begun)
 
 
@@ -211,5 +207,6 @@ def test_kills_in_every_kind_of_stage_end_in_the_same_bytes(attempts: Runs, undi
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_many_kills_end_in_the_same_bytes(attempts: Runs, undisturbed: Path, tmp_path: Path) -> None:
-    check(attempts, undisturbed, tmp_path, each=4, kills=12, seed=1)
+    check(attempts, undisturbed, tmp_path, each=3, kills=10, seed=1)

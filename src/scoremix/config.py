@@ -596,15 +596,25 @@ class Experiment(Slice):
                 raise ValueError(f"evaluation.{field}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
         if len(self.seeds) != len(set(self.seeds)) or not self.seeds:
             raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
-        if self.evaluation.task == "closed" and not self.data.held_out:
-            raise ValueError(
-                "evaluation.task 'closed': needs held-out images of the training classes, set data.held_out (such as 0.2)"
-            )
+        if self.evaluation.task == "closed":
+            self._closed_set()
         if self.evaluation.headline not in self.evaluation.fars:
             raise ValueError(f"evaluation.headline {self.evaluation.headline:g} must be one of evaluation.fars")
         for name in self.analysis.recognizers:
             self.other_recognizer(name)
         return self
+
+    def _closed_set(self) -> None:
+        """ValueError where no verdict on held-out images is possible."""
+        if not self.data.held_out:
+            raise ValueError(
+                "evaluation.task 'closed': needs held-out images of the training classes, set data.held_out (such as 0.2)"
+            )
+        for name in (self.evaluation.treatment, *self.evaluation.controls):
+            arm = self.arms[name]
+            mixing = changed(self.mixing, arm.mixing)
+            if arm.images != "real" and not mixing.real and mixing.labels == "new_class":
+                raise ValueError(f"evaluation.task 'closed': arm {name!r} knows no real class that it could name")
 
     def _mixes(self, path: str, selection: Selection, sampling: Sampling) -> None:
         """ValueError unless the m-plets can be chosen by this generator, and mixed with these weights."""
