@@ -14,6 +14,7 @@ from scoremix import runs
 from scoremix.artifacts import Store
 from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
+from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
@@ -48,6 +49,14 @@ def test_every_training_class_keeps_an_image_and_gives_one(uneven: Path, tmp_pat
     assert len(images) == len(whole) - 8 and images.labels.tolist() == np.repeat(range(10), images.counts).tolist()
     assert numbers(images.of_classes([3])) == [numbers(train)[3]]  # by number as well
     assert sum(map(len, numbers(images.save(tmp_path)))) == len(images)
+
+
+def test_a_listing_of_the_set_has_all_rows_of_the_file(uneven: Path, tmp_path: Path) -> None:
+    read(uneven, tmp_path / "part", held_out=0.2)
+    listing = open_listing(tmp_path / "part")
+    blocks = list(listing.blocks(8, 1, 16, []))
+    assert (np.concatenate([pixels for pixels, _ in blocks]) == np.load(tmp_path / "part" / "images.npy")).all()
+    assert (listing.labels == np.load(tmp_path / "part" / "labels.npy")).all() and len(listing) == 54
 
 
 def test_the_choice_is_the_seeds_and_looks_random(uneven: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -117,6 +117,10 @@ def _npz(path: Path) -> Listing:
 
 
 def _packed(images: LabeledImages) -> Listing:
+    """All rows of the file, those held out from training too."""
+    if images.held_out is not None:
+        images = replace(images, counts=images.counts + images.held_out, held_out=None)
+
     def blocks(size: int) -> Iterator[Block]:
         for rows in images.blocks(1024):
             pixels, labels = images.take(rows)
