@@ -56,6 +56,7 @@ class RecordFile:
             raise ValueError(f"{idx} has key {self.keys[twice[0]]} twice")
         try:
             self._data: UInt8[np.ndarray, " bytes"] = np.memmap(rec, np.uint8, "r")
+            self._bytes = memoryview(self._data.data)
         except (OSError, ValueError) as error:
             raise ValueError(f"{rec} cannot be read ({error})") from None
         self._split: dict[int, list[tuple[int, int]]] = {}  # row -> (start, length) of its parts
@@ -83,16 +84,19 @@ class RecordFile:
     def payload(self, row: int) -> bytes:
         """The content of a record, its parts joined."""
         if (parts := self._split.get(int(row))) is not None:
-            return _WORD.join(self._data[start : start + length].tobytes() for start, length in parts)
+            return _WORD.join(bytes(self._bytes[start : start + length]) for start, length in parts)
         start = int(self._offsets[row]) + 8
-        return self._data[start : start + int(self._lengths[row])].tobytes()
+        return bytes(self._bytes[start : start + int(self._lengths[row])])
 
     def image(self, row: int) -> bytes:
         """The encoded image of a record."""
-        return self.payload(row)[HEADER.size + 4 * int(self.flags[row]) :]
+        if int(row) in self._split:
+            return self.payload(row)[HEADER.size + 4 * int(self.flags[row]) :]
+        end = int(self._offsets[row]) + 8 + int(self._lengths[row])
+        return bytes(self._bytes[end - int(self.image_bytes[row]) : end])
 
     def _heads(self, part: slice) -> np.ndarray:
-        """The first 40 bytes of some records; what lies beyond the end of the file reads as its last byte."""
+        """The first 40 bytes of some records; what lies beyond the end of the file reads as its last word."""
         offsets = self._offsets[part]
         if (outside := np.flatnonzero((offsets < 0) | (offsets + 8 > len(self._data)) | (offsets % 4 != 0))).size:
             row = outside[0]
@@ -100,8 +104,9 @@ class RecordFile:
                 f"{self.idx}: key {self.keys[part][row]} is at byte {offsets[row]}, no place for a record in {self.rec} "
                 f"of {len(self._data)} bytes (a truncated file, or an index of another one)"
             )
-        at = np.minimum(offsets[:, None] + np.arange(_HEAD.itemsize), len(self._data) - 1)
-        return np.ascontiguousarray(self._data[at]).view(_HEAD)[:, 0]
+        words = self._data[: len(self._data) // 4 * 4].view("<u4")
+        at = np.minimum(offsets[:, None] // 4 + np.arange(_HEAD.itemsize // 4), len(words) - 1)
+        return np.ascontiguousarray(words[at]).view(_HEAD)[:, 0]
 
     def _check(self, magic: np.ndarray, part: np.ndarray) -> None:
         """Every record starts where the index says, is whole, and is followed by the next one."""
