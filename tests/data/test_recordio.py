@@ -16,6 +16,7 @@ from PIL import Image
 
 from scoremix.data import recordio
 from scoremix.data.insightface import InsightFace
+from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
 from scoremix.data.sources import fingerprint, kind_of
 
@@ -353,6 +354,20 @@ def test_undecodable_records_are_listed_by_key(tmp_path: Path) -> None:
         read(write(tmp_path / "rec", records), tmp_path / "out", size=8)
     images, reading = read(tmp_path / "rec", tmp_path / "out", size=8, skip_bad=True)
     assert len(images) == 15 and len(reading.unreadable) == 1
+
+
+def test_a_listing_names_images_by_key_and_skips_bad_ones(tmp_path: Path) -> None:
+    records = [(i, float(k), jpeg(k, i) if i != 1 else b"junk") for i, k in enumerate([1, 0, 0, 1, 0])]
+    listing = open_listing(write(tmp_path, records))
+    bad: list[tuple[str, str]] = []
+    rows = [(indices, pixels) for pixels, indices in listing.blocks(12, 3, 2, bad)]
+    assert listing.names == ("1", "2", "4", "0", "3") and listing.class_names == ("0000000", "0000001")
+    assert listing.labels is not None and listing.labels.tolist() == [0, 0, 0, 1, 1]
+    found = dict(zip(np.concatenate([i for i, _ in rows]).tolist(), np.concatenate([p for _, p in rows]), strict=True))
+    assert sorted(found) == [1, 2, 3, 4] and len(bad) == 1 and "key 1" in bad[0][0]
+    for place, pixels in found.items():
+        key = int(listing.names[place])
+        np.testing.assert_array_equal(pixels, np.asarray(Image.open(io.BytesIO(jpeg([1, 0, 0, 1, 0][key], key)))))
 
 
 def test_packed_sets_are_sources(tmp_path: Path, tiny_npz: Path) -> None:

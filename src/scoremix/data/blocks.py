@@ -76,18 +76,22 @@ def decoded(
     size: int,
     workers: int,
 ) -> Iterator[Block]:
-    """`Source.blocks` for encoded images: `content` and `where` of a row give its bytes and its name in errors."""
+    """`Source.blocks` for encoded images: `content` and `where` of a row give its bytes and its name in errors.
 
-    def block(task: tuple[int, Int64[np.ndarray, " b"]]) -> Block:
+    An unreadable image is a block of its own, so that the order of the blocks is that of the images.
+    """
+
+    def cut(task: tuple[int, Int64[np.ndarray, " b"]]) -> list[Block]:
         k, rows = task
-        images, bad = [], []
+        blocks: list[Block] = []
+        images: list[np.ndarray] = []
         for row in map(int, rows):
             try:
                 images.append(decode(io.BytesIO(content(row)), size))
             except ValueError as error:
-                bad.append((where(row), str(error)))
-        stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
-        return Block(stacked, np.full(len(images), k), bad=tuple(bad))
+                blocks += [_block(images, k, size), _block([], k, size, (where(row), str(error)))]
+                images = []
+        return [*blocks, _block(images, k, size)]
 
     tasks = (
         (k, rows[start : start + AT_ONCE])
@@ -96,4 +100,10 @@ def decoded(
         for start in range(0, len(rows), AT_ONCE)
     )
     with ThreadPoolExecutor(workers) as pool:
-        yield from windowed(pool, block, tasks, ahead=4 * workers)
+        for blocks in windowed(pool, cut, tasks, ahead=4 * workers):
+            yield from blocks
+
+
+def _block(images: list[np.ndarray], k: int, size: int, *bad: tuple[str, str]) -> Block:
+    stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
+    return Block(stacked, np.full(len(images), k), bad=bad)

@@ -31,6 +31,8 @@ def record_files(place: Path) -> tuple[Path, Path] | None:
     """
     if place.suffix == ".rec" and place.is_file():
         found = [place]
+    elif not place.is_dir():
+        return None
     else:
         found = sorted(place.glob("*.rec")) or sorted(place.glob("record/*.rec"))
     if not found:
@@ -101,6 +103,11 @@ class InsightFace:
                 yield os.path.basename(self.listing.paths[place]), content
             else:
                 yield f"{self.records.keys[row]:08d}{extension(content)}", content
+
+    def names(self) -> tuple[str, ...]:
+        """Of every image in order of class: its path in the list, else its key."""
+        listed, keys = self.listing, self.records.keys[self.rows]
+        return tuple(listed.paths[i] if listed is not None else str(keys[i]) for i in self.order)
 
     def _places_of(self, k: int) -> Int64[np.ndarray, " n"]:
         """Positions among all images of those of class k."""

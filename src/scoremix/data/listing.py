@@ -14,6 +14,8 @@ from jaxtyping import Int32, Int64, UInt8
 from scoremix.data.blocks import Block, windowed
 from scoremix.data.decode import decode, resize_area, with_channels
 from scoremix.data.images import LabeledImages
+from scoremix.data.insightface import InsightFace, record_files
+from scoremix.data.parquet import Parquet, parquet_files
 from scoremix.data.sources import Folders, Npz, listed, may_be_image
 
 Blocks = Callable[[int], Iterator[Block]]  # side -> all images in order, some of them bad
@@ -56,12 +58,16 @@ class Listing:
 def open_listing(place: Path, workers: int | None = None) -> Listing:
     """The images at `place`; ValueError if there are none.
 
-    A folder of class folders, a folder of images, one image, an .npz with `images` and perhaps `labels`, or a packed
-    set such as an artifact of ingest. Files are read by `decode`'s rules, arrays resized by area, as ingest does.
+    A folder of class folders, a folder of images, one image, RecordIO, parquet, an .npz with `images` and perhaps
+    `labels`, or a packed set such as an artifact of ingest. Files are read by `decode`'s rules, arrays resized by area, as ingest does.
     """
     workers = workers or os.cpu_count() or 1
     if not place.exists():
         raise ValueError(f"images {place}: does not exist")
+    if parquet_files(place):
+        return _one_file(Parquet(place, workers))
+    if record_files(place) is not None:
+        return _one_file(InsightFace(place, workers))
     if place.is_file():
         return _npz(place) if place.suffix.lower() == ".npz" else _files(place.parent, (place.name,), workers)
     if (place / "images.npy").exists():
@@ -85,6 +91,16 @@ def _class_folders(source: Folders) -> Listing:
     return Listing(
         names,
         labels,
+        source.class_names,
+        lambda size: source.blocks(everything, lambda k: np.arange(source.counts[k]), size),
+    )
+
+
+def _one_file(source: InsightFace | Parquet) -> Listing:
+    everything = np.arange(len(source.counts))
+    return Listing(
+        source.names(),
+        np.repeat(everything.astype(np.int32), source.counts),
         source.class_names,
         lambda size: source.blocks(everything, lambda k: np.arange(source.counts[k]), size),
     )

@@ -19,8 +19,8 @@ from scoremix.data.splits import Splits
 
 def parquet_files(place: Path) -> list[Path]:
     """The .parquet files at or in `place`, or in its folder data, in order of name."""
-    if place.is_file():
-        return [place] if place.suffix == ".parquet" else []
+    if not place.is_dir():
+        return [place] if place.suffix == ".parquet" and place.is_file() else []
     return sorted(place.glob("*.parquet")) or sorted(place.glob("data/*.parquet"))
 
 
@@ -103,6 +103,10 @@ class Parquet:
         for row in self._rows_of(k)[chosen]:
             content = self._image(row)
             yield f"{row:08d}{extension(content)}", content
+
+    def names(self) -> tuple[str, ...]:
+        """Of every image in order of class: its row."""
+        return tuple(map(str, self.order))
 
     def _rows_of(self, k: int) -> Int64[np.ndarray, " n"]:
         rows: np.ndarray = self.order[self._ends[k] - self.counts[k] : self._ends[k]]

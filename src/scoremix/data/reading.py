@@ -36,6 +36,7 @@ class Reading:
     empty_classes: tuple[str, ...]  # left out by skip_bad for want of a readable image
     unsplit_classes: int  # in no part of the given split
     ignored_files: int  # passed over: names that are not images'
+    notes: tuple[str, ...] = ()  # what other readers of the source stumble over
 
 
 def read(
@@ -114,7 +115,9 @@ def read(
     groups = [source.groups[k] for k in kept] if source.groups is not None else None
     write_classes(folder, counts[kept], names, left, groups, held)
     unsplit = len(filled) - len(members)
-    return LabeledImages.load(folder), Reading(tuple(bad), (*empty, *lost), unsplit, source.ignored)
+    return LabeledImages.load(folder), Reading(
+        tuple(bad), (*empty, *lost), unsplit, source.ignored, tuple(getattr(source, "notes", ()))
+    )
 
 
 def _filled(source: Source, place: str, skip_bad: bool, least: int) -> tuple[Int64[np.ndarray, " c"], list[str]]:

@@ -77,4 +77,5 @@ def _note(reading: dict[str, object], held_out: int) -> str:
     told = [f"{count} {said[name]}" for name, count in counts.items() if count]
     if held_out:
         told.append(f"{held_out} images of training classes held out")
-    return "; ".join(told)
+    notes = reading["notes"]
+    return "; ".join([*told, *(notes if isinstance(notes, tuple) else ())])
