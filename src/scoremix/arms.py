@@ -88,6 +88,10 @@ ARMS: dict[str, Arm] = {
     "scoremix_quadruple": Arm(sampling={"share": 4.0}, note="four times the mixes"),
     "scoremix_sum_0.8": Arm(sampling={"weights": [0.4, 0.4], "convex": False}, note="weights that sum to 0.8"),
     "scoremix_sum_1.2": Arm(sampling={"weights": [0.6, 0.6], "convex": False}, note="weights that sum to 1.2"),
+    "economy": Arm(
+        sampling={"guide": "condition", "mixing_interval": [0.2, 7.0]},
+        note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",
+    ),
     "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),
     # controls: what do the new classes do without the generator's mixing?
     "relabelled": Arm(images="relabelled", note="reproductions of the two sources as one new class"),

@@ -324,6 +324,35 @@ def export(
 
 
 @app.command()
+def plan(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    data: DataPath = None,
+    settings: Settings = None,
+    measure: Annotated[bool, typer.Option("--measure", help="compare images of the run's trained generator")] = False,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="images timed; by default a chunk")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="how often each plan is timed")] = 3,
+    to: Annotated[Path | None, typer.Option("--json", help="also write the table to this file")] = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What ways of sampling cost here: evaluations, seconds per image, hours; by default of the latest run."""
+    from scoremix import planning
+    from scoremix.artifacts import Store
+    from scoremix.config import Runtime, load
+
+    if preset or config or data:
+        exp, store = _experiment(preset, config, data, None, settings), Store(out / "store")
+    else:
+        exp, _, store = _recorded(None, out)
+        exp = load(exp, (), settings or ())
+    runtime = Runtime(out=out, device=_device(device), quiet=quiet)
+    planning.show_plans(exp, runtime, store, measure, images, rounds, to)
+
+
+@app.command()
 def ema(
     std: Annotated[float, typer.Option("--std", help="relative length of the average, such as 0.075")],
     name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,

@@ -1,0 +1,76 @@
+"""`scoremix plan`: prices, distances to the faithful mix, and the economy plan."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scoremix import cli, planning
+from scoremix.arms import ARMS
+from scoremix.artifacts import Store
+from scoremix.config import Experiment, Runtime, load
+from scoremix.diffusion.plans import Plan
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["scoremix", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+def calls(plan: Plan) -> int:
+    return 2 * plan.steps - 1 if plan.solver == "heun" else plan.steps
+
+
+def test_candidates_differ_from_their_rival_in_the_mixing_only():
+    for plan in (Plan(), Plan(guide="condition", steps=10), Plan(guide="unconditional", solver="euler")):
+        found = planning.candidates(plan)
+        faithful, economy, auggen = (found[name] for name in ("faithful", "economy", "AugGen"))
+        assert faithful.evaluations(2) == calls(plan) * (3 if plan.guide == "unconditional" else 4)
+        assert replace(economy, guide=faithful.guide, mixing_interval=None) == faithful
+        assert replace(auggen, mixture="scores") == faithful
+        assert economy.evaluations(2) <= 1.25 * auggen.evaluations(2)
+    assert Plan().evaluations(2) == 2 * planning.candidates(Plan())["AugGen"].evaluations(2)
+
+
+def test_the_arm_is_the_economy_plan():
+    found = planning.candidates(Plan())["economy"]
+    changes = ARMS["economy"].sampling
+    assert replace(Plan(), **{n: tuple(v) if isinstance(v, list) else v for n, v in changes.items()}) == found  # type: ignore[arg-type]
+
+
+def test_prices_come_before_a_run_and_distances_after(
+    tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = [argument for setting in tiny_settings for argument in ("--set", setting)]
+    common = ["--out", str(tmp_path), "--device", "cpu", "-q"]
+    where = ["folder", *common, *settings]
+    assert call(monkeypatch, "plan", *where, "--images", "2", "--rounds", "1", "--json", str(tmp_path / "a.json")) == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())}
+    assert rows["faithful"]["evaluations"] == 20 and rows["AugGen"]["evaluations"] == 10
+    assert rows["economy"]["hours"] == pytest.approx(rows["economy"]["seconds_per_image"] * 15 / 3600)
+    assert rows["AugGen"]["times_auggen"] == 1 and rows["faithful"]["pixel_distance"] is None
+    assert "economy" in capsys.readouterr().out
+
+    assert call(monkeypatch, "plan", *where, "--measure") == 2
+    assert "no runs here" in capsys.readouterr().err
+    assert call(monkeypatch, "sample", *where) == 0
+    assert call(monkeypatch, "plan", *common, "--measure", "--images", "5", "--rounds", "1") == 0
+    shown = capsys.readouterr().out
+    assert "nearer than AugGen" in shown
+    line = next(line for line in shown.splitlines() if line.startswith("faithful  "))
+    assert line.split()[-3:] == ["0.0000", "100%", "1.0000"]
+
+
+def test_the_same_plan_is_no_distance_away(tmp_path: Path, tiny_settings: list[str]):
+    exp = load(Experiment(), (), tiny_settings)
+    runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
+    subject = planning.untrained(exp, runtime, store, 3)
+    run = {name: subject.pixels.encode(planning.sample(subject.main, subject.guide, subject.labels, subject.weights, subject.seeds, p)) for name, p in planning.candidates(Plan(steps=3)).items()}  # fmt: skip
+    assert planning.distances(subject, run, "faithful")["pixel_distance"] == 0
+    assert subject.images_of_job == 15
