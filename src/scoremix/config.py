@@ -506,7 +506,7 @@ class Paths(Slice):
     weights: tuple[float, ...] = Field((0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0), description="lambdas")
     images: Positive = Field(4, description="noises per pair and weight")
     classes: Positive = Field(50, description="classes reproduced by every snapshot")
-    images_per_class: Annotated[int, Field(ge=2)] = 8
+    images_per_class: Annotated[int, Field(ge=2)] = 4
     map: Literal["pca", "umap"] = Field("pca", description="axes of the embedding map; umap needs the extra")
     sampling: Sampling | None = Field(None, description="by default the run's")
     seed: int = 0

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from scoremix import pipeline
 from scoremix.artifacts import Artifact, Plan, Source, Store, write_file
 from scoremix.config import ConfigError, Experiment, Runtime
@@ -109,7 +111,7 @@ def finished(out: Path, store: Store, name: str | None) -> Parts:
         if (artifact := stored(store, key)) is None:
             raise ConfigError(f"run {run!r}: {label} is gone from {store.root}; `scoremix run` makes it again")
         parts[int(position)][label] = artifact
-    return Parts(Experiment.model_validate(steps["report"]["config"]), *parts)
+    return Parts(_settings_of(run, steps["report"]["config"]), *parts)
 
 
 def stored(store: Store, key: str) -> Artifact | None:
@@ -164,7 +166,20 @@ class Record:
 
 def recorded(out: Path, name: str | None) -> Experiment:
     """The experiment of a run, the latest by default; ConfigError where there is none of that name."""
-    return Experiment.model_validate(json.loads(_record_file(out, name).read_text())["experiment"])
+    file = _record_file(out, name)
+    return _settings_of(file.stem, json.loads(file.read_text())["experiment"])
+
+
+def _settings_of(run: str, stored: Any) -> Experiment:
+    """A stored experiment; ConfigError where another version's settings can no longer be read."""
+    try:
+        return Experiment.model_validate(stored)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise ConfigError(
+            f"run {run!r}: made by a scoremix with other settings ({where}: {wrong['msg']}); `scoremix run` makes it anew"
+        ) from None
 
 
 def _record_file(out: Path, name: str | None) -> Path:

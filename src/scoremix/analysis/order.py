@@ -131,7 +131,9 @@ def mask_terms(mask: Float[Data, "_ _"], gram: Float[Tensor, "n n"]) -> tuple[fl
 
 
 def margins(mask: Mask, root: Float[Tensor, "n d"]) -> Float[Tensor, " t"]:
-    """Δ of every mask on K̂ = root rootᵀ (Equations 14 and 22), without forming K̂."""
+    """Δ of every mask on K̂ = root rootᵀ (Equations 14 and 22); K̂ is formed only where it is the smaller work."""
+    if len(root) ** 2 <= mask.rows.numel():
+        return gram_margins(mask, root @ root.T)
     total = root.new_zeros(len(mask.rows))
     for part in row_blocks(len(total), 8 * root.shape[1]):
         for rows, cols, value in zip(mask.rows[part].T, mask.cols[part].T, mask.values, strict=True):

@@ -46,7 +46,7 @@ class Geometry:
     snapshots: tuple[Snapshots, ...]
     paths: Row  # summaries, weights and the map's arrays
     strips: tuple[Strip, ...] = ()
-    class_names: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # recognizers that know none of the real classes
     manifests: tuple[Manifest, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

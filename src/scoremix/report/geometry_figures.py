@@ -67,21 +67,23 @@ def anchor_styles(names: Sequence[str]) -> dict[str, Style]:
 
 def matrix(names: Sequence[str], values: Any, name: str, label: str, percent: bool = False) -> str:
     """A square of numbers as a heat map, each written in its cell where there is room."""
-    table = np.asarray(values, float)
-    many = len(names) > 12
+    table, n = np.asarray(values, float), len(names)
     with settings():
         left = min(16 + 5.4 * max(map(len, names)), 150)
         side = 360 - left - 14
         axes = new_axes(side + 20 + left * 0.75, left=left, bottom=left * 0.75, top=12, right=14)
         _heat(axes, table, vmin=min(0.0, float(table.min())), vmax=1.0)
-        if not many:
-            axes.set_xticks(range(len(names)), names, rotation=38, ha="right", rotation_mode="anchor")
-            axes.set_yticks(range(len(names)), names)
+        size = 10 if n <= 12 else max(4, 120 / n)
+        axes.set_xticks(
+            range(n), names, rotation=38 if n <= 12 else 90, ha="right", rotation_mode="anchor", fontsize=size
+        )
+        axes.set_yticks(range(n), names, fontsize=size)
+        if n <= 12:
             for i, j in np.ndindex(table.shape):
                 text = f"{100 * table[i, j]:.0f}" if percent else f"{table[i, j]:.2f}".replace("-", "−")
                 dark = table[i, j] < 0.55
-                size = 9 if len(names) <= 8 else 7
-                axes.text(j, i, text, ha="center", va="center", fontsize=size, color="#ffffff" if dark else "#1d2128")
+                colour = "#ffffff" if dark else "#1d2128"
+                axes.text(j, i, text, ha="center", va="center", fontsize=9 if n <= 8 else 7, color=colour)
         return finish(axes, name, label)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 SHOWN = 200  # classes of the drawn matrices
 SIGNAL = 400  # pairs of the drawn signals
 CLOSE = 0.4  # the paper's threshold for a close pair
-BINS = 60
+MOST_BINS = 80  # of the joint histogram, per axis
 
 
 def compare_distances(config: Order, spaces: Artifact, *, work: Work) -> None:
@@ -35,7 +36,8 @@ def compare_distances(config: Order, spaces: Artifact, *, work: Work) -> None:
     matrices = [geometry.shifted_distances(space[rows]) for space in (conditions, centers)]
     order = like_beside_like(matrices[1])
     signal = geometry.distance_signal(centers, conditions, count=SIGNAL, close=CLOSE, seed=seed)
-    histogram = geometry.joint_histogram(conditions, centers, bins=BINS)
+    bins = min(MOST_BINS, max(10, math.isqrt(correlation.pairs)))
+    histogram = geometry.joint_histogram(conditions, centers, bins=bins)
     work.write_arrays(
         "distances.npz",
         classes=rows[order],

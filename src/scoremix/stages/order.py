@@ -24,6 +24,7 @@ FORMS: dict[str, tuple[str, int, Form]] = {
     "triplets, cosine": ("triplet", 3, "cosine"),
     "disjoint pairs, cosine": ("pair", 4, "cosine"),
 }
+SIMULATED_COMPARISONS = 10_000  # of each kind on every simulated space
 
 
 def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Work) -> None:
@@ -53,9 +54,7 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
         for rho in config.rhos:
             made = overlap.simulated_overlap(gram, rho, k_small, "cosine", config.draws, generator)
             result["simulated"].append({"rho": rho, "chance": k_small**2 / math.comb(len(gram), 2), **made._asdict()})
-            result["simulated_rates"] += [
-                {"rho": rho, "mask": name, **simulated_rate(config, gram, rho, name, generator)} for name in FORMS
-            ]
+            result["simulated_rates"] += simulated_rates(config, gram, rho, generator)
             advance(done := done + 1)
     work.write_json("order.json", result)
 
@@ -83,25 +82,28 @@ def simulated_gram(config: Order, reference: Tensor, k: int, generator: torch.Ge
     return root @ root.T, max(1, round(share * math.comb(len(rows), 2)))
 
 
-def simulated_rate(config: Order, gram: Tensor, rho: float, name: str, generator: torch.Generator) -> dict[str, float]:
-    """Share of comparisons of K̂ that hold in draws of L̂, with its standard error, the identity and the bound."""
-    mask = comparisons(name, len(gram), config, generator)
-    margin = order.gram_margins(mask, gram)
-    norm2 = order.centred_norm2(mask, len(gram))
-    kept = torch.tensor(
-        [
-            float(
-                (order.gram_margins(mask, order.simulate_misalignment(gram, rho, 1, generator)[0]) * margin > 0)
-                .double()
-                .mean()
-            )
-            for _ in range(config.draws)
-        ],
-        dtype=torch.float64,
-    )
-    return {
-        "rate": float(kept.mean()),
-        "error": float(kept.std() / math.sqrt(config.draws)),
-        "predicted": float(order.preservation_probability(margin.abs(), rho, len(gram), norm2).mean()),
-        "bound": float(order.preservation_bound(margin.abs(), rho, len(gram), norm2).mean()),
-    }
+def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Generator) -> list[dict[str, Any]]:
+    """Shares of comparisons of K̂ that hold in draws of L̂, with standard error over draws, the identity and the bound."""
+    n = len(gram)
+    few = config.model_copy(update={"comparisons": min(config.comparisons, SIMULATED_COMPARISONS)})
+    masks = {name: comparisons(name, n, few, generator) for name in FORMS}
+    margins = {name: order.gram_margins(mask, gram) for name, mask in masks.items()}
+    kept = torch.empty(config.draws, len(masks), dtype=torch.float64)
+    for draw in range(config.draws):
+        other = order.simulate_misalignment(gram, rho, 1, generator)[0]
+        for form, (name, mask) in enumerate(masks.items()):
+            kept[draw, form] = (order.gram_margins(mask, other) * margins[name] > 0).double().mean()
+    rows = []
+    for form, (name, mask) in enumerate(masks.items()):
+        margin, norm2 = margins[name].abs(), order.centred_norm2(mask, n)
+        rows.append(
+            {
+                "rho": rho,
+                "mask": name,
+                "rate": float(kept[:, form].mean()),
+                "error": float(kept[:, form].std() / math.sqrt(config.draws)),
+                "predicted": float(order.preservation_probability(margin, rho, n, norm2).mean()),
+                "bound": float(order.preservation_bound(margin, rho, n, norm2).mean()),
+            }
+        )
+    return rows

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 def collect_spaces(
     config: Spaces, real: Artifact, generator: Artifact, recognizers: Mapping[str, Artifact], *, work: Work
 ) -> None:
-    """Writes one .npy (classes, d) float32 per space and spaces.json, rows in the order of the real classes."""
+    """Writes one .npy (classes, d) float32 per space and spaces.json, rows in the order of the real classes.
+
+    Recognizers trained on mixes alone know none of these classes; they are left out and listed.
+    """
     images = imagesets.LabeledImages.load(real.folder).of_classes("train")
     names = list(images.class_names)
     info = generator.json("generator.json")
@@ -38,8 +41,10 @@ def collect_spaces(
         net, _ = generators.load(generator / file, "float32")
         rows = in_order(without_padding(condition_matrix(net)), info["classes"], names, "the generator")
         found.append((f"conditions EMA {float(std):g}", "condition", "", rows))
-    with work.bar(len(recognizers), "recognizers") as advance:
-        for done, (name, artifact) in enumerate(recognizers.items(), 1):
+    strangers = [name for name, artifact in recognizers.items() if not knows_any(artifact, names)]
+    judged = {name: artifact for name, artifact in recognizers.items() if name not in strangers}
+    with work.bar(len(judged), "recognizers") as advance:
+        for done, (name, artifact) in enumerate(judged.items(), 1):
             for kind in config.centers:
                 shown = name if len(config.centers) == 1 else f"{name} {kind}"
                 found.append((shown, kind, name, centers(kind, artifact, name, images, work)))
@@ -50,7 +55,11 @@ def collect_spaces(
         file = f"space-{number:03d}.npy"
         work.write_array(file, rows.float().cpu().numpy())
         listed.append({"name": name, "kind": form, "recognizer": recognizer, "file": file, "dims": rows.shape[1]})
-    work.write_json("spaces.json", {"classes": names, "spaces": listed})
+    work.write_json("spaces.json", {"classes": names, "spaces": listed, "left_out": strangers})
+
+
+def knows_any(recognizer: Artifact, names: Sequence[str]) -> bool:
+    return not set(names).isdisjoint(recognizer.json("recognizer.json")["class_names"])
 
 
 def centers(
