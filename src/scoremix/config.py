@@ -494,7 +494,7 @@ class Order(Slice):
     pairs: Positive | None = Field(None, description="K of the top-K sets; by default as many as m-plets were selected")
     comparisons: Positive = 100_000
     rhos: tuple[Share, ...] = Field((0.0, 0.25, 0.5, 0.75, 0.9, 0.99), description="CKA of simulated misalignments")
-    draws: Annotated[int, Field(ge=2)] = Field(100, description="simulated spaces per rho")
+    draws: Annotated[int, Field(ge=2)] = Field(50, description="simulated spaces per rho")
     classes: Annotated[int, Field(ge=4)] = Field(500, description="at most this many classes are simulated")
     seed: int = 0
 

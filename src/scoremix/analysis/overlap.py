@@ -63,12 +63,17 @@ def expected_overlap(scores: Float[Data, " p"], rho: float, n: int, norm2: float
 
 
 class SimulatedOverlap(NamedTuple):
-    """Mean over draws of how many of the top-K pairs of K̂ are among those of L̂, with its standard error."""
+    """Means over draws of the columns of Table 3 for K̂ and L̂, the overlap with its standard error."""
 
     shared: float
     error: float
+    jaccard: float
+    rank_gap_x: float
+    rank_gap_y: float
+    margin_gap_x: float
+    margin_gap_y: float
     expected: float  # `expected_overlap` at the same ρ
-    paper_expected: float  # K·p, p of Equation 24 (26 for L2) at K̂'s margin gap
+    paper_expected: float  # K·p, p of Equation 24 (26 for L2) at the mean margin gap
 
 
 def simulated_overlap(
@@ -79,20 +84,17 @@ def simulated_overlap(
     Farthest pairs: lowest K̂(i,j) ("cosine") or largest squared distance ("euclidean").
     """
     n = len(gram)
-    scores = pair_scores(gram, form)
-    mine = torch.zeros(len(scores), dtype=torch.bool)
-    mine[scores.topk(k).indices] = True
-    counts = torch.tensor(
-        [
-            float(mine[pair_scores(simulate_misalignment(gram, rho, 1, generator)[0], form).topk(k).indices].sum())
-            for _ in range(draws)
-        ],
-        dtype=torch.float64,
+    scores = pair_scores(gram, form).numpy()
+    drawn = (pair_scores(simulate_misalignment(gram, rho, 1, generator)[0], form).numpy() for _ in range(draws))
+    rows = np.array([compare_sets(scores.copy(), other, k) for other in drawn])
+    mean = SetComparison(*rows.mean(0).tolist())
+    return SimulatedOverlap(
+        mean.shared,
+        float(rows[:, 0].std(ddof=1)) / math.sqrt(draws),
+        *mean[1:],
+        expected_overlap(scores, rho, n, pair_norm2(n, form), k),
+        k * _bound((mean.margin_gap_x + mean.margin_gap_y) / 2, rho, n, form),
     )
-    expected = expected_overlap(scores.numpy(), rho, n, pair_norm2(n, form), k)
-    best = scores.topk(k + 1).values
-    bound = preservation_bound(best[:k].mean() - best[k], rho, n, 1.0 if form == "cosine" else 8.0)
-    return SimulatedOverlap(float(counts.mean()), float(counts.std() / math.sqrt(draws)), expected, k * float(bound))
 
 
 def pair_scores(gram: Float[Tensor, "n n"], form: Form) -> Float[Tensor, " p"]:
@@ -114,7 +116,7 @@ def _condensed(values: Float[Array, " p"], exact: int, groups: int = 2**16) -> t
     return np.concatenate([means, values[rest:]]), np.concatenate([counts, np.ones(exact)])
 
 
-class TopOverlap(NamedTuple):
+class SetComparison(NamedTuple):
     """The top-K pairs of x and of y compared (the columns of Table 3; the two gaps are our definitions)."""
 
     shared: int
@@ -122,6 +124,27 @@ class TopOverlap(NamedTuple):
     rank_gap_x: float  # mean |rank in y - rank in x| over the K pairs selected in x, ranks among all pairs
     rank_gap_y: float  # the same over the K pairs selected in y
     margin_gap_x: float  # mean normalised score of x's K pairs minus that of its best pair left out
+    margin_gap_y: float
+
+
+def compare_sets(a: Float[Array, " p"], b: Float[Array, " p"], k: int) -> SetComparison:
+    """The K highest of two vectors of scores of the same pairs, ties to the earlier pair; sorts both in place."""
+    top_a, top_b = _top(a, k), _top(b, k)
+    shared = len(np.intersect1d(top_a, top_b, assume_unique=True))
+    ranks_a, gap_a = _sorted_ranks(a, k, a[top_a], a[top_b])
+    ranks_b, gap_b = _sorted_ranks(b, k, b[top_a], b[top_b])
+    gaps = [float(np.abs(in_b - in_a).mean()) for in_a, in_b in zip(ranks_a, ranks_b, strict=True)]
+    return SetComparison(shared, shared / (2 * k - shared), gaps[0], gaps[1], gap_a, gap_b)
+
+
+class TopOverlap(NamedTuple):
+    """The columns of Table 3 (as in `SetComparison`), and what theory says of them."""
+
+    shared: int
+    jaccard: float
+    rank_gap_x: float
+    rank_gap_y: float
+    margin_gap_x: float
     margin_gap_y: float
     cka: float
     bound: float  # p: Equation 24 (26 for L2) at the margin `delta`
@@ -159,25 +182,14 @@ def top_overlap(
     norms = [float(torch.linalg.matrix_norm(space.T @ space)) for space in spaces]
     cka = min(float((spaces[0].T @ spaces[1]).square().sum()) / (norms[0] * norms[1]), 1.0)
     a, b = (_scores(space, form, largest, norm) for space, norm in zip((rows, others), norms, strict=True))
-    top_a, top_b = _top(a, k), _top(b, k)
-    shared = len(np.intersect1d(top_a, top_b, assume_unique=True))
     correlation = _correlation(a, b)
-    ranks_a, gap_a = _sorted_ranks(a, k, a[top_a], a[top_b])
-    ranks_b, gap_b = _sorted_ranks(b, k, b[top_a], b[top_b])
+    sets = compare_sets(a, b, k)
     del b
-    margin = (gap_a + gap_b) / 2 if delta is None else delta
-    bound = float(
-        preservation_bound(torch.tensor(margin, dtype=torch.float64), cka, n, 1.0 if form == "cosine" else 8.0)
-    )
+    bound = _bound((sets.margin_gap_x + sets.margin_gap_y) / 2 if delta is None else delta, cka, n, form)
     if form == "cosine":
         a -= a.mean()  # as centred similarities have it; distances and similarities differ by a constant
     return TopOverlap(
-        shared,
-        shared / (2 * k - shared),
-        float(np.abs(ranks_b[0] - ranks_a[0]).mean()),
-        float(np.abs(ranks_b[1] - ranks_a[1]).mean()),
-        gap_a,
-        gap_b,
+        *sets,
         cka,
         bound,
         k * bound,
@@ -186,6 +198,12 @@ def top_overlap(
         expected_overlap(_unit(a), correlation, n, 1 - 1 / pairs, k),
         k * k / pairs,
     )
+
+
+def _bound(margin: float, rho: float, n: int, form: Form) -> float:
+    """p of Table 3: Equation 24 (26 for L2)."""
+    norm2 = 1.0 if form == "cosine" else 8.0
+    return float(preservation_bound(torch.tensor(margin, dtype=torch.float64), rho, n, norm2))
 
 
 def _correlation(a: Float[Array, " p"], b: Float[Array, " p"]) -> float:
