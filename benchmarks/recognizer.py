@@ -1,6 +1,6 @@
 """Speed of the recognizer: training and embedding by precision and memory format, as ratios within one run.
 
-    python benchmarks/recognizer.py [--size 16] [--batch 128] [--threads 1] [--device cpu|cuda] [--ir50]
+    python benchmarks/recognizer.py [--size 16] [--batch 128] [--threads 1] [--device cpu|cuda] [--network iresnet50]
 
 Variants and a plain matrix product take turns and each keeps its best round, so that other load hits all
 alike. `share` is that of the matrix product's rate; it counts convolutions and fully connected layers, three
@@ -63,18 +63,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--ir50", action="store_true", help="iresnet50 at 112 px instead of the small network")
+    parser.add_argument("--network", help="a published one at 112 px (iresnet50, adaface_ir50 ...), not the small one")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
-    shape, dim = ((3, 112, 112), 512) if args.ir50 else ((1, args.size, args.size), 128)
+    shape, dim = ((3, 112, 112), 512) if args.network else ((1, args.size, args.size), 128)
     x = torch.randn(args.batch, *shape, device=device)
     labels = torch.randint(0, 1000, (args.batch,), device=device)
 
     def make() -> nn.Module:
-        return (build("iresnet50") if args.ir50 else IRNet(args.size)).to(device)
+        return (build(args.network) if args.network else IRNet(args.size)).to(device)
 
     def run_of(kind: str, precision: str, memory: torch.memory_format) -> Callable[[], Any]:
         net, images = make().to(memory_format=memory), x.contiguous(memory_format=memory)
@@ -87,7 +87,8 @@ def main() -> None:
         make().eval()(x)
     work = counter.get_total_flops()
     products = [matrix_product(device, p) for p in PRECISIONS]
-    print(f"{work / args.batch / 1e6:.1f} Mflop per forward and image, batch {args.batch}, {device}")
+    name = f"{args.network or 'the small network'} at {shape[1]} px"
+    print(f"{name}: {work / args.batch / 1e6:.1f} Mflop per forward and image, batch {args.batch}, {device}")
     for kind, passes in (("training", 3), ("embedding", 1)):
         runs = [run_of(kind, *variant) for variant in VARIANTS]
         seconds = best([*runs, *(run for run, _ in products)], args.rounds, wait)
@@ -99,7 +100,7 @@ def main() -> None:
         for (precision, memory), spent in zip(VARIANTS, seconds, strict=False):
             share = passes * work / spent / rate[precision]
             name = "channels last" if memory == torch.channels_last else "contiguous"
-            row = f"{precision:10}{name:15}{args.batch / spent:10,.0f}{seconds[0] / spent:7.2f}"
+            row = f"{precision:10}{name:15}{args.batch / spent:10,.1f}{seconds[0] / spent:7.2f}"
             print(f"{row}{share:7.1%}")
 
 

@@ -342,6 +342,6 @@ ARMS = [f"tiny/{arm}/{seed}" for arm in ("real", "auggen") for seed in (0, 1)]
 def test_every_arm_of_a_run_on_public_sets(call: Call, tiny_settings: list[str], root: Path, tmp_path: Path) -> None:
     settings = [f"--set={s}" for s in [*tiny_settings, "data.channels=3"]]
     said = call("folder", *settings, "--sets", "own/pairs.txt", "--protocol", "adaface", "--arms", "real,auggen")
-    stored = json.loads((tmp_path / "out" / "benchmarks" / "tiny" / "results.json").read_text())["results"]
+    stored = json.loads((tmp_path / "out" / "benchmarks" / "tiny-real-auggen" / "results.json").read_text())["results"]
     assert [r["checkpoint"]["name"] for r in stored] == ARMS
     assert said.count("accuracy") == len(ARMS)

@@ -160,7 +160,9 @@ def evaluate(
         path = Path(str(preset))
         file = path if path.suffix in CHECKPOINTS else runs.checkpoint_of(out, str(preset))
         named = [(path.name if path.suffix else str(preset), file)]
-        folder = facesets.evaluate(named, faces, chosen, runtime, store, Embedding(batch=batch), colour=_colour(colour))
+        called = named[0][0].removesuffix(".safetensors").replace("/", "-")
+        settled = Embedding(batch=batch)
+        folder = facesets.evaluate(named, faces, chosen, runtime, store, settled, called=called, colour=_colour(colour))
     print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
 
 

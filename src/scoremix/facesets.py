@@ -39,10 +39,11 @@ def evaluate(
     store: Store,
     config: Embedding,
     *,
+    called: str,
     colour: Colour | None = None,
     draws: int = 1000,
 ) -> Path:
-    """Evaluates every (name, checkpoint), prints the numbers, writes results.json and measures.csv; returns the folder."""
+    """Evaluates every (name, checkpoint) and prints the numbers; results.json and measures.csv go to the folder returned."""
     wanted = protocols or list(PROTOCOLS.values())
     results = []
     for name, path in checkpoints:
@@ -57,7 +58,7 @@ def evaluate(
                 print(text_of(list(group)), flush=True)
             entries += found
         results.append({"checkpoint": recognizer.as_json() | {"name": name}, "sets": entries})
-    folder = runtime.out / "benchmarks" / checkpoints[0][0].partition("/")[0].removesuffix(".safetensors")
+    folder = runtime.out / "benchmarks" / called
     folder.mkdir(parents=True, exist_ok=True)
     stored = {"results": results, "versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     write_file(folder / "results.json", json.dumps(stored, indent=1) + "\n")
@@ -76,7 +77,8 @@ def evaluate_run(
 ) -> Path:
     """Trains what is not trained yet of some arms of a run, and nothing else; evaluates every one of their seeds."""
     trained = recognizers_of(exp, arms, runtime, store)
-    return evaluate(trained, faces, protocols, runtime, store, config)
+    called = exp.name if set(arms) == set(exp.arms) else f"{exp.name}-{'-'.join(arms)}"
+    return evaluate(trained, faces, protocols, runtime, store, config, called=called)
 
 
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store: Store) -> list[tuple[str, Path]]:
