@@ -1,6 +1,7 @@
 """Writes docs/results.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
 
-Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison).
+Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
+a study: --add-study scoremix_runs/NAME (its study.json and the manifests).
 """
 
 from __future__ import annotations
@@ -27,6 +28,62 @@ def add(run: Path) -> None:
     kept["verdict"] = report["verdict"]
     kept["manifest"] = json.loads((folder / "manifest.json").read_text())
     (STORED / f"{run.name}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def add_study(folder: Path) -> None:
+    """Keeps a study's tables with the manifests of its comparisons."""
+    kept = json.loads((folder / "study.json").read_text())
+    compared = folder.parent / "store" / "compare"
+    for table in kept["tables"]:
+        found = {
+            name: json.loads((compared / key[:12] / "manifest.json").read_text()) for name, key in table["manifests"]
+        }
+        table["manifests"] = {
+            name: {n: m[n] for n in ("key", "commit", "versions", "finished")} for name, m in found.items()
+        }
+    (STORED / f"{kept['name']}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def study_section(stored: dict[str, Any]) -> str:
+    """Tables of a study: every arm, and its differences to the last control."""
+    parts = [table_section(table) for table in stored["tables"]]
+    if stored["missing"]:
+        parts.append("Not run: " + ", ".join(stored["missing"]) + ".")
+    return "\n\n".join(parts)
+
+
+def table_section(table: dict[str, Any]) -> str:
+    wanted = [m for m in table["metrics"] if m.startswith(("tar@", "rank"))]
+    heads = [m.replace("tar@", "TAR@FAR ").replace("rank", "rank-") for m in wanted]
+    control = table["controls"][-1]
+    first = f"| arm | {' | '.join(heads)} | {heads[wanted.index(table['headline'])]} minus {control} | runs | p, Holm | coherence |"
+    lines = [first, "|---" * (5 + len(heads)) + "|"]
+    for row in table["rows"]:
+        cells = [f"{100 * row['metrics'][m]['value']:.1f} ± {100 * row['metrics'][m]['spread']:.1f}" for m in wanted]
+        difference = next(
+            (d for d in row["differences"] if (d["control"], d["metric"]) == (control, table["headline"])), None
+        )
+        held = f"{row['mix']['own_center']:.2f}" if "own_center" in row["mix"] else ""
+        against = percent(difference, True) if difference else ""
+        p = f"{row['adjusted'][control]:.3f}" if control in row["adjusted"] else ""
+        runs = len(row["metrics"][table["headline"]]["runs"])
+        lines.append("| " + " | ".join([row["arm"], *cells, against, str(runs), p, held]) + " |")
+    gates = ", ".join(f"{100 * g['top1']:.0f} % (seed {seed})" for seed, g in table["gates"].items())
+    made = next(iter(table["manifests"].values()))
+    return "\n".join(
+        [
+            f"### {table['data']}",
+            "",
+            f"**{table['sentence']}**",
+            "",
+            *lines,
+            "",
+            f"Per cent: mean ± standard deviation over runs (recognizer seeds × generators), on {table['classes']} classes, {table['size']} px; "
+            f"the difference with its 95 % interval over classes; Holm's correction is over all arms and controls of this data. Reproductions named by the "
+            f"baseline: {gates}. Manifests: {', '.join(m['key'][:12] for m in table['manifests'].values())}, code {str(made['commit'])[:12]}, "
+            f"torch {made['versions']['torch']}, finished {made['finished'][:10]}.",
+        ]
+    )
 
 
 def percent(estimate: dict[str, Any], signed: bool = False) -> str:
@@ -92,11 +149,18 @@ def stage_table(stored: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", type=Path, metavar="RUN")
-    if run := parser.parse_args().add:
-        add(run)
+    parser.add_argument("--add-study", type=Path, metavar="FOLDER")
+    arguments = parser.parse_args()
+    if arguments.add:
+        add(arguments.add)
+    if arguments.add_study:
+        add_study(arguments.add_study)
     stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
     shift = stored.pop("shift", None)
-    values = {f"@{name.upper()}@": run_section(value) for name, value in stored.items()}
+    values = {
+        f"@{name.upper()}@": study_section(value) if "tables" in value else run_section(value)
+        for name, value in stored.items()
+    }
     values["@SHIFT@"] = shift_table(shift) if shift else ""
     values["@STAGES@"] = stage_table(stored["demo_timing"]) if "demo_timing" in stored else ""
     for template, page in (

@@ -260,6 +260,7 @@ def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store) 
                     if control != arm
                 },
                 costs[arm],
+                _examined(arm, of, store),
             )
         )
     headline = first["headline"] if first["headline"] in metrics else metrics[0]
@@ -268,12 +269,11 @@ def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store) 
     for (row, control), value in zip(judged, adjusted, strict=True):
         row.adjusted[control] = value
     gates = {seed: _gate(exp, store) for seed, exp, _ in of}
-    summary = of[0][1].data
     return Table(
         data=data,
         source=exp.source,
         classes=exp.evaluation.classes,
-        size=summary.size,
+        size=exp.data.size,
         metrics=tuple(metrics),
         headline=headline,
         controls=tuple(controls),
@@ -293,6 +293,15 @@ def _stacked(by_generator: dict[int, np.ndarray]) -> np.ndarray:
 def _paired(arm: dict[int, np.ndarray], control: dict[int, np.ndarray]) -> np.ndarray:
     """Differences where both have the generator seed, paired by generator and recognizer seed and by draw."""
     return np.concatenate([values - control[seed] for seed, values in arm.items() if seed in control])
+
+
+def _examined(arm: str, of: list[tuple[int, Experiment, Artifact]], store: Store) -> dict[str, float]:
+    """What the arm's images are, by the first generator's run; empty for arms that add none."""
+    exp = of[0][1]
+    examination = next(store.artifact(p) for p in _plans(exp, store) if p.stage == "examine")
+    groups = examination.json("examination.json")["groups"]
+    found = next((g for g in groups if g["group"] == arm), {})
+    return {k: v for k, v in found.items() if k not in ("group", "images") and v is not None}
 
 
 def _gate(exp: Experiment, store: Store) -> dict[str, Any]:

@@ -57,6 +57,7 @@ class Row:
     metrics: dict[str, Cell]
     differences: dict[tuple[str, str], Cell]
     cost: dict[str, float]
+    mix: dict[str, float] = field(default_factory=dict)  # of the examination: own_center is the coherence
     adjusted: dict[str, float] = field(default_factory=dict)
 
     def helps(self, controls: Sequence[str], headline: str) -> bool:

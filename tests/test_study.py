@@ -1,0 +1,170 @@
+"""Studies: shared steps are made once, budgets stop between steps, tables agree with the runs they come from."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from scoremix import study
+from scoremix.artifacts import Store
+from scoremix.config import ConfigError, Runtime
+from scoremix.report.study_tables import Cell, holm
+
+
+def tree_of(settings: list[str]) -> dict[str, object]:
+    tree: dict[str, object] = {}
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        nested = tree
+        *parents, last = path.split(".")
+        for part in parents:
+            nested = nested.setdefault(part, {})  # type: ignore[assignment]
+        nested[last] = yaml.safe_load(text)
+    return tree
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_settings: list[str]) -> Path:
+    settings = [s for s in tiny_settings if not s.startswith(("source=", "name=", "seeds="))]
+    tree = {
+        "name": "small",
+        "data": {"blobs": {"source": str(tiny_npz)}},
+        "arms": ["real", "equal_steps", "scoremix", "averages"],
+        "headline": ["scoremix"],
+        "generator_seeds": [0, 1],
+        "seeds": [0, 1],
+        "settings": tree_of([*settings, "recognizer.epochs=1"]),
+    }
+    path = tmp_path_factory.mktemp("study") / "small.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def run(file: Path, out: Path, **changes: object) -> Path:
+    config = study.read(file).model_copy(update=changes)
+    return study.execute(config, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+
+
+@pytest.fixture(scope="module")
+def finished(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("finished study")
+    run(file, out)
+    return out
+
+
+def made(out: Path, stage: str) -> int:
+    return len(list((out / "store" / stage).glob("*/manifest.json")))
+
+
+def test_what_generators_do_not_touch_is_made_once(finished: Path) -> None:
+    # two seeds of real and averages once; of scoremix, and equal_steps whose length is that of a set of mixes, twice
+    assert made(finished, "recognizer") == 2 * (2 + 2 * 2)
+    assert made(finished, "generator") == 2
+    assert made(finished, "compare") == 2
+
+
+def test_tables_are_means_over_runs(finished: Path) -> None:
+    table = json.loads((finished / "small" / "study.json").read_text())["tables"][0]
+    rows = {row["arm"]: row for row in table["rows"]}
+    assert rows["scoremix"]["generator_seeds"] == [0, 1] and rows["averages"]["generator_seeds"] == [0]
+    of_runs = {seed: json.loads((finished / f"small.blobs.g{seed}" / "report.json").read_text()) for seed in (0, 1)}
+    for metric in table["metrics"]:
+        seeds = [
+            v
+            for seed in (0, 1)
+            for d in of_runs[seed]["differences"]
+            if (d["arm"], d["control"], d["metric"]) == ("scoremix", "equal_steps", metric)
+            for v in d["estimate"]["seeds"]
+        ]
+        cell = next(
+            d for d in rows["scoremix"]["differences"] if (d["control"], d["metric"]) == ("equal_steps", metric)
+        )
+        assert cell["value"] == pytest.approx(np.mean(seeds), abs=1e-6)
+        assert cell["runs"] == pytest.approx(seeds, abs=1e-6)
+    with (finished / "small" / "study.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    assert {line["arm"] for line in lines} == set(rows)
+    assert "Beside the paper" in (finished / "small" / "study.html").read_text()
+
+
+def test_second_run_makes_nothing(finished: Path, file: Path) -> None:
+    before = {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("manifest.json")}
+    run(file, finished)
+    assert {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("manifest.json")} == before
+
+
+def test_longer_study_takes_over_what_is_made(finished: Path, file: Path) -> None:
+    before = {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("recognizer/*/manifest.json")}
+    run(file, finished, arms=("real", "equal_steps", "scoremix", "averages", "cutmixes"))
+    after = {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("recognizer/*/manifest.json")}
+    assert before.items() <= after.items() and len(after) == len(before) + 2
+    run(file, finished)
+
+
+def test_budget_stops_between_steps_and_processes_share_the_rest(file: Path, tmp_path: Path) -> None:
+    short = {"arms": ("real", "equal_steps", "scoremix"), "generator_seeds": (0,), "seeds": (0,)}
+    folder = run(file, tmp_path / "one", **short, budget_hours=1e-9)
+    stopped = json.loads((folder / "study.json").read_text())
+    assert stopped["tables"] == [] and "small.blobs.g0: scoremix" in stopped["missing"]
+    assert made(tmp_path / "one", "recognizer") == 0
+    run(file, tmp_path / "one", **short)
+    config = study.read(file).model_copy(update=short)
+    for part in ((1, 2), (0, 2)):
+        out = tmp_path / "two"
+        study.execute(config, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), part)
+    one, two = ((tmp_path / o / "small" / "study.csv").read_text() for o in ("one", "two"))
+    assert one == two and one.count("\n") > 10
+
+
+def test_unfinished_arms_are_left_out_and_named(finished: Path, file: Path, tmp_path: Path) -> None:
+    config = study.read(file).model_copy(update={"arms": ("real", "equal_steps", "scoremix", "averages", "mixup")})
+    folder = study.tables(config, Runtime(out=finished, device="cpu", quiet=True), Store(finished / "store"))
+    found = json.loads((folder / "study.json").read_text())
+    assert found["missing"] == ["small.blobs.g0: mixup"]
+    assert [row["arm"] for row in found["tables"][0]["rows"]] == ["real", "equal_steps", "scoremix", "averages"]
+    run(file, finished)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"arms": ["real", "scoremx"]}, "scoremx.*did you mean scoremix"),
+        ({"headline": ["auggen"]}, "headline: 'auggen' is not among the arms"),
+        ({"data": {}}, "at least one data set"),
+        ({"generator_seeds": [1, 1]}, "distinct"),
+        ({"armz": []}, "armz: no such setting"),
+    ],
+)
+def test_what_is_wrong_is_said(file: Path, tmp_path: Path, change: dict[str, object], says: str) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
+    with pytest.raises(ConfigError, match=says):
+        study.read(wrong)
+
+
+def test_wrong_settings_name_the_data_set(file: Path) -> None:
+    config = study.read(file).model_copy(update={"settings": {"sampling": {"stepz": 3}}})
+    with pytest.raises(ConfigError, match="data.blobs: sampling.stepz: no such setting; did you mean steps"):
+        config.experiments()
+
+
+def test_holm_against_its_definition() -> None:
+    p = [0.01, 0.04, 0.03, 0.005]
+    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_a_cell_of_known_draws() -> None:
+    rng = np.random.default_rng(0)
+    draws = rng.normal(0.3, 0.1, (4, 20_001))
+    cell = Cell.of(draws, 0.95)
+    assert cell.low == pytest.approx(0.3 - 1.96 * 0.05, abs=3e-3)
+    assert cell.high == pytest.approx(0.3 + 1.96 * 0.05, abs=3e-3)
+    assert cell.p < 1e-3
+    assert Cell.of(rng.normal(0, 0.1, (4, 20_001)), 0.95).p > 0.9
