@@ -149,7 +149,7 @@ def test_what_is_wrong_is_said(file: Path, tmp_path: Path, change: dict[str, obj
 
 def test_wrong_settings_name_the_data_set(file: Path) -> None:
     config = study.read(file).model_copy(update={"settings": {"sampling": {"stepz": 3}}})
-    with pytest.raises(ConfigError, match="data.blobs: sampling.stepz: no such setting; did you mean steps"):
+    with pytest.raises(ConfigError, match=r"data\.blobs: sampling.stepz: no such setting; did you mean steps"):
         config.experiments()
 
 

@@ -300,7 +300,7 @@ def _examined(arm: str, of: list[tuple[int, Experiment, Artifact]], store: Store
     exp = of[0][1]
     examination = next(store.artifact(p) for p in _plans(exp, store) if p.stage == "examine")
     groups = examination.json("examination.json")["groups"]
-    found = next((g for g in groups if g["group"] == arm), {})
+    found: dict[str, float] = next((g for g in groups if g["group"] == arm), {})
     return {k: v for k, v in found.items() if k not in ("group", "images") and v is not None}
 
 
