@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from scoremix import cli
+from scoremix.artifacts import Store
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -54,6 +55,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["run", "demo", "--device", "tpu"], ["tpu", "cpu"]),
         (["run", "--data", "/nowhere"], ["/nowhere", "does not exist"]),
         (["show", "--out", "/nowhere"], ["/nowhere", "no runs"]),
+        (["run", "."], ["--data ."]),
+        (["run", "demo", "--set", "evaluation.controls=[]"], ["evaluation.controls"]),
+        (["run", "demo", "--set", "evaluation.controls=[scoremix]"], ["evaluation.controls", "scoremix"]),
     ],
 )
 def test_wrong_calls_are_one_line(
@@ -117,3 +121,60 @@ def test_what_fails_is_explained_in_one_line() -> None:
         "the generator's loss is nan at 64 images seen",
     )
     assert cli._explain(ValueError("a.b: too large")) == (2, "a.b: too large")
+
+
+def test_unreadable_files_are_left_out_on_demand_and_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = folder(tmp_path / "images", 8)
+    (data / "class3" / "0.png").write_bytes(b"")
+    arguments = ["ingest", "--data", str(data), "--out", str(tmp_path / "out"), "--set", "data.size=8", "--quiet"]
+    assert "--skip-bad" in refused(monkeypatch, capsys, *arguments)
+    assert call(monkeypatch, *arguments, "--skip-bad") == 0
+    assert "1 unreadable file left out" in capsys.readouterr().err
+
+
+def test_classes_without_a_genuine_pair_are_refused_before_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = folder(tmp_path / "images", 12, images=1)
+    said = refused(monkeypatch, capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
+    assert "test classes have one image" in said
+    assert not (tmp_path / "out" / "store" / "recognizer").exists()
+
+
+@pytest.mark.parametrize("mark", ["[]", '{"format": 99}', ""])
+def test_a_damaged_or_other_store_is_named(
+    mark: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "store.json").write_text(mark)
+    assert call(monkeypatch, "run", "demo", "--out", str(tmp_path)) == 1
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and str(tmp_path / "store") in said and "Error" not in said
+
+
+@pytest.mark.parametrize("record", ["{", "[]", '{"experiment": {"seeds": "x"}, "steps": {}}'])
+def test_a_damaged_record_of_a_run_is_named(
+    record: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Store(tmp_path / "store")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "mine.json").write_text(record)
+    assert call(monkeypatch, "show", "--out", str(tmp_path)) in (1, 2)
+    said = capsys.readouterr().err.strip()
+    assert "\n" not in said and "mine.json" in said and "Error" not in said
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_is_named_with_the_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = folder(tmp_path / "images", 8)
+    Store(tmp_path / "out" / "store")
+    (tmp_path / "out" / "runs").mkdir()
+    record = tmp_path / "out" / "runs" / "images.json"
+    Path(f"{record}.partial").symlink_to("/dev/full")
+    assert call(monkeypatch, "ingest", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet") == 1
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(record) in said and "disk is full" in said and "safe" in said

@@ -93,3 +93,11 @@ def test_wrong_files_are_named(tmp_path: Path, text: str) -> None:
 def test_presets_are_valid_and_survive_json(name: str) -> None:
     exp = PRESETS[name]()
     assert Experiment.model_validate_json(exp.model_dump_json()) == exp
+
+
+@pytest.mark.parametrize("text", ["1e6", "1E+6", "1.0e6", "1000000"])
+def test_numbers_may_have_an_exponent(text: str, tmp_path: Path) -> None:
+    assert load(Experiment(), (), [f"generator.images_seen={text}"]).generator.images_seen == 1_000_000
+    file = tmp_path / "settings.yaml"
+    file.write_text(f"generator: {{images_seen: {text}}}\n")
+    assert load(Experiment(), [file]).generator.images_seen == 1_000_000

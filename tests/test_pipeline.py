@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from scoremix import runs
@@ -109,3 +110,24 @@ def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_sett
     shutil.rmtree(folder)
     row = next(line for line in runs.chain_table(store, exp).splitlines() if " combine " in line)
     assert "missing" in row and "folder is gone" in row
+
+
+def test_where_the_pairs_are_too_few_for_the_far_asked_for_the_verdict_is_on_auc(
+    finished: Path, tmp_path: Path, tiny_settings: list[str]
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    shown = start(out, [*tiny_settings, "evaluation.headline=0.01"])
+    numbers = json.loads((shown / "report.json").read_text())
+    assert numbers["evaluation"]["headline"] == "auc"
+    assert numbers["evaluation"]["impostor_pairs"] < 1000
+    page = (shown / "report.html").read_text()
+    assert "The verdict is on AUC" in page and "AUC, scoremix against real" in page
+
+
+def test_a_run_on_validation_classes_says_so(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    page = (start(out, [*tiny_settings, "evaluation.classes=validation"]) / "report.html").read_text()
+    assert "the test classes were not evaluated" in page and "pairs of validation classes" in page
+    assert "pairs of test classes" not in page

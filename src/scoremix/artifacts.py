@@ -174,7 +174,8 @@ class Store:
         self.root = root
         mark = root / "store.json"
         if mark.exists():
-            found = _read_json(mark).get("format")
+            content = _read_json(mark)
+            found = content.get("format") if isinstance(content, dict) else content
             if found != FORMAT:
                 raise StoreError(
                     f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
@@ -285,10 +286,14 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
 def write_file(path: Path, content: bytes | str) -> Path:
     """Writes a file whole or not at all: a neighbour first, then one rename."""
     partial = path.with_name(path.name + ".partial")
-    with open(partial, "wb") as handle:
-        handle.write(content.encode() if isinstance(content, str) else content)
-        handle.flush()
-        os.fsync(handle.fileno())
+    try:
+        with open(partial, "wb") as handle:
+            handle.write(content.encode() if isinstance(content, str) else content)
+            handle.flush()
+            os.fsync(handle.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # what failed to be written, for the message
+        raise
     os.replace(partial, path)
     return path
 

@@ -37,6 +37,9 @@ Arms = Annotated[
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="leave unreadable files out (and count them) instead of stopping")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
 RunsIn = Annotated[Path, typer.Option("--runs", help="folder in which runs are looked for")]
@@ -61,13 +64,14 @@ def run(
     data: DataPath = None,
     arms: Arms = None,
     settings: Settings = None,
+    skip_bad: SkipBad = False,
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """From a folder of classes to a report that says whether mixing helped."""
-    _run_until(None, preset, config, data, arms, settings, out, device, quiet)
+    _run_until(None, preset, config, data, arms, _with(settings, skip_bad), out, device, quiet)
 
 
 def _verb(name: str, text: str) -> None:
@@ -77,12 +81,13 @@ def _verb(name: str, text: str) -> None:
         data: DataPath = None,
         arms: Arms = None,
         settings: Settings = None,
+        skip_bad: SkipBad = False,
         out: Out = Path("scoremix_runs"),
         device: Device = "auto",
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> None:
-        _run_until(LAST_STEP.get(name, name), preset, config, data, arms, settings, out, device, quiet)
+        _run_until(LAST_STEP.get(name, name), preset, config, data, arms, _with(settings, skip_bad), out, device, quiet)
 
     verb.__doc__ = text + " Runs what it needs and stops there."
     app.command(name)(verb)
@@ -101,6 +106,7 @@ def evaluate(
     data: DataPath = None,
     arms: Arms = None,
     settings: Settings = None,
+    skip_bad: SkipBad = False,
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -128,6 +134,7 @@ def evaluate(
     A checkpoint (ours, arcface_torch's, AdaFace's or CVLFace's) is only evaluated: scoremix evaluate FILE --sets lfw,ijbc
     --root FACES.
     """
+    settings = _with(settings, skip_bad)
     from scoremix.presets import PRESETS
 
     known = preset is None or preset in PRESETS
@@ -458,6 +465,11 @@ def _run_until(
     runs.execute(exp, runtime, Store(out / "store"), until)
 
 
+def _with(settings: list[str] | None, skip_bad: bool) -> list[str]:
+    """The settings and those that stand for other options."""
+    return [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
+
+
 def _experiment(
     preset: str | None,
     config: list[Path] | None,
@@ -474,7 +486,8 @@ def _experiment(
     if chosen is None:
         raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
     if chosen not in PRESETS:
-        raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)})")
+        hint = f"; for the images there, say --data {chosen}" if Path(chosen).exists() else ""
+        raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)}){hint}")
     extra = [f"source={_quoted(data)}"] if data else []
     extra += [f"arms={_quoted(arms)}"] if arms else []
     exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())], named)
@@ -550,11 +563,11 @@ def _explain(error: Exception) -> tuple[int, str]:
     """Exit status and the text for an error."""
     import errno
 
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return (
-            1,
-            f"the disk is full ({error.filename or 'writing'}); finished stages are safe: free space, run again",
-        )
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f"{error.filename}: " if error.filename else ""
+        return 1, f"{where}the disk is full ({error.strerror}); finished stages are safe: free space, run again"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return 2, f"{error.filename}: {error.strerror}"
     if isinstance(error, (ValueError, OSError)):
         return 2, str(error)
     if isinstance(error, (RuntimeError, FloatingPointError, MemoryError)):

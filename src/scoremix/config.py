@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 import tomllib
 import types
 import typing
@@ -85,7 +86,7 @@ class Recognizer(Slice):
     """The discriminator of the paper: an IR-type network under an angular-margin head."""
 
     network: Network = Field("small", description="small: widths, units, embedding below; others: 112 px RGB faces")
-    widths: tuple[Positive, ...] = (32, 64, 128)
+    widths: tuple[Positive, ...] = Field((32, 64, 128), min_length=1)
     units: tuple[Positive, ...] = (1, 1, 1)
     depth: Positive = Field(1, description="times as many units in every level; 2 of a published network: the next one")
     embedding: Positive = Field(256, description="dimensions of the small network's embedding; published ones have 512")
@@ -150,7 +151,7 @@ class Generator(Slice):
     """The class-conditional EDM2 network and its training."""
 
     model_channels: Positive = 32
-    channel_mult: tuple[Positive, ...] = (1, 2)
+    channel_mult: tuple[Positive, ...] = Field((1, 2), min_length=1)
     num_blocks: Positive = 1
     attention: bool = False
     attn_resolutions: tuple[Positive, ...] | None = Field(
@@ -166,7 +167,9 @@ class Generator(Slice):
     noise_mean: float = -0.8
     noise_std: Annotated[float, Field(gt=0)] = 1.2
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
-    ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field((0.05, 0.10), description="EMA lengths kept")
+    ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field(
+        (0.05, 0.10), min_length=1, description="EMA lengths kept"
+    )
     guide_at: Share = Field(0.125, description="share of the run at which the guide's snapshot is taken")
     snapshots: Annotated[int, Field(ge=0)] = Field(
         8, description="times at which averages and conditions are kept: disk use is this many networks per EMA length"
@@ -374,8 +377,10 @@ class Evaluation(Slice):
     fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1e-4, 1e-3, 1e-2)
     headline: Annotated[float, Field(gt=0, lt=1)] = Field(1e-2, description="the verdict is on TAR at this FAR")
     treatment: str = Field("scoremix", description="the arm that is judged")
-    controls: tuple[str, ...] = Field(("real", "equal_steps"), description="the arms it is judged against")
-    ranks: tuple[Positive, ...] = (1, 5)
+    controls: tuple[str, ...] = Field(
+        ("real", "equal_steps"), min_length=1, description="the arms it is judged against"
+    )
+    ranks: tuple[Positive, ...] = Field((1, 5), min_length=1)
     draws: Positive = Field(20, description="draws of the enrolled image in identification")
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
@@ -598,6 +603,8 @@ class Experiment(Slice):
             raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
         if self.evaluation.task == "closed":
             self._closed_set()
+        if self.evaluation.treatment in self.evaluation.controls:
+            raise ValueError(f"evaluation.controls: {self.evaluation.treatment!r} is the arm that is judged")
         if self.evaluation.headline not in self.evaluation.fars:
             raise ValueError(f"evaluation.headline {self.evaluation.headline:g} must be one of evaluation.fars")
         for name in self.analysis.recognizers:
@@ -669,6 +676,15 @@ class Runtime(BaseModel):
     quiet: bool = False
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML in which 1e6 and 1e-2 are numbers, as in YAML 1.2; PyYAML wants 1.0e+6."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
 Named = Callable[[Iterable[str], Mapping[str, Arm]], dict[str, Arm]]
 
 
@@ -690,7 +706,7 @@ def load(
         if not equals or not path:
             raise ConfigError(f"--set {setting!r}: expected a.b=c")
         try:
-            value = yaml.safe_load(text)
+            value = yaml.load(text, _Yaml)
         except yaml.YAMLError:
             value = text
         nested: Any = value
@@ -715,9 +731,11 @@ def read_settings(file: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
     try:
-        tree = tomllib.loads(text) if file.suffix == ".toml" else yaml.safe_load(text)
+        tree = tomllib.loads(text) if file.suffix == ".toml" else yaml.load(text, _Yaml)
     except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
+    if tree is None:
+        raise ConfigError(f"{file}: is empty, expected a table of settings")
     if not isinstance(tree, dict):
         raise ConfigError(f"{file}: expected a table of settings, got {type(tree).__name__}")
     return tree

@@ -42,7 +42,7 @@ def start(device: str = "auto") -> Engine:
         from lightning_fabric import Fabric
 
         if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("runtime.device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
+            raise ValueError("device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
         use_gpu = device != "cpu" and torch.cuda.is_available()
         fabric = Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1)
     torch.set_num_threads(THREADS)

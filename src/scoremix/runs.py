@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from scoremix import pipeline
-from scoremix.artifacts import Artifact, Plan, Source, Store, write_file
+from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, write_file
 from scoremix.config import ConfigError, Experiment, Runtime
+from scoremix.report.tables import noun
 from scoremix.stages.estimate import estimate
 from scoremix.stages.ingest import content_key
 
@@ -29,9 +30,10 @@ def execute(
     plans = pipeline.plan_all(exp, source, store)
     todo = [plan for plan in plans if not store.artifact(plan).done]
     if only_report and any(plan.stage != "report" for plan in todo):
-        names = ", ".join(plan.label for plan in todo if plan.stage != "report")
+        open_steps = [plan.label for plan in todo if plan.stage != "report"]
         raise ConfigError(
-            f"run {exp.name!r} is not finished, there is no report yet (not done: {names}); `scoremix run` continues it"
+            f"run {exp.name!r} is not finished, there is no report yet ({len(open_steps)} steps to do, first: "
+            f"{open_steps[0]}); `scoremix run` continues it"
         )
     record = Record(runtime.out, exp, plans)
     if todo and (wanted := pipeline.needed(plans, until)):
@@ -43,6 +45,11 @@ def execute(
         if made:
             say(f"{MARKS['done']} {plan.label:<28} {cost(artifact.manifest['cost'])}")
         if plan.stage == "ingest":
+            summary = artifact.json("summary.json")
+            if made:
+                say(read_in_words(summary))
+            if any(step.stage == "compare" for step in pipeline.needed(plans, until)):
+                refuse_unmeasurable(summary, exp.evaluation.classes)
             _announce(artifact, plans, store, runtime, until)
 
     last = pipeline.run(exp, source, pipeline.Runner(store, runtime, until, after))
@@ -101,7 +108,7 @@ def finished(out: Path, store: Store, name: str | None) -> Parts:
 
     Of the code of that time: a newer scoremix reads older runs. ConfigError where there is no report.
     """
-    steps = json.loads(_record_file(out, name).read_text())["steps"]
+    steps = _record(_record_file(out, name))["steps"]
     run = _record_file(out, name).stem
     if "report" not in steps:
         raise ConfigError(f"run {run!r} is not finished, it has no report yet; `scoremix run` continues it")
@@ -129,6 +136,27 @@ def show_files(artifact: Artifact, folder: Path) -> Path:
     return folder
 
 
+def read_in_words(summary: Mapping[str, Any]) -> str:
+    """What ingest found and left out, in one line."""
+    parts = [f"{s['name']} {s['classes']:,} classes ({s['images']:,} images)" for s in summary["splits"]]
+    said = [", ".join(parts)]
+    if single := sum(s["single_image_classes"] for s in summary["splits"]):
+        said.append(f"{noun(single, 'class', 'classes')} with one image: in training they count, for genuine pairs not")
+    if summary["skipped"]:
+        said.append(f"{noun(len(summary['skipped']), 'unreadable file')} left out")
+    return "  " + "; ".join([*said, *([summary["note"]] if summary["note"] else [])])
+
+
+def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
+    """ConfigError, before hours of training, where the evaluated classes give no genuine pair."""
+    found = next(s for s in summary["splits"] if s["name"] == part)
+    if found["single_image_classes"] == found["classes"]:
+        raise ConfigError(
+            f"all {found['classes']} {part} classes have one image: no two images of one class are left to recognize "
+            "(add images, or name other classes in split_list)"
+        )
+
+
 def source_of(exp: Experiment) -> Source:
     """The experiment's data with the hash of its content."""
     return Source(exp.source, content_key(exp.source, exp.split_list), exp.split_list)
@@ -140,7 +168,7 @@ class Record:
     def __init__(self, out: Path, exp: Experiment, plans: list[Plan]) -> None:
         self.path = out / "runs" / f"{exp.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        before = json.loads(self.path.read_text())["steps"] if self.path.exists() else {}
+        before = _record(self.path)["steps"] if self.path.exists() else {}
         labels = {plan.label for plan in plans}
         self.value = {
             "experiment": exp.model_dump(mode="json"),
@@ -167,7 +195,7 @@ class Record:
 def recorded(out: Path, name: str | None) -> Experiment:
     """The experiment of a run, the latest by default; ConfigError where there is none of that name."""
     file = _record_file(out, name)
-    return _settings_of(file.stem, json.loads(file.read_text())["experiment"])
+    return _settings_of(file.stem, _record(file)["experiment"])
 
 
 def _settings_of(run: str, stored: Any) -> Experiment:
@@ -191,10 +219,18 @@ def _record_file(out: Path, name: str | None) -> Path:
     return files[-1] if name is None else out / "runs" / f"{name}.json"
 
 
+def _record(file: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads(file.read_text())
+        return {name: record[name] for name in ("experiment", "steps")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{file}: damaged or unreadable ({error}); remove it, finished stages stay") from None
+
+
 def step_folder(out: Path, name: str | None, label: str) -> Path:
     """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
     run = recorded(out, name).name
-    step = json.loads((out / "runs" / f"{run}.json").read_text())["steps"].get(label)
+    step = _record(out / "runs" / f"{run}.json")["steps"].get(label)
     folder = None if step is None else out / "store" / str(step["stage"]) / str(step["key"])[:12]
     if folder is None or not (folder / "manifest.json").exists():
         raise ConfigError(f"run {run!r}: step {label!r} is not done; `scoremix run` continues it")
@@ -221,7 +257,7 @@ def checkpoint_of(out: Path, name: str) -> Path:
     prefix = "recognizer "
     trained: dict[str, Path] = {
         label.removeprefix(prefix): out / "store" / step["stage"] / step["key"][:12] / RECOGNIZER
-        for label, step in json.loads(record.read_text())["steps"].items()
+        for label, step in _record(record)["steps"].items()
         if label.startswith(prefix)
     }
     for label, file in trained.items():
@@ -234,7 +270,7 @@ def checkpoint_of(out: Path, name: str) -> Path:
 
 def chain_table(store: Store, exp: Experiment) -> str:
     """Every step of a run with its state (done, started, stale, missing), why, and its cost."""
-    steps = json.loads((store.root.parent / "runs" / f"{exp.name}.json").read_text())["steps"]
+    steps = _record(store.root.parent / "runs" / f"{exp.name}.json")["steps"]
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
     for plan in pipeline.plan_all(exp, source_of(exp), store):
         artifact = store.artifact(plan)

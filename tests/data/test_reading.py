@@ -324,7 +324,7 @@ def test_npz_without_names_or_split_and_in_colour(tmp_path):
     "change, message",
     [
         ({"labels": None}, "no array 'labels'"),
-        ({"images": None}, "images.npy"),
+        ({"images": None}, "no array 'images'"),
         ({"images": np.zeros((32, 10, 10))}, "images are float64"),
         ({"images": np.zeros((32, 10, 10, 4), np.uint8)}, "must be uint8"),
         ({"images": np.zeros((0, 10, 10), np.uint8)}, "images are empty"),

@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_names_the_images_seen_and_is_never_kept():
     loop = training.train(state, poisoned, batch=BATCH, total=10 * BATCH, seed=0, rate=lambda nimg: 1e-3)
     for _ in range(5):
         next(loop)
-    message = f"nan at {4 * BATCH} images seen"
+    message = f"nan after {4 * BATCH} images seen"
     with pytest.raises(FloatingPointError, match=message):
         state.tensors()
     with pytest.raises(FloatingPointError, match=message):

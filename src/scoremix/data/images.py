@@ -349,13 +349,12 @@ def write_classes(
     held_out: Classes | None = None,
 ) -> None:
     """Writes labels.npy and then classes.json beside a finished images.npy."""
-    total = int(np.sum(counts))
-    labels = np.lib.format.open_memmap(folder / "labels.npy", mode="w+", dtype=np.int32, shape=(total,))
-    start = 0
-    for k, count in enumerate(counts):
-        labels[start : start + count] = k
-        start += count
-    labels.flush()
+    with (folder / "labels.npy").open("wb") as file:  # not memory-mapped: on a full disk that ends the process
+        header = {"descr": "<i4", "fortran_order": False, "shape": (int(np.sum(counts)),)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for k, count in enumerate(counts):
+            for first in range(0, int(count), BLOCK_LABELS):
+                file.write(np.full(min(BLOCK_LABELS, count - first), k, "<i4").data)
     table = {
         "names": list(class_names),
         "splits": {part: np.asarray(members).tolist() for part, members in (splits or {}).items()},

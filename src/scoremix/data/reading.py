@@ -25,7 +25,8 @@ class UnreadableImages(ValueError):
     def __init__(self, bad: Sequence[tuple[str, str]]) -> None:
         self.bad = list(bad)
         lines = [f"  {path}: {reason}" for path, reason in bad]
-        super().__init__("\n".join([f"{len(bad)} unreadable image files (skip_bad leaves them out):", *lines]))
+        files = "1 unreadable image file" if len(bad) == 1 else f"{len(bad)} unreadable image files"
+        super().__init__("\n".join([f"{files} (--skip-bad leaves them out):", *lines]))
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def _filled(source: Source, place: str, skip_bad: bool, least: int) -> tuple[Int
     empty = [source.class_names[k] for k in np.flatnonzero(source.counts == 0)]
     if empty and not skip_bad:
         more = f", nor have {len(empty) - 1} more" if len(empty) > 1 else ""
-        raise ValueError(f"class {empty[0]!r} of {place} has no images{more} (skip_bad leaves them out)")
+        raise ValueError(f"class {empty[0]!r} of {place} has no images{more} (--skip-bad leaves them out)")
     filled = np.flatnonzero(source.counts)
     if len(filled) == 1 < least:
         raise ValueError(f"{place} has one class only, {source.class_names[filled[0]]!r}: a split needs at least 6")

@@ -277,6 +277,8 @@ class Npz:
     @contextlib.contextmanager
     def _readable(self) -> Iterator[None]:
         try:
+            if not zipfile.is_zipfile(self.path):
+                raise zipfile.BadZipFile("not a zip file, or cut short")
             yield
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise ValueError(f"{self.path} is not a readable .npz of images: {error}") from None
@@ -284,6 +286,10 @@ class Npz:
     @contextlib.contextmanager
     def _stream(self) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
         """The bytes of `images` after the header, and the shape."""
+        with zipfile.ZipFile(self.path) as archive:
+            if "images.npy" not in archive.namelist():
+                names = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
+                raise ValueError(f"it has no array 'images' (it has {names or 'nothing'})")
         with zipfile.ZipFile(self.path) as archive, archive.open("images.npy") as file:
             read_header = {
                 (1, 0): np.lib.format.read_array_header_1_0,

@@ -86,7 +86,9 @@ class Training:
         for ago, value in zip(reversed(range(len(values))), values, strict=True):
             if not math.isfinite(value):
                 seen = self.nimg - ago * self.batch
-                raise FloatingPointError(f"the generator's loss is {value} at {seen} images seen")
+                raise FloatingPointError(
+                    f"generator: loss is {value} after {seen:,} images seen; lower the learning rate (generator.lr)"
+                )
         self.losses.clear()
         return values
 

@@ -189,7 +189,9 @@ def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 def _check_finite(name: str, value: float, nimg: int) -> None:
     if not math.isfinite(value):
-        raise FloatingPointError(f"recognizer: {name} is {value} after {nimg:,} images seen; lower the learning rate")
+        raise FloatingPointError(
+            f"recognizer: {name} is {value} after {nimg:,} images seen; lower the learning rate (recognizer.lr)"
+        )
 
 
 @torch.no_grad()

@@ -163,7 +163,7 @@ def verdict_sentence(report: Report) -> str:
             return "The generator is too weak to judge mixing."
         return (
             "The generator is too weak to judge mixing: the baseline recognizer puts "
-            f"{percent(gate.top1)} of its reproductions in their class, the floor is {percent(gate.floor)}."
+            f"{percent(gate.top1)} of the reproductions in their own class, the floor is {percent(gate.floor)}."
         )
     differences = {c: report.difference(verdict.arm, c, metric.key) for c in verdict.controls}
     worse = [c for c, e in differences.items() if direction(e, metric) == "worse"]
@@ -187,16 +187,29 @@ def level(report: Report) -> str:
 def caveats(report: Report) -> list[str]:
     """What the intervals do and do not cover, one sentence each."""
     evaluation = report.evaluation
+    on_auc = evaluation.headline == AUC.key
     n, names = len(evaluation.recognizer_seeds), ", ".join(map(str, evaluation.recognizer_seeds))
-    looks = "once" if evaluation.test_looks == 1 else noun(evaluation.test_looks, "time")
     return [
         f"One recognizer seed ({names}): no interval here covers chance in the recognizer's training."
         if n == 1
         else f"{n} recognizer seeds ({names}), each shown.",
         f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
         "chance in its training.",
-        f"Test classes evaluated {looks}; every choice was made on validation classes.",
+        _looks(evaluation.test_looks),
+        *(["The verdict is on AUC: the pairs are too few for TAR at the FAR asked for."] if on_auc else []),
     ]
+
+
+def _looks(looks: int) -> str:
+    """How often the test classes were evaluated, and what follows."""
+    if looks == 0:
+        return "These are validation classes, for choosing settings: the test classes were not evaluated."
+    if looks == 1:
+        return "Test classes evaluated once, as far as this store knows."
+    return (
+        f"Test classes evaluated {looks} times with these images: settings chosen by their results look better than they "
+        "are; choose on validation classes (evaluation.classes)."
+    )
 
 
 # ---- CSV and JSON

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -68,8 +68,8 @@ def compare(
         for key, values in of_arm.items()
         if key in arms[control]
     ]
-    headline = "accuracy" if config.task == "closed" else f"tar@{config.headline:g}"
     levels = metrics.supported_fars(impostors, config.fars)
+    headline = headline_of(config, levels)
     passed = gate.json("gate.json")
     work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
     draws_of = {f"{arm}/{key}": v.astype(np.float32) for arm, values in arms.items() for key, v in values.items()}
@@ -139,6 +139,14 @@ def measure(
     values |= {"eer": curves.eer, "auc": curves.auc}
     values |= {f"rank{k}": rates[:, i] for i, k in enumerate(config.ranks)}
     return values, bootstrap.weighted_tar_at_far(pairs, ROC_POINTS, draws[:1])[0]
+
+
+def headline_of(config: Evaluation, levels: Sequence[metrics.Level]) -> str:
+    """The metric of the verdict: TAR at the FAR asked for, or AUC where the impostor pairs do not support that FAR."""
+    if config.task == "closed":
+        return "accuracy"
+    supported = any(level.supported for level in levels if level.far == config.headline)
+    return f"tar@{config.headline:g}" if supported else "auc"
 
 
 def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str, gate_passed: bool) -> str:
