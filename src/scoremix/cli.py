@@ -362,6 +362,32 @@ def plan(
 
 
 @app.command()
+def sheets(
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="noise of an alpha/beta sheet; repeatable")] = None,
+    guidance: Annotated[
+        list[float] | None, typer.Option("--guidance", help="of a comparison sheet; repeatable (default 1.3, 2.75)")
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, help="m-plets of a comparison sheet")] = 4,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="images of each m-plet")] = 4,
+    settings: Settings = None,
+    to: Annotated[Path, typer.Option("--to", help="folder for the pictures")] = Path("sheets"),
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Pictures of a run's mixes: weights alpha and beta (Fig. 2), and sources beside mixes (Fig. 3, 14, 15)."""
+    from scoremix.config import Runtime, load
+    from scoremix.sheets import write_sheets
+
+    exp, _, _ = _recorded(name, out)
+    exp = load(exp, (), settings or ())
+    runtime = Runtime(out=out, device=_device(device), quiet=True)
+    for path in write_sheets(exp, runtime, to, seeds or [0], guidance or [1.3, 2.75], pairs, rows):
+        print(path)
+
+
+@app.command()
 def ema(
     std: Annotated[float, typer.Option("--std", help="relative length of the average, such as 0.075")],
     name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,

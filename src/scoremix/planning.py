@@ -142,13 +142,8 @@ def distances(subject: Subject, made: dict[str, Tensor], name: str) -> dict[str,
 
 def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
     """The networks and m-plets of a run."""
-    folder = runs.step_folder(runtime.out, exp.name, "guide" if exp.guide else "generator")
     real = Artifact("ingest", "", runs.step_folder(runtime.out, exp.name, "ingest"))
-    sampler = Sampler(exp.sampling, Artifact("generator", "", folder), Work(folder, runtime, "plan"))
-    try:
-        classes = np.load(runs.step_folder(runtime.out, exp.name, "select") / "classes.npy")
-    except ValueError:
-        classes = _mplets(exp.selection, sampler.main.label_dim, n)
+    sampler, classes = sampler_of(exp, runtime)
     try:
         baseline = runs.step_folder(runtime.out, exp.name, "baseline")
         recognizer, _ = recognition.load(baseline / "recognizer.safetensors")
@@ -166,6 +161,16 @@ def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
         recognizer,
         _job(exp, runtime, store, real),
     )
+
+
+def sampler_of(exp: Experiment, runtime: Runtime) -> tuple[Sampler, NDArray[np.int64]]:
+    """The trained networks of a run, and its m-plets (random ones where none are selected yet)."""
+    folder = runs.step_folder(runtime.out, exp.name, "guide" if exp.guide else "generator")
+    sampler = Sampler(exp.sampling, Artifact("generator", "", folder), Work(folder, runtime, "plan"))
+    try:
+        return sampler, np.load(runs.step_folder(runtime.out, exp.name, "select") / "classes.npy")
+    except ValueError:
+        return sampler, _mplets(exp.selection, sampler.main.label_dim, 100)
 
 
 def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:

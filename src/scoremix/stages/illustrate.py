@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from scoremix.artifacts import Artifact, Work
     from scoremix.config import Sampling
+    from scoremix.data.images import LabeledImages
 
 ROWS, MIXES = 10, 8
 TICKS = (0.0, 0.2, 0.5, 0.8, 1.0)  # the paper's
@@ -35,7 +36,7 @@ def illustrate(
     every = np.load(mplets / "classes.npy")
     rows = np.unique(np.linspace(0, len(every) - 1, ROWS).round().astype(int))
     classes = every[rows]
-    sampler = Sampler(config, generator, work)
+    sampler = Sampler(config.model_copy(update={"weights_end": None}), generator, work)
     seeds = sampler.seeds(rows)
     m = classes.shape[1]
     alone = sampler.images(classes.reshape(-1, 1), (1.0,), np.repeat(seeds, m).tolist())
@@ -58,3 +59,21 @@ def grid(sampler: Sampler, classes: NDArray[np.int64], seed: int) -> NDArray[np.
     cells = np.array(list(itertools.product(TICKS, TICKS)))
     images = sampler.images(np.tile(classes, (len(cells), 1)), cells, [seed] * len(cells))
     return images.reshape(len(TICKS), len(TICKS), *sampler.shape)
+
+
+def comparison(
+    sampler: Sampler, train: LabeledImages, classes: NDArray[np.int64], weights: NDArray[np.float64], seeds: list[int]
+) -> NDArray[np.uint8]:
+    """One m-plet as Fig. 3 shows it, a row per seed: original and reproduction of the first class, the mix,
+    reproduction and original of the second; the mix comes last for other m. (rows, 2 m + 1, H, W, C).
+    """
+    m, rows = len(classes), len(seeds)
+    mixes = sampler.images(np.tile(classes, (rows, 1)), weights, seeds)
+    alone = sampler.images(np.tile(classes, rows)[:, None], (1.0,), np.repeat(seeds, m).tolist())
+    columns: list[NDArray[np.uint8]] = []
+    for k in range(m):
+        own = train.of_class(classes[k])
+        originals = own[np.arange(rows) % len(own)]
+        pair = [originals, alone.reshape(rows, m, *sampler.shape)[:, k]]
+        columns += pair if (m, k) != (2, 1) else [mixes, *reversed(pair)]
+    return np.stack(columns if m == 2 else [*columns, mixes], axis=1)
