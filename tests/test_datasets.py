@@ -1,0 +1,125 @@
+"""convert, subset and verify-data on the command line: what the page on formats promises."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scoremix import cli
+from scoremix.data.insightface import InsightFace
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
+    monkeypatch.setattr(sys, "argv", ["scoremix", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    for k in range(8):
+        (tmp_path / "faces" / f"id{k}").mkdir(parents=True)
+        for i in range(k + 2):
+            pixels = np.random.default_rng((k, i)).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "faces" / f"id{k}" / f"{i}.png")
+    return tmp_path / "faces"
+
+
+def test_a_set_through_every_verb(
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, "convert", folders, tmp_path / "rec", "--quiet") == 0
+    assert "44 images of 8 classes as recordio" in capsys.readouterr().out
+    assert (
+        call(monkeypatch, "subset", tmp_path / "rec", tmp_path / "some", "--classes", "3", "--min", "4", "--max", "8")
+        == 0
+    )
+    chosen = InsightFace(tmp_path / "some", 1)
+    assert len(chosen.counts) == 3 and chosen.counts.min() >= 4 and chosen.counts.max() <= 8
+    assert call(monkeypatch, "verify-data", tmp_path / "some", "--json", tmp_path / "found.json") == 0
+    said = capsys.readouterr().out
+    assert "no problems" in said and "75%" in said and (tmp_path / "found.json").exists()
+    assert call(monkeypatch, "convert", tmp_path / "rec", tmp_path / "shards", "--to", "webdataset") == 0
+    assert (
+        call(monkeypatch, "ingest", "--data", tmp_path / "rec", "--out", tmp_path / "runs", "-q", "-s", "data.size=12")
+        == 0
+    )
+
+
+def test_problems_are_status_2(
+    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders / "id0" / "bad.png").write_bytes(b"junk")
+    assert call(monkeypatch, "verify-data", folders) == 2
+    said = capsys.readouterr()
+    assert "id0/bad.png: not an image" in said.out and "PROBLEM: 1 images cannot be read" in said.out and said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["convert", "/nowhere", "out"], ["/nowhere", "does not exist"]),
+        (["convert", "faces", "out", "--to", "tar"], ["--to 'tar'", "webdataset"]),
+        (["convert", "faces", "faces"], ["exists already"]),
+        (["convert", "faces", "pairs.bin"], ["pairs.bin", "pairs"]),
+        (["subset", "faces", "out", "--classes", "9"], ["8 of 8 classes", "9 are asked for"]),
+        (["subset", "faces", "out", "--min", "5", "--max", "4"], ["--min 5 --max 4"]),
+        (["verify-data", "/nowhere"], ["/nowhere", "does not exist"]),
+        (["verify-data", "bad.bin"], ["bad.bin", "collections.OrderedDict"]),
+    ],
+)
+def test_wrong_calls_are_one_line(
+    arguments: list[str],
+    names: list[str],
+    folders: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "bad.bin").write_bytes(b"\x80\x04ccollections\nOrderedDict\n.")
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *arguments) == 2
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("scoremix: ") and "\n" not in said and all(name in said for name in names)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_end_by_force_leaves_nothing_under_the_name(how: signal.Signals, tmp_path: Path) -> None:
+    for k in range(3):
+        (tmp_path / "in" / f"{k}").mkdir(parents=True)
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((64, 64, 3), k, np.uint8)).save(buffer, "PNG")
+        for i in range(700):
+            (tmp_path / "in" / f"{k}" / f"{i}.png").write_bytes(buffer.getvalue())
+    command = [
+        sys.executable,
+        "-m",
+        "scoremix.cli",
+        "convert",
+        str(tmp_path / "in"),
+        str(tmp_path / "out"),
+        "--size",
+        "112",
+    ]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".out.*.part/train.rec")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(how)
+    process.wait(timeout=60)
+    assert process.returncode != 0 and not (tmp_path / "out").exists()
+    if how == signal.SIGINT:
+        assert not list(tmp_path.glob(".out.*"))
