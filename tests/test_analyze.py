@@ -183,6 +183,19 @@ def test_an_unfinished_run_and_wrong_settings_are_refused(
         analyzed(out)
 
 
+def test_cka_and_recognition_are_correlated_over_enough_snapshots_only() -> None:
+    from scoremix.stages.snapshots import correlations
+
+    rng = np.random.default_rng(0)
+    rows = [{"ema": 0.1, "cka": v, "top1": v + w} for v, w in zip(*rng.random((2, 9)), strict=True)]
+    rows += [{"ema": 0.05, "cka": v, "top1": v} for v in rng.random(4)]
+    rows += [{"ema": 0.2, "cka": v, "top1": 0.0} for v in rng.random(9)]
+    found = correlations(rows, 0)
+    pearson = np.corrcoef([[r["cka"], r["top1"]] for r in rows[:9]], rowvar=False)[0, 1]
+    assert found["0.1"]["pearson"] == pytest.approx(pearson) and found["0.1"]["low"] < pearson < found["0.1"]["high"]
+    assert found["0.05"] == {"snapshots": 4} and found["0.2"] == {"snapshots": 9}
+
+
 def test_a_damaged_space_is_named() -> None:
     from scoremix.analysis.spaces import as_space
     from scoremix.stages.spaces import in_order

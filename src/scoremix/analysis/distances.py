@@ -120,7 +120,12 @@ def distance_correlation(
         _fill(distances, pair_blocks(space, metric))
         ranks.append(doubled_ranks(distances))
         del distances
-    return DistanceCorrelation(pearson, _pearson(_pieces(ranks[0], ranks[1])), total)
+    return DistanceCorrelation(pearson, vector_correlation(ranks[0], ranks[1]), total)
+
+
+def vector_correlation(a: Array, b: Array) -> float:
+    """Pearson correlation of two long vectors, in pieces; ValueError where one is constant."""
+    return _pearson(_pieces(a, b))
 
 
 def _pieces(a: Array, b: Array, size: int = 2**22) -> Iterator[tuple[Array, Array]]:

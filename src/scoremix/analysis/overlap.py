@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr
 from torch import Tensor
 
-from scoremix.analysis.distances import Array, pair_distances
+from scoremix.analysis.distances import Array, pair_distances, vector_correlation
 from scoremix.analysis.order import Form, preservation_bound, simulate_misalignment
 from scoremix.analysis.spaces import Data, centred, paired, unit_rows
 
@@ -182,44 +182,23 @@ def top_overlap(
     norms = [float(torch.linalg.matrix_norm(space.T @ space)) for space in spaces]
     cka = min(float((spaces[0].T @ spaces[1]).square().sum()) / (norms[0] * norms[1]), 1.0)
     a, b = (_scores(space, form, largest, norm) for space, norm in zip((rows, others), norms, strict=True))
-    correlation = _correlation(a, b)
+    correlation = vector_correlation(a, b)
     sets = compare_sets(a, b, k)
     del b
     bound = _bound((sets.margin_gap_x + sets.margin_gap_y) / 2 if delta is None else delta, cka, n, form)
     if form == "cosine":
         a -= a.mean()  # as centred similarities have it; distances and similarities differ by a constant
-    return TopOverlap(
-        *sets,
-        cka,
-        bound,
-        k * bound,
-        expected_overlap(a, cka, n, pair_norm2(n, form), k),
-        correlation,
-        expected_overlap(_unit(a), correlation, n, 1 - 1 / pairs, k),
-        k * k / pairs,
-    )
+    expected = expected_overlap(a, cka, n, pair_norm2(n, form), k)
+    a -= a.mean()
+    a /= np.linalg.norm(a)
+    by_pairs = expected_overlap(a, correlation, n, 1 - 1 / pairs, k)
+    return TopOverlap(*sets, cka, bound, k * bound, expected, correlation, by_pairs, k * k / pairs)
 
 
 def _bound(margin: float, rho: float, n: int, form: Form) -> float:
     """p of Table 3: Equation 24 (26 for L2)."""
     norm2 = 1.0 if form == "cosine" else 8.0
     return float(preservation_bound(torch.tensor(margin, dtype=torch.float64), rho, n, norm2))
-
-
-def _correlation(a: Float[Array, " p"], b: Float[Array, " p"]) -> float:
-    """Pearson correlation; ValueError where one is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
-    if norm == 0:
-        raise ValueError("distances: all pairs of one space are equally far, no correlation is defined")
-    return max(-1.0, min(1.0, float(a @ b) / norm))
-
-
-def _unit(values: Float[Array, " p"]) -> Float[Array, " p"]:
-    """Values minus their mean, of unit norm."""
-    values = values - values.mean()
-    values /= np.linalg.norm(values)
-    return values
 
 
 def _scores(space: Float[Tensor, "n d"], form: Form, largest: bool, norm: float) -> Float[Array, " p"]:
