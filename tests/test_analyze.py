@@ -24,6 +24,7 @@ SMALL = [
     "generator.snapshots=2",
     "analysis.recognizers={'<i>deep': {units: [2, 1]}}",
     "analysis.spaces.centers=[head, mean]",
+    "analysis.spaces.ema=[0.07]",
     "analysis.measures.permutations=4",
     "analysis.measures.random_spaces=2",
     "analysis.measures.bootstrap=20",
@@ -79,6 +80,7 @@ def test_spaces_have_the_real_classes_in_order_whatever_a_recognizer_knows_besid
     assert set(spaces) == {f"{r} {c}" for r in kinds for c in ("head", "mean")} | {
         "conditions EMA 0.05",
         "conditions EMA 0.1",
+        "conditions EMA 0.07",
     }
     assert {len(rows) for rows in spaces.values()} == {len(info["classes"])}
     for file in (shown.parent / "store" / "recognizer").glob("*/recognizer.json"):

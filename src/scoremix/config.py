@@ -467,7 +467,11 @@ DEFAULT_ARMS: dict[str, Arm] = {
 
 
 class Spaces(Slice):
-    """Which representation of a class a recognizer gives."""
+    """Which representations of a class are compared."""
+
+    ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field(
+        (), description="EMA lengths of conditions besides the kept ones, reconstructed from the generator's snapshots"
+    )
 
     centers: tuple[Literal["head", "mean"], ...] = Field(
         ("head",), description="head weights, mean embeddings, or both"

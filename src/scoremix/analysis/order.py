@@ -276,7 +276,8 @@ def order_preservation(
     a, b = gram_root(rows, unit, "x"), gram_root(others, unit, "y")
     n, cka = len(a), min(float((a.T @ b).square().sum()), 1.0)
     ours, theirs, norm2 = margins(mask, a), margins(mask, b), centred_norm2(mask, len(a))
-    pairs = pair_moments(a, b, "euclidean" if float(mask.values.abs().max()) == 1 else "cosine")
+    distances = bool((mask.rows == mask.cols).any())  # masks of similarities have no diagonal
+    pairs = pair_moments(a, b, "euclidean" if distances else "cosine")
     by_pairs = preservation_probability(ours.abs() / pairs.spread, pairs.correlation, n, 2.0)
     return OrderPreservation(
         float((ours * theirs > 0).double().mean()),

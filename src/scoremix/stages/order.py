@@ -43,10 +43,9 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
     with work.bar(total, "comparisons") as advance:
         for x, y in pairs:
             result["spaces"].append({"x": x, "y": y, **top_k(found[x], found[y], k)})
-            for name in FORMS:
-                rate = order.order_preservation(
-                    found[x], found[y], comparisons(name, n, config, generator), "L2" not in name
-                )
+            for name, (_, _, form) in FORMS.items():
+                mask = comparisons(name, n, config, generator)
+                rate = order.order_preservation(found[x], found[y], mask, unit=form == "cosine")
                 result["rates"].append({"x": x, "y": y, "mask": name, **rate._asdict()})
             advance(done := done + 1)
         gram, k_small = simulated_gram(config, found[reference], k, generator)

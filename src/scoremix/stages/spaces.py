@@ -37,10 +37,10 @@ def collect_spaces(
     names = list(images.class_names)
     info = generator.json("generator.json")
     found: list[tuple[str, str, str, Tensor]] = []  # name, kind, recognizer, rows
-    for std, file in info["snapshots"].items():
-        net, _ = generators.load(generator / file, "float32")
+    for std in dict.fromkeys([*map(float, info["snapshots"]), *config.ema]):
+        net, _ = generators.average(generator.folder, std, info["images_seen"], "float32")
         rows = in_order(without_padding(condition_matrix(net)), info["classes"], names, "the generator")
-        found.append((f"conditions EMA {float(std):g}", "condition", "", rows))
+        found.append((f"conditions EMA {std:g}", "condition", "", rows))
     strangers = [name for name, artifact in recognizers.items() if not knows_any(artifact, names)]
     judged = {name: artifact for name, artifact in recognizers.items() if name not in strangers}
     with work.bar(len(judged), "recognizers") as advance:
