@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scoremix import runs
-from scoremix.artifacts import Store
+from scoremix.artifacts import Artifact, Store
 from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
 from scoremix.stages.sample import plan_of, weights_of
 
@@ -75,6 +75,7 @@ def test_evaluations_are_those_foreseen(out: Path, tiny_settings: list[str]):
         ("sampling.weights_end=[0.9, 0.9]", "sum to 1"),
         ("sampling.solver=rk4", "sampling.solver"),
         ("sampling={churn: 5, solver: dpm2m}", "churn 5 is for the heun solver"),
+        ("sampling={keep_by: log_weight, mixing_interval: [0.1, 1]}", "log_weight' with mixing_interval"),
         ("sampling={mixture: conditions, mixing_interval: [0.1, 1]}", "mixes no scores"),
     ],
 )
@@ -126,3 +127,30 @@ def test_guides_and_averages_that_cannot_be_are_refused(settings: list[str], mes
     with pytest.raises(ConfigError, match=message) as error:
         load(Experiment(), (), settings)
     assert "\n" not in str(error.value)
+
+
+def test_images_are_kept_by_their_log_weight(tmp_path: Path):
+    from scoremix.stages.screen import log_weights
+
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=15)
+    np.save(tmp_path / "log_weight.npy", values)
+    found = log_weights(Artifact("sample", "", tmp_path), 3)
+    assert np.array_equal(found.numpy(), values.reshape(3, 5))
+    np.save(tmp_path / "log_weight.npy", np.where(np.arange(15) == 3, np.nan, values))
+    with pytest.raises(ValueError, match="these images have none"):
+        log_weights(Artifact("sample", "", tmp_path), 3)
+
+
+def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
+    arms = "arms={agreeing: {sampling: {candidates: 2, keep_by: log_weight}}, real: {images: real}}"
+    settings = [*tiny_settings, arms, "evaluation.treatment=agreeing", "evaluation.controls=[real]", "seeds=[0]"]
+    exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
+    runs.execute(exp, runtime, Store(out / "store"), "recognizer agreeing/0")
+    (kept,) = (out / "store" / "screen").iterdir()
+    assert json.loads((kept / "screening.json").read_text())["by"] == "log_weight"
+    key = json.loads((kept / "manifest.json").read_text())["inputs"]["0"]
+    drawn = out / "store" / "sample" / key[:12]
+    best = np.sort(np.argsort(-np.load(drawn / "log_weight.npy").reshape(5, 6), axis=1)[:, :3], axis=1)
+    images = np.load(drawn / "images.npy").reshape(5, 6, 8, 8, 1)
+    assert (np.load(kept / "images.npy").reshape(5, 3, 8, 8, 1) == images[np.arange(5)[:, None], best]).all()

@@ -93,6 +93,10 @@ ARMS: dict[str, Arm] = {
         note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",
     ),
     "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),
+    "agreeing": Arm(
+        sampling={"candidates": 2.5, "keep_by": "log_weight"},
+        note="the 40 % of the mixes drawn on which the classes' scores agreed most",
+    ),
     # controls: what do the new classes do without the generator's mixing?
     "relabelled": Arm(images="relabelled", note="reproductions of the two sources as one new class"),
     "averages": Arm(images="averages", note="pixel averages of real images as new classes"),
@@ -123,6 +127,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("scoremix_joint_top", "scoremix_joint_worst", "scoremix_3", "scoremix_3_close"),
         *("reproduction_alone", "reproduction_aligned_alone"),
     ),
+    "cost": ("scoremix", "economy", "auggen"),
     "controls": (
         *("real", "equal_steps", "relabelled", "averages", "cutmixes"),
         *("mixup", "cutmix", "feature_mixup", "strong_augmentation"),

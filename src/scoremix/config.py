@@ -28,6 +28,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
+KeepBy = Literal["coherence", "log_weight"]
 Interval = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]  # of sigma
 Network = Literal[
     "small",
@@ -286,7 +287,10 @@ class Sampling(Slice):
     images_per_mplet: Positive | None = Field(None, description="by default the median class size times `share`")
     share: Annotated[float, Field(gt=0)] = Field(1.0, description="images of an m-plet over the median class size")
     candidates: Annotated[float, Field(ge=1)] = Field(
-        1.0, description="images drawn per image kept; above 1 the most coherent ones of an m-plet are kept"
+        1.0, description="images drawn per image kept; above 1 the best ones of an m-plet are kept"
+    )
+    keep_by: KeepBy = Field(
+        "coherence", description="best: densest in the recognizer's space, or with the largest Feynman-Kac log-weight"
     )
     solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim is euler")
     steps: Annotated[int, Field(ge=2)] = 32
@@ -325,6 +329,12 @@ class Sampling(Slice):
                 raise ValueError(f"{name} {list(interval)}: give the lower sigma first, then the higher")
         if self.churn and self.solver != "heun":
             raise ValueError(f"churn {self.churn:g} is for the heun solver, not {self.solver}")
+        changing = [n for n in ("weights_end", "mixing_interval", "guide_interval") if getattr(self, n) is not None]
+        if self.keep_by == "log_weight" and (changing or self.churn):
+            raise ValueError(
+                f"keep_by 'log_weight' with {(changing or ['churn'])[0]}: a log-weight needs the same weights at every "
+                "sigma and no churn"
+            )
         if self.mixture == "conditions" and self.mixing_interval is not None:
             raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
         return self
@@ -350,9 +360,12 @@ class PixelMixing(Slice):
 
 
 class Screening(Slice):
-    """Which of the images drawn for an m-plet are kept: the densest in the recognizer's space."""
+    """Which of the images drawn for an m-plet are kept: the densest in the recognizer's space, or those about which
+    its classes agreed most (the largest Feynman-Kac log-weights).
+    """
 
     candidates: Annotated[float, Field(ge=1)] = Field(2.5, description="images drawn per image kept")
+    by: KeepBy = "coherence"
 
 
 class Examination(Slice):

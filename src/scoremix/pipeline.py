@@ -202,7 +202,8 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact | None:
         case "averages" | "cutmixes":
             added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)
     if sampling.candidates > 1:
-        added = stage(screen, Screening(candidates=sampling.candidates), added, base.baseline)
+        by = sampling.keep_by if arm.images == "mixes" else "coherence"
+        added = stage(screen, Screening(candidates=sampling.candidates, by=by), added, base.baseline)
     return added
 
 

@@ -80,3 +80,13 @@ def test_what_snapshots_cannot_express_is_refused(trained, tmp_path: Path):
 def test_stored_lists_lengths_and_times(trained):
     found = checkpoints.stored(trained[0])
     assert [(s, n) for s, n, _ in found] == [(s, 48 * k) for s in (0.05, 0.1) for k in range(1, 9)]
+
+
+def test_tensors_of_another_configuration_are_refused_in_one_line(trained, tmp_path: Path):
+    path = trained[0] / checkpoints.snapshot_name(96, 0.1)
+    description, tensors = checkpoints.read(path)
+    other = checkpoints.to_bytes(tensors, {**description["network"], "model_channels": 16}, Pixels())
+    (tmp_path / "other.safetensors").write_bytes(other)
+    with pytest.raises(ValueError, match="not those of its configuration") as error:
+        checkpoints.load(tmp_path / "other.safetensors")
+    assert "\n" not in str(error.value)

@@ -113,8 +113,12 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def build(description: Mapping[str, Any], tensors: Mapping[str, Tensor], precision: str | None) -> tuple[EDM2, Pixels]:
-    """The described network with these tensors, in eval mode; torch's RuntimeError where they do not fit."""
+    """The described network with these tensors, in eval mode; ValueError where they do not fit."""
     network = description["network"]
     net = EDM2(**{**network, "dtype": precision or network.get("dtype")})
-    net.load_state_dict(tensors)
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:200]
+        raise ValueError(f"the snapshot's tensors are not those of its configuration ({said})") from None
     return net.eval(), Pixels(**description["pixels"])

@@ -266,6 +266,7 @@ class Screened:
     kept: int
     coherence_before: float
     coherence_after: float
+    by: str = "coherence"
     examples: tuple[tuple[tuple[Image, ...], tuple[Image, ...]], ...] = ()  # per m-plet: kept, rejected
 
 

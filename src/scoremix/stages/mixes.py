@@ -36,7 +36,7 @@ def screened(added: Mapping[str, Artifact]) -> tuple[content.Screened, ...]:
             with np.load(artifact / "rejected.npz") as file:
                 pairs = zip(file["kept"][:SHOWN], file["rejected"][:SHOWN], strict=True)
                 examples = tuple((tuple(kept), tuple(rejected)) for kept, rejected in pairs)
-            numbers = {k: info[k] for k in ("drawn", "kept", "coherence_before", "coherence_after")}
+            numbers = {k: info[k] for k in ("by", "drawn", "kept", "coherence_before", "coherence_after")}
             made.append(content.Screened(arm, **numbers, examples=examples))
     return tuple(made)
 

@@ -1,10 +1,11 @@
-"""Coherent sampling: of the images drawn for an m-plet the densest in the recognizer's space are kept."""
+"""Of the images drawn for an m-plet the densest in the recognizer's space are kept, or those of largest log-weight."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from scoremix import engine
 from scoremix.data import images as imagesets
@@ -30,6 +31,7 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
     drawn = imagesets.LabeledImages.load(synthetic.folder)
     classes, n = len(drawn.counts), int(drawn.counts[0])
     keep = max(1, round(n / config.candidates))
+    agreed = log_weights(synthetic, classes) if config.by == "log_weight" else None
     before, after = np.zeros((classes, n)), np.zeros((classes, keep))
     places = np.zeros((classes, keep), np.int64)
     step = max(1, BLOCK // n)
@@ -38,7 +40,7 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
             part = slice(start, min(start + step, classes))
             rows = np.arange(part.start * n, part.stop * n)
             unit = embedded(net, drawn, rows).view(part.stop - part.start, n, -1)
-            chosen = coherence.densest(unit, keep)
+            chosen = coherence.densest(unit, keep) if agreed is None else agreed[part].topk(keep).indices.sort(1).values
             left = unit.gather(1, chosen[:, :, None].expand(-1, -1, unit.shape[2]))
             places[part] = chosen.numpy()
             before[part] = coherence.own_similarity(unit) if n > 1 else np.nan
@@ -71,6 +73,7 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
     work.write_json(
         "screening.json",
         {
+            "by": config.by,
             "drawn": classes * n,
             "kept": len(rows),
             "rejected_share": 1 - keep / n,
@@ -79,3 +82,13 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
         },
     )
     work.count("images", len(drawn))
+
+
+def log_weights(synthetic: Artifact, classes: int) -> torch.Tensor:
+    """Feynman-Kac log-weights (classes, n) of the images drawn; ValueError where the sampling defines none."""
+    saved = torch.from_numpy(np.load(synthetic / "log_weight.npy")).view(classes, -1)
+    if not saved.isfinite().all():
+        raise ValueError(
+            "keep_by 'log_weight': these images have none, their weights do not sum to 1 or change with sigma"
+        )
+    return saved
