@@ -184,6 +184,12 @@ class Generator(Slice):
     precision: Precision = "bfloat16"
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _classes_to_align(self) -> Generator:
+        if self.needs_recognizer and not self.conditional:
+            raise ValueError("align and fixed conditions need classes: they do not go with conditional: false")
+        return self
+
     @property
     def needs_recognizer(self) -> bool:
         return self.align is not None or self.conditions != "learned"

@@ -100,7 +100,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
             "median_class_size": int(np.median(images.counts)),
             "parameters": sum(p.numel() for p in state.net.parameters()),
             "loss": history.last,
-            **({"alignment_loss": aligned.last} if config.align else {}),
+            **({"alignment_loss": aligned.last if aligned.rows else None} if config.align else {}),
         },
     )
 
@@ -149,10 +149,13 @@ def conditions_name(images_seen: int, std: float) -> str:
 
 
 def write_conditions(config: Generator, state: training.Training, work: Work) -> None:
-    """The condition matrix (classes, c) of every EMA now, float32: what section 4.3 follows over training."""
+    """The condition matrix (classes, c) of every EMA now, float32: what section 4.3 follows over training.
+
+    Of fixed conditions, without the dimensions that are zero for all classes.
+    """
     for i, std in enumerate(config.ema):
         weight = state.ema.state(i)["unet.emb_label.weight"]
-        weight = normalize(weight) if config.conditions == "learned" else weight
+        weight = normalize(weight) if config.conditions == "learned" else weight[weight.any(1)]
         work.write_array(conditions_name(state.nimg, std), weight.t().contiguous().float().cpu().numpy())
 
 

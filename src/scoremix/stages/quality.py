@@ -67,7 +67,9 @@ def measure_quality(
     notes = _notes(config, judge, reference, found)
     pairs = {name: closest(config, reference, made) for name, made in found.items()}
     work.count("images", len(train) + sum(map(len, loaded.values())))
-    work.write_json("quality.json", {"notes": notes, "sets": rows, "closest": {n: _plain(p) for n, p in pairs.items()}})
+    numbers = {name: {k: v if np.isfinite(v) else None for k, v in row.items()} for name, row in rows.items()}
+    nearest = {name: _plain(found) for name, found in pairs.items()}
+    work.write_json("quality.json", {"notes": notes, "sets": numbers, "closest": nearest})
     work.write("quality.csv", page.csv(rows))
     work.write("quality.txt", page.text(rows, notes))
     work.write("quality.html", page.render(rows, notes, pairs))

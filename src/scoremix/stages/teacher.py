@@ -30,7 +30,7 @@ class Teacher:
 
     @classmethod
     def load(cls, config: Generator, recognizer: Artifact, pixels: Pixels, device: torch.device) -> Teacher:
-        """ValueError where the recognizer takes other images than the generator makes."""
+        """From the recognizer's checkpoint and centers."""
         net, description = recognizers.load(recognizer / "recognizer.safetensors")
         net.to(device).requires_grad_(False)
         centers = torch.from_numpy(np.load(recognizer / "centers.npy")).to(device)
