@@ -308,6 +308,16 @@ def test_wrong_calls_are_one_line(call: Call, checkpoint: Path, root: Path, tmp_
         assert error.count("\n") == 1 and said in error, error
 
 
+def test_a_damaged_image_is_named(call: Call, checkpoint: Path, root: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(root / "IJBC", tmp_path / "x" / "IJBC")
+    (tmp_path / "x" / "IJBC" / "loose_crop" / "7.jpg").write_bytes(b"not an image")
+    error = call(checkpoint, "--sets", tmp_path / "x" / "IJBC", status=2)
+    assert error.count("\n") == 1 and "7.jpg cannot be read (not an image format that Pillow reads)" in error
+    assert not list((tmp_path / "out").rglob("embeddings.npy")) or not list((tmp_path / "out").rglob("manifest.json"))
+
+
 def test_published_metadata_layout_is_read(golden: Callable[[str], Path], tmp_path: Path) -> None:
     """The reference's text files: their first lines stand alone, so pairs point to templates that are not there."""
     (tmp_path / "IJBC" / "meta").mkdir(parents=True)
@@ -317,9 +327,16 @@ def test_published_metadata_layout_is_read(golden: Callable[[str], Path], tmp_pa
         ValueError, match=r"template_pair_label.txt line 3: template \d+ is not in ijbc_face_tid_mid.txt"
     ):
         open_set("ijbc", tmp_path)
-    (tmp_path / "IJBC" / "meta" / "ijbc_template_pair_label.txt").unlink()
+    pairs = tmp_path / "IJBC" / "meta" / "ijbc_template_pair_label.txt"
+    known = {line.split()[1] for line in (pairs.parent / "ijbc_face_tid_mid.txt").read_text().splitlines()}
+    kept = [line for line in pairs.read_text().splitlines() if set(line.split()[:2]) <= known]
+    pairs.write_text("\n".join(kept))
     found = open_set("ijbc", tmp_path)
-    assert isinstance(found, TemplateSet) and len(found.images) == len(found.templates) > 50
+    assert isinstance(found, TemplateSet) and found.pairs is not None and len(found.pairs) == len(kept) > 100
+    pairs.unlink()
+    with pytest.raises(ValueError, match=r"holds neither ijbc_template_pair_label.txt \(1:1\) nor"):
+        open_set("ijbc", tmp_path)
+    assert len(found.images) == len(found.templates) > 50
     assert found.images.points is not None and found.images.points[0, 0].tolist() == [87.445, 87.819]
     assert found.detector is not None and found.detector[0] == 0.7139949
 

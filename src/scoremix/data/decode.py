@@ -40,10 +40,15 @@ def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3
 
 
 def upright_rgb(file: io.BytesIO) -> Image.Image:
-    """The whole image in `file`, orientation applied, in RGB; ValueError or OSError if it cannot be read."""
-    with Image.open(file) as image:
-        image.load()
-        return _rgb(_upright(image))
+    """The whole image in `file`, orientation applied, in RGB; ValueError with a short reason if it cannot be read."""
+    try:
+        with Image.open(file) as image:
+            image.load()
+            return _rgb(_upright(image))
+    except UnidentifiedImageError:
+        raise ValueError("not an image format that Pillow reads") from None
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -30,7 +30,14 @@ EXPECTED: dict[str, dict[str, int]] = {
     "calfw": {"pairs": 6000},
     "agedb_30": {"pairs": 6000},
     "ijbb": {"images": 227_630, "templates": 12_115, "pairs": 8_010_270, "genuine": 10_270},
-    "ijbc": {"images": 469_375, "templates": 23_124, "pairs": 15_658_489, "genuine": 19_557},
+    "ijbc": {
+        "images": 469_375,
+        "templates": 23_124,
+        "pairs": 15_658_489,
+        "genuine": 19_557,
+        "gallery templates": 3_531,
+        "probe templates": 19_593,
+    },
     "tinyface": {"probes": 3_728, "mates": 4_443, "distractors": 153_428},
 }
 Array = np.ndarray
@@ -206,9 +213,9 @@ def _named(name: str, root: Path) -> Path:
 
 
 def _unlike(name: str, found: Mapping[str, int]) -> str:
-    """How the counts differ from the published set's, or nothing."""
+    """How the counts differ from the published set's, or nothing; what is absent is not counted."""
     expected = EXPECTED.get(name, {})
-    wrong = [f"{found[k]:,} {k} instead of {v:,}" for k, v in expected.items() if found[k] != v]
+    wrong = [f"{found[k]:,} {k} instead of {v:,}" for k, v in expected.items() if k in found and found[k] != v]
     return f"not the published set: {', '.join(wrong)}" if wrong else ""
 
 
@@ -261,14 +268,20 @@ def ijb(folder: Path, name: str) -> TemplateSet:
         _known(pairs_file, pairs, templates, tid_file)
     galleries = tuple(_gallery(file, templates, tid_file, 2) for file in sorted(meta.glob(f"{short}_1N_gallery_*.csv")))
     probe_files = sorted(meta.glob(f"{short}_1N_probe_*.csv"))
-    probes = _gallery(probe_files[0], templates, tid_file, 2) if probe_files and galleries else None
+    if bool(galleries) != bool(probe_files):
+        raise ValueError(f"{meta}: holds one of {short}_1N_gallery_*.csv and {short}_1N_probe_*.csv, but not both")
+    if same is None and not galleries:
+        raise ValueError(f"{meta}: holds neither {pairs_file.name} (1:1) nor {short}_1N_gallery_*.csv (1:N)")
+    probes = _gallery(probe_files[0], templates, tid_file, 2) if probe_files else None
     counts = {"images": len(names), "templates": len(np.unique(templates))}
-    counts |= {"pairs": 0 if same is None else len(same), "genuine": 0 if same is None else int(same.sum())}
+    if same is not None:
+        counts |= {"pairs": len(same), "genuine": int(same.sum())}
+    if probes is not None:
+        listed = sum(len(gallery.templates) for gallery in galleries)
+        counts |= {"gallery templates": listed, "probe templates": len(probes.templates)}
     images = FaceImages(folder / "loose_crop", names, numbers[:, :10].reshape(-1, 5, 2))
     unlike = _unlike(name, counts)
-    return TemplateSet(
-        name, images, templates, media, numbers[:, 10], pairs, same, galleries if probes else (), probes, unlike
-    )
+    return TemplateSet(name, images, templates, media, numbers[:, 10], pairs, same, galleries, probes, unlike)
 
 
 def open_gallery(folder: Path) -> TemplateSet:

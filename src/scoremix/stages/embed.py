@@ -11,6 +11,7 @@ import torch
 
 from scoremix import engine
 from scoremix.data.decode import with_channels
+from scoremix.data.faces import FaceImages
 from scoremix.recognition.checkpoints import Description, network_input
 from scoremix.recognition.training import embed
 from scoremix.stages import resume
@@ -18,7 +19,6 @@ from scoremix.stages import resume
 if TYPE_CHECKING:
     from scoremix.artifacts import Work
     from scoremix.config import Embedding
-    from scoremix.data.faces import FaceImages
 
 
 def embed_images(
