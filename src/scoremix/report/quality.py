@@ -43,7 +43,7 @@ MEASURES = (
     Measure("copying_z", "C_T", "", "z-score of distances to training images against those of held-out ones; far below 0: copies"),
 )  # fmt: skip
 LEAK = "leak rate at FMR {}"
-LEAK_NOTE = "images whose nearest training image a verifier at that false match rate would accept as the same class; real: held-out classes"
+LEAK_NOTE = "images whose nearest training image a verifier at that false match rate would accept as the same class"
 OTHERS = "leak rate at FMR {}, sources aside"
 OTHERS_NOTE = "the same without the classes that were mixed into the image"
 

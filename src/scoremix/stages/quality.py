@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Embed = Callable[[LabeledImages, NDArray[np.int64]], Tensor]  # some images of a set -> features (n, d) on the CPU
 
-REFERENCE = "real"
+REFERENCE, HELD_OUT = "real", "held-out classes"
 BATCH = 64  # images a backbone sees at a time
 LEAST_PAIRS = 10  # impostor pairs above a threshold that may decide a leak rate
 
@@ -145,7 +145,7 @@ class Made:
 
 
 def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str, measures.Values]:
-    """All measures of every set, the reference first: equal numbers of images and of images per class in all."""
+    """All measures of every set, the references first: equal numbers of images and of images per class in all."""
     first = np.flatnonzero(~real.second)
     pools = {name: _of_sources(real, first, made) for name, made in sets.items()}
     second = np.flatnonzero(real.second)
@@ -156,8 +156,13 @@ def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str,
             f"only {n} images can be compared, {config.neighbours} neighbours need more (quality.neighbours)"
         )
     each = min([_each(real.labels[second]), *(_each(made.labels) for made in sets.values())])
+    unseen: dict[str, measures.Values] = {}
+    if real.held is not None:
+        copying = measures.of_copying(real.held, real.features, None, real.thresholds)
+        unseen[HELD_OUT] = {"images": float(len(real.held)), **copying}
     return {
         REFERENCE: _reference(config, real, first, second, n, each),
+        **unseen,
         **{name: _measured(config, real, made, pools[name], n, each) for name, made in sets.items()},
     }
 
@@ -200,8 +205,7 @@ def _reference(
             config.neighbours,
         ),
     }
-    if real.held is not None:
-        values |= measures.of_copying(real.held, real.features, None, real.thresholds)
+    values |= measures.of_copying(real.features[second], real.features[first], real.held, real.thresholds)
     return values
 
 
