@@ -245,7 +245,7 @@ def _closure_hash(module: str) -> str:
     waiting = [module]
     while waiting:
         name = waiting.pop()
-        if name in seen or name in ("scoremix.artifacts", "scoremix.config", "scoremix"):
+        if name in seen or name in ("scoremix.artifacts", "scoremix") or name.startswith("scoremix.config"):
             continue
         spec = importlib.util.find_spec(name)
         if spec is None or spec.origin is None:

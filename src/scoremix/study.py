@@ -93,7 +93,7 @@ def read(file: Path) -> StudyConfig:
     try:
         return StudyConfig.model_validate_json(json.dumps(read_settings(file)))
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{file}: {error_line(e)}" for e in error.errors())) from None
+        raise ConfigError("\n".join(f"{file}: {error_line(e, StudyConfig)}" for e in error.errors())) from None
 
 
 class OutOfTime(Exception):

@@ -1,0 +1,203 @@
+"""The experiment as one frozen tree: every field changes results; where and on what it runs is `Runtime`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+
+from scoremix.config.analysis import Analysis
+from scoremix.config.base import Changes, Slice, changed, error_line
+from scoremix.config.slices import (
+    Data,
+    Evaluation,
+    Gate,
+    Generator,
+    Mixing,
+    Quality,
+    Recognizer,
+    Sampling,
+    Search,
+    Selection,
+)
+
+CHANGED: dict[str, type[Slice]] = {
+    "generator": Generator,
+    "selection": Selection,
+    "sampling": Sampling,
+    "mixing": Mixing,
+    "recognizer": Recognizer,
+}
+
+
+class Arm(Slice):
+    """One row of the results: what is added to the real images, and how long training lasts.
+
+    `generator`, `selection`, `sampling`, `mixing` and `recognizer` hold what differs from the experiment's own.
+    """
+
+    images: Literal["real", "mixes", "relabelled", "averages", "cutmixes"] = Field(
+        "mixes",
+        description="real: nothing is added; mixes: by the generator; relabelled: reproductions of the sources as "
+        "images of the mix's class; averages, cutmixes: of real images, pixel by pixel or patch by patch",
+    )
+    steps_of: str | None = Field(None, description="train for as many steps as this arm does")
+    search: bool = Field(False, description="mix with the weights that the search finds")
+    generator: Changes = Field({}, description="what differs from the experiment's")
+    selection: Changes = Field({}, description="what differs from the experiment's")
+    sampling: Changes = Field({}, description="what differs from the experiment's")
+    mixing: Changes = Field({}, description="what differs from the experiment's")
+    recognizer: Changes = Field({}, description="what differs from the experiment's")
+    note: str = ""
+
+    @field_validator(*CHANGED)
+    @classmethod
+    def _known(cls, changes: Changes, info: ValidationInfo) -> Changes:
+        name = str(info.field_name)
+        try:
+            CHANGED[name].model_validate(changes)
+        except ValidationError as error:
+            lines = [error_line(e, CHANGED[name]) for e in error.errors() if e["loc"]]
+            if lines:  # what is wrong with the whole is known only beside the experiment's other settings
+                raise ValueError("; ".join(f".{line}" for line in lines)) from None
+        return changes
+
+
+DEFAULT_ARMS: dict[str, Arm] = {
+    "real": Arm(images="real"),
+    "equal_steps": Arm(images="real", steps_of="scoremix"),
+    "scoremix": Arm(),
+}
+
+
+class Experiment(Slice):
+    """Everything that decides the numbers of one run."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "run"
+    source: str = Field("glyphs", description="a folder of classes, a folder of fonts, an .npz, or 'glyphs'")
+    split_list: str | None = Field(None, description="JSON or CSV file that puts classes in train, validation, test")
+    data: Data = Data()
+    recognizer: Recognizer = Recognizer()
+    generator: Generator = Generator()
+    guide: Generator | None = Field(None, description="another network as guide: smaller, or trained without classes")
+    gate: Gate = Gate()
+    selection: Selection = Selection()
+    sampling: Sampling = Sampling()
+    mixing: Mixing = Mixing()
+    search: Search = Search()
+    arms: dict[str, Arm] = DEFAULT_ARMS
+    seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
+    evaluation: Evaluation = Evaluation()
+    quality: Quality = Quality()
+    analysis: Analysis = Analysis()
+
+    def _guide_fits(self, sampling: Sampling) -> None:
+        for field, of in (("ema", self.generator), ("guide_ema", self.guide or self.generator)):
+            std, kept = getattr(sampling, field), ", ".join(f"{e:g}" for e in of.ema)
+            if std not in of.ema and (of.snapshots < 2 or not min(of.ema) < std < max(of.ema)):
+                raise ValueError(
+                    f"sampling.{field} {std:g} is not kept by the generator (generator.ema: {kept}); only lengths between "
+                    "two kept ones are reconstructed, from generator.snapshots 2 or more"
+                )
+        unconditional = self.guide is not None and not self.guide.conditional
+        if (sampling.guide == "unconditional") != unconditional and sampling.guidance != 1:
+            raise ValueError(
+                f"sampling.guide {sampling.guide!r}: the guide is trained "
+                f"{'without' if unconditional else 'with'} classes (guide.conditional); 'unconditional' goes with "
+                "guide.conditional false, 'each' and 'condition' with true"
+            )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Experiment:
+        self._mixes("", self.selection, self.sampling)
+        if not self.generator.conditional:
+            raise ValueError("generator.conditional: false is for the guide; the generator needs classes to mix")
+        for name, arm in self.arms.items():
+            if arm.steps_of is not None and arm.steps_of not in self.arms:
+                raise ValueError(
+                    f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
+                )
+            for part in CHANGED:
+                try:
+                    changed(getattr(self, part), getattr(arm, part))
+                except ValidationError as error:
+                    lines = [error_line(e, CHANGED[part]) for e in error.errors()]
+                    raise ValueError("; ".join(f"arms.{name}.{part}.{line}" for line in lines)) from None
+            sampling = changed(self.sampling, arm.sampling)
+            if arm.images != "real":
+                self._mixes(f"arms.{name}.", changed(self.selection, arm.selection), sampling)
+            self._guide_fits(sampling)
+        for field, names in (
+            ("treatment", [self.evaluation.treatment]),
+            ("controls", self.evaluation.controls),
+        ):
+            if unknown := [name for name in names if name not in self.arms]:
+                raise ValueError(f"evaluation.{field}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
+        if len(self.seeds) != len(set(self.seeds)) or not self.seeds:
+            raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
+        if self.evaluation.task == "closed":
+            self._closed_set()
+        if self.evaluation.treatment in self.evaluation.controls:
+            raise ValueError(f"evaluation.controls: {self.evaluation.treatment!r} is the arm that is judged")
+        if self.evaluation.headline not in self.evaluation.fars:
+            raise ValueError(f"evaluation.headline {self.evaluation.headline:g} must be one of evaluation.fars")
+        for name in self.analysis.recognizers:
+            self.other_recognizer(name)
+        return self
+
+    def _closed_set(self) -> None:
+        """ValueError where no verdict on held-out images is possible."""
+        if not self.data.held_out:
+            raise ValueError(
+                "evaluation.task 'closed': needs held-out images of the training classes, set data.held_out (such as 0.2)"
+            )
+        for name in (self.evaluation.treatment, *self.evaluation.controls):
+            arm = self.arms[name]
+            mixing = changed(self.mixing, arm.mixing)
+            if arm.images != "real" and not mixing.real and mixing.labels == "new_class":
+                raise ValueError(f"evaluation.task 'closed': arm {name!r} knows no real class that it could name")
+
+    def _mixes(self, path: str, selection: Selection, sampling: Sampling) -> None:
+        """ValueError unless the m-plets can be chosen by this generator, and mixed with these weights."""
+        try:
+            sampling.weights_for(selection.mixed)
+        except ValueError as error:
+            raise ValueError(f"{path}sampling.{error}") from None
+        if selection.needs_conditions and selection.ema not in self.generator.ema:
+            raise ValueError(
+                f"{path}selection.ema {selection.ema:g} is not kept by the generator "
+                f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
+            )
+
+    def other_recognizer(self, name: str) -> Recognizer:
+        """The run's recognizer with the changes of `analysis.recognizers[name]`; ValueError for wrong ones."""
+        changes = self.analysis.recognizers[name]
+        try:
+            return changed(self.recognizer, changes)
+        except ValidationError as error:
+            wrong = error.errors()[0]
+            where = ".".join(["analysis.recognizers", name, *map(str, wrong["loc"])])
+            raise ValueError(f"{where}: {wrong['msg'].removeprefix('Value error, ')}") from None
+
+    @model_validator(mode="after")
+    def _faces_fit(self) -> Experiment:
+        arms = {f"arms.{n}.recognizer": changed(self.recognizer, a.recognizer) for n, a in self.arms.items()}
+        for name, recognizer in {"recognizer": self.recognizer, **arms}.items():
+            if recognizer.network != "small" and (self.data.size != 112 or self.data.channels == 1):
+                raise ValueError(
+                    f"{name}.network {recognizer.network!r} takes 112 px RGB images: set data.size to 112 "
+                    f"(is {self.data.size}) and data.channels to 3 (is {self.data.channels})"
+                )
+        return self
+
+
+class Runtime(BaseModel):
+    """Where and on what to run; nothing here changes a result beyond the stated promise, nothing is hashed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    out: Path = Path("scoremix_runs")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    quiet: bool = False

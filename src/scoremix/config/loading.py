@@ -1,0 +1,89 @@
+"""An experiment from files and `a.b=c` settings, every mistake said at once."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from scoremix.config.base import ConfigError, error_line
+from scoremix.config.experiment import Arm, Experiment
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML in which 1e6 and 1e-2 are numbers, as in YAML 1.2; PyYAML wants 1.0e+6."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), list("-+.0123456789")
+)
+
+
+Named = Callable[[Iterable[str], Mapping[str, Arm]], dict[str, Arm]]
+
+
+def load(
+    base: Experiment,
+    files: Iterable[Path | Mapping[str, Any]] = (),
+    settings: Iterable[str] = (),
+    named: Named | None = None,
+) -> Experiment:
+    """`base` changed by files (YAML, TOML, JSON or what they hold), then by `a.b=c`; ConfigError lists every mistake.
+
+    `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own.
+    """
+    tree = base.model_dump(mode="json")
+    for file in files:
+        _merge(tree, file if isinstance(file, Mapping) else read_settings(file))
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {setting!r}: expected a.b=c")
+        try:
+            value = yaml.load(text, _Yaml)
+        except yaml.YAMLError:
+            value = text
+        nested: Any = value
+        for part in reversed(path.split(".")):
+            nested = {part: nested}
+        _merge(tree, nested)
+    if named is not None and isinstance(tree["arms"], (list, str)):
+        names = tree["arms"].split(",") if isinstance(tree["arms"], str) else map(str, tree["arms"])
+        tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in named(names, base.arms).items()}
+    try:
+        return Experiment.model_validate_json(json.dumps(tree))
+    except ValidationError as error:
+        raise ConfigError("\n".join(error_line(e, Experiment) for e in error.errors())) from None
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error)) from None
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """The table in a YAML, TOML or JSON file; ConfigError names the file."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: cannot be read ({error})") from None
+    try:
+        tree = tomllib.loads(text) if file.suffix == ".toml" else yaml.load(text, _Yaml)
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
+    if tree is None:
+        raise ConfigError(f"{file}: is empty, expected a table of settings")
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{file}: expected a table of settings, got {type(tree).__name__}")
+    return tree
+
+
+def _merge(tree: dict[str, Any], change: Mapping[str, Any]) -> None:
+    for name, value in change.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(name), dict):
+            _merge(tree[name], value)
+        else:
+            tree[name] = dict(value) if isinstance(value, Mapping) else value
