@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,8 +86,12 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _bar(label: str, quiet: bool) -> Iterator[export.Advance]:
-    with Work(Path(), Runtime(quiet=quiet), label).bar(1, "images") as advance:
-        yield lambda done, total: advance(done, total)
+    try:
+        with Work(Path(), Runtime(quiet=quiet), label).bar(1, "images") as advance:
+            yield lambda done, total: advance(done, total)
+    except KeyboardInterrupt:
+        print("scoremix: stopped; nothing was written", file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 def _say(written: export.Export, out: Path) -> None:

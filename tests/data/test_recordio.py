@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -206,11 +207,19 @@ def test_older_lists_count_lines(tmp_path: Path) -> None:
     ],
 )
 def test_lists_out_of_step_are_named(name: str, text: str, wrong: str, tmp_path: Path) -> None:
-    folder = plain(tmp_path / "set", [0, 1, 1])
+    folder = plain(tmp_path / "set", [0, 0, 0] if name == "list.txt" else [0, 1, 1])
     (folder / name).write_text(text)
     with pytest.raises(ValueError, match=wrong) as caught:
         InsightFace(folder, 1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["hello\n", LISTS["list.txt"] + "9\tb/q.jpg\n"])
+def test_any_list_txt_does_not_stop_labelled_records(text: str, tmp_path: Path) -> None:
+    folder = plain(tmp_path / "set", [0, 1, 1])
+    (folder / "list.txt").write_text(text)
+    source = InsightFace(folder, 1)
+    assert source.class_names == ("0000000", "0000001") and "list.txt is passed over" in source.notes[0]
 
 
 def damaged(folder: Path, how: str) -> None:
@@ -274,6 +283,26 @@ def test_damage_is_one_clear_line(how: str, wrong: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=wrong) as caught:
         InsightFace(folder, 1)
     assert "\n" not in str(caught.value) and "train." in str(caught.value)
+
+
+@given(st.data())
+def test_any_damage_is_refused_or_harmless(data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        folder = write(
+            Path(place),
+            [(0, [3.0, 4.0], b""), *[(i, 0.0, b"\xff\xd8" + WORD * i) for i in (1, 2)], (3, [1.0, 3.0], b"")],
+        )
+        for name in ("train.rec", "train.idx"):
+            raw = bytearray((folder / name).read_bytes())
+            for _ in range(data.draw(st.integers(0, 3))):
+                raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+            (folder / name).write_bytes(raw[: data.draw(st.integers(len(raw) - 4, len(raw)))])
+        try:
+            source = InsightFace(folder, 1)
+            for k, count in enumerate(source.counts):
+                list(source.encoded(k, np.arange(count)))
+        except ValueError as error:
+            assert "\n" not in str(error)
 
 
 def test_cut_split_records_are_named(tmp_path: Path) -> None:

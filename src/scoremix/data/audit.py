@@ -22,7 +22,7 @@ from scoremix.data import faces, verification
 from scoremix.data.blocks import Block, EncodedSource, Source, windowed
 from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
 from scoremix.data.insightface import InsightFace
-from scoremix.data.sources import Folders, kind_of, open_source
+from scoremix.data.sources import Folders, Packed, kind_of, open_source
 
 KNOWN_SETS = {
     "CASIA-WebFace": (10_572, 490_623),
@@ -124,7 +124,7 @@ def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
 def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.ndarray, " b"], Look]]:
     """Rows and what was seen there: encoded images as they are, others as the pixels they are read to."""
     starts = np.cumsum(source.counts) - source.counts
-    if isinstance(source, EncodedSource) and source.size is None:
+    if isinstance(source, EncodedSource) and not isinstance(source, Packed):
         tasks = (
             (k, np.arange(at, min(at + 64, count)))
             for k, count in enumerate(source.counts.tolist())

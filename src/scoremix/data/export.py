@@ -71,10 +71,13 @@ def convert(
     `form` is by default recordio for folders and folders for all else; `.bin` files become pairs of images with
     pairs.txt, and a list of pairs becomes a `.bin` where `out` ends so. `keep` chooses classes of the source
     (ascending); labels are their positions. Encoded images are copied as they are, unless `size` asks for
-    squares of that side by `decode`'s rules; those, and what is not encoded, become PNG. WebDataset shards hold the images in an order shuffled by `seed`. ValueError for what cannot be written.
+    squares of that side by `decode`'s rules; those, and what is not encoded, become PNG. WebDataset shards hold
+    the images in an order shuffled by `seed`. ValueError for what cannot be written.
     """
     place = Path(place) if str(place) != "glyphs" else place
     if isinstance(place, Path) and place.is_file() and (place.suffix == ".bin" or out.suffix == ".bin"):
+        if form is not None or size is not None:
+            raise ValueError(f"{place} holds pairs: they become a .bin or images with pairs.txt, as they are")
         return _convert_pairs(place, out, advance)
     if out.suffix == ".bin":
         raise ValueError(f"{out}: a .bin holds pairs, {place} is no list of pairs (lines of: image image 0|1)")
@@ -192,7 +195,7 @@ class Images:
                 raise ValueError(f"{where}: {error}") from None
             name = os.path.splitext(name)[0] + ".png"
         self._done += 1
-        if self._advance is not None:
+        if self._advance is not None and (self._done % 64 == 0 or self._done == len(self)):
             self._advance(self._done, len(self))
         return Item(label, name, content)
 
@@ -228,6 +231,8 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 
 def _safe(name: str) -> str:
+    """The name as one part of a path, in UTF-8 and on one line of a list."""
+    name = name.encode("utf-8", "replace").decode()
     name = re.sub(r"[/\\\x00-\x1f]", "_", name)
     return "_" + name[1:] if name.startswith(".") else name
 
@@ -241,7 +246,7 @@ def _classes_table(images: Images) -> str:
 
 
 def _line(text: str) -> str:
-    return re.sub(r"[\x00-\x1f]", " ", text)
+    return re.sub(r"[\x00-\x1f]", " ", text.encode("utf-8", "replace").decode())
 
 
 def _write_folders(part: Path, images: Images) -> list[str]:
@@ -253,7 +258,7 @@ def _write_folders(part: Path, images: Images) -> list[str]:
             folder.mkdir()
             made = item.label
         (folder / item.name).write_bytes(item.content)
-    (part / "classes.tsv").write_text(_classes_table(images))
+    (part / "classes.tsv").write_text(_classes_table(images), "utf-8")
     if images.folders != sorted(images.folders):
         return [
             "folder names sort in another order than the labels; tools that sort them number classes otherwise (classes.tsv)"
@@ -274,8 +279,8 @@ def _write_records(part: Path, images: Images) -> list[str]:
     side: tuple[int, int] | None = None
     with (
         (part / "train.rec").open("wb") as rec,
-        (part / "train.lst").open("w") as lst,
-        (part / "train.tsv").open("w") as tsv,
+        (part / "train.lst").open("w", encoding="utf-8") as lst,
+        (part / "train.tsv").open("w", encoding="utf-8") as tsv,
     ):
         writer = Writer(rec)
         if announced:
@@ -292,7 +297,7 @@ def _write_records(part: Path, images: Images) -> list[str]:
     (part / "train.idx").write_bytes(writer.index())
     height, width = side or (0, 0)
     (part / "property").write_text(f"{c},{height},{width}")
-    (part / "classes.tsv").write_text(_classes_table(images))
+    (part / "classes.tsv").write_text(_classes_table(images), "utf-8")
     notes = [] if announced else ["no record announces the images: beyond 2^24 float32 would round their keys"]
     if (height, width) != (112, 112):
         notes.append(f"images are {width} x {height}; arcface_torch, AdaFace and CVLFace expect 112 x 112 (--size 112)")
@@ -319,7 +324,7 @@ def _write_shards(part: Path, images: Images, seed: int) -> list[str]:
                 item = images.at(int(index))
                 _add(tar, f"{key:09d}{os.path.splitext(item.name)[1].lower() or extension(item.content)}", item.content)
                 _add(tar, f"{key:09d}.cls", str(item.label).encode())
-    (part / "classes.tsv").write_text(_classes_table(images))
+    (part / "classes.tsv").write_text(_classes_table(images), "utf-8")
     described = {"classes": len(images.kept), "images": n, "shards": shards, "images_per_shard": SHARD, "seed": seed}
     (part / "dataset.json").write_text(json.dumps(described, indent=1) + "\n")
     return []

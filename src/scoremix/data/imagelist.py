@@ -28,7 +28,7 @@ def read_list(file: Path) -> ImageList:
     aligned 0/1, path, label, box, landmarks (the older .lst of InsightFace, whose keys are line numbers from 1).
     """
     try:
-        lines = [line.split("\t") for line in file.read_text("utf-8").splitlines() if line]
+        lines = [line.rstrip("\r").split("\t") for line in file.read_text("utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} cannot be read ({error})") from None
     if not lines:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -67,7 +68,8 @@ class InsightFace:
         self.rec = self.records.rec
         self.notes: list[str] = []
         self.rows = self._images()
-        labels, named = self._labels(), self._listing()
+        labels = self._labels()
+        named = self._listing(len(np.unique(labels)) > 1)
         self.listing = named and self._fits(named, labels)
         if self.listing is not None and len(np.unique(labels)) == 1:
             labels = self._labels_of(self.listing, labels)
@@ -98,7 +100,10 @@ class InsightFace:
         """See EncodedSource; files are named by the list, else by their keys."""
         for place in self._places_of(k)[chosen]:
             row = self.rows[place]
-            content = self._image(row)
+            try:
+                content = self._image(row)
+            except ValueError as error:
+                raise ValueError(f"{self.rec}, key {self.records.keys[row]}: {error}") from None
             if self.listing is not None:
                 yield os.path.basename(self.listing.paths[place]), content
             else:
@@ -164,11 +169,20 @@ class InsightFace:
         labels: np.ndarray = values.astype(np.int64)
         return labels
 
-    def _listing(self) -> ImageList | None:
-        for file in (self.rec.with_suffix(".tsv"), self.rec.with_suffix(".lst"), self.rec.with_name("list.txt")):
+    def _listing(self, labelled: bool) -> ImageList | None:
+        for file in (self.rec.with_suffix(".tsv"), self.rec.with_suffix(".lst")):
             if file.is_file():
                 return read_list(file)
-        return None
+        file = self.rec.with_name("list.txt")
+        if not file.is_file():
+            return None
+        try:
+            return replace(read_list(file), strict=not labelled)
+        except ValueError as error:  # anything may have that name: it matters where nothing else tells the classes
+            if not labelled:
+                raise
+            self.notes.append(f"list.txt is passed over: {error}")
+            return None
 
     def _fits(self, listing: ImageList, labels: Int64[np.ndarray, " n"]) -> ImageList | None:
         """The list in the order of the images, if both have the same ones (and labels, where the headers have any)."""
@@ -228,7 +242,7 @@ class InsightFace:
         r = self.records
         about = np.flatnonzero((r.image_bytes == 0) & (r.flags == 2) & (r.keys > 0))
         if self.header and r.labels[0, 0] < EXACT and about.size:
-            ranges = r.labels[about].astype(np.int64)
+            ranges = np.nan_to_num(r.labels[about]).clip(0, EXACT).astype(np.int64)
             ranges = ranges[np.argsort(ranges[:, 1])]
             keys = np.arange(1, len(self.rows) + 1)
             owner = np.searchsorted(ranges[:, 1], keys, side="right")
