@@ -42,10 +42,11 @@ CASES: dict[str, dict[str, Any]] = {
     "real3-close": {"data": "real", "m": 3, "largest": False},
     "real4": {"data": "real", "m": 4},
     "exhaustive": {},
+    "exhaustive-100": {},
     "faiss": {},
     "baselines": {},
-    "large2": {"data": "isotropic", "m": 2, "n": 100_000},
-    "large3": {"data": "isotropic", "m": 3, "n": 100_000},
+    "large2": {"data": "isotropic", "m": 2, "times": 10},
+    "large3": {"data": "isotropic", "m": 3, "times": 10},
 }
 SLOW = {"large2", "large3"}
 CLUSTERS = {"clustered": (100, 1.0), "tight": (100, 0.3), "few": (20, 0.3)}  # how many, noise in units of their spread
@@ -91,7 +92,7 @@ def mine(case: dict[str, Any], n: int, d: int, k: int, file: str | None) -> dict
     from scoremix.selection.mplets import top_mplets
 
     case = dict(case)
-    x = centers(case.pop("data"), case.pop("n", n), d, file)
+    x = centers(case.pop("data"), n * case.pop("times", 1), d, file)
     m = case.pop("m")
     top_mplets(x[:1500], m, 100, **case)  # compiles
     wall, cpu = product(x)
@@ -117,57 +118,89 @@ def mine(case: dict[str, Any], n: int, d: int, k: int, file: str | None) -> dict
     }
 
 
-def exhaustive(d: int) -> dict[str, Any]:
-    """The search against a plain compiled loop over all triples, N = 1,500."""
+def exhaustive(d: int, k: int) -> dict[str, Any]:
+    """The search against compiled loops over all triples, N = 1,500: one that keeps the best k, one that only counts.
+
+    The counting loop is told the K-th value and returns no list. All are given the same threads.
+    """
+    import heapq
+
     import numba
 
     from scoremix.selection.mplets import top_mplets
 
     @numba.njit(parallel=True)
-    def every_triple(table: np.ndarray, threshold: float, out: np.ndarray) -> None:
+    def keeping(table: np.ndarray, k: int, parts: int, out: np.ndarray) -> None:
+        for part in numba.prange(parts):
+            heap = [(np.float32(-1), 0, 0, 0)]
+            for i in range(part, len(table), parts):
+                for j in range(i + 1, len(table)):
+                    base, first, second = table[i, j], table[i], table[j]
+                    for c in range(j + 1, len(table)):
+                        total = base + first[c] + second[c]
+                        if len(heap) < k:
+                            heapq.heappush(heap, (total, i, j, c))
+                        elif total > heap[0][0]:
+                            heapq.heapreplace(heap, (total, i, j, c))
+            for a in range(len(heap)):
+                out[part, a] = heap[a][0]
+
+    @numba.njit(parallel=True)
+    def counting(table: np.ndarray, threshold: float, out: np.ndarray) -> None:
         for i in numba.prange(len(table)):
-            best, count = np.float32(0), 0
+            count = 0
             for j in range(i + 1, len(table)):
                 base, first, second = table[i, j], table[i], table[j]
-                for k in range(j + 1, len(table)):
-                    total = base + first[k] + second[k]
-                    count += total >= threshold
-                    best = max(best, total)
-            out[i, 0], out[i, 1] = best, count
+                for c in range(j + 1, len(table)):
+                    count += base + first[c] + second[c] >= threshold
+            out[i] = count
 
-    n, k = 1500, 20_000
+    n, parts = 1500, numba.get_num_threads()
     x = centers("isotropic", n, d, None)
-
-    def loop() -> np.ndarray:
-        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-        out = np.zeros((n, 2))
-        every_triple((1 - unit @ unit.T).astype(np.float32), np.float32(found.certificate.kth_value), out)
-        return out
-
     found = top_mplets(x, 3, k)
-    loop()
-    rounds = [(timed(loop), timed(lambda: top_mplets(x, 3, k))) for _ in range(5)]
-    counts = rounds[0][0][0][:, 1].sum()
-    loops, searches = (min(pair[side][1] for pair in rounds) for side in (0, 1))
-    loops_cpu, searches_cpu = (min(pair[side][2] for pair in rounds) for side in (0, 1))
+
+    def table() -> np.ndarray:
+        unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+        return (1 - unit @ unit.T).astype(np.float32)
+
+    def keep() -> np.ndarray:
+        out = np.full((parts, k), -1, np.float32)
+        keeping(table(), k, parts, out)
+        return np.sort(out.ravel())[::-1][:k]
+
+    def count() -> int:
+        out = np.zeros(n, np.int64)
+        counting(table(), np.float32(found.certificate.kth_value), out)
+        return int(out.sum())
+
+    rounds = [[timed(run) for run in (keep, count, lambda: top_mplets(x, 3, k))] for _ in range(4)][1:]
+    (keep_s, keep_cpu), (count_s, count_cpu), (search_s, search_cpu) = (
+        tuple(min(r[side][clock] for r in rounds) for clock in (1, 2)) for side in range(3)
+    )
     return {
-        "loop_s": loops,
-        "search_s": searches,
-        "times_faster": loops / searches,
-        "times_faster_cpu": loops_cpu / searches_cpu,
-        "loop_counts": counts,
+        "n": n,
+        "k": k,
+        "loop_s": keep_s,
+        "counting_loop_s": count_s,
+        "search_s": search_s,
+        "times_faster": keep_s / search_s,
+        "times_faster_cpu": keep_cpu / search_cpu,
+        "times_faster_than_counting": count_s / search_s,
+        "times_faster_than_counting_cpu": count_cpu / search_cpu,
+        "largest_difference": float(np.abs(rounds[0][0][0] - found.values).max()),
+        "counted": rounds[0][1][0],
     }
 
 
-def against_faiss(d: int, k: int) -> dict[str, Any]:
-    """Global top pairs of N = 50,000: ours against neighbours per row, enlarged until no row's list is exhausted."""
+def against_faiss(n: int, d: int, k: int) -> dict[str, Any]:
+    """Global top pairs of n rows: ours against neighbours per row, enlarged until no row's list is exhausted."""
     try:
         import faiss
     except ImportError:
-        return {"skipped": "faiss is not installed"}
+        return {"skipped": "faiss is not installed (the extra `faiss`)"}
     from scoremix.selection.mplets import top_mplets
 
-    x = centers("isotropic", 50_000, d, None)
+    x = centers("isotropic", n, d, None)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
 
     def neighbours() -> np.ndarray:
@@ -186,6 +219,7 @@ def against_faiss(d: int, k: int) -> dict[str, Any]:
     found, wall, cpu = timed(lambda: top_mplets(x, 2, k))
     values, wall_faiss, cpu_faiss = timed(neighbours)
     return {
+        "n": n,
         "search_s": wall,
         "faiss_s": wall_faiss,
         "times_faster": wall_faiss / wall,
@@ -262,9 +296,11 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
     n, d, k, file = options.n, options.d, options.k, options.centers
     match name:
         case "exhaustive":
-            return exhaustive(d)
+            return exhaustive(d, k)
+        case "exhaustive-100":
+            return exhaustive(d, 100)
         case "faiss":
-            return against_faiss(d, k)
+            return against_faiss(5 * n, d, k)
         case "baselines":
             return baselines(n, d, k, file)
         case "gpu":

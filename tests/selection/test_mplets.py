@@ -281,10 +281,27 @@ BAD = [
     (dict(weight=np.inf), "must be finite"),
     (dict(weight=0.0), "not all zero"),
     (dict(groups=[0, 1]), "one label per row"),
-    (dict(groups=[0, 0, 0, 0, 0]), "allowed 3-plets, 0"),
+    (dict(groups=[0, 0, 0, 0, 0]), "no 3-plet is allowed"),
+    (dict(k=2.0), "k must be a whole number"),
+    (dict(m=3.0), "m must be a whole number"),
+    (dict(x=np.eye(5) + 1j), "real numbers"),
     (dict(backend="cuda"), "backend must be"),
     (dict(max_degree=1, min_degree=1), "exclude each other"),
 ]
+
+
+@pytest.mark.parametrize("classes", [30, 2**16])  # one number per set, and too many classes for that
+def test_distinct_sets_in_the_order_of_their_indices(classes: int) -> None:
+    rng = np.random.default_rng(0)
+    sets = np.sort(rng.integers(0, classes, (400, 4)).astype(np.int32), axis=1)
+    sets = np.concatenate([sets, sets[rng.integers(0, 400, 300)]])
+    sums = rng.standard_normal(len(sets)).astype(np.float32)
+    best: dict[tuple[int, ...], float] = {}
+    for row, value in zip(sets.tolist(), sums.tolist(), strict=True):
+        best[tuple(row)] = max(value, best.get(tuple(row), -np.inf))
+    found, values = scores.distinct(sets, sums)
+    assert [tuple(row) for row in found.tolist()] == sorted(best)
+    assert values.tolist() == [best[row] for row in sorted(best)]
 
 
 @pytest.mark.parametrize(("change", "message"), BAD, ids=[message[:24] for _, message in BAD])

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare
 
-from scoremix.selection import strategies
-from scoremix.selection.strategies import pair_moments, select
+from scoremix.selection import distribution, strategies
+from scoremix.selection.distribution import pair_histogram, pair_moments
+from scoremix.selection.strategies import select
 
 X = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
 Y = np.random.default_rng(1).standard_normal((60, 5)).astype(np.float32) * np.array([3, 1, 1, 1, 0.2], np.float32)
@@ -21,8 +22,8 @@ FIRST, SECOND = np.triu_indices(60, 1)
 
 def table(x: np.ndarray, metric: str) -> np.ndarray:
     x = x.astype(np.float64)
-    if metric == "l2":
-        return np.linalg.norm(x[:, None] - x[None], axis=2)
+    if metric != "cosine":
+        return np.linalg.norm(x[:, None] - x[None], axis=2) ** (1 if metric == "l2" else 2)
     x = x / np.linalg.norm(x, axis=1, keepdims=True)
     return 1 - x @ x.T
 
@@ -40,7 +41,7 @@ def test_far_and_close(metric: Any) -> None:
 @pytest.mark.parametrize("few", [0, 1 << 20])
 @pytest.mark.parametrize("m", [2, 3])
 def test_random_is_distinct_uniform_and_seeded(m: int, few: int) -> None:
-    with mock.patch.object(strategies, "FEW", few):
+    with mock.patch.object(strategies, "FEW", few), mock.patch.object(distribution, "FEW", few):
         n = 7
         counts = dict.fromkeys(combinations(range(n), m), 0)
         for seed in range(400):
@@ -63,7 +64,7 @@ def test_random_is_distinct_uniform_and_seeded(m: int, few: int) -> None:
 @pytest.mark.parametrize("few", [0, 1 << 20])
 def test_random_across_and_within_groups(few: int) -> None:
     groups = np.repeat([5, 7, 9], [30, 10, 20])
-    with mock.patch.object(strategies, "FEW", few):
+    with mock.patch.object(strategies, "FEW", few), mock.patch.object(distribution, "FEW", few):
         across = select(X, "random", 200, groups=groups)
         assert (groups[across.classes[:, 0]] != groups[across.classes[:, 1]]).all()
         within = select(X, "random", 300, groups=groups, across=False)
@@ -82,7 +83,7 @@ def test_random_across_and_within_groups(few: int) -> None:
 
 @pytest.mark.parametrize("few", [0, 1 << 20])
 def test_window_of_distances(few: int) -> None:
-    with mock.patch.object(strategies, "FEW", few):
+    with mock.patch.object(strategies, "FEW", few), mock.patch.object(distribution, "FEW", few):
         values = table(X, "cosine")[FIRST, SECOND]
         low, high = np.quantile(values, (0.1, 0.3))
         found = select(X, "window", 100, window=(0.1, 0.3))
@@ -129,7 +130,7 @@ def test_joint_is_a_difference_of_z_scores(m: int, condition_metric: Any) -> Non
 @pytest.mark.parametrize("few", [0, 1 << 20])
 @pytest.mark.parametrize("strategy", ["far", "close", "random", "joint_top", "window"])
 def test_cap_on_uses(strategy: Any, few: int) -> None:
-    with mock.patch.object(strategies, "FEW", few):
+    with mock.patch.object(strategies, "FEW", few), mock.patch.object(distribution, "FEW", few):
         found = select(X, strategy, 40, max_degree=2, conditions=Y, window=(0.05, 0.6))
     assert found.coverage is not None
     assert found.coverage.degrees.max() == 2
@@ -141,3 +142,29 @@ def test_cap_on_uses(strategy: Any, few: int) -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(ValueError, match="strategy must be one of"):
         select(X, "nearest", 3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "sqeuclidean"])
+def test_histogram_of_all_pairs(metric: Any) -> None:
+    counts, edges = pair_histogram(X, metric, bins=20)
+    values = table(X, metric)[FIRST, SECOND]
+    assert counts.sum() == len(values) and len(counts) <= 20 and counts[0] > 0 and counts[-1] > 0
+    assert edges[0] <= values.min() and values.max() <= edges[-1]
+    expected, _ = np.histogram(values, edges)
+    assert np.abs(counts - expected).sum() <= 2  # float32 at an edge
+
+
+@pytest.mark.parametrize("objective", ["mean", "min", "std"])
+def test_joint_objectives_are_those_of_z_differences(objective: Any) -> None:
+    def z(x: np.ndarray) -> np.ndarray:
+        values = table(x, "cosine")
+        return (values - values[FIRST, SECOND].mean()) / values[FIRST, SECOND].std()
+
+    score = z(X) - z(Y)
+    sets = np.array(list(combinations(range(60), 3)))
+    pairs = np.stack([score[sets[:, a], sets[:, b]] for a, b in combinations(range(3), 2)], axis=1)
+    values = {"mean": pairs.mean(axis=1), "min": pairs.min(axis=1), "std": pairs.std(axis=1)}[objective]
+    order = np.argsort(-values, kind="stable")[:20]  # equal ones by index
+    found = select(X, "joint_top", 20, m=3, conditions=Y, objective=objective)
+    np.testing.assert_array_equal(found.classes, sets[order])
+    np.testing.assert_allclose(found.values, values[order], rtol=1e-4)

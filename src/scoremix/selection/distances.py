@@ -127,6 +127,8 @@ def rows_of(x: Any, name: str = "x") -> np.ndarray:
     if hasattr(x, "detach"):
         x = x.detach().cpu().numpy()
     array = np.asarray(x)
+    if array.dtype.kind not in "fiub":
+        raise ValueError(f"{name} must hold real numbers, got dtype {array.dtype}")
     if array.dtype != np.float64:
         array = array.astype(np.float32)
     if array.ndim != 2 or not array.size:
@@ -144,9 +146,10 @@ def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space
     if not np.isfinite(weight):
         raise ValueError(f"the weight of {name} must be finite, got {weight}")
     rows = rows_of(x, name)
-    norms = np.concatenate([np.linalg.norm(rows[part].astype(np.float64), axis=1) for part in _parts(rows)])
+    with np.errstate(over="ignore"):
+        norms = np.concatenate([np.linalg.norm(rows[part].astype(np.float64), axis=1) for part in _parts(rows)])
     if not np.isfinite(norms).all():
-        raise ValueError(f"{name} has a row whose norm overflows, the first is row {np.argmin(np.isfinite(norms))}")
+        raise ValueError(f"{name} has rows whose norms overflow, the first is row {np.argmin(np.isfinite(norms))}")
     center, lengths, scale = np.zeros(rows.shape[1]), norms, 1.0
     if metric == "cosine":
         if not norms.all():

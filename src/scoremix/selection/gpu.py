@@ -20,10 +20,10 @@ WIDTH = 1 << 26  # numbers in a temporary
 class TorchScores:
     """The same as `CpuScores`, on a torch device; see `search.Scores`."""
 
-    def __init__(self, function: PairFunction, memory: float, device: Any) -> None:
+    def __init__(self, function: PairFunction, memory: float, device: Any, matrix: bool = True) -> None:
         self.function, self.device = function, torch.device(device)
         n = self.n = function.n
-        self.keep = 4.0 * n * n <= 0.6 * memory
+        self.keep = matrix and 4.0 * n * n <= 0.6 * memory
         self.most_edges = int(max(memory - 4.0 * n * n * self.keep, 0.25 * memory) / BYTES_PER_EDGE)
         self.filled = False
         self.pair_sums = 0

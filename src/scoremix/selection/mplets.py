@@ -127,10 +127,17 @@ def count_sets(n: int, m: int, groups: np.ndarray | None = None, across: bool = 
 
 
 def check_count(function: PairFunction, m: int, k: int) -> int:
-    """The number of allowed sets; ValueError unless 2 <= m <= N and 1 <= k <= that number."""
+    """The number of allowed sets; ValueError unless 2 <= m <= N and 1 <= k <= that number, both whole."""
+    for name, value in (("m", m), ("k", k)):
+        if not isinstance(value, (int, np.integer)):
+            raise ValueError(f"{name} must be a whole number, got {value!r}")
     if not 2 <= m <= function.n:
         raise ValueError(f"m must lie between 2 and the number of rows, {function.n}, got {m}")
     total = count_sets(function.n, m, function.groups, function.across)
+    if not total:
+        raise ValueError(
+            f"no {m}-plet is allowed: the groups leave none {'across' if function.across else 'within'} them"
+        )
     if not 1 <= k <= total:
         raise ValueError(f"k must lie between 1 and the number of allowed {m}-plets, {total}, got {k}")
     return total
@@ -143,7 +150,7 @@ def _check_objective(objective: str, largest: bool, m: int, total: int) -> None:
         extreme = "largest max" if largest else "smallest min"
         raise ValueError(
             f"objective={objective!r} with largest={largest} is degenerate: the {extreme} is reached by one extreme "
-            f"pair with any {m - 2} other classes; use m = 2, or objective={'min' if largest else 'max'!r}"
+            f"pair, whatever else is in the set; use m = 2, or objective={'min' if largest else 'max'!r}"
         )
     if objective in ("range", "std"):
         if m == 2:
@@ -174,11 +181,11 @@ def _search(
         return search_all(function, m, k, "sum" if objective == "mean" else objective, progress)
     scores: Scores
     if device is None:
-        scores = CpuScores(function, memory)
+        scores = CpuScores(function, memory, matrix=m > 2)
     else:
         from scoremix.selection.gpu import TorchScores
 
-        scores = TorchScores(function, memory, device)
+        scores = TorchScores(function, memory, device, matrix=m > 2)
     if m == 2:
         return search_pairs(scores, k, progress)
     if objective in ("min", "max"):

@@ -16,12 +16,12 @@ BYTES_PER_EDGE = 48  # a listed pair: indices, score, two list entries and the t
 
 
 class CpuScores:
-    """Scores of the pairs of a function; `memory` (bytes) decides whether a matrix is kept and how long lists are."""
+    """Scores of the pairs of a function; `memory` (bytes) decides how long lists are, and whether a matrix is kept."""
 
-    def __init__(self, function: PairFunction, memory: float) -> None:
+    def __init__(self, function: PairFunction, memory: float, matrix: bool = True) -> None:
         self.function = function
         n = self.n = function.n
-        self.keep = 4.0 * n * n <= 0.6 * memory
+        self.keep = matrix and 4.0 * n * n <= 0.6 * memory
         matrix_bytes = 4.0 * n * n if self.keep else 0.0
         self.most_edges = int(max(memory - matrix_bytes, 0.25 * memory) / BYTES_PER_EDGE)
         self.filled = False
@@ -57,7 +57,8 @@ class CpuScores:
     def sample(self, size: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """(pairs i < j, scores) of about `size` random allowed pairs, with repeats."""
         sets = np.random.default_rng(seed).integers(0, self.n, (size, 2), dtype=np.int32)
-        sets = np.sort(sets[sets[:, 0] != sets[:, 1]], axis=1)
+        first, second = np.minimum(*sets.T), np.maximum(*sets.T)
+        sets = np.stack([first, second], axis=1)[first < second]
         values = np.empty(len(sets), np.float32)
         pairs = self.pairs if self.filled else self.pairs._replace(dense=np.empty((0, 0), np.float32))
         kernels.score_pairs(pairs, sets, values)
@@ -179,11 +180,24 @@ class CpuScores:
 
 def distinct(sets: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each set once, with its largest sum, in the order of their indices."""
-    order = np.lexsort((-sums, *sets.T[::-1]))
-    sets, sums = sets[order], sums[order]
+    if not len(sets):
+        return sets, sums
+    order = index_order(sets)
+    sets = sets[order]
     first = np.ones(len(sets), np.bool_)
     first[1:] = (sets[1:] != sets[:-1]).any(axis=1)
-    return sets[first], sums[first]
+    return sets[first], np.maximum.reduceat(sums[order], np.flatnonzero(first))
+
+
+def index_order(sets: np.ndarray) -> np.ndarray:
+    """Positions of sets (K, m) in the order of their indices: of one number per set where 64 bits hold it."""
+    width = int(sets.max(initial=0)) + 1
+    if width ** sets.shape[1] >= 1 << 63:
+        return np.lexsort(sets.T[::-1])
+    key = sets[:, 0].astype(np.int64)
+    for column in sets.T[1:]:
+        key = key * width + column
+    return np.argsort(key)
 
 
 def _joined(parts: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

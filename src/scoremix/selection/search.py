@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from scoremix.selection.distances import ULP, PairFunction
-from scoremix.selection.scores import LOWEST, distinct
+from scoremix.selection.scores import LOWEST, distinct, index_order
 
 Progress = Callable[[str, float], None]  # told what is done and the share of it, 0 to 1
 
@@ -21,7 +21,8 @@ Found = tuple[np.ndarray, np.ndarray]  # (n, r) int32 sets, ascending, and their
 
 SAMPLE = 1 << 18  # random pairs that tell how scores are distributed
 MANY = 1 << 20  # parents from which on a first round on a few of them pays
-REACH = 32  # neighbours tried per member when a first threshold is looked for
+FIRST = 2  # parents per set wanted, when a first threshold is looked for
+REACH = 16  # neighbours tried per member then
 
 
 class Scores(Protocol):
@@ -107,7 +108,8 @@ class Leaders:
 
     def _order(self) -> tuple[np.ndarray, np.ndarray]:
         values = self.function.values(self.sets, self.objective)
-        order = np.lexsort((*self.sets.T[::-1], -self.function.sign * values))
+        by_index = index_order(self.sets)
+        order = by_index[np.argsort(-self.function.sign * values[by_index], kind="stable")]
         return order, values[order]
 
 
@@ -225,7 +227,7 @@ class Growth:
 
     def try_few(self) -> None:
         """Where very many pairs could lead to a best set, grows a few of them first, to raise the threshold."""
-        pairs, values = self.scores.sample(SAMPLE)
+        pairs, values = self.scores.sample(_sampled(self.scores))
         scale = comb(self.scores.n, 2) / max(1, len(values))
         previous = np.inf
         for _ in range(8):
@@ -241,9 +243,14 @@ class Growth:
 
 def _link(scores: Scores, length: float, progress: Progress) -> None:
     """Lists the best pairs, about `length` per class."""
-    _, values = scores.sample(SAMPLE)
+    _, values = scores.sample(_sampled(scores))
     count = min(length * scores.n / 2, scores.most_edges / 2)
     _list_from(scores, _cut_for(values, count / comb(scores.n, 2)), progress)
+
+
+def _sampled(scores: Scores) -> int:
+    """How many random pairs tell how scores are distributed."""
+    return min(SAMPLE, 32 * scores.n)
 
 
 def _cut_for(values: np.ndarray, share: float) -> float:
@@ -278,7 +285,7 @@ def _first_threshold(scores: Scores, m: int, k: int) -> float:
     """A lower bound of the k-th best score: the best pairs grown by their best neighbours; -inf where too few."""
     sets, sums = scores.edges
     for _ in range(2, m):
-        most = max(4 * k, 8 * scores.n)
+        most = max(FIRST * k, 8 * scores.n)
         if len(sets) > most:
             best = np.argpartition(-sums, most)[:most]
             sets, sums = sets[best], sums[best]
@@ -291,7 +298,7 @@ def _first_threshold(scores: Scores, m: int, k: int) -> float:
 
 def _lengthen_lists(scores: Scores, growth: Growth, progress: Progress) -> None:
     """Lists further pairs where most parents would have to read below the end of the lists."""
-    _, values = scores.sample(SAMPLE)
+    _, values = scores.sample(_sampled(scores))
     parents = values[values >= growth.share(2)]
     if growth.m == 3:
         parents = parents[parents <= growth.cap()]
