@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from scoremix.config import ConfigError, Experiment, load
+from scoremix.config import ConfigError, Experiment, Recognizer, load
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import learning_rate
+from scoremix.stages.recognizer import describe
 
 
 def test_a_checkpoint_gives_back_network_and_description(tmp_path: Path) -> None:
@@ -52,3 +54,13 @@ def test_step_schedule_is_adafaces() -> None:
     rates = [learning_rate(step, 26, 0.1, milestones=(12, 20, 24)) for step in range(26)]
     expected = [0.1] * 12 + [0.01] * 8 + [0.001] * 4 + [0.0001] * 2
     assert rates == pytest.approx(expected)
+
+
+def test_depth_two_of_a_published_network_is_the_next_one() -> None:
+    faces = SimpleNamespace(size=112, channels=3)
+    for name, deeper in (("iresnet50", "iresnet100"), ("adaface_ir50", "adaface_ir101")):
+        assert describe(Recognizer(network=name, depth=2), faces).network == deeper
+    with pytest.raises(ValueError, match="no published network is that much deeper than iresnet18"):
+        describe(Recognizer(network="iresnet18", depth=2), faces)
+    with pytest.raises(ValueError, match="takes 112 px RGB images, these are 32 px with 1 channels"):
+        describe(Recognizer(network="iresnet18"), SimpleNamespace(size=32, channels=1))
