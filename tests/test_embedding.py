@@ -153,7 +153,9 @@ def test_one_image_and_a_file_that_is_no_checkpoint(folder: Path, tmp_path: Path
 
 def test_a_checkpoint_is_found_by_file_folder_run_and_arm(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    steps = '{"steps": {"recognizer real/0": {"stage": "recognizer", "key": "%s"}, "ingest": {}}}' % ("a" * 64)
+    steps = '{"experiment": {}, "steps": {"recognizer real/0": {"stage": "recognizer", "key": "%s"}, "ingest": {}}}' % (
+        "a" * 64
+    )
     (tmp_path / "runs" / "demo.json").write_text(steps)
     folder = tmp_path / "store" / "recognizer" / ("a" * 12)
     folder.mkdir(parents=True)
