@@ -49,7 +49,7 @@ class Pair:
     value: float
     low: float
     high: float
-    chance: dict[str, dict[str, float]]  # permutation, and normal, uniform for the reference recognizer
+    chance: dict[str, dict[str, float]]  # permutation, and normal, uniform for the first pair
 
 
 def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *, work: Work) -> None:
@@ -67,12 +67,12 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
     result |= {"level": config.level, "draws": config.permutations, "pairs": [], "matrix": {}, "series": []}
     with work.bar(total, "comparisons") as advance:
         for c, r in pairs:
-            full = r == centers[0]
+            full = (c, r) == pairs[0]
             for name in measures if full else HEADLINE:
                 pair = against_chance(config, c, r, found, name, measures, full)
                 result["pairs"].append(dataclasses.asdict(pair))
             advance(done := done + 1)
-        result["matrix"] = {"names": list(found), **{name: [] for name in HEADLINE}}
+        result["matrix"] = {"names": list(found)}
         for name in HEADLINE:
             _, matrix = chance.alignment_matrix(found, measures[name])
             result["matrix"][name] = matrix.tolist()
