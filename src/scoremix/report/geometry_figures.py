@@ -98,7 +98,7 @@ def snapshots(runs: Sequence[Snapshots], key: str, label: str) -> str:
     """One quantity of reproductions over training, one line per run and EMA length."""
     drawn = snapshot_styles(runs)
     with settings():
-        axes = new_axes(200, left=46)
+        axes = new_axes(200, left=56)
         for run in runs:
             for ema in run.correlation:
                 own = [row for row in run.rows if f"{row['ema']:g}" == ema]
