@@ -47,7 +47,9 @@ def test_log_weights_are_saved_beside_the_images(out: Path, tiny_settings: list[
     log_weight = np.load(folder / "log_weight.npy")
     assert log_weight.shape == (15,) and log_weight.dtype == np.float64 and (log_weight != 0).all()
     summary = json.loads((folder / "sampling.json").read_text())
-    assert summary["disagreement"] == pytest.approx(-log_weight.mean())
+    assert summary["log_weight"] == pytest.approx(log_weight.mean())
+    disagreement = np.load(folder / "disagreement.npy")
+    assert summary["disagreement"] == pytest.approx(disagreement.mean()) and (disagreement > 0).all()
     of_mplets = log_weight.reshape(5, 3)
     w = np.exp(of_mplets - of_mplets.max(1, keepdims=True))
     assert summary["effective_sample_size"] == pytest.approx(np.mean(w.sum(1) ** 2 / (w**2).sum(1)))
@@ -130,27 +132,28 @@ def test_guides_and_averages_that_cannot_be_are_refused(settings: list[str], mes
 
 
 def test_images_are_kept_by_their_log_weight(tmp_path: Path):
-    from scoremix.stages.screen import log_weights
+    from scoremix.stages.screen import merit
 
     rng = np.random.default_rng(0)
     values = rng.normal(size=15)
     np.save(tmp_path / "log_weight.npy", values)
-    found = log_weights(Artifact("sample", "", tmp_path), 3)
-    assert np.array_equal(found.numpy(), values.reshape(3, 5))
+    np.save(tmp_path / "disagreement.npy", values**2)
+    found = [merit(Artifact("sample", "", tmp_path), by, 3).numpy() for by in ("log_weight", "agreement")]
+    assert np.array_equal(found, [values.reshape(3, 5), -(values**2).reshape(3, 5)])
     np.save(tmp_path / "log_weight.npy", np.where(np.arange(15) == 3, np.nan, values))
     with pytest.raises(ValueError, match="these images have none"):
-        log_weights(Artifact("sample", "", tmp_path), 3)
+        merit(Artifact("sample", "", tmp_path), "log_weight", 3)
 
 
 def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
-    arms = "arms={agreeing: {sampling: {candidates: 2, keep_by: log_weight}}, real: {images: real}}"
+    arms = "arms={agreeing: {sampling: {candidates: 2, keep_by: agreement}}, real: {images: real}}"
     settings = [*tiny_settings, arms, "evaluation.treatment=agreeing", "evaluation.controls=[real]", "seeds=[0]"]
     exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
     runs.execute(exp, runtime, Store(out / "store"), "recognizer agreeing/0")
     (kept,) = (out / "store" / "screen").iterdir()
-    assert json.loads((kept / "screening.json").read_text())["by"] == "log_weight"
+    assert json.loads((kept / "screening.json").read_text())["by"] == "agreement"
     key = json.loads((kept / "manifest.json").read_text())["inputs"]["0"]
     drawn = out / "store" / "sample" / key[:12]
-    best = np.sort(np.argsort(-np.load(drawn / "log_weight.npy").reshape(5, 6), axis=1)[:, :3], axis=1)
+    best = np.sort(np.argsort(np.load(drawn / "disagreement.npy").reshape(5, 6), axis=1)[:, :3], axis=1)
     images = np.load(drawn / "images.npy").reshape(5, 6, 8, 8, 1)
     assert (np.load(kept / "images.npy").reshape(5, 3, 8, 8, 1) == images[np.arange(5)[:, None], best]).all()

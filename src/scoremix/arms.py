@@ -94,7 +94,7 @@ ARMS: dict[str, Arm] = {
     ),
     "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),
     "agreeing": Arm(
-        sampling={"candidates": 2.5, "keep_by": "log_weight"},
+        sampling={"candidates": 2.5, "keep_by": "agreement"},
         note="the 40 % of the mixes drawn on which the classes' scores agreed most",
     ),
     # controls: what do the new classes do without the generator's mixing?

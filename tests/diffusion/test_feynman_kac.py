@@ -83,6 +83,7 @@ def test_growth_is_the_formula_at_the_nodes():
     euler(weighing, torch.tensor([[2.5]], dtype=torch.float64), sigmas)
     expected = torch.trapezoid(torch.tensor([*values, 0.0], dtype=torch.float64), -sigmas)
     assert float(weighing.log_weight()) == pytest.approx(float(expected), rel=1e-9)
+    assert float(weighing.disagreement()) == pytest.approx(-float(expected), rel=1e-9)  # no guide: all of it
     # for two classes: -lambda (1 - lambda) |s_1 - s_2|^2 sigma
     assert values[-1] == pytest.approx(float(-sigmas[-2] * 0.21 * (s[0] - s[1]).square().sum()), rel=1e-9)
 
@@ -122,3 +123,23 @@ def test_effective_sample_size():
     w = torch.rand(3, 5, dtype=torch.float64)
     expected = w.sum(1) ** 2 / w.square().sum(1)
     assert torch.allclose(effective_sample_size(w.log() + 300), expected)
+
+
+def test_disagreement_is_of_the_classes_alone():
+    """The guide's part is left out: the integral of lambda (1 - lambda) |s_1 - s_2|^2 sigma along the guided path."""
+    w, labels = torch.tensor([0.4, 0.6], dtype=torch.float64), torch.tensor([[0, 1]])
+    sigmas = karras_sigmas(7, 0.05, 10)
+    weighing = Weighing(autoguide(mix(MAIN, labels, w), mix(GUIDE, labels, w), 1.5))
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def spy(x: Tensor, sigma: Tensor) -> Tensor:
+        seen.append((x, sigma))
+        return weighing(x, sigma)
+
+    euler(spy, torch.tensor([[4.0]], dtype=torch.float64), sigmas)
+    values = [
+        0.24 * s * (MAIN.score(x, s, labels[:, 0]) - MAIN.score(x, s, labels[:, 1])).square().sum() for x, s in seen
+    ]
+    expected = torch.trapezoid(torch.tensor([*values, 0.0], dtype=torch.float64), -sigmas)
+    assert float(weighing.disagreement()) == pytest.approx(float(expected), rel=1e-9)
+    assert float(weighing.log_weight()) != pytest.approx(-float(expected), rel=0.1)

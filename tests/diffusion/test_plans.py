@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from scoremix.diffusion import training
 from scoremix.diffusion.denoisers import condition, mix, mix_conditions, preserving
 from scoremix.diffusion.plans import Plan, sample, weighed_sample
 from scoremix.diffusion.unet import EDM2
@@ -169,3 +170,20 @@ def test_one_class_is_its_condition(nets: tuple[EDM2, EDM2]):
     x, s = torch.randn(2, 1, 8, 8), torch.tensor(0.5)
     denoiser = Plan(guidance=1.0).denoiser(nets[0], None, LABELS[:, :1], [1.0])
     assert torch.equal(denoiser(x, s), condition(nets[0], LABELS[:, 0])(x, s))
+
+
+def test_an_autoencoder_is_two_calls_around_training_and_sampling():
+    """Space to depth in place of a learnt one: 8 px grey images as 4 px of four channels."""
+    encode, decode = torch.nn.PixelUnshuffle(2), torch.nn.PixelShuffle(2)
+
+    def batches(seen: int) -> tuple[Tensor, Tensor]:
+        g = torch.Generator().manual_seed(seen)
+        labels = torch.randint(6, (8,), generator=g)
+        return encode(labels[:, None, None, None] / 6 - 0.5 + torch.zeros(8, 1, 8, 8)), labels
+
+    net = EDM2(4, 4, 6, model_channels=8, channel_mult=[1], num_blocks=1)
+    state = training.start(net, [0.1])
+    for _ in training.train(state, batches, batch=8, total=320, seed=0, rate=lambda seen: 1e-2):
+        pass
+    made = decode(sample(net.eval(), None, LABELS, [0.2, 0.3, 0.5], [0, 1], Plan(steps=4, guidance=1.0)))
+    assert made.shape == (2, 1, 8, 8) and made.isfinite().all()

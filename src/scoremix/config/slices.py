@@ -245,7 +245,8 @@ class Sampling(Slice):
         1.0, description="images drawn per image kept; above 1 the best ones of an m-plet are kept"
     )
     keep_by: KeepBy = Field(
-        "coherence", description="best: densest in the recognizer's space, or with the largest Feynman-Kac log-weight"
+        "coherence",
+        description="best: densest in the recognizer's space, of largest Feynman-Kac log-weight, of least disagreement",
     )
     solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim is euler")
     steps: Annotated[int, Field(ge=2)] = 32
@@ -285,9 +286,9 @@ class Sampling(Slice):
         if self.churn and self.solver != "heun":
             raise ValueError(f"churn {self.churn:g} is for the heun solver, not {self.solver}")
         changing = [n for n in ("weights_end", "mixing_interval", "guide_interval") if getattr(self, n) is not None]
-        if self.keep_by == "log_weight" and (changing or self.churn):
+        if self.keep_by != "coherence" and (changing or self.churn):
             raise ValueError(
-                f"keep_by 'log_weight' with {(changing or ['churn'])[0]}: a log-weight needs the same weights at every "
+                f"keep_by {self.keep_by!r} with {(changing or ['churn'])[0]}: a log-weight needs the same weights at every "
                 "sigma and no churn"
             )
         if self.mixture == "conditions" and self.mixing_interval is not None:
@@ -315,8 +316,8 @@ class PixelMixing(Slice):
 
 
 class Screening(Slice):
-    """Which of the images drawn for an m-plet are kept: the densest in the recognizer's space, or those about which
-    its classes agreed most (the largest Feynman-Kac log-weights).
+    """Which of the images drawn for an m-plet are kept: the densest in the recognizer's space, those of largest
+    Feynman-Kac log-weight, or those about which its classes agreed most.
     """
 
     candidates: Annotated[float, Field(ge=1)] = Field(2.5, description="images drawn per image kept")

@@ -21,12 +21,12 @@ Weights = Sequence[float] | Float[Tensor, "*b m"] | Callable[[Tensor], Tensor]  
 class Denoiser:
     """A callable (x (b, c, h, w), sigma) -> estimate of the clean images, in the dtype of x.
 
-    The estimate is sum_k w_k D_k over network evaluations D_k; their spread sum_k w_k |D_k - estimate|^2, (b,)
-    float64, is what a Feynman-Kac weight grows by (`feynman_kac`). `total` is sum_k w_k, one number or one per
-    row, None where weights change with sigma.
+    The estimate is sum_k w_k D_k over network evaluations D_k. Their spreads, (b, 2) float64, are what a Feynman-Kac
+    weight grows by (`feynman_kac`): sum_k w_k |D_k - estimate|^2 with the guide, and of the classes alone without it.
+    `total` is sum_k w_k, one number or one per row, None where weights change with sigma.
     """
 
-    parts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # estimate, spread
+    parts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # estimate, spreads
     total: float | Tensor | None = 1.0
 
     def __call__(self, x: Float[Tensor, "b ..."], sigma: Float[Tensor, ...]) -> Float[Tensor, "b ..."]:
@@ -83,7 +83,8 @@ def mix(
         w = at(sigma).t()
         factors = w.reshape(m, b, *spatial).to(x.dtype)
         estimate = (factors * each).sum(0) if space == "denoised" else x + (factors * (each - x)).sum(0)
-        return estimate, (w.double() * _size(each - estimate, 2)).sum(0)
+        spread = (w.double() * _size(each - estimate, 2)).sum(0)
+        return estimate, torch.stack([spread, spread], dim=1)
 
     return Denoiser(parts, total)
 
@@ -110,7 +111,8 @@ def autoguide(main: Denoiser, guide: Denoiser, scale: float) -> Denoiser:
     def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         (d0, spread0), (d1, spread1) = guide.parts(x, sigma), main.parts(x, sigma)
         between = scale * (1 - scale) * _size(d1 - d0, 1)
-        return torch.lerp(d0, d1, scale), scale * spread1 + (1 - scale) * spread0 + between
+        whole = scale * spread1[:, 0] + (1 - scale) * spread0[:, 0] + between
+        return torch.lerp(d0, d1, scale), torch.stack([whole, spread1[:, 1]], dim=1)
 
     known = main.total is not None and guide.total is not None
     return Denoiser(parts, scale * main.total + (1 - scale) * guide.total if known else None)  # type: ignore[operator]
@@ -140,7 +142,7 @@ def _single(network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
     """The denoiser of one evaluation."""
 
     def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        return network(x, sigma).to(x.dtype), torch.zeros(len(x), dtype=torch.float64, device=x.device)
+        return network(x, sigma).to(x.dtype), torch.zeros(len(x), 2, dtype=torch.float64, device=x.device)
 
     return Denoiser(parts)
 

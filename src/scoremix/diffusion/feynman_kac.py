@@ -17,7 +17,7 @@ from scoremix.diffusion.denoisers import Denoiser
 
 
 class Weighing:
-    """A denoiser that keeps what the weights need while a solver calls it; `log_weight()` afterwards.
+    """A denoiser that keeps what the weights need while a solver calls it; `log_weight()`, `disagreement()` afterwards.
 
     ValueError for weights that depend on sigma or do not sum to 1: no product density is defined then.
     """
@@ -30,7 +30,7 @@ class Weighing:
             worst = float(total.flatten()[(total - 1).abs().argmax()])
             raise ValueError(f"the weights sum to {worst:g}: a log-weight needs a sum of 1, the guide included")
         self.denoiser = denoiser
-        self.calls: list[tuple[Tensor, Tensor]] = []  # sigma, spread
+        self.calls: list[tuple[Tensor, Tensor]] = []  # sigma, spreads
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
         estimate, spread = self.denoiser.parts(x, sigma)
@@ -38,14 +38,24 @@ class Weighing:
         return estimate
 
     def log_weight(self) -> Float[Tensor, " b"]:
-        """Log-weight of each row, float64: trapezoids between the levels of the solver, and to 0 at sigma = 0.
+        """Log-weight of each row, float64, guide included."""
+        return self._integral()[:, 0]
+
+    def disagreement(self) -> Float[Tensor, " b"]:
+        """What the classes of the main network alone take from the log-weight, float64, at least 0 for weights of at
+        least 0: the integral of sum_k w_k |s_k - mixed score|^2 sigma.
+        """
+        return -self._integral()[:, 1]
+
+    def _integral(self) -> Float[Tensor, "b 2"]:
+        """Trapezoids between the levels of the solver, and to 0 at sigma = 0.
 
         A corrector's call comes before the call at the state it leads to, so the last one at a level counts.
         """
         nodes = {float(sigma): spread for sigma, spread in self.calls}
         sigmas = torch.tensor([*nodes, 0.0], dtype=torch.float64)
         spreads = torch.stack([*nodes.values(), torch.zeros_like(self.calls[0][1])]).cpu()
-        growth = spreads / sigmas.clamp(min=1e-300)[:, None] ** 3  # spread ~ sigma^4 near 0
+        growth = spreads / sigmas.clamp(min=1e-90)[:, None, None] ** 3  # spread ~ sigma^4 near 0
         growth[-1] = 0
         return torch.trapezoid(growth, sigmas, dim=0)  # sigmas fall: negative where spreads are positive
 

@@ -157,6 +157,7 @@ class _Still:
 class Sample(NamedTuple):
     images: Float[Tensor, "b c h w"]  # in the generator's own scale
     log_weight: Float[Tensor, " b"] | None  # Feynman-Kac, float64; None where the plan defines none
+    disagreement: Float[Tensor, " b"] | None  # the classes' part of it, positive
     evaluations: int  # of networks for each image, as counted
 
 
@@ -195,7 +196,9 @@ def weighed_sample(
         plan.solve(checked, UnitNoise(seeds, shape, labels.device), labels.device)
         raise FloatingPointError("the mix overflows at the last level: weights or guidance too large")
     evaluations = (first.images + (0 if second is None else second.images)) // len(labels)
-    return Sample(images, None if weighing is None else weighing.log_weight(), evaluations)
+    if weighing is None:
+        return Sample(images, None, None, evaluations)
+    return Sample(images, weighing.log_weight(), weighing.disagreement(), evaluations)
 
 
 def weighable(plan: Plan, denoiser: Denoiser) -> bool:

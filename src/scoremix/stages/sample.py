@@ -34,7 +34,8 @@ def sample_mixtures(
 ) -> None:
     """Writes a set of images with one class per m-plet, in the order of the m-plets; `searched` gives the weights.
 
-    weights.npy and log_weight.npy hold each image's mixing weights and Feynman-Kac log-weight.
+    weights.npy, log_weight.npy and disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and
+    the classes' part of it.
     """
     if searched is not None:
         config = config.model_copy(update={"weights": tuple(searched.json("search.json")["weights"])})
@@ -54,16 +55,18 @@ def sample_mixtures(
                 labels, shares = classes[rows // each], weights[rows]
                 if config.mixture == "turns":
                     labels, shares = labels[shares > 0][:, None], shares[shares > 0][:, None]
-                images, log_weight = sampler.weighed(labels, shares, sampler.seeds(rows))
+                images, logs = sampler.weighed(labels, shares, sampler.seeds(rows))
                 buffer = io.BytesIO()
-                np.savez(buffer, images=images, log_weight=log_weight)
+                np.savez(buffer, images=images, logs=logs)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
     work.count("images", total - work.before.get("images", 0))
     work.write_array("weights.npy", weights.astype(np.float32))
-    log_weight = np.concatenate([np.load(file)["log_weight"] for file in files])
-    work.write_array("log_weight.npy", log_weight)
-    work.write_json("sampling.json", summary(sampler.plan, classes.shape[1], log_weight.reshape(-1, each)))
+    logs = np.concatenate([np.load(file)["logs"] for file in files])
+    for column, name in enumerate(("log_weight.npy", "disagreement.npy")):
+        work.write_array(name, logs[:, column])
+    evaluations = sampler.plan.evaluations(1 if config.mixture == "turns" else classes.shape[1])
+    work.write_json("sampling.json", summary(evaluations, logs.reshape(-1, each, 2)))
     imagesets.write(
         work.folder,
         shape=(total, *sampler.shape),
@@ -88,13 +91,19 @@ def mixed_names(classes: NDArray[np.int64], names: Sequence[str]) -> list[str]:
     return [" + ".join(names[k] for k in row) for row in classes]
 
 
-def summary(plan: Plan, m: int, log_weight: NDArray[np.float64]) -> dict[str, Any]:
-    """Price of an image, and what its Feynman-Kac log-weight (m-plets, images) says; None where it is not defined."""
-    result: dict[str, Any] = {"evaluations_per_image": plan.evaluations(m), "images_per_mplet": log_weight.shape[1]}
-    if not np.isfinite(log_weight).all():
-        return {**result, "disagreement": None, "effective_sample_size": None}
-    sizes = effective_sample_size(torch.from_numpy(log_weight))
-    return {**result, "disagreement": float(-log_weight.mean()), "effective_sample_size": float(sizes.mean())}
+def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
+    """Price of an image, and what log-weights and disagreements (m-plets, images, 2) say; None where not defined."""
+    result: dict[str, Any] = {"evaluations_per_image": evaluations, "images_per_mplet": logs.shape[1]}
+    if not np.isfinite(logs).all():
+        return {**result, "log_weight": None, "disagreement": None, "effective_sample_size": None}
+    sizes = effective_sample_size(torch.from_numpy(logs[:, :, 0]))
+    log_weight, disagreement = logs.mean((0, 1)).tolist()
+    return {
+        **result,
+        "log_weight": log_weight,
+        "disagreement": disagreement,
+        "effective_sample_size": float(sizes.mean()),
+    }
 
 
 def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.float64]:
@@ -142,7 +151,7 @@ class Sampler:
     def weighed(
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        """The images, and the Feynman-Kac log-weight of each (B,), NaN where the plan defines none."""
+        """The images, and the Feynman-Kac log-weight and disagreement of each (B, 2), NaN where the plan has none."""
         weights = np.broadcast_to(np.asarray(weights, np.float64), labels.shape)
         pieces = range(0, len(labels), self.config.chunk)
         parts = [slice(start, start + self.config.chunk) for start in pieces]
@@ -164,5 +173,7 @@ class Sampler:
             self.plan,
         )
         self.work.count("evaluations", b * made.evaluations)
-        log_weight = np.full(b, np.nan) if made.log_weight is None else made.log_weight[:b].numpy()
-        return to_uint8(self.pixels.decode(made.images[:b])).cpu().numpy(), log_weight
+        logs = np.full((b, 2), np.nan)
+        if made.log_weight is not None and made.disagreement is not None:
+            logs = torch.stack([made.log_weight, made.disagreement], dim=1)[:b].numpy()
+        return to_uint8(self.pixels.decode(made.images[:b])).cpu().numpy(), logs

@@ -1,4 +1,4 @@
-"""Of the images drawn for an m-plet the densest in the recognizer's space are kept, or those of largest log-weight."""
+"""Of the images drawn for an m-plet the densest in the recognizer's space are kept, or those its classes agree about."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
     drawn = imagesets.LabeledImages.load(synthetic.folder)
     classes, n = len(drawn.counts), int(drawn.counts[0])
     keep = max(1, round(n / config.candidates))
-    agreed = log_weights(synthetic, classes) if config.by == "log_weight" else None
+    agreed = None if config.by == "coherence" else merit(synthetic, config.by, classes)
     before, after = np.zeros((classes, n)), np.zeros((classes, keep))
     places = np.zeros((classes, keep), np.int64)
     step = max(1, BLOCK // n)
@@ -84,11 +84,12 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
     work.count("images", len(drawn))
 
 
-def log_weights(synthetic: Artifact, classes: int) -> torch.Tensor:
-    """Feynman-Kac log-weights (classes, n) of the images drawn; ValueError where the sampling defines none."""
-    saved = torch.from_numpy(np.load(synthetic / "log_weight.npy")).view(classes, -1)
+def merit(synthetic: Artifact, by: str, classes: int) -> torch.Tensor:
+    """Log-weights or minus disagreements (classes, n) of the images drawn; ValueError where the sampling has none."""
+    saved = torch.from_numpy(np.load(synthetic / "log_weight.npy"))
+    if by == "agreement":
+        saved = -torch.from_numpy(np.load(synthetic / "disagreement.npy"))
+    saved = saved.view(classes, -1)
     if not saved.isfinite().all():
-        raise ValueError(
-            "keep_by 'log_weight': these images have none, their weights do not sum to 1 or change with sigma"
-        )
+        raise ValueError(f"keep_by {by!r}: these images have none, their weights do not sum to 1 or change with sigma")
     return saved
