@@ -162,7 +162,8 @@ def test_verification_bin_of_all_flavours(
 
 def test_pair_sets_give_the_golden_accuracy(golden: Callable[[str], Path], tmp_path: Path) -> None:
     """Flip sum and last batch as in the reference's own run of a linear network."""
-    from scoremix.data.faces import FaceImages, PairSet
+    from scoremix.data.faceimages import FaceImages
+    from scoremix.data.faces import PairSet
     from scoremix.evaluation.benchmarks import pair_measures
     from scoremix.stages import benchmark
 

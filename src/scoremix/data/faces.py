@@ -7,21 +7,16 @@ read, and says so (`unlike`).
 from __future__ import annotations
 
 import csv
-import hashlib
-import io
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, UInt8
-from PIL import Image
+from jaxtyping import Bool, Float, Int64
 
-from scoremix.data import align
-from scoremix.data.decode import decode, upright_rgb
+from scoremix.data.faceimages import FaceImages
 
 EXPECTED: dict[str, dict[str, int]] = {
     "lfw": {"pairs": 6000},
@@ -41,85 +36,6 @@ EXPECTED: dict[str, dict[str, int]] = {
     "tinyface": {"probes": 3_728, "mates": 4_443, "distractors": 153_428},
 }
 Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class FaceImages:
-    """Encoded images in a fixed order: files of a folder or bytes; with five points each they are aligned."""
-
-    folder: Path | None
-    files: Sequence[str | bytes]
-    points: Float[Array, "n 5 2"] | None = None
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def check(self) -> None:
-        """ValueError if files are not there, with their number and the first."""
-        if self.folder is None:
-            return
-        listed: dict[str, set[str]] = {}
-        missing = []
-        for name in self.files:
-            assert isinstance(name, str)
-            head, tail = os.path.split(name)
-            if head not in listed:
-                place = self.folder / head
-                listed[head] = set(os.listdir(place)) if place.is_dir() else set()
-            if tail not in listed[head]:
-                missing.append(name)
-        if missing:
-            raise ValueError(f"{self.folder} lacks {len(missing):,} of {len(self):,} images, the first is {missing[0]}")
-
-    def key(self, workers: int) -> str:
-        """SHA-256 of all images and points, in order, wherever they lie."""
-        total = hashlib.sha256(b"" if self.points is None else np.ascontiguousarray(self.points).tobytes())
-        with ThreadPoolExecutor(workers) as pool:
-            for digest in pool.map(self._digest, range(len(self)), chunksize=64):
-                total.update(digest)
-        return total.hexdigest()
-
-    def _digest(self, i: int) -> bytes:
-        return hashlib.sha256(self._bytes(i)).digest()
-
-    def _bytes(self, i: int) -> bytes:
-        item = self.files[i]
-        if isinstance(item, bytes):
-            return item
-        assert self.folder is not None
-        return (self.folder / item).read_bytes()
-
-    def blocks(self, start: int, rows: int, size: int, workers: int) -> Iterator[UInt8[Array, "b size size 3"]]:
-        """Images from `start` on, `rows` at a time, RGB; decoded ahead by a pool of threads."""
-        with ThreadPoolExecutor(workers) as pool:
-            bounds = [(i, min(i + rows, len(self))) for i in range(start, len(self), rows)]
-
-            def submit(k: int) -> Iterator[Array] | None:
-                if k >= len(bounds):
-                    return None
-                i, j = bounds[k]
-                matrices = None if self.points is None else align.similarity_transform(self.points[i:j])
-                return pool.map(
-                    lambda r: self._pixels(r, size, None if matrices is None else matrices[r - i]), range(i, j)
-                )
-
-            ahead = submit(0)
-            for k in range(len(bounds)):
-                current, ahead = ahead, submit(k + 1)
-                assert current is not None
-                yield np.stack(list(current))
-
-    def _pixels(self, i: int, size: int, matrix: Array | None) -> UInt8[Array, "size size 3"]:
-        try:
-            if matrix is None:
-                return decode(io.BytesIO(self._bytes(i)), size)
-            aligned = align.warped(upright_rgb(io.BytesIO(self._bytes(i))), matrix)
-            if size == align.SIZE:
-                return aligned
-            return np.asarray(Image.fromarray(aligned).resize((size, size), Image.Resampling.LANCZOS))
-        except (ValueError, OSError) as error:
-            name = self.files[i] if self.folder is not None else f"image {i}"
-            raise ValueError(f"{name!s} cannot be read ({error})") from None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from scoremix import engine
 from scoremix.data.decode import with_channels
-from scoremix.data.faces import FaceImages
+from scoremix.data.faceimages import FaceImages
 from scoremix.recognition.checkpoints import Description, network_input
 from scoremix.recognition.training import embed
 from scoremix.stages import resume
