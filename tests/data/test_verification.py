@@ -80,6 +80,13 @@ def test_foreign_names_are_refused_by_name_and_not_run(protocol: int, tmp_path: 
     assert not mark.exists()
 
 
+def test_names_of_any_characters_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"\x80\x04\x8c\x06num\npy\x8c\x04\x1b[2J\x93.")
+    with pytest.raises(ValueError, match=r"names num\\npy\.\\x1b\[2J") as caught:
+        verification.read(tmp_path / "a.bin")
+    assert "\n" not in str(caught.value)
+
+
 def test_only_latin1_is_encoded(tmp_path: Path) -> None:
     import codecs
 

@@ -42,7 +42,8 @@ def read(path: Path) -> Pairs:
             f"{path}: refused, its pickle names {error}; a verification set needs numpy arrays and bytes only"
         ) from None
     except Exception as error:  # damaged pickles raise almost anything
-        raise ValueError(f"{path} is not a pickle of a verification set ({type(error).__name__}: {error})") from None
+        what = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
+        raise ValueError(f"{path} is not a pickle of a verification set ({what})") from None
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ValueError(f"{path} holds a {type(value).__name__}, must be a pair: images and booleans")
     images = [_encoded(item, i, path) for i, item in enumerate(_items(value[0], "images", path))]
@@ -81,7 +82,7 @@ class _Dtype:
 class _Array:
     """Stands for numpy.ndarray: its elements as Python values, or as bytes for uint8."""
 
-    values: bytes | list[Any]
+    values: bytes | list[Any] = b""
 
     def __setstate__(self, state: Any) -> None:
         _, _, dtype, _, raw = state
@@ -138,7 +139,7 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ALLOWED:
-            raise _Refused(f"{module}.{name}")
+            raise _Refused(ascii(f"{module}.{name}")[1:-1])  # names may hold anything, line ends included
         return ALLOWED[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
