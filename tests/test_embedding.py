@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import embedding, runs
+from scoremix import runs
 from scoremix.config import ConfigError, Runtime
 from scoremix.data.decode import decode
 from scoremix.data.images import LabeledImages
@@ -18,6 +18,7 @@ from scoremix.data.reading import UnreadableImages
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import embed, initialised
+from scoremix.verbs import embedding
 
 QUIET = Runtime(device="cpu", quiet=True)
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import cli, facesets
+from scoremix import cli
 from scoremix.artifacts import Store
 from scoremix.config import Embedding, Runtime, load
 from scoremix.data.align import TEMPLATE
@@ -22,6 +22,7 @@ from scoremix.data.faces import TemplateSet, open_set
 from scoremix.presets import PRESETS
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
+from scoremix.verbs import facesets
 
 PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
 Call = Callable[..., str]

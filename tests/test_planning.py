@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scoremix import cli, planning
+from scoremix import cli
 from scoremix.arms import ARMS
 from scoremix.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
 from scoremix.diffusion.plans import Plan
+from scoremix.verbs import planning
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

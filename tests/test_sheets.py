@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoremix import sheets
 from scoremix.stages.illustrate import TICKS, comparison, grid
+from scoremix.verbs import sheets
 
 
 def images(labels: np.ndarray, weights: object, seeds: list[int]) -> np.ndarray:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
 from scoremix.data import audit, duplicates, recordio, verification
-from scoremix.datasets import verify
+from scoremix.verbs.datasets import verify
 
 
 def photo(seed: int, side: int = 64) -> Image.Image:

@@ -15,8 +15,8 @@ from scoremix import runs
 from scoremix.artifacts import write_file
 from scoremix.config import Experiment, Runtime
 from scoremix.data.images import LabeledImages
-from scoremix.planning import sampler_of
 from scoremix.stages.illustrate import TICKS, comparison, grid
+from scoremix.verbs.planning import sampler_of
 
 SIDE = 96  # least side of a shown image in pixels
 GAP, MARGIN = 4, 40

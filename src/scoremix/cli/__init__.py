@@ -1,0 +1,45 @@
+"""The command line: one line per error, status 2 for wrong input, 1 for what failed."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from scoremix.cli import story  # each adds its verbs, in the order in which --help lists them
+
+# isort: split
+from scoremix.cli import models, sets
+from scoremix.cli.options import app
+
+__all__ = ["app", "main", "models", "sets", "story"]
+
+
+def main() -> None:
+    """Entry point: one line per error; status 2 for wrong input, 1 for what failed, 130 after Ctrl-C."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        print("scoremix: stopped; the next run continues from here", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv or os.environ.get("SCOREMIX_DEBUG"):
+            raise
+        status, text = _explain(error)
+        print(f"scoremix: {text}", file=sys.stderr)
+        sys.exit(status)
+
+
+def _explain(error: Exception) -> tuple[int, str]:
+    """Exit status and the text for an error."""
+    import errno
+
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f"{error.filename}: " if error.filename else ""
+        return 1, f"{where}the disk is full ({error.strerror}); finished stages are safe: free space, run again"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return 2, f"{error.filename}: {error.strerror}"
+    if isinstance(error, (ValueError, OSError)):
+        return 2, str(error)
+    if isinstance(error, (RuntimeError, FloatingPointError, MemoryError)):
+        return 1, str(error) or type(error).__name__
+    return 1, f"{type(error).__name__}: {error} (use --debug for the traceback)"

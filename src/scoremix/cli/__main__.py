@@ -1,0 +1,3 @@
+from scoremix.cli import main
+
+main()
