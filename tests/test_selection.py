@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import pipeline
+from scoremix import pipeline, runs
 from scoremix.artifacts import Artifact, Plan, Source, Store, Work
 from scoremix.config import Arm, ConfigError, Experiment, Runtime, Sampling, Selection, load
 from scoremix.data.groups import from_list
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.stages.describe import describe_mplets
-from scoremix.stages.select import groups_file, select_mplets
+from scoremix.stages.select import default_count, files_of, select_mplets
 
 N = 30
 NAMES = [f"{'abc'[k % 3]}/class {k:02d}" for k in range(N)]
@@ -105,9 +105,9 @@ def test_groups_come_from_names_or_a_file(tmp_path: Path, recognizer: Artifact) 
         classes = np.load(by_name / "classes.npy")
         kinds = [len({NAMES[c][0] for c in row}) for row in classes]
         assert kinds == [3 if across else 1] * 9
-        file = groups_file(str(listed))
-        assert file is not None
-        by_file = chosen(tmp_path, recognizer, {"groups": file}, groups="file", across=across, m=3, count=9)
+        by_file = chosen(
+            tmp_path, recognizer, files_of(Selection(groups=str(listed))), groups="file", across=across, m=3, count=9
+        )
         np.testing.assert_array_equal(np.load(by_file / "classes.npy"), classes)
 
 
@@ -127,7 +127,7 @@ def test_groups_that_cannot_be_told_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be class,group"):
         from_list(file, NAMES[:1])
     with pytest.raises(ValueError, match="no such file"):
-        groups_file(str(tmp_path / "absent.csv"))
+        files_of(Selection(groups=str(tmp_path / "absent.csv")))
 
 
 def test_a_cap_and_what_it_costs_reach_the_reader(tmp_path: Path, recognizer: Artifact) -> None:
@@ -221,3 +221,27 @@ def test_weights_are_equal_unless_given() -> None:
     assert Sampling().weights_for(3) == (1 / 3,) * 3
     assert Sampling().weights_for(1) == (1.0,)
     assert Sampling(weights=(0.2, 0.8)).weights_for(2) == (0.2, 0.8)
+
+
+def test_a_list_of_m_plets_is_taken_as_it_stands(tmp_path: Path, tiny_settings: list[str]) -> None:
+    exp = load(Experiment(), (), tiny_settings)
+    store = Store(tmp_path / "store")
+    runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
+    runs.execute(exp, runtime, store, "select")
+    names = json.loads(next((store.root / "recognizer").rglob("recognizer.json")).read_text())["class_names"]
+    file = tmp_path / "pairs.csv"
+    file.write_text(f"{names[5]},{names[2]}\n{names[0]},{names[9]}\n")
+    listed = load(exp, (), ["selection.strategy=list", f"selection.file={file}"])
+    folder = runs.execute(listed, runtime, store, "select")
+    assert np.load(folder / "classes.npy").tolist() == [[5, 2], [0, 9]]
+    file.write_text(f"{names[5]},nobody\n")
+    with pytest.raises(ValueError, match="'nobody' is not one of"):
+        runs.execute(listed, runtime, store, "select")
+    with pytest.raises(ConfigError, match="go together"):
+        load(exp, (), ["selection.strategy=list"])
+
+
+def test_default_count_is_what_there_is() -> None:
+    assert default_count(2, 2) == 1
+    assert default_count(100, 2) == 100
+    assert default_count(4, 3) == 4

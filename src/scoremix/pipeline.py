@@ -52,7 +52,7 @@ from scoremix.stages.report import report
 from scoremix.stages.sample import sample_mixtures
 from scoremix.stages.screen import screen
 from scoremix.stages.search import search_weights
-from scoremix.stages.select import groups_file, select_mplets
+from scoremix.stages.select import files_of, select_mplets
 from scoremix.stages.snapshots import follow_generator
 from scoremix.stages.spaces import collect_spaces
 from scoremix.stages.transfer import compare_selections
@@ -129,9 +129,9 @@ class Base:
 def selected(config: Selection, base: Base) -> Artifact:
     """The m-plets of a selection, which waits for the generator only where it reads the condition matrix."""
     more: dict[str, Source | Artifact] = {"generator": base.generator} if config.needs_conditions else {}
-    if file := groups_file(config.groups):
-        config, more = config.model_copy(update={"groups": "file"}), {**more, "groups": file}
-    elif config.groups == "data":
+    files = files_of(config)
+    config, more = config.model_copy(update=dict.fromkeys(files, "file")), {**more, **files}
+    if config.groups == "data":
         more["real"] = base.real
     return base.stage(select_mplets, config, base.baseline, more)
 

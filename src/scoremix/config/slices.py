@@ -155,10 +155,11 @@ class Gate(Slice):
 class Selection(Slice):
     """Which classes are mixed (paper 4.2 to 4.4); far and close are exact, of every m-plet there is."""
 
-    strategy: Literal["far", "close", "random", "window", "joint_top", "joint_worst", "each"] = Field(
+    strategy: Literal["far", "close", "random", "window", "joint_top", "joint_worst", "each", "list"] = Field(
         "far",
         description="far, close: largest or smallest objective; window: random ones whose distances lie in `window`; "
-        "joint_top, joint_worst: close conditions with far embeddings, and the reverse; each: every class alone",
+        "joint_top, joint_worst: close conditions with far embeddings, and the reverse; each: every class alone; "
+        "list: those in `file`",
     )
     m: Annotated[int, Field(ge=1, le=6)] = Field(2, description="classes of a mix; 5 and 6 only for few classes")
     count: Positive | None = Field(None, description="m-plets; by default as many as there are training classes")
@@ -176,6 +177,7 @@ class Selection(Slice):
         None, description="'name' (what stands before '/' in a class name), 'data', or a CSV or JSON file"
     )
     across: bool = Field(True, description="the classes of an m-plet are of different groups; false: of one group")
+    file: str | None = Field(None, description="CSV or JSON file with the class names of an m-plet per row")
     max_degree: Positive | None = Field(None, description="m-plets a class may be in")
     min_degree: Positive | None = Field(None, description="m-plets every class is in at least")
     seed: int = 0
@@ -192,7 +194,7 @@ class Selection(Slice):
 
     @model_validator(mode="after")
     def _possible(self) -> Selection:
-        ordered = self.strategy not in ("random", "window", "each")
+        ordered = self.strategy not in ("random", "window", "each", "list")
         if self.m == 1 and self.strategy != "each":
             raise ValueError(f"m 1 with strategy {self.strategy!r}: a mix has at least 2 classes (each: one alone)")
         if self.space == "condition" and self.strategy.startswith("joint"):
@@ -209,6 +211,8 @@ class Selection(Slice):
             raise ValueError(f"window {list(self.window)} must be two quantiles, the lower one first")
         if self.groups is None and not self.across:
             raise ValueError("across false needs groups")
+        if (self.strategy == "list") != (self.file is not None):
+            raise ValueError("strategy 'list' and a `file` of m-plets go together")
         if self.max_degree is not None and self.min_degree is not None:
             raise ValueError("max_degree and min_degree exclude each other")
         if self.min_degree is not None and not (ordered and self.objective in ("sum", "mean")):
@@ -350,6 +354,10 @@ class Evaluation(Slice):
         ("real", "equal_steps"), min_length=1, description="the arms it is judged against"
     )
     ranks: tuple[Positive, ...] = Field((1, 5), min_length=1)
+    images: Annotated[int, Field(ge=100)] = Field(
+        6000,
+        description="at most this many images, evenly by class and at least two of each: memory goes with its square",
+    )
     draws: Positive = Field(20, description="draws of the enrolled image in identification")
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

@@ -144,6 +144,8 @@ class Evaluation:
     generator_seed: int
     test_looks: int
     confidence: float = 0.95
+    images: int | None = None
+    images_of: int | None = None  # where more than `images`, those were drawn evenly from the classes
     interval_note: str = "bootstrap over test classes with all seeds kept"
 
     def metric(self, key: str) -> Metric:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scoremix.report.content import Estimate, Metric, Report
+from scoremix.report.content import Estimate, Evaluation, Metric, Report
 
 DASH = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -196,7 +196,16 @@ def caveats(report: Report) -> list[str]:
         f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
         "chance in its training.",
         _looks(evaluation.test_looks),
+        *_drawn(evaluation),
         *(["The verdict is on AUC: the pairs are too few for TAR at the FAR asked for."] if on_auc else []),
+    ]
+
+
+def _drawn(evaluation: Evaluation) -> list[str]:
+    if evaluation.images is None or evaluation.images == evaluation.images_of:
+        return []
+    return [
+        f"{count(evaluation.images)} of {count(evaluation.images_of)} images were evaluated, drawn evenly by class."
     ]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoremix.data.images import LabeledImages
 from scoremix.evaluation import bootstrap, metrics
 from scoremix.stages import closed
 
@@ -93,6 +94,8 @@ def compare(
                 "arm": config.treatment,
                 "controls": list(config.controls),
             },
+            "images": len(labels),
+            "images_of": len(LabeledImages.load(real.folder).of_classes(config.classes)),
             "looks": looks(real, work, "test") if config.classes == "test" else 0,
             "closed": closed_set(config, real, held_out, work) if held_out is not None else None,
         },

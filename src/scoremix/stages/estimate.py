@@ -21,12 +21,14 @@ from scoremix.diffusion.unet import frozen
 from scoremix.stages import generator as generator_stage
 from scoremix.stages import recognizer as recognizer_stage
 from scoremix.stages.sample import images_of_each, plan_of
+from scoremix.stages.select import default_count
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Plan
     from scoremix.config import Runtime
 
 WARM, TIMED = 3, 8  # steps
+LONGEST = 4.0  # seconds of one measurement: a busy machine gives a rougher estimate, not a long wait
 OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any stage's start and end
 
 
@@ -105,9 +107,9 @@ class Clock:
 
     def mplets(self, key: str) -> int:
         """m-plets in a selection that may not exist yet."""
-        selection, classes = self.plans[key].config, len(self.train.class_names)
-        count = int(selection["count"] or classes)
-        return min(count, classes) if selection["strategy"] == "each" else count
+        selection, classes = Selection.model_validate(self.plans[key].config), len(self.train.class_names)
+        count = selection.count or default_count(classes, selection.mixed)
+        return min(count, classes) if selection.strategy == "each" else count
 
     def _rate(self, plan: Plan, key: str, measure: Callable[[], float]) -> float:
         key = f"{plan.stage} {key}"
@@ -148,12 +150,17 @@ class Clock:
             self.engine.synchronize()
             return (time.monotonic() - start) / plan.evaluations(m)
 
-        return min(chunk() for _ in range(3))
+        start, times = time.monotonic(), [chunk()]
+        while len(times) < 3 and time.monotonic() - start < LONGEST:
+            times.append(chunk())
+        return min(times)
 
     def _timed(self, steps: Iterable[object]) -> float:
         """Median seconds of a step, the first few aside."""
-        ends = []
+        ends: list[float] = []
         for _ in steps:
             self.engine.synchronize()
             ends.append(time.monotonic())
-        return float(np.median(np.diff(ends[WARM:])))
+            if len(ends) > 2 and ends[-1] - ends[0] > LONGEST:
+                break
+        return float(np.median(np.diff(ends[min(WARM, len(ends) - 2) :])))

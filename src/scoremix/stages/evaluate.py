@@ -9,6 +9,7 @@ import torch
 
 from scoremix import engine
 from scoremix.data.images import LabeledImages
+from scoremix.data.order import stream_seed
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 from scoremix.stages.closed import rank_held_out
@@ -29,14 +30,33 @@ def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: 
     """
     stored = LabeledImages.load(real.folder)
     images = stored.of_classes(config.classes)
+    chosen = evaluated(images.counts, config.images, config.seed)
     net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
     net.to(engine.start(work.runtime.device).device)
-    unit = torch.cat([embedded(net, images, rows) for rows in images.blocks(BLOCK)])
+    blocks = (chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK))
+    unit = torch.cat([embedded(net, images, rows) for rows in blocks])
     work.write_array("embeddings.npy", unit.numpy())
-    work.write_array("labels.npy", images.labels.astype(np.int32))
-    work.count("images", len(images))
+    work.write_array("labels.npy", images.labels_of(chosen).astype(np.int32))
+    work.count("images", len(chosen))
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
+
+
+def evaluated(counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """Indices of the images that are evaluated, ascending: all, or some `most` drawn evenly from the classes.
+
+    No class keeps fewer than two of its images: a class with one has no genuine pair.
+    """
+    if counts.sum() <= most:
+        return np.arange(int(counts.sum()))
+    low, high = 2, int(counts.max())
+    while low < high:  # the largest number of images of a class that fits
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.minimum(counts, middle).sum() <= most else (low, middle - 1)
+    rng = np.random.default_rng(stream_seed(seed, "evaluated"))
+    starts = np.cumsum(counts) - counts
+    kept = [start + rng.permutation(count)[:low] for start, count in zip(starts, counts, strict=True)]
+    return np.sort(np.concatenate(kept))
 
 
 def embedded(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:

@@ -105,6 +105,8 @@ def _evaluation(config: Experiment, results: dict[str, Any]) -> content.Evaluati
         genuine_pairs=results["genuine_pairs"],
         impostor_pairs=results["impostor_pairs"],
         supported_far=results["supported_far"],
+        images=results["images"],
+        images_of=results["images_of"],
         recognizer_seeds=config.seeds,
         generator_seed=config.generator.seed,
         test_looks=results["looks"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from scoremix.artifacts import Source, file_hash
 from scoremix.data import groups, images
+from scoremix.data.mplet_list import read_mplets
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.selection import strategies
@@ -31,15 +33,19 @@ def select_mplets(
     """Writes classes.npy (K, m), mplets.csv, mplets.json and the distances of all pairs and of the chosen ones.
 
     `more` holds what only some selections read: the `generator` for its condition matrix, the `real` images for their
-    groups, the `groups` file.
+    groups, the files of `groups` and of the m-plets (`file`).
     """
     spaces = {"embedding": np.load(recognizer / "centers.npy")}
     names = recognizer.json("recognizer.json")["class_names"]
     if "generator" in more:
         spaces["condition"] = conditions(cast("Artifact", more["generator"]), config.ema, names)
-    count = config.count or len(names)
+    count = config.count or default_count(len(names), config.mixed)
     if config.strategy == "each":
         chosen = each_class(len(names), count, config.seed)
+    elif config.strategy == "list":
+        classes = read_mplets(Path(cast("Source", more["file"]).place), names, config.m)
+        function = pair_function(spaces[config.space], config.metric)
+        chosen = MPlets(classes, function.values(classes), None, Coverage(degrees_of(classes, len(names))))
     else:
         allowed = groups_of(config, names, more)
         with work.bar(100, "%") as advance:
@@ -124,14 +130,22 @@ def conditions(generator: Artifact, ema: float, names: list[str]) -> np.ndarray:
     return rows
 
 
-def groups_file(place: str | None) -> Source | None:
-    """The file of `selection.groups` with the hash of its content; None where groups come from elsewhere."""
-    if place in (None, "name", "data"):
-        return None
-    file = Path(place)
-    if not file.is_file():
-        raise ValueError(f"selection.groups {place!r}: no such file (or 'name', or 'data')")
-    return Source(place, file_hash(file))
+def default_count(classes: int, m: int) -> int:
+    """As many m-plets as there are classes, or all of them where there are fewer."""
+    return min(classes, math.comb(classes, m))
+
+
+def files_of(config: Selection) -> dict[str, Source]:
+    """Setting -> the file it names, with the hash of its content; ValueError where there is none."""
+    named = {"groups": config.groups if config.groups not in (None, "name", "data") else None, "file": config.file}
+    found = {}
+    for setting, place in named.items():
+        if place is not None:
+            if not Path(place).is_file():
+                hint = " (or 'name', or 'data')" if setting == "groups" else ""
+                raise ValueError(f"selection.{setting} {place!r}: no such file{hint}")
+            found[setting] = Source(place, file_hash(Path(place)))
+    return found
 
 
 def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact | Source]) -> np.ndarray | None:
