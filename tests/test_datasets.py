@@ -113,7 +113,10 @@ def test_an_end_by_force_leaves_nothing_under_the_name(how: signal.Signals, tmp_
         "112",
     ]
     process = subprocess.Popen(
-        command, stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        command,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in the background ignores it
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".out.*.part/train.rec")) and process.poll() is None and time.monotonic() < deadline:
