@@ -68,6 +68,13 @@ def table_section(table: dict[str, Any]) -> str:
         p = f"{row['adjusted'][control]:.3f}" if control in row["adjusted"] else ""
         runs = len(row["metrics"][table["headline"]]["runs"])
         lines.append("| " + " | ".join([row["arm"], *cells, against, str(runs), p, held]) + " |")
+    for arm, other, cells in table.get("pairs", ()):
+        shown = "; ".join(f"{head} {percent(cells[m], True)}" for m, head in zip(wanted, heads, strict=True))
+        lines += [
+            "",
+            f"{arm} minus {other}, points: {shown}. Seed by seed in {heads[wanted.index(table['headline'])]}: "
+            f"{', '.join(f'{100 * v:+.1f}' for v in cells[table['headline']]['runs'])}.",
+        ]
     gates = ", ".join(f"{100 * g['top1']:.0f} % (seed {seed})" for seed, g in table["gates"].items())
     made = next(iter(table["manifests"].values()))
     return "\n".join(

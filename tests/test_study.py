@@ -36,6 +36,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_settings
         "data": {"blobs": {"source": str(tiny_npz)}},
         "arms": ["real", "equal_steps", "scoremix", "averages"],
         "headline": ["scoremix"],
+        "against": {"scoremix": "averages"},
         "generator_seeds": [0, 1],
         "seeds": [0, 1],
         "settings": tree_of([*settings, "recognizer.epochs=1"]),
@@ -86,6 +87,12 @@ def test_tables_are_means_over_runs(finished: Path) -> None:
         )
         assert cell["value"] == pytest.approx(np.mean(seeds), abs=1e-6)
         assert cell["runs"] == pytest.approx(seeds, abs=1e-6)
+    arm, other, cells = table["pairs"][0]
+    assert (arm, other) == ("scoremix", "averages")
+    for metric in table["metrics"]:
+        first = rows["scoremix"]["metrics"][metric]["runs"][:2]  # averages were run beside the first generator alone
+        wanted = np.subtract(first, rows["averages"]["metrics"][metric]["runs"])
+        assert cells[metric]["runs"] == pytest.approx(wanted.tolist(), abs=1e-6)
     with (finished / "small" / "study.csv").open() as stream:
         lines = list(csv.DictReader(stream))
     assert {line["arm"] for line in lines} == set(rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -43,6 +43,7 @@ class StudyConfig(Slice):
     data: dict[str, DataSet]
     arms: tuple[str, ...] = Field(description="names and groups of arms, run in this order")
     headline: tuple[str, ...] = Field((), description="arms that are repeated with every generator seed")
+    against: dict[str, str] = Field({}, description="arm -> another arm it is held against, besides the controls")
     generator_seeds: tuple[int, ...] = (0,)
     seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), description="recognizer seeds of every arm")
     settings: Changes = Field({}, description="experiment settings for all data sets, as in a config file")
@@ -55,6 +56,9 @@ class StudyConfig(Slice):
         known = named(self.arms)
         if unknown := [arm for arm in self.headline if arm not in known]:
             raise ValueError(f"headline: {unknown[0]!r} is not among the arms ({', '.join(known)})")
+        for arm in (*self.against, *self.against.values()):
+            if arm not in known:
+                raise ValueError(f"against: {arm!r} is not among the arms ({', '.join(known)})")
         if len(set(self.generator_seeds)) < len(self.generator_seeds) or not self.generator_seeds:
             raise ValueError(f"generator_seeds {list(self.generator_seeds)} must be distinct and at least one")
         return self
@@ -217,7 +221,9 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
             compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
             report = progress.run(part, "report", record)
             runs.show_files(report, runtime.out / part.name)
-    made = Study(config.name, tuple(_table(data, of, store) for data, of in compared.items()), tuple(missing))
+    made = Study(
+        config.name, tuple(_table(data, of, store, config.against) for data, of in compared.items()), tuple(missing)
+    )
     folder = runtime.out / config.name
     folder.mkdir(parents=True, exist_ok=True)
     write_file(folder / "study.html", study_page.render(made))
@@ -231,7 +237,7 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
 Draws = dict[tuple[str, str], dict[int, np.ndarray]]  # (arm, metric) -> generator seed -> (seeds, 1 + resamples)
 
 
-def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store) -> Table:
+def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store, against: Mapping[str, str]) -> Table:
     """Arms of one data set: means and differences over all recognizer and generator seeds, paired by both."""
     draws: Draws = {}
     for generator_seed, _, artifact in of:
@@ -281,6 +287,11 @@ def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store) 
         seeds=exp.seeds,
         gates=gates,
         rows=tuple(rows),
+        pairs=tuple(
+            (arm, other, {m: Cell.of(_paired(draws[arm, m], draws[other, m]), level) for m in metrics})
+            for arm, other in against.items()
+            if arm in exp.arms and other in exp.arms
+        ),
         manifests=tuple((f"{exp.name}", artifact.key) for _, exp, artifact in of),
     )
 

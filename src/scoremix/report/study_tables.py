@@ -82,6 +82,7 @@ class Table:
     gates: dict[int, dict[str, Any]]
     rows: tuple[Row, ...]
     manifests: tuple[tuple[str, str], ...]
+    pairs: tuple[tuple[str, str, dict[str, Cell]], ...] = ()  # arm, the other arm, difference by metric
 
     def metric(self, key: str) -> Metric:
         if key.startswith("tar@"):
@@ -141,6 +142,8 @@ class Study:
                 ]
                 value = 100 * row.metrics[table.headline].value
                 lines.append(f"  {row.arm:<{width}}  {value:>8.1f}          " + "  ".join(f"{c:<26}" for c in cells))
+            for arm, other, found in table.pairs:
+                lines.append(f"  {arm} minus {other}: {signed(found[table.headline], metric)}")
         if self.missing:
             lines += ["", "not run: " + ", ".join(self.missing)]
         return "\n".join(lines)
@@ -166,6 +169,10 @@ class Study:
                     writer.writerow(
                         [table.data, row.arm, control, key, *numbers, holm_p, seeds, " ".join(map(repr, cell.runs))]
                     )
+            for arm, other, found in table.pairs:
+                for key, cell in found.items():
+                    numbers = [cell.value, cell.low, cell.high, cell.spread, cell.p]
+                    writer.writerow([table.data, arm, other, key, *numbers, "", "", " ".join(map(repr, cell.runs))])
         return out.getvalue()
 
     def json(self, config: dict[str, Any]) -> str:
