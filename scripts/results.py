@@ -169,7 +169,7 @@ def main() -> None:
         for name, value in stored.items()
     }
     values["@SHIFT@"] = shift_table(shift) if shift else ""
-    values["@STAGES@"] = stage_table(stored["demo_timing"]) if "demo_timing" in stored else ""
+    values["@STAGES@"] = stage_table(stored["demo"]) if "demo" in stored else ""
     for template, page in (
         (STORED / "results.md.in", DOCS / "results.md"),
         (STORED / "readme.md.in", DOCS.parent / "README.md"),
