@@ -21,6 +21,7 @@ from scoremix.config import Generator, Recognizer
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.diffusion import training
+from scoremix.precision import native
 from scoremix.recognition.heads import Head
 from scoremix.stages import generator, recognizer
 from scoremix.stages.teacher import Teacher
@@ -70,7 +71,7 @@ def main() -> None:
         centers = centers_of(images, options.epochs)
         print(f"chance {1 / len(images.class_names):.3f}\n{'conditions':<12}{'loss':>8}{'own class best':>16}")
         for kind in KINDS:
-            config = Generator(images_seen=options.images_seen, conditions=kind, ema=(0.1,))
+            config = Generator(images_seen=options.images_seen, conditions=kind, ema=(0.1,), precision=native("cpu"))
             loss, own = trained(config, images, centers)
             print(f"{kind:<12}{loss:>8.3f}{own:>16.3f}", flush=True)
 

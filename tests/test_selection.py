@@ -18,6 +18,7 @@ from scoremix.config import Arm, ConfigError, Experiment, Runtime, Sampling, Sel
 from scoremix.data.groups import from_list
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
+from scoremix.precision import decided
 from scoremix.stages.describe import describe_mplets
 from scoremix.stages.select import default_count, files_of, select_mplets
 
@@ -159,7 +160,9 @@ def test_impossible_choices_say_which_selection(tmp_path: Path, recognizer: Arti
 
 
 def plans(tmp_path: Path, *settings: str) -> list[Plan]:
-    return pipeline.plan_all(load(Experiment(), (), settings), Source("here", "k"), Store(tmp_path / "store"))
+    return pipeline.plan_all(
+        decided(load(Experiment(), (), settings), "cpu"), Source("here", "k"), Store(tmp_path / "store")
+    )
 
 
 def test_selection_waits_for_the_generator_only_where_it_reads_it(tmp_path: Path) -> None:
@@ -177,7 +180,7 @@ def test_selection_waits_for_the_generator_only_where_it_reads_it(tmp_path: Path
 def test_arms_choose_for_themselves(tmp_path: Path) -> None:
     joint = Arm(selection={"strategy": "joint_top"})
     exp = Experiment(arms={**Experiment().arms, "joint": joint})
-    made = pipeline.plan_all(exp, Source("here", "k"), Store(tmp_path / "store"))
+    made = pipeline.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
     first, second = [plan for plan in made if plan.stage == "select" and plan.config["strategy"] != "each"]
     assert (first.config["strategy"], second.config["strategy"]) == ("far", "joint_top")
     assert set(second.inputs) == {"0", "1:generator"} and set(first.inputs) == {"0"}

@@ -30,6 +30,7 @@ from scoremix.config import (
     Slice,
     changed,
 )
+from scoremix.precision import decided, undecided
 from scoremix.stages.alignment import measure_alignment
 from scoremix.stages.analyze import analyze
 from scoremix.stages.check import check_generator
@@ -294,12 +295,16 @@ def plan_of(function: Callable[..., None], config: Slice, inputs: tuple[Input, .
             keys |= {f"{position}:{name}": artifact.key for name, artifact in value.items()}
         else:
             keys[str(position)] = value.key
-    stage = function.__module__.rpartition(".")[2]
-    return Plan(stage, label or stage, config.model_dump(mode="json"), keys, code_hash(function))
+    stage, settings = function.__module__.rpartition(".")[2], config.model_dump(mode="json")
+    if undecided(settings):
+        raise ValueError(
+            f"{stage}: precision 'auto' is for the experiment; scoremix.precision.decided(exp, device) first"
+        )
+    return Plan(stage, label or stage, settings, keys, code_hash(function))
 
 
 def plan_all(exp: Experiment, source: Source, store: Store) -> list[Plan]:
-    """Every step of an experiment in order, without running any."""
+    """Every step of an experiment in order, without running any; ValueError while a precision is "auto"."""
     planner = Planner(store)
     scoremix(exp, source, planner)
     return list(planner.plans.values())
@@ -320,6 +325,7 @@ def needed(plans: list[Plan], until: str | None) -> list[Plan]:
 
 def run(exp: Experiment, source: Source, runner: Runner) -> Artifact:
     """Runs the story (to `runner.until`) and returns the last artifact."""
+    exp = decided(exp, runner.runtime.device)
     if runner.until is not None:
         plans = needed(plan_all(exp, source, runner.store), runner.until)
         runner.wanted = frozenset(plan.key for plan in plans)

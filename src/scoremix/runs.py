@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from scoremix import pipeline
 from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, write_file
 from scoremix.config import ConfigError, Experiment, Runtime
+from scoremix.precision import decided, native
 from scoremix.report.tables import noun
 from scoremix.stages.estimate import estimate
 from scoremix.stages.ingest import content_key
@@ -26,7 +27,7 @@ def execute(
     exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False
 ) -> Path:
     """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
-    source = source_of(exp)
+    exp, source = decided(given := exp, runtime.device), source_of(exp)
     plans = pipeline.plan_all(exp, source, store)
     todo = [plan for plan in plans if not store.artifact(plan).done]
     if only_report and any(plan.stage != "report" for plan in todo):
@@ -39,6 +40,8 @@ def execute(
     if todo and (wanted := pipeline.needed(plans, until)):
         done = sum(store.artifact(plan).done for plan in wanted)
         say(f"{exp.name}: {done} of {len(wanted)} steps are done already")
+        if exp is not given:
+            say(f"  precision auto: {native(runtime.device)} suits this device")
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         record.done(plan)
@@ -76,7 +79,7 @@ def analyze(
     `against`: other finished runs, whose generators are followed beside this one's.
     """
     exp, chain, recognizers, _ = finished(runtime.out, store, name)
-    changed = change(exp)
+    changed = decided(change(exp), runtime.device)
     if changed.model_copy(update={"analysis": exp.analysis}) != exp:
         raise ConfigError("analyze: only settings below `analysis` can change here; others need another run")
     if exp.name in against:

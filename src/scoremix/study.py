@@ -22,6 +22,7 @@ from scoremix import pipeline, runs
 from scoremix.arms import named
 from scoremix.artifacts import Artifact, Plan, Store, StoreBusy, write_file
 from scoremix.config import Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
+from scoremix.precision import decided
 from scoremix.presets import PRESETS
 from scoremix.report import study_page
 from scoremix.report.study_tables import Cell, Row, Study, Table, holm
@@ -134,7 +135,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     With `part` (k, n), this process takes every n-th arm of the whole, so that n processes, each with a device of its
     own, share the work on one store; all but the first leave the tables to it.
     """
-    experiments = config.experiments()
+    experiments = _experiments(config, runtime)
     records = {exp.name: runs.Record(runtime.out, exp, _plans(exp, store)) for _, _, exp in experiments}
     hours = config.budget_hours
     progress = Progress(store, runtime, time.monotonic() + 3600 * hours if hours else float("inf"))
@@ -151,6 +152,10 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     if part[0]:
         return runtime.out / config.name
     return tables(config, runtime, store)
+
+
+def _experiments(config: StudyConfig, runtime: Runtime) -> list[tuple[str, int, Experiment]]:
+    return [(data, seed, decided(exp, runtime.device)) for data, seed, exp in config.experiments()]
 
 
 def _order(experiments: list[tuple[str, int, Experiment]]) -> Iterator[tuple[Experiment, str]]:
@@ -213,7 +218,7 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     progress = Progress(store, runtime, float("inf"))
     compared: dict[str, list[tuple[int, Experiment, Artifact]]] = {}
     missing = []
-    for data, generator_seed, exp in config.experiments():
+    for data, generator_seed, exp in _experiments(config, runtime):
         part = finished_part(exp, store)
         missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
         if part is not None:

@@ -7,7 +7,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from scoremix.config.base import Changes, Fraction, Interval, KeepBy, Network, Positive, Precision, Share, Slice
+from scoremix.config.base import (
+    AutoPrecision,
+    Changes,
+    Fraction,
+    Interval,
+    KeepBy,
+    Network,
+    Positive,
+    Precision,
+    Share,
+    Slice,
+)
 
 
 class Data(Slice):
@@ -130,7 +141,9 @@ class Generator(Slice):
     conditions: Literal["learned", "raw", "rms", "orthogonal"] = Field(
         "learned", description="learned, or the recognizer's class centers kept fixed: as they are, scaled, turned"
     )
-    precision: Precision = "bfloat16"
+    precision: AutoPrecision = Field(
+        "auto", description="auto: bfloat16 where the device computes in it, else float32; what it was is recorded"
+    )
     seed: int = 0
 
     @model_validator(mode="after")
@@ -266,7 +279,9 @@ class Sampling(Slice):
     ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.05
     guide_ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.10
     chunk: Positive = Field(64, description="images per forward: part of the result, floating point depends on it")
-    precision: Precision = "bfloat16"
+    precision: AutoPrecision = Field(
+        "auto", description="auto: bfloat16 where the device computes in it, else float32; what it was is recorded"
+    )
     seed: int = 0
 
     @model_validator(mode="after")

@@ -84,7 +84,9 @@ def evaluate_run(
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store: Store) -> list[tuple[str, Path]]:
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
     from scoremix import pipeline, runs
+    from scoremix.precision import decided
 
+    exp = decided(exp, runtime.device)
     calls: dict[str, tuple[Plan, Callable[..., None], Slice, tuple[pipeline.Input, ...]]] = {}
     labels: dict[str, str] = {}
 

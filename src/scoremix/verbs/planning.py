@@ -25,6 +25,7 @@ from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.denoisers import preserving
 from scoremix.diffusion.plans import Plan, sample
 from scoremix.diffusion.unet import EDM2, frozen
+from scoremix.precision import decided
 from scoremix.recognition import checkpoints as recognition
 from scoremix.stages.estimate import Clock
 from scoremix.stages.evaluate import embedded_pixels
@@ -86,6 +87,7 @@ def show_plans(
     With `measure` the run's trained networks are used and images compared; without, untrained ones will do.
     ConfigError where a run to measure has no generator yet.
     """
+    exp = decided(exp, runtime.device)
     config = exp.sampling
     n = images or config.chunk
     subject = trained(exp, runtime, store, n) if measure else untrained(exp, runtime, store, n)

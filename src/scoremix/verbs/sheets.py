@@ -15,6 +15,7 @@ from scoremix import runs
 from scoremix.artifacts import write_file
 from scoremix.config import Experiment, Runtime
 from scoremix.data.images import LabeledImages
+from scoremix.precision import decided
 from scoremix.stages.illustrate import TICKS, comparison, grid
 from scoremix.verbs.planning import sampler_of
 
@@ -36,6 +37,7 @@ def write_sheets(
 
     ConfigError where the run has no generator yet.
     """
+    exp = decided(exp, runtime.device)
     exp = exp.model_copy(update={"sampling": exp.sampling.model_copy(update={"weights_end": None})})
     sampler, classes = sampler_of(exp, runtime)
     train = LabeledImages.load(runs.step_folder(runtime.out, exp.name, "ingest")).of_classes("train")
