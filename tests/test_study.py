@@ -137,6 +137,14 @@ def test_unfinished_arms_are_left_out_and_named(finished: Path, file: Path, tmp_
     run(file, finished)
 
 
+def test_a_study_may_have_arms_of_its_own(file: Path, tmp_path: Path) -> None:
+    own = {"faint": {"sampling": {"weights": [0.9, 0.1]}, "note": "mostly one class"}}
+    tree = {**yaml.safe_load(file.read_text()), "arms": ["real", "equal_steps", "scoremix", "faint"], "own": own}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**tree, "headline": ["faint"], "against": {"faint": "scoremix"}}))
+    for _, _, exp in study.read(tmp_path / "own.yaml").experiments():
+        assert exp.arms["faint"].sampling == {"weights": [0.9, 0.1]} and len(exp.arms) >= 3
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

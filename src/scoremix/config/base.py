@@ -13,7 +13,7 @@ Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
-KeepBy = Literal["coherence", "log_weight", "agreement"]
+KeepBy = Literal["coherence", "log_weight", "agreement", "hardest", "easiest"]
 Interval = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]  # of sigma
 Network = Literal[
     "small",
