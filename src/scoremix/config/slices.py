@@ -360,6 +360,9 @@ class Evaluation(Slice):
         description="at most this many images, evenly by class and at least two of each: memory goes with its square",
     )
     draws: Positive = Field(20, description="draws of the enrolled image in identification")
+    morphs: Annotated[int, Field(ge=0)] = Field(
+        0, description="morphing attacks per pair of classes (pixel averages); 0: not measured"
+    )
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: int = 0
