@@ -53,8 +53,8 @@ def study_section(stored: dict[str, Any]) -> str:
 
 
 def table_section(table: dict[str, Any]) -> str:
-    wanted = [m for m in table["metrics"] if m.startswith(("tar@", "rank"))]
-    heads = [m.replace("tar@", "TAR@FAR ").replace("rank", "rank-") for m in wanted]
+    wanted = [m for m in table["metrics"] if m.startswith(("tar@", "rank", "mmpmr@"))]
+    heads = [m.replace("tar@", "TAR@FAR ").replace("rank", "rank-").replace("mmpmr@", "morphs@FAR ") for m in wanted]
     control = table["controls"][-1]
     first = f"| arm | {' | '.join(heads)} | {heads[wanted.index(table['headline'])]} minus {control} | runs | p, Holm | coherence |"
     lines = [first, "|---" * (5 + len(heads)) + "|"]

@@ -51,6 +51,7 @@ def test_changes_follow_the_experiment() -> None:
 RUN = (
     *("real", "equal_steps", "scoremix", "auggen_searched", "relabelled", "coherent", "averages", "cutmixes"),
     *("reproduction", "reproduction_alone", "scoremix_soft", "scoremix_both", "scoremix_3", "scoremix_joint_top"),
+    *("hardest", "easiest", "other_depth"),
     *("scoremix_random_weights", "scoremix_double", "mixup", "cutmix", "feature_mixup", "deeper"),
 )
 

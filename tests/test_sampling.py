@@ -157,3 +157,35 @@ def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
     best = np.sort(np.argsort(np.load(drawn / "disagreement.npy").reshape(5, 6), axis=1)[:, :3], axis=1)
     images = np.load(drawn / "images.npy").reshape(5, 6, 8, 8, 1)
     assert (np.load(kept / "images.npy").reshape(5, 3, 8, 8, 1) == images[np.arange(5)[:, None], best]).all()
+
+
+def test_hardness_is_the_loss_under_labels_of_the_sources():
+    import torch
+
+    from scoremix.stages.screen import SCALE, hardness
+
+    rng = np.random.default_rng(1)
+    unit = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(3, 4, 8))), dim=2)
+    centers = torch.from_numpy(rng.normal(size=(6, 8)))
+    sources = np.array([[0, 1], [4, 2], [5, 0]])
+    weights = rng.dirichlet([1, 1], 12)
+    found = hardness(unit, centers, sources, weights).numpy()
+    for p in range(3):
+        for n in range(4):
+            scores = SCALE * (unit[p, n] @ (centers / centers.norm(dim=1, keepdim=True)).T).numpy()
+            log_predicted = scores - np.log(np.exp(scores).sum())
+            share = weights[4 * p + n]
+            assert found[p, n] == pytest.approx((share * (np.log(share) - log_predicted[sources[p]])).sum(), rel=1e-9)
+
+
+def test_hardest_and_easiest_are_quarters_of_the_same_draw(out: Path, tiny_settings: list[str]):
+    arms = "arms={hard: {sampling: {candidates: 4, keep_by: hardest}}, easy: {sampling: {candidates: 4, keep_by: easiest}}}"
+    settings = [*tiny_settings, arms, "evaluation.treatment=hard", "evaluation.controls=[easy]", "seeds=[0]"]
+    exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
+    for arm in ("hard", "easy"):
+        runs.execute(exp, runtime, Store(out / "store"), f"recognizer {arm}/0")
+    found = {json.loads((f / "screening.json").read_text())["by"]: f for f in (out / "store" / "screen").iterdir()}
+    drawn = {json.loads((found[by] / "manifest.json").read_text())["inputs"]["0"] for by in ("hardest", "easiest")}
+    assert len(drawn) == 1  # what is kept does not change what is drawn
+    images = [np.load(found[by] / "images.npy") for by in ("hardest", "easiest")]
+    assert images[0].shape == images[1].shape and not (images[0] == images[1]).all()

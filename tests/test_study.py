@@ -39,7 +39,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_settings
         "against": {"scoremix": "averages"},
         "generator_seeds": [0, 1],
         "seeds": [0, 1],
-        "settings": tree_of([*settings, "recognizer.epochs=1"]),
+        "settings": tree_of([*settings, "recognizer.epochs=1", "evaluation.morphs=2"]),
     }
     path = tmp_path_factory.mktemp("study") / "small.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -87,6 +87,8 @@ def test_tables_are_means_over_runs(finished: Path) -> None:
         )
         assert cell["value"] == pytest.approx(np.mean(seeds), abs=1e-6)
         assert cell["runs"] == pytest.approx(seeds, abs=1e-6)
+    morphed = [v for row in rows.values() for v in row["metrics"][table["headline"].replace("tar", "mmpmr")]["runs"]]
+    assert all(0 <= v <= 1 for v in morphed) and len(set(morphed)) > 1
     arm, other, cells = table["pairs"][0]
     assert (arm, other) == ("scoremix", "averages")
     for metric in table["metrics"]:
@@ -135,6 +137,16 @@ def test_unfinished_arms_are_left_out_and_named(finished: Path, file: Path, tmp_
     assert found["missing"] == ["small.blobs.g0: mixup"]
     assert [row["arm"] for row in found["tables"][0]["rows"]] == ["real", "equal_steps", "scoremix", "averages"]
     run(file, finished)
+
+
+def test_a_study_may_have_arms_of_its_own(file: Path, tmp_path: Path) -> None:
+    own = {"faint": {"sampling": {"weights": [0.9, 0.1]}, "note": "mostly one class"}}
+    tree = {**yaml.safe_load(file.read_text()), "arms": ["real", "equal_steps", "scoremix", "faint"], "own": own}
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump({**tree, "headline": ["faint"], "against": {"faint": "scoremix"}})
+    )
+    for _, _, exp in study.read(tmp_path / "own.yaml").experiments():
+        assert exp.arms["faint"].sampling == {"weights": [0.9, 0.1]} and len(exp.arms) >= 3
 
 
 @pytest.mark.parametrize(

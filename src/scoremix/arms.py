@@ -97,6 +97,24 @@ ARMS: dict[str, Arm] = {
         sampling={"candidates": 2.5, "keep_by": "agreement"},
         note="the 40 % of the mixes drawn on which the classes' scores agreed most",
     ),
+    # which mixes help, and what the choice hangs on
+    "distance_1": Arm(selection={"strategy": "window", "window": [0.0, 0.25]}, note="pairs of the nearest quarter"),
+    "distance_2": Arm(selection={"strategy": "window", "window": [0.25, 0.5]}, note="of the second quarter"),
+    "distance_3": Arm(selection={"strategy": "window", "window": [0.5, 0.75]}, note="of the third quarter"),
+    "distance_4": Arm(selection={"strategy": "window", "window": [0.75, 1.0]}, note="pairs of the farthest quarter"),
+    "easiest": Arm(
+        sampling={"candidates": 4.0, "keep_by": "easiest"},
+        note="the quarter of the mixes drawn that the baseline recognizer names best as its sources",
+    ),
+    "hardest": Arm(sampling={"candidates": 4.0, "keep_by": "hardest"}, note="the quarter it names worst"),
+    "other_seed": Arm(selector={"seed": 1000}, note="selected by a recognizer of another seed"),
+    "other_head": Arm(selector={"head": "softmax"}, note="selected by a recognizer with a softmax head"),
+    "other_depth": Arm(selector={"depth": 2}, note="selected by a deeper recognizer"),
+    "unguided": Arm(sampling={"guidance": 1.0}, note="no guidance"),
+    "guidance_2.75": Arm(sampling={"guidance": 2.75}, note="the paper's stronger guidance"),
+    "steps_32": Arm(sampling={"steps": 32}, note="32 solver steps"),
+    "scoremix_0.7": Arm(sampling={"weights": [0.7, 0.3]}, note="weights .7, .3"),
+    "scoremix_4": Arm(selection={"m": 4}, sampling={"weights": None}, note="four classes, largest sum of distances"),
     # controls: what do the new classes do without the generator's mixing?
     "relabelled": Arm(images="relabelled", note="reproductions of the two sources as one new class"),
     "averages": Arm(images="averages", note="pixel averages of real images as new classes"),
@@ -136,6 +154,10 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "dose": ("scoremix_quarter", "scoremix_half", "scoremix", "scoremix_double", "scoremix_quadruple"),
     "sums": ("scoremix_sum_0.8", "scoremix", "scoremix_sum_1.2"),
     "coherence": ("scoremix", "coherent", "averages", "coherent_averages"),
+    "distances": ("distance_1", "distance_2", "distance_3", "distance_4"),
+    "hardness": ("easiest", "scoremix", "hardest"),
+    "selectors": ("scoremix", "other_seed", "other_head", "other_depth"),
+    "guidances": ("unguided", "scoremix", "guidance_2.75"),
 }
 
 

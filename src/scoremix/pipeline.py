@@ -190,20 +190,27 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact | None:
     if arm.generator:
         own = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
         base = replace(base, generator=guided_generator(own, stage, base.real, base.baseline))
+    if arm.selector:
+        other = changed(exp.recognizer, arm.selector)
+        base = replace(
+            base, baseline=stage(train_recognizer, other, base.real, base.real, label="selecting recognizer")
+        )
     mplets = selected(changed(exp.selection, arm.selection), base)
+    drawn = sampling.model_copy(update={"keep_by": "coherence"})  # what is kept does not change what is drawn
     match arm.images:
         case "mixes" if arm.search:
             found = searched_weights(exp, sampling, base)
-            added = stage(sample_mixtures, sampling, base.generator, mplets, found)
+            added = stage(sample_mixtures, drawn, base.generator, mplets, found)
         case "mixes":
-            added = stage(sample_mixtures, sampling, base.generator, mplets)
+            added = stage(sample_mixtures, drawn, base.generator, mplets)
         case "relabelled":
-            turns = sampling.model_copy(update={"mixture": "turns"})
+            turns = drawn.model_copy(update={"mixture": "turns"})
             added = stage(sample_mixtures, turns, base.generator, mplets)
         case "averages" | "cutmixes":
             added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)
     if sampling.candidates > 1:
-        by = sampling.keep_by if arm.images == "mixes" else "coherence"
+        sampled = arm.images == "mixes" or sampling.keep_by in ("hardest", "easiest")
+        by = sampling.keep_by if sampled else "coherence"  # pixel mixes have no log-weights
         added = stage(screen, Screening(candidates=sampling.candidates, by=by), added, base.baseline)
     return added
 

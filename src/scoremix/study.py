@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from scoremix import pipeline, runs
 from scoremix.arms import named
 from scoremix.artifacts import Artifact, Plan, Store, StoreBusy, write_file
-from scoremix.config import Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
+from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
 from scoremix.precision import decided
 from scoremix.presets import PRESETS
 from scoremix.report import study_page
@@ -43,6 +43,7 @@ class StudyConfig(Slice):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "study"
     data: dict[str, DataSet]
     arms: tuple[str, ...] = Field(description="names and groups of arms, run in this order")
+    own: dict[str, Arm] = Field({}, description="arms of the study's own by name, as in a config file")
     headline: tuple[str, ...] = Field((), description="arms that are repeated with every generator seed")
     against: dict[str, str] = Field({}, description="arm -> another arm it is held against, besides the controls")
     generator_seeds: tuple[int, ...] = (0,)
@@ -54,7 +55,7 @@ class StudyConfig(Slice):
     def _consistent(self) -> StudyConfig:
         if not self.data:
             raise ValueError("data: name at least one data set")
-        known = named(self.arms)
+        known = named(self.arms, self.own)
         if unknown := [arm for arm in self.headline if arm not in known]:
             raise ValueError(f"headline: {unknown[0]!r} is not among the arms ({', '.join(known)})")
         for arm in (*self.against, *self.against.values()):
@@ -82,7 +83,8 @@ class StudyConfig(Slice):
             "generator": {"seed": generator_seed},
         }
         try:
-            first = load(PRESETS[of.preset](), [self.settings, of.settings, tree, {"arms": list(self.arms)}], (), named)
+            changes = [self.settings, of.settings, tree, {"arms": list(self.arms)}]
+            first = load(PRESETS[of.preset](), changes, (), lambda names, known: named(names, {**known, **self.own}))
         except ConfigError as error:
             raise ConfigError("\n".join(f"data.{data}: {line}" for line in str(error).splitlines())) from None
         if generator_seed == self.generator_seeds[0]:

@@ -14,7 +14,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
 AutoPrecision = Literal["auto", "float32", "bfloat16"]  # auto: the device's own, decided before a run is planned
-KeepBy = Literal["coherence", "log_weight", "agreement"]
+KeepBy = Literal["coherence", "log_weight", "agreement", "hardest", "easiest"]
 Interval = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]  # of sigma
 Network = Literal[
     "small",

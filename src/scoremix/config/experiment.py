@@ -29,6 +29,7 @@ CHANGED: dict[str, type[Slice]] = {
     "mixing": Mixing,
     "recognizer": Recognizer,
 }
+SLICES: dict[str, type[Slice]] = {**CHANGED, "selector": Recognizer}
 
 
 class Arm(Slice):
@@ -44,6 +45,9 @@ class Arm(Slice):
     )
     steps_of: str | None = Field(None, description="train for as many steps as this arm does")
     search: bool = Field(False, description="mix with the weights that the search finds")
+    selector: Changes = Field(
+        {}, description="what differs from the experiment's recognizer in the one that selects and screens"
+    )
     generator: Changes = Field({}, description="what differs from the experiment's")
     selection: Changes = Field({}, description="what differs from the experiment's")
     sampling: Changes = Field({}, description="what differs from the experiment's")
@@ -51,14 +55,14 @@ class Arm(Slice):
     recognizer: Changes = Field({}, description="what differs from the experiment's")
     note: str = ""
 
-    @field_validator(*CHANGED)
+    @field_validator(*SLICES)
     @classmethod
     def _known(cls, changes: Changes, info: ValidationInfo) -> Changes:
         name = str(info.field_name)
         try:
-            CHANGED[name].model_validate(changes)
+            SLICES[name].model_validate(changes)
         except ValidationError as error:
-            lines = [error_line(e, CHANGED[name]) for e in error.errors() if e["loc"]]
+            lines = [error_line(e, SLICES[name]) for e in error.errors() if e["loc"]]
             if lines:  # what is wrong with the whole is known only beside the experiment's other settings
                 raise ValueError("; ".join(f".{line}" for line in lines)) from None
         return changes
@@ -118,11 +122,11 @@ class Experiment(Slice):
                 raise ValueError(
                     f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
                 )
-            for part in CHANGED:
+            for part, kind in SLICES.items():
                 try:
-                    changed(getattr(self, part), getattr(arm, part))
+                    changed(getattr(self, "recognizer" if part == "selector" else part), getattr(arm, part))
                 except ValidationError as error:
-                    lines = [error_line(e, CHANGED[part]) for e in error.errors()]
+                    lines = [error_line(e, kind) for e in error.errors()]
                     raise ValueError("; ".join(f"arms.{name}.{part}.{line}" for line in lines)) from None
             sampling = changed(self.sampling, arm.sampling)
             if arm.images != "real":

@@ -263,7 +263,8 @@ class Sampling(Slice):
     )
     keep_by: KeepBy = Field(
         "coherence",
-        description="best: densest in the recognizer's space, of largest Feynman-Kac log-weight, of least disagreement",
+        description="densest in the recognizer's space, of largest Feynman-Kac log-weight, of least disagreement, or of "
+        "largest or smallest loss of the recognizer under labels that follow the weights",
     )
     solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim is euler")
     steps: Annotated[int, Field(ge=2)] = 32
@@ -305,7 +306,7 @@ class Sampling(Slice):
         if self.churn and self.solver != "heun":
             raise ValueError(f"churn {self.churn:g} is for the heun solver, not {self.solver}")
         changing = [n for n in ("weights_end", "mixing_interval", "guide_interval") if getattr(self, n) is not None]
-        if self.keep_by != "coherence" and (changing or self.churn):
+        if self.keep_by in ("log_weight", "agreement") and (changing or self.churn):
             raise ValueError(
                 f"keep_by {self.keep_by!r} with {(changing or ['churn'])[0]}: a log-weight needs the same weights at every "
                 "sigma and no churn"
@@ -336,7 +337,7 @@ class PixelMixing(Slice):
 
 class Screening(Slice):
     """Which of the images drawn for an m-plet are kept: the densest in the recognizer's space, those of largest
-    Feynman-Kac log-weight, or those about which its classes agreed most.
+    Feynman-Kac log-weight, those about which its classes agreed most, or the hardest or easiest for the recognizer.
     """
 
     candidates: Annotated[float, Field(ge=1)] = Field(2.5, description="images drawn per image kept")
@@ -374,6 +375,9 @@ class Evaluation(Slice):
         description="at most this many images, evenly by class and at least two of each: memory goes with its square",
     )
     draws: Positive = Field(20, description="draws of the enrolled image in identification")
+    morphs: Annotated[int, Field(ge=0)] = Field(
+        0, description="morphing attacks per pair of classes (pixel averages); 0: not measured"
+    )
     bootstrap: Annotated[int, Field(ge=100)] = 1000
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: int = 0

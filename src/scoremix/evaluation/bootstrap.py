@@ -56,6 +56,21 @@ def weighted_tar(
 
     A list need not hold all pairs of its classes; only the similarities and classes of `pairs` are read.
     """
+    order = np.argsort(np.asarray(far, np.float64), kind="stable")
+    threshold = weighted_thresholds(pairs, far, n, impostors)[:, order]
+    down = np.argsort(-pairs.genuine, kind="stable")
+    accepted = _genuine_above(pairs.genuine[down], pairs.genuine_class[down], n, threshold)
+    tar = np.empty(accepted.shape)
+    with np.errstate(invalid="ignore"):
+        tar[:, order] = accepted / genuine[:, None]
+    tar[impostors == 0] = np.nan
+    return tar
+
+
+def weighted_thresholds(
+    pairs: Pairs, far: Sequence[float] | Float[Array, " f"], n: Int[Array, "r c"], impostors: Int[Array, " r"]
+) -> Float[Array, "r f"]:
+    """The similarity above which pairs are accepted in each draw: the largest that keeps FAR <= target."""
     target = np.asarray(far, np.float64)
     if not ((target >= 0) & (target <= 1)).all():
         raise ValueError(f"far: {far} is not within 0 to 1")
@@ -66,14 +81,9 @@ def weighted_tar(
         raise TailTooShort(
             f"far: {len(pairs.impostor)} of {pairs.impostors} impostor pairs are too few for {target.max():g}"
         )
-    threshold = np.append(pairs.impostor, -np.inf)[at]
-    down = np.argsort(-pairs.genuine, kind="stable")
-    accepted = _genuine_above(pairs.genuine[down], pairs.genuine_class[down], n, threshold)
-    tar = np.empty(accepted.shape)
-    with np.errstate(invalid="ignore"):
-        tar[:, order] = accepted / genuine[:, None]
-    tar[impostors == 0] = np.nan
-    return tar
+    found = np.empty(at.shape)
+    found[:, order] = np.append(pairs.impostor, -np.inf)[at]
+    return found
 
 
 def tar_at_far_draws(

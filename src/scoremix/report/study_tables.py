@@ -85,11 +85,7 @@ class Table:
     pairs: tuple[tuple[str, str, dict[str, Cell]], ...] = ()  # arm, the other arm, difference by metric
 
     def metric(self, key: str) -> Metric:
-        if key.startswith("tar@"):
-            return tables.tar(float(key.removeprefix("tar@")))
-        if key.startswith("rank"):
-            return Metric(key, f"rank-{key.removeprefix('rank')}")
-        return {"eer": tables.EER, "auc": tables.AUC}.get(key, Metric(key, key))
+        return tables.metric_of(key)
 
     @property
     def passed(self) -> bool:

@@ -31,6 +31,21 @@ def tar(far: float, reason: str = "") -> Metric:
     return Metric(f"tar@{far:g}", f"TAR at FAR\u00a0{power(far)}", reason=reason)
 
 
+def metric_of(key: str, reason: str = "") -> Metric:
+    """The metric of a key in results.json."""
+    name, _, far = key.partition("@")
+    match name:
+        case "tar":
+            return tar(float(far), reason)
+        case "mmpmr":
+            return Metric(
+                key, f"morphs accepted at FAR\u00a0{power(float(far))}", higher_is_better=False, reason=reason
+            )
+        case _ if name.startswith("rank"):
+            return Metric(key, f"rank-{name.removeprefix('rank')}", reason=reason)
+    return {"eer": EER, "auc": AUC, "accuracy": ACCURACY, "top5": TOP5}.get(key, Metric(key, key))
+
+
 # ---- one rule of rounding
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation import bootstrap, metrics
+from scoremix.evaluation import bootstrap, metrics, morphing
 from scoremix.stages import closed
 
 if TYPE_CHECKING:
@@ -45,7 +45,12 @@ def compare(
             measured = []
             for artifact in artifacts:
                 found = np.load(artifact / "embeddings.npy")
-                measured.append(measure(config, found, labels, draws))
+                morphs = (
+                    (np.load(artifact / "morphs.npy"), np.load(artifact / "morph_sources.npy"))
+                    if config.morphs
+                    else None
+                )
+                measured.append(measure(config, found, labels, draws, morphs))
                 advance(sum(len(v) for v in curves.values()) + len(measured))
             curves[arm] = np.stack([curve for _, curve in measured])
             arms[arm] = {key: np.stack([values[key] for values, _ in measured]) for key in measured[0][0]}
@@ -128,9 +133,13 @@ def closed_set(config: Evaluation, real: Artifact, found: closed.Measured, work:
 
 
 def measure(
-    config: Evaluation, embeddings: NDArray[np.float32], labels: NDArray[np.int32], draws: NDArray[np.int64]
+    config: Evaluation,
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    draws: NDArray[np.int64],
+    morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> tuple[Values, NDArray[np.float64]]:
-    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`."""
+    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`; `morphs` with their sources."""
     fars = sorted(config.fars)
     pairs = metrics.pair_similarities(embeddings, labels)
     accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
@@ -141,6 +150,11 @@ def measure(
     values = {f"tar@{far:g}": accepted[:, i] for i, far in enumerate(fars)}
     values |= {"eer": curves.eer, "auc": curves.auc}
     values |= {f"rank{k}": rates[:, i] for i, k in enumerate(config.ranks)}
+    if morphs is not None:
+        unit, sources = morphs
+        scores = morphing.attack_scores(unit, sources, embeddings, labels)
+        passed = morphing.weighted_mmpmr(scores, labels[sources], pairs, config.headline, draws)
+        values[f"mmpmr@{config.headline:g}"] = passed
     return values, bootstrap.weighted_tar_at_far(pairs, ROC_POINTS, draws[:1])[0]
 
 

@@ -10,6 +10,8 @@ import torch
 from scoremix import engine
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
+from scoremix.data.pixelmix import averaged
+from scoremix.evaluation.morphing import morph_sources
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 from scoremix.stages.closed import rank_held_out
@@ -26,7 +28,8 @@ BLOCK = 8192  # images read at a time
 def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: Work) -> None:
     """Writes embeddings.npy (N, D) float32, unit rows, and labels.npy (N,), classes numbered within their part.
 
-    Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
+    With `config.morphs` also morphs.npy (K, D), unit rows of pixel averages of two classes, and morph_sources.npy
+    (K, 2), the rows of the two images. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
     """
     stored = LabeledImages.load(real.folder)
     images = stored.of_classes(config.classes)
@@ -35,8 +38,13 @@ def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: 
     net.to(engine.start(work.runtime.device).device)
     blocks = (chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK))
     unit = torch.cat([embedded(net, images, rows) for rows in blocks])
+    labels = images.labels_of(chosen).astype(np.int32)
     work.write_array("embeddings.npy", unit.numpy())
-    work.write_array("labels.npy", images.labels_of(chosen).astype(np.int32))
+    work.write_array("labels.npy", labels)
+    if config.morphs:
+        sources = morph_sources(labels, config.morphs, config.seed)
+        work.write_array("morph_sources.npy", sources)
+        work.write_array("morphs.npy", embedded_morphs(net, images, chosen[sources]).numpy())
     work.count("images", len(chosen))
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
@@ -57,6 +65,18 @@ def evaluated(counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int
     starts = np.cumsum(counts) - counts
     kept = [start + rng.permutation(count)[:low] for start, count in zip(starts, counts, strict=True)]
     return np.sort(np.concatenate(kept))
+
+
+def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:
+    """Unit embeddings (K, D) of the pixel averages of the images of each row (K, 2)."""
+    blocks = (rows[start : start + BLOCK // 2] for start in range(0, len(rows), BLOCK // 2))
+    halves = np.full(2, 0.5)
+    found = []
+    for block in blocks:
+        pixels = images.take(block.reshape(-1))[0]
+        pairs = pixels.reshape(*block.shape, *pixels.shape[1:])
+        found.append(embedded_pixels(net, averaged(pairs, np.broadcast_to(halves, block.shape))))
+    return torch.cat(found)
 
 
 def embedded(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:

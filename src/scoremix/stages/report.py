@@ -100,7 +100,7 @@ def _data(config: Experiment, real: Artifact) -> content.Data:
 
 def _evaluation(config: Experiment, results: dict[str, Any]) -> content.Evaluation:
     return content.Evaluation(
-        metrics=tuple(_metric(key, results["unsupported"].get(key, "")) for key in results["metrics"]),
+        metrics=tuple(tables.metric_of(key, results["unsupported"].get(key, "")) for key in results["metrics"]),
         headline=results["headline"],
         genuine_pairs=results["genuine_pairs"],
         impostor_pairs=results["impostor_pairs"],
@@ -125,14 +125,6 @@ def _closed(results: dict[str, Any]) -> content.Closed | None:
     worst, best = (tuple(content.ClosedClass(**c) for c in found.get(name, ())) for name in ("worst", "best"))
     files = ("closed_classes.csv", "closed_groups.csv") if found["groups"] else ("closed_classes.csv",)
     return content.Closed(found["classes"], found["images"], found["looks"], tuple(groups), worst, best, files)
-
-
-def _metric(key: str, reason: str) -> content.Metric:
-    if key.startswith("tar@"):
-        return tables.tar(float(key.removeprefix("tar@")), reason)
-    if key.startswith("rank"):
-        return content.Metric(key, f"rank-{key.removeprefix('rank')}", reason=reason)
-    return {"eer": tables.EER, "auc": tables.AUC, "accuracy": tables.ACCURACY, "top5": tables.TOP5}[key]
 
 
 def _estimate(value: Mapping[str, Any]) -> content.Estimate:

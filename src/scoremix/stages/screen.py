@@ -1,4 +1,4 @@
-"""Of the images drawn for an m-plet the densest in the recognizer's space are kept, or those its classes agree about."""
+"""Of the images drawn for an m-plet some are kept: the densest in the recognizer's space, or the best by another merit."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch.nn.functional import normalize
 
 from scoremix import engine
 from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
 from scoremix.recognition import checkpoints
 from scoremix.stages.evaluate import BLOCK, embedded
+from scoremix.stages.examine import SCALE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,9 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
     drawn = imagesets.LabeledImages.load(synthetic.folder)
     classes, n = len(drawn.counts), int(drawn.counts[0])
     keep = max(1, round(n / config.candidates))
-    agreed = None if config.by == "coherence" else merit(synthetic, config.by, classes)
+    given = merit(synthetic, config.by, classes) if config.by in ("log_weight", "agreement") else None
+    centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
+    sources, weights = np.load(synthetic / "mplets.npy"), np.load(synthetic / "weights.npy")
     before, after = np.zeros((classes, n)), np.zeros((classes, keep))
     places = np.zeros((classes, keep), np.int64)
     step = max(1, BLOCK // n)
@@ -40,7 +44,11 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
             part = slice(start, min(start + step, classes))
             rows = np.arange(part.start * n, part.stop * n)
             unit = embedded(net, drawn, rows).view(part.stop - part.start, n, -1)
-            chosen = coherence.densest(unit, keep) if agreed is None else agreed[part].topk(keep).indices.sort(1).values
+            if config.by == "coherence":
+                chosen = coherence.densest(unit, keep)
+            else:
+                value = given[part] if given is not None else hardness(unit, centers, sources[part], weights[rows])
+                chosen = value.topk(keep, largest=config.by != "easiest").indices.sort(1).values
             left = unit.gather(1, chosen[:, :, None].expand(-1, -1, unit.shape[2]))
             places[part] = chosen.numpy()
             before[part] = coherence.own_similarity(unit) if n > 1 else np.nan
@@ -60,8 +68,8 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
         class_names=drawn.class_names,
         splits={"train": np.arange(classes)},
     )
-    work.write_array("mplets.npy", np.load(synthetic / "mplets.npy"))
-    work.write_array("weights.npy", np.load(synthetic / "weights.npy")[rows])
+    work.write_array("mplets.npy", sources)
+    work.write_array("weights.npy", weights[rows])
     shown = np.unique(np.linspace(0, classes - 1, SHOWN).round().astype(int))
     dropped = np.stack([np.setdiff1d(np.arange(n), places[k]) for k in shown])
     work.write_arrays(
@@ -82,6 +90,18 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
         },
     )
     work.count("images", len(drawn))
+
+
+def hardness(
+    unit: torch.Tensor, centers: torch.Tensor, sources: NDArray[np.int64], weights: NDArray[np.float32]
+) -> torch.Tensor:
+    """Loss (p, n) of unit embeddings (p, n, D) of the m-plets `sources` (p, m) under labels that follow the weights
+    (p n, m) of their images.
+    """
+    p, n, dim = unit.shape
+    rows = torch.from_numpy(np.repeat(sources, n, axis=0))
+    cosine = unit.reshape(-1, dim) @ normalize(centers).T
+    return coherence.source_loss(cosine, rows, torch.from_numpy(weights), SCALE).view(p, n)
 
 
 def merit(synthetic: Artifact, by: str, classes: int) -> torch.Tensor:
