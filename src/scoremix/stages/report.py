@@ -8,24 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.report import content, page, tables
+from scoremix.report.advice import advice
 from scoremix.stages import mixes
 from scoremix.stages.describe import distances_of
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Work
     from scoremix.config import Experiment
-
-CHANGE = {
-    "generator too weak": (
-        "train the generator longer (generator.images_seen) or larger (generator.model_channels)",
-        "lower the resolution (data.size) or use fewer classes",
-    ),
-    "does not help here": (
-        "mix other classes (selection.strategy)",
-        "add fewer or more mixes (sampling.images_per_mplet, selection.count)",
-    ),
-    "helps": (),
-}
 
 
 def report(
@@ -38,13 +27,22 @@ def report(
 ) -> None:
     """Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
     results = chain["results"].json("results.json")
+    verdict = results["verdict"]
+    gate, groups = content.Gate(**chain["gate"].json("gate.json")), mixes.groups(chain["examination"])
+    screened = mixes.screened(added)
+    gains = {
+        d["arm"]: d["value"]
+        for d in results["differences"]
+        if (d["control"], d["metric"]) == (verdict["controls"][-1], results["headline"]) and d["value"] is not None
+    }
+    judged = (verdict["kind"], verdict["arm"])
     made = content.Report(
         title=f"Does mixing classes help? {config.name}",
         verdict=content.Verdict(
-            kind=results["verdict"]["kind"],
-            arm=results["verdict"]["arm"],
-            controls=tuple(results["verdict"]["controls"]),
-            change=CHANGE[results["verdict"]["kind"]],
+            kind=verdict["kind"],
+            arm=verdict["arm"],
+            controls=tuple(verdict["controls"]),
+            change=advice(*judged, config.arms, groups, gate, [s.arm for s in screened], gains),
         ),
         data=_data(config, chain["real"]),
         evaluation=_evaluation(config, results),
@@ -52,14 +50,14 @@ def report(
         differences=tuple(
             content.Difference(d["arm"], d["control"], d["metric"], _estimate(d)) for d in results["differences"]
         ),
-        gate=content.Gate(**chain["gate"].json("gate.json")),
+        gate=gate,
         generator=_generator(chain["generator"]),
         sheet=_sheet(chain),
         grid=_grid(chain),
         distances=_distances(chain["mplets"]),
-        groups=mixes.groups(chain["examination"]),
+        groups=groups,
         similarities=mixes.similarities(chain["examination"], config.evaluation.treatment),
-        screened=mixes.screened(added),
+        screened=screened,
         magnitudes=mixes.magnitudes(chain["magnitudes"]),
         search=mixes.search(chain),
         costs=_costs(chain, recognizers, added),

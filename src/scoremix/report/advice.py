@@ -1,0 +1,49 @@
+"""What to try next: rules of thumb from our studies (docs/results.md), said where their conditions are met."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from scoremix.report.content import Gate, Group, Kind
+
+ALIKE = 0.6  # a mix is incoherent below this share of the coherence of real classes
+
+
+def advice(
+    kind: Kind,
+    treatment: str,
+    arms: Collection[str],
+    groups: Collection[Group],
+    gate: Gate,
+    screened: Collection[str] = (),
+    gains: Mapping[str, float] = {},
+) -> tuple[str, ...]:
+    """Sentences for the verdict `kind` on `treatment`, none where no rule applies.
+
+    `arms` are those of the run, `groups` what their images are, `screened` the arms whose images were chosen among
+    more, `gains` each arm's headline metric minus that of the last control.
+    """
+    if kind == "generator too weak":
+        return (
+            f"train the generator longer (generator.images_seen) or larger (generator.model_channels): "
+            f"{100 * gate.top1:.0f} % of its reproductions are named right, {100 * gate.floor:.0f} % are needed",
+            "lower the resolution (data.size) or use fewer classes",
+        )
+    said = []
+    alike = {group.group: group.own_center for group in groups}
+    mix, real = alike.get(treatment), alike.get("training classes")
+    if treatment not in screened and mix is not None and real is not None and mix < ALIKE * real:
+        said.append(
+            f"keep the coherent mixes alone (--arms real,equal_steps,scoremix,coherent): images of one mix are {mix:.2f} "
+            f"alike, those of a real class {real:.2f}; screened mixes did better in our study"
+        )
+    if "averages" not in arms:
+        said.append(
+            "hold the mixes against pixel averages, which need no generator (arm averages): in our studies they explain "
+            "most of what new classes do, and where they lost, mixes lost too"
+        )
+    elif kind == "helps" and gains.get("averages", -1.0) >= gains.get(treatment, 0.0):
+        said.append("take pixel averages instead (arm averages): they gain as much here and need no generator")
+    if kind == "does not help here":
+        said.append("add fewer mixes (sampling.share, selection.count) or mix other classes (selection.strategy)")
+    return tuple(said)

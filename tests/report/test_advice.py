@@ -1,0 +1,38 @@
+"""Each rule of thumb is said where its conditions are met, and nowhere else."""
+
+from __future__ import annotations
+
+from scoremix.report.advice import advice
+from scoremix.report.content import Gate, Group
+
+GATE = Gate(top1=0.46, floor=0.5, classes=10, images=40)
+REAL = Group("training classes", 100, 0.9)
+LOOSE, TIGHT = (Group("scoremix", 100, alike) for alike in (0.4, 0.6))
+ARMS = ("real", "equal_steps", "scoremix")
+
+
+def test_a_weak_generator_comes_first() -> None:
+    first, *_ = advice("generator too weak", "scoremix", ARMS, [REAL, LOOSE], GATE)
+    assert "46 % of its reproductions" in first and "50 % are needed" in first
+
+
+def test_incoherent_mixes_are_to_be_screened() -> None:
+    def says(group: Group, screened: tuple[str, ...] = ()) -> bool:
+        return any(
+            "coherent mixes" in line for line in advice("helps", "scoremix", ARMS, [REAL, group], GATE, screened)
+        )
+
+    assert says(LOOSE) and not says(TIGHT) and not says(LOOSE, ("scoremix",))
+    assert not any("coherent" in line for line in advice("helps", "scoremix", ARMS, [], GATE))
+
+
+def test_pixel_averages_are_the_cheap_control() -> None:
+    assert "hold the mixes against pixel averages" in advice("helps", "scoremix", ARMS, [REAL, TIGHT], GATE)[0]
+    with_averages = (*ARMS, "averages")
+
+    def told(averages: float) -> tuple[str, ...]:
+        gains = {"scoremix": 0.02, "averages": averages}
+        return advice("helps", "scoremix", with_averages, [REAL, TIGHT], GATE, (), gains)
+
+    assert told(0.01) == () and "take pixel averages instead" in told(0.03)[0]
+    assert "add fewer mixes" in advice("does not help here", "scoremix", with_averages, [REAL, TIGHT], GATE)[-1]
