@@ -20,7 +20,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from scoremix import pipeline, runs
 from scoremix.arms import named
-from scoremix.artifacts import Artifact, Plan, Store, StoreBusy, write_file
+from scoremix.artifacts import Artifact, Plan, Source, Store, StoreBusy, write_file
 from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
 from scoremix.precision import decided
 from scoremix.presets import PRESETS
@@ -113,8 +113,21 @@ class Progress:
 
     store: Store
     runtime: Runtime
-    deadline: float
-    made: set[str] = field(default_factory=set)
+    deadline: float = float("inf")
+    sources: dict[tuple[str, str | None], Source] = field(default_factory=dict)
+
+    def source(self, exp: Experiment) -> Source:
+        """The experiment's data; its content is hashed once, not for every step."""
+        place = exp.source, exp.split_list
+        if place not in self.sources:
+            self.sources[place] = runs.source_of(exp)
+        return self.sources[place]
+
+    def plans(self, exp: Experiment) -> list[Plan]:
+        return pipeline.plan_all(exp, self.source(exp), self.store)
+
+    def record(self, exp: Experiment) -> runs.Record:
+        return runs.Record(self.runtime.out, exp, self.plans(exp))
 
     def run(self, exp: Experiment, until: str, record: runs.Record) -> Artifact:
         """Makes what the step `until` needs. OutOfTime between two steps once the budget is spent."""
@@ -122,13 +135,11 @@ class Progress:
         def after(plan: Plan, artifact: Artifact, made: bool) -> None:
             record.done(plan)
             if made:
-                self.made.add(plan.key)
                 runs.say(f"{runs.MARKS['done']} {exp.name} {plan.label:<28} {runs.cost(artifact.manifest['cost'])}")
                 if time.monotonic() > self.deadline:
                     raise OutOfTime
 
-        source = runs.source_of(exp)
-        return pipeline.run(exp, source, pipeline.Runner(self.store, self.runtime, until, after))
+        return pipeline.run(exp, self.source(exp), pipeline.Runner(self.store, self.runtime, until, after))
 
 
 def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int, int] = (0, 1)) -> Path:
@@ -137,14 +148,15 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     With `part` (k, n), this process takes every n-th arm of the whole, so that n processes, each with a device of its
     own, share the work on one store; all but the first leave the tables to it.
     """
-    experiments = _experiments(config, runtime)
-    records = {exp.name: runs.Record(runtime.out, exp, _plans(exp, store)) for _, _, exp in experiments}
+    experiments, progress = _experiments(config, runtime), Progress(store, runtime)
+    records = {exp.name: progress.record(exp) for _, _, exp in experiments}
     hours = config.budget_hours
-    progress = Progress(store, runtime, time.monotonic() + 3600 * hours if hours else float("inf"))
+    if hours:
+        progress.deadline = time.monotonic() + 3600 * hours
     try:
         for _, _, exp in experiments:
             progress.run(exp, "ingest", records[exp.name])
-        _announce(experiments, store, runtime, hours)
+        _announce(experiments, progress, hours)
         for number, (exp, arm) in enumerate(_order(experiments)):
             if number % part[1] == part[0]:
                 for seed in exp.seeds:
@@ -182,22 +194,16 @@ def _patiently(progress: Progress, exp: Experiment, until: str, record: runs.Rec
             time.sleep(1)
 
 
-def _plans(exp: Experiment, store: Store) -> list[Plan]:
-    return pipeline.plan_all(exp, runs.source_of(exp), store)
-
-
-def _announce(
-    experiments: list[tuple[str, int, Experiment]], store: Store, runtime: Runtime, budget: float | None
-) -> None:
+def _announce(experiments: list[tuple[str, int, Experiment]], progress: Progress, budget: float | None) -> None:
     """Prints how long what is left will take, steps that experiments share counted once."""
     seconds: dict[str, float] = {}
     steps: set[str] = set()
     for _, _, exp in experiments:
-        plans = _plans(exp, store)
+        plans, store = progress.plans(exp), progress.store
         steps |= {plan.key for plan in plans}
         todo = [p for p in plans if not store.artifact(p).done and p.key not in seconds]
         real = next(store.artifact(p) for p in plans if p.stage == "ingest")
-        seconds |= estimate(real, plans, todo, runtime)
+        seconds |= estimate(real, plans, todo, progress.runtime)
     said = f" within a budget of {budget:g} h" if budget else ""
     done = sum(key not in seconds for key in steps)
     runs.say(
@@ -206,9 +212,10 @@ def _announce(
     )
 
 
-def finished_part(exp: Experiment, store: Store) -> Experiment | None:
+def finished_part(exp: Experiment, progress: Progress) -> Experiment | None:
     """The experiment without the arms whose recognizers are not all evaluated; None without the verdict's arms."""
-    done = {plan.label for plan in _plans(exp, store) if plan.stage == "evaluate" and store.artifact(plan).done}
+    plans = (plan for plan in progress.plans(exp) if plan.stage == "evaluate")
+    done = {plan.label for plan in plans if progress.store.artifact(plan).done}
     arms = {n: a for n, a in exp.arms.items() if all(f"evaluate {n}/{seed}" in done for seed in exp.seeds)}
     needed = {exp.evaluation.treatment, *exp.evaluation.controls}
     needed |= {arm.steps_of for arm in arms.values() if arm.steps_of}
@@ -217,19 +224,19 @@ def finished_part(exp: Experiment, store: Store) -> Experiment | None:
 
 def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     """Compares what is finished and writes study.html, study.csv and study.json; returns their folder."""
-    progress = Progress(store, runtime, float("inf"))
+    progress = Progress(store, runtime)
     compared: dict[str, list[tuple[int, Experiment, Artifact]]] = {}
     missing = []
     for data, generator_seed, exp in _experiments(config, runtime):
-        part = finished_part(exp, store)
+        part = finished_part(exp, progress)
         missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
         if part is not None:
-            record = runs.Record(runtime.out, part, _plans(part, store))
+            record = progress.record(part)
             compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
             report = progress.run(part, "report", record)
             runs.show_files(report, runtime.out / part.name)
     made = Study(
-        config.name, tuple(_table(data, of, store, config.against) for data, of in compared.items()), tuple(missing)
+        config.name, tuple(_table(data, of, progress, config.against) for data, of in compared.items()), tuple(missing)
     )
     folder = runtime.out / config.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -244,7 +251,9 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
 Draws = dict[tuple[str, str], dict[int, np.ndarray]]  # (arm, metric) -> generator seed -> (seeds, 1 + resamples)
 
 
-def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store, against: Mapping[str, str]) -> Table:
+def _table(
+    data: str, of: list[tuple[int, Experiment, Artifact]], progress: Progress, against: Mapping[str, str]
+) -> Table:
     """Arms of one data set: means and differences over all recognizer and generator seeds, paired by both."""
     draws: Draws = {}
     for generator_seed, _, artifact in of:
@@ -255,7 +264,8 @@ def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store, 
     exp, first = of[0][1], of[0][2].json("results.json")
     metrics = [m for m in first["metrics"] if m not in first["unsupported"]]
     controls = [c for c in exp.evaluation.controls if c in exp.arms]
-    costs = _costs(exp, store)
+    plans, store = progress.plans(exp), progress.store
+    costs, mixes = _costs(exp, plans, store), _examined(plans, store)
     level = exp.evaluation.level
     rows = []
     for arm in exp.arms:
@@ -273,7 +283,7 @@ def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store, 
                     if control != arm
                 },
                 costs[arm],
-                _examined(arm, of, store),
+                mixes.get(arm, {}),
             )
         )
     headline = first["headline"] if first["headline"] in metrics else metrics[0]
@@ -281,7 +291,7 @@ def _table(data: str, of: list[tuple[int, Experiment, Artifact]], store: Store, 
     adjusted = holm([row.differences[control, headline].p for row, control in judged])
     for (row, control), value in zip(judged, adjusted, strict=True):
         row.adjusted[control] = value
-    gates = {seed: _gate(exp, store) for seed, exp, _ in of}
+    gates = {seed: _json_of("check", "gate.json", progress.plans(exp), store) for seed, exp, _ in of}
     return Table(
         data=data,
         source=exp.source,
@@ -313,23 +323,21 @@ def _paired(arm: dict[int, np.ndarray], control: dict[int, np.ndarray]) -> np.nd
     return np.concatenate([values - control[seed] for seed, values in arm.items() if seed in control])
 
 
-def _examined(arm: str, of: list[tuple[int, Experiment, Artifact]], store: Store) -> dict[str, float]:
-    """What the arm's images are, by the first generator's run; empty for arms that add none."""
-    exp = of[0][1]
-    examination = next(store.artifact(p) for p in _plans(exp, store) if p.stage == "examine")
-    groups = examination.json("examination.json")["groups"]
-    found: dict[str, float] = next((g for g in groups if g["group"] == arm), {})
-    return {k: v for k, v in found.items() if k not in ("group", "images") and v is not None}
+def _examined(plans: list[Plan], store: Store) -> dict[str, dict[str, float]]:
+    """What each arm's images are; arms that add none are missing."""
+    groups = _json_of("examine", "examination.json", plans, store)["groups"]
+    return {g["group"]: {k: v for k, v in g.items() if k not in ("group", "images") and v is not None} for g in groups}
 
 
-def _gate(exp: Experiment, store: Store) -> dict[str, Any]:
-    found: dict[str, Any] = next(store.artifact(p) for p in _plans(exp, store) if p.stage == "check").json("gate.json")
+def _json_of(stage: str, name: str, plans: list[Plan], store: Store) -> dict[str, Any]:
+    """A file of the one step of that stage."""
+    found: dict[str, Any] = next(store.artifact(p) for p in plans if p.stage == stage).json(name)
     return found
 
 
-def _costs(exp: Experiment, store: Store) -> dict[str, dict[str, float]]:
+def _costs(exp: Experiment, steps: list[Plan], store: Store) -> dict[str, dict[str, float]]:
     """Seconds of each arm's own images, and of one recognizer on average, with the network evaluations."""
-    plans = {plan.key: plan for plan in _plans(exp, store)}
+    plans = {plan.key: plan for plan in steps}
     found = {}
     for arm in exp.arms:
         trained = [p for p in plans.values() if p.label in {f"recognizer {arm}/{s}" for s in exp.seeds}]
