@@ -28,36 +28,19 @@ from scoremix.cli.options import (
     with_flags,
 )
 
-VERBS = {
-    "ingest": "Read the images, split the classes, pack them.",
-    "recognizer": "Train the baseline recognizer.",
-    "generator": "Train the class-conditional diffusion generator.",
-    "select": "Choose the classes to mix.",
-    "sample": "Sample the mixed images.",
-    "combine": "Put real and mixed images into one training set.",
+VERBS = {  # name: (the step to stop after, help)
+    "run": (None, "From a folder of classes to a report that says whether mixing helped."),
+    "ingest": ("ingest", "Read the images, split the classes, pack them."),
+    "recognizer": ("baseline", "Train the baseline recognizer."),
+    "generator": ("generator", "Train the class-conditional diffusion generator."),
+    "select": ("describe", "Choose the classes to mix."),
+    "sample": ("sample", "Sample the mixed images."),
+    "combine": ("combine", "Put real and mixed images into one training set."),
 }
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
-LAST_STEP = {"recognizer": "baseline", "select": "describe"}
 
 
-@app.command()
-def run(
-    preset: Preset = None,
-    config: ConfigFile = None,
-    data: DataPath = None,
-    arms: Arms = None,
-    settings: Settings = None,
-    skip_bad: SkipBad = False,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """From a folder of classes to a report that says whether mixing helped."""
-    run_until(None, preset, config, data, arms, with_flags(settings, skip_bad), out, device, quiet)
-
-
-def _verb(name: str, text: str) -> None:
+def _verb(name: str, until: str | None, text: str) -> None:
     def verb(
         preset: Preset = None,
         config: ConfigFile = None,
@@ -70,16 +53,14 @@ def _verb(name: str, text: str) -> None:
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> None:
-        run_until(
-            LAST_STEP.get(name, name), preset, config, data, arms, with_flags(settings, skip_bad), out, device, quiet
-        )
+        run_until(until, preset, config, data, arms, with_flags(settings, skip_bad), out, device, quiet)
 
-    verb.__doc__ = text + " Runs what it needs and stops there."
+    verb.__doc__ = text if until is None else text + " Runs what it needs and stops there."
     app.command(name)(verb)
 
 
-for _name, _text in VERBS.items():
-    _verb(_name, _text)
+for _name, (_until, _text) in VERBS.items():
+    _verb(_name, _until, _text)
 
 
 @app.command()
