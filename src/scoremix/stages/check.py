@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scoremix import engine
 from scoremix.data.images import LabeledImages
-from scoremix.recognition import checkpoints
-from scoremix.stages.evaluate import BLOCK, embedded
+from scoremix.stages.evaluate import BLOCK, embedded, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +27,7 @@ def check_generator(
     work: Work,
 ) -> None:
     """Writes gate.json: shares of reproductions, and of real training images, nearest to their own class center."""
-    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
-    net.to(engine.start(work.runtime.device).device)
+    net = opened(recognizer, work)
     centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
     made = LabeledImages.load(reproductions.folder)
     classes = np.load(singles / "classes.npy")[:, 0]

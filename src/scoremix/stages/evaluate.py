@@ -34,8 +34,7 @@ def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: 
     stored = LabeledImages.load(real.folder)
     images = stored.of_classes(config.classes)
     chosen = evaluated(images.counts, config.images, config.seed)
-    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
-    net.to(engine.start(work.runtime.device).device)
+    net = opened(recognizer, work)
     blocks = (chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK))
     unit = torch.cat([embedded(net, images, rows) for rows in blocks])
     labels = images.labels_of(chosen).astype(np.int32)
@@ -65,6 +64,17 @@ def evaluated(counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int
     starts = np.cumsum(counts) - counts
     kept = [start + rng.permutation(count)[:low] for start, count in zip(starts, counts, strict=True)]
     return np.sort(np.concatenate(kept))
+
+
+def opened(recognizer: Artifact, work: Work) -> torch.nn.Module:
+    """The trained network of a recognizer, on the device of the work."""
+    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
+    return net.to(engine.start(work.runtime.device).device)
+
+
+def all_embedded(net: torch.nn.Module, images: LabeledImages) -> torch.Tensor:
+    """Unit embeddings of all images in order, on the CPU."""
+    return torch.cat([embedded(net, images, rows) for rows in images.blocks(BLOCK)])
 
 
 def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:

@@ -9,11 +9,9 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from scoremix import engine
 from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
-from scoremix.recognition import checkpoints
-from scoremix.stages.evaluate import BLOCK, embedded
+from scoremix.stages.evaluate import BLOCK, all_embedded, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,25 +38,24 @@ def examine(
     Groups: real training classes, real classes nobody trained on (validation), reproductions, and the images each
     arm adds. Similarities are to the mean directions of the training classes' real images.
     """
-    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
-    net.to(engine.start(work.runtime.device).device)
+    net = opened(recognizer, work)
     everything = imagesets.LabeledImages.load(real.folder)
     train = everything.of_classes("train")
-    unit = _embeddings(net, train)
+    unit = all_embedded(net, train)
     centers = _centers(unit, train)
     groups: dict[str, dict[str, NDArray[np.float64]]] = {}
     sources = train.labels.astype(np.int64)[:, None]
     groups["training classes"] = measured(unit, train, centers, sources, np.ones_like(sources, np.float32), True)
     if "validation" in everything.splits:
         unseen = everything.of_classes("validation")
-        groups["unseen classes"] = measured(_embeddings(net, unseen), unseen, centers, None, None, False)
+        groups["unseen classes"] = measured(all_embedded(net, unseen), unseen, centers, None, None, False)
     sets = {"reproductions": reproductions, **added}
     with work.bar(len(sets), "groups") as advance:
         for done, (name, artifact) in enumerate(sets.items()):
             images = imagesets.LabeledImages.load(artifact.folder)
             mplets = np.load(artifact / "mplets.npy")[images.labels]
             weights = np.load(artifact / "weights.npy")
-            groups[name] = measured(_embeddings(net, images), images, centers, mplets, weights, False)
+            groups[name] = measured(all_embedded(net, images), images, centers, mplets, weights, False)
             advance(done + 1)
     work.write_arrays(
         "similarities.npz", **{name: found["own_center"].astype(np.float32) for name, found in groups.items()}
@@ -101,10 +98,6 @@ def measured(
             found["nearest_other"][part], found["percentile"][part] = other, percentile
             found["loss"][part] = coherence.source_loss(cosine, rows, shares, SCALE)
     return {name: value.double().numpy() for name, value in found.items()}
-
-
-def _embeddings(net: torch.nn.Module, images: LabeledImages) -> torch.Tensor:
-    return torch.cat([embedded(net, images, rows) for rows in images.blocks(BLOCK)])
 
 
 def _sums(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:

@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scoremix import engine
 from scoremix.analysis.geometry import mix_path, pca_map, umap_map
 from scoremix.data import images as imagesets
 from scoremix.data.order import stream_seed
-from scoremix.recognition import checkpoints as recognition
-from scoremix.stages.evaluate import embedded_pixels
+from scoremix.stages.evaluate import embedded_pixels, opened
 from scoremix.stages.sample import Sampler
 
 if TYPE_CHECKING:
@@ -46,8 +44,7 @@ def walk_paths(
     made = sampler.images(labels, mixing, noises)
     work.count("images", len(made))
 
-    net, _ = recognition.load(baseline / "recognizer.safetensors")
-    net.to(engine.start(work.runtime.device).device)
+    net = opened(baseline, work)
     centers = torch.from_numpy(np.load(baseline / "centers.npy"))
     found = embedded_pixels(net, made).reshape(len(pairs), len(weights), each, -1)
     a, b = centers[pairs[:, 0]], centers[pairs[:, 1]]

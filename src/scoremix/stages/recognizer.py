@@ -16,7 +16,7 @@ from scoremix.recognition import blending, checkpoints
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
 from scoremix.stages import resume
-from scoremix.stages.evaluate import BLOCK, embedded
+from scoremix.stages.evaluate import all_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -174,7 +174,7 @@ def batches(
 
 def mean_centers(state: Training, images: LabeledImages, targets: Targets | None) -> Tensor:
     """Unit mean embeddings of the classes, images of several classes in proportion to their weights."""
-    unit = torch.cat([embedded(state.net, images, rows) for rows in images.blocks(BLOCK)])
+    unit = all_embedded(state.net, images)
     if targets is None:
         return class_centers(unit, torch.from_numpy(images.labels.astype(np.int64)), len(images.class_names))
     sums = torch.zeros(len(targets.class_names), unit.shape[1])

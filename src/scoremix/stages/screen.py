@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from scoremix import engine
 from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
-from scoremix.recognition import checkpoints
-from scoremix.stages.evaluate import BLOCK, embedded
+from scoremix.stages.evaluate import BLOCK, embedded, opened
 from scoremix.stages.examine import SCALE
 
 if TYPE_CHECKING:
@@ -28,8 +26,7 @@ SHOWN = 10  # m-plets whose rejected images are kept to be looked at
 
 def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work: Work) -> None:
     """Writes the kept images as `sample` does, screening.json, and rejected.npz (images of a few m-plets)."""
-    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
-    net.to(engine.start(work.runtime.device).device)
+    net = opened(recognizer, work)
     drawn = imagesets.LabeledImages.load(synthetic.folder)
     classes, n = len(drawn.counts), int(drawn.counts[0])
     keep = max(1, round(n / config.candidates))

@@ -14,13 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from scoremix import engine
 from scoremix.config import Sampling
 from scoremix.data.order import stream_seed
-from scoremix.recognition import checkpoints
-from scoremix.recognition.training import embed
+from scoremix.stages.evaluate import embedded_pixels, opened
 from scoremix.stages.sample import Sampler
 
 if TYPE_CHECKING:
@@ -31,8 +28,7 @@ if TYPE_CHECKING:
 def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *, work: Work) -> None:
     """Writes search.json (the best weights) and search.npz: m_s, m_d (points, points) over `ticks`."""
     sampling = Sampling.model_validate(config.sampling)
-    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
-    net.to(engine.start(work.runtime.device).device)
+    net = opened(recognizer, work)
     centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
     rng = np.random.default_rng(stream_seed(config.seed, "search"))
     pairs = np.stack([rng.permutation(len(centers))[:2] for _ in range(config.pairs)])
@@ -47,8 +43,7 @@ def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *,
             file = work.progress / f"cell-{i:03d}-{j:03d}.json"
             if not file.exists():
                 images = sampler.images(labels, (float(ticks[i]), float(ticks[j])), seeds)
-                pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-                unit = F.normalize(embed(net, pixels)).cpu().view(config.pairs, config.images_per_pair, -1)
+                unit = embedded_pixels(net, images).view(config.pairs, config.images_per_pair, -1)
                 work.keep(file.name, json.dumps(objective(unit, centers[pairs])).encode())
             alike[i, j], unlike[i, j] = alike[j, i], unlike[j, i] = json.loads(file.read_text())
             advance(done + 1)

@@ -17,8 +17,7 @@ from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.plans import Plan, sample
 from scoremix.diffusion.unet import condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity
-from scoremix.recognition import checkpoints as recognition
-from scoremix.stages.evaluate import embedded_pixels
+from scoremix.stages.evaluate import embedded_pixels, opened
 from scoremix.stages.spaces import without_padding
 
 if TYPE_CHECKING:
@@ -35,8 +34,7 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
     """Writes snapshots.json: per snapshot recognition, alignment loss and ICS of unguided reproductions, and its CKA."""
     assert config.sampling is not None
     device = engine.start(work.runtime.device).device
-    recognizer, _ = recognition.load(baseline / "recognizer.safetensors")
-    recognizer.to(device)
+    recognizer = opened(baseline, work)
     train = imagesets.LabeledImages.load(real.folder).of_classes("train")
     centers = torch.from_numpy(np.load(baseline / "centers.npy"))
     chosen = np.random.default_rng(stream_seed(config.seed, "classes")).permutation(len(train.class_names))

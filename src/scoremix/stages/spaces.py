@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from scoremix import engine
 from scoremix.analysis.spaces import as_space
 from scoremix.data import images as imagesets
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.recognition import checkpoints as recognition
 from scoremix.recognition.training import class_centers
-from scoremix.stages.evaluate import BLOCK, embedded
+from scoremix.stages.evaluate import all_embedded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,15 +65,12 @@ def centers(
     kind: Literal["head", "mean"], recognizer: Artifact, name: str, images: LabeledImages, work: Work
 ) -> Tensor:
     """Centers of the real classes, head weights or mean embeddings."""
-    file = recognizer / "recognizer.safetensors"
     if kind == "head":
         known = recognizer.json("recognizer.json")["class_names"]
-        return in_order(recognition.head_centers(file), known, images.class_names, f"recognizer {name}")
-    net, _ = recognition.load(file)
-    net.to(engine.start(work.runtime.device).device)
-    parts = [embedded(net, images, rows) for rows in images.blocks(BLOCK)]
+        rows = recognition.head_centers(recognizer / "recognizer.safetensors")
+        return in_order(rows, known, images.class_names, f"recognizer {name}")
     labels = torch.from_numpy(images.labels.astype(np.int64))
-    return class_centers(torch.cat(parts), labels, len(images.class_names))
+    return class_centers(all_embedded(opened(recognizer, work), images), labels, len(images.class_names))
 
 
 def in_order(rows: Tensor, known: Sequence[str], wanted: Sequence[str], owner: str) -> Tensor:
