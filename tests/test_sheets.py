@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scoremix.data.decode import png
 from scoremix.stages.illustrate import TICKS, comparison, grid
 from scoremix.verbs import sheets
 
@@ -48,7 +49,7 @@ def test_cells_of_the_weights():
 def test_drawn_cells_keep_their_pixels(channels: int, tmp_path: Path):
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 256, (2, 3, 16, 16, channels), dtype=np.uint8)
-    (tmp_path / "sheet.png").write_bytes(sheets._png(sheets.drawn(cells, ["a", "b", "c"], ["one\ntwo", ""])))
+    (tmp_path / "sheet.png").write_bytes(png(sheets.drawn(cells, ["a", "b", "c"], ["one\ntwo", ""])))
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     times, step = 6, 6 * 16 + sheets.GAP
     corner = sheet[-step:, -step:][: -sheets.GAP : times, : -sheets.GAP : times]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scoremix import runs
 from scoremix.artifacts import write_file
 from scoremix.config import Experiment, Runtime
+from scoremix.data.decode import png
 from scoremix.data.images import LabeledImages
 from scoremix.precision import decided
 from scoremix.stages.illustrate import TICKS, comparison, grid
@@ -58,7 +58,7 @@ def write_sheets(
         parts = [comparison(sampler, train, row, weights, s) for row, s in zip(chosen, noise, strict=True)]
         names = ["\n".join(train.class_names[k][:WORD] for k in row) * (i == 0) for row in chosen for i in range(rows)]
         made[f"comparison-guidance{guidance:g}.png"] = drawn(np.concatenate(parts), heads, names)
-    return [write_file(folder / name, _png(image)) for name, image in made.items()]
+    return [write_file(folder / name, png(image)) for name, image in made.items()]
 
 
 def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str]) -> NDArray[np.uint8]:
@@ -78,9 +78,3 @@ def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str])
         for j in range(len(columns)):
             sheet.paste(Image.fromarray(cells[i, j]), (left + wide * j, MARGIN // 2 + high * i))
     return np.asarray(sheet)
-
-
-def _png(image: NDArray[np.uint8]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
