@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int64, UInt8, UInt64
 from PIL import Image
 
 from scoremix.data import faces, verification
-from scoremix.data.blocks import Block, EncodedSource, Source, windowed
+from scoremix.data.blocks import Block, EncodedSource, Source, all_blocks, windowed
 from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
 from scoremix.data.insightface import InsightFace
 from scoremix.data.sources import Folders, Packed, kind_of, open_source
@@ -134,9 +134,8 @@ def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.
         return
     size = source.size
     assert size is not None
-    everything = np.arange(len(source.counts))
     at = 0
-    for block in source.blocks(everything, lambda k: np.arange(source.counts[k]), size):
+    for block in all_blocks(source, size):
         rows = block.places if block.places is not None else np.arange(at, at + len(block.images))
         at += len(block.images)
         yield rows, _look_at_pixels(block)

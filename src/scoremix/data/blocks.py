@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -102,6 +103,19 @@ def decoded(
     with ThreadPoolExecutor(workers) as pool:
         for blocks in windowed(pool, cut, tasks, ahead=4 * workers):
             yield from blocks
+
+
+def block_of_file(path: Path, k: int, size: int) -> Block:
+    """The image in a file as a block of class k; an unreadable one is a block without images."""
+    try:
+        return _block([decode(path, size)], k, size)
+    except ValueError as error:
+        return _block([], k, size, (str(path), str(error)))
+
+
+def all_blocks(source: Source, size: int) -> Iterator[Block]:
+    """Every image of a source, class by class."""
+    return source.blocks(np.arange(len(source.counts)), lambda k: np.arange(source.counts[k]), size)
 
 
 def _block(images: list[np.ndarray], k: int, size: int, *bad: tuple[str, str]) -> Block:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,26 +26,28 @@ def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3
         raise ValueError("a broken link" if file.is_symlink() else "not a regular file")
     if isinstance(file, Path) and os.path.getsize(file) == 0:
         raise ValueError("empty file (0 bytes)")
-    try:
-        with Image.open(file) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise ValueError(f"{image.width} x {image.height} pixels, the limit is {limit} in all")
-            image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
-            image.load()
-            return np.asarray(_square(_rgb(_upright(image)), size))
-    except UnidentifiedImageError:
-        raise ValueError("not an image format that Pillow reads") from None
-    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
-        raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
+    with _opened(file) as image:
+        limit = Image.MAX_IMAGE_PIXELS
+        if limit is not None and image.width * image.height > limit:
+            raise ValueError(f"{image.width} x {image.height} pixels, the limit is {limit} in all")
+        image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
+        image.load()
+        return np.asarray(_square(_rgb(_upright(image)), size))
 
 
 def upright_rgb(file: io.BytesIO) -> Image.Image:
     """The whole image in `file`, orientation applied, in RGB; ValueError with a short reason if it cannot be read."""
+    with _opened(file) as image:
+        image.load()
+        return _rgb(_upright(image))
+
+
+@contextlib.contextmanager
+def _opened(file: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """The image in `file`; whatever goes wrong with it inside the block is a ValueError with a short reason."""
     try:
         with Image.open(file) as image:
-            image.load()
-            return _rgb(_upright(image))
+            yield image
     except UnidentifiedImageError:
         raise ValueError("not an image format that Pillow reads") from None
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files

@@ -24,7 +24,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from scoremix.data import faces, verification
-from scoremix.data.blocks import EncodedSource, Source
+from scoremix.data.blocks import EncodedSource, Source, all_blocks
 from scoremix.data.decode import decode, png
 from scoremix.data.images import PackedFile, write_classes
 from scoremix.data.insightface import extension
@@ -210,9 +210,8 @@ def _encoded(source: Source, part: Path) -> Iterator[EncodedSource]:
     assert size is not None  # only folders and records have none, and they are encoded
     pixels = part / ".pixels"
     pixels.mkdir()
-    everything = np.arange(len(source.counts))
     with PackedFile(pixels / "images.npy", (size, size, source.channels)) as packed:
-        for block in source.blocks(everything, lambda k: np.arange(source.counts[k]), size):
+        for block in all_blocks(source, size):
             packed.put(block.images, block.places)
     write_classes(pixels, source.counts, source.class_names, None, None)
     yield Packed(pixels)

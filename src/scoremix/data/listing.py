@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
-from scoremix.data.blocks import Block, windowed
-from scoremix.data.decode import decode, resize_area, with_channels
+from scoremix.data.blocks import Block, all_blocks, block_of_file, windowed
+from scoremix.data.decode import resize_area, with_channels
 from scoremix.data.images import LabeledImages
 from scoremix.data.insightface import InsightFace, record_files
 from scoremix.data.parquet import Parquet, parquet_files
@@ -87,48 +88,29 @@ def _class_folders(source: Folders) -> Listing:
     files = [source.files(k) for k in range(len(source.class_names))]
     names = tuple(f"{path.parent.name}/{path.name}" for of_class in files for path in of_class)
     labels = np.repeat(np.arange(len(files), dtype=np.int32), source.counts)
-    everything = np.arange(len(files))
-    return Listing(
-        names,
-        labels,
-        source.class_names,
-        lambda size: source.blocks(everything, lambda k: np.arange(source.counts[k]), size),
-    )
+    return Listing(names, labels, source.class_names, partial(all_blocks, source))
 
 
 def _one_file(source: InsightFace | Parquet) -> Listing:
-    everything = np.arange(len(source.counts))
-    return Listing(
-        source.names(),
-        np.repeat(everything.astype(np.int32), source.counts),
-        source.class_names,
-        lambda size: source.blocks(everything, lambda k: np.arange(source.counts[k]), size),
-    )
+    labels = np.repeat(np.arange(len(source.counts), dtype=np.int32), source.counts)
+    return Listing(source.names(), labels, source.class_names, partial(all_blocks, source))
 
 
 def _files(folder: Path, files: tuple[str, ...], workers: int) -> Listing:
-    def block(path: Path, size: int) -> Block:
-        try:
-            return Block(decode(path, size)[None], np.zeros(1, np.int64))
-        except ValueError as error:
-            nothing = np.zeros((0, size, size, 3), np.uint8)
-            return Block(nothing, np.zeros(0, np.int64), bad=((str(path), str(error)),))
-
     def blocks(size: int) -> Iterator[Block]:
         with ThreadPoolExecutor(workers) as pool:
-            yield from windowed(pool, lambda path: block(path, size), (folder / name for name in files))
+            yield from windowed(pool, lambda path: block_of_file(path, 0, size), (folder / name for name in files))
 
     return Listing(files, None, (), blocks)
 
 
 def _npz(path: Path) -> Listing:
     source = Npz(path, labelled=False)
-    everything = np.arange(len(source.class_names))
     return Listing(
         tuple(str(i) for i in range(source.shape[0])),
         source.labels.astype(np.int32) if source.labelled else None,
         source.class_names if source.labelled else (),
-        lambda size: source.blocks(everything, lambda k: np.arange(source.counts[k]), size),
+        partial(all_blocks, source),
     )
 
 

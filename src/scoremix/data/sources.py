@@ -17,8 +17,8 @@ from jaxtyping import Int64
 from PIL import Image
 
 from scoremix.data import glyphs
-from scoremix.data.blocks import BLOCK_BYTES, Block, Choose, Source, windowed
-from scoremix.data.decode import decode, png, resize_area
+from scoremix.data.blocks import BLOCK_BYTES, Block, Choose, Source, block_of_file, windowed
+from scoremix.data.decode import png, resize_area
 from scoremix.data.images import LabeledImages
 from scoremix.data.insightface import InsightFace, record_files
 from scoremix.data.parquet import Parquet, parquet_files
@@ -161,17 +161,9 @@ class Folders:
         return [folder / name for folder in folders for name in listed(folder)[1] if may_be_image(name)]
 
     def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
-        def block(task: tuple[int, Path]) -> Block:
-            k, path = task
-            try:
-                return Block(decode(path, size)[None], np.array([k]))
-            except ValueError as error:
-                nothing = np.zeros((0, size, size, 3), np.uint8)
-                return Block(nothing, np.zeros(0, np.int64), bad=((str(path), str(error)),))
-
-        tasks = ((k, files[i]) for k in map(int, kept) for files in [self.files(k)] for i in choose(k))
+        tasks = ((files[i], k) for k in map(int, kept) for files in [self.files(k)] for i in choose(k))
         with ThreadPoolExecutor(self.workers) as pool:
-            yield from windowed(pool, block, tasks)
+            yield from windowed(pool, lambda task: block_of_file(*task, size), tasks)
 
     def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
         """See EncodedSource."""
