@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from scoremix.diffusion import training
 from scoremix.diffusion.alignment import Alignment, alignment_loss, fixed_conditions, ramp, snr_weight
-from scoremix.diffusion.unet import EDM2, FixedConditions, condition_matrix, frozen
+from scoremix.diffusion.layers import FixedConditions
+from scoremix.diffusion.unet import EDM2, condition_matrix, frozen
 
 BATCH, CLASSES = 8, 4
 

@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from scoremix.diffusion.layers import MPConv, normalize
 from scoremix.diffusion.training import uncertainty_loss
-from scoremix.diffusion.unet import EDM2, Block, MPConv, condition_matrix, frozen, normalize
+from scoremix.diffusion.unet import EDM2, Block, condition_matrix, frozen
 
 TINY: dict[str, Any] = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1}
 

@@ -13,7 +13,8 @@ from scoremix.data.augment import Augment, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion import checkpoints, training
 from scoremix.diffusion.checkpoints import Pixels
-from scoremix.diffusion.unet import EDM2, FixedConditions, normalize
+from scoremix.diffusion.layers import FixedConditions, normalize
+from scoremix.diffusion.unet import EDM2
 from scoremix.stages import resume
 from scoremix.stages.teacher import Teacher
 
