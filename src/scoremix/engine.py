@@ -1,4 +1,4 @@
-"""Every call of the distribution engine (Lightning Fabric): device, precision, ranks, barriers."""
+"""Every call of the distribution engine (Lightning Fabric): the device, the backward pass, waiting for it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 THREADS = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
 
 
 @dataclass(frozen=True)
 class Engine:
-    """Where tensors live and how gradients travel; a stage touches nothing of the engine but this."""
+    """Where tensors live and how gradients are made; a stage touches nothing of the engine but this."""
 
     fabric: Any
 
     @property
     def device(self) -> torch.device:
         return self.fabric.device  # type: ignore[no-any-return]
-
-    def wrap(self, net: nn.Module) -> nn.Module:
-        """The module whose forward averages gradients over ranks; the same module on one device."""
-        return self.fabric.setup_module(net, move_to_device=True)  # type: ignore[no-any-return]
 
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
