@@ -8,12 +8,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import jinja2
-
 from scoremix.report import drawing, page
 from scoremix.report.content import Image
+from scoremix.report.tables import DASH
 
-DASH = "–"
 Rows = Mapping[str, Mapping[str, float]]
 
 
@@ -115,19 +113,15 @@ def csv(rows: Rows) -> str:
 
 def render(rows: Rows, notes: Sequence[str], pairs: Mapping[str, Sequence[Pair]]) -> str:
     """The page: the table, and for each set the images most similar to a training image beside it."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("scoremix.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    return environment.get_template("quality.html").render(
-        rows=rows,
-        notes=[sizes(rows), *notes],
-        pairs=pairs,
-        measures=measures(rows),
-        cell=cell,
-        picture=page._picture,
-        palette=drawing.PALETTE,
+    return (
+        page.environment()
+        .get_template("quality.html")
+        .render(
+            rows=rows,
+            notes=[sizes(rows), *notes],
+            pairs=pairs,
+            measures=measures(rows),
+            cell=cell,
+            palette=drawing.PALETTE,
+        )
     )

@@ -103,7 +103,7 @@ def direction(estimate: Estimate, metric: Metric) -> str:
 
 def decimal(value: float | None) -> str:
     """Two decimals, a dash for nothing."""
-    return "–" if value is None else f"{value:.2f}"
+    return DASH if value is None else f"{value:.2f}"
 
 
 def percent(share: float | None) -> str:
