@@ -46,7 +46,7 @@ def execute(
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         record.done(plan)
         if made:
-            say(f"{MARKS['done']} {plan.label:<28} {cost(artifact.manifest['cost'])}")
+            say_made(plan, artifact)
         if plan.stage == "ingest":
             summary = artifact.json("summary.json")
             if made:
@@ -88,7 +88,7 @@ def analyze(
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         if made:
-            say(f"{MARKS['done']} {plan.label:<28} {cost(artifact.manifest['cost'])}")
+            say_made(plan, artifact)
 
     last = pipeline.geometry(changed, chain, recognizers, others, pipeline.Runner(store, runtime, after=after))
     shown = show_files(last, runtime.out / exp.name)
@@ -340,6 +340,11 @@ def _time(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def say_made(plan: Plan, artifact: Artifact, of: str = "") -> None:
+    """That a step is done, and its cost; `of` names its run where there are several."""
+    say(" ".join([MARKS["done"], *([of] if of else []), f"{plan.label:<28}", cost(artifact.manifest["cost"])]))
 
 
 def say(text: str) -> None:

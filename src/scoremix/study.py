@@ -135,7 +135,7 @@ class Progress:
         def after(plan: Plan, artifact: Artifact, made: bool) -> None:
             record.done(plan)
             if made:
-                runs.say(f"{runs.MARKS['done']} {exp.name} {plan.label:<28} {runs.cost(artifact.manifest['cost'])}")
+                runs.say_made(plan, artifact, exp.name)
                 if time.monotonic() > self.deadline:
                     raise OutOfTime
 

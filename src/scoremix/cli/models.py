@@ -119,7 +119,7 @@ def sheets(
     from scoremix.config import Runtime, load
     from scoremix.verbs.sheets import write_sheets
 
-    exp, _, _ = recorded(name, out)
+    exp, _ = recorded(name, out)
     exp = load(exp, (), settings or ())
     runtime = Runtime(out=out, device=device_of(device), quiet=True)
     for path in write_sheets(exp, runtime, to, seeds or [0], guidance or [1.3, 2.75], pairs, rows):

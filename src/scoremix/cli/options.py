@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Store
-    from scoremix.config import Experiment, Runtime
+    from scoremix.config import Experiment
 
 app = typer.Typer(
     add_completion=False,
@@ -112,12 +112,11 @@ def device_of(name: str) -> Literal["auto", "cpu", "cuda"]:
     raise ConfigError(f"--device {name!r}: allowed are auto, cpu, cuda")
 
 
-def recorded(name: str | None, out: Path) -> tuple[Experiment, Runtime, Store]:
+def recorded(name: str | None, out: Path) -> tuple[Experiment, Store]:
     from scoremix import runs
-    from scoremix.config import Runtime
 
     store = store_of(out)
-    return runs.recorded(out, name), Runtime(out=out), store
+    return runs.recorded(out, name), store
 
 
 def store_of(out: Path) -> Store:

@@ -182,9 +182,10 @@ def report(
 ) -> None:
     """Write the report of a run that is done, and print where it is."""
     from scoremix import runs
+    from scoremix.config import Runtime
 
-    exp, runtime, store = recorded(name, out)
-    runs.execute(exp, runtime, store, only_report=True)
+    exp, store = recorded(name, out)
+    runs.execute(exp, Runtime(out=out), store, only_report=True)
 
 
 @app.command()
@@ -219,7 +220,7 @@ def show(
     """The chain of a run: done, missing or stale, and why, with the cost of each stage."""
     from scoremix import runs
 
-    exp, _, store = recorded(name, out)
+    exp, store = recorded(name, out)
     print(runs.chain_table(store, exp))
 
 
@@ -246,7 +247,7 @@ def plan(
     if preset or config or data:
         exp, store = experiment_of(preset, config, data, None, settings), Store(out / "store")
     else:
-        exp, _, store = recorded(None, out)
+        exp, store = recorded(None, out)
         exp = load(exp, (), settings or ())
     runtime = Runtime(out=out, device=device_of(device), quiet=quiet)
     planning.show_plans(exp, runtime, store, measure, images, rounds, to)

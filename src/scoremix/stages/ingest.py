@@ -44,7 +44,7 @@ def ingest(config: Data, source: Source, *, work: Work) -> None:
             skip_bad=config.skip_bad,
             held_out=config.held_out,
             seed=config.seed,
-            progress=lambda done, total: advance(done, total),
+            progress=advance,
         )
     work.count("images", len(images.stored))
     parts = [(name, images.counts[images.splits[name]]) for name in SPLITS]

@@ -21,6 +21,6 @@ def outside(config: Data, source: Source, *, work: Work) -> None:
             channels=None if config.channels == "auto" else config.channels,
             fractions=None,
             skip_bad=config.skip_bad,
-            progress=lambda done, total: advance(done, total),
+            progress=advance,
         )
     work.count("images", len(images))

@@ -88,7 +88,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 def _bar(label: str, quiet: bool) -> Iterator[export.Advance]:
     try:
         with Work(Path(), Runtime(quiet=quiet), label).bar(1, "images") as advance:
-            yield lambda done, total: advance(done, total)
+            yield advance
     except KeyboardInterrupt:
         print("scoremix: stopped; nothing was written", file=sys.stderr)
         raise SystemExit(130) from None

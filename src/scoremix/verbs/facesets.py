@@ -6,7 +6,6 @@ import csv
 import io
 import itertools
 import json
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -105,7 +104,7 @@ def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store
                     if isinstance(needed, Artifact):
                         made(needed.key)
             store.run(plan, function, config, inputs, runtime)
-            print(f"made {plan.label}", file=sys.stderr, flush=True)
+            runs.say(f"made {plan.label}")
         record.done(plan)
         return artifact
 
