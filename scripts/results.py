@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,8 @@ def main() -> None:
         text = template.read_text()
         for name, value in values.items():
             text = text.replace(name, value)
+        if left := re.findall(r"@[A-Z0-9_]+@", text):
+            raise SystemExit(f"{template.name}: no result is stored for {', '.join(left)}")
         page.write_text(text)
 
 

@@ -142,12 +142,12 @@ RECIPES: dict[str, Recipe] = {
         "generator 42 H100-hours (published); 200,000 mixes about 15 H100-hours (estimate: 63 evaluations of 4 networks at "
         "three times the published training rate); a recognizer of 200,000 images 8 RTX 3090 Ti-hours (published), of "
         "real and mixed images together about 14 (estimate: by images)",
-        "Table 1 and 2 below",
+        "Tables 1 and 2 above",
     ),
     "webface160k-ir101": Recipe(
         partial(webface160k, "iresnet100", "webface160k-ir101"),
         "the paper, Table 1, rows marked with a dagger",
         "a recognizer of 200,000 images 10.8 RTX 3090 Ti-hours (published); the generator is shared with webface160k",
-        "Table 1 below",
+        "Table 1 above",
     ),
 }
