@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from scoremix import runs
+from scoremix import pipeline, runs
+from scoremix.artifacts import Source, Store
 from scoremix.config import ConfigError, Runtime
 from scoremix.data.decode import decode
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages
+from scoremix.precision import decided
+from scoremix.presets import demo
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import embed, initialised
@@ -169,3 +173,19 @@ def test_a_checkpoint_is_found_by_file_folder_run_and_arm(tmp_path: Path) -> Non
     for name in ("demo/real/1", "demo/scoremix", "other/real", "demo"):
         with pytest.raises(ConfigError, match=r"real/0|demo"):
             runs.checkpoint_of(tmp_path, name)
+
+
+def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None:
+    """real/0 is the baseline under a second label; looking at a run again must not make real mean real/1."""
+    exp, source, store = decided(demo(), "cpu"), Source("glyphs", "0" * 64), Store(tmp_path / "store")
+    plans = pipeline.plan_all(exp, source, store)
+    record = runs.Record(tmp_path, exp, plans)
+
+    def stage(function: Any, config: Any, *inputs: Any, label: str = "") -> Any:
+        plan = pipeline.plan_of(function, config, inputs, label)
+        record.done(plan)
+        return store.artifact(plan)
+
+    pipeline.scoremix(exp, source, stage)
+    assert runs.Record(tmp_path, exp, plans).value["steps"] == record.value["steps"]
+    assert "recognizer real/0" in record.value["steps"]

@@ -172,10 +172,11 @@ class Record:
         self.path = out / "runs" / f"{exp.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         before = _record(self.path)["steps"] if self.path.exists() else {}
-        labels = {plan.label for plan in plans}
+        labels, keys = {plan.label for plan in plans}, {plan.key for plan in plans}
         self.value = {
             "experiment": exp.model_dump(mode="json"),
-            "steps": {label: step for label, step in before.items() if label in labels},
+            # an arm that repeats another step, as real/0 does the baseline, is planned once but has two labels
+            "steps": {label: step for label, step in before.items() if label in labels or step["key"] in keys},
         }
         self._write()
 
