@@ -202,6 +202,10 @@ def build(
             content.Group("scoremix", 2720, 0.52, 0.41, 0.73, 0.48, 0.36, 0.91, 2.9),
         ),
         screened=(content.Screened("coherent", 2720, 1088, 0.52, 0.61, (_screened(size, rgb),)),),
+        agreements=(
+            content.Agreement("scoremix", rng.gamma(9, 4, 2720), 20, 1.42),
+            content.Agreement("agreeing", rng.gamma(9, 2.5, 1088), 8, 1.9),
+        ),
         magnitudes=content.Magnitudes(
             np.logspace(-2, 1, 8),
             {"scores (0.5, 0.5)": np.linspace(0.8, 1, 8), "scores (1, 1)": np.linspace(1.6, 2, 8)},

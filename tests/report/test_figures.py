@@ -38,6 +38,7 @@ def _needed(report: Report) -> dict[str, Callable[[], str]]:
         "gate": lambda: figures.gate_bars(gate),
         "distances": lambda: figures.distance_histogram(distances, DRAWN),
         "similarities": lambda: figures.similarity_histogram(report.similarities),
+        "disagreements": lambda: figures.disagreement_histogram({"one": report.agreements[0].disagreement}),
     }
 
 

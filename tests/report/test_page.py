@@ -121,6 +121,22 @@ def test_every_number_is_on_the_page(name: str) -> None:
         assert caveat in text
 
 
+def test_disagreement_is_told_for_every_arm_that_has_one() -> None:
+    report, text = CASES["helps"], READ["helps"].text
+    assert "Do the classes agree on a mix?" in text and "Do the classes agree" not in READ["bare"].text
+    for found in report.agreements:
+        low, middle, high = found.quantiles
+        assert np.quantile(found.disagreement, 0.95) == high
+        row = f"{found.arm}{middle:.4g}{low:.4g} to {high:.4g}{found.each}{found.effective:.2f}"
+        assert row in re.sub(r"\n", "", text)
+        assert f"agreement,{found.arm},,disagreement,,{middle}" in tables.to_csv(report)
+    many = replace(report, agreements=tuple(replace(report.agreements[1], arm=f"arm {i}") for i in range(9)))
+    legend = page.render(replace(many, agreements=(*many.agreements, report.agreements[0])))
+    assert (
+        legend.count('class="key"') - page.render(replace(report, agreements=())).count('class="key"') == page.OUTLINES
+    )
+
+
 def test_pictures_stand_in_the_papers_order_with_their_own_pixels() -> None:
     report = CASES["colour"]
     shown = [pixels for pixels, _ in READ["colour"].images]

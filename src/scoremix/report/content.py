@@ -273,6 +273,25 @@ class Screened:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """How far an arm's classes disagreed on the way to each image (n,), and what Feynman-Kac weights make of its images.
+
+    `effective`: effective sample size of the `each` images of an m-plet, mean over m-plets, between 1 and `each`.
+    """
+
+    arm: str
+    disagreement: Floats
+    each: int
+    effective: float
+
+    @property
+    def quantiles(self) -> tuple[float, float, float]:
+        """5 %, 50 % and 95 % of the images' values."""
+        low, middle, high = np.quantile(self.disagreement, (0.05, 0.5, 0.95))
+        return float(low), float(middle), float(high)
+
+
+@dataclass(frozen=True)
 class Magnitudes:
     """Length of the mixed noise prediction over that of one class, (n,) per label, at noise levels `sigmas` (n,)."""
 
@@ -362,6 +381,7 @@ class Report:
     similarities: Mapping[str, Floats] = field(default_factory=dict)  # group name -> similarities (n,)
     groups: tuple[Group, ...] = ()
     screened: tuple[Screened, ...] = ()
+    agreements: tuple[Agreement, ...] = ()
     magnitudes: Magnitudes | None = None
     search: SearchMap | None = None
     closed: Closed | None = None

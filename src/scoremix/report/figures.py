@@ -335,19 +335,28 @@ def _short(value: float) -> str:
 
 def similarity_histogram(groups: Mapping[str, Floats]) -> str:
     """Densities of similarity, one outline per group."""
+    return _outlines(groups, "similarities", "cosine similarity in the recognizer's space", "Similarity histograms of")
+
+
+def disagreement_histogram(arms: Mapping[str, Floats]) -> str:
+    """Densities of the classes' disagreement about an image, one outline per arm."""
+    return _outlines(arms, "disagreements", "disagreement of the classes about an image", "Disagreement histograms of")
+
+
+def _outlines(groups: Mapping[str, Floats], name: str, label: str, title: str) -> str:
     values = {name: np.asarray(v, float)[np.isfinite(v)] for name, v in groups.items()}
     everything = np.concatenate(list(values.values()))
     low, high = (float(everything.min()), float(everything.max())) if everything.size else (-1.0, 1.0)
     with settings():
         axes = new_axes(200, left=48)
         edges = np.linspace(low, high if high > low else low + 1, 41)
-        for name, style in hues(values).items():
-            density = np.histogram(values[name], edges)[0] / max(1, values[name].size) * 100
+        for group, style in hues(values).items():
+            density = np.histogram(values[group], edges)[0] / max(1, values[group].size) * 100
             axes.stairs(density, edges, color=light(style.colour), linestyle=style.line, linewidth=1.6)
             axes.stairs(density, edges, fill=True, color=light(style.colour), alpha=0.10)
-        axes.set_xlabel("cosine similarity in the recognizer's space")
+        axes.set_xlabel(label)
         axes.set_ylabel("share of images (%)")
-        return finish(axes, "similarities", f"Similarity histograms of {', '.join(values)}.")
+        return finish(axes, name, f"{title} {', '.join(values)}.")
 
 
 # ---- pictures

@@ -12,7 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from scoremix.report import drawing, figures, mix_figures, tables
-from scoremix.report.content import Estimate, Image, Metric, Report, SheetRow
+from scoremix.report.content import Estimate, Floats, Image, Metric, Report, SheetRow
 from scoremix.report.tables import text_summary
 
 __all__ = ["render", "text_summary"]
@@ -38,6 +38,7 @@ GLOSSARY = (
     ("rank-1, rank-5", "TR1, TR5", "own class found first, or among five; one enrolled image a class"),
 )  # fmt: skip
 _STAGE_COLOURS = ("arm-1", "arm-2", "arm-3", "arm-4", "arm-5", "arm-6", "control-1", "control-2")
+OUTLINES = 5
 _KINDS = {"helps": "good", "does not help here": "neutral", "generator too weak": "bad"}
 
 
@@ -84,8 +85,12 @@ def render(report: Report) -> str:
             stage_colours=[_STAGE_COLOURS[i % len(_STAGE_COLOURS)] for i in range(len(report.costs))],
             total_seconds=sum(c.seconds for c in report.costs),
             similarity_styles=drawing.hues(report.similarities),
+            disagreement_styles=drawing.hues(_disagreements(report)),
             magnitude_styles=drawing.hues(report.magnitudes.ratios) if report.magnitudes else {},
-            has_mixes=any((report.groups, report.similarities, report.screened, report.magnitudes, report.search)),
+            has_mixes=any(
+                getattr(report, part)
+                for part in ("groups", "similarities", "screened", "agreements", "magnitudes", "search")
+            ),
             curve_styles=drawing.hues(c.label for c in report.generator.curves) if report.generator else {},
             config=yaml.safe_dump(tables.plain(report.config), sort_keys=False, allow_unicode=True),
             has_settings=any((report.command, report.seeds, report.versions, report.manifests, report.config)),
@@ -119,11 +124,19 @@ def _figures(report: Report, drawn: dict[str, drawing.Style]) -> dict[str, str]:
         made["distances"] = figures.distance_histogram(report.distances, drawn)
     if report.similarities:
         made["similarities"] = figures.similarity_histogram(report.similarities)
+    if report.agreements:
+        made["disagreements"] = figures.disagreement_histogram(_disagreements(report))
     if report.magnitudes is not None:
         made["magnitudes"] = mix_figures.magnitude_lines(report.magnitudes)
     if report.search is not None:
         made["search"] = mix_figures.search_map(report.search)
     return made
+
+
+def _disagreements(report: Report) -> dict[str, Floats]:
+    """Those of the arm that is judged and of the first few others: more outlines cannot be told apart."""
+    first = sorted(report.agreements, key=lambda found: found.arm != report.verdict.arm)[:OUTLINES]
+    return {found.arm: found.disagreement for found in first}
 
 
 def _measured(report: Report, metric: Metric) -> bool:

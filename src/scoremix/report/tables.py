@@ -267,6 +267,12 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
     for screened in report.screened:
         for key in ("drawn", "kept", "coherence_before", "coherence_after"):
             yield {"table": "screened", "arm": screened.arm, "metric": key, "value": getattr(screened, key)}
+    for found in report.agreements:
+        low, middle, high = found.quantiles
+        numbers = {"disagreement": middle, "images_per_mplet": found.each, "effective_sample_size": found.effective}
+        for key, value in numbers.items():
+            spread = {"low": low, "high": high} if key == "disagreement" else {}
+            yield {"table": "agreement", "arm": found.arm, "metric": key, "value": value, **spread}
     for part in report.closed.groups if report.closed else ():
         for name, e in part.arms.items():
             yield from estimate("held-out images by group", e, arm=name, control=part.name, metric="accuracy")

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from scoremix.diffusion.feynman_kac import effective_sample_size
 from scoremix.report import content
 from scoremix.stages.magnitudes import CONDITIONS, SCORES
 
@@ -38,6 +40,20 @@ def screened(added: Mapping[str, Artifact]) -> tuple[content.Screened, ...]:
                 examples = tuple((tuple(kept), tuple(rejected)) for kept, rejected in pairs)
             numbers = {k: info[k] for k in ("by", "drawn", "kept", "coherence_before", "coherence_after")}
             made.append(content.Screened(arm, **numbers, examples=examples))
+    return tuple(made)
+
+
+def agreements(added: Mapping[str, Artifact]) -> tuple[content.Agreement, ...]:
+    """Of the arms whose images have log-weights and were made of several scores each."""
+    made = []
+    for arm, artifact in added.items():
+        if not (artifact / "log_weight.npy").exists():
+            continue
+        log_weight, disagreement = (np.load(artifact / f"{name}.npy") for name in ("log_weight", "disagreement"))
+        if np.isfinite(log_weight).all() and disagreement.any():
+            of_mplets = torch.from_numpy(log_weight.reshape(len(np.load(artifact / "mplets.npy")), -1))
+            effective = float(effective_sample_size(of_mplets).mean())
+            made.append(content.Agreement(arm, disagreement, of_mplets.shape[1], effective))
     return tuple(made)
 
 

@@ -58,6 +58,7 @@ def report(
         groups=groups,
         similarities=mixes.similarities(chain["examination"], config.evaluation.treatment),
         screened=screened,
+        agreements=mixes.agreements(added),
         magnitudes=mixes.magnitudes(chain["magnitudes"]),
         search=mixes.search(chain),
         costs=_costs(chain, recognizers, added),

@@ -67,6 +67,9 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
     )
     work.write_array("mplets.npy", sources)
     work.write_array("weights.npy", weights[rows])
+    for name in ("log_weight.npy", "disagreement.npy"):
+        if (synthetic / name).exists():  # of sampled images only
+            work.write_array(name, np.load(synthetic / name)[rows])
     shown = np.unique(np.linspace(0, classes - 1, SHOWN).round().astype(int))
     dropped = np.stack([np.setdiff1d(np.arange(n), places[k]) for k in shown])
     work.write_arrays(
