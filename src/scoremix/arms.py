@@ -13,7 +13,8 @@ from typing import Any
 from scoremix.config import DEFAULT_ARMS, Arm, ConfigError
 
 MATCHED = "scoremix"  # the arm whose number of steps the controls on real images are given
-AUGGEN = {"mixture": "conditions", "weights": [0.7, 0.7], "convex": False}
+EQUAL: dict[str, Any] = {"weights": None, "weights_end": None}  # whatever the experiment says
+AUGGEN = {"mixture": "conditions", "weights": [0.7, 0.7], "weights_end": None, "convex": False}
 SINGLE = {"strategy": "each"}
 ALIGNED: dict[str, Any] = {"align": {}}  # Appendix D at its defaults
 
@@ -23,7 +24,7 @@ ARMS: dict[str, Arm] = {
     "auggen": Arm(selection={"strategy": "random"}, sampling=AUGGEN, note="conditions mixed (.7, .7), random pairs"),
     "auggen_searched": Arm(
         selection={"strategy": "random"},
-        sampling={"mixture": "conditions", "convex": False},
+        sampling={**EQUAL, "mixture": "conditions", "convex": False},
         search=True,
         note="conditions mixed with searched weights, random pairs",
     ),
@@ -33,22 +34,27 @@ ARMS: dict[str, Arm] = {
     "scoremix_alone": Arm(mixing={"real": False}, note="mixes without real images"),
     "reproduction": Arm(
         selection=SINGLE,
-        sampling={"weights": None},
+        sampling=EQUAL,
         mixing={"labels": "soft"},
         note="reproductions added to their classes",
     ),
     "reproduction_alone": Arm(
         selection=SINGLE,
-        sampling={"weights": None},
+        sampling=EQUAL,
         mixing={"labels": "soft", "real": False},
         note="reproductions without real images",
     ),
     "reproduction_aligned": Arm(
-        generator=ALIGNED, selection=SINGLE, mixing={"labels": "soft"}, note="the same by an aligned generator"
+        generator=ALIGNED,
+        selection=SINGLE,
+        sampling=EQUAL,
+        mixing={"labels": "soft"},
+        note="the same by an aligned generator",
     ),
     "reproduction_aligned_alone": Arm(
         generator=ALIGNED,
         selection=SINGLE,
+        sampling=EQUAL,
         mixing={"labels": "soft", "real": False},
         note="reproductions by an aligned generator, without real images",
     ),
@@ -74,20 +80,24 @@ ARMS: dict[str, Arm] = {
     ),
     "scoremix_joint_top": Arm(selection={"strategy": "joint_top"}, note="close conditions, far centers: the best"),
     "scoremix_joint_worst": Arm(selection={"strategy": "joint_worst"}, note="the same criterion: the worst"),
-    "scoremix_3": Arm(selection={"m": 3}, sampling={"weights": None}, note="three classes, largest sum of distances"),
+    "scoremix_3": Arm(selection={"m": 3}, sampling=EQUAL, note="three classes, largest sum of distances"),
     "scoremix_3_close": Arm(
-        selection={"m": 3, "strategy": "close"}, sampling={"weights": None}, note="three classes, smallest sum"
+        selection={"m": 3, "strategy": "close"}, sampling=EQUAL, note="three classes, smallest sum"
     ),
     # how they are mixed, labelled and dosed
-    "scoremix_random_weights": Arm(sampling={"draw": "image"}, note="a random weight per image"),
+    "scoremix_random_weights": Arm(sampling={"draw": "image", "weights_end": None}, note="a random weight per image"),
     "scoremix_soft": Arm(mixing={"labels": "soft"}, note="mixes labelled with their sources"),
     "scoremix_both": Arm(mixing={"labels": "both"}, note="mixes labelled as new class and sources"),
     "scoremix_quarter": Arm(sampling={"share": 0.25}, note="a quarter of the mixes"),
     "scoremix_half": Arm(sampling={"share": 0.5}, note="half the mixes"),
     "scoremix_double": Arm(sampling={"share": 2.0}, note="twice the mixes"),
     "scoremix_quadruple": Arm(sampling={"share": 4.0}, note="four times the mixes"),
-    "scoremix_sum_0.8": Arm(sampling={"weights": [0.4, 0.4], "convex": False}, note="weights that sum to 0.8"),
-    "scoremix_sum_1.2": Arm(sampling={"weights": [0.6, 0.6], "convex": False}, note="weights that sum to 1.2"),
+    "scoremix_sum_0.8": Arm(
+        sampling={"weights": [0.4, 0.4], "weights_end": None, "convex": False}, note="weights that sum to 0.8"
+    ),
+    "scoremix_sum_1.2": Arm(
+        sampling={"weights": [0.6, 0.6], "weights_end": None, "convex": False}, note="weights that sum to 1.2"
+    ),
     "economy": Arm(
         sampling={"guide": "condition", "mixing_interval": [0.2, 7.0]},
         note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",

@@ -235,7 +235,8 @@ def of_pixels(sampling: Sampling, kind: Literal["averages", "cutmixes"]) -> Pixe
 
 def searched_weights(exp: Experiment, sampling: Sampling, base: Base) -> Artifact:
     """AugGen's weights for that sampling, found once whatever weights and numbers it names."""
-    plain = sampling.model_copy(update={"weights": None, "images_per_mplet": None, "share": 1.0, "candidates": 1})
+    own = {"weights": None, "weights_end": None, "images_per_mplet": None, "share": 1.0, "candidates": 1}
+    plain = sampling.model_copy(update=own)
     search = exp.search.model_copy(update={"sampling": plain.model_dump(mode="json")})
     return base.stage(search_weights, search, base.generator, base.baseline)
 

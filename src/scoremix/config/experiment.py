@@ -131,6 +131,11 @@ class Experiment(Slice):
             sampling = changed(self.sampling, arm.sampling)
             if arm.images != "real":
                 self._mixes(f"arms.{name}.", changed(self.selection, arm.selection), sampling)
+            soft = arm.images == "mixes" and changed(self.mixing, arm.mixing).labels != "new_class"
+            if soft and sampling.weights_end is not None and not arm.search:
+                raise ValueError(
+                    f"arms.{name}: soft labels are the weights, and sampling.weights_end makes these change with sigma"
+                )
             self._guide_fits(sampling)
         for field, names in (
             ("treatment", [self.evaluation.treatment]),

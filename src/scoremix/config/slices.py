@@ -297,8 +297,9 @@ class Sampling(Slice):
                 )
         if self.sigma_min >= self.sigma_max:
             raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
-        if self.weights_end is not None and self.convex and abs(sum(self.weights_end) - 1) > 1e-6:
-            raise ValueError(f"weights_end {list(self.weights_end)} must sum to 1 (or say convex: false)")
+        end = self.weights_end
+        if end is not None and self.convex and (abs(sum(end) - 1) > 1e-6 or min(end, default=0) < 0):
+            raise ValueError(f"weights_end {list(end)} must be >= 0 and sum to 1 (or say convex: false)")
         for name in ("guide_interval", "mixing_interval"):
             interval = getattr(self, name)
             if interval is not None and interval[0] >= interval[1]:

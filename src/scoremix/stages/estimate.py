@@ -146,7 +146,7 @@ class Clock:
 
         def chunk() -> float:
             start = time.monotonic()
-            sample(main, weaker, labels, sampling.weights_for(m), range(sampling.chunk), plan)
+            sample(main, weaker, labels, (1 / m,) * m, range(sampling.chunk), plan)
             self.engine.synchronize()
             return (time.monotonic() - start) / plan.evaluations(m)
 

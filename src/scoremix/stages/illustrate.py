@@ -36,7 +36,7 @@ def illustrate(
     every = np.load(mplets / "classes.npy")
     rows = np.unique(np.linspace(0, len(every) - 1, ROWS).round().astype(int))
     classes = every[rows]
-    sampler = Sampler(config.model_copy(update={"weights_end": None}), generator, work)
+    sampler = Sampler(config, generator, work)
     seeds = sampler.seeds(rows)
     m = classes.shape[1]
     alone = sampler.images(classes.reshape(-1, 1), (1.0,), np.repeat(seeds, m).tolist())
@@ -68,7 +68,7 @@ def comparison(
     reproduction and original of the second; the mix comes last for other m. (rows, 2 m + 1, H, W, C).
     """
     m, rows = len(classes), len(seeds)
-    mixes = sampler.images(np.tile(classes, (rows, 1)), weights, seeds)
+    mixes, _ = sampler.weighed(np.tile(classes, (rows, 1)), weights, seeds)
     alone = sampler.images(np.tile(classes, rows)[:, None], (1.0,), np.repeat(seeds, m).tolist())
     columns: list[NDArray[np.uint8]] = []
     for k in range(m):

@@ -38,7 +38,8 @@ def sample_mixtures(
     the classes' part of it.
     """
     if searched is not None:
-        config = config.model_copy(update={"weights": tuple(searched.json("search.json")["weights"])})
+        found = tuple(searched.json("search.json")["weights"])
+        config = config.model_copy(update={"weights": found, "weights_end": None})
     info = generator.json("generator.json")
     classes = np.load(mplets / "classes.npy")
     sampler = Sampler(config, generator, work)
@@ -145,21 +146,33 @@ class Sampler:
     def images(
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
     ) -> NDArray[np.uint8]:
-        """uint8 images (B, H, W, C) for labels (B, m), weights (m,) or (B, m) and B seeds."""
-        return self.weighed(labels, weights, seeds)[0]
+        """uint8 images (B, H, W, C) for labels (B, m), weights (m,) or (B, m) at every sigma, and B seeds."""
+        return self._made(labels, weights, seeds, replace(self.plan, weights_end=None))[0]
 
     def weighed(
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
-        """The images, and the Feynman-Kac log-weight and disagreement of each (B, 2), NaN where the plan has none."""
+        """The images, and the Feynman-Kac log-weight and disagreement of each (B, 2), NaN where the plan has none.
+
+        The weights are those at sigma_max where the plan has others at its end.
+        """
+        return self._made(labels, weights, seeds, self.plan)
+
+    def _made(
+        self,
+        labels: NDArray[np.int64],
+        weights: Sequence[float] | NDArray[np.float64],
+        seeds: Sequence[int],
+        plan: Plan,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         weights = np.broadcast_to(np.asarray(weights, np.float64), labels.shape)
         pieces = range(0, len(labels), self.config.chunk)
         parts = [slice(start, start + self.config.chunk) for start in pieces]
-        made = [self._chunk(labels[part], weights[part], seeds[part]) for part in parts]
+        made = [self._chunk(labels[part], weights[part], seeds[part], plan) for part in parts]
         return np.concatenate([images for images, _ in made]), np.concatenate([logs for _, logs in made])
 
     def _chunk(
-        self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int]
+        self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int], plan: Plan
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
         b = len(labels)
@@ -170,7 +183,7 @@ class Sampler:
             torch.from_numpy(labels[rows]).to(self.device),
             torch.from_numpy(weights[rows]).to(self.device, torch.float32),
             [int(seeds[row]) for row in rows],
-            self.plan,
+            plan,
         )
         self.work.count("evaluations", b * made.evaluations)
         logs = np.full((b, 2), np.nan)

@@ -38,7 +38,6 @@ def write_sheets(
     ConfigError where the run has no generator yet.
     """
     exp = decided(exp, runtime.device)
-    exp = exp.model_copy(update={"sampling": exp.sampling.model_copy(update={"weights_end": None})})
     sampler, classes = sampler_of(exp, runtime)
     train = LabeledImages.load(runs.step_folder(runtime.out, exp.name, "ingest")).of_classes("train")
     folder.mkdir(parents=True, exist_ok=True)
