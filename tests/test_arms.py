@@ -11,8 +11,11 @@ import pytest
 from scoremix import runs
 from scoremix.arms import ARMS, GROUPS, named
 from scoremix.artifacts import Store
-from scoremix.config import Arm, ConfigError, Experiment, Runtime, load
+from scoremix.config import Arm, ConfigError, Experiment, Runtime, changed, load
 from scoremix.data.images import LabeledImages
+from scoremix.recognition import checkpoints
+from scoremix.stages.evaluate import embedded
+from scoremix.verbs import quality
 
 
 def test_groups_name_arms() -> None:
@@ -40,6 +43,17 @@ def test_an_arms_wrong_change_names_arm_and_setting() -> None:
         load(Experiment(), (), ["arms.scoremix.sampling.stepz=3"])
     with pytest.raises(ConfigError, match=r"arms\.scoremix\.sampling.*sum to 0\.8"):
         load(Experiment(), (), ["arms.scoremix.sampling.weights=[0.4, 0.4]"])
+
+
+def test_every_arm_has_weights_of_its_own_where_the_experiments_do_not_fit() -> None:
+    refused = {"agreeing", "scoremix_soft", "scoremix_both"}  # log-weights and soft labels need weights that stay
+    arms = f"arms={','.join(name for name in ARMS if name not in refused)}"
+    exp = load(Experiment(), (), ["sampling.weights=[0.3, 0.7]", "sampling.weights_end=[0.9, 0.1]", arms], named)
+    made = {name: changed(exp.sampling, arm.sampling) for name, arm in exp.arms.items()}
+    assert made["scoremix"].weights_end == made["economy"].weights_end == (0.9, 0.1)
+    for name in ("auggen", "auggen_searched", "reproduction_aligned", "scoremix_3", "scoremix_sum_0.8"):
+        assert made[name].weights_end is None, name
+    assert made["auggen"].weights == (0.7, 0.7)
 
 
 def test_changes_follow_the_experiment() -> None:
@@ -153,3 +167,31 @@ def test_magnitudes_of_equal_weights_add_up(store: Path) -> None:
         ratios = file["ratios"]  # scores (.5, .5), (.4, .4), (.6, .6), (.7, .7), (1, 1), then conditions
     assert np.allclose(ratios[4], 2 * ratios[0], rtol=1e-5)
     assert np.allclose(ratios[1], 0.8 * ratios[0], rtol=1e-5)
+
+
+def test_quality_holds_every_image_against_its_own_weights(store: Path) -> None:
+    """Drawn, searched, screened and alternating weights are read from the images' own set."""
+    runtime, arms = Runtime(out=store, device="cpu", quiet=True), ("auggen_searched", "relabelled", "coherent")
+    arms = (*arms, "averages", "scoremix_random_weights", "scoremix_3")
+    settings = ["quality.fmrs=[0.1, 0.02]"]
+    quality.of_run("tiny", runtime, Store(store / "store"), lambda e: load(e, (), settings), arms, (), None)
+    rows = json.loads((store / "tiny" / "quality.json").read_text())["sets"]
+    (made,) = (store / "store" / "quality").glob("*/manifest.json")
+    judge = next((store / "store" / "recognizer").glob(f"{json.loads(made.read_text())['inputs']['0'][:12]}*"))
+    net, _ = checkpoints.load(judge / "recognizer.safetensors")
+
+    def unit(images: LabeledImages) -> np.ndarray:
+        return embedded(net, images, np.arange(len(images))).double().numpy()
+
+    real = LabeledImages.load(next((store / "store" / "ingest").iterdir())).of_classes("train")
+    of_real = unit(real)
+    centers = np.stack([of_real[real.labels == k].mean(0) for k in range(len(real.class_names))])
+    centers /= np.linalg.norm(centers, axis=1, keepdims=True)
+    for name in arms:
+        both = json.loads((training_sets(store)[name] / "manifest.json").read_text())
+        folder = next((store / "store").glob(f"*/{both['inputs']['1'][:12]}"))
+        images, weights = LabeledImages.load(folder), np.load(folder / "weights.npy").astype(np.float64)
+        target = np.einsum("nmd,nm->nd", centers[np.load(folder / "mplets.npy")[images.labels]], weights)
+        cosine = (unit(images) * target).sum(1) / np.linalg.norm(target, axis=1)
+        assert rows[name]["align"] == pytest.approx(1 - cosine.mean(), abs=1e-5), name
+        assert "leak_others@0.02" in rows[name]

@@ -17,19 +17,23 @@ Values = dict[str, float]
 
 
 def of_classes(
-    features: Float[Data, "_ _"], labels: Int[Data, " _"], targets: Float[Data, "_ _"] | None = None
+    features: Float[Data, "_ _"],
+    labels: Int[Data, " _"],
+    targets: Float[Data, "_ _"] | None = None,
+    of_images: Float[Data, "_ _"] | None = None,
 ) -> Values:
     """Appendix D.6: align, ics, shift with their std over classes (n - 1), mode_coverage; NaN where undefined.
 
     `labels` are rows of `targets`, the centers the classes should have; without targets only ics is defined,
-    and it needs 2 images of every class. ics grows as classes get smaller: compare equal sizes only.
+    and it needs 2 images of every class. `of_images` (n, d): where each image should lie, for align; by default at its
+    class's target. ics grows as classes get smaller: compare equal sizes only.
     """
     index = torch.as_tensor(labels)
     if targets is None:
         _, index = torch.unique(index, return_inverse=True)
         found = quality.fidelity(features, index, _means(features, index))
     else:
-        found = quality.fidelity(features, index, targets)
+        found = quality.fidelity(features, index, targets, targets=of_images)
     values: Values = {"classes": float(len(found.classes))}
     least = int(torch.unique(index, return_counts=True)[1].min())
     for name, per_class, known in (

@@ -214,21 +214,26 @@ def fidelity(
     labels: Int[Data, " _"],
     centers: Float[Data, "_ _"],
     among: Literal["evaluated", "all"] = "evaluated",
+    targets: Float[Data, "_ _"] | None = None,
 ) -> Fidelity:
     """How faithful and how diverse the generated images of each class are (Appendix D.6).
 
     `labels` (n,) are rows of `centers` (classes, d), the real data's class centers. Classes without images
-    are not evaluated; they compete for the nearest center only with among="all", the stricter coverage.
+    are not evaluated; they compete for the nearest center only with among="all", the stricter coverage. `targets`
+    (n, d): where each image should lie, by default at its class's center; align alone looks at it.
     """
     if among not in ("evaluated", "all"):
         raise ValueError(f"among: {among!r}, allowed 'evaluated', 'all'")
-    rows, targets = _features(features, centers, ("features", "centers"))
-    rows, targets = unit_rows(rows, "features"), unit_rows(targets, "centers")
+    rows, of_classes = _features(features, centers, ("features", "centers"))
+    rows, of_classes = unit_rows(rows, "features"), unit_rows(of_classes, "centers")
     index = torch.as_tensor(labels).to(rows.device)
     if index.shape != rows.shape[:1]:
         raise ValueError(f"labels: shape {tuple(index.shape)} for {len(rows)} features")
-    if not 0 <= int(index.min()) <= int(index.max()) < len(targets):
-        raise ValueError(f"labels: {int(index.min())} to {int(index.max())}, allowed 0 to {len(targets) - 1}")
+    if not 0 <= int(index.min()) <= int(index.max()) < len(of_classes):
+        raise ValueError(f"labels: {int(index.min())} to {int(index.max())}, allowed 0 to {len(of_classes) - 1}")
+    wanted = of_classes[index] if targets is None else unit_rows(as_rows(targets, "targets"), "targets")
+    if wanted.shape != rows.shape:
+        raise ValueError(f"targets: shape {tuple(wanted.shape)}, features have {tuple(rows.shape)}")
     classes, place, counts = torch.unique(index, return_inverse=True, return_counts=True)
 
     def class_mean(values: Float[Tensor, n * d]) -> Float[Tensor, c * d]:
@@ -237,12 +242,12 @@ def fidelity(
         return mean
 
     centroids = unit_rows(class_mean(rows), "centroids")
-    own = targets[classes]
-    nearest = (centroids @ (own if among == "evaluated" else targets).T).argmax(1)
+    own = of_classes[classes]
+    nearest = (centroids @ (own if among == "evaluated" else of_classes).T).argmax(1)
     truth = torch.arange(len(classes), device=rows.device) if among == "evaluated" else classes
     return Fidelity(
         classes,
-        1 - class_mean((rows * targets[index]).sum(1)),
+        1 - class_mean((rows * wanted).sum(1)),
         class_mean((rows * centroids[place]).sum(1)),
         1 - (centroids * own).sum(1),
         nearest == truth,

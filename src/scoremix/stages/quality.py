@@ -38,14 +38,13 @@ def measure_quality(
     judge: Artifact | Source,
     real: Mapping[str, Artifact],
     sets: Mapping[str, Artifact],
-    mplets: Mapping[str, Artifact],
     *,
     work: Work,
 ) -> None:
     """Writes quality.json, quality.csv, quality.html and the terminal's quality.txt.
 
-    `real` holds 'train' and may hold 'held_out' (classes not trained on); `mplets` the source classes of those
-    sets that were mixed. Other sets are matched to the training classes by name.
+    `real` holds 'train' and may hold 'held_out' (classes not trained on). Sets that were sampled or mixed here say
+    which classes each image was made of, and with which weights; others are matched to the training classes by name.
     """
     embed = embedder(config, judge, work)
     train = _part(real["train"], "train")
@@ -59,7 +58,7 @@ def measure_quality(
         advance(1)
         found = {}
         for name, images in loaded.items():
-            sources = Sources.of(images, train, sets[name], mplets.get(name))
+            sources = Sources.of(images, train, sets[name])
             found[name] = Made(*_embedded(embed, images, config.images), sources, images)
             advance(1 + len(found))
         rows = compared(config, reference, found)
@@ -106,28 +105,36 @@ class Real:
 
 @dataclass(frozen=True)
 class Sources:
-    """Training classes behind each class of a set, (classes, m) with weights; None where nothing is known."""
+    """Training classes behind each class of a set, (classes, m), None where nothing is known; weights of each image.
+
+    Weights whose sum is not positive point nowhere: they count as equal.
+    """
 
     classes: NDArray[np.int64] | None
-    weights: NDArray[np.float64] | None
+    weights: NDArray[np.float64]  # (images, m)
+    labels: NDArray[np.int64]  # (images,), rows of `classes`
 
     @classmethod
-    def of(cls, images: LabeledImages, train: LabeledImages, made: Artifact, mplets: Artifact | None) -> Sources:
-        if mplets is not None:
-            classes = np.load(mplets / "classes.npy")
-            given = np.asarray(made.manifest["config"].get("weights") or (), np.float64)
-            m = classes.shape[1]
-            return cls(classes, given if given.shape == (m,) and given.sum() > 0 else np.full(m, 1 / m))
+    def of(cls, images: LabeledImages, train: LabeledImages, made: Artifact) -> Sources:
+        if (made / "mplets.npy").exists():
+            weights = np.load(made / "weights.npy").astype(np.float64)
+            nowhere = weights.sum(1, keepdims=True) <= 0
+            weights = np.where(nowhere, 1 / weights.shape[1], weights)
+            return cls(np.load(made / "mplets.npy"), weights, images.labels)
         place = {name: k for k, name in enumerate(train.class_names)}
         if not set(images.class_names) <= set(place):
-            return cls(None, None)
-        return cls(np.array([[place[name]] for name in images.class_names]), np.ones(1))
+            return cls(None, np.ones((len(images), 1)), images.labels)
+        return cls(np.array([[place[name]] for name in images.class_names]), np.ones((len(images), 1)), images.labels)
 
-    def targets(self, centers: Tensor) -> Tensor | None:
-        """Where each class should lie: its sources' weighted center, normalised."""
-        if self.classes is None or self.weights is None:
-            return None
-        return torch.einsum("cmd,m->cd", centers[torch.from_numpy(self.classes)].double(), torch.tensor(self.weights))
+    def targets(self, centers: Tensor, rows: NDArray[np.int64]) -> tuple[Tensor | None, Tensor | None]:
+        """Directions in which every class, with its images' mean weights, and the images `rows` should lie."""
+        if self.classes is None:
+            return None, None
+        sums = np.zeros(self.classes.shape)
+        np.add.at(sums, self.labels, self.weights)
+        sources, own = centers[torch.from_numpy(self.classes)].double(), torch.from_numpy(self.weights[rows])
+        of_classes = torch.einsum("cmd,cm->cd", sources, torch.from_numpy(sums))
+        return of_classes, torch.einsum("nmd,nm->nd", sources[torch.from_numpy(self.labels[rows])], own)
 
 
 @dataclass(frozen=True)
@@ -174,11 +181,12 @@ def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], 
     if sources.classes is not None and sources.classes.shape[1] > 1:
         parents = torch.from_numpy(sources.classes[made.labels])
     chosen = pool[measures.spread(len(pool), n)]
+    targets = sources.targets(real.centers, made.rows[rows])
     return {
         "images": float(len(made.features)),
         "compared": float(n),
         "images_per_class": float(each),
-        **measures.of_classes(made.features[rows], made.labels[rows], sources.targets(real.centers)),
+        **measures.of_classes(made.features[rows], made.labels[rows], *targets),
         **measures.of_distributions(
             real.features[chosen], made.features[measures.spread(len(made.features), n)], config.neighbours
         ),

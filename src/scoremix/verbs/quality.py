@@ -15,7 +15,6 @@ from scoremix.stages.outside import outside
 from scoremix.stages.quality import measure_quality
 from scoremix.stages.recognizer import train_recognizer
 
-IMAGES = ("sample", "pixels", "screen")  # stages that make a set with one class per m-plet
 SHOWN = ("quality.html", "quality.csv", "quality.json")
 
 
@@ -43,7 +42,6 @@ def of_run(
         )
     stage, real = pipeline.Runner(store, runtime), run.chain["real"]
     sets = sets_of(store, run, arms or list(run.added))
-    mplets = {name: found for name, made in sets.items() if (found := mplets_of(store, made)) is not None}
     packed = LabeledImages.load(real.folder)
     data = exp.data.model_copy(update={"size": packed.size, "channels": packed.channels})
     sets |= _outside(stage, data, images, taken=sets)
@@ -55,7 +53,7 @@ def of_run(
         judge = _file(weights)
         if file_hash(run.chain["baseline"] / "recognizer.safetensors") == judge.key:
             raise ConfigError(f"--weights {weights}: the recognizer that selected the classes cannot judge them")
-    done = stage(measure_quality, exp.quality, judge, {"train": real, "held_out": real}, sets, mplets)
+    done = stage(measure_quality, exp.quality, judge, {"train": real, "held_out": real}, sets)
     return _show(done, runtime.out / exp.name)
 
 
@@ -86,7 +84,7 @@ def of_places(
         for part, place in places.items()
     }
     sets = _outside(stage, data, images, taken={})
-    return _show(stage(measure_quality, exp.quality, judge, found, sets, {}), runtime.out / "quality")
+    return _show(stage(measure_quality, exp.quality, judge, found, sets), runtime.out / "quality")
 
 
 def judge_of(run: runs.Parts, stage: pipeline.Runner) -> Artifact:
@@ -107,14 +105,6 @@ def sets_of(store: Store, run: runs.Parts, arms: Sequence[str]) -> dict[str, Art
         if run.added[arm].key not in {made.key for made in found.values()}:
             found[arm] = run.added[arm]
     return found
-
-
-def mplets_of(store: Store, made: Artifact) -> Artifact | None:
-    """The m-plets that a set was made of: an input of the stage that made it, or of the one that made its images."""
-    inputs = [found for key in made.manifest["inputs"].values() if (found := runs.stored(store, key))]
-    if mplets := [found for found in inputs if found.stage == "select"]:
-        return mplets[0]
-    return next((mplets_of(store, found) for found in inputs if found.stage in IMAGES), None)
 
 
 def _outside(
