@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from scoremix import runs
-from scoremix.artifacts import Artifact, Store
-from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
-from scoremix.stages.sample import plan_of, weights_of
+from scoremix.artifacts import Artifact, Store, Work
+from scoremix.config import ConfigError, Experiment, Generator, Runtime, Sampling, load
+from scoremix.data.images import LabeledImages
+from scoremix.stages import mixes
+from scoremix.stages.generator import make
+from scoremix.stages.sample import Sampler, plan_of, weights_of
 
 
 def test_fixed_weights_are_those_of_every_image():
@@ -75,6 +78,7 @@ def test_evaluations_are_those_foreseen(out: Path, tiny_settings: list[str]):
         ("sampling.mixing_interval=[1, 1]", "mixing_interval"),
         ("sampling.weights_end=[1]", "weights_end .1.0.: 2 classes are mixed, give one weight for each"),
         ("sampling.weights_end=[0.9, 0.9]", "sum to 1"),
+        ("sampling.weights_end=[1.5, -0.5]", "must be >= 0"),
         ("sampling.solver=rk4", "sampling.solver"),
         ("sampling={churn: 5, solver: dpm2m}", "churn 5 is for the heun solver"),
         ("sampling={keep_by: log_weight, mixing_interval: [0.1, 1]}", "log_weight' with mixing_interval"),
@@ -85,6 +89,50 @@ def test_senseless_plans_are_refused_in_one_line(setting: str, message: str):
     with pytest.raises(ConfigError, match=message) as error:
         load(Experiment(), (), [setting])
     assert "\n" not in str(error.value)
+
+
+def test_a_side_that_the_levels_cannot_halve_is_named_by_its_setting():
+    images = LabeledImages.of(np.zeros((2, 10, 10, 1), np.uint8), np.arange(2), ["a", "b"])
+    with pytest.raises(
+        ValueError, match=r"data\.size 10: the 3 levels of channel_mult \[1, 2, 2\] need a multiple of 4"
+    ):
+        make(Generator(channel_mult=(1, 2, 2), precision="float32"), images)
+
+
+def test_soft_labels_need_weights_that_stay():
+    with pytest.raises(ConfigError, match=r"arms\.scoremix: soft labels are the weights"):
+        load(Experiment(), (), ["sampling.weights_end=[0.9, 0.1]", "mixing.labels=soft"])
+
+
+def test_weights_that_move_are_those_of_the_mixes_alone(out: Path, tmp_path: Path, tiny_settings: list[str]):
+    """Grids, reproductions, the search and the paths between classes ask for weights of their own, at every sigma."""
+    sampled(out, tiny_settings)
+    generator = Artifact("generator", "", next((out / "store" / "generator").iterdir()))
+    work = Work(tmp_path, Runtime(device="cpu", quiet=True), "")
+
+    def sampler(*settings: str) -> Sampler:
+        return Sampler(load(Experiment(), (), [*tiny_settings, *settings]).sampling, generator, work)
+
+    pairs, seeds = np.array([[0, 1], [2, 3], [4, 5]]), [1, 2, 3]
+    still, moving = sampler(), sampler("sampling.weights=[0, 1]", "sampling.weights_end=[1, 0]")
+    for labels, weights in ((pairs, (0.3, 0.7)), (pairs[:, :1], (1.0,))):
+        assert (moving.images(labels, weights, seeds) == still.images(labels, weights, seeds)).all()
+    (mixed, logs), plain = moving.weighed(pairs, (0.3, 0.7), seeds), still.images(pairs, (0.3, 0.7), seeds)
+    assert (mixed != plain).any() and np.isnan(logs).all()
+    three = sampler("selection.m=3", "sampling.weights_end=[1, 0, 0]")  # an m-plet's first two classes have a path
+    assert (three.images(pairs, (0.3, 0.7), seeds) == plain).all()
+
+
+def test_weights_for_pairs_beside_an_arm_of_single_classes(out: Path, tiny_settings: list[str]):
+    arms = "arms={scoremix: {}, real: {images: real}, relabelled: {images: relabelled}}"
+    more = [arms, "evaluation.controls=[real]", "seeds=[0]", "recognizer.epochs=1"]
+    moving = ["sampling.weights=[0.2, 0.8]", "sampling.weights_end=[0.9, 0.1]"]
+    exp = load(Experiment(), (), [*tiny_settings, *more, *moving])
+    runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
+    runs.execute(exp, runtime, store, "recognizer relabelled/0")
+    pictures = np.load(runs.execute(exp, runtime, store, "illustrate") / "grid.npz")
+    usual = np.load(runs.execute(load(Experiment(), (), tiny_settings), runtime, store, "illustrate") / "grid.npz")
+    assert (pictures["images"] == usual["images"]).all()
 
 
 GUIDE = [
@@ -145,6 +193,29 @@ def test_images_are_kept_by_their_log_weight(tmp_path: Path):
         merit(Artifact("sample", "", tmp_path), "log_weight", 3)
 
 
+def test_the_report_tells_disagreement_where_log_weights_are(tmp_path: Path):
+    def kept(name: str, log_weight: list[float], disagreement: list[float]) -> Artifact:
+        folder = tmp_path / name
+        folder.mkdir()
+        np.save(folder / "mplets.npy", np.array([[0, 1], [1, 2]]))
+        for file, values in (("log_weight", log_weight), ("disagreement", disagreement)):
+            np.save(folder / f"{file}.npy", np.array(values))
+        return Artifact("sample", "", folder)
+
+    (tmp_path / "averages").mkdir()
+    added = {
+        "even": kept("even", [5.0] * 6, [1.0, 2, 3, 4, 5, 6]),
+        "one counts": kept("one counts", [0.0, -900, -900, 0, 0, -900], [1.0] * 6),
+        "moving weights": kept("moving", [np.nan] * 6, [np.nan] * 6),
+        "one class each": kept("each", [-1.0, -2, -3, -1, -2, -3], [0.0] * 6),
+        "averages": Artifact("pixels", "", tmp_path / "averages"),
+    }
+    even, one = mixes.agreements(added)
+    assert (even.arm, even.each, even.effective) == ("even", 3, pytest.approx(3))
+    assert even.quantiles[1] == 3.5
+    assert (one.arm, one.effective) == ("one counts", pytest.approx(1.5))
+
+
 def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
     arms = "arms={agreeing: {sampling: {candidates: 2, keep_by: agreement}}, real: {images: real}}"
     settings = [*tiny_settings, arms, "evaluation.treatment=agreeing", "evaluation.controls=[real]", "seeds=[0]"]
@@ -156,6 +227,9 @@ def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
     drawn = out / "store" / "sample" / key[:12]
     best = np.sort(np.argsort(np.load(drawn / "disagreement.npy").reshape(5, 6), axis=1)[:, :3], axis=1)
     images = np.load(drawn / "images.npy").reshape(5, 6, 8, 8, 1)
+    for name in ("disagreement", "log_weight"):
+        of_drawn = np.load(drawn / f"{name}.npy").reshape(5, 6)
+        assert (np.load(kept / f"{name}.npy").reshape(5, 3) == of_drawn[np.arange(5)[:, None], best]).all()
     assert (np.load(kept / "images.npy").reshape(5, 3, 8, 8, 1) == images[np.arange(5)[:, None], best]).all()
 
 

@@ -141,6 +141,16 @@ def test_guides_that_do_not_fit_are_refused(nets: tuple[EDM2, EDM2]):
         (nets[1], Plan(guide="unconditional"), "6 classes"),
         (fewer, Plan(), "knows 5 classes, the main network 6"),
         (None, Plan(), "needs a guide"),
+        (
+            EDM2(16, 1, 6, model_channels=8, channel_mult=[1]),
+            Plan(),
+            "guide makes images of 16 px .* main network of 8",
+        ),
+        (
+            EDM2(8, 3, 6, model_channels=8, channel_mult=[1]),
+            Plan(),
+            "8 px in 3 channels, the main network of 8 px in 1",
+        ),
     ):
         with pytest.raises(ValueError, match=message) as error:
             sample(nets[0], guide, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)

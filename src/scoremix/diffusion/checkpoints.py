@@ -56,7 +56,10 @@ def to_bytes(tensors: Mapping[str, Tensor], network: Mapping[str, Any], pixels: 
 def load(path: Path, precision: str | None = None) -> tuple[EDM2, Pixels]:
     """The network of a snapshot in eval mode, its body in `precision`; ValueError if the file is something else."""
     description, tensors = read(path)
-    return build(description, tensors, precision)
+    try:
+        return build(description, tensors, precision)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def average(folder: Path, std: float, images_seen: int, precision: str | None = None) -> tuple[EDM2, Pixels]:
@@ -119,6 +122,6 @@ def build(description: Mapping[str, Any], tensors: Mapping[str, Tensor], precisi
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:200]
+        said = " ".join(str(error).split("\n\t")[1:3])[:200]  # the first two mismatches, after torch's heading
         raise ValueError(f"the snapshot's tensors are not those of its configuration ({said})") from None
     return net.eval(), Pixels(**description["pixels"])

@@ -184,8 +184,11 @@ def weighed_sample(
 ) -> Sample:
     """Images of m-class mixes; image i starts from the noise of seeds[i].
 
-    FloatingPointError naming the level and the class where a network's output is not finite.
+    FloatingPointError naming the level and the class where a network's output is not finite. ValueError for a guide of
+    other images or classes.
     """
+    if guide is not None and plan.guidance != 1 and _images(guide) != _images(main):
+        raise ValueError(f"the guide makes images of {_images(guide)}, the main network of {_images(main)}")
     shape = (main.img_channels, main.img_resolution, main.img_resolution)
     first, second = Counted(main), None if guide is None else Counted(guide)
     denoiser = plan.denoiser(first, second, labels, weights)
@@ -199,6 +202,10 @@ def weighed_sample(
     if weighing is None:
         return Sample(images, None, None, evaluations)
     return Sample(images, weighing.log_weight(), weighing.disagreement(), evaluations)
+
+
+def _images(net: EDM2) -> str:
+    return f"{net.img_resolution} px in {net.img_channels} channel{'s' * (net.img_channels > 1)}"
 
 
 def weighable(plan: Plan, denoiser: Denoiser) -> bool:

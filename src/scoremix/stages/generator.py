@@ -187,7 +187,16 @@ def network(config: Generator, images: LabeledImages, teacher: Teacher | None = 
 def make(
     config: Generator, images: LabeledImages, precision: str | None = None, teacher: Teacher | None = None
 ) -> EDM2:
-    """An untrained network from the config's seed; the global generator is left as it was."""
+    """An untrained network from the config's seed; the global generator is left as it was.
+
+    ValueError for a side that its levels cannot halve.
+    """
+    levels = len(config.channel_mult)
+    if images.size % 2 ** (levels - 1):
+        raise ValueError(
+            f"data.size {images.size}: the {levels} levels of channel_mult {list(config.channel_mult)} need a multiple of "
+            f"{2 ** (levels - 1)}"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "network"))
         net = EDM2(**{**network(config, images, teacher), "dtype": precision or config.precision})
