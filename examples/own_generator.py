@@ -21,7 +21,7 @@ ROWS, STEPS = 4, 32
 
 @torch.no_grad()
 def main(folder: str, first: int, second: int, out: str) -> None:
-    model = UNet2DModel.from_pretrained(folder, subfolder="unet", local_files_only=True)
+    model = UNet2DModel.from_pretrained(folder, subfolder="unet", local_files_only=True, use_safetensors=True)
     scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     net = from_diffusers(model, scheduler)
 
