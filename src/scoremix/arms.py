@@ -123,8 +123,8 @@ ARMS: dict[str, Arm] = {
     "unguided": Arm(sampling={"guidance": 1.0}, note="no guidance"),
     "guidance_2.75": Arm(sampling={"guidance": 2.75}, note="the paper's stronger guidance"),
     "steps_32": Arm(sampling={"steps": 32}, note="32 solver steps"),
-    "scoremix_0.7": Arm(sampling={"weights": [0.7, 0.3]}, note="weights .7, .3"),
-    "scoremix_4": Arm(selection={"m": 4}, sampling={"weights": None}, note="four classes, largest sum of distances"),
+    "scoremix_0.7": Arm(sampling={"weights": [0.7, 0.3], "weights_end": None}, note="weights .7, .3"),
+    "scoremix_4": Arm(selection={"m": 4}, sampling=EQUAL, note="four classes, largest sum of distances"),
     # controls: what do the new classes do without the generator's mixing?
     "relabelled": Arm(images="relabelled", note="reproductions of the two sources as one new class"),
     "averages": Arm(images="averages", note="pixel averages of real images as new classes"),
