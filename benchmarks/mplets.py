@@ -2,8 +2,13 @@
 
     python benchmarks/mplets.py [--cases iso3 ...] [--centers FILE.npy] [--n 10000] [--k 20000] [--json FILE]
 
-Every case runs in its own process, so that its peak memory is its own, beside the product x @ x.T of the same run. On a
-busy machine compare the CPU seconds, which do not count the waiting.
+Centers of a trained recognizer, (N, D), are any run's scoremix_runs/store/recognizer/*/centers.npy; a run of many classes:
+
+    scoremix recognizer --data kanji_fonts.npz --set data.size=16 --set recognizer.epochs=4 --set recognizer.embedding=512
+
+An existing --json FILE of the same machine keeps its other cases. Every case runs in its own process, so that its peak memory is its own, beside the product x @ x.T of the same run. On a
+busy machine compare the CPU seconds, which do not count the waiting, and those of one thread (`exhaustive-1`), which do not
+count threads that wait for each other either.
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ CASES: dict[str, dict[str, Any]] = {
     "real4": {"data": "real", "m": 4},
     "exhaustive": {},
     "exhaustive-100": {},
+    "exhaustive-1": {},
     "faiss": {},
     "baselines": {},
     "large2": {"data": "isotropic", "m": 2, "times": 10},
@@ -122,11 +128,16 @@ def exhaustive(d: int, k: int) -> dict[str, Any]:
     """The search against compiled loops over all triples, N = 1,500: one that keeps the best k, one that only counts.
 
     The counting loop is told the K-th value and returns no list. All are given the same threads.
+
+    What no search of these rows can save bounds how many times faster it can be, `most_times`: reading the rows (with
+    their norms in float64), their product, and the float64 values of the k sets. The loop needs only the product. What
+    the search adds to that is growing the pairs, the matrix of scores in both triangles, and lists and orders.
     """
     import heapq
 
     import numba
 
+    from scoremix.selection.distances import pair_function
     from scoremix.selection.mplets import top_mplets
 
     @numba.njit(parallel=True)
@@ -155,7 +166,7 @@ def exhaustive(d: int, k: int) -> dict[str, Any]:
                     count += base + first[c] + second[c] >= threshold
             out[i] = count
 
-    n, parts = 1500, numba.get_num_threads()
+    n, threads = 1500, numba.get_num_threads()
     x = centers("isotropic", n, d, None)
     found = top_mplets(x, 3, k)
 
@@ -164,8 +175,8 @@ def exhaustive(d: int, k: int) -> dict[str, Any]:
         return (1 - unit @ unit.T).astype(np.float32)
 
     def keep() -> np.ndarray:
-        out = np.full((parts, k), -1, np.float32)
-        keeping(table(), k, parts, out)
+        out = np.full((threads, k), -1, np.float32)
+        keeping(table(), k, threads, out)
         return np.sort(out.ravel())[::-1][:k]
 
     def count() -> int:
@@ -173,18 +184,35 @@ def exhaustive(d: int, k: int) -> dict[str, Any]:
         counting(table(), np.float32(found.certificate.kth_value), out)
         return int(out.sum())
 
-    rounds = [[timed(run) for run in (keep, count, lambda: top_mplets(x, 3, k))] for _ in range(4)][1:]
-    (keep_s, keep_cpu), (count_s, count_cpu), (search_s, search_cpu) = (
-        tuple(min(r[side][clock] for r in rounds) for clock in (1, 2)) for side in range(3)
+    function = pair_function(x, "cosine")
+    runs = (
+        keep,
+        count,
+        lambda: top_mplets(x, 3, k),
+        lambda: pair_function(x, "cosine"),
+        lambda: x @ x.T,
+        lambda: function.values(found.classes),
+    )
+    rounds = [[timed(run) for run in runs] for _ in range(4)][1:]
+    (keep_s, keep_cpu), (count_s, count_cpu), (search_s, search_cpu), *parts = (
+        tuple(min(r[side][clock] for r in rounds) for clock in (1, 2)) for side in range(len(runs))
     )
     return {
         "n": n,
+        "d": d,
         "k": k,
         "loop_s": keep_s,
         "counting_loop_s": count_s,
         "search_s": search_s,
         "times_faster": keep_s / search_s,
         "times_faster_cpu": keep_cpu / search_cpu,
+        "prepare_cpu_s": parts[0][1],
+        "product_cpu_s": parts[1][1],
+        "values_cpu_s": parts[2][1],
+        "loop_cpu_s": keep_cpu,
+        "search_cpu_s": search_cpu,
+        "most_times_cpu": keep_cpu / sum(cpu for _, cpu in parts),
+        "threads": threads,
         "times_faster_than_counting": count_s / search_s,
         "times_faster_than_counting_cpu": count_cpu / search_cpu,
         "largest_difference": float(np.abs(rounds[0][0][0] - found.values).max()),
@@ -220,6 +248,7 @@ def against_faiss(n: int, d: int, k: int) -> dict[str, Any]:
     values, wall_faiss, cpu_faiss = timed(neighbours)
     return {
         "n": n,
+        "d": d,
         "search_s": wall,
         "faiss_s": wall_faiss,
         "times_faster": wall_faiss / wall,
@@ -299,6 +328,8 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
             return exhaustive(d, k)
         case "exhaustive-100":
             return exhaustive(d, 100)
+        case "exhaustive-1":
+            return exhaustive(d, k)
         case "faiss":
             return against_faiss(5 * n, d, k)
         case "baselines":
@@ -328,13 +359,18 @@ def main() -> None:
     if described["gpu"] and not options.cases:
         names.append("gpu")
     results: dict[str, Any] = {}
+    if options.json and options.json.exists():
+        before = json.loads(options.json.read_text())
+        if before["machine"]["cpu"] == described["cpu"] and before["machine"]["threads"] == described["threads"]:
+            results = before["results"]
     for name in names:
         if name.startswith("real") and not options.centers:
             results[name] = {"skipped": "no --centers"}
             continue
         command = [sys.executable, __file__, "--one", name, "--n", str(options.n), "--d", str(options.d)]
         command += ["--k", str(options.k), *(["--centers", options.centers] if options.centers else [])]
-        done = subprocess.run(command, capture_output=True, text=True)
+        alone = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} if name.endswith("-1") else {}
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | alone)
         last = done.stdout.strip().splitlines()[-1:] or ['{"failed": true}']
         results[name] = json.loads(last[0]) if done.returncode == 0 else {"failed": done.stderr.strip()[-400:]}
         print(name, json.dumps(results[name]), flush=True)

@@ -150,6 +150,30 @@ def shift_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def mplets_table(stored: dict[str, Any]) -> str:
+    """Exact m-plets: time in units of the same run's product, work, memory; then the comparisons."""
+    machine, results = stored["machine"], stored["results"]
+    lines = ["| case | N | D | products | CPU products | sets evaluated, all / | peak GB |", "|---" * 7 + "|"]
+    for name, r in results.items():
+        if "products" in r:
+            times, work = f"{r['products']:.1f} | {r['products_cpu']:.1f}", f"{r['less_work_than_all']:,.0f}"
+            lines.append(f"| {name} | {r['n']:,} | {r['d']} | {times} | {work} | {r['peak_gb']:.2f} |")
+    lines += ["", "| against | N | D | times as fast | by CPU time | at most, by CPU time |", "|---" * 6 + "|"]
+    for name, against in (
+        ("exhaustive", "a compiled loop over all triples, heaps of the best 20,000"),
+        ("exhaustive-1", "the same, one thread"),
+        ("exhaustive-100", "the same, the best 100"),
+        ("faiss", "faiss, the best 20,000 pairs"),
+    ):
+        if "times_faster" in (r := results.get(name, {})):
+            most = f"{r['most_times_cpu']:.0f}" if "most_times_cpu" in r else ""
+            lines.append(
+                f"| {against} | {r['n']:,} | {r['d']} | {r['times_faster']:.1f} | {r['times_faster_cpu']:.1f} | {most} |"
+            )
+    about = f"{machine['cpu']}, {machine['threads']} threads, load {machine['load'][0]:.1f}, numba {machine['numba']}."
+    return "\n".join([*lines, "", about])
+
+
 def stage_table(stored: dict[str, Any]) -> str:
     return "\n".join(f"| {c['stage']} | {c['seconds']:.0f} |" for c in stored["costs"] if c["seconds"] >= 1)
 
@@ -164,12 +188,13 @@ def main() -> None:
     if arguments.add_study:
         add_study(arguments.add_study)
     stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
-    shift = stored.pop("shift", None)
+    shift, mplets = stored.pop("shift", None), stored.pop("mplets", None)
     values = {
         f"@{name.upper()}@": study_section(value) if "tables" in value else run_section(value)
         for name, value in stored.items()
     }
     values["@SHIFT@"] = shift_table(shift) if shift else ""
+    values["@MPLETS@"] = mplets_table(mplets) if mplets else ""
     values["@STAGES@"] = stage_table(stored["demo"]) if "demo" in stored else ""
     for template, page in (
         (STORED / "results.md.in", DOCS / "results.md"),

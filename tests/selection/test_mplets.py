@@ -103,7 +103,7 @@ def searched(backend: str = "numba", memory: float = 1.0, **problem: Any) -> mpl
         mock.patch.multiple(mplets, FEW=0),
         mock.patch.multiple(scores, TILE=16),
         mock.patch.multiple(gpu, TILE=16, WIDTH=500),
-        mock.patch.multiple(search, SAMPLE=256, MANY=50),
+        mock.patch.multiple(search, SAMPLE=256, MANY=50, GUESS=8),
     ):
         return top_mplets(backend=backend, memory=memory, **problem)
 
@@ -180,6 +180,17 @@ def test_far_fewer_sums_than_sets_and_nothing_random_beats_it(kind: str) -> None
             assert found.certificate.pair_sums < comb(1500, 3) / 20
         report = verify(found, x, samples=200_000, largest=largest)
         assert (report.top1_violations, report.new, report.worst_margin) == (0, 0, 0.0)
+
+
+@pytest.mark.parametrize("guess", [0.9, 0.5, -1e9])
+def test_a_wrong_guess_of_the_threshold_costs_time_only(guess: float) -> None:
+    x = rows("normal", 120, 8, 4)
+    with mock.patch.multiple(mplets, FEW=0):
+        expected = top_mplets(x, 3, 200)
+        with mock.patch.multiple(search, _guess_threshold=lambda *_: guess * 3):
+            found = top_mplets(x, 3, 200)
+    np.testing.assert_array_equal(found.classes, expected.classes)
+    np.testing.assert_array_equal(found.values, expected.values)
 
 
 def test_all_rows_identical_gives_the_first_sets() -> None:

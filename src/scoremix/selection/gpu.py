@@ -36,7 +36,8 @@ class TorchScores:
             (2 * e) ** 0.5 if s.metric == 1 else 2 * e for s, e in zip(function.spaces, self._margins, strict=True)
         ]
         ties = sum(abs(function.factor(s)) * e for s, e in zip(function.spaces, spread, strict=True))
-        self.tie = 0.0 if self.keep else ties + 4 * len(spread) * function.slack
+        self.spread = ties + 4 * len(spread) * function.slack
+        self.tie = 0.0 if self.keep else self.spread
         self._dense = torch.empty((n, n) if self.keep else (0, 0), device=self.device)
         self.link(np.zeros((0, 2), np.int32), np.zeros(0, np.float32), np.inf)
 

@@ -15,7 +15,8 @@ from numba import prange
 from scoremix.selection.compiled import compiled
 
 EPS = np.float32(2.0**-20)
-CHUNK = 256  # columns added at a time, so that a strip of sums stays in the first cache
+CHUNK = 64  # newcomers looked at together: a few vectors, so that most are passed over
+SPAN = 256  # scores of a block looked at together
 STRIP = 32  # rows of a block that one thread collects
 
 
@@ -137,7 +138,7 @@ def grow_by_lists(
         end = np.empty(r, np.int64)
         count = 0
         done = 0
-        for p in range(block, len(sets), blocks):
+        for p in range(block * len(sets) // blocks, (block + 1) * len(sets) // blocks):
             if sums[p] > cap:
                 continue
             need = target - sums[p]
@@ -212,7 +213,7 @@ def grow_by_rows(
         degree = np.empty(r, np.float32)
         count = 0
         done = 0
-        for p in range(block, len(sets), blocks):
+        for p in range(block * len(sets) // blocks, (block + 1) * len(sets) // blocks):
             if sums[p] > cap:
                 continue
             need = target - sums[p]
@@ -230,9 +231,9 @@ def grow_by_rows(
                     row = rows[place[sets[p, a]], first : first + size]
                     for c in range(size):
                         total[c] += row[c]
-                hits = 0
+                hits = np.int32(0)
                 for c in range(size):
-                    hits += total[c] >= need
+                    hits += np.int32(total[c] >= need)
                 if hits == 0:
                     continue
                 for c in range(size):
@@ -346,11 +347,11 @@ def _collect_row(
     values: np.ndarray,
 ) -> int:
     """Appends (i, col_shift + j) for every j >= left with low <= score < high; returns where the next one goes."""
-    for begin in range(left, row.size, CHUNK):
-        part = row[begin : begin + CHUNK]
-        hits = 0
+    for begin in range(left, row.size, SPAN):
+        part = row[begin : begin + SPAN]
+        hits = np.int32(0)
         for j in range(part.size):
-            hits += (part[j] >= low) & (part[j] < high)
+            hits += np.int32((part[j] >= low) & (part[j] < high))
         if hits == 0:
             continue
         for j in range(part.size):

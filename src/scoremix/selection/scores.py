@@ -25,11 +25,12 @@ class CpuScores:
         matrix_bytes = 4.0 * n * n if self.keep else 0.0
         self.most_edges = int(max(memory - matrix_bytes, 0.25 * memory) / BYTES_PER_EDGE)
         self.filled = False
-        self._longest = max(64, n // 50) if self.keep else 1 << 60  # reading rows in order is that much faster
+        self._longest = max(16, n // 50) if self.keep else 1 << 60  # reading rows in order is that much faster
         self._blocks = 8 * start_threads()
         self._work = np.zeros(self._blocks, np.int64)
         self._room = [1024] * 8
-        self.pairs = _pairs(function, np.empty((n, n) if self.keep else (0, 0), np.float32))
+        self.spread = _spread(function)
+        self.pairs = _pairs(function, np.empty((n, n) if self.keep else (0, 0), np.float32), self.spread)
         self.edges = np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
         self.cut = np.inf
         self.lists = kernels.Lists(
@@ -45,9 +46,10 @@ class CpuScores:
                 kernels.collect(self.pairs.dense, begin, end, _single(low()), np.float32(high), *room)
                 yield *_used(self.n, *room), end / self.n
             return
-        blocks = [(i, j) for i in range(0, self.n, TILE) for j in range(i, self.n, TILE)]
+        tile = min(TILE, max(512, self.n // 4))  # several, for those below the diagonal are left out
+        blocks = [(i, j) for i in range(0, self.n, tile) for j in range(i, self.n, tile)]
         for number, (i, j) in enumerate(blocks):
-            rows, cols = slice(i, min(i + TILE, self.n)), slice(j, min(j + TILE, self.n))
+            rows, cols = slice(i, min(i + tile, self.n)), slice(j, min(j + tile, self.n))
             scores = self.function.scores(rows, cols)
             room = _room(*scores.shape)
             kernels.settle(scores, i, j, self.pairs.dense, _single(low()), np.float32(high), *room)
@@ -83,6 +85,8 @@ class CpuScores:
     ) -> tuple[np.ndarray, np.ndarray]:
         """(sets, sums) of one class more and sum >= target, from parents that are their best ones and at most cap."""
         least, most = _single(target), np.float32(cap)
+        order = index_order(sets)  # neighbours in memory, so that rows of scores are read while they are in the cache
+        sets, sums = sets[order], sums[order]
         postponed = np.zeros(len(sets), np.bool_)
         found = [
             self._into_room(
@@ -161,7 +165,7 @@ class CpuScores:
         """Parts of sets with whole rows of scores: (positions, rows, place of a class in rows)."""
         if self.filled:
             if len(sets):
-                yield np.lexsort(sets.T[::-1]), self.pairs.dense, np.arange(self.n)
+                yield np.arange(len(sets)), self.pairs.dense, np.arange(self.n)
             return
         step = max(1, int(self.most_edges * BYTES_PER_EDGE / (32 * self.n * max(1, sets.shape[1]))))
         for begin in range(0, len(sets), step):
@@ -220,12 +224,17 @@ def _used(width: int, pairs: np.ndarray, scores: np.ndarray, counts: np.ndarray)
     return _joined([(pairs[s * room :][:c], scores[s * room :][:c]) for s, c in enumerate(counts)])
 
 
-def _pairs(function: PairFunction, dense: np.ndarray) -> kernels.Pairs:
+def _spread(function: PairFunction) -> float:
+    """By how much two computations of one score may differ, or one exceed the truth."""
+    differences = (np.sqrt(2 * s.margin) if s.metric == 1 else 2 * s.margin for s in function.spaces)
+    weighted = (abs(function.factor(s)) * e for s, e in zip(function.spaces, differences, strict=True))
+    return float(sum(weighted)) + 4 * len(function.spaces) * function.slack
+
+
+def _pairs(function: PairFunction, dense: np.ndarray, spread: float) -> kernels.Pairs:
     spaces = function.spaces
     factors = np.array([function.factor(space) for space in spaces], np.float32)
     margins = np.array([space.margin for space in spaces], np.float32)
-    spread = [np.sqrt(2 * s.margin) if s.metric == 1 else 2 * s.margin for s in spaces]
-    tie = float(np.abs(factors) @ np.array(spread)) + 4 * len(spaces) * function.slack
     return kernels.Pairs(
         dense=dense,
         rows=spaces[0].unit if len(spaces) == 1 else np.concatenate([space.unit for space in spaces], axis=1),
@@ -235,7 +244,7 @@ def _pairs(function: PairFunction, dense: np.ndarray) -> kernels.Pairs:
         factors=factors,
         margins=np.where(factors > 0, margins, -margins).astype(np.float32),
         slack=np.float32(function.slack),
-        tie=np.float32(0 if dense.size else tie),
+        tie=np.float32(0 if dense.size else spread),
         groups=np.zeros(0, np.int64) if function.groups is None else function.groups,
         across=function.across,
     )

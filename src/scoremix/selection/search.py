@@ -23,6 +23,8 @@ SAMPLE = 1 << 18  # random pairs that tell how scores are distributed
 MANY = 1 << 20  # parents from which on a first round on a few of them pays
 FIRST = 2  # parents per set wanted, when a first threshold is looked for
 REACH = 16  # neighbours tried per member then
+GUESS = 1024  # sets of a sample that tell where the k-th best score should lie
+CAUTION = 1.2  # how many times as many sets as wanted the guess should leave
 
 
 class Scores(Protocol):
@@ -30,6 +32,7 @@ class Scores(Protocol):
 
     function: PairFunction
     n: int
+    spread: float  # no score exceeds the true one by more
     keep: bool  # whether all scores are held, so that no list has to be complete
     cut: float  # lists hold every pair of at least this score
     edges: Found  # those pairs, best first
@@ -53,10 +56,13 @@ class Leaders:
     A set whose float32 score is below `threshold` is certainly not among the best k.
     """
 
-    def __init__(self, function: PairFunction, m: int, k: int, objective: str = "sum") -> None:
+    def __init__(self, function: PairFunction, m: int, k: int, objective: str = "sum", spread: float = 0.0) -> None:
+        """`spread`: by how much the score of a pair may exceed the true one."""
         self.function, self.k, self.objective = function, k, objective
         self.rounding = 4 * comb(m, 2) ** 2 * ULP
+        self.excess = comb(m, 2) * spread + self.rounding
         self.threshold = -np.inf
+        self.reached = -np.inf  # what k sets are known to reach; a threshold above it is a guess
         self.pair_sums = 0  # candidate sets evaluated, filled in by the searches
         self.sets = np.zeros((0, m), np.int32)
         self.scores = np.zeros(0, np.float32)
@@ -71,22 +77,28 @@ class Leaders:
             self.compact()
 
     def compact(self) -> None:
-        """Raises the threshold to the k-th best score known and drops what is below it."""
+        """Raises the threshold to the k-th best score known, less its possible excess, and drops what is below it."""
         self._merge()
         if len(self.sets) < self.k:
             return
         top = np.argpartition(-self.scores, self.k - 1)[: self.k]
-        self._raise(self.function.values(self.sets[top], self.objective))
+        self._raise(float(self.scores[top[-1]]) - self.excess)
+        if self._count > 1.2 * self.k + (1 << 12):  # many within the excess: the true values tell them apart
+            top = np.argpartition(-self.scores, self.k - 1)[: self.k]
+            self._raise(self._worst(self.function.values(self.sets[top], self.objective)))
         if self._count > 2 * self.k + (1 << 14):  # many within rounding of the threshold: settle them exactly
             order, values = self._order()
             self.sets, self.scores = self.sets[order[: self.k]], self.scores[order[: self.k]]
-            self._raise(values[: self.k])
+            self._raise(self._worst(values[: self.k]))
 
     def best(self) -> tuple[np.ndarray, np.ndarray]:
         """int64 (K, m) sets and float64 (K,) values, K <= k, in the defined order."""
         self.compact()
         order, values = self._order()
-        return self.sets[order[: self.k]].astype(np.int64), values[: self.k]
+        classes, values = self.sets[order[: self.k]].astype(np.int64), values[: self.k]
+        if len(values) == self.k:
+            self._raise(self._worst(values))
+        return classes, values
 
     def _merge(self) -> None:
         sets = np.concatenate([self.sets, *(sets for sets, _ in self._pending)])
@@ -96,9 +108,14 @@ class Leaders:
         if sets.shape[1] > 2:
             self._keep(*distinct(self.sets, self.scores))
 
-    def _raise(self, values: np.ndarray) -> None:
-        worst = float((self.function.sign * values).min()) / self.function.size
-        self.threshold = max(self.threshold, worst - self.rounding)
+    def _worst(self, values: np.ndarray) -> float:
+        """The score of the worst of these values."""
+        return float((self.function.sign * values).min()) / self.function.size
+
+    def _raise(self, score: float) -> None:
+        """To the score that k sets truly reach, less rounding."""
+        self.reached = max(self.reached, score - self.rounding)
+        self.threshold = max(self.threshold, self.reached)
         self._keep(self.sets, self.scores)
 
     def _keep(self, sets: np.ndarray, scores: np.ndarray) -> None:
@@ -115,7 +132,7 @@ class Leaders:
 
 def search_pairs(scores: Scores, k: int, progress: Progress) -> Leaders:
     """The best k pairs: every pair is scored once and kept where the running threshold allows."""
-    leaders = Leaders(scores.function, 2, k)
+    leaders = Leaders(scores.function, 2, k, spread=scores.spread)
     for pairs, values, share in scores.scan(lambda: leaders.threshold):
         leaders.add(pairs, values)
         progress("pairs", share)
@@ -124,32 +141,38 @@ def search_pairs(scores: Scores, k: int, progress: Progress) -> Leaders:
 
 
 def search_sums(scores: Scores, m: int, k: int, progress: Progress) -> Leaders:
-    """The best k sets of m >= 3 classes by the sum of their pairs' scores."""
-    leaders = Leaders(scores.function, m, k)
-    growth = Growth(scores, leaders, m)
+    """The best k sets of m >= 3 classes by the sum of their pairs' scores.
+
+    A first search assumes a threshold; where fewer than k sets turn out to reach it, a second one starts from a proven one.
+    """
     _link(scores, max(128 if scores.keep else 256, 8 * k / scores.n), progress)
-    leaders.threshold = _first_threshold(scores, m, k)
+    leaders = _search_above(scores, m, k, _guess_threshold(scores, m, k), progress)
+    if leaders.reached < leaders.threshold:
+        leaders = _search_above(scores, m, k, leaders.reached, progress)
+    return leaders
+
+
+def _search_above(scores: Scores, m: int, k: int, guess: float, progress: Progress) -> Leaders:
+    """The best k of the sets of at least this score; a proven one where the guess is -inf or has to be good."""
+    leaders = Leaders(scores.function, m, k, spread=scores.spread)
+    growth = Growth(scores, leaders, m)
+    leaders.threshold = guess if scores.keep and guess > -np.inf else max(guess, _first_threshold(scores, m, k))
     growth.try_few()
     if not scores.keep:
         _lengthen_lists(scores, growth, progress)
-    edges, values = scores.edges
-    done = 0
-    while done < len(edges) and values[done] >= growth.share(2):
-        stop = done + growth.step(2)
-        growth.grow(edges[done:stop], values[done:stop])
-        done = stop
-        progress("search", min(1.0, done / max(1, int(np.searchsorted(-values, -growth.share(2))))))
+    growth.grow_edges(*scores.edges, progress)
     if growth.share(2) < scores.cut:
         for pairs, below, share in scores.scan(lambda: growth.share(2), scores.cut):
             growth.grow(pairs, below)
             progress("search below the lists", share)
+    leaders.compact()
     leaders.pair_sums = scores.pair_sums
     return leaders
 
 
 def search_cliques(scores: Scores, m: int, k: int, objective: str, progress: Progress) -> Leaders:
     """The best k sets of m >= 3 classes by their smallest pair score: cliques of the pairs above a threshold."""
-    leaders = Leaders(scores.function, m, k, objective)
+    leaders = Leaders(scores.function, m, k, objective, scores.spread)
     length, previous = 64.0, np.inf
     while True:
         _link(scores, length, progress)
@@ -178,16 +201,12 @@ class Growth:
 
     def __init__(self, scores: Scores, leaders: Leaders, m: int) -> None:
         self.scores, self.leaders, self.m = scores, leaders, m
-        self._steps = [256] * (m + 1)
+        self._steps = [256] * (m + 1)  # parents of r classes grown at a time: few while they yield many sets
 
     def share(self, r: int) -> float:
         """What the best r of m classes reach at least, in a set that reaches the threshold."""
         share = self.leaders.threshold * (r * (r - 1)) / (self.m * (self.m - 1)) - self.leaders.rounding
         return max(share, float(LOWEST))
-
-    def step(self, r: int) -> int:
-        """How many parents of r classes to grow at a time: few while they yield many sets."""
-        return self._steps[r]
 
     def cap(self) -> float:
         """What m - 1 classes reach at most, in a set that reaches the threshold.
@@ -225,6 +244,15 @@ class Growth:
                 self.grow(grown, totals)
             done = stop
 
+    def grow_edges(self, edges: np.ndarray, values: np.ndarray, progress: Progress) -> None:
+        """The same for pairs, best first, as far down as the threshold asks."""
+        done = 0
+        while done < len(edges) and values[done] >= self.share(2):
+            stop = done + self._steps[2]
+            self.grow(edges[done:stop], values[done:stop])
+            done = stop
+            progress("search", min(1.0, done / max(1, int(np.searchsorted(-values, -self.share(2))))))
+
     def try_few(self) -> None:
         """Where very many pairs could lead to a best set, grows a few of them first, to raise the threshold."""
         pairs, values = self.scores.sample(_sampled(self.scores))
@@ -250,7 +278,7 @@ def _link(scores: Scores, length: float, progress: Progress) -> None:
 
 def _sampled(scores: Scores) -> int:
     """How many random pairs tell how scores are distributed."""
-    return min(SAMPLE, 32 * scores.n)
+    return min(SAMPLE, 8 * scores.n)
 
 
 def _cut_for(values: np.ndarray, share: float) -> float:
@@ -281,16 +309,33 @@ def _list_from(scores: Scores, low: float, progress: Progress) -> None:
     scores.link(np.concatenate([p for p, _ in found]), np.concatenate([v for _, v in found]), cut[-1])
 
 
-def _first_threshold(scores: Scores, m: int, k: int) -> float:
-    """A lower bound of the k-th best score: the best pairs grown by their best neighbours; -inf where too few."""
-    sets, sums = scores.edges
+def _guess_threshold(scores: Scores, m: int, k: int) -> float:
+    """A score that somewhat more than k sets should reach; -inf where k is too small to tell.
+
+    Every set comes from one best pair. So of the sets that come from every s-th listed pair, best first, about the
+    k/s-th tells what the k-th of all reaches; no less, for sets of pairs that are not listed come on top.
+    """
+    stride = k // GUESS
+    if stride < 4:
+        return -np.inf
+    edges, values = (part[stride // 2 :: stride] for part in scores.edges)
+    few = Leaders(scores.function, m, int(CAUTION * k / stride), spread=scores.spread)
+    few.threshold = _first_threshold(scores, m, few.k, (edges, values))
+    Growth(scores, few, m).grow_edges(edges, values, lambda what, share: None)
+    few.compact()
+    return few.reached
+
+
+def _first_threshold(scores: Scores, m: int, k: int, edges: Found | None = None) -> float:
+    """A lower bound of the k-th best score: the best pairs (of some) grown by their best neighbours; -inf if too few."""
+    sets, sums = edges or scores.edges
     for _ in range(2, m):
-        most = max(FIRST * k, 8 * scores.n)
+        most = FIRST * k if edges else max(FIRST * k, 8 * scores.n)
         if len(sets) > most:
             best = np.argpartition(-sums, most)[:most]
             sets, sums = sets[best], sums[best]
         sets, sums = scores.grow_best(sets, sums, REACH)
-    leaders = Leaders(scores.function, m, k)
+    leaders = Leaders(scores.function, m, k, spread=scores.spread)
     leaders.add(sets, sums)
     leaders.compact()
     return leaders.threshold
