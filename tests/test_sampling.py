@@ -200,7 +200,7 @@ def test_the_report_tells_disagreement_where_log_weights_are(tmp_path: Path):
         np.save(folder / "mplets.npy", np.array([[0, 1], [1, 2]]))
         for file, values in (("log_weight", log_weight), ("disagreement", disagreement)):
             np.save(folder / f"{file}.npy", np.array(values))
-        return Artifact("sample", "", folder)
+        return Artifact("sample", name, folder)
 
     (tmp_path / "averages").mkdir()
     added = {
@@ -210,8 +210,9 @@ def test_the_report_tells_disagreement_where_log_weights_are(tmp_path: Path):
         "one class each": kept("each", [-1.0, -2, -3, -1, -2, -3], [0.0] * 6),
         "averages": Artifact("pixels", "", tmp_path / "averages"),
     }
+    added["even and soft"] = added["even"]
     even, one = mixes.agreements(added)
-    assert (even.arm, even.each, even.effective) == ("even", 3, pytest.approx(3))
+    assert (even.arm, even.each, even.effective) == ("even, even and soft", 3, pytest.approx(3))
     assert even.quantiles[1] == 3.5
     assert (one.arm, one.effective) == ("one counts", pytest.approx(1.5))
 

@@ -135,7 +135,7 @@ def _figures(report: Report, drawn: dict[str, drawing.Style]) -> dict[str, str]:
 
 def _disagreements(report: Report) -> dict[str, Floats]:
     """Those of the arm that is judged and of the first few others: more outlines cannot be told apart."""
-    first = sorted(report.agreements, key=lambda found: found.arm != report.verdict.arm)[:OUTLINES]
+    first = sorted(report.agreements, key=lambda found: report.verdict.arm not in found.arm.split(", "))[:OUTLINES]
     return {found.arm: found.disagreement for found in first}
 
 

@@ -44,9 +44,11 @@ def screened(added: Mapping[str, Artifact]) -> tuple[content.Screened, ...]:
 
 
 def agreements(added: Mapping[str, Artifact]) -> tuple[content.Agreement, ...]:
-    """Of the arms whose images have log-weights and were made of several scores each."""
+    """Of the arms whose images have log-weights and were made of several scores each; arms of the same images are one."""
+    sets = {artifact.key: artifact for artifact in added.values()}
     made = []
-    for arm, artifact in added.items():
+    for key, artifact in sets.items():
+        arm = ", ".join(name for name, of in added.items() if of.key == key)
         if not (artifact / "log_weight.npy").exists():
             continue
         log_weight, disagreement = (np.load(artifact / f"{name}.npy") for name in ("log_weight", "disagreement"))
