@@ -116,7 +116,7 @@ def weighted_auc_eer(pairs: Pairs, n: Int[Array, "r c"]) -> Curves:
     own = pairs.genuine_class
     classes = np.concatenate([np.stack([own, own], 1), pairs.impostor_classes])[order]
     weights = genuine_weight(pairs.sizes, n), impostor_weight(pairs.sizes, n)
-    return Curves(*_auc_eer(classes, same[order], last, n, *weights))
+    return Curves(*_auc_eer(classes, same[order], last, np.ascontiguousarray(n.T, np.float64), *weights))
 
 
 def weighted_identification(
@@ -233,30 +233,51 @@ def _genuine_above(values: Array, classes: Array, n: Array, threshold: Array) ->
 def _auc_eer(
     classes: Array, same: Array, last: Array, n: Array, genuine: Array, impostor: Array
 ) -> tuple[Array, Array]:
-    """One walk down the sorted pairs per draw: trapezoids between ends of ties, and the first crossing of
-    FAR = 1 - TAR.
+    """One walk down the sorted pairs for all draws at once: trapezoids between ends of ties, and the first crossing of
+    FAR = 1 - TAR. Multiplicities `n` are (classes, draws) in float64, so counts are whole numbers and the inner loops
+    run over neighbouring memory.
     """
-    draws = len(n)
-    auc, eer = np.full(draws, np.nan), np.full(draws, np.nan)
-    for r in range(draws):
-        if genuine[r] == 0 or impostor[r] == 0:
-            continue
-        tp, fp, area, crossed = 0, 0, 0.0, False
-        tar, far = 0.0, 0.0  # at the previous point of the ROC
-        for i in range(len(classes)):
+    draws = n.shape[1]
+    tp, fp, area = np.zeros(draws), np.zeros(draws), np.zeros(draws)
+    tp_before, fp_before = np.zeros(draws), np.zeros(draws)  # at the previous end of a tie
+    eer, crossed = np.full(draws, np.nan), np.zeros(draws, np.bool_)
+    left, tied = ((genuine > 0) & (impostor > 0)).sum(), False
+    for i in range(len(classes)):
+        if last[i] and not tied and left == 0:  # nearly all steps: no tie, and every draw has crossed
+            first = n[classes[i, 0]]
             if same[i]:
-                tp += n[r, classes[i, 0]]
+                for r in range(draws):
+                    tp[r] += first[r]
             else:
-                fp += n[r, classes[i, 0]] * n[r, classes[i, 1]]
-            if last[i]:
-                next_tar, next_far = tp / genuine[r], fp / impostor[r]
-                area += (next_far - far) * (next_tar + tar) / 2
-                if not crossed and next_far + next_tar >= 1:
-                    before, after = far + tar - 1, next_far + next_tar - 1
-                    eer[r] = far - before / (after - before) * (next_far - far)
-                    crossed = True
-                tar, far = next_tar, next_far
-        auc[r] = area
+                second = n[classes[i, 1]]
+                for r in range(draws):
+                    step = first[r] * second[r]
+                    area[r] += step * tp[r]
+                    fp[r] += step
+            continue
+        if not tied:
+            tp_before[:], fp_before[:] = tp, fp
+        if same[i]:
+            tp += n[classes[i, 0]]
+        else:
+            fp += n[classes[i, 0]] * n[classes[i, 1]]
+        tied = not last[i]
+        if tied:
+            continue
+        for r in range(draws):
+            area[r] += (fp[r] - fp_before[r]) * (tp[r] + tp_before[r]) / 2
+            if left > 0 and not crossed[r] and genuine[r] > 0 and impostor[r] > 0:
+                after = fp[r] / impostor[r] + tp[r] / genuine[r] - 1
+                if after >= 0:
+                    far = fp_before[r] / impostor[r]
+                    before = far + tp_before[r] / genuine[r] - 1
+                    eer[r] = far - before / (after - before) * (fp[r] / impostor[r] - far)
+                    crossed[r] = True
+                    left -= 1
+    auc = np.full(draws, np.nan)
+    for r in range(draws):
+        if genuine[r] > 0 and impostor[r] > 0:
+            auc[r] = area[r] / genuine[r] / impostor[r]
     return auc, eer
 
 
