@@ -39,11 +39,15 @@ def advice(
         )
     if "averages" not in arms:
         said.append(
-            "hold the mixes against pixel averages, which need no generator (arm averages): in our studies they explain "
-            "most of what new classes do, and where they lost, mixes lost too"
+            "hold the mixes against pixel averages of the same classes (arm averages), which need no generator: it is "
+            "their difference that mixing scores can claim"
         )
     elif kind == "helps" and gains.get("averages", -1.0) >= gains.get(treatment, 0.0):
         said.append("take pixel averages instead (arm averages): they gain as much here and need no generator")
     if kind == "does not help here":
-        said.append("add fewer mixes (sampling.share, selection.count) or mix other classes (selection.strategy)")
+        said.append(
+            "mix other classes, chosen on validation classes (--arms scoremix,scoremix_close,scoremix_random "
+            "--set evaluation.classes=validation): in our study far pairs were best on one kind of characters and close "
+            "ones on another"
+        )
     return tuple(said)
