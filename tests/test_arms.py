@@ -14,7 +14,7 @@ from scoremix.artifacts import Store
 from scoremix.config import Arm, ConfigError, Experiment, Runtime, changed, load
 from scoremix.data.images import LabeledImages
 from scoremix.recognition import checkpoints
-from scoremix.stages.evaluate import embedded
+from scoremix.stages.embeddings import embedded
 from scoremix.verbs import quality
 
 

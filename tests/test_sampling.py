@@ -237,7 +237,8 @@ def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
 def test_hardness_is_the_loss_under_labels_of_the_sources():
     import torch
 
-    from scoremix.stages.screen import SCALE, hardness
+    from scoremix.evaluation.coherence import SCALE
+    from scoremix.stages.screen import hardness
 
     rng = np.random.default_rng(1)
     unit = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(3, 4, 8))), dim=2)

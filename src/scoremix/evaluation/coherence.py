@@ -7,6 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+SCALE = 32.0  # of the softmax whose loss says how hard an image is
+
 
 def own_similarity(embeddings: Float[Tensor, "p n d"]) -> Float[Tensor, "p n"]:
     """Cosine of each of n unit embeddings with the mean direction of the n - 1 others of its class; n >= 2."""

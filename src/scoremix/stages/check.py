@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from scoremix.data.images import LabeledImages
-from scoremix.stages.evaluate import BLOCK, embedded, opened
+from scoremix.stages.embeddings import BLOCK, embedded, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

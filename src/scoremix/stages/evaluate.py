@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scoremix import engine
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged
 from scoremix.evaluation.morphing import morph_sources
-from scoremix.recognition import checkpoints
-from scoremix.recognition.training import embed
 from scoremix.stages.closed import rank_held_out
+from scoremix.stages.embeddings import BLOCK, embedded, embedded_pixels, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.artifacts import Artifact, Work
     from scoremix.config import Evaluation
-
-BLOCK = 8192  # images read at a time
 
 
 def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: Work) -> None:
@@ -66,17 +62,6 @@ def evaluated(counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int
     return np.sort(np.concatenate(kept))
 
 
-def opened(recognizer: Artifact, work: Work) -> torch.nn.Module:
-    """The trained network of a recognizer, on the device of the work."""
-    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
-    return net.to(engine.start(work.runtime.device).device)
-
-
-def all_embedded(net: torch.nn.Module, images: LabeledImages) -> torch.Tensor:
-    """Unit embeddings of all images in order, on the CPU."""
-    return torch.cat([embedded(net, images, rows) for rows in images.blocks(BLOCK)])
-
-
 def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:
     """Unit embeddings (K, D) of the pixel averages of the images of each row (K, 2)."""
     blocks = (rows[start : start + BLOCK // 2] for start in range(0, len(rows), BLOCK // 2))
@@ -87,13 +72,3 @@ def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[n
         pairs = pixels.reshape(*block.shape, *pixels.shape[1:])
         found.append(embedded_pixels(net, averaged(pairs, np.broadcast_to(halves, block.shape))))
     return torch.cat(found)
-
-
-def embedded(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:
-    """Unit embeddings of some rows, on the CPU."""
-    return embedded_pixels(net, images.take(rows)[0])
-
-
-def embedded_pixels(net: torch.nn.Module, pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """Unit embeddings of images (B, H, W, C), on the CPU."""
-    return torch.nn.functional.normalize(embed(net, torch.from_numpy(pixels).permute(0, 3, 1, 2))).cpu()

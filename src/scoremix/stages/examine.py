@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
-from scoremix.stages.evaluate import BLOCK, all_embedded, opened
+from scoremix.stages.embeddings import BLOCK, all_embedded, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from scoremix.config import Examination
     from scoremix.data.images import LabeledImages
 
-SCALE = 32.0  # of the softmax whose loss says how hard an image is
 COLUMNS = ("own_center", "sources", "nearest_other", "percentile", "loss")
 
 
@@ -64,7 +63,7 @@ def examine(
         {"group": name, "images": len(found["own_center"]), **{k: _mean(v) for k, v in found.items()}}
         for name, found in groups.items()
     ]
-    work.write_json("examination.json", {"groups": rows, "scale": SCALE})
+    work.write_json("examination.json", {"groups": rows, "scale": coherence.SCALE})
 
 
 def measured(
@@ -96,7 +95,7 @@ def measured(
             to_sources, other, percentile = coherence.source_similarity(unit[part], centers, rows)
             found["sources"][part] = to_sources.mean(1)
             found["nearest_other"][part], found["percentile"][part] = other, percentile
-            found["loss"][part] = coherence.source_loss(cosine, rows, shares, SCALE)
+            found["loss"][part] = coherence.source_loss(cosine, rows, shares, coherence.SCALE)
     return {name: value.double().numpy() for name, value in found.items()}
 
 

@@ -10,7 +10,7 @@ import torch
 from scoremix.analysis.geometry import mix_path, pca_map, umap_map
 from scoremix.data import images as imagesets
 from scoremix.data.order import stream_seed
-from scoremix.stages.evaluate import embedded_pixels, opened
+from scoremix.stages.embeddings import embedded_pixels, opened
 from scoremix.stages.sample import Sampler
 
 if TYPE_CHECKING:

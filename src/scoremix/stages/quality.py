@@ -20,7 +20,7 @@ from scoremix.evaluation import backbones, measures, privacy
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report import quality as page
-from scoremix.stages.evaluate import BLOCK
+from scoremix.stages.embeddings import BLOCK
 
 if TYPE_CHECKING:
     from scoremix.artifacts import Artifact, Work

@@ -16,7 +16,7 @@ from scoremix.recognition import blending, checkpoints
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
 from scoremix.stages import resume
-from scoremix.stages.evaluate import all_embedded
+from scoremix.stages.embeddings import all_embedded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

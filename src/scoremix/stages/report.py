@@ -35,14 +35,13 @@ def report(
         for d in results["differences"]
         if (d["control"], d["metric"]) == (verdict["controls"][-1], results["headline"]) and d["value"] is not None
     }
-    judged = (verdict["kind"], verdict["arm"])
     made = content.Report(
         title=f"Does mixing classes help? {config.name}",
         verdict=content.Verdict(
             kind=verdict["kind"],
             arm=verdict["arm"],
             controls=tuple(verdict["controls"]),
-            change=advice(*judged, config.arms, groups, gate, [s.arm for s in screened], gains),
+            change=advice(verdict["kind"], verdict["arm"], config.arms, groups, gate, [s.arm for s in screened], gains),
         ),
         data=_data(config, chain["real"]),
         evaluation=_evaluation(config, results),

@@ -10,8 +10,7 @@ from torch.nn.functional import normalize
 
 from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
-from scoremix.stages.evaluate import BLOCK, embedded, opened
-from scoremix.stages.examine import SCALE
+from scoremix.stages.embeddings import BLOCK, embedded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +100,7 @@ def hardness(
     p, n, dim = unit.shape
     rows = torch.from_numpy(np.repeat(sources, n, axis=0))
     cosine = unit.reshape(-1, dim) @ normalize(centers).T
-    return coherence.source_loss(cosine, rows, torch.from_numpy(weights), SCALE).view(p, n)
+    return coherence.source_loss(cosine, rows, torch.from_numpy(weights), coherence.SCALE).view(p, n)
 
 
 def merit(synthetic: Artifact, by: str, classes: int) -> torch.Tensor:

@@ -17,7 +17,7 @@ import torch
 
 from scoremix.config import Sampling
 from scoremix.data.order import stream_seed
-from scoremix.stages.evaluate import embedded_pixels, opened
+from scoremix.stages.embeddings import embedded_pixels, opened
 from scoremix.stages.sample import Sampler
 
 if TYPE_CHECKING:

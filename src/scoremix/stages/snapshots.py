@@ -17,7 +17,7 @@ from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.plans import Plan, sample
 from scoremix.diffusion.unet import condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity
-from scoremix.stages.evaluate import embedded_pixels, opened
+from scoremix.stages.embeddings import embedded_pixels, opened
 from scoremix.stages.spaces import without_padding
 
 if TYPE_CHECKING:

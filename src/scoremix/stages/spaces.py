@@ -13,7 +13,7 @@ from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.recognition import checkpoints as recognition
 from scoremix.recognition.training import class_centers
-from scoremix.stages.evaluate import all_embedded, opened
+from scoremix.stages.embeddings import all_embedded, opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

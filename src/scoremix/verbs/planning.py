@@ -27,8 +27,8 @@ from scoremix.diffusion.plans import Plan, sample
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.precision import decided
 from scoremix.recognition import checkpoints as recognition
+from scoremix.stages.embeddings import embedded_pixels
 from scoremix.stages.estimate import Clock
-from scoremix.stages.evaluate import embedded_pixels
 from scoremix.stages.generator import make
 from scoremix.stages.sample import Sampler, plan_of
 
