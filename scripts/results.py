@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from scoremix.report.study_tables import Study
+
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"
 
@@ -49,7 +51,8 @@ def study_section(stored: dict[str, Any]) -> str:
     """Tables of a study: every arm, and its differences to the last control."""
     parts = [table_section(table) for table in stored["tables"]]
     if stored["missing"]:
-        parts.append("Not run: " + ", ".join(stored["missing"]) + ".")
+        runs = Study(stored["name"], (), tuple(stored["missing"])).not_run()
+        parts += [f"Not run in {run}: {', '.join(arms)}." for run, arms in runs.items()]
     return "\n\n".join(parts)
 
 

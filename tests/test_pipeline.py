@@ -95,6 +95,29 @@ def test_sampling_seed_changes_only_what_follows(finished: Path, tmp_path: Path,
     assert not stages & {"ingest", "generator", "select"}
 
 
+def test_other_controls_measure_no_recognizer_again(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    before = {f: f.stat().st_mtime_ns for f in (out / "store").rglob("evaluate/*/manifest.json")}
+    start(out, [*tiny_settings, 'evaluation.controls=["real"]', "evaluation.level=0.9"])
+    assert {f: f.stat().st_mtime_ns for f in (out / "store").rglob("evaluate/*/manifest.json")} == before
+    assert len(list((out / "store" / "compare").glob("*/manifest.json"))) == 2
+
+
+def test_a_step_that_stands_for_two_runs_under_either_name(
+    finished: Path, tmp_path: Path, tiny_settings: list[str]
+) -> None:
+    out = tmp_path / "copy"
+    shutil.copytree(finished, out)
+    store, exp = Store(out / "store"), load(Experiment(), (), tiny_settings)
+    first = f"recognizer real/{exp.seeds[0]}"
+    assert "the same as baseline" in next(row for row in runs.chain_table(store, exp).splitlines() if first in row)
+    for folder in (out / "store" / "recognizer").iterdir():
+        shutil.rmtree(folder)
+    made = runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), store, until=first)
+    assert made.parent.name == "recognizer" and [f.name for f in made.parent.iterdir()] == [made.name]
+
+
 def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
     out = tmp_path / "copy"
     shutil.copytree(finished, out)

@@ -115,6 +115,19 @@ def test_longer_study_takes_over_what_is_made(finished: Path, file: Path) -> Non
     run(file, finished)
 
 
+def test_an_arm_that_repeats_another_has_its_row_for_nothing(finished: Path, file: Path, tmp_path: Path) -> None:
+    arms = ["real", "equal_steps", "scoremix", "averages", "same"]
+    tree = {**yaml.safe_load(file.read_text()), "arms": arms, "own": {"same": {"note": "nothing differs"}}}
+    (tmp_path / "same.yaml").write_text(yaml.safe_dump(tree))
+    before = made(finished, "recognizer")
+    found = json.loads((run(tmp_path / "same.yaml", finished) / "study.json").read_text())
+    assert found["missing"] == [] and made(finished, "recognizer") == before
+    rows = {row["arm"]: row for row in found["tables"][0]["rows"]}
+    for metric, cell in rows["same"]["metrics"].items():
+        assert cell["runs"] == rows["scoremix"]["metrics"][metric]["runs"][: len(cell["runs"])]
+    run(file, finished)
+
+
 def test_budget_stops_between_steps_and_processes_share_the_rest(file: Path, tmp_path: Path) -> None:
     short = {"arms": ("real", "equal_steps", "scoremix"), "generator_seeds": (0,), "seeds": (0,)}
     folder = run(file, tmp_path / "one", **short, budget_hours=1e-9)

@@ -96,11 +96,12 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
         for name, arm in exp.arms.items()
         for seed in exp.seeds
     }
-    embeddings = {
-        name: stage(evaluate, exp.evaluation, real, recognizer, label=f"evaluate {name}")
+    measures = exp.evaluation.open_set
+    evaluated = {
+        name: stage(evaluate, measures, real, recognizer, label=f"evaluate {name}")
         for name, recognizer in recognizers.items()
     }
-    results = stage(compare, exp.evaluation, real, gate, embeddings)
+    results = stage(compare, exp.evaluation, real, gate, evaluated)
     examination = stage(examine, Examination(), real, baseline, reproductions, added)
     magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
@@ -255,14 +256,14 @@ def reproduction(exp: Experiment) -> Sampling:
 
 @dataclass
 class Planner:
-    """A stage that runs nothing: it collects the plan of every step once, in order."""
+    """A stage that runs nothing: it collects the plan of every step in order, once under each of its labels."""
 
     store: Store
-    plans: dict[str, Plan] = field(default_factory=dict)
+    plans: dict[tuple[str, str], Plan] = field(default_factory=dict)  # by key and label
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
         plan = plan_of(function, config, inputs, label)
-        self.plans.setdefault(plan.key, plan)
+        self.plans.setdefault((plan.key, plan.label), plan)
         return self.store.artifact(plan)
 
 
@@ -312,15 +313,20 @@ def plan_of(function: Callable[..., None], config: Slice, inputs: tuple[Input, .
 
 
 def plan_all(exp: Experiment, source: Source, store: Store) -> list[Plan]:
-    """Every step of an experiment in order, without running any; ValueError while a precision is "auto"."""
+    """Every step of an experiment in order, without running any; ValueError while a precision is "auto".
+
+    A step that stands for two, as the baseline is also `recognizer real/0`, is there under both labels.
+    """
     planner = Planner(store)
     scoremix(exp, source, planner)
     return list(planner.plans.values())
 
 
 def needed(plans: list[Plan], until: str | None) -> list[Plan]:
-    """The steps that the step of that label needs, and itself, in order; all of them without a label."""
-    by_key = {plan.key: plan for plan in plans}
+    """The steps that the step of that label needs, and itself, each once and in order; all of them without a label."""
+    by_key: dict[str, Plan] = {}
+    for plan in plans:
+        by_key.setdefault(plan.key, plan)
     waiting = [plan for plan in plans if until in (None, plan.label)]
     found: set[str] = set()
     while waiting:
@@ -328,7 +334,7 @@ def needed(plans: list[Plan], until: str | None) -> list[Plan]:
         if plan.key not in found:
             found.add(plan.key)
             waiting += [by_key[key] for key in plan.inputs.values() if key in by_key]
-    return [plan for plan in plans if plan.key in found]
+    return [plan for plan in by_key.values() if plan.key in found]
 
 
 def run(exp: Experiment, source: Source, runner: Runner) -> Artifact:

@@ -29,7 +29,7 @@ def execute(
     """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
     exp, source = decided(given := exp, runtime.device), source_of(exp)
     plans = pipeline.plan_all(exp, source, store)
-    todo = [plan for plan in plans if not store.artifact(plan).done]
+    todo = [plan for plan in pipeline.needed(plans, None) if not store.artifact(plan).done]
     if only_report and any(plan.stage != "report" for plan in todo):
         open_steps = [plan.label for plan in todo if plan.stage != "report"]
         raise ConfigError(
@@ -172,11 +172,10 @@ class Record:
         self.path = out / "runs" / f"{exp.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         before = _record(self.path)["steps"] if self.path.exists() else {}
-        labels, keys = {plan.label for plan in plans}, {plan.key for plan in plans}
+        labels = {plan.label for plan in plans}
         self.value = {
             "experiment": exp.model_dump(mode="json"),
-            # an arm that repeats another step, as real/0 does the baseline, is planned once but has two labels
-            "steps": {label: step for label, step in before.items() if label in labels or step["key"] in keys},
+            "steps": {label: step for label, step in before.items() if label in labels},
         }
         self._write()
 
@@ -276,10 +275,13 @@ def chain_table(store: Store, exp: Experiment) -> str:
     """Every step of a run with its state (done, started, stale, missing), why, and its cost."""
     steps = _record(store.root.parent / "runs" / f"{exp.name}.json")["steps"]
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
+    first: dict[str, str] = {}  # key -> the label it was listed under
     for plan in pipeline.plan_all(exp, source_of(exp), store):
         artifact = store.artifact(plan)
         state, why = state_of(plan, artifact, steps.get(plan.label), steps)
-        if state == "done":
+        if first.setdefault(plan.key, plan.label) != plan.label:
+            why = f"the same as {first[plan.key]}"
+        elif state == "done":
             spent = artifact.manifest["cost"]
             total += spent["seconds"]
             why = cost(spent)

@@ -340,8 +340,7 @@ def _costs(exp: Experiment, steps: list[Plan], store: Store) -> dict[str, dict[s
     plans = {plan.key: plan for plan in steps}
     found = {}
     for arm in exp.arms:
-        trained = [p for p in plans.values() if p.label in {f"recognizer {arm}/{s}" for s in exp.seeds}]
-        trained += [p for p in plans.values() if arm == "real" and p.label == "baseline"]
+        trained = [p for p in steps if p.label in {f"recognizer {arm}/{s}" for s in exp.seeds}]
         making: dict[str, Plan] = {}
         waiting = [p.inputs["0"] for p in trained]
         while waiting:

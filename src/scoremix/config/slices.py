@@ -359,17 +359,12 @@ class Mixing(Slice):
     real: bool = Field(True, description="false: recognizers see the synthetic images alone (FR_syn)")
 
 
-class Evaluation(Slice):
-    """What is measured on classes no recognizer has seen."""
+class OpenSet(Slice):
+    """What is measured of a recognizer on classes it has not seen, in every draw of those classes."""
 
-    task: Literal["open", "closed"] = Field("open", description="closed: the verdict is on held-out images' accuracy")
     classes: Literal["test", "validation"] = "test"
     fars: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (1e-4, 1e-3, 1e-2)
     headline: Annotated[float, Field(gt=0, lt=1)] = Field(1e-2, description="the verdict is on TAR at this FAR")
-    treatment: str = Field("scoremix", description="the arm that is judged")
-    controls: tuple[str, ...] = Field(
-        ("real", "equal_steps"), min_length=1, description="the arms it is judged against"
-    )
     ranks: tuple[Positive, ...] = Field((1, 5), min_length=1)
     images: Annotated[int, Field(ge=100)] = Field(
         6000,
@@ -380,8 +375,23 @@ class Evaluation(Slice):
         0, description="morphing attacks per pair of classes (pixel averages); 0: not measured"
     )
     bootstrap: Annotated[int, Field(ge=100)] = 1000
-    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     seed: int = 0
+
+
+class Evaluation(OpenSet):
+    """What is measured, and the arms and controls that are judged by it."""
+
+    task: Literal["open", "closed"] = Field("open", description="closed: the verdict is on held-out images' accuracy")
+    treatment: str = Field("scoremix", description="the arm that is judged")
+    controls: tuple[str, ...] = Field(
+        ("real", "equal_steps"), min_length=1, description="the arms it is judged against"
+    )
+    level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
+
+    @property
+    def open_set(self) -> OpenSet:
+        """What is measured of each recognizer by itself, whatever it is then compared with."""
+        return OpenSet(**{name: getattr(self, name) for name in OpenSet.model_fields})
 
 
 class Quality(Slice):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markupsafe import Markup
 
 from scoremix.report import content, drawing, figures, page
 from scoremix.report.drawing import finish, light, new_axes, settings
-from scoremix.report.study_tables import Study, Table, signed
+from scoremix.report.study_tables import Row, Study, Table, signed
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class PaperRow(NamedTuple):
@@ -91,17 +94,39 @@ def gain_against_cost(table: Table) -> str:
     metric = table.metric(table.headline)
     with settings():
         axes = new_axes(300, left=52)
-        for row in table.rows:
-            if (control, table.headline) not in row.differences:
-                continue
+        shown = [row for row in table.rows if (control, table.headline) in row.differences]
+        for row in shown:
             cell = row.differences[control, table.headline]
-            seconds = row.cost["image_seconds"] + row.cost["training_seconds"]
+            seconds = _seconds(row)
             colour = light("control-1" if row.arm in table.controls else "arm-1")
             axes.plot([seconds] * 2, [100 * cell.low, 100 * cell.high], color=colour, linewidth=1.2)
             axes.plot(seconds, 100 * cell.value, marker="o", markersize=5, color=colour)
-            axes.annotate(row.arm, (seconds, 100 * cell.value), xytext=(5, 3), textcoords="offset points", fontsize=8)
         axes.axhline(0, color=light("ink"), linewidth=0.8)
         axes.margins(x=0.18)
+        names = [(row.arm, row.differences[control, table.headline].value, _seconds(row)) for row in shown]
+        _name_points(axes, [(name, seconds, 100 * value) for name, value, seconds in names])
         axes.set_xlabel("seconds for the arm's images and one recognizer")
         axes.set_ylabel(f"{metric.label} minus {control}, points")
         return finish(axes, f"cost-{figures.slug(table.data)}", f"Gain over {control} against cost on {table.data}.")
+
+
+def _seconds(row: Row) -> float:
+    """What an arm's images and one recognizer cost."""
+    return row.cost["image_seconds"] + row.cost["training_seconds"]
+
+
+def _name_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
+    """Writes each point's name right of it, moved up where it would cover one written before."""
+    axes.autoscale_view()
+    to_pixels, scale = axes.transData.transform, axes.figure.dpi / 72
+    wide, high = 4.6 * scale, 9 * scale  # of a letter and of a line, in pixels
+    boxes: list[tuple[float, float, float]] = []  # left, right, bottom
+    for name, x, y in sorted(points, key=lambda point: point[2]):
+        left, bottom = to_pixels((x, y)) + 3 * scale
+        right = left + wide * len(name)
+        moved = bottom
+        while clash := [b for a, c, b in boxes if a < right and left < c and abs(b - moved) < high]:
+            moved = max(clash) + high
+        boxes.append((left, right, moved))
+        offset = 5, 3 + (moved - bottom) / scale
+        axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=8)

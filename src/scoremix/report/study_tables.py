@@ -120,6 +120,14 @@ class Study:
     tables: tuple[Table, ...]
     missing: tuple[str, ...] = ()
 
+    def not_run(self) -> dict[str, list[str]]:
+        """The arms that are not finished, by run."""
+        found: dict[str, list[str]] = {}
+        for entry in self.missing:
+            run, _, arm = entry.partition(": ")
+            found.setdefault(run, []).append(arm)
+        return found
+
     def text(self) -> str:
         """For a terminal: per data set its sentence, the headline of every arm, and its differences."""
         lines = []
@@ -141,7 +149,7 @@ class Study:
             for arm, other, found in table.pairs:
                 lines.append(f"  {arm} minus {other}: {signed(found[table.headline], metric)}")
         if self.missing:
-            lines += ["", "not run: " + ", ".join(self.missing)]
+            lines += ["", *(f"not run in {run}: {', '.join(arms)}" for run, arms in self.not_run().items())]
         return "\n".join(lines)
 
     def csv(self) -> str:

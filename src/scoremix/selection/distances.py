@@ -146,28 +146,20 @@ def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space
     if not np.isfinite(weight):
         raise ValueError(f"the weight of {name} must be finite, got {weight}")
     rows = rows_of(x, name)
-    with np.errstate(over="ignore"):
-        norms = np.concatenate([np.linalg.norm(rows[part].astype(np.float64), axis=1) for part in _parts(rows)])
+    center = np.zeros(rows.shape[1])
+    norms = _lengths(rows, center)
     if not np.isfinite(norms).all():
         raise ValueError(f"{name} has rows whose norms overflow, the first is row {np.argmin(np.isfinite(norms))}")
-    center, lengths, scale = np.zeros(rows.shape[1]), norms, 1.0
+    lengths, scale = norms, 1.0
     if metric == "cosine":
         if not norms.all():
             raise ValueError(f"{name} has a zero row ({np.argmin(norms)}): cosine distance needs a direction")
     else:
         center = rows.mean(axis=0, dtype=np.float64)
-        radius = max(float(np.linalg.norm(rows[part] - center, axis=1).max()) for part in _parts(rows)) or 1.0
+        radius = float(_lengths(rows, center).max()) or 1.0
         lengths, scale = np.full(len(rows), radius), radius if metric == "l2" else radius**2
-    unit, squares = np.empty(rows.shape, np.float32), np.empty(len(rows), np.float32)
-    for part in _parts(rows):
-        wide = (rows[part] - center) / lengths[part, None]
-        unit[part], squares[part] = wide, np.einsum("nd,nd->n", wide, wide)
+    unit, squares = _divided(rows, center, lengths)
     return Space(rows, norms, unit, squares, METRICS[metric], scale, float(weight))
-
-
-def _parts(rows: np.ndarray) -> list[slice]:
-    """Slices of rows whose float64 copies stay small."""
-    return [slice(begin, begin + 8192) for begin in range(0, max(1, len(rows)), 8192)]
 
 
 def pair_function(
@@ -200,6 +192,32 @@ def pair_function(
                 f"groups must hold one label per row of x, {len(spaces[0].rows)}, got shape {labels.shape}"
             )
     return PairFunction(tuple(spaces), 1.0 if largest else -1.0, size, labels, across)
+
+
+@compiled(parallel=True, fastmath={"reassoc"})
+def _lengths(rows: np.ndarray, center: np.ndarray) -> np.ndarray:
+    """float64 (N,) distances of rows from a center."""
+    out = np.empty(rows.shape[0])
+    for i in prange(rows.shape[0]):
+        total = 0.0
+        for d in range(rows.shape[1]):
+            total += (rows[i, d] - center[d]) ** 2
+        out[i] = np.sqrt(total)
+    return out
+
+
+@compiled(parallel=True, fastmath={"reassoc"})
+def _divided(rows: np.ndarray, center: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float32 (N, D) rows less a center, in units of their lengths, and the squares of what they are long then."""
+    unit, squares = np.empty(rows.shape, np.float32), np.empty(rows.shape[0], np.float32)
+    for i in prange(rows.shape[0]):
+        total = 0.0
+        for d in range(rows.shape[1]):
+            wide = (rows[i, d] - center[d]) / lengths[i]
+            unit[i, d] = wide
+            total += wide * wide
+        squares[i] = total
+    return unit, squares
 
 
 @compiled(parallel=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation import bootstrap, metrics, morphing
+from scoremix.evaluation import bootstrap, metrics
 from scoremix.stages import closed
+from scoremix.stages.evaluate import ROC_POINTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,41 +21,22 @@ if TYPE_CHECKING:
     from scoremix.config import Evaluation
 
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), the plain value first
-ROC_POINTS = np.logspace(-5, 0, 101)
-CURVE_DRAWS = 200  # resamples for AUC and EER, whose cost is all pairs each
 
 
 def compare(
-    config: Evaluation, real: Artifact, gate: Artifact, embeddings: Mapping[str, Artifact], *, work: Work
+    config: Evaluation, real: Artifact, gate: Artifact, evaluated: Mapping[str, Artifact], *, work: Work
 ) -> None:
     """Writes results.json (metrics of every arm, differences to the controls, verdict), roc.npz, and draws.npz:
 
     "arm/metric" (seeds, 1 + resamples), the plain value first; the same draw of classes stands in the same column of
     every arm, and of every comparison on these classes with this seed.
     """
-    labels = np.load(next(iter(embeddings.values())) / "labels.npy")
+    labels = np.load(next(iter(evaluated.values())) / "labels.npy")
     by_arm: dict[str, list[Artifact]] = {}
-    for name, artifact in embeddings.items():
+    for name, artifact in evaluated.items():
         by_arm.setdefault(name.rpartition("/")[0], []).append(artifact)
-    classes = len(np.unique(labels))
-    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
-    draws = np.concatenate([np.ones((1, classes), np.int64), resampled])
-    curves: dict[str, NDArray[np.float64]] = {}
-    arms: dict[str, Values] = {}
-    with work.bar(len(embeddings), "recognizers") as advance:
-        for arm, artifacts in by_arm.items():
-            measured = []
-            for artifact in artifacts:
-                found = np.load(artifact / "embeddings.npy")
-                morphs = (
-                    (np.load(artifact / "morphs.npy"), np.load(artifact / "morph_sources.npy"))
-                    if config.morphs
-                    else None
-                )
-                measured.append(measure(config, found, labels, draws, morphs))
-                advance(sum(len(v) for v in curves.values()) + len(measured))
-            curves[arm] = np.stack([curve for _, curve in measured])
-            arms[arm] = {key: np.stack([values[key] for values, _ in measured]) for key in measured[0][0]}
+    curves = {arm: np.stack([np.load(a / "roc.npy") for a in artifacts]) for arm, artifacts in by_arm.items()}
+    arms = {arm: _stacked([artifact / "measures.npz" for artifact in artifacts]) for arm, artifacts in by_arm.items()}
     held_out = closed.measure(config, real, by_arm)
     if held_out is not None:
         for arm in held_out.accuracy:
@@ -132,32 +115,6 @@ def closed_set(config: Evaluation, real: Artifact, found: closed.Measured, work:
     }
 
 
-def measure(
-    config: Evaluation,
-    embeddings: NDArray[np.float32],
-    labels: NDArray[np.int32],
-    draws: NDArray[np.int64],
-    morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
-) -> tuple[Values, NDArray[np.float64]]:
-    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`; `morphs` with their sources."""
-    fars = sorted(config.fars)
-    pairs = metrics.pair_similarities(embeddings, labels)
-    accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
-    curves = bootstrap.weighted_auc_eer(pairs, draws[: 1 + CURVE_DRAWS])
-    rates = bootstrap.weighted_identification(
-        embeddings, labels, draws, config.ranks, config.draws, config.seed, gallery="all"
-    )
-    values = {f"tar@{far:g}": accepted[:, i] for i, far in enumerate(fars)}
-    values |= {"eer": curves.eer, "auc": curves.auc}
-    values |= {f"rank{k}": rates[:, i] for i, k in enumerate(config.ranks)}
-    if morphs is not None:
-        unit, sources = morphs
-        scores = morphing.attack_scores(unit, sources, embeddings, labels)
-        passed = morphing.weighted_mmpmr(scores, labels[sources], pairs, config.headline, draws)
-        values[f"mmpmr@{config.headline:g}"] = passed
-    return values, bootstrap.weighted_tar_at_far(pairs, ROC_POINTS, draws[:1])[0]
-
-
 def headline_of(config: Evaluation, levels: Sequence[metrics.Level]) -> str:
     """The metric of the verdict: TAR at the FAR asked for, or AUC where the impostor pairs do not support that FAR."""
     if config.task == "closed":
@@ -185,6 +142,15 @@ def looks(real: Artifact, work: Work, classes: str | None = None) -> int:
             same = classes is None or manifest["config"]["classes"] == classes
             others += manifest["inputs"]["0"] == real.key and same
     return others + 1
+
+
+def _stacked(files: Sequence[Path]) -> Values:
+    """The metrics of an arm's recognizers, one row each."""
+    measured = []
+    for file in files:
+        with np.load(file) as values:
+            measured.append(dict(values))
+    return {key: np.stack([values[key] for values in measured]) for key in measured[0]}
 
 
 def _estimate(values: NDArray[np.float64], level: float | None) -> dict[str, Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 WARM, TIMED = 3, 8  # steps
 LONGEST = 4.0  # seconds of one measurement: a busy machine gives a rougher estimate, not a long wait
+PAIR = 1.5e-6  # seconds that a pair of evaluated images costs, all draws of classes together
 OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any stage's start and end
 
 
@@ -48,7 +49,8 @@ class Clock:
     rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.train = imagesets.LabeledImages.load(self.real.folder).of_classes("train")
+        self.stored = imagesets.LabeledImages.load(self.real.folder)
+        self.train = self.stored.of_classes("train")
 
     @functools.cached_property
     def engine(self) -> engine.Engine:
@@ -78,6 +80,9 @@ class Clock:
                 sampling = Sampling.model_validate(search.sampling)
                 chunks = math.ceil(search.pairs * search.images_per_pair / sampling.chunk)
                 return self._sampled(plan, sampling, 2, cells * chunks * sampling.chunk)
+            case "evaluate":
+                images = min(plan.config["images"], len(self.stored.of_classes(plan.config["classes"])))
+                return PAIR * float(images) ** 2 / 2
             case _:
                 return 0.0
 

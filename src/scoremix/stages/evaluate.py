@@ -1,4 +1,4 @@
-"""Embeddings of the classes no recognizer has seen (paper 4.2)."""
+"""One recognizer on classes it has not seen: its embeddings of them and its metrics in every draw (paper 4.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged
-from scoremix.evaluation.morphing import morph_sources
+from scoremix.evaluation import bootstrap, metrics, morphing
 from scoremix.stages.closed import rank_held_out
 from scoremix.stages.embeddings import BLOCK, embedded, embedded_pixels, opened
 
@@ -18,31 +18,70 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.artifacts import Artifact, Work
-    from scoremix.config import Evaluation
+    from scoremix.config import OpenSet
+
+Values = dict[str, "NDArray[np.float64]"]  # metric -> (1 + resamples,), the plain value first
+ROC_POINTS = np.logspace(-5, 0, 101)
+CURVE_DRAWS = 200  # resamples for AUC and EER, whose cost is all pairs each
 
 
-def evaluate(config: Evaluation, real: Artifact, recognizer: Artifact, *, work: Work) -> None:
-    """Writes embeddings.npy (N, D) float32, unit rows, and labels.npy (N,), classes numbered within their part.
+def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Work) -> None:
+    """Writes embeddings.npy (N, D) float32, unit rows, and labels.npy (N,), classes numbered within their part;
 
-    With `config.morphs` also morphs.npy (K, D), unit rows of pixel averages of two classes, and morph_sources.npy
-    (K, 2), the rows of the two images. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
+    measures.npz, metric -> (1 + resamples,), the plain value first (200 resamples for AUC and EER), and roc.npy, TAR
+    at `ROC_POINTS`. With `config.morphs` also morphs.npy (K, D), unit rows of pixel averages of two classes, and
+    morph_sources.npy (K, 2), the rows of the two images. Where images of the training classes were held out also
+    held_out.npz, see `rank_held_out`.
     """
     stored = LabeledImages.load(real.folder)
     images = stored.of_classes(config.classes)
     chosen = evaluated(images.counts, config.images, config.seed)
     net = opened(recognizer, work)
     blocks = (chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK))
-    unit = torch.cat([embedded(net, images, rows) for rows in blocks])
+    unit = torch.cat([embedded(net, images, rows) for rows in blocks]).numpy()
     labels = images.labels_of(chosen).astype(np.int32)
-    work.write_array("embeddings.npy", unit.numpy())
+    work.write_array("embeddings.npy", unit)
     work.write_array("labels.npy", labels)
+    morphs = None
     if config.morphs:
-        sources = morph_sources(labels, config.morphs, config.seed)
+        sources = morphing.morph_sources(labels, config.morphs, config.seed)
+        morphs = embedded_morphs(net, images, chosen[sources]).numpy(), sources
         work.write_array("morph_sources.npy", sources)
-        work.write_array("morphs.npy", embedded_morphs(net, images, chosen[sources]).numpy())
+        work.write_array("morphs.npy", morphs[0])
+    values, curve = measure(config, unit, labels, morphs)
+    work.write_arrays("measures.npz", **values)
+    work.write_array("roc.npy", curve)
     work.count("images", len(chosen))
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
+
+
+def measure(
+    config: OpenSet,
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+) -> tuple[Values, NDArray[np.float64]]:
+    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`; `morphs` with their sources."""
+    fars = sorted(config.fars)
+    classes = len(np.unique(labels))
+    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
+    draws = np.concatenate([np.ones((1, classes), np.int64), resampled])
+    pairs = metrics.pair_similarities(embeddings, labels)
+    accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
+    curves = bootstrap.weighted_auc_eer(pairs, draws[: 1 + CURVE_DRAWS])
+    rates = bootstrap.weighted_identification(
+        embeddings, labels, draws, config.ranks, config.draws, config.seed, gallery="all"
+    )
+    values = {f"tar@{far:g}": accepted[:, i] for i, far in enumerate(fars)}
+    values |= {"eer": curves.eer, "auc": curves.auc}
+    values |= {f"rank{k}": rates[:, i] for i, k in enumerate(config.ranks)}
+    if morphs is not None:
+        unit, sources = morphs
+        scores = morphing.attack_scores(unit, sources, embeddings, labels)
+        passed = morphing.weighted_mmpmr(scores, labels[sources], pairs, config.headline, draws)
+        values[f"mmpmr@{config.headline:g}"] = passed
+    return values, bootstrap.weighted_tar_at_far(pairs, ROC_POINTS, draws[:1])[0]
 
 
 def evaluated(counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:

@@ -225,9 +225,9 @@ def _weights(exp: Experiment, labels: Tensor) -> Tensor:
 
 def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int:
     """Images the run's mixes are."""
-    plans = {plan.key: plan for plan in pipeline.plan_all(exp, runs.source_of(exp), store)}
-    key = next(key for key, plan in plans.items() if plan.label == "sample")
-    return Clock(plans, real, runtime).images(key)
+    plans = pipeline.plan_all(exp, runs.source_of(exp), store)
+    key = next(plan.key for plan in plans if plan.label == "sample")
+    return Clock({plan.key: plan for plan in plans}, real, runtime).images(key)
 
 
 def _rms(x: Tensor) -> Tensor:
