@@ -167,11 +167,16 @@ def test_a_broken_network_is_named_by_level_and_class(nets: tuple[EDM2, EDM2]):
     class Broken(EDM2):
         def forward(self, x: Tensor, sigma: Any, labels: Any = None, **options: Any) -> Any:
             out = super().forward(x, sigma, labels, **options)
-            return torch.where(((labels == 5) & (torch.as_tensor(sigma) < 1))[:, None, None, None], torch.nan, out)
+            broken = (labels == 5).reshape(len(x), -1).any(1) & (torch.as_tensor(sigma) < 1)
+            return torch.where(broken[:, None, None, None], torch.nan, out)
 
     net = Broken(8, 1, 6, model_channels=8, channel_mult=[1, 2], num_blocks=1).eval()
     with pytest.raises(FloatingPointError, match=r"sigma 0\.\d+ for class 5"):
         images((net, nets[1]), LABELS, [0.2, 0.3, 0.5], Plan(steps=6))
+    for mixture, which in (("scores", "'f'"), ("conditions", "'[a-f]' with '[a-f]' with '[a-f]'")):
+        plan = Plan(steps=6, mixture=mixture)
+        with pytest.raises(FloatingPointError, match=rf"sigma 0\.\d+ for class {which}$"):
+            weighed_sample(net, nets[1], LABELS, torch.full((3,), 1 / 3), [0, 1], plan, "abcdef")
     with pytest.raises(FloatingPointError, match="overflows"):
         images(nets, LABELS, [3e38, 3e38, 3e38], Plan(steps=3))
 

@@ -181,11 +181,12 @@ def weighed_sample(
     weights: Weights,
     seeds: Sequence[int],
     plan: Plan,
+    names: Sequence[str] | None = None,
 ) -> Sample:
     """Images of m-class mixes; image i starts from the noise of seeds[i].
 
-    FloatingPointError naming the level and the class where a network's output is not finite. ValueError for a guide of
-    other images or classes.
+    FloatingPointError naming the level and the class (by `names`, or its number) where a network's output is not
+    finite. ValueError for a guide of other images or classes.
     """
     if guide is not None and plan.guidance != 1 and _images(guide) != _images(main):
         raise ValueError(f"the guide makes images of {_images(guide)}, the main network of {_images(main)}")
@@ -195,7 +196,9 @@ def weighed_sample(
     weighing = Weighing(denoiser) if weighable(plan, denoiser) else None
     images = plan.solve(weighing or denoiser, UnitNoise(seeds, shape, labels.device), labels.device)
     if not bool(images.isfinite().all()):
-        checked = plan.denoiser(_checked(main), None if guide is None else _checked(guide), labels, weights)
+        checked = plan.denoiser(
+            _checked(main, names), None if guide is None else _checked(guide, names), labels, weights
+        )
         plan.solve(checked, UnitNoise(seeds, shape, labels.device), labels.device)
         raise FloatingPointError("the mix overflows at the last level: weights or guidance too large")
     evaluations = (first.images + (0 if second is None else second.images)) // len(labels)
@@ -215,7 +218,7 @@ def weighable(plan: Plan, denoiser: Denoiser) -> bool:
     return bool(((torch.as_tensor(denoiser.total) - 1).abs() <= 1e-5).all())
 
 
-def _checked(net: EDM2) -> Network:
+def _checked(net: EDM2, names: Sequence[str] | None) -> Network:
     """The network, stopping at the first output that is not finite."""
 
     def checked(x: Tensor, sigma: Tensor, labels: Tensor | None, **options: Any) -> Tensor:
@@ -227,7 +230,10 @@ def _checked(net: EDM2) -> Network:
         broken = ~out.isfinite().flatten(1).all(1)
         if broken.any():
             row = int(broken.nonzero()[0])
-            which = "without a class" if labels is None else f"for class {labels[row].tolist()}"
+            which = "without a class"
+            if labels is not None:
+                of = labels[row].flatten().tolist()
+                which = "for class " + " with ".join(str(k) if names is None else repr(names[k]) for k in of)
             raise FloatingPointError(f"the network's output is not finite at sigma {float(sigma):.4g} {which}")
         return out  # type: ignore[no-any-return]
 

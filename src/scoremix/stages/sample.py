@@ -132,6 +132,7 @@ class Sampler:
         self.device = engine.start(work.runtime.device).device
         info = generator.json("generator.json")
         main, self.pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
+        self.class_names: list[str] = info["classes"]
         folder = generator / info.get("guide_folder", ".")
         guide, _ = checkpoints.average(folder, config.guide_ema, info["guide_at"], config.precision)
         self.main, self.guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
@@ -184,6 +185,7 @@ class Sampler:
             torch.from_numpy(weights[rows]).to(self.device, torch.float32),
             [int(seeds[row]) for row in rows],
             plan,
+            self.class_names,
         )
         self.work.count("evaluations", b * made.evaluations)
         logs = np.full((b, 2), np.nan)
