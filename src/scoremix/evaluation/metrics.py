@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
+import numba
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
@@ -235,10 +236,14 @@ class Pairs(NamedTuple):
     classes: Int[Array, " c"]  # labels as given
     sizes: Int[Array, " c"]  # images per class
 
-    def flat(self) -> tuple[Array, Array]:
-        """(similarity, same) of all pairs. Raises ValueError where only a tail was kept."""
+    def refuse_tail(self) -> None:
+        """ValueError where only a tail was kept."""
         if len(self.impostor) < self.impostors:
             raise ValueError(f"impostor: only {len(self.impostor)} of {self.impostors} pairs were kept")
+
+    def flat(self) -> tuple[Array, Array]:
+        """(similarity, same) of all pairs. Raises ValueError where only a tail was kept."""
+        self.refuse_tail()
         similarity = np.concatenate([self.genuine, self.impostor])
         return similarity, np.arange(len(similarity)) < len(self.genuine)
 
@@ -263,29 +268,52 @@ def pair_similarities(
     impostors = n * (n - 1) // 2 - genuine
     keep = impostors if tail is None else min(tail, impostors)
     same_parts: list[tuple[Array, Array]] = []
-    other = (np.empty(0, np.float32), np.empty((0, 2), np.int32))
-    floor = -np.inf
+    other: list[tuple[Array, Array]] = []
+    held, floor = 0, -np.inf
+    owner = dense.astype(np.int32)
     for start in range(0, n, block):
-        rows = unit[start : start + block]
-        similarity = (rows @ unit[start:].T).numpy()
-        left, right = dense[start : start + block], dense[start:]
-        upper = np.arange(len(right)) > np.arange(len(left))[:, None]
-        same = left[:, None] == right
-        i, j = np.nonzero(upper & same)
-        same_parts.append((similarity[i, j], left[i].astype(np.int32)))
-        i, j = np.nonzero(upper & ~same & (similarity >= floor))
-        found = np.stack([left[i], right[j]], 1).astype(np.int32)
-        other = (np.concatenate([other[0], similarity[i, j]]), np.concatenate([other[1], found]))
-        if len(other[0]) > 2 * keep:
-            other = _largest(*other, keep)
-            floor = other[0].min()
-    other = _largest(*other, keep)
-    order = np.argsort(-other[0], kind="stable")
+        similarity = (unit[start : start + block] @ unit[start:].T).numpy()
+        genuine_part, impostor_part = _split(similarity, owner[start : start + block], owner[start:], floor)
+        same_parts.append(genuine_part)
+        other.append(impostor_part)
+        held += len(impostor_part[0])
+        if held > 2 * keep:
+            other = [_largest(other, keep)]
+            held, floor = keep, float(other[0][0].min())
+    found, of = _largest(other, keep)
+    order = np.argsort(-found)
     values, own = (np.concatenate(part) for part in zip(*same_parts, strict=True))
-    return Pairs(values, own, other[0][order], other[1][order], impostors, classes, sizes)
+    return Pairs(values, own, found[order], of[order], impostors, classes, sizes)
 
 
-def _largest(values: Array, classes: Array, keep: int) -> tuple[Array, Array]:
+@numba.njit(cache=True)
+def _split(
+    similarity: Array, left: Array, right: Array, floor: float
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """(similarities, class) of the genuine and (similarities, classes) of the impostor pairs of a block of the upper
+    triangle that begins on the diagonal; impostors below `floor` are left out.
+    """
+    same, kept = 0, 0
+    for i in range(len(left)):
+        for j in range(i + 1, len(right)):
+            same += left[i] == right[j]
+            kept += left[i] != right[j] and similarity[i, j] >= floor
+    genuine, own = np.empty(same, np.float32), np.empty(same, np.int32)
+    impostor, classes = np.empty(kept, np.float32), np.empty((kept, 2), np.int32)
+    same, kept = 0, 0
+    for i in range(len(left)):
+        for j in range(i + 1, len(right)):
+            if left[i] == right[j]:
+                genuine[same], own[same] = similarity[i, j], left[i]
+                same += 1
+            elif similarity[i, j] >= floor:
+                impostor[kept], classes[kept, 0], classes[kept, 1] = similarity[i, j], left[i], right[j]
+                kept += 1
+    return (genuine, own), (impostor, classes)
+
+
+def _largest(parts: list[tuple[Array, Array]], keep: int) -> tuple[Array, Array]:
+    values, classes = (np.concatenate(part) for part in zip(*parts, strict=True))
     if len(values) <= keep:
         return values, classes
     top = np.argpartition(-values, keep - 1)[:keep]
