@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 WARM, TIMED = 3, 8  # steps
 LONGEST = 4.0  # seconds of one measurement: a busy machine gives a rougher estimate, not a long wait
-PAIR = 1.5e-6  # seconds that a pair of evaluated images costs, all draws of classes together
+PAIR = 4e-7  # seconds that a pair of evaluated images costs, all draws of classes together
 OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any stage's start and end
 
 
