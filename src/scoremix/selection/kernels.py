@@ -224,18 +224,25 @@ def grow_by_rows(
                         degree[a] += rows[place[sets[p, a]], sets[p, b]]
             for first in range(0, n, CHUNK):
                 size = min(CHUNK, n - first)
-                row = rows[place[sets[p, 0]], first : first + size]
-                for c in range(size):
-                    total[c] = row[c]
-                for a in range(1, r):
-                    row = rows[place[sets[p, a]], first : first + size]
-                    for c in range(size):
-                        total[c] += row[c]
+                one = rows[place[sets[p, 0]], first : first + size]
+                two = rows[place[sets[p, 1]], first : first + size]
                 hits = np.int32(0)
+                if r == 2:  # nothing is stored on the way: most chunks hold no hit
+                    for c in range(size):
+                        hits += np.int32(one[c] + two[c] >= need)
+                    if hits == 0:
+                        continue
                 for c in range(size):
-                    hits += np.int32(total[c] >= need)
-                if hits == 0:
-                    continue
+                    total[c] = one[c] + two[c]
+                for a in range(2, r):
+                    other = rows[place[sets[p, a]], first : first + size]
+                    for c in range(size):
+                        total[c] += other[c]
+                if r > 2:
+                    for c in range(size):
+                        hits += np.int32(total[c] >= need)
+                    if hits == 0:
+                        continue
                 for c in range(size):
                     if total[c] >= need:
                         wanted = True
