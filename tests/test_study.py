@@ -73,6 +73,8 @@ def test_tables_are_means_over_runs(finished: Path) -> None:
     table = json.loads((finished / "small" / "study.json").read_text())["tables"][0]
     rows = {row["arm"]: row for row in table["rows"]}
     assert rows["scoremix"]["generator_seeds"] == [0, 1] and rows["averages"]["generator_seeds"] == [0]
+    runs = {arm: len(row["metrics"][table["headline"]]["runs"]) for arm, row in rows.items()}
+    assert runs == {"real": 2, "equal_steps": 2, "scoremix": 4, "averages": 2}  # real images are not twice two runs
     of_runs = {seed: json.loads((finished / f"small.blobs.g{seed}" / "report.json").read_text()) for seed in (0, 1)}
     for metric in table["metrics"]:
         seeds = [

@@ -248,19 +248,19 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     return folder
 
 
-Draws = dict[tuple[str, str], dict[int, np.ndarray]]  # (arm, metric) -> generator seed -> (seeds, 1 + resamples)
+Draws = dict[int, dict[str, np.ndarray]]  # of an arm: generator seed -> metric -> (recognizer seeds, 1 + resamples)
 
 
 def _table(
     data: str, of: list[tuple[int, Experiment, Artifact]], progress: Progress, against: Mapping[str, str]
 ) -> Table:
     """Arms of one data set: means and differences over all recognizer and generator seeds, paired by both."""
-    draws: Draws = {}
+    draws: dict[str, Draws] = {}
     for generator_seed, _, artifact in of:
         with np.load(artifact / "draws.npz") as file:
             for name in file.files:
                 arm, _, metric = name.rpartition("/")
-                draws.setdefault((arm, metric), {})[generator_seed] = file[name].astype(np.float64)
+                draws.setdefault(arm, {}).setdefault(generator_seed, {})[metric] = file[name].astype(np.float64)
     exp, first = of[0][1], of[0][2].json("results.json")
     metrics = [m for m in first["metrics"] if m not in first["unsupported"]]
     controls = [c for c in exp.evaluation.controls if c in exp.arms]
@@ -269,19 +269,14 @@ def _table(
     level = exp.evaluation.level
     rows = []
     for arm in exp.arms:
-        found = {m: draws[arm, m] for m in metrics}
+        differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
         rows.append(
             Row(
                 arm,
                 exp.arms[arm].note,
-                tuple(found[metrics[0]]),
-                {m: Cell.of(_stacked(v), level) for m, v in found.items()},
-                {
-                    (control, m): Cell.of(_paired(found[m], draws[control, m]), level)
-                    for control in controls
-                    for m in metrics
-                    if control != arm
-                },
+                tuple(draws[arm]),
+                _cells(metrics, level, draws[arm]),
+                {(control, m): cell for control, cells in differences.items() for m, cell in cells.items()},
                 costs[arm],
                 mixes.get(arm, {}),
             )
@@ -305,7 +300,7 @@ def _table(
         gates=gates,
         rows=tuple(rows),
         pairs=tuple(
-            (arm, other, {m: Cell.of(_paired(draws[arm, m], draws[other, m]), level) for m in metrics})
+            (arm, other, _cells(metrics, level, draws[arm], draws[other]))
             for arm, other in against.items()
             if arm in exp.arms and other in exp.arms
         ),
@@ -313,14 +308,26 @@ def _table(
     )
 
 
-def _stacked(by_generator: dict[int, np.ndarray]) -> np.ndarray:
-    """(generator seeds x recognizer seeds, 1 + resamples)."""
-    return np.concatenate(list(by_generator.values()))
+def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = None) -> dict[str, Cell]:
+    """By metric an arm's mean over runs, or that of its differences to another, paired by both seeds and by draw.
+
+    What has nothing to do with a generator, as real images, counts once, not once beside each generator.
+    """
+    runs = {
+        (_first_like(arm, seed), None if other is None else _first_like(other, seed)): seed
+        for seed in reversed(arm)
+        if other is None or seed in other
+    }
+    seeds = sorted(runs.values())
+    return {
+        m: Cell.of(np.concatenate([arm[s][m] - (0 if other is None else other[s][m]) for s in seeds]), level)
+        for m in metrics
+    }
 
 
-def _paired(arm: dict[int, np.ndarray], control: dict[int, np.ndarray]) -> np.ndarray:
-    """Differences where both have the generator seed, paired by generator and recognizer seed and by draw."""
-    return np.concatenate([values - control[seed] for seed, values in arm.items() if seed in control])
+def _first_like(arm: Draws, seed: int) -> int:
+    """The first generator seed with which the arm has these very numbers."""
+    return next(s for s in arm if all(np.array_equal(arm[s][m], v, equal_nan=True) for m, v in arm[seed].items()))
 
 
 def _examined(plans: list[Plan], store: Store) -> dict[str, dict[str, float]]:
