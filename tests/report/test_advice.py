@@ -36,3 +36,12 @@ def test_pixel_averages_are_the_cheap_control() -> None:
 
     assert told(0.01) == () and "take pixel averages instead" in told(0.03)[0]
     assert "mix other classes" in advice("does not help here", "scoremix", with_averages, [REAL, TIGHT], GATE)[-1]
+
+
+def test_too_short_a_training_is_named_before_other_classes() -> None:
+    def told(real: float) -> tuple[str, ...]:
+        return advice("does not help here", "scoremix", (*ARMS, "averages"), [], GATE, (), {"real": real})
+
+    first, second = told(-0.043)
+    assert "train the recognizer longer first" in first and "4.3 points" in first and "mix other classes" in second
+    assert len(told(-0.005)) == len(told(0.02)) == 1

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 
 from scoremix.report.content import Gate, Group, Kind
 
+SHORT = 0.01  # real images that gain more than this with more steps were trained too short
 ALIKE = 0.6  # a mix is incoherent below this share of the coherence of real classes
 
 
@@ -45,6 +46,11 @@ def advice(
     elif kind == "helps" and gains.get("averages", -1.0) >= gains.get(treatment, 0.0):
         said.append("take pixel averages instead (arm averages): they gain as much here and need no generator")
     if kind == "does not help here":
+        if (more := -gains.get("real", 0.0)) > SHORT:
+            said.append(
+                f"train the recognizer longer first (recognizer.epochs): the real images alone gain {100 * more:.1f} points "
+                "with as many steps as the mixes take, and new classes were no substitute for that in our study"
+            )
         said.append(
             "mix other classes, chosen on validation classes (--arms scoremix,scoremix_close,scoremix_random "
             "--set evaluation.classes=validation): in our study far pairs were best on one kind of characters and close "
