@@ -1,7 +1,8 @@
 """Writes docs/results.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
 
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
-a study: --add-study scoremix_runs/NAME (its study.json and the manifests).
+a study: --add-study scoremix_runs/NAME (its study.json and the manifests). Sentences take their numbers from there too:
+{{STUDY/DATA/ARM/METRIC}} becomes a mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval.
 """
 
 from __future__ import annotations
@@ -95,6 +96,18 @@ def table_section(table: dict[str, Any]) -> str:
             f"torch {made['versions']['torch']}, finished {made['finished'][:10]}.",
         ]
     )
+
+
+def quoted(stored: dict[str, Any], study: str, data: str, arms: str, metric: str) -> str:
+    """A number of a study for a sentence; KeyError or StopIteration where there is none."""
+    table = next(t for t in stored[study]["tables"] if t["data"] == data)
+    arm, _, other = arms.partition("-")
+    row = next(row for row in table["rows"] if row["arm"] == arm)
+    if not other:
+        return f"{100 * row['metrics'][metric]['value']:.1f}"
+    found = [d for d in row["differences"] if (d["control"], d["metric"]) == (other, metric)]
+    found += [cells[metric] for *pair, cells in table["pairs"] if pair == [arm, other]]
+    return percent(found[0], True)
 
 
 def percent(estimate: dict[str, Any], signed: bool = False) -> str:
@@ -206,7 +219,8 @@ def main() -> None:
         text = template.read_text()
         for name, value in values.items():
             text = text.replace(name, value)
-        if left := re.findall(r"@[A-Z0-9_]+@", text):
+        text = re.sub(r"\{\{([^{}/]+)/([^{}/]+)/([^{}/]+)/([^{}/]+)\}\}", lambda m: quoted(stored, *m.groups()), text)
+        if left := re.findall(r"@[A-Z0-9_]+@|\{\{.*?\}\}", text):
             raise SystemExit(f"{template.name}: no result is stored for {', '.join(left)}")
         page.write_text(text)
 
