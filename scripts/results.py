@@ -1,7 +1,7 @@
 """Writes docs/results.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
 
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
-a study: --add-study scoremix_runs/NAME (its study.json and the manifests). Sentences take their numbers from there too:
+what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and the manifests). Sentences take their numbers from there too:
 {{STUDY/DATA/ARM/METRIC}} becomes a mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval.
 """
 
@@ -46,6 +46,40 @@ def add_study(folder: Path) -> None:
             name: {n: m[n] for n in ("key", "commit", "versions", "finished")} for name, m in found.items()
         }
     (STORED / f"{kept['name']}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def add_quality(run: Path) -> None:
+    """Keeps what `scoremix quality` measured of a run's images, with the manifest of that step."""
+    kept = json.loads((run / "quality.json").read_text())
+    made = next(
+        f for f in (run.parent / "store" / "quality").glob("*/quality.json") if json.loads(f.read_text()) == kept
+    )
+    manifest = json.loads((made.parent / "manifest.json").read_text())
+    kept = {"sets": kept["sets"], "notes": kept["notes"], "run": run.name}
+    kept["manifest"] = {n: manifest[n] for n in ("key", "commit", "versions", "finished")}
+    (STORED / f"quality_{run.name.replace('.', '_')}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def quality_section(stored: dict[str, Any]) -> str:
+    """What a run's images are and leak, one line per set."""
+    heads = {
+        "images": ("images", "{:,.0f}"),
+        "ics": ("alike within a class", "{:.2f}"),
+        "align": ("distance to the target", "{:.2f}"),
+        "precision": ("precision", "{:.2f}"),
+        "recall": ("recall", "{:.2f}"),
+        "nearest": ("similarity to the nearest training image", "{:.2f}"),
+        "leak@0.01": ("nearer than FMR 10⁻² allows, %", "{:.0%}"),
+        "leak@0.001": ("nearer than FMR 10⁻³ allows, %", "{:.0%}"),
+        "leak_others@0.001": ("the same, its own classes aside, %", "{:.0%}"),
+    }
+    lines = ["| images | " + " | ".join(head for head, _ in heads.values()) + " |", "|---" * (1 + len(heads)) + "|"]
+    for name, values in stored["sets"].items():
+        cells = [form.format(values[key]).rstrip("%") if key in values else "" for key, (_, form) in heads.items()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    made = stored["manifest"]
+    about = f"Run {stored['run']}; {'; '.join(stored['notes'])}. Manifest: {made['key'][:12]}, code {str(made['commit'])[:12]}, finished {made['finished'][:10]}."
+    return "\n".join([*lines, "", about])
 
 
 def study_section(stored: dict[str, Any]) -> str:
@@ -169,11 +203,12 @@ def shift_table(rows: list[dict[str, Any]]) -> str:
 def mplets_table(stored: dict[str, Any]) -> str:
     """Exact m-plets: time in units of the same run's product, work, memory; then the comparisons."""
     machine, results = stored["machine"], stored["results"]
-    lines = ["| case | N | D | products | CPU products | sets evaluated, all / | peak GB |", "|---" * 7 + "|"]
+    lines = ["| case | N | D | threads | products | CPU products | sets evaluated, all / | peak GB |", "|---" * 8 + "|"]
     for name, r in results.items():
         if "products" in r:
             times, work = f"{r['products']:.1f} | {r['products_cpu']:.1f}", f"{r['less_work_than_all']:,.0f}"
-            lines.append(f"| {name} | {r['n']:,} | {r['d']} | {times} | {work} | {r['peak_gb']:.2f} |")
+            threads = r.get("threads", machine["threads"])
+            lines.append(f"| {name} | {r['n']:,} | {r['d']} | {threads} | {times} | {work} | {r['peak_gb']:.2f} |")
     lines += ["", "| against | N | D | times as fast | by CPU time | at most, by CPU time |", "|---" * 6 + "|"]
     for name, against in (
         ("exhaustive", "a compiled loop over all triples, heaps of the best 20,000"),
@@ -181,10 +216,16 @@ def mplets_table(stored: dict[str, Any]) -> str:
         ("exhaustive-100", "the same, the best 100"),
         ("faiss", "faiss, the best 20,000 pairs"),
     ):
-        if "times_faster" in (r := results.get(name, {})):
+        r = results.get(name, {})
+        if "times_faster" in r:
             most = f"{r['most_times_cpu']:.0f}" if "most_times_cpu" in r else ""
             lines.append(
                 f"| {against} | {r['n']:,} | {r['d']} | {r['times_faster']:.1f} | {r['times_faster_cpu']:.1f} | {most} |"
+            )
+        if "times_faster_than_counting" in r:
+            times = f"{r['times_faster_than_counting']:.1f} | {r['times_faster_than_counting_cpu']:.1f}"
+            lines.append(
+                f"| {against.split(',')[0]} that only counts, told the K-th value | {r['n']:,} | {r['d']} | {times} | |"
             )
     about = f"{machine['cpu']}, {machine['threads']} threads, load {machine['load'][0]:.1f}, numba {machine['numba']}."
     return "\n".join([*lines, "", about])
@@ -194,19 +235,25 @@ def stage_table(stored: dict[str, Any]) -> str:
     return "\n".join(f"| {c['stage']} | {c['seconds']:.0f} |" for c in stored["costs"] if c["seconds"] >= 1)
 
 
+SECTIONS = {"tables": study_section, "sets": quality_section, "arms": run_section}  # by what the JSON holds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--add", type=Path, metavar="RUN")
     parser.add_argument("--add-study", type=Path, metavar="FOLDER")
+    parser.add_argument("--add-quality", type=Path, metavar="RUN")
     arguments = parser.parse_args()
     if arguments.add:
         add(arguments.add)
     if arguments.add_study:
         add_study(arguments.add_study)
+    if arguments.add_quality:
+        add_quality(arguments.add_quality)
     stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
     shift, mplets = stored.pop("shift", None), stored.pop("mplets", None)
     values = {
-        f"@{name.upper()}@": study_section(value) if "tables" in value else run_section(value)
+        f"@{name.upper()}@": next(section for has, section in SECTIONS.items() if has in value)(value)
         for name, value in stored.items()
     }
     values["@SHIFT@"] = shift_table(shift) if shift else ""
