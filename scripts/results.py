@@ -1,7 +1,8 @@
 """Writes docs/results.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
 
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
-what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and the manifests). Sentences take their numbers from there too:
+what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and
+the manifests). Sentences take their numbers from there too:
 {{STUDY/DATA/ARM/METRIC}} becomes a mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval.
 """
 
@@ -39,12 +40,7 @@ def add_study(folder: Path) -> None:
     kept = json.loads((folder / "study.json").read_text())
     compared = folder.parent / "store" / "compare"
     for table in kept["tables"]:
-        found = {
-            name: json.loads((compared / key[:12] / "manifest.json").read_text()) for name, key in table["manifests"]
-        }
-        table["manifests"] = {
-            name: {n: m[n] for n in ("key", "commit", "versions", "finished")} for name, m in found.items()
-        }
+        table["manifests"] = {name: origin(compared / key[:12]) for name, key in table["manifests"]}
     (STORED / f"{kept['name']}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 
@@ -54,10 +50,14 @@ def add_quality(run: Path) -> None:
     made = next(
         f for f in (run.parent / "store" / "quality").glob("*/quality.json") if json.loads(f.read_text()) == kept
     )
-    manifest = json.loads((made.parent / "manifest.json").read_text())
-    kept = {"sets": kept["sets"], "notes": kept["notes"], "run": run.name}
-    kept["manifest"] = {n: manifest[n] for n in ("key", "commit", "versions", "finished")}
+    kept = {"sets": kept["sets"], "notes": kept["notes"], "run": run.name, "manifest": origin(made.parent)}
     (STORED / f"quality_{run.name.replace('.', '_')}.json").write_text(json.dumps(kept, indent=1) + "\n")
+
+
+def origin(artifact: Path) -> dict[str, Any]:
+    """What of an artifact's manifest says where its numbers come from."""
+    manifest = json.loads((artifact / "manifest.json").read_text())
+    return {name: manifest[name] for name in ("key", "commit", "versions", "finished")}
 
 
 def quality_section(stored: dict[str, Any]) -> str:
@@ -216,8 +216,7 @@ def mplets_table(stored: dict[str, Any]) -> str:
         ("exhaustive-100", "the same, the best 100"),
         ("faiss", "faiss, the best 20,000 pairs"),
     ):
-        r = results.get(name, {})
-        if "times_faster" in r:
+        if "times_faster" in (r := results.get(name, {})):
             most = f"{r['most_times_cpu']:.0f}" if "most_times_cpu" in r else ""
             lines.append(
                 f"| {against} | {r['n']:,} | {r['d']} | {r['times_faster']:.1f} | {r['times_faster_cpu']:.1f} | {most} |"

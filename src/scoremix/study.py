@@ -313,14 +313,12 @@ def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = N
 
     What has nothing to do with a generator, as real images, counts once, not once beside each generator.
     """
-    runs = {
-        (_first_like(arm, seed), None if other is None else _first_like(other, seed)): seed
-        for seed in reversed(arm)
-        if other is None or seed in other
-    }
-    seeds = sorted(runs.values())
+    runs: dict[tuple[int, int | None], int] = {}
+    for seed in arm:
+        if other is None or seed in other:
+            runs.setdefault((_first_like(arm, seed), _first_like(other, seed) if other else None), seed)
     return {
-        m: Cell.of(np.concatenate([arm[s][m] - (0 if other is None else other[s][m]) for s in seeds]), level)
+        m: Cell.of(np.concatenate([arm[s][m] - (other[s][m] if other else 0) for s in runs.values()]), level)
         for m in metrics
     }
 
