@@ -10,11 +10,12 @@ import pytest
 
 from scoremix import runs
 from scoremix.arms import ARMS, GROUPS, named
-from scoremix.artifacts import Store
-from scoremix.config import Arm, ConfigError, Experiment, Runtime, changed, load
+from scoremix.artifacts import Artifact, Store
+from scoremix.config import Arm, ConfigError, Experiment, Recognizer, Runtime, changed, load
 from scoremix.data.images import LabeledImages
 from scoremix.recognition import checkpoints
 from scoremix.stages.embeddings import embedded
+from scoremix.stages.recognizer import Order
 from scoremix.verbs import quality
 
 
@@ -65,7 +66,7 @@ def test_changes_follow_the_experiment() -> None:
 RUN = (
     *("real", "equal_steps", "scoremix", "auggen_searched", "relabelled", "coherent", "averages", "cutmixes"),
     *("reproduction", "reproduction_alone", "scoremix_soft", "scoremix_both", "scoremix_3", "scoremix_joint_top"),
-    *("hardest", "easiest", "other_depth"),
+    *("hardest", "easiest", "other_depth", "scoremix_first"),
     *("scoremix_random_weights", "scoremix_double", "mixup", "cutmix", "feature_mixup", "deeper"),
 )
 
@@ -124,6 +125,19 @@ def test_labels_follow_their_policy(store: Path) -> None:
     assert np.allclose(both[1][n:], [0.5, 0.25, 0.25])
     alone = np.load(sets["reproduction_alone"] / "target_labels.npy")
     assert len(alone) == 15 and len(np.unique(alone)) == 5
+
+
+def test_training_ends_on_real_images_where_that_is_asked_for(store: Path) -> None:
+    folder = training_sets(store)["scoremix_first"]
+    real, images = len(LabeledImages.load(training_sets(store)["real"]).of_classes("train")), LabeledImages.load(folder)
+    config, batch, total = Recognizer(seed=3), 4, 400
+    order = Order.of(Artifact("combine", "", folder), config, len(images), total)
+    seen = np.concatenate([order.rows(start, batch) for start in range(0, total, batch)])
+    assert (seen[:200] >= real).any() and seen[:200].max() < len(images)
+    assert sorted(np.unique(seen[200:])) == list(range(real))
+    assert (images.labels[seen[200:]] < len(LabeledImages.load(training_sets(store)["real"]).class_names)).all()
+    plain = Order.of(Artifact("combine", "", training_sets(store)["scoremix"]), config, len(images), total)
+    assert np.array_equal(np.concatenate([plain.rows(start, batch) for start in range(0, 200, batch)]), seen[:200])
 
 
 def test_reproductions_join_the_class_they_show(store: Path) -> None:

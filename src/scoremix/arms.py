@@ -88,6 +88,12 @@ ARMS: dict[str, Arm] = {
     "scoremix_random_weights": Arm(sampling={"draw": "image", "weights_end": None}, note="a random weight per image"),
     "scoremix_soft": Arm(mixing={"labels": "soft"}, note="mixes labelled with their sources"),
     "scoremix_both": Arm(mixing={"labels": "both"}, note="mixes labelled as new class and sources"),
+    "scoremix_first": Arm(mixing={"finish": 0.5}, note="mixes in the first half of the training only"),
+    "coherent_first": Arm(
+        sampling={"candidates": 2.5},
+        mixing={"finish": 0.5},
+        note="the most coherent 40 %, in the first half of the training only",
+    ),
     "scoremix_quarter": Arm(sampling={"share": 0.25}, note="a quarter of the mixes"),
     "scoremix_half": Arm(sampling={"share": 0.5}, note="half the mixes"),
     "scoremix_double": Arm(sampling={"share": 2.0}, note="twice the mixes"),

@@ -357,6 +357,15 @@ class Mixing(Slice):
     )
     soft_share: Fraction = Field(0.5, description="weight of the sources where labels are 'both'")
     real: bool = Field(True, description="false: recognizers see the synthetic images alone (FR_syn)")
+    finish: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the training, its end, that sees real images alone"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_finish_on(self) -> Mixing:
+        if self.finish and not self.real:
+            raise ValueError(f"finish {self.finish:g} with real false: there are no real images to end on")
+        return self
 
 
 class OpenSet(Slice):

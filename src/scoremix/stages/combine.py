@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) -> None:
-    """Writes the real training classes, if wanted, followed by one class per m-plet; targets where labels are soft."""
+    """Writes the real training classes, if wanted, followed by one class per m-plet; targets where labels are soft.
+
+    finish.json, where training ends on real images alone: which share of it, and how many of the first images are real.
+    """
     train = imagesets.LabeledImages.load(real.folder).of_classes("train")
     added = imagesets.LabeledImages.load(synthetic.folder)
     kept = [train] if config.real else []
@@ -28,6 +31,8 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
         work.write_array("target_labels.npy", labels)
         work.write_array("target_weights.npy", weights)
         work.write_json("targets.json", {"class_names": names})
+    if config.finish:
+        work.write_json("finish.json", {"share": config.finish, "images": len(train)})
     work.write_json(
         "summary.json",
         {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +23,7 @@ from scoremix.stages.embeddings import all_embedded
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from jaxtyping import Int64
     from torch import Tensor
 
     from scoremix.artifacts import Artifact, Work
@@ -36,7 +39,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     images = imagesets.LabeledImages.load(data.folder).of_classes("train")
     epoch = len(imagesets.LabeledImages.load(length_of.folder).of_classes("train"))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
-    targets = Targets.load(data.folder)
+    targets, order = Targets.load(data.folder), Order.of(data, config, len(images), total)
     names = targets.class_names if targets else images.class_names
     description = describe(config, images)
     device = engine.start(work.runtime.device)
@@ -48,7 +51,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
 
     saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
-        for _ in steps(config, images, device, total, state, targets):
+        for _ in steps(config, images, device, total, state, targets, order):
             history.add(state.nimg, state.loss)
             if saver.due():
                 resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
@@ -74,6 +77,28 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     work.count("images", total - work.before.get("images", 0))
 
 
+@dataclass(frozen=True)
+class Order:
+    """In which order images are seen: all of them until `turn` images were seen, then the first `last` alone."""
+
+    seed: int
+    images: int
+    last: int
+    turn: int
+
+    @classmethod
+    def of(cls, data: Artifact, config: Recognizer, images: int, total: int) -> Order:
+        if not (data / "finish.json").exists():
+            return cls(config.seed, images, images, total)
+        finish = json.loads((data / "finish.json").read_text())
+        return cls(config.seed, images, int(finish["images"]), total - int(finish["share"] * total))
+
+    def rows(self, seen: int, count: int) -> Int64[np.ndarray, " count"]:
+        if seen < self.turn:
+            return batch_indices(self.images, stream_seed(self.seed, "order"), seen, count)
+        return batch_indices(self.last, stream_seed(self.seed, "finish"), seen, count)
+
+
 def steps(
     config: Recognizer,
     images: LabeledImages,
@@ -81,12 +106,14 @@ def steps(
     total: int,
     state: Training | None = None,
     targets: Targets | None = None,
+    order: Order | None = None,
 ) -> Iterator[Training]:
     """The training loop over `total` images, from `state` or from the start."""
+    order = order or Order(config.seed, len(images), len(images), total)
     state = state or start(config, describe(config, images), len(images.class_names), device.device)
     return train(
         state,
-        batches(config, images, targets, device.device),
+        batches(config, images, targets, order, device.device),
         batch=config.batch,
         total=total,
         seed=config.seed,
@@ -145,13 +172,13 @@ def make_head(config: Recognizer, dim: int, classes: int) -> Head:
 
 
 def batches(
-    config: Recognizer, images: LabeledImages, targets: Targets | None, device: torch.device
+    config: Recognizer, images: LabeledImages, targets: Targets | None, order: Order, device: torch.device
 ) -> Callable[[int], tuple[Tensor, Labels]]:
     """Augmented batches as a function of the images seen."""
     settings = PRESETS[config.augment]
 
     def next_batch(nimg: int) -> tuple[Tensor, Labels]:
-        rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
+        rows = order.rows(nimg, config.batch)
         pixels, labels = images.take(rows)
         generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
         x = augment(to_unit(pixels, device), generator, settings)
