@@ -38,6 +38,7 @@ SMALL: dict[str, Any] = {
     "attention": False,
 }
 BATCH = 128
+PRECISIONS = ("float32", "bfloat16")
 NETWORK = dict(SMALL)
 FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_format}
 
@@ -101,7 +102,7 @@ def precisions(watch: Stopwatch, rates: dict[str, float], compiled: bool) -> lis
     x, sigma, labels = batch(watch.device)
     level = torch.tensor(1.0, device=watch.device)
     functions: dict[str, Callable[[], object]] = {}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in PRECISIONS:
         for name, memory_format in FORMATS.items():
             net, plain = make(watch.device, dtype).train(), make(watch.device, dtype).eval()
             for each in (net, plain):
@@ -252,9 +253,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     parser.add_argument("--size", choices=list(EDM2_SIZES), help="an EDM2 size at 64 px instead of the demo's network")
     parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--precision", choices=PRECISIONS, help="one alone: half the memory; S needs some 9 GB then")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile (minutes of compilation)")
     options = parser.parse_args()
     globals()["BATCH"] = options.batch
+    if options.precision:
+        globals()["PRECISIONS"] = (options.precision,)
     if options.size:
         config = edm2_generator(options.size)
         names = ("model_channels", "channel_mult", "num_blocks", "attention", "dropout")
@@ -280,7 +284,7 @@ def main() -> None:
         "torch": torch.__version__,
     }
     result |= {"matrix_flops_per_second": rates, "precisions": table}
-    for dtype in ("float32", "bfloat16"):
+    for dtype in PRECISIONS:
         overhead, price = loop_overhead(watch, dtype), mix_price(watch, dtype)
         result[dtype] = {"training": overhead, "mix": price}
         print(

@@ -18,6 +18,7 @@ from scoremix.report.study_tables import Study
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"
+PRECISIONS = ("float32", "bfloat16")
 
 
 def add(run: Path) -> None:
@@ -230,6 +231,50 @@ def mplets_table(stored: dict[str, Any]) -> str:
     return "\n".join([*lines, "", about])
 
 
+def plans_table(stored: dict[str, Any]) -> str:
+    """What ways of sampling cost, and how far their images are from the faithful ones."""
+    heads = ("plan", "evaluations", "ms per image", "times AugGen", "distance", "nearer than AugGen's", "similarity")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in stored["plans"]:
+        nearer = "" if row["nearer_than_auggen"] is None else f"{row['nearer_than_auggen']:.0%}"
+        lines.append(
+            f"| {row['name']} | {row['evaluations']} | {1000 * row['seconds_per_image']:.1f} | {row['times_auggen']:.2f} | "
+            f"{row['pixel_distance']:.3f} | {nearer} | {row['similarity']:.3f} |"
+        )
+    about = f"Medians of {stored['rounds']} rounds of {stored['images']} images, {where(stored)}, {stored['precision']}, 8 steps."
+    return "\n".join([*lines, "", about])
+
+
+def speed_table(stored: list[dict[str, Any]]) -> str:
+    """Training and sampling of the generator beside the device's matrix products, one row per measurement."""
+    heads = ("network", "batch", "where", "what", "images per second", "share of matrix rate")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for of in stored:
+        for row in of["precisions"]:
+            what = f"{row['what']}, {row['precision']}, {row['memory']}"
+            share = f"{row['share_of_matrix_rate']:.0%}"
+            lines.append(
+                f"| {of['size']} | {of['batch']} | {where(of)} | {what} | {row['images_per_second']:.3g} | {share} |"
+            )
+    lines.append("")
+    for of in stored:
+        for precision in PRECISIONS:
+            if precision not in of:
+                continue
+            loop, mix = of[precision]["training"], of[precision]["mix"]
+            lines.append(
+                f"- {of['size']}, {precision}: {loop['share_outside_network']:.1%} of the training loop outside the network, "
+                f"{loop['share_waiting_for_data']:.1%} waiting for data; a mix of two classes costs {mix['ratio']:.2f} times one class, two "
+                f"conditions as one batch {mix['one_batch_over_separate_forwards']:.2f} times two forwards."
+            )
+    return "\n".join(lines)
+
+
+def where(of: dict[str, Any]) -> str:
+    threads = f"{of['threads']} thread" + ("" if of["threads"] == 1 else "s")
+    return threads if of["device"] == "cpu" else of["device"]
+
+
 def stage_table(stored: dict[str, Any]) -> str:
     return "\n".join(f"| {c['stage']} | {c['seconds']:.0f} |" for c in stored["costs"] if c["seconds"] >= 1)
 
@@ -250,13 +295,16 @@ def main() -> None:
     if arguments.add_quality:
         add_quality(arguments.add_quality)
     stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
-    shift, mplets = stored.pop("shift", None), stored.pop("mplets", None)
+    shift, mplets, plans = (stored.pop(name, None) for name in ("shift", "mplets", "plan_demo"))
+    speeds = [stored.pop(name) for name in ("generator_small", "generator_s") if name in stored]
     values = {
         f"@{name.upper()}@": next(section for has, section in SECTIONS.items() if has in value)(value)
         for name, value in stored.items()
     }
     values["@SHIFT@"] = shift_table(shift) if shift else ""
     values["@MPLETS@"] = mplets_table(mplets) if mplets else ""
+    values["@PLANS@"] = plans_table(plans) if plans else ""
+    values["@SPEED@"] = speed_table(speeds)
     values["@STAGES@"] = stage_table(stored["demo"]) if "demo" in stored else ""
     for template, page in (
         (STORED / "results.md.in", DOCS / "results.md"),

@@ -52,7 +52,7 @@ def test_prices_come_before_a_run_and_distances_after(
     common = ["--out", str(tmp_path), "--device", "cpu", "-q"]
     where = ["folder", *common, *settings]
     assert call(monkeypatch, "plan", *where, "--images", "2", "--rounds", "1", "--json", str(tmp_path / "a.json")) == 0
-    rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())}
+    rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["plans"]}
     assert rows["faithful"]["evaluations"] == 20 and rows["AugGen"]["evaluations"] == 10
     assert rows["economy"]["hours"] == pytest.approx(rows["economy"]["seconds_per_image"] * 15 / 3600)
     assert rows["AugGen"]["times_auggen"] == 1 and rows["faithful"]["pixel_distance"] is None

@@ -60,7 +60,7 @@ class Row:
     evaluations: int
     seconds_per_image: float
     hours: float
-    times_auggen: float  # seconds over AugGen's with the same solver and steps
+    times_auggen: float  # seconds over AugGen's of the same round, with the same solver and steps: median
     pixel_distance: float | None = None  # root mean square in [-1, 1]
     nearer_than_auggen: float | None = None  # share of images nearer to the faithful ones than AugGen's
     similarity: float | None = None  # cosine of the baseline recognizer's embeddings
@@ -103,20 +103,26 @@ def show_plans(
     rows = []
     for name, plan in plans.items():
         rival = next((k for k, p in plans.items() if AUGGEN in k and p.solver == plan.solver), AUGGEN)
-        each = seconds[name] / n
-        row = Row(name, plan.solver, plan.steps, plan.evaluations(m), each, each * subject.images_of_job / 3600,
-                  seconds[name] / seconds[rival])  # fmt: skip
+        each = statistics.median(seconds[name]) / n
+        times = statistics.median(own / its for own, its in zip(seconds[name], seconds[rival], strict=True))
+        row = Row(name, plan.solver, plan.steps, plan.evaluations(m), each, each * subject.images_of_job / 3600, times)
         rows.append(replace(row, **distances(subject, made, name)) if measure else row)
     print(table(rows, n, subject.images_of_job))
     if to:
-        write_file(to, json.dumps([asdict(row) for row in rows], indent=1) + "\n")
+        where = {
+            "device": str(engine.start(runtime.device).device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        of = {"run": exp.name, "images": n, "rounds": rounds, "precision": config.precision, **where}
+        write_file(to, json.dumps({**of, "plans": [asdict(row) for row in rows]}, indent=1) + "\n")
     return rows
 
 
 def timed(
     functions: dict[str, Callable[[], Tensor]], runtime: Runtime, rounds: int
-) -> tuple[dict[str, float], dict[str, Tensor]]:
-    """Median seconds of each, called in turns after one call for warming up, and what they return."""
+) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
+    """Seconds of each in every round, called in turns after one call for warming up, and what they return."""
     device = engine.start(runtime.device)
     made = {name: function() for name, function in functions.items()}
     times: dict[str, list[float]] = {name: [] for name in functions}
@@ -127,7 +133,7 @@ def timed(
             function()
             device.synchronize()
             times[name].append(time.monotonic() - start)
-    return {name: statistics.median(values) for name, values in times.items()}, made
+    return times, made
 
 
 def distances(subject: Subject, made: dict[str, Tensor], name: str) -> dict[str, Any]:
