@@ -46,15 +46,15 @@ FORMATS = {"channels last": torch.channels_last, "contiguous": torch.contiguous_
 class Stopwatch:
     """Seconds per call of functions called in turns, so that a disturbed machine disturbs all alike."""
 
-    def __init__(self, device: torch.device, seconds: float) -> None:
-        self.device, self.seconds = device, seconds
+    def __init__(self, device: torch.device, seconds: float, rounds: int = 5) -> None:
+        self.device, self.seconds, self.rounds = device, seconds, rounds
 
     def __call__(self, functions: dict[str, Callable[[], object]]) -> dict[str, float]:
         times: dict[str, list[float]] = {name: [] for name in functions}
         for function in functions.values():
             function()
         end, rounds = time.perf_counter() + self.seconds * len(functions), 0
-        while time.perf_counter() < end or rounds < 5:
+        while time.perf_counter() < end or rounds < self.rounds:
             for name, function in functions.items():
                 times[name].append(self.once(function))
             rounds += 1
@@ -217,7 +217,7 @@ def loop_overhead(watch: Stopwatch, dtype: str) -> dict[str, float]:
 def mix_price(watch: Stopwatch, dtype: str) -> dict[str, float]:
     """Seconds per image of a two-class mix against one class, both guided, 8 Heun steps."""
     main, guide = (frozen(make(watch.device, dtype, seed)) for seed in (0, 1))
-    rows = BATCH // 2
+    rows = max(BATCH // 2, 1)
     side = NETWORK["img_resolution"]
     x = torch.randn(rows, NETWORK["img_channels"], side, side, device=watch.device) * 80
     labels = torch.arange(2 * rows, device=watch.device).remainder(NETWORK["label_dim"]).reshape(rows, 2)
@@ -250,6 +250,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seconds", type=float, default=5.0, help="of each measurement")
+    parser.add_argument("--rounds", type=int, default=5, help="of each measurement, at least")
     parser.add_argument("--json", type=Path, help="also write the numbers here")
     parser.add_argument("--size", choices=list(EDM2_SIZES), help="an EDM2 size at 64 px instead of the demo's network")
     parser.add_argument("--batch", type=int, default=BATCH)
@@ -265,7 +266,7 @@ def main() -> None:
         NETWORK.update({"img_resolution": 64, "img_channels": 3, "label_dim": 1000})
         NETWORK.update({name: getattr(config, name) for name in names})
     torch.set_num_threads(options.threads)
-    watch = Stopwatch(torch.device(options.device), options.seconds)
+    watch = Stopwatch(torch.device(options.device), options.seconds, options.rounds)
 
     rates = matrix_rates(watch, 1024 if options.device == "cpu" else 8192)
     for name, rate in rates.items():
@@ -273,7 +274,7 @@ def main() -> None:
     table = precisions(watch, rates, options.compile)
     for row in table:
         print(
-            f"{row['precision']:9} {row['memory']:13} {row['what']:19} {row['images_per_second']:8.0f} images/s"
+            f"{row['precision']:9} {row['memory']:13} {row['what']:19} {row['images_per_second']:8.3g} images/s"
             f"  {row['share_of_matrix_rate']:6.1%} of the matrix rate"
         )
     result: dict[str, Any] = {

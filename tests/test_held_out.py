@@ -159,6 +159,31 @@ def test_the_numbers_are_those_counted_by_hand(finished: Path) -> None:
     assert {d["control"] for d in judged} == {"real", "equal_steps"}
 
 
+def test_unseen_classes_are_measured_group_by_group(finished: Path) -> None:
+    report = json.loads((finished / "tiny" / "report.json").read_text())
+    found, images = report["by_group"], LabeledImages.load(real_of(finished)).of_classes("test")
+    several = {name for name in "abc" if list(images.groups or ()).count(name) > 1}  # one class: no impostor pair
+    assert {g["name"] for g in found["groups"]} == several and len(several) > 1
+    x = torch.from_numpy(np.concatenate([images.of_class(k) for k in range(len(images.class_names))]))
+    labels = np.repeat(np.arange(len(images.counts)), images.counts)
+    net, _ = checkpoints.load(runs.checkpoint_of(finished, "tiny/scoremix/1"))
+    unit = torch.nn.functional.normalize(embed(net, x.permute(0, 3, 1, 2)), dim=1).numpy()
+    similarity = unit @ unit.T
+    i, j = np.triu_indices(len(unit), 1)
+    same, of = labels[i] == labels[j], np.array(images.groups)[labels]
+    impostors = np.sort(similarity[i, j][~same])[::-1]
+    threshold = impostors[int(found["far"] * len(impostors))]
+    for group in found["groups"]:
+        inside = (of[i] == group["name"]) & (of[j] == group["name"])
+        assert (group["genuine"], group["impostor"]) == ((inside & same).sum(), (inside & ~same).sum())
+        for kind, pairs in (("fnmr", same), ("fmr", ~same)):
+            accepted = similarity[i, j][inside & pairs] > threshold
+            rate = 1 - accepted.mean() if kind == "fnmr" else accepted.mean()
+            assert group[kind]["scoremix"]["seeds"][1] == pytest.approx(rate, abs=1.5 / len(accepted))
+    assert 0 <= found["across"] <= 1 and 0 < found["across_all"] < 1
+    assert "Are all groups served alike?" in (finished / "tiny" / "report.html").read_text()
+
+
 def test_the_page_shows_them(finished: Path) -> None:
     page = (finished / "tiny" / "report.html").read_text()
     assert "Recognition of the training classes" in page and "By group of classes" in page

@@ -105,7 +105,7 @@ ARMS: dict[str, Arm] = {
         sampling={"weights": [0.6, 0.6], "weights_end": None, "convex": False}, note="weights that sum to 1.2"
     ),
     "economy": Arm(
-        sampling={"guide": "condition", "mixing_interval": [0.2, 7.0]},
+        sampling={"guide": "condition", "mixing_interval": [0.3, 8.0]},
         note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",
     ),
     "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),

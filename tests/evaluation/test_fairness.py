@@ -9,14 +9,14 @@ import pytest
 import torch
 
 from scoremix.evaluation.fairness import (
-    accuracy_spread,
     fairness_discrepancy,
     garbe,
     gini,
-    group_pair_matrix,
     group_rates,
-    group_tar,
     inequity_rate,
+    pairs_across,
+    threshold_at,
+    within_groups,
 )
 
 SIMILARITY = np.array([0.9, 0.8, 0.2, 0.1, 0.6, 0.4, 0.7, 0.3])
@@ -35,27 +35,36 @@ def test_rates_by_hand() -> None:
     assert tensors.fnmr.tolist() == rates.fnmr.tolist()
 
 
-def test_one_threshold_or_one_per_group() -> None:
-    rates, thresholds = group_tar(SIMILARITY, SAME, GROUPS, far=0.25)
-    assert thresholds.tolist() == [0.3, 0.3]
-    assert rates.fmr.tolist() == [0, 0.5] and rates.tar.tolist() == [1, 1]
-    rates, thresholds = group_tar(SIMILARITY, SAME, GROUPS, far=0.5, per_group=True)
-    assert thresholds.tolist() == [0.1, 0.3]
-    assert rates.fmr.tolist() == [0.5, 0.5]
-
-
-def test_thresholds_hold_the_far_on_random_pairs() -> None:
+def test_the_threshold_holds_the_far() -> None:
     rng = np.random.default_rng(0)
-    n = 4000
-    same, groups = rng.random(n) < 0.5, rng.integers(0, 4, n)
-    similarity = rng.standard_normal(n) + 2 * same + 0.3 * groups
-    for far in (0.1, 0.01):
-        rates, thresholds = group_tar(similarity, same, groups, far)
-        assert (similarity[~same] > thresholds[0]).mean() <= far
-        assert (similarity[~same] >= thresholds[0]).mean() > far
-        own, thresholds = group_tar(similarity, same, groups, far, per_group=True)
-        assert (own.fmr <= far).all() and (own.fmr > far - 2 / own.impostor).all()
-        assert np.ptp(own.fmr) < np.ptp(rates.fmr)
+    impostors = rng.standard_normal(4000)
+    for far in (0.1, 0.01, 1 / 4000):
+        assert (impostors > threshold_at(impostors, far)).mean() <= far
+        assert (impostors >= threshold_at(impostors, far)).mean() > far
+
+
+def test_rates_within_groups_are_those_of_a_loop_over_pairs() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(9), 6)
+    groups = ["a"] * 4 + ["b"] * 3 + ["c"] + ["d"]  # two with one class: no impostor pair within
+    centers = rng.standard_normal((9, 8)) + np.array([2.0] + [0.0] * 7) * (np.arange(9) >= 4)[:, None]
+    unit = centers[labels] + 0.8 * rng.standard_normal((54, 8))
+    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    found = within_groups(unit, labels, groups, 0.05)
+    assert found is not None and found.groups.tolist() == ["a", "b"]
+    pairs = [(i, j, float(unit[i] @ unit[j])) for i in range(54) for j in range(i)]
+    impostors = sorted((s for i, j, s in pairs if labels[i] != labels[j]), reverse=True)
+    threshold = impostors[int(0.05 * len(impostors))]
+    for g, name in enumerate("ab"):
+        inside = [(labels[i] == labels[j], s) for i, j, s in pairs if groups[labels[i]] == groups[labels[j]] == name]
+        false_accepts = [s > threshold for same, s in inside if not same]
+        false_rejects = [s <= threshold for same, s in inside if same]
+        assert (found.impostor[g], found.genuine[g]) == (len(false_accepts), len(false_rejects))
+        assert found.fmr[g] == pytest.approx(np.mean(false_accepts), abs=2 / len(false_accepts))
+        assert found.fnmr[g] == pytest.approx(np.mean(false_rejects), abs=2 / len(false_rejects))
+    assert found.fmr[1] > found.fmr[0]  # the classes of b lie closer together
+    assert within_groups(unit, labels, ["a"] * 9, 0.05) is None
+    assert within_groups(unit, labels, groups, 1e-6) is None
 
 
 def test_equal_groups_are_fair() -> None:
@@ -87,20 +96,10 @@ def test_gini_is_that_of_the_lorenz_curve() -> None:
         assert gini(same) == pytest.approx(gini([0.1, 0.3, 0.2]))
 
 
-def test_accuracy_spread_reproduces_a_published_row() -> None:
-    """ArcFace on RFW (Wang and Deng 2020): std 1.53 and SER 2.33 of these four accuracies."""
-    std, ser = accuracy_spread(np.array([97.37, 95.68, 94.55, 93.87]) / 100)
-    assert 100 * std == pytest.approx(1.53, abs=0.01)
-    assert ser == pytest.approx(2.33, abs=0.01)
-    assert accuracy_spread([1.0, 0.9])[1] == math.inf
-
-
-def test_pair_groups_are_counted_within_each_mplet() -> None:
-    groups, counts = group_pair_matrix(torch.tensor([[0, 1], [0, 2], [2, 3]]), ["m", "m", "f", "f"])
-    assert groups.tolist() == ["f", "m"]
-    assert counts.tolist() == [[1, 1], [1, 1]]
-    _, triples = group_pair_matrix([[0, 1, 2]], ["m", "m", "f", "f"])
-    assert triples.tolist() == [[0, 2], [2, 1]]
+def test_pairs_across_groups_are_counted_within_each_mplet() -> None:
+    groups = ["m", "m", "f", "f"]
+    assert pairs_across(np.array([[0, 1], [0, 2], [2, 3], [1, 3]]), groups) == 0.5
+    assert pairs_across(torch.tensor([[0, 1, 2]]), groups) == pytest.approx(2 / 3)
 
 
 def test_bad_input_is_refused() -> None:
@@ -108,13 +107,13 @@ def test_bad_input_is_refused() -> None:
         group_rates(SIMILARITY[:6], SAME[:6], GROUPS[:6], 0.5)
     with pytest.raises(ValueError, match="shapes"):
         group_rates(SIMILARITY, SAME[:5], GROUPS, 0.5)
-    with pytest.raises(ValueError, match=r"far: 0.2 for all groups, allowed 0.25 to 1"):
-        group_tar(SIMILARITY, SAME, GROUPS, 0.2)
+    with pytest.raises(ValueError, match=r"far: 0.2, allowed 0.25 to 1"):
+        threshold_at(SIMILARITY[~SAME], 0.2)
     with pytest.raises(ValueError, match="1 values are not finite"):
         group_rates(np.append(SIMILARITY[:-1], np.nan), SAME, GROUPS, 0.5)
     with pytest.raises(ValueError, match="fmr: needs rates"):
         garbe([0.1], [0.1])
     with pytest.raises(ValueError, match="alpha: 2"):
         garbe([0.1, 0.2], [0.1, 0.2], 2)
-    with pytest.raises(ValueError, match="labels must be 0 to 1"):
-        group_pair_matrix([[0, 2]], ["m", "f"])
+    with pytest.raises(ValueError, match="of 0 to 1"):
+        pairs_across(np.array([[0, 2]]), ["m", "f"])

@@ -102,6 +102,19 @@ def _screened(size: int, rgb: bool) -> tuple[tuple[content.Image, ...], tuple[co
     return tuple(drawn[:2]), tuple(drawn[2:])
 
 
+def _by_group(arms: tuple[str, ...], seeds: int) -> content.ByGroup:
+    rng = np.random.default_rng(4)
+
+    def rates(low: float, high: float) -> dict[str, Estimate]:
+        return {a: Estimate(float((v := rng.uniform(low, high, seeds)).mean()), seeds=tuple(v)) for a in arms}
+
+    groups = tuple(
+        content.GroupErrors(name, int(300 - 40 * k), int(9000 - 900 * k), rates(0.4, 0.6), rates(0.01, 0.03))
+        for k, name in enumerate(("Cyrillic", "Greek <b>", "Latin"))
+    )
+    return content.ByGroup(0.01, groups, rates(0.1, 0.3), 0.72, 0.66)
+
+
 def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Generator) -> Arm:
     metrics = {}
     for key, level in LEVELS.items():
@@ -206,6 +219,7 @@ def build(
             content.Agreement("scoremix", rng.gamma(9, 4, 2720), 20, 1.42),
             content.Agreement("agreeing", rng.gamma(9, 2.5, 1088), 8, 1.9),
         ),
+        by_group=_by_group(names, seeds),
         magnitudes=content.Magnitudes(
             np.logspace(-2, 1, 8),
             {"scores (0.5, 0.5)": np.linspace(0.8, 1, 8), "scores (1, 1)": np.linspace(1.6, 2, 8)},

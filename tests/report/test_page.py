@@ -166,7 +166,7 @@ def test_the_antidiagonal_of_the_grid_is_marked() -> None:
     assert all(bool(mark) == math.isclose(float(a) + float(b), 1) for mark, a, b in cells)
 
 
-@pytest.mark.parametrize("where", ["class", "arm", "data", "skipped", "config", "reason"])
+@pytest.mark.parametrize("where", ["class", "arm", "group", "data", "skipped", "config", "reason"])
 def test_markup_in_names_is_harmless(where: str) -> None:
     evil = "<script>alert(1)</script>\"'&{{ 7*7 }}"
     report = fake_report.build(rows=1)
@@ -174,8 +174,11 @@ def test_markup_in_names_is_harmless(where: str) -> None:
     changed = {
         "class": lambda: replace(report, sheet=(replace(report.sheet[0], classes=(evil, "b")),)),
         "arm": lambda: replace(
-            report, arms=(replace(arm, name=evil), *report.arms[1:]),
+            report, arms=(replace(arm, name=evil), *report.arms[1:]), by_group=None,
             verdict=replace(report.verdict, controls=(evil, "real, equal steps")),
+        ),
+        "group": lambda: replace(
+            report, by_group=replace(report.by_group, groups=(replace(report.by_group.groups[0], name=evil),))
         ),
         "data": lambda: replace(report, data=replace(report.data, name=evil), title=evil),
         "skipped": lambda: replace(

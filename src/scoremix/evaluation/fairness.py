@@ -8,11 +8,14 @@ share of its genuine pairs. A pair is accepted when its similarity exceeds the t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from scoremix.evaluation.metrics import pair_similarities
 
 Array = np.ndarray
 Data = Tensor | Array
@@ -61,30 +64,38 @@ def group_rates(similarity: Float[Data, " n"], same: Bool[Data, " n"], groups: A
     return GroupRates(found, false_accepts / negatives, false_rejects / positives, negatives, positives)
 
 
-def group_tar(
-    similarity: Float[Data, " n"], same: Bool[Data, " n"], groups: Any, far: float, per_group: bool = False
-) -> tuple[GroupRates, Float[Array, " g"]]:
-    """Rates of every group where FAR <= `far`, and the threshold used for each group.
-
-    One threshold over all impostor pairs, as a deployed system has it; with `per_group` each group's own.
-    ValueError where the impostor pairs that set a threshold cannot resolve `far` (fewer than 1 / far).
-    """
-    values, genuine, names = _pairs(similarity, same, groups)
-    found = np.unique(names)
-    if not per_group:
-        threshold = _threshold(values[~genuine], far, "all groups")
-        return group_rates(values, genuine, names, threshold), np.full(len(found), threshold)
-    thresholds = np.array([_threshold(values[~genuine & (names == g)], far, str(g)) for g in found])
-    rates = group_rates(values - thresholds[np.searchsorted(found, names)], genuine, names, 0.0)
-    return rates, thresholds
-
-
-def _threshold(impostors: Float[Array, " n"], far: float, group: str) -> float:
-    """Smallest impostor similarity that at most a share `far` of them exceeds."""
+def threshold_at(impostors: Float[Array, " n"], far: float) -> float:
+    """Smallest impostor similarity that at most a share `far` of them exceeds; ValueError below 1 / n."""
     if not 0 < far <= 1 or far * len(impostors) < 1:
-        raise ValueError(f"far: {far} for {group}, allowed {1 / max(len(impostors), 1):.3g} to 1")
+        raise ValueError(f"far: {far}, allowed {1 / max(len(impostors), 1):.3g} to 1")
     allowed = min(math.floor(far * len(impostors) * (1 + 1e-12)), len(impostors) - 1)
     return float(np.sort(impostors)[::-1][allowed])
+
+
+def within_groups(
+    embeddings: Float[Data, "n d"], labels: Int[Data, " n"], groups: Sequence[str], far: float
+) -> GroupRates | None:
+    """Rates within every group, at the one threshold that gives FAR <= `far` over all impostor pairs (across groups too).
+
+    `groups` has the group of each class, by label. Groups without a genuine or an impostor pair are left out; None
+    where fewer than two are left, or the impostor pairs are too few for `far`.
+    """
+    owner, names = _numpy(labels), np.array(groups)
+    impostors = pair_similarities(embeddings, owner).impostor
+    if far * len(impostors) < 1:
+        return None
+    parts: list[tuple[Array, Array, Array]] = []
+    for name in np.unique(names):
+        rows = np.flatnonzero(names[owner] == name)
+        if len(np.unique(owner[rows])) < 2:
+            continue
+        similarity, same = pair_similarities(_numpy(embeddings)[rows], owner[rows]).flat()
+        if same.any():
+            parts.append((similarity, same, np.full(len(same), name)))
+    if len(parts) < 2:
+        return None
+    similarity, same, of = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return group_rates(similarity, same, of, threshold_at(impostors, far))
 
 
 # ---------------------------------------------------------------------------------- summaries
@@ -138,26 +149,10 @@ def garbe(fmr: Float[Data, " g"], fnmr: Float[Data, " g"], alpha: float = 0.5) -
     return alpha * gini(fmr, "fmr") + (1 - alpha) * gini(fnmr, "fnmr")
 
 
-def accuracy_spread(accuracy: Float[Data, " g"]) -> tuple[float, float]:
-    """RFW's pair: standard deviation (ddof 1) of the groups' accuracies, and SER = max error / min error.
-
-    SER is inf where some group, not all, has no error.
-    """
-    values = _rates(accuracy, "accuracy")
-    return float(values.std(ddof=1)), _max_over_min(1 - values)
-
-
-def group_pair_matrix(mplets: Int[Data, "k m"], class_groups: Any) -> tuple[Array, Int[Array, "g g"]]:
-    """Groups and how many class pairs within the m-plets join group s and group t (symmetric counts).
-
-    `class_groups` gives the group of each class. Each pair of an m-plet counts once in [s, t] and, where
-    s ≠ t, once in [t, s].
-    """
-    rows, names = _numpy(mplets), _numpy(class_groups)
-    if rows.ndim != 2 or not 0 <= rows.min() <= rows.max() < len(names):
-        raise ValueError(f"mplets: shape {rows.shape}, labels must be 0 to {len(names) - 1}")
-    found, index = np.unique(names, return_inverse=True)
+def pairs_across(mplets: Int[Data, "k m"], groups: Sequence[str]) -> float:
+    """Share of the pairs of classes within the m-plets that join two groups; `groups` has the group of each class."""
+    rows, names = _numpy(mplets), np.array(groups)
+    if rows.ndim != 2 or rows.shape[1] < 2 or not 0 <= rows.min() <= rows.max() < len(names):
+        raise ValueError(f"mplets: shape {rows.shape}, needs at least 2 labels a row, of 0 to {len(names) - 1}")
     first, second = np.triu_indices(rows.shape[1], 1)
-    s, t = index[rows[:, first]].ravel(), index[rows[:, second]].ravel()
-    counts = np.bincount(s * len(found) + t, minlength=len(found) ** 2).reshape(len(found), -1)
-    return found, counts + counts.T - np.diag(np.diag(counts))
+    return float((names[rows[:, first]] != names[rows[:, second]]).mean())

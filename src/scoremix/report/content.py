@@ -341,6 +341,28 @@ class Closed:
     files: tuple[str, ...] = ()  # tables beside the page
 
 
+@dataclass(frozen=True)
+class GroupErrors:
+    """A group of unseen classes: pairs within it, and every arm's error rates there, by seed."""
+
+    name: str
+    genuine: int
+    impostor: int
+    fnmr: Mapping[str, Estimate]
+    fmr: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """Error rates within groups at one threshold for all, where FAR over all impostor pairs is `far`."""
+
+    far: float
+    groups: tuple[GroupErrors, ...]  # the worst served by the verdict's arm first
+    garbe: Mapping[str, Estimate]  # 0: all groups alike, 1: all errors in one
+    across: float | None = None  # share of the mixed pairs of classes whose groups differ
+    across_all: float | None = None  # the same of all pairs of training classes
+
+
 # ---- cost and provenance
 
 
@@ -385,6 +407,7 @@ class Report:
     magnitudes: Magnitudes | None = None
     search: SearchMap | None = None
     closed: Closed | None = None
+    by_group: ByGroup | None = None
     costs: tuple[Cost, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)

@@ -276,6 +276,12 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
     for part in report.closed.groups if report.closed else ():
         for name, e in part.arms.items():
             yield from estimate("held-out images by group", e, arm=name, control=part.name, metric="accuracy")
+    for of in report.by_group.groups if report.by_group else ():
+        for kind, rates in (("fnmr", of.fnmr), ("fmr", of.fmr)):
+            for name, e in rates.items():
+                yield from estimate("unseen classes by group", e, arm=name, control=of.name, metric=kind)
+    for name, e in report.by_group.garbe.items() if report.by_group else ():
+        yield from estimate("unseen classes by group", e, arm=name, metric="garbe")
     for cost in report.costs:
         for key in ("seconds", "evaluations", "peak_bytes", "images"):
             yield {"table": "cost", "arm": cost.stage, "metric": key, "value": getattr(cost, key)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import bootstrap, metrics
-from scoremix.stages import closed
+from scoremix.stages import by_group, closed
 from scoremix.stages.evaluate import ROC_POINTS
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ def compare(
             "images": len(labels),
             "images_of": len(LabeledImages.load(real.folder).of_classes(config.classes)),
             "looks": looks(real, work, "test") if config.classes == "test" else 0,
+            "groups": by_group.compare_groups(by_arm),
             "closed": closed_set(config, real, held_out, work) if held_out is not None else None,
         },
     )

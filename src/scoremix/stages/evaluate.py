@@ -11,6 +11,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged
 from scoremix.evaluation import bootstrap, metrics, morphing
+from scoremix.stages import by_group
 from scoremix.stages.closed import rank_held_out
 from scoremix.stages.embeddings import BLOCK, embedded, embedded_pixels, opened
 
@@ -30,8 +31,8 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
 
     measures.npz, metric -> (1 + resamples,), the plain value first (200 resamples for AUC and EER), and roc.npy, TAR
     at `ROC_POINTS`. With `config.morphs` also morphs.npy (K, D), unit rows of pixel averages of two classes, and
-    morph_sources.npy (K, 2), the rows of the two images. Where images of the training classes were held out also
-    held_out.npz, see `rank_held_out`.
+    morph_sources.npy (K, 2), the rows of the two images. groups.json has the error rates within each group
+    of classes, see `by_group`. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
     """
     stored = LabeledImages.load(real.folder)
     images = stored.of_classes(config.classes)
@@ -52,6 +53,7 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
     work.write_arrays("measures.npz", **values)
     work.write_array("roc.npy", curve)
     work.count("images", len(chosen))
+    by_group.write_rates(unit, labels, images, config.headline, work=work)
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoremix.data.images import LabeledImages
+from scoremix.evaluation.fairness import pairs_across
 from scoremix.report import content, page, tables
 from scoremix.report.advice import advice
 from scoremix.stages import mixes
@@ -62,6 +64,7 @@ def report(
         search=mixes.search(chain),
         costs=_costs(chain, recognizers, added),
         closed=_closed(results),
+        by_group=_by_group(results, chain),
         config=config.model_dump(mode="json"),
         versions=chain["results"].manifest["versions"],
         seeds={
@@ -123,6 +126,34 @@ def _closed(results: dict[str, Any]) -> content.Closed | None:
     worst, best = (tuple(content.ClosedClass(**c) for c in found.get(name, ())) for name in ("worst", "best"))
     files = ("closed_classes.csv", "closed_groups.csv") if found["groups"] else ("closed_classes.csv",)
     return content.Closed(found["classes"], found["images"], found["looks"], tuple(groups), worst, best, files)
+
+
+def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content.ByGroup | None:
+    found = results["groups"]
+    if found is None:
+        return None
+
+    def rate(name: str, k: int) -> dict[str, content.Estimate]:
+        return {arm: _of_seeds([of_seed[k] for of_seed in rates[name]]) for arm, rates in found["arms"].items()}
+
+    groups = [
+        content.GroupErrors(name, found["genuine"][k], found["impostor"][k], rate("fnmr", k), rate("fmr", k))
+        for k, name in enumerate(found["groups"])
+    ]
+    groups.sort(key=lambda group: -group.fnmr[results["verdict"]["arm"]].value)
+    garbe = {arm: _of_seeds(rates["garbe"]) for arm, rates in found["arms"].items()}
+    names = LabeledImages.load(chain["real"].folder).of_classes("train").groups
+    classes = np.load(chain["mplets"] / "classes.npy")
+    across: tuple[float | None, float | None] = (None, None)
+    if names is not None and classes.shape[1] > 1:
+        sizes = np.unique(names, return_counts=True)[1]
+        alike = (sizes * (sizes - 1)).sum() / (len(names) * (len(names) - 1))
+        across = pairs_across(classes, names), 1 - float(alike)
+    return content.ByGroup(found["far"], tuple(groups), garbe, *across)
+
+
+def _of_seeds(values: Sequence[float]) -> content.Estimate:
+    return content.Estimate(float(np.mean(values)), None, None, tuple(values))
 
 
 def _estimate(value: Mapping[str, Any]) -> content.Estimate:

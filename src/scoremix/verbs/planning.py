@@ -33,7 +33,7 @@ from scoremix.stages.generator import make
 from scoremix.stages.sample import Sampler, plan_of
 
 FAITHFUL, AUGGEN = "faithful", "AugGen"
-ECONOMY_INTERVAL = (0.2, 7.0)  # of sigma, for images of standard deviation 0.5: where the classes' estimates differ
+ECONOMY_INTERVAL = (0.3, 8.0)  # of sigma, for images of standard deviation 0.5: where the classes' estimates differ
 
 
 @dataclass(frozen=True)
