@@ -46,6 +46,7 @@ class Source:
     place: str
     key: str
     split_list: str | None = None
+    groups: str | None = None
 
 
 @dataclass(frozen=True)

@@ -162,7 +162,7 @@ def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
 
 def source_of(exp: Experiment) -> Source:
     """The experiment's data with the hash of its content."""
-    return Source(exp.source, content_key(exp.source, exp.split_list), exp.split_list)
+    return Source(exp.source, content_key(exp.source, exp.split_list, exp.groups), exp.split_list, exp.groups)
 
 
 class Record:

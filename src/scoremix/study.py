@@ -114,11 +114,11 @@ class Progress:
     store: Store
     runtime: Runtime
     deadline: float = float("inf")
-    sources: dict[tuple[str, str | None], Source] = field(default_factory=dict)
+    sources: dict[tuple[str, str | None, str | None], Source] = field(default_factory=dict)
 
     def source(self, exp: Experiment) -> Source:
         """The experiment's data; its content is hashed once, not for every step."""
-        place = exp.source, exp.split_list
+        place = exp.source, exp.split_list, exp.groups
         if place not in self.sources:
             self.sources[place] = runs.source_of(exp)
         return self.sources[place]

@@ -10,6 +10,7 @@ from PIL import Image
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages, read
 from scoremix.data.sources import fingerprint, kind_of
+from scoremix.stages.ingest import content_key
 
 CLASSES = [f"c{i}" for i in range(8)]
 
@@ -227,6 +228,22 @@ def test_a_list_decides_the_split_and_drops_the_rest(folder, tmp_path):
         p: sorted(n) for p, n in table.items()
     }
     assert reading.unsplit_classes == 2 and len(data.class_names) == 6
+
+
+def test_groups_come_from_a_list_for_the_classes_that_are_read(folder, tmp_path):
+    names = CLASSES
+    listed = tmp_path / "groups.csv"
+    listed.write_text("".join(f"{name},{'even' if k % 2 else 'odd'}\n" for k, name in enumerate(names)))
+    images, _ = read(folder, tmp_path / "grouped", size=8, groups=str(listed))
+    assert images.groups == tuple("even" if names.index(name) % 2 else "odd" for name in images.class_names)
+    listed.write_text(f"{names[0]},a\n")
+    with pytest.raises(ValueError, match="names no group for"):
+        read(folder, tmp_path / "short", size=8, groups=str(listed))
+    assert not (tmp_path / "short" / "images.npy").exists()
+    keys = {content_key(str(folder), None, groups) for groups in (None, "name", str(listed))}
+    assert len(keys) == 3
+    with pytest.raises(ValueError, match=r"groups nowhere.csv: cannot be read .*nor is it 'name'"):
+        content_key(str(folder), None, "nowhere.csv")
 
 
 def test_caps_are_seeded_subsets(folder, tmp_path):

@@ -81,6 +81,10 @@ class Experiment(Slice):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "run"
     source: str = Field("glyphs", description="a folder of classes, a folder of fonts, an .npz, or 'glyphs'")
     split_list: str | None = Field(None, description="JSON or CSV file that puts classes in train, validation, test")
+    groups: str | None = Field(
+        None,
+        description="groups of classes: 'name' (what stands before '/'), or a CSV or JSON file; else the data's own",
+    )
     data: Data = Data()
     recognizer: Recognizer = Recognizer()
     generator: Generator = Generator()

@@ -27,3 +27,8 @@ def from_list(file: Path, names: Sequence[str]) -> list[str]:
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"{file} names no group for {some(missing)}")
     return [found[name] for name in names]
+
+
+def named(how: str, names: Sequence[str]) -> list[str]:
+    """The group of every class: `how` is "name" or a list file."""
+    return from_names(names) if how == "name" else from_list(Path(how), names)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
+from scoremix.data import groups as grouping
 from scoremix.data.blocks import Block, Source
 from scoremix.data.decode import is_grey, with_channels
 from scoremix.data.images import LabeledImages, PackedFile, write_classes
@@ -49,6 +50,7 @@ def read(
     classes: int | None = None,
     images_per_class: int | None = None,
     split_list: Path | None = None,
+    groups: str | None = None,
     fractions: Sequence[float] | None = (0.6, 0.1, 0.3),
     skip_bad: bool = False,
     held_out: float = 0.0,
@@ -62,7 +64,8 @@ def read(
     folders need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split
     comes from `split_list`, else from the source, else from `fractions` and `seed`; fractions None puts every
     class in 'train'. Classes in no part are left out. `classes` and `images_per_class` keep seeded subsets, drawn
-    per part and per class (for fonts: how many are drawn). `held_out`: share of each training class's images that
+    per part and per class (for fonts: how many are drawn). `groups`: 'name' or a list file (`groups.named`), else the
+    source's own. `held_out`: share of each training class's images that
     `of_classes("held_out")` alone has, a seeded choice of at least one where a class has two, and never all.
     `progress(done, total)` is called after every block of images.
 
@@ -83,6 +86,11 @@ def read(
     filled, empty = _filled(source, str(place), skip_bad, 1 if fractions is None else 2)
     splits = _splits(source, filled, split_list, fractions, seed)
     members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
+    of_class: Mapping[int, str] | None = dict(enumerate(source.groups)) if source.groups is not None else None
+    if groups is not None:
+        of_class = dict(
+            zip(members.tolist(), grouping.named(groups, [source.class_names[k] for k in members]), strict=True)
+        )
     kept = members if classes is None else subset(splits, source.class_names, classes, seed)
 
     def choose(k: int) -> Int64[np.ndarray, " chosen"]:
@@ -113,8 +121,8 @@ def read(
             os.replace(raw, folder / "images.npy")
     finally:
         raw.unlink(missing_ok=True)
-    groups = [source.groups[k] for k in kept] if source.groups is not None else None
-    write_classes(folder, counts[kept], names, left, groups, held)
+    grouped = [of_class[k] for k in kept] if of_class is not None else None
+    write_classes(folder, counts[kept], names, left, grouped, held)
     unsplit = len(filled) - len(members)
     return LabeledImages.load(folder), Reading(
         tuple(bad), (*empty, *lost), unsplit, source.ignored, tuple(getattr(source, "notes", ()))

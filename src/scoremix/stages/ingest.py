@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from scoremix.config import Data
 
 
-def content_key(place: str, split_list: str | None) -> str:
-    """Hash of all that would be read, images and split list, wherever they lie; ValueError for nothing readable."""
-    key = fingerprint(place)
-    if split_list is not None:
-        try:
-            key += hashlib.sha256(Path(split_list).read_bytes()).hexdigest()
-        except OSError as error:
-            raise ValueError(f"split_list {split_list}: cannot be read ({error.strerror})") from None
-    return hashlib.sha256(key.encode()).hexdigest()
+def content_key(place: str, split_list: str | None, groups: str | None = None) -> str:
+    """Hash of all that would be read, images and lists, wherever they lie; ValueError for nothing readable."""
+    parts = [fingerprint(place)]
+    for setting, given in (("split_list", split_list), ("groups", groups)):
+        if given == "name" and setting == "groups":
+            parts.append("groups by name")
+        elif given is not None:
+            try:
+                parts.append(f"{setting} {hashlib.sha256(Path(given).read_bytes()).hexdigest()}")
+            except OSError as error:
+                hint = ", nor is it 'name'" if setting == "groups" else ""
+                raise ValueError(f"{setting} {given}: cannot be read ({error.strerror}){hint}") from None
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def ingest(config: Data, source: Source, *, work: Work) -> None:
@@ -40,6 +44,7 @@ def ingest(config: Data, source: Source, *, work: Work) -> None:
             classes=config.classes,
             images_per_class=config.images_per_class,
             split_list=Path(source.split_list) if source.split_list else None,
+            groups=source.groups,
             fractions=config.fractions,
             skip_bad=config.skip_bad,
             held_out=config.held_out,
