@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoremix import cli
+from scoremix import __version__, cli
 from scoremix.artifacts import Store
 
 
@@ -34,6 +34,11 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 def test_help_names_the_verb(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, *([verb] if verb else []), "--help") == 0
     assert "Usage" in (said := capsys.readouterr().out) and verb in said
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"scoremix {__version__}\n"
 
 
 def test_help_imports_nothing_heavy() -> None:

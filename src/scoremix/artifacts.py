@@ -343,6 +343,8 @@ def _commit() -> str | None:
     """Git commit of the code, with '+' for uncommitted changes; None outside a checkout."""
     here = Path(__file__).parent
     try:
+        tracked = ["git", "ls-files", "--error-unmatch", Path(__file__).name]  # not in somebody else's checkout
+        subprocess.run(tracked, cwd=here, capture_output=True, check=True)
         commit = subprocess.run(
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
         ).stdout.strip()

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from scoremix import __version__
+
 if TYPE_CHECKING:
     from scoremix.artifacts import Store
     from scoremix.config import Experiment
@@ -18,8 +20,27 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make a recognizer better with nothing but its own labelled images, and learn whether it did.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"scoremix {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None: ...
+
+
 Preset = Annotated[
-    str | None, typer.Argument(help="demo, omniglot, folder (the default with --data), 3-plet-sum-max, 3-plet-sum-min")
+    str | None,
+    typer.Argument(
+        help="demo, omniglot, folder (the default with --data), edm2-s and others: a wrong name lists them all"
+    ),
 ]
 ConfigFile = Annotated[
     list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
