@@ -99,14 +99,14 @@ def table_section(table: dict[str, Any]) -> str:
     first = f"| arm | {' | '.join(heads)} | {heads[wanted.index(table['headline'])]} minus {control} | runs | p, Holm | coherence |"
     lines = [first, "|---" * (5 + len(heads)) + "|"]
     for row in table["rows"]:
-        cells = [f"{100 * row['metrics'][m]['value']:.1f} ± {100 * row['metrics'][m]['spread']:.1f}" for m in wanted]
+        cells = [mean_and_spread(row["metrics"][m]) if m in row["metrics"] else "–" for m in wanted]
         difference = next(
             (d for d in row["differences"] if (d["control"], d["metric"]) == (control, table["headline"])), None
         )
         held = f"{row['mix']['own_center']:.2f}" if "own_center" in row["mix"] else ""
         against = percent(difference, True) if difference else ""
         p = f"{row['adjusted'][control]:.3f}" if control in row["adjusted"] else ""
-        runs = len(row["metrics"][table["headline"]]["runs"])
+        runs = len(next(iter(row["metrics"].values()))["runs"])
         lines.append("| " + " | ".join([row["arm"], *cells, against, str(runs), p, held]) + " |")
     for arm, other, cells in table.get("pairs", ()):
         shown = "; ".join(f"{head} {percent(cells[m], True)}" for m, head in zip(wanted, heads, strict=True))
@@ -131,6 +131,11 @@ def table_section(table: dict[str, Any]) -> str:
             f"torch {made['versions']['torch']}, finished {made['finished'][:10]}.",
         ]
     )
+
+
+def mean_and_spread(cell: dict[str, Any]) -> str:
+    """Mean and standard deviation over runs in per cent."""
+    return f"{100 * cell['value']:.1f}" + ("" if cell["spread"] is None else f" ± {100 * cell['spread']:.1f}")
 
 
 def quoted(stored: dict[str, Any], study: str, data: str, arms: str, metric: str) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import yaml
 from scoremix import study
 from scoremix.artifacts import Store
 from scoremix.config import ConfigError, Runtime
-from scoremix.report.study_tables import Cell, holm
+from scoremix.report.study_tables import Cell, Row, Table, holm
 
 
 def tree_of(settings: list[str]) -> dict[str, object]:
@@ -171,6 +173,7 @@ def test_a_study_may_have_arms_of_its_own(file: Path, tmp_path: Path) -> None:
         ({"headline": ["auggen"]}, "headline: 'auggen' is not among the arms"),
         ({"data": {}}, "at least one data set"),
         ({"generator_seeds": [1, 1]}, "distinct"),
+        ({"settings": {"generator": {"seed": 3}}}, "settings.generator.seed 3"),
         ({"armz": []}, "armz: no such setting"),
     ],
 )
@@ -202,3 +205,58 @@ def test_a_cell_of_known_draws() -> None:
     assert cell.high == pytest.approx(0.3 + 1.96 * 0.05, abs=3e-3)
     assert cell.p < 1e-3
     assert Cell.of(rng.normal(0, 0.1, (4, 20_001)), 0.95).p > 0.9
+
+
+def test_draws_that_are_not_finite_count_in_neither_tail() -> None:
+    draws = np.concatenate([np.full((2, 1), 0.1), np.tile(np.linspace(-0.1, 0.3, 101), (2, 1))], axis=1)
+    holed = np.concatenate([draws, np.full((2, 300), np.nan)], axis=1)
+    assert Cell.of(holed, 0.95) == Cell.of(draws, 0.95)
+    assert Cell.of(np.array([[0.1, np.nan, np.nan]]), 0.95) is None
+
+
+def test_too_few_resamples_for_holm_are_named(finished: Path, file: Path) -> None:
+    cell = Cell.of(np.tile(np.linspace(0.1, 0.2, 101), (2, 1)), 0.95)
+    assert cell is not None and cell.p == cell.finest == pytest.approx(2 / 101)
+
+    def told(arms: int) -> str:
+        rows = tuple(
+            Row(f"arm{k}", "", (0,), {"auc": cell}, {("real", "auc"): cell}, {}, {}, {"real": min(1.0, arms * cell.p)})
+            for k in range(arms)
+        )
+        gates = {0: {"top1": 1.0, "floor": 0.5}}
+        return Table("d", "s", "test", 8, ("auc",), "auc", ("real",), 0.95, (0,), gates, rows, ()).sentence()
+
+    assert told(2).endswith("after Holm's correction for 2 comparisons: all of them.")
+    assert "among 3 comparisons 100 resamples are too few for Holm's correction" in told(3)
+
+
+def test_generators_and_their_guides_take_the_seeds_of_the_study(file: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load(file.read_text())
+    guided = tmp_path / "guided.yaml"
+    guided.write_text(yaml.safe_dump({**tree, "settings": {**tree["settings"], "guide": {"images_seen": 64}}}))
+    found = [(exp.generator.seed, exp.guide.seed) for _, _, exp in study.read(guided).experiments() if exp.guide]
+    assert found == [(0, 0), (1, 1)]
+
+
+def test_processes_start_together_and_arms_without_real_classes_have_no_accuracy(file: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load(file.read_text())
+    settings = {**tree["settings"], "data": {**tree["settings"]["data"], "held_out": 0.34}}
+    short = {"arms": ["real", "equal_steps", "scoremix", "scoremix_alone"], "generator_seeds": [0], "seeds": [0]}
+    shared = tmp_path / "shared.yaml"
+    shared.write_text(yaml.safe_dump({**tree, **short, "headline": [], "against": {}, "settings": settings}))
+    common = [sys.executable, "-m", "scoremix.cli", "study", str(shared), "--out", str(tmp_path / "out"), "-q"]
+    started = [
+        subprocess.Popen([*common, "--device", "cpu", "--part", f"{k}/2"], stderr=subprocess.PIPE) for k in (0, 1)
+    ]
+    said = [process.communicate(timeout=250)[1].decode() for process in started]
+    assert [process.returncode for process in started] == [0, 0], said
+    study.tables(
+        study.read(shared), Runtime(out=tmp_path / "out", device="cpu", quiet=True), Store(tmp_path / "out" / "store")
+    )
+    text = (tmp_path / "out" / "small" / "study.json").read_text()
+    rows = {
+        row["arm"]: row for row in json.loads(text, parse_constant=lambda name: pytest.fail(name))["tables"][0]["rows"]
+    }
+    assert set(rows) == set(short["arms"])
+    assert "accuracy" in rows["scoremix"]["metrics"] and "accuracy" not in rows["scoremix_alone"]["metrics"]
+    assert not [d for d in rows["scoremix_alone"]["differences"] if d["metric"] == "accuracy"]

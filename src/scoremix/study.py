@@ -61,6 +61,9 @@ class StudyConfig(Slice):
         for arm in (*self.against, *self.against.values()):
             if arm not in known:
                 raise ValueError(f"against: {arm!r} is not among the arms ({', '.join(known)})")
+        _without_seeds("settings", self.settings)
+        for name, of in self.data.items():
+            _without_seeds(f"data.{name}.settings", of.settings)
         if len(set(self.generator_seeds)) < len(self.generator_seeds) or not self.generator_seeds:
             raise ValueError(f"generator_seeds {list(self.generator_seeds)} must be distinct and at least one")
         return self
@@ -87,12 +90,26 @@ class StudyConfig(Slice):
             first = load(PRESETS[of.preset](), changes, (), lambda names, known: named(names, {**known, **self.own}))
         except ConfigError as error:
             raise ConfigError("\n".join(f"data.{data}: {line}" for line in str(error).splitlines())) from None
+        if first.guide is not None:
+            guide = first.guide.model_copy(update={"seed": generator_seed})
+            first = first.model_copy(update={"guide": guide})
         if generator_seed == self.generator_seeds[0]:
             return first
         kept = {*self.headline, first.evaluation.treatment, *first.evaluation.controls}
         kept |= {length for name in kept if (length := first.arms[name].steps_of)}
         arms = {name: arm for name, arm in first.arms.items() if name in kept}
         return first.model_copy(update={"arms": arms})
+
+
+def _without_seeds(where: str, settings: Changes) -> None:
+    """ValueError for seeds that the study itself decides."""
+    for part in ("generator", "guide"):
+        if "seed" in (settings.get(part) or {}):
+            raise ValueError(
+                f"{where}.{part}.seed {settings[part]['seed']}: generators take the study's generator_seeds"
+            )
+    if "seeds" in settings:
+        raise ValueError(f"{where}.seeds {settings['seeds']}: recognizers take the study's seeds")
 
 
 def read(file: Path) -> StudyConfig:
@@ -155,7 +172,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
         progress.deadline = time.monotonic() + 3600 * hours
     try:
         for _, _, exp in experiments:
-            progress.run(exp, "ingest", records[exp.name])
+            _patiently(progress, exp, "ingest", records[exp.name])
         _announce(experiments, progress, hours)
         for number, (exp, arm) in enumerate(_order(experiments)):
             if number % part[1] == part[0]:
@@ -182,12 +199,11 @@ def _order(experiments: list[tuple[str, int, Experiment]]) -> Iterator[tuple[Exp
                     yield exp, arm
 
 
-def _patiently(progress: Progress, exp: Experiment, until: str, record: runs.Record) -> None:
+def _patiently(progress: Progress, exp: Experiment, until: str, record: runs.Record) -> Artifact:
     """Runs to a step, waiting for what another process is making."""
     while True:
         try:
-            progress.run(exp, until, record)
-            return
+            return progress.run(exp, until, record)
         except StoreBusy:
             if time.monotonic() > progress.deadline:
                 raise OutOfTime from None
@@ -213,12 +229,16 @@ def _announce(experiments: list[tuple[str, int, Experiment]], progress: Progress
 
 
 def finished_part(exp: Experiment, progress: Progress) -> Experiment | None:
-    """The experiment without the arms whose recognizers are not all evaluated; None without the verdict's arms."""
+    """The experiment without the arms that are not finished, or train as long as one that is not.
+
+    None without the arms of the verdict.
+    """
     plans = (plan for plan in progress.plans(exp) if plan.stage == "evaluate")
     done = {plan.label for plan in plans if progress.store.artifact(plan).done}
     arms = {n: a for n, a in exp.arms.items() if all(f"evaluate {n}/{seed}" in done for seed in exp.seeds)}
+    while unknown := [name for name, arm in arms.items() if arm.steps_of and arm.steps_of not in arms]:
+        arms = {name: arm for name, arm in arms.items() if name not in unknown}
     needed = {exp.evaluation.treatment, *exp.evaluation.controls}
-    needed |= {arm.steps_of for arm in arms.values() if arm.steps_of}
     return exp.model_copy(update={"arms": arms}) if needed <= arms.keys() else None
 
 
@@ -231,9 +251,9 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
         part = finished_part(exp, progress)
         missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
         if part is not None:
-            record = progress.record(part)
-            compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
-            report = progress.run(part, "report", record)
+            record = progress.record(exp)  # of all arms: those trained in part are not forgotten
+            compared.setdefault(data, []).append((generator_seed, part, _patiently(progress, part, "compare", record)))
+            report = _patiently(progress, part, "report", record)
             runs.show_files(report, runtime.out / part.name)
     made = Study(
         config.name, tuple(_table(data, of, progress, config.against) for data, of in compared.items()), tuple(missing)
@@ -282,7 +302,12 @@ def _table(
             )
         )
     headline = first["headline"] if first["headline"] in metrics else metrics[0]
-    judged = [(row, control) for row in rows for control in controls if row.arm not in controls]
+    judged = [
+        (row, control)
+        for row in rows
+        for control in controls
+        if row.arm not in controls and (control, headline) in row.differences
+    ]
     adjusted = holm([row.differences[control, headline].p for row, control in judged])
     for (row, control), value in zip(judged, adjusted, strict=True):
         row.adjusted[control] = value
@@ -317,10 +342,13 @@ def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = N
     for seed in arm:
         if other is None or seed in other:
             runs.setdefault((_first_like(arm, seed), _first_like(other, seed) if other else None), seed)
-    return {
-        m: Cell.of(np.concatenate([arm[s][m] - (other[s][m] if other else 0) for s in runs.values()]), level)
-        for m in metrics
-    }
+    found = {}
+    for m in metrics:  # an arm without the real classes in its head has no accuracy on them
+        if all(m in arm[s] and (other is None or m in other[s]) for s in runs.values()):
+            found[m] = Cell.of(
+                np.concatenate([arm[s][m] - (other[s][m] if other else 0) for s in runs.values()]), level
+            )
+    return {m: cell for m, cell in found.items() if cell is not None}
 
 
 def _first_like(arm: Draws, seed: int) -> int:

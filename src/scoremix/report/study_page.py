@@ -80,7 +80,7 @@ def _shown(table: Table) -> dict[str, Any]:
     rows = [
         (row.arm, [row.differences[c, table.headline].estimate for c in table.controls])
         for row in table.rows
-        if row.arm not in table.controls
+        if row.arm not in table.controls and all((c, table.headline) in row.differences for c in table.controls)
     ]
     name = f"study-{figures.slug(table.data)}"
     return {

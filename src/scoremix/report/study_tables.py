@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -26,20 +27,28 @@ class Cell:
     spread: float  # standard deviation over runs
     runs: tuple[float, ...]
     p: float  # two-sided, of the value being 0
+    finest: float  # the smallest p that so many resamples can show
 
     @classmethod
-    def of(cls, draws: NDArray[np.float64], level: float) -> Cell:
-        """From (runs, 1 + resamples), plain values first; the interval is the percentile one of the mean over runs."""
+    def of(cls, draws: NDArray[np.float64], level: float) -> Cell | None:
+        """From (runs, 1 + resamples), plain values first; the interval is the percentile one of the mean over runs.
+
+        Resamples that are not finite are left out; None where none is left.
+        """
         mean = draws[:, 1:].mean(0)
-        low, high = np.nanquantile(mean, [(1 - level) / 2, (1 + level) / 2])
-        below, above = int((mean <= 0).sum()), int((mean >= 0).sum())
+        mean = mean[np.isfinite(mean)]
+        if not len(mean):
+            return None
+        low, high = np.quantile(mean, [(1 - level) / 2, (1 + level) / 2])
+        beyond, finest = min(int((mean <= 0).sum()), int((mean >= 0).sum())), 2 / (1 + len(mean))
         return cls(
             float(draws[:, 0].mean()),
             float(low),
             float(high),
-            float(draws[:, 0].std(ddof=1)) if len(draws) > 1 else float("nan"),
+            float(draws[:, 0].std(ddof=1)) if len(draws) > 1 else math.nan,
             tuple(draws[:, 0].tolist()),
-            min(1.0, 2 * (1 + min(below, above)) / (1 + len(mean))),
+            min(1.0, (1 + beyond) * finest),
+            finest,
         )
 
     @property
@@ -104,6 +113,12 @@ class Table:
         against = " and ".join(self.controls)
         if not winners:
             return f"No arm improves {label} beyond doubt against {against}."
+        cells = [row.differences[control, self.headline] for row in self.rows for control in row.adjusted]
+        if (finest := max(cell.finest for cell in cells)) * self.comparisons >= 1 - self.level:
+            return (
+                f"Above {against} in {label}, with the whole interval and in every run: {', '.join(winners)}; among "
+                f"{self.comparisons} comparisons {round(2 / finest) - 1:,} resamples are too few for Holm's correction to tell more."
+            )
         sure = [r.arm for r in self.rows if r.arm in winners and max(r.adjusted.values()) < 1 - self.level]
         rest = "all of them" if len(sure) == len(winners) else ", ".join(sure) or "none"
         return (
@@ -144,10 +159,12 @@ class Study:
                     else "–"
                     for c in table.controls
                 ]
-                value = 100 * row.metrics[table.headline].value
-                lines.append(f"  {row.arm:<{width}}  {value:>8.1f}          " + "  ".join(f"{c:<26}" for c in cells))
+                cell = row.metrics.get(table.headline)
+                shown = f"{100 * cell.value:.1f}" if cell else "–"
+                lines.append(f"  {row.arm:<{width}}  {shown:>8}          " + "  ".join(f"{c:<26}" for c in cells))
             for arm, other, found in table.pairs:
-                lines.append(f"  {arm} minus {other}: {signed(found[table.headline], metric)}")
+                if table.headline in found:
+                    lines.append(f"  {arm} minus {other}: {signed(found[table.headline], metric)}")
         if self.missing:
             lines += ["", *(f"not run in {run}: {', '.join(arms)}" for run, arms in self.not_run().items())]
         return "\n".join(lines)
@@ -190,9 +207,8 @@ class Study:
                     for (control, key), cell in of.differences.items()
                 ]
             made.append({**tree, "sentence": table.sentence(), "passed": table.passed})
-        return (
-            json.dumps({"name": self.name, "study": config, "tables": made, "missing": self.missing}, indent=1) + "\n"
-        )
+        tree = tables.plain({"name": self.name, "study": config, "tables": made, "missing": self.missing})
+        return json.dumps(tree, indent=1, allow_nan=False) + "\n"
 
 
 def signed(cell: Cell, metric: Metric) -> str:
