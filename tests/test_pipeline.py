@@ -135,6 +135,15 @@ def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_sett
     assert "missing" in row and "folder is gone" in row
 
 
+def test_test_classes_packed_anew_are_looked_at_again(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    shutil.copytree(finished, out := tmp_path / "out")
+    plain = json.loads((out / "tiny" / "report.json").read_text())["evaluation"]["test_looks"]
+    start(out, [*tiny_settings, "name=smaller", "data.images_per_class=4"])
+    assert json.loads((out / "smaller" / "report.json").read_text())["evaluation"]["test_looks"] == plain + 1
+    start(out, [*tiny_settings, "name=others", "data.seed=5"])
+    assert json.loads((out / "others" / "report.json").read_text())["evaluation"]["test_looks"] == 1
+
+
 def test_where_the_pairs_are_too_few_for_the_far_asked_for_the_verdict_is_on_auc(
     finished: Path, tmp_path: Path, tiny_settings: list[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -60,6 +61,8 @@ def compare(
     levels = metrics.supported_fars(impostors, config.fars)
     headline = headline_of(config, levels)
     passed = gate.json("gate.json")
+    stored = LabeledImages.load(real.folder)
+    seen = seen_in(stored, config)
     work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
     draws_of = {f"{arm}/{key}": v.astype(np.float32) for arm, values in arms.items() for key, v in values.items()}
     work.write_arrays("draws.npz", **draws_of)
@@ -83,15 +86,18 @@ def compare(
                 "controls": list(config.controls),
             },
             "images": len(labels),
-            "images_of": len(LabeledImages.load(real.folder).of_classes(config.classes)),
-            "looks": looks(real, work, "test") if config.classes == "test" else 0,
+            "images_of": len(stored.of_classes(config.classes)),
+            "seen": seen,
+            "looks": looks(seen, "test", work),
             "groups": by_group.compare_groups(by_arm),
-            "closed": closed_set(config, real, held_out, work) if held_out is not None else None,
+            "closed": closed_set(config, held_out, looks(seen, "held_out", work), work)
+            if held_out is not None
+            else None,
         },
     )
 
 
-def closed_set(config: Evaluation, real: Artifact, found: closed.Measured, work: Work) -> dict[str, Any]:
+def closed_set(config: Evaluation, found: closed.Measured, looked: int, work: Work) -> dict[str, Any]:
     """Classes, groups, worst and best classes for results.json; the tables closed_classes.csv and closed_groups.csv."""
     work.write("closed_classes.csv", closed.by_class(found))
     groups = [
@@ -110,7 +116,7 @@ def closed_set(config: Evaluation, real: Artifact, found: closed.Measured, work:
     return {
         "classes": len(found.names),
         "images": int(found.images.sum()),
-        "looks": looks(real, work),
+        "looks": looked,
         "groups": groups,
         **(closed.extremes(found, config.treatment) if config.treatment in found.accuracy else {}),
     }
@@ -133,16 +139,24 @@ def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str
     return "helps" if wins and all(wins) else "does not help here"
 
 
-def looks(real: Artifact, work: Work, classes: str | None = None) -> int:
-    """How many comparisons on this data the store holds, this one included; with `classes` those on that part."""
-    others = 0
-    for folder in work.folder.parent.iterdir():
-        file = folder / "manifest.json"
-        if folder != work.folder and file.exists():
-            manifest = json.loads(file.read_text())
-            same = classes is None or manifest["config"]["classes"] == classes
-            others += manifest["inputs"]["0"] == real.key and same
-    return others + 1
+def seen_in(stored: LabeledImages, config: Evaluation) -> dict[str, str]:
+    """Which classes' images this comparison looks at, as hashes of their names: test classes, held-out images."""
+    parts = ["test"] if config.classes == "test" else []
+    parts += ["held_out"] if stored.held_out is not None else []
+    names = {part: sorted(stored.of_classes(part).class_names) for part in parts}
+    return {part: hashlib.sha256("\n".join(of).encode()).hexdigest() for part, of in names.items()}
+
+
+def looks(seen: Mapping[str, str], part: str, work: Work) -> int:
+    """How many comparisons in the store used that part of these classes, this one included; 0 if it does not.
+
+    Classes are known by their names: the same ones packed anew, at another size say, are looked at again.
+    """
+    if part not in seen:
+        return 0
+    others = (folder / "results.json" for folder in work.folder.parent.iterdir() if folder != work.folder)
+    found = [json.loads(file.read_text()) for file in others if (file.parent / "manifest.json").exists()]
+    return 1 + len([results for results in found if results.get("seen", {}).get(part) == seen[part]])
 
 
 def _stacked(files: Sequence[Path]) -> Values:
