@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +182,7 @@ class Store:
                 raise StoreError(
                     f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
                 )
-        elif root.exists() and any(file.name != mark.name + ".partial" for file in root.iterdir()):
+        elif root.exists() and _foreign(root, mark) and not mark.exists():  # another process may just have made it
             raise StoreError(f"{root}: not empty and not a scoremix store; use another --out")
         else:
             root.mkdir(parents=True, exist_ok=True)
@@ -285,18 +286,32 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
 
 
 def write_file(path: Path, content: bytes | str) -> Path:
-    """Writes a file whole or not at all: a neighbour first, then one rename."""
-    partial = path.with_name(path.name + ".partial")
+    """Writes a file whole or not at all: a neighbour of a name of its own first, then one rename."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with open(partial, "wb") as handle:
             handle.write(content.encode() if isinstance(content, str) else content)
             handle.flush()
             os.fsync(handle.fileno())
+        os.replace(partial, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # what failed to be written, for the message
+        partial.unlink(missing_ok=True)
         raise
-    os.replace(partial, path)
     return path
+
+
+def _foreign(root: Path, mark: Path) -> bool:
+    """Whether a folder holds more than what a process left that was killed while it wrote the mark."""
+    return any(not file.match(f"{mark.name}.*partial") for file in root.iterdir())
+
+
+@contextlib.contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Holds a lock file, once whoever holds it has let go; it stays as an empty file."""
+    with open(file, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

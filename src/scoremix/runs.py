@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from scoremix import pipeline
-from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, write_file
+from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, held, write_file
 from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.precision import decided, native
 from scoremix.report.tables import noun
@@ -166,18 +166,19 @@ def source_of(exp: Experiment) -> Source:
 
 
 class Record:
-    """`runs/<name>.json`: the experiment, and the key, config, inputs and code of every step as last done."""
+    """`runs/<name>.json`: the experiment, and the key, config, inputs and code of every step as last done.
+
+    Processes that share a run each add their own steps to what stands there.
+    """
 
     def __init__(self, out: Path, exp: Experiment, plans: list[Plan]) -> None:
         self.path = out / "runs" / f"{exp.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        before = _record(self.path)["steps"] if self.path.exists() else {}
+        self.experiment = exp.model_dump(mode="json")
         labels = {plan.label for plan in plans}
-        self.value = {
-            "experiment": exp.model_dump(mode="json"),
-            "steps": {label: step for label, step in before.items() if label in labels},
-        }
-        self._write()
+        with held(self.path.with_suffix(".lock")):
+            before = self._read()["steps"]
+            self._write(self.experiment, {label: step for label, step in before.items() if label in labels})
 
     def done(self, plan: Plan) -> None:
         step = {
@@ -187,12 +188,17 @@ class Record:
             "inputs": plan.inputs,
             "code": plan.code,
         }
-        if self.value["steps"].get(plan.label) != step:
-            self.value["steps"][plan.label] = step
-            self._write()
+        if self.steps.get(plan.label) != step:
+            with held(self.path.with_suffix(".lock")):
+                found = self._read()
+                self._write(found["experiment"], {**found["steps"], plan.label: step})
 
-    def _write(self) -> None:
-        write_file(self.path, json.dumps(self.value, indent=1) + "\n")
+    def _read(self) -> dict[str, Any]:
+        return _record(self.path) if self.path.exists() else {"experiment": self.experiment, "steps": {}}
+
+    def _write(self, experiment: dict[str, Any], steps: dict[str, Any]) -> None:
+        self.steps = steps
+        write_file(self.path, json.dumps({"experiment": experiment, "steps": steps}, indent=1) + "\n")
 
 
 def recorded(out: Path, name: str | None) -> Experiment:

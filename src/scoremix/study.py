@@ -231,7 +231,7 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
         part = finished_part(exp, progress)
         missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
         if part is not None:
-            record = progress.record(part)
+            record = runs.Record(runtime.out, part, progress.plans(exp))  # steps of unfinished arms stay
             compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
             report = progress.run(part, "report", record)
             runs.show_files(report, runtime.out / part.name)
