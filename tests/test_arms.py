@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoremix import runs
+from scoremix import pipeline, runs
 from scoremix.arms import ARMS, GROUPS, named
-from scoremix.artifacts import Artifact, Store
+from scoremix.artifacts import Artifact, Plan, Source, Store
 from scoremix.config import Arm, ConfigError, Experiment, Recognizer, Runtime, changed, load
 from scoremix.data.images import LabeledImages
+from scoremix.precision import decided
 from scoremix.recognition import checkpoints
 from scoremix.stages.embeddings import embedded
 from scoremix.stages.recognizer import Order
@@ -63,6 +64,37 @@ def test_changes_follow_the_experiment() -> None:
     assert exp.arms["scoremix"].sampling == {}
 
 
+def planned(tmp_path: Path, *names: str, **own: Arm) -> list[Plan]:
+    """Every step of an experiment with those arms."""
+    exp = Experiment(arms=named(["real", "equal_steps", "scoremix", *names, *own], own))
+    return pipeline.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
+
+
+def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
+    alone = planned(tmp_path)
+    assert not [plan.label for plan in alone if " for " in plan.label]  # scoremix's steps are the experiment's
+    plans = planned(tmp_path, "scoremix_3", "other_depth", "auggen", "scoremix_random", "reproduction_aligned")
+    by_label = {plan.label: plan for plan in plans}
+    assert len(by_label) == len(plans)
+    for name in ("generator", "select", "sample", "combine"):
+        assert by_label[name] in alone
+        assert {p.key for p in pipeline.needed(plans, name)} == {p.key for p in pipeline.needed(alone, name)}
+    assert by_label["select for scoremix_3"].config["m"] == 3
+    assert by_label["selecting recognizer for other_depth"].config["depth"] == 2
+    assert by_label["generator for reproduction_aligned"].config["align"] is not None
+    assert by_label["sample for reproduction_aligned"].inputs["0"] == by_label["generator for reproduction_aligned"].key
+    assert by_label["select for scoremix_random"].key == by_label["select for auggen"].key
+
+
+def test_the_report_shows_the_search_of_the_arm(tmp_path: Path) -> None:
+    """Also where the arm selects by a recognizer, or samples from a generator, of its own."""
+    for changes in ({"selector": {"depth": 2}}, {"generator": {"lr": 0.5}}):
+        arm = ARMS["auggen_searched"].model_copy(update=changes)
+        plans = {plan.label: plan for plan in planned(tmp_path, mine=arm)}
+        (search,) = (plan for plan in plans.values() if plan.stage == "search")
+        assert plans["sample for mine"].inputs["2"] == plans["report"].inputs["0:search"] == search.key
+
+
 RUN = (
     *("real", "equal_steps", "scoremix", "auggen_searched", "relabelled", "coherent", "averages", "cutmixes"),
     *("reproduction", "reproduction_alone", "scoremix_soft", "scoremix_both", "scoremix_3", "scoremix_joint_top"),
@@ -109,6 +141,15 @@ def test_numbers_of_classes_and_images(store: Path) -> None:
     assert (arms["reproduction_alone"]["classes"], arms["reproduction_alone"]["images"]) == (real["classes"], 15)
     for name in ("mixup", "cutmix", "feature_mixup", "deeper", "equal_steps"):
         assert (arms[name]["images"], arms[name]["steps"]) == (real["images"], mixed["steps"]), name
+
+
+def test_the_runs_own_steps_are_on_record_under_their_plain_labels(store: Path) -> None:
+    sample, mplets = (runs.step_folder(store, "tiny", label) for label in ("sample", "select"))
+    assert json.loads((sample / "manifest.json").read_text())["config"]["mixture"] == "scores"
+    assert np.load(mplets / "classes.npy").shape == (5, 2)
+    assert np.load(runs.step_folder(store, "tiny", "select for scoremix_3") / "classes.npy").shape == (5, 3)
+    shown = runs.chain_table(Store(store / "store"), runs.recorded(store, "tiny")).splitlines()
+    assert next(line for line in shown if " sample for easiest " in line).endswith("the same as sample for hardest")
 
 
 def test_labels_follow_their_policy(store: Path) -> None:

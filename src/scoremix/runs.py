@@ -282,7 +282,9 @@ def chain_table(store: Store, exp: Experiment) -> str:
     steps = _record(store.root.parent / "runs" / f"{exp.name}.json")["steps"]
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
     first: dict[str, str] = {}  # key -> the label it was listed under
-    for plan in pipeline.plan_all(exp, source_of(exp), store):
+    plans = pipeline.plan_all(exp, source_of(exp), store)
+    width = max(28, *(len(plan.label) for plan in plans))
+    for plan in plans:
         artifact = store.artifact(plan)
         state, why = state_of(plan, artifact, steps.get(plan.label), steps)
         if first.setdefault(plan.key, plan.label) != plan.label:
@@ -291,7 +293,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
             spent = artifact.manifest["cost"]
             total += spent["seconds"]
             why = cost(spent)
-        lines.append(f"{MARKS[state]} {state:<8} {plan.label:<28} {plan.key[:12]}  {why}")
+        lines.append(f"{MARKS[state]} {state:<8} {plan.label:<{width}} {plan.key[:12]}  {why}")
     return "\n".join([*lines, f"total of what is done: {_time(total)}"])
 
 
