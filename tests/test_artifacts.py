@@ -209,6 +209,30 @@ def test_code_hash_follows_code_and_imports_but_not_comments(tmp_path: Path, mon
     artifacts._closure_hash.cache_clear()
 
 
+def test_code_hash_follows_the_templates_of_a_module_that_loads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "scoremix_page"
+    (package / "templates").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "page.py").write_text("import jinja2\n\nLOADER = jinja2.PackageLoader('scoremix_page')\n")
+    (package / "plain.py").write_text("X = 1\n")
+    (package / "stage.py").write_text("from scoremix_page.page import LOADER\n")
+    template = package / "templates" / "page.html"
+    template.write_text("one")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def hashes() -> list[str]:
+        artifacts._closure_hash.cache_clear()
+        return [artifacts._closure_hash(f"scoremix_page.{module}") for module in ("stage", "page", "plain")]
+
+    before = hashes()
+    template.write_text("two")
+    after = hashes()
+    artifacts._closure_hash.cache_clear()
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
 def test_killed_right_after_the_manifest_leaves_no_progress(tmp_path: Path) -> None:
     store = Store(tmp_path / "s")
     artifact = run(store)

@@ -237,7 +237,10 @@ class Store:
 
 
 def code_hash(function: Callable[..., Any]) -> str:
-    """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside."""
+    """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside.
+
+    With a module that loads templates go the bytes of those in the folder beside it.
+    """
     return _closure_hash(function.__module__)
 
 
@@ -255,6 +258,7 @@ def _closure_hash(module: str) -> str:
         tree = ast.parse(Path(spec.origin).read_bytes())
         waiting.extend(_imports(tree))
         seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        seen |= _templates(tree, Path(spec.origin).parent / "templates")
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
 
 
@@ -273,6 +277,13 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name for alias in node.names if alias.name.startswith("scoremix"))
         else:
             yield from _imports(node)
+
+
+def _templates(tree: ast.AST, folder: Path) -> dict[str, str]:
+    """Hash of every template by its file's name, where the module has a loader of templates."""
+    loads = any(isinstance(node, ast.Attribute) and node.attr == "PackageLoader" for node in ast.walk(tree))
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if loads else []
+    return {f"templates/{file.name}": file_hash(file) for file in files}
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:
