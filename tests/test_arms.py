@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from scoremix import pipeline, runs
 from scoremix.arms import ARMS, GROUPS, named
-from scoremix.artifacts import Artifact, Plan, Source, Store
-from scoremix.config import Arm, ConfigError, Experiment, Recognizer, Runtime, changed, load
+from scoremix.artifacts import Artifact, Plan, Source, Store, Work
+from scoremix.config import Arm, ConfigError, Examination, Experiment, Recognizer, Runtime, changed, load
 from scoremix.data.images import LabeledImages
 from scoremix.precision import decided
 from scoremix.recognition import checkpoints
-from scoremix.stages.embeddings import embedded
+from scoremix.stages import examine
+from scoremix.stages.embeddings import all_embedded, embedded
+from scoremix.stages.pixels import mix_pixels
 from scoremix.stages.recognizer import Order
+from scoremix.stages.sample import weights_of
 from scoremix.verbs import quality
 
 
@@ -215,6 +219,42 @@ def test_report_says_what_a_mix_is(store: Path) -> None:
     }
     assert groups["averages"]["sources"] > groups["averages"]["nearest_other"] - 1
     assert groups["training classes"]["percentile"] > 0.9
+
+
+def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.finished(store, Store(store / "store"), "tiny")
+    reproductions = runs.stored(Store(store / "store"), run.chain["examination"].manifest["inputs"]["2"])
+    assert reproductions is not None
+    seen: list[int] = []
+
+    def counted(net: torch.nn.Module, images: LabeledImages) -> torch.Tensor:
+        seen.append(len(images))
+        return all_embedded(net, images)
+
+    monkeypatch.setattr(examine, "all_embedded", counted)
+    work = Work(tmp_path, Runtime(device="cpu", quiet=True), "examine")
+    examine.examine(Examination(), run.chain["real"], run.chain["baseline"], reproductions, run.added, work=work)
+    sets = {artifact.key for artifact in [reproductions, *run.added.values()]}
+    assert len(seen) == 2 + len(sets) < 2 + 1 + len(run.added)
+    found = json.loads((tmp_path / "examination.json").read_text())["groups"]
+    assert [group["group"] for group in found[3:]] == list(run.added)
+
+
+def test_pixel_controls_have_the_weights_of_the_mixes(store: Path, tmp_path: Path) -> None:
+    """Also where they are drawn at random for every image."""
+    parts = runs.finished(store, Store(store / "store"), "tiny")
+    runtime = Runtime(device="cpu", quiet=True)
+    sampling = parts.exp.sampling.model_copy(update={"draw": "image", "concentration": 3.0, "seed": 7})
+    wanted = weights_of(sampling, 5, 2, 3)
+    for kind in ("averages", "cutmixes"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        work = Work(folder, runtime, kind)
+        mix_pixels(pipeline.of_pixels(sampling, kind), parts.chain["real"], parts.chain["mplets"], work=work)
+        np.testing.assert_allclose(np.load(folder / "weights.npy"), wanted, atol=1e-6)
+        images = np.load(folder / "images.npy")
+        assert len(np.unique(images.reshape(len(images), -1), axis=0)) == 15
+    assert len(np.unique(wanted)) == 30
 
 
 def test_magnitudes_of_equal_weights_add_up(store: Path) -> None:
