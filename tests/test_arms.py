@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from scoremix import runs
+from scoremix import pipeline, runs
 from scoremix.arms import ARMS, GROUPS, named
-from scoremix.artifacts import Artifact, Store
-from scoremix.config import Arm, ConfigError, Experiment, Recognizer, Runtime, changed, load
+from scoremix.artifacts import Artifact, Plan, Source, Store, Work
+from scoremix.config import Arm, ConfigError, Examination, Experiment, Recognizer, Runtime, changed, load
 from scoremix.data.images import LabeledImages
+from scoremix.precision import decided
 from scoremix.recognition import checkpoints
-from scoremix.stages.embeddings import embedded
+from scoremix.stages import examine
+from scoremix.stages.embeddings import all_embedded, embedded
+from scoremix.stages.pixels import mix_pixels
 from scoremix.stages.recognizer import Order
+from scoremix.stages.sample import weights_of
 from scoremix.verbs import quality
 
 
@@ -61,6 +66,37 @@ def test_changes_follow_the_experiment() -> None:
     exp = load(Experiment(), (), ["sampling.steps=7", "arms=real,equal_steps,scoremix,averages"], named)
     assert exp.sampling.steps == 7
     assert exp.arms["scoremix"].sampling == {}
+
+
+def planned(tmp_path: Path, *names: str, **own: Arm) -> list[Plan]:
+    """Every step of an experiment with those arms."""
+    exp = Experiment(arms=named(["real", "equal_steps", "scoremix", *names, *own], own))
+    return pipeline.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
+
+
+def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
+    alone = planned(tmp_path)
+    assert not [plan.label for plan in alone if " for " in plan.label]  # scoremix's steps are the experiment's
+    plans = planned(tmp_path, "scoremix_3", "other_depth", "auggen", "scoremix_random", "reproduction_aligned")
+    by_label = {plan.label: plan for plan in plans}
+    assert len(by_label) == len(plans)
+    for name in ("generator", "select", "sample", "combine"):
+        assert by_label[name] in alone
+        assert {p.key for p in pipeline.needed(plans, name)} == {p.key for p in pipeline.needed(alone, name)}
+    assert by_label["select for scoremix_3"].config["m"] == 3
+    assert by_label["selecting recognizer for other_depth"].config["depth"] == 2
+    assert by_label["generator for reproduction_aligned"].config["align"] is not None
+    assert by_label["sample for reproduction_aligned"].inputs["0"] == by_label["generator for reproduction_aligned"].key
+    assert by_label["select for scoremix_random"].key == by_label["select for auggen"].key
+
+
+def test_the_report_shows_the_search_of_the_arm(tmp_path: Path) -> None:
+    """Also where the arm selects by a recognizer, or samples from a generator, of its own."""
+    for changes in ({"selector": {"depth": 2}}, {"generator": {"lr": 0.5}}):
+        arm = ARMS["auggen_searched"].model_copy(update=changes)
+        plans = {plan.label: plan for plan in planned(tmp_path, mine=arm)}
+        (search,) = (plan for plan in plans.values() if plan.stage == "search")
+        assert plans["sample for mine"].inputs["2"] == plans["report"].inputs["0:search"] == search.key
 
 
 RUN = (
@@ -109,6 +145,15 @@ def test_numbers_of_classes_and_images(store: Path) -> None:
     assert (arms["reproduction_alone"]["classes"], arms["reproduction_alone"]["images"]) == (real["classes"], 15)
     for name in ("mixup", "cutmix", "feature_mixup", "deeper", "equal_steps"):
         assert (arms[name]["images"], arms[name]["steps"]) == (real["images"], mixed["steps"]), name
+
+
+def test_the_runs_own_steps_are_on_record_under_their_plain_labels(store: Path) -> None:
+    sample, mplets = (runs.step_folder(store, "tiny", label) for label in ("sample", "select"))
+    assert json.loads((sample / "manifest.json").read_text())["config"]["mixture"] == "scores"
+    assert np.load(mplets / "classes.npy").shape == (5, 2)
+    assert np.load(runs.step_folder(store, "tiny", "select for scoremix_3") / "classes.npy").shape == (5, 3)
+    shown = runs.chain_table(Store(store / "store"), runs.recorded(store, "tiny")).splitlines()
+    assert next(line for line in shown if " sample for easiest " in line).endswith("the same as sample for hardest")
 
 
 def test_labels_follow_their_policy(store: Path) -> None:
@@ -174,6 +219,42 @@ def test_report_says_what_a_mix_is(store: Path) -> None:
     }
     assert groups["averages"]["sources"] > groups["averages"]["nearest_other"] - 1
     assert groups["training classes"]["percentile"] > 0.9
+
+
+def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = runs.finished(store, Store(store / "store"), "tiny")
+    reproductions = runs.stored(Store(store / "store"), run.chain["examination"].manifest["inputs"]["2"])
+    assert reproductions is not None
+    seen: list[int] = []
+
+    def counted(net: torch.nn.Module, images: LabeledImages) -> torch.Tensor:
+        seen.append(len(images))
+        return all_embedded(net, images)
+
+    monkeypatch.setattr(examine, "all_embedded", counted)
+    work = Work(tmp_path, Runtime(device="cpu", quiet=True), "examine")
+    examine.examine(Examination(), run.chain["real"], run.chain["baseline"], reproductions, run.added, work=work)
+    sets = {artifact.key for artifact in [reproductions, *run.added.values()]}
+    assert len(seen) == 2 + len(sets) < 2 + 1 + len(run.added)
+    found = json.loads((tmp_path / "examination.json").read_text())["groups"]
+    assert [group["group"] for group in found[3:]] == list(run.added)
+
+
+def test_pixel_controls_have_the_weights_of_the_mixes(store: Path, tmp_path: Path) -> None:
+    """Also where they are drawn at random for every image."""
+    parts = runs.finished(store, Store(store / "store"), "tiny")
+    runtime = Runtime(device="cpu", quiet=True)
+    sampling = parts.exp.sampling.model_copy(update={"draw": "image", "concentration": 3.0, "seed": 7})
+    wanted = weights_of(sampling, 5, 2, 3)
+    for kind in ("averages", "cutmixes"):
+        folder = tmp_path / kind
+        folder.mkdir()
+        work = Work(folder, runtime, kind)
+        mix_pixels(pipeline.of_pixels(sampling, kind), parts.chain["real"], parts.chain["mplets"], work=work)
+        np.testing.assert_allclose(np.load(folder / "weights.npy"), wanted, atol=1e-6)
+        images = np.load(folder / "images.npy")
+        assert len(np.unique(images.reshape(len(images), -1), axis=0)) == 15
+    assert len(np.unique(wanted)) == 30
 
 
 def test_magnitudes_of_equal_weights_add_up(store: Path) -> None:

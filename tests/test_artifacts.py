@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 import textwrap
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from scoremix import artifacts
+from scoremix import artifacts, runs
 from scoremix.artifacts import Artifact, Plan, Store, StoreError, Work, write_file
-from scoremix.config import Runtime, Slice
+from scoremix.config import Experiment, Runtime, Slice
 
 
 class Number(Slice):
@@ -129,6 +130,61 @@ def test_a_killed_write_leaves_the_old_file(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
+def _write_often(path: Path, content: str) -> None:
+    for _ in range(300):
+        write_file(path, content)
+
+
+def _note_steps(out: Path, exp: Experiment, plans: list[Plan], own: list[Plan]) -> None:
+    record = runs.Record(out, exp, plans)
+    for step in own:
+        record.done(step)
+
+
+def together(*calls: tuple[Callable[..., None], tuple[object, ...]]) -> list[int | None]:
+    """Exit codes of functions that run at the same time, each in a process of its own."""
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=function, args=arguments) for function, arguments in calls]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    return [process.exitcode for process in processes]
+
+
+def test_processes_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
+    path, contents = tmp_path / "f", ["a" * 100, "b" * 5000]
+    assert together(*((_write_often, (path, content)) for content in contents)) == [0, 0]
+    assert path.read_text() in contents
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_processes_that_share_a_run_keep_each_others_steps(tmp_path: Path) -> None:
+    exp = Experiment(name="shared")
+    plans = [Plan("double", f"step {number}", {"value": number}, {}, "c") for number in range(80)]
+    parts = [plans[part::2] for part in (0, 1)]
+    assert together(*((_note_steps, (tmp_path, exp, plans, part)) for part in parts)) == [0, 0]
+    stored = json.loads((tmp_path / "runs" / "shared.json").read_text())
+    assert stored["experiment"] == exp.model_dump(mode="json")
+    assert {label: step["key"] for label, step in stored["steps"].items()} == {p.label: p.key for p in plans}
+
+
+def test_processes_that_make_a_store_at_the_same_time_all_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other process makes it between a look for the mark and one at the folder."""
+    seen = Path.iterdir
+
+    def late(root: Path) -> Iterator[Path]:
+        monkeypatch.setattr(Path, "iterdir", seen)
+        run(Store(root))
+        return seen(root)
+
+    (tmp_path / "s").mkdir()
+    monkeypatch.setattr(Path, "iterdir", late)
+    assert run(Store(tmp_path / "s")).done
+
+
 def test_code_hash_follows_code_and_imports_but_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A package of two modules on the path stands for a stage and the maths it calls."""
     package = tmp_path / "scoremix_probe"
@@ -151,6 +207,30 @@ def test_code_hash_follows_code_and_imports_but_not_comments(tmp_path: Path, mon
     maths.write_text(textwrap.dedent("def f():\n    return 2\n"))
     assert fresh() != first
     artifacts._closure_hash.cache_clear()
+
+
+def test_code_hash_follows_the_templates_of_a_module_that_loads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "scoremix_page"
+    (package / "templates").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "page.py").write_text("import jinja2\n\nLOADER = jinja2.PackageLoader('scoremix_page')\n")
+    (package / "plain.py").write_text("X = 1\n")
+    (package / "stage.py").write_text("from scoremix_page.page import LOADER\n")
+    template = package / "templates" / "page.html"
+    template.write_text("one")
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def hashes() -> list[str]:
+        artifacts._closure_hash.cache_clear()
+        return [artifacts._closure_hash(f"scoremix_page.{module}") for module in ("stage", "page", "plain")]
+
+    before = hashes()
+    template.write_text("two")
+    after = hashes()
+    artifacts._closure_hash.cache_clear()
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
 
 
 def test_killed_right_after_the_manifest_leaves_no_progress(tmp_path: Path) -> None:

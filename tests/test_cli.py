@@ -6,6 +6,7 @@ import errno
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -179,7 +180,8 @@ def test_a_full_disk_is_named_with_the_file(
     Store(tmp_path / "out" / "store")
     (tmp_path / "out" / "runs").mkdir()
     record = tmp_path / "out" / "runs" / "images.json"
-    Path(f"{record}.partial").symlink_to("/dev/full")
+    monkeypatch.setattr("uuid.uuid4", lambda: SimpleNamespace(hex="1"))
+    Path(f"{record}.1.partial").symlink_to("/dev/full")
     assert call(monkeypatch, "ingest", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet") == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert str(record) in said and "disk is full" in said and "safe" in said

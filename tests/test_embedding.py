@@ -187,5 +187,5 @@ def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None
         return store.artifact(plan)
 
     pipeline.scoremix(exp, source, stage)
-    assert runs.Record(tmp_path, exp, plans).value["steps"] == record.value["steps"]
-    assert "recognizer real/0" in record.value["steps"]
+    assert runs.Record(tmp_path, exp, plans).steps == record.steps
+    assert "recognizer real/0" in record.steps

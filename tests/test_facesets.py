@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import cli
+from scoremix import cli, runs
 from scoremix.artifacts import Store
 from scoremix.config import Embedding, Runtime, load
 from scoremix.data.align import TEMPLATE
@@ -352,6 +352,11 @@ def test_arms_of_a_run_with_what_they_need_and_no_more(tiny_settings: list[str],
     assert all(path.exists() for _, path in found)
     made = sorted(p.name for p in (tmp_path / "store").iterdir() if p.is_dir())
     assert made == ["ingest", "recognizer"]  # no generator for an arm of real images
+    for _ in range(2):  # asking again changes nothing
+        steps = json.loads((tmp_path / "runs" / "tiny.json").read_text())["steps"]
+        assert set(steps) == {"ingest", "baseline", "recognizer real/0", "recognizer real/1"}
+        assert runs.checkpoint_of(tmp_path, "tiny/real/0") == found[0][1]
+        assert facesets.recognizers_of(exp, ["real"], runtime, store) == found
 
 
 ARMS = [f"tiny/{arm}/{seed}" for arm in ("real", "auggen") for seed in (0, 1)]

@@ -39,6 +39,13 @@ def test_candidates_differ_from_their_rival_in_the_mixing_only():
     assert Plan().evaluations(2) == 2 * planning.candidates(Plan())["AugGen"].evaluations(2)
 
 
+@pytest.mark.parametrize("plan", [Plan(), Plan(solver="dpm2m"), Plan(guide="unconditional"), Plan(churn=10.0)])
+def test_every_plan_is_timed_once(plan: Plan):
+    found = planning.candidates(plan)
+    assert plan in found.values() and {"faithful", "economy", "AugGen"} <= found.keys()
+    assert len(set(found.values())) == len(found)
+
+
 def test_the_arm_is_the_economy_plan():
     found = planning.candidates(Plan())["economy"]
     changes = ARMS["economy"].sampling

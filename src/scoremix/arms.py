@@ -16,6 +16,7 @@ MATCHED = "scoremix"  # the arm whose number of steps the controls on real image
 EQUAL: dict[str, Any] = {"weights": None, "weights_end": None}  # whatever the experiment says
 AUGGEN = {"mixture": "conditions", "weights": [0.7, 0.7], "weights_end": None, "convex": False}
 SINGLE = {"strategy": "each"}
+ECONOMY_INTERVAL = (0.3, 8.0)  # of sigma, for images of standard deviation 0.5: where the classes' estimates differ
 ALIGNED: dict[str, Any] = {"align": {}}  # Appendix D at its defaults
 
 ARMS: dict[str, Arm] = {
@@ -105,7 +106,7 @@ ARMS: dict[str, Arm] = {
         sampling={"weights": [0.6, 0.6], "weights_end": None, "convex": False}, note="weights that sum to 1.2"
     ),
     "economy": Arm(
-        sampling={"guide": "condition", "mixing_interval": [0.3, 8.0]},
+        sampling={"guide": "condition", "mixing_interval": list(ECONOMY_INTERVAL)},
         note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",
     ),
     "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,7 +182,7 @@ class Store:
                 raise StoreError(
                     f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
                 )
-        elif root.exists() and any(file.name != mark.name + ".partial" for file in root.iterdir()):
+        elif root.exists() and _foreign(root, mark) and not mark.exists():  # another process may just have made it
             raise StoreError(f"{root}: not empty and not a scoremix store; use another --out")
         else:
             root.mkdir(parents=True, exist_ok=True)
@@ -236,7 +237,10 @@ class Store:
 
 
 def code_hash(function: Callable[..., Any]) -> str:
-    """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside."""
+    """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside.
+
+    With a module that loads templates go the bytes of those in the folder beside it.
+    """
     return _closure_hash(function.__module__)
 
 
@@ -254,6 +258,7 @@ def _closure_hash(module: str) -> str:
         tree = ast.parse(Path(spec.origin).read_bytes())
         waiting.extend(_imports(tree))
         seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        seen |= _templates(tree, Path(spec.origin).parent / "templates")
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
 
 
@@ -274,6 +279,13 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from _imports(node)
 
 
+def _templates(tree: ast.AST, folder: Path) -> dict[str, str]:
+    """Hash of every template by its file's name, where the module has a loader of templates."""
+    loads = any(isinstance(node, ast.Attribute) and node.attr == "PackageLoader" for node in ast.walk(tree))
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if loads else []
+    return {f"templates/{file.name}": file_hash(file) for file in files}
+
+
 def _without_docstrings(tree: ast.AST) -> ast.AST:
     for node in ast.walk(tree):
         if (
@@ -285,18 +297,32 @@ def _without_docstrings(tree: ast.AST) -> ast.AST:
 
 
 def write_file(path: Path, content: bytes | str) -> Path:
-    """Writes a file whole or not at all: a neighbour first, then one rename."""
-    partial = path.with_name(path.name + ".partial")
+    """Writes a file whole or not at all: a neighbour of a name of its own first, then one rename."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with open(partial, "wb") as handle:
             handle.write(content.encode() if isinstance(content, str) else content)
             handle.flush()
             os.fsync(handle.fileno())
+        os.replace(partial, path)
     except OSError as error:
         error.filename = error.filename or str(path)  # what failed to be written, for the message
+        partial.unlink(missing_ok=True)
         raise
-    os.replace(partial, path)
     return path
+
+
+def _foreign(root: Path, mark: Path) -> bool:
+    """Whether a folder holds more than what a process left that was killed while it wrote the mark."""
+    return any(not file.match(f"{mark.name}.*partial") for file in root.iterdir())
+
+
+@contextlib.contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Holds a lock file, once whoever holds it has let go; it stays as an empty file."""
+    with open(file, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ Symbols of the paper and our words:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
@@ -83,8 +83,10 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
     both = stage(combine, exp.mixing, real, synthetic)
 
-    added = {name: a for name, arm in exp.arms.items() if (a := added_images(exp, arm, base)) is not None}
-    sets = {name: training_set(exp, arm, added.get(name), base) for name, arm in exp.arms.items()}
+    own = (baseline, generator, each_class, reproductions, mplets, synthetic, both)
+    bases = {name: base_of(exp, name, base, frozenset(a.key for a in own)) for name in exp.arms}
+    added = {name: a for name, arm in exp.arms.items() if (a := added_images(exp, arm, bases[name])) is not None}
+    sets = {name: training_set(exp, arm, added.get(name), bases[name]) for name, arm in exp.arms.items()}
     recognizers = {
         f"{name}/{seed}": stage(
             train_recognizer,
@@ -113,19 +115,47 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
         "examination": examination,
         "magnitudes": magnitudes,
     }
-    if searching := next((arm for arm in exp.arms.values() if arm.search), None):
-        chain["search"] = searched_weights(exp, changed(exp.sampling, searching.sampling), base)
+    searching = (name for name, arm in exp.arms.items() if arm.search and arm.images == "mixes")
+    if name := next(searching, None):
+        chain["search"] = searched_weights(exp, changed(exp.sampling, exp.arms[name].sampling), bases[name])
     return stage(report, exp, {**chain, "pictures": pictures, "results": results}, recognizers, added)
 
 
 @dataclass(frozen=True)
 class Base:
-    """What all arms share, and the stage that runs theirs."""
+    """What mixes are made with, and the stage that makes them: the experiment's, or an arm's (`base_of`)."""
 
     stage: Stage
     real: Artifact
     baseline: Artifact
     generator: Artifact
+
+
+@dataclass(frozen=True)
+class OfArm:
+    """A stage whose steps are labelled as the arm's, "sample for auggen", but for those the experiment has itself."""
+
+    stage: Stage
+    arm: str
+    own: frozenset[str]  # keys of the experiment's steps
+
+    def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
+        plan = plan_of(function, config, inputs, label)
+        label = plan.label if plan.key in self.own else f"{plan.label} for {self.arm}"
+        return self.stage(function, config, *inputs, label=label)
+
+
+def base_of(exp: Experiment, name: str, base: Base, own: frozenset[str]) -> Base:
+    """What an arm starts from, with a generator or a selecting recognizer of its own where it says so."""
+    stage, arm = OfArm(base.stage, name, own), exp.arms[name]
+    generator, baseline = base.generator, base.baseline
+    if arm.generator and arm.images != "real":
+        changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
+        generator = guided_generator(changes, stage, base.real, base.baseline)
+    if arm.selector and arm.images != "real":
+        other = changed(exp.recognizer, arm.selector)
+        baseline = stage(train_recognizer, other, base.real, base.real, label="selecting recognizer")
+    return Base(stage, base.real, baseline, generator)
 
 
 def selected(config: Selection, base: Base) -> Artifact:
@@ -184,18 +214,10 @@ def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Ar
 
 
 def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact | None:
-    """The images an arm adds to the real ones: mixes, or a control's images of the same m-plets."""
+    """The images an arm adds to the real ones: mixes, or a control's images of the same m-plets. `base` is its own."""
     if arm.images == "real":
         return None
     stage, sampling = base.stage, changed(exp.sampling, arm.sampling)
-    if arm.generator:
-        own = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
-        base = replace(base, generator=guided_generator(own, stage, base.real, base.baseline))
-    if arm.selector:
-        other = changed(exp.recognizer, arm.selector)
-        base = replace(
-            base, baseline=stage(train_recognizer, other, base.real, base.real, label="selecting recognizer")
-        )
     mplets = selected(changed(exp.selection, arm.selection), base)
     drawn = sampling.model_copy(update={"keep_by": "coherence"})  # what is kept does not change what is drawn
     match arm.images:

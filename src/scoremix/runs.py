@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from scoremix import pipeline
-from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, write_file
+from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, held, write_file
 from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.precision import decided, native
 from scoremix.report.tables import noun
@@ -166,18 +166,19 @@ def source_of(exp: Experiment) -> Source:
 
 
 class Record:
-    """`runs/<name>.json`: the experiment, and the key, config, inputs and code of every step as last done."""
+    """`runs/<name>.json`: the experiment, and the key, config, inputs and code of every step as last done.
+
+    Processes that share a run each add their own steps to what stands there.
+    """
 
     def __init__(self, out: Path, exp: Experiment, plans: list[Plan]) -> None:
         self.path = out / "runs" / f"{exp.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        before = _record(self.path)["steps"] if self.path.exists() else {}
+        self.experiment = exp.model_dump(mode="json")
         labels = {plan.label for plan in plans}
-        self.value = {
-            "experiment": exp.model_dump(mode="json"),
-            "steps": {label: step for label, step in before.items() if label in labels},
-        }
-        self._write()
+        with held(self.path.with_suffix(".lock")):
+            before = self._read()["steps"]
+            self._write(self.experiment, {label: step for label, step in before.items() if label in labels})
 
     def done(self, plan: Plan) -> None:
         step = {
@@ -187,12 +188,17 @@ class Record:
             "inputs": plan.inputs,
             "code": plan.code,
         }
-        if self.value["steps"].get(plan.label) != step:
-            self.value["steps"][plan.label] = step
-            self._write()
+        if self.steps.get(plan.label) != step:
+            with held(self.path.with_suffix(".lock")):
+                found = self._read()
+                self._write(found["experiment"], {**found["steps"], plan.label: step})
 
-    def _write(self) -> None:
-        write_file(self.path, json.dumps(self.value, indent=1) + "\n")
+    def _read(self) -> dict[str, Any]:
+        return _record(self.path) if self.path.exists() else {"experiment": self.experiment, "steps": {}}
+
+    def _write(self, experiment: dict[str, Any], steps: dict[str, Any]) -> None:
+        self.steps = steps
+        write_file(self.path, json.dumps({"experiment": experiment, "steps": steps}, indent=1) + "\n")
 
 
 def recorded(out: Path, name: str | None) -> Experiment:
@@ -276,7 +282,9 @@ def chain_table(store: Store, exp: Experiment) -> str:
     steps = _record(store.root.parent / "runs" / f"{exp.name}.json")["steps"]
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
     first: dict[str, str] = {}  # key -> the label it was listed under
-    for plan in pipeline.plan_all(exp, source_of(exp), store):
+    plans = pipeline.plan_all(exp, source_of(exp), store)
+    width = max(28, *(len(plan.label) for plan in plans))
+    for plan in plans:
         artifact = store.artifact(plan)
         state, why = state_of(plan, artifact, steps.get(plan.label), steps)
         if first.setdefault(plan.key, plan.label) != plan.label:
@@ -285,7 +293,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
             spent = artifact.manifest["cost"]
             total += spent["seconds"]
             why = cost(spent)
-        lines.append(f"{MARKS[state]} {state:<8} {plan.label:<28} {plan.key[:12]}  {why}")
+        lines.append(f"{MARKS[state]} {state:<8} {plan.label:<{width}} {plan.key[:12]}  {why}")
     return "\n".join([*lines, f"total of what is done: {_time(total)}"])
 
 

@@ -330,6 +330,8 @@ class PixelMixing(Slice):
 
     kind: Literal["averages", "cutmixes"]
     weights: tuple[float, ...] | None
+    draw: Literal["fixed", "mplet", "image"]
+    concentration: float
     images_per_mplet: Positive | None
     share: float
     candidates: float

@@ -49,12 +49,15 @@ def examine(
         unseen = everything.of_classes("validation")
         groups["unseen classes"] = measured(all_embedded(net, unseen), unseen, centers, None, None, False)
     sets = {"reproductions": reproductions, **added}
+    by_key: dict[str, dict[str, NDArray[np.float64]]] = {}  # arms may share their images
     with work.bar(len(sets), "groups") as advance:
         for done, (name, artifact) in enumerate(sets.items()):
-            images = imagesets.LabeledImages.load(artifact.folder)
-            mplets = np.load(artifact / "mplets.npy")[images.labels]
-            weights = np.load(artifact / "weights.npy")
-            groups[name] = measured(all_embedded(net, images), images, centers, mplets, weights, False)
+            if artifact.key not in by_key:
+                images = imagesets.LabeledImages.load(artifact.folder)
+                mplets = np.load(artifact / "mplets.npy")[images.labels]
+                weights = np.load(artifact / "weights.npy")
+                by_key[artifact.key] = measured(all_embedded(net, images), images, centers, mplets, weights, False)
+            groups[name] = by_key[artifact.key]
             advance(done + 1)
     work.write_arrays(
         "similarities.npz", **{name: found["own_center"].astype(np.float32) for name, found in groups.items()}

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.config import Sampling
 from scoremix.data import images as imagesets
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged, patched
-from scoremix.stages.sample import images_of_each, mixed_names
+from scoremix.stages.sample import images_of_each, mixed_names, weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,18 +29,19 @@ def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: W
     classes = np.load(mplets / "classes.npy")
     each = images_of_each(config, int(np.median(train.counts)))
     total, m = len(classes) * each, classes.shape[1]
-    weights = np.asarray(config.weights or [1 / m] * m, np.float64)
+    shared = {name: getattr(config, name) for name in ("weights", "draw", "concentration", "seed")}
+    weights = weights_of(Sampling(convex=False, **shared), len(classes), m, each)  # those of the mixes, image by image
     first = np.cumsum(train.counts) - train.counts
     rng = np.random.default_rng(stream_seed(config.seed, "pixels"))
 
     def blocks() -> Iterator[NDArray[np.uint8]]:
         with work.bar(total, "images") as advance:
             for start in range(0, total, BLOCK):
-                sources = classes[np.arange(start, min(start + BLOCK, total)) // each]
+                made = np.arange(start, min(start + BLOCK, total))
+                sources, shares = classes[made // each], weights[made]
                 place = rng.random(sources.shape)
                 rows = first[sources] + (place * train.counts[sources]).astype(np.int64)
                 found = train.take(rows.reshape(-1))[0].reshape(*rows.shape, *train.shape[1:])
-                shares = np.broadcast_to(weights, rows.shape)
                 corners = rng.random((len(rows), 2))
                 match config.kind:
                     case "averages":
@@ -57,5 +59,5 @@ def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: W
         splits={"train": np.arange(len(classes))},
     )
     work.write_array("mplets.npy", classes)
-    work.write_array("weights.npy", np.broadcast_to(weights, (total, m)).astype(np.float32))
+    work.write_array("weights.npy", weights.astype(np.float32))
     work.count("images", total)

@@ -7,14 +7,16 @@ import io
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scoremix import pipeline, runs
 from scoremix.artifacts import Artifact, Plan, Store, versions, write_file
-from scoremix.config import Embedding, Experiment, Runtime, Slice
+from scoremix.config import Embedding, Experiment, Runtime
 from scoremix.data.faces import FaceSet, open_set
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, protocol
+from scoremix.precision import decided
 from scoremix.recognition.checkpoints import Colour
 from scoremix.stages.benchmark import evaluated, open_recognizer
 
@@ -82,36 +84,20 @@ def evaluate_run(
 
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store: Store) -> list[tuple[str, Path]]:
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
-    from scoremix import pipeline, runs
-    from scoremix.precision import decided
-
     exp = decided(exp, runtime.device)
-    calls: dict[str, tuple[Plan, Callable[..., None], Slice, tuple[pipeline.Input, ...]]] = {}
-    labels: dict[str, str] = {}
+    source = runs.source_of(exp)
+    record = runs.Record(runtime.out, exp, pipeline.plan_all(exp, source, store))
 
-    def planned(function: Callable[..., None], config: Slice, *inputs: pipeline.Input, label: str = "") -> Artifact:
-        plan = pipeline.plan_of(function, config, inputs, label)
-        calls.setdefault(plan.key, (plan, function, config, inputs))
-        labels[plan.label] = plan.key
-        return store.artifact(plan)
-
-    def made(key: str) -> Artifact:
-        plan, function, config, inputs = calls[key]
-        artifact = store.artifact(plan)
-        if not artifact.done:
-            for one in inputs:
-                for needed in one.values() if isinstance(one, Mapping) else (one,):
-                    if isinstance(needed, Artifact):
-                        made(needed.key)
-            store.run(plan, function, config, inputs, runtime)
-            runs.say(f"made {plan.label}")
+    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         record.done(plan)
-        return artifact
+        if made:
+            runs.say_made(plan, artifact)
 
-    pipeline.scoremix(exp, runs.source_of(exp), planned)
-    record = runs.Record(runtime.out, exp, [plan for plan, *_ in calls.values()])
-    names = [f"{arm}/{seed}" for arm in arms for seed in exp.seeds]
-    return [(f"{exp.name}/{name}", made(labels[f"recognizer {name}"]) / "recognizer.safetensors") for name in names]
+    found = []
+    for name in (f"{arm}/{seed}" for arm in arms for seed in exp.seeds):
+        trained = pipeline.run(exp, source, pipeline.Runner(store, runtime, f"recognizer {name}", after))
+        found.append((f"{exp.name}/{name}", trained / runs.RECOGNIZER))
+    return found
 
 
 def text_of(entries: Sequence[dict[str, Any]]) -> str:

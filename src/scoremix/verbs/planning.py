@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scoremix import engine, pipeline, runs
+from scoremix.arms import ECONOMY_INTERVAL
 from scoremix.artifacts import Artifact, Store, Work, write_file
 from scoremix.config import Experiment, Runtime, Selection
 from scoremix.data.augment import to_uint8
@@ -33,7 +34,6 @@ from scoremix.stages.generator import make
 from scoremix.stages.sample import Sampler, plan_of
 
 FAITHFUL, AUGGEN = "faithful", "AugGen"
-ECONOMY_INTERVAL = (0.3, 8.0)  # of sigma, for images of standard deviation 0.5: where the classes' estimates differ
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Row:
 
 
 def candidates(plan: Plan) -> dict[str, Plan]:
-    """The plan made faithful, and cheaper ones; those AugGen could use too (another solver) are there for both."""
+    """The plan made faithful, and cheaper ones, each once; what AugGen could use too (another solver) is there for both."""
     faithful = replace(plan, mixture="scores", guide_interval=None, mixing_interval=None)
     faithful = faithful if plan.guide == "unconditional" else replace(faithful, guide="each")
     shared = faithful if plan.guide == "unconditional" else replace(faithful, guide="condition")
@@ -75,8 +75,11 @@ def candidates(plan: Plan) -> dict[str, Plan]:
     economy = replace(shared, mixing_interval=ECONOMY_INTERVAL)
     found = {FAITHFUL: faithful, "guide once": shared, "economy": economy, AUGGEN: auggen}
     fast = {f"{name}, dpm2m": replace(found[name], solver="dpm2m", churn=0.0) for name in (FAITHFUL, "economy", AUGGEN)}
-    found |= fast
-    return found if plan in found.values() else {"as configured": plan, **found}
+    once: dict[str, Plan] = {}
+    for name, one in {**found, **fast}.items():
+        if one not in once.values():
+            once[name] = one
+    return once if plan in once.values() else {"as configured": plan, **once}
 
 
 def show_plans(
