@@ -79,6 +79,24 @@ def test_wrong_values_are_named(setting: str, names: list[str]) -> None:
         assert name in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("own", "named"),
+    [
+        ("generator: {ema: [0.1]}", "arms.other.sampling.ema 0.05 is not kept by the generator (generator.ema: 0.1)"),
+        ("generator: {ema: [0.02, 0.1]}, selection: {space: condition}", "arms.other.selection.ema 0.05"),
+        ("generator: {conditional: false}", "arms.other.generator.conditional"),
+    ],
+)
+def test_an_arms_mixes_are_judged_by_its_own_generator(own: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(Experiment(), (), [f"arms.other={{{own}}}"])
+    assert named in str(caught.value)
+    kept = "{generator: {ema: [0.02, 0.2]}, sampling: {ema: 0.02, guide_ema: 0.2}}"
+    assert load(Experiment(), (), [f"arms.other={kept}"]).arms["other"].sampling["ema"] == 0.02
+    unused = "{images: averages, generator: {ema: [0.2]}}"
+    assert "other" in load(Experiment(), (), [f"arms.other={unused}"]).arms
+
+
 def test_weights_may_leave_the_simplex_when_said() -> None:
     exp = load(Experiment(), (), ["sampling.weights=[0.7, 0.7]", "sampling.convex=false"])
     assert exp.sampling.weights == (0.7, 0.7)
