@@ -85,6 +85,11 @@ def images_of_each(config: Sampling | PixelMixing, class_size: int) -> int:
     return math.ceil(kept * config.candidates - 1e-9)
 
 
+def kept_of_each(drawn: int, candidates: float) -> int:
+    """Images kept of an m-plet's: the number of which `images_of_each` drew so many, at least 1."""
+    return max(1, math.floor(drawn / candidates + 1e-9))
+
+
 def mixed_names(classes: NDArray[np.int64], names: Sequence[str]) -> list[str]:
     """Names of the new classes: the sources', or that of the class that is reproduced."""
     if classes.shape[1] == 1:
