@@ -15,8 +15,11 @@ import torch
 
 from scoremix import runs
 from scoremix.analysis.alignment import cka
-from scoremix.artifacts import Store
-from scoremix.config import ConfigError, Experiment, Runtime, load
+from scoremix.artifacts import Store, Work
+from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
+from scoremix.diffusion.checkpoints import Pixels
+from scoremix.diffusion.unet import EDM2
+from scoremix.stages.snapshots import reproduce
 
 SMALL = [
     "seeds=[0]",
@@ -183,6 +186,18 @@ def test_an_unfinished_run_and_wrong_settings_are_refused(
     shutil.rmtree(out / "store" / "generator")
     with pytest.raises(ConfigError, match="run 'tiny': generator is gone from"):
         analyzed(out)
+
+
+def test_snapshots_are_asked_in_chunks_of_one_size(tmp_path: Path) -> None:
+    net = EDM2(8, 1, label_dim=3, model_channels=8, channel_mult=(1, 2), num_blocks=1, attention=False).eval()
+    shapes: list[int] = []
+    net.register_forward_hook(lambda _, given, __: shapes.append(len(given[0])))
+    config, work = Sampling(steps=2, chunk=4), Work(tmp_path, Runtime(device="cpu", quiet=True), "snapshots")
+    labels = np.array([0, 1, 2, 0, 1, 2])
+    made = reproduce(config, net, Pixels(), labels, list(range(6)), work)
+    assert made.shape == (6, 8, 8, 1) and set(shapes) == {4}
+    assert work.counts["evaluations"] == 6 * 3
+    assert np.array_equal(made[:5], reproduce(config, net, Pixels(), labels[:5], list(range(5)), work))
 
 
 def test_cka_and_recognition_are_correlated_over_enough_snapshots_only() -> None:

@@ -54,7 +54,12 @@ def test_every_mistake_is_listed_at_once() -> None:
         ("sampling.weights=[0.7, 0.7]", ["sum to 1.4", "convex: false"]),
         ("sampling.weights=[.nan, 0.5]", ["sampling.weights"]),
         ("sampling.sigma_min=100", ["sigma_min", "sigma_max"]),
-        ("sampling.ema=0.2", ["0.2", "generator.ema"]),
+        ("sampling.ema=0.2", ["sampling.ema 0.2", "generator.ema: 0.05, 0.1"]),
+        ("sampling.ema=0.0504", ["sampling.ema: length 0.0504", "three decimals"]),
+        ("sampling.guide_ema=0.0996", ["sampling.guide_ema: length 0.0996"]),
+        ("selection.ema=0.0501", ["selection.ema: length 0.0501"]),
+        ("generator.ema=[0.05, 0.1004]", ["generator.ema.1: length 0.1004"]),
+        ("analysis.spaces.ema=[0.0704]", ["analysis.spaces.ema.0: length 0.0704"]),
         ("seeds=[1, 1]", ["seeds", "distinct"]),
         ("seeds=[]", ["seeds"]),
         ("evaluation.headline=0.5", ["headline", "fars"]),
@@ -72,6 +77,24 @@ def test_wrong_values_are_named(setting: str, names: list[str]) -> None:
         load(Experiment(), (), [setting])
     for name in names:
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "named"),
+    [
+        ("generator: {ema: [0.1]}", "arms.other.sampling.ema 0.05 is not kept by the generator (generator.ema: 0.1)"),
+        ("generator: {ema: [0.02, 0.1]}, selection: {space: condition}", "arms.other.selection.ema 0.05"),
+        ("generator: {conditional: false}", "arms.other.generator.conditional"),
+    ],
+)
+def test_an_arms_mixes_are_judged_by_its_own_generator(own: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(Experiment(), (), [f"arms.other={{{own}}}"])
+    assert named in str(caught.value)
+    kept = "{generator: {ema: [0.02, 0.2]}, sampling: {ema: 0.02, guide_ema: 0.2}}"
+    assert load(Experiment(), (), [f"arms.other={kept}"]).arms["other"].sampling["ema"] == 0.02
+    unused = "{images: averages, generator: {ema: [0.2]}}"
+    assert "other" in load(Experiment(), (), [f"arms.other={unused}"]).arms
 
 
 def test_weights_may_leave_the_simplex_when_said() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from scoremix.config import Generator
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block
@@ -13,6 +14,7 @@ from scoremix.presets import PRESETS
 from scoremix.recipes import RECIPES
 from scoremix.recognition.iresnet import build
 from scoremix.recognition.training import learning_rate as recognizer_rate
+from scoremix.stages.generator import guide_taken_at
 
 PUBLISHED = {"xxs": 31, "xs": 125, "s": 280, "m": 498, "l": 777, "xl": 1119, "xxl": 1523}  # million, 1000 classes
 
@@ -57,6 +59,15 @@ def test_schedule_is_the_published_one():
     assert config.images_seen == 1024 * 2**20 and config.batch == 2048
     assert rate(5e6) == pytest.approx(0.005) and rate(60e6) == pytest.approx(0.01)
     assert rate(4 * 35_000 * 2048) == pytest.approx(0.005)
+
+
+def test_a_guides_snapshot_waits_for_the_end_of_the_rampup():
+    config = RECIPES["webface160k"].make().generator
+    assert 0 <= guide_taken_at(config) - 10_000_000 < config.batch
+    short = Generator(images_seen=8000, batch=10)
+    assert guide_taken_at(short) == 1000
+    assert guide_taken_at(short.model_copy(update={"rampup": 0.5})) == 4000
+    assert guide_taken_at(short.model_copy(update={"rampup": 0.0, "guide_at": 0.0})) == 10
 
 
 def test_an_unknown_size_is_refused():

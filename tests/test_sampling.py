@@ -14,7 +14,7 @@ from scoremix.config import ConfigError, Experiment, Generator, Runtime, Samplin
 from scoremix.data.images import LabeledImages
 from scoremix.stages import mixes
 from scoremix.stages.generator import make
-from scoremix.stages.sample import Sampler, plan_of, weights_of
+from scoremix.stages.sample import Sampler, images_of_each, kept_of_each, plan_of, weights_of
 
 
 def test_fixed_weights_are_those_of_every_image():
@@ -217,8 +217,16 @@ def test_the_report_tells_disagreement_where_log_weights_are(tmp_path: Path):
     assert (one.arm, one.effective) == ("one counts", pytest.approx(1.5))
 
 
+def test_screening_keeps_as_many_images_as_were_asked_for():
+    for wanted in range(1, 60):
+        for candidates in (1, 1.01, 1.1, 1.2, 1.25, 4 / 3, 1.5, 1.9, 2, 2.5, 3, 4, 7.3):
+            drawn = images_of_each(Sampling(images_per_mplet=wanted, candidates=candidates), 0)
+            assert kept_of_each(drawn, candidates) == wanted
+            assert drawn >= wanted * candidates - 1e-6
+
+
 def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
-    arms = "arms={agreeing: {sampling: {candidates: 2, keep_by: agreement}}, real: {images: real}}"
+    arms = "arms={agreeing: {sampling: {candidates: 1.1, keep_by: agreement}}, real: {images: real}}"
     settings = [*tiny_settings, arms, "evaluation.treatment=agreeing", "evaluation.controls=[real]", "seeds=[0]"]
     exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
     runs.execute(exp, runtime, Store(out / "store"), "recognizer agreeing/0")
@@ -226,10 +234,10 @@ def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
     assert json.loads((kept / "screening.json").read_text())["by"] == "agreement"
     key = json.loads((kept / "manifest.json").read_text())["inputs"]["0"]
     drawn = out / "store" / "sample" / key[:12]
-    best = np.sort(np.argsort(np.load(drawn / "disagreement.npy").reshape(5, 6), axis=1)[:, :3], axis=1)
-    images = np.load(drawn / "images.npy").reshape(5, 6, 8, 8, 1)
+    best = np.sort(np.argsort(np.load(drawn / "disagreement.npy").reshape(5, 4), axis=1)[:, :3], axis=1)
+    images = np.load(drawn / "images.npy").reshape(5, 4, 8, 8, 1)
     for name in ("disagreement", "log_weight"):
-        of_drawn = np.load(drawn / f"{name}.npy").reshape(5, 6)
+        of_drawn = np.load(drawn / f"{name}.npy").reshape(5, 4)
         assert (np.load(kept / f"{name}.npy").reshape(5, 3) == of_drawn[np.arange(5)[:, None], best]).all()
     assert (np.load(kept / "images.npy").reshape(5, 3, 8, 8, 1) == images[np.arange(5)[:, None], best]).all()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
 from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.metrics import pair_similarities
-from scoremix.evaluation.morphing import attack_scores, morph_sources, weighted_mmpmr
+from scoremix.evaluation.morphing import BLOCK, attack_scores, morph_sources, weighted_mmpmr
 
 
 def unit(rng: np.random.Generator, rows: int) -> np.ndarray:
@@ -27,6 +29,26 @@ def test_every_class_meets_two_others_and_lone_images_none(labels: np.ndarray) -
     assert np.bincount(classes.ravel()).tolist() == [6, 6, 0, 6, 6]
     assert not np.array_equal(sources, morph_sources(labels, each=3, seed=2))
     assert morph_sources(np.array([0, 0, 1, 1]), each=2).shape == (2, 2)
+
+
+def test_morphs_are_compared_in_blocks(labels: np.ndarray) -> None:
+    rng = np.random.default_rng(1)
+    few = unit(rng, len(labels))
+    sources = morph_sources(labels, each=400)
+    morphs = unit(rng, len(sources))
+    blocks = [slice(start, start + 160) for start in range(0, len(sources), 160)]
+    alone = np.concatenate([attack_scores(morphs[b], sources[b], few, labels) for b in blocks])
+    np.testing.assert_allclose(attack_scores(morphs, sources, few, labels), alone, rtol=0, atol=1e-12)
+
+    owners = np.repeat(np.arange(1000), 4)
+    embeddings = unit(rng, len(owners)).astype(np.float32)
+    sources = morph_sources(owners, each=8)
+    morphs = unit(rng, len(sources)).astype(np.float32)
+    tracemalloc.start()
+    attack_scores(morphs, sources, embeddings, owners)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 12 * BLOCK * len(owners) < len(morphs) * len(owners) * 4
 
 
 def test_rate_is_its_definition(labels: np.ndarray) -> None:

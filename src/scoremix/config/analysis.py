@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from scoremix.config.base import Positive, Share, Slice
+from scoremix.config.base import EmaLength, Positive, Share, Slice
 from scoremix.config.slices import Sampling
 
 
 class Spaces(Slice):
     """Which representations of a class are compared."""
 
-    ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field(
+    ema: tuple[EmaLength, ...] = Field(
         (), description="EMA lengths of conditions besides the kept ones, reconstructed from the generator's snapshots"
     )
 

@@ -7,13 +7,21 @@ import types
 import typing
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+
+def _on_grid(length: float) -> float:
+    if length != round(length, 3):
+        raise ValueError(f"length {length!r}: averages are kept by lengths of three decimals, such as 0.05 or 0.125")
+    return length
+
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
 AutoPrecision = Literal["auto", "float32", "bfloat16"]  # auto: the device's own, decided before a run is planned
+EmaLength = Annotated[float, Field(gt=0, lt=0.289), AfterValidator(_on_grid)]  # files are named by its three decimals
 KeepBy = Literal["coherence", "log_weight", "agreement", "hardest", "easiest"]
 Interval = tuple[Annotated[float, Field(ge=0)], Annotated[float, Field(gt=0)]]  # of sigma
 Network = Literal[

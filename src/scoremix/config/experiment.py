@@ -100,27 +100,27 @@ class Experiment(Slice):
     quality: Quality = Quality()
     analysis: Analysis = Analysis()
 
-    def _guide_fits(self, sampling: Sampling) -> None:
-        for field, of in (("ema", self.generator), ("guide_ema", self.guide or self.generator)):
+    def _guide_fits(self, path: str, generator: Generator, sampling: Sampling) -> None:
+        """ValueError unless that generator and its guide keep the averages that the sampling reads."""
+        for field, of in (("ema", generator), ("guide_ema", self.guide or generator)):
             std, kept = getattr(sampling, field), ", ".join(f"{e:g}" for e in of.ema)
             if std not in of.ema and (of.snapshots < 2 or not min(of.ema) < std < max(of.ema)):
                 raise ValueError(
-                    f"sampling.{field} {std:g} is not kept by the generator (generator.ema: {kept}); only lengths between "
-                    "two kept ones are reconstructed, from generator.snapshots 2 or more"
+                    f"{path}sampling.{field} {std:g} is not kept by the generator (generator.ema: {kept}); only lengths "
+                    "between two kept ones are reconstructed, from generator.snapshots 2 or more"
                 )
         unconditional = self.guide is not None and not self.guide.conditional
         if (sampling.guide == "unconditional") != unconditional and sampling.guidance != 1:
             raise ValueError(
-                f"sampling.guide {sampling.guide!r}: the guide is trained "
+                f"{path}sampling.guide {sampling.guide!r}: the guide is trained "
                 f"{'without' if unconditional else 'with'} classes (guide.conditional); 'unconditional' goes with "
                 "guide.conditional false, 'each' and 'condition' with true"
             )
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        self._mixes("", self.selection, self.sampling)
-        if not self.generator.conditional:
-            raise ValueError("generator.conditional: false is for the guide; the generator needs classes to mix")
+        self._mixes("", self.generator, self.selection, self.sampling)
+        self._guide_fits("", self.generator, self.sampling)
         for name, arm in self.arms.items():
             if arm.steps_of is not None and arm.steps_of not in self.arms:
                 raise ValueError(
@@ -132,15 +132,16 @@ class Experiment(Slice):
                 except ValidationError as error:
                     lines = [error_line(e, kind) for e in error.errors()]
                     raise ValueError("; ".join(f"arms.{name}.{part}.{line}" for line in lines)) from None
-            sampling = changed(self.sampling, arm.sampling)
+            generator, sampling = changed(self.generator, arm.generator), changed(self.sampling, arm.sampling)
             if arm.images != "real":
-                self._mixes(f"arms.{name}.", changed(self.selection, arm.selection), sampling)
+                self._mixes(f"arms.{name}.", generator, changed(self.selection, arm.selection), sampling)
             soft = arm.images == "mixes" and changed(self.mixing, arm.mixing).labels != "new_class"
             if soft and sampling.weights_end is not None and not arm.search:
                 raise ValueError(
                     f"arms.{name}: soft labels are the weights, and sampling.weights_end makes these change with sigma"
                 )
-            self._guide_fits(sampling)
+            if arm.images in ("mixes", "relabelled"):
+                self._guide_fits(f"arms.{name}.", generator, sampling)
         for field, names in (
             ("treatment", [self.evaluation.treatment]),
             ("controls", self.evaluation.controls),
@@ -171,16 +172,18 @@ class Experiment(Slice):
             if arm.images != "real" and not mixing.real and mixing.labels == "new_class":
                 raise ValueError(f"evaluation.task 'closed': arm {name!r} knows no real class that it could name")
 
-    def _mixes(self, path: str, selection: Selection, sampling: Sampling) -> None:
+    def _mixes(self, path: str, generator: Generator, selection: Selection, sampling: Sampling) -> None:
         """ValueError unless the m-plets can be chosen by this generator, and mixed with these weights."""
+        if not generator.conditional:
+            raise ValueError(f"{path}generator.conditional: false is for the guide; the generator needs classes to mix")
         try:
             sampling.weights_for(selection.mixed)
         except ValueError as error:
             raise ValueError(f"{path}sampling.{error}") from None
-        if selection.needs_conditions and selection.ema not in self.generator.ema:
+        if selection.needs_conditions and selection.ema not in generator.ema:
             raise ValueError(
                 f"{path}selection.ema {selection.ema:g} is not kept by the generator "
-                f"(generator.ema: {', '.join(f'{e:g}' for e in self.generator.ema)})"
+                f"(generator.ema: {', '.join(f'{e:g}' for e in generator.ema)})"
             )
 
     def other_recognizer(self, name: str) -> Recognizer:

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from scoremix.config.base import (
     AutoPrecision,
     Changes,
+    EmaLength,
     Fraction,
     Interval,
     KeepBy,
@@ -128,10 +129,10 @@ class Generator(Slice):
     noise_mean: float = -0.8
     noise_std: Annotated[float, Field(gt=0)] = 1.2
     sigma_data: Annotated[float, Field(gt=0)] = 0.5
-    ema: tuple[Annotated[float, Field(gt=0, lt=0.289)], ...] = Field(
-        (0.05, 0.10), min_length=1, description="EMA lengths kept"
+    ema: tuple[EmaLength, ...] = Field((0.05, 0.10), min_length=1, description="EMA lengths kept")
+    guide_at: Share = Field(
+        0.125, description="share of the run at which the guide's snapshot is taken, but not before the end of rampup"
     )
-    guide_at: Share = Field(0.125, description="share of the run at which the guide's snapshot is taken")
     snapshots: Annotated[int, Field(ge=0)] = Field(
         8, description="times at which averages and conditions are kept: disk use is this many networks per EMA length"
     )
@@ -181,7 +182,7 @@ class Selection(Slice):
     )
     metric: Literal["cosine", "l2", "sqeuclidean"] = "cosine"
     condition_metric: Literal["cosine", "l2", "sqeuclidean"] = Field("cosine", description="of the joint strategies")
-    ema: Annotated[float, Field(gt=0, lt=0.289)] = Field(0.05, description="EMA length of the condition matrix")
+    ema: EmaLength = Field(0.05, description="EMA length of the condition matrix")
     objective: Literal["sum", "mean", "min", "max", "range", "std"] = Field(
         "sum", description="of the distances of an m-plet's pairs; range and std only for few classes"
     )
@@ -277,8 +278,8 @@ class Sampling(Slice):
         "each", description="asked for every class, once for the mixed condition (approximate), or without a class"
     )
     guide_interval: Interval | None = Field(None, description="sigmas between which the guide works")
-    ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.05
-    guide_ema: Annotated[float, Field(gt=0, lt=0.289)] = 0.10
+    ema: EmaLength = 0.05
+    guide_ema: EmaLength = 0.10
     chunk: Positive = Field(64, description="images per forward: part of the result, floating point depends on it")
     precision: AutoPrecision = Field(
         "auto", description="auto: bfloat16 where the device computes in it, else float32; what it was is recorded"

@@ -20,7 +20,7 @@ from scoremix.diffusion.plans import sample
 from scoremix.diffusion.unet import frozen
 from scoremix.stages import generator as generator_stage
 from scoremix.stages import recognizer as recognizer_stage
-from scoremix.stages.sample import images_of_each, plan_of
+from scoremix.stages.sample import images_of_each, kept_of_each, plan_of
 from scoremix.stages.select import default_count
 
 if TYPE_CHECKING:
@@ -95,7 +95,9 @@ class Clock:
                 each = images_of_each(config, int(np.median(self.train.counts)))
                 return self.mplets(plan.inputs["1"]) * each
             case "screen":
-                return round(self.images(plan.inputs["0"]) / float(plan.config["candidates"]))
+                mplets = self.mplets(self.plans[plan.inputs["0"]].inputs["1"])
+                drawn = self.images(plan.inputs["0"]) // mplets
+                return mplets * kept_of_each(drawn, float(plan.config["candidates"]))
             case "combine":
                 added = self.images(plan.inputs["1"])
                 return added + (self.images(plan.inputs["0"]) if plan.config["real"] else 0)

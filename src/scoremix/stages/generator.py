@@ -42,7 +42,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     images = imagesets.LabeledImages.load(real.folder).of_classes("train")
     device = engine.start(work.runtime.device)
     total = whole(config.images_seen, config)
-    guide_at = min(max(whole(int(config.guide_at * config.images_seen), config), config.batch), total)
+    guide_at = guide_taken_at(config)
     pixels = scaling(images, config.sigma_data)
     teacher = Teacher.load(config, recognizer, pixels, device.device) if recognizer else None
     state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
@@ -129,14 +129,23 @@ def steps(
         batch=config.batch,
         total=total,
         seed=config.seed,
-        rate=lambda nimg: training.learning_rate(
-            nimg, config.lr, config.decay_start * length, min(config.rampup * length, MOST_RAMPUP)
-        ),
+        rate=lambda nimg: training.learning_rate(nimg, config.lr, config.decay_start * length, rampup(config)),
         noise_mean=config.noise_mean,
         noise_std=config.noise_std,
         backward=device.backward,
         extra=teacher.alignment if teacher else None,
     )
+
+
+def rampup(config: Generator) -> float:
+    """Images over which the learning rate rises."""
+    return min(config.rampup * config.images_seen, MOST_RAMPUP)
+
+
+def guide_taken_at(config: Generator) -> int:
+    """Images seen when the guide's snapshot is taken: at `guide_at` of the run, but not while the rate still rises."""
+    wanted = int(max(config.guide_at * config.images_seen, rampup(config)))
+    return min(max(whole(wanted, config), config.batch), whole(config.images_seen, config))
 
 
 def kept_at(config: Generator) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import math
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.feynman_kac import effective_sample_size
 from scoremix.diffusion.plans import Plan, weighed_sample
-from scoremix.diffusion.unet import frozen
+from scoremix.diffusion.unet import EDM2, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,11 @@ def images_of_each(config: Sampling | PixelMixing, class_size: int) -> int:
     return math.ceil(kept * config.candidates - 1e-9)
 
 
+def kept_of_each(drawn: int, candidates: float) -> int:
+    """Images kept of an m-plet's: the number of which `images_of_each` drew so many, at least 1."""
+    return max(1, math.floor(drawn / candidates + 1e-9))
+
+
 def mixed_names(classes: NDArray[np.int64], names: Sequence[str]) -> list[str]:
     """Names of the new classes: the sources', or that of the class that is reproduced."""
     if classes.shape[1] == 1:
@@ -124,25 +129,17 @@ def plan_of(config: Sampling) -> Plan:
     return replace(plan, mixture="scores") if config.mixture == "turns" else plan
 
 
-class Sampler:
-    """Main and guide networks of a generator under one plan."""
+@dataclass
+class Networks:
+    """A main and a guide network under one plan; images in chunks of the fixed size `config.chunk`."""
 
-    def __init__(self, config: Sampling, generator: Artifact, work: Work) -> None:
-        self.config, self.work = config, work
-        self.device = engine.start(work.runtime.device).device
-        info = generator.json("generator.json")
-        main, self.pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
-        self.class_names: list[str] = info["classes"]
-        folder = generator / info.get("guide_folder", ".")
-        guide, _ = checkpoints.average(folder, config.guide_ema, info["guide_at"], config.precision)
-        self.main, self.guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
-        self.plan = plan_of(config)
-        self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
-
-    def seeds(self, rows: NDArray[np.int64]) -> list[int]:
-        """One noise seed per image, from its number alone; the same in every arm."""
-        first = stream_seed(self.config.seed, "noise")
-        return [(first + int(row)) % 2**32 for row in rows]
+    config: Sampling
+    work: Work
+    main: EDM2
+    guide: EDM2
+    pixels: checkpoints.Pixels
+    plan: Plan
+    class_names: Sequence[str] | None = None  # for messages
 
     def images(
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
@@ -176,13 +173,13 @@ class Sampler:
         self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int], plan: Plan
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
-        b = len(labels)
+        b, device = len(labels), next(self.main.buffers()).device
         rows = np.minimum(np.arange(self.config.chunk), b - 1)
         made = weighed_sample(
             self.main,
             self.guide,
-            torch.from_numpy(labels[rows]).to(self.device),
-            torch.from_numpy(weights[rows]).to(self.device, torch.float32),
+            torch.from_numpy(labels[rows]).to(device),
+            torch.from_numpy(weights[rows]).to(device, torch.float32),
             [int(seeds[row]) for row in rows],
             plan,
             self.class_names,
@@ -192,3 +189,22 @@ class Sampler:
         if made.log_weight is not None and made.disagreement is not None:
             logs = torch.stack([made.log_weight, made.disagreement], dim=1)[:b].numpy()
         return to_uint8(self.pixels.decode(made.images[:b])).cpu().numpy(), logs
+
+
+class Sampler(Networks):
+    """Main and guide networks of a generator."""
+
+    def __init__(self, config: Sampling, generator: Artifact, work: Work) -> None:
+        self.device = engine.start(work.runtime.device).device
+        info = generator.json("generator.json")
+        main, pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
+        folder = generator / info.get("guide_folder", ".")
+        guide, _ = checkpoints.average(folder, config.guide_ema, info["guide_at"], config.precision)
+        main, guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
+        super().__init__(config, work, main, guide, pixels, plan_of(config), info["classes"])
+        self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
+
+    def seeds(self, rows: NDArray[np.int64]) -> list[int]:
+        """One noise seed per image, from its number alone; the same in every arm."""
+        first = stream_seed(self.config.seed, "noise")
+        return [(first + int(row)) % 2**32 for row in rows]

@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
 from scoremix.stages.embeddings import BLOCK, embedded, opened
+from scoremix.stages.sample import kept_of_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,7 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
     net = opened(recognizer, work)
     drawn = imagesets.LabeledImages.load(synthetic.folder)
     classes, n = len(drawn.counts), int(drawn.counts[0])
-    keep = max(1, round(n / config.candidates))
+    keep = kept_of_each(n, config.candidates)
     given = merit(synthetic, config.by, classes) if config.by in ("log_weight", "agreement") else None
     centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
     sources, weights = np.load(synthetic / "mplets.npy"), np.load(synthetic / "weights.npy")

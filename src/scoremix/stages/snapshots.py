@@ -11,13 +11,13 @@ from scoremix import engine
 from scoremix.analysis.alignment import cka
 from scoremix.analysis.chance import series_correlation
 from scoremix.data import images as imagesets
-from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints as generators
-from scoremix.diffusion.plans import Plan, sample
+from scoremix.diffusion.plans import Plan
 from scoremix.diffusion.unet import condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity
 from scoremix.stages.embeddings import embedded_pixels, opened
+from scoremix.stages.sample import Networks
 from scoremix.stages.spaces import without_padding
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from scoremix.artifacts import Artifact, Work
     from scoremix.config import Paths, Sampling
+    from scoremix.diffusion.unet import EDM2
 
 FEWEST = 5  # snapshots for a correlation over training
 
@@ -58,18 +59,11 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
 
 
 def reproduce(
-    config: Sampling, net: Any, pixels: generators.Pixels, labels: NDArray[np.int64], seeds: list[int], work: Work
+    config: Sampling, net: EDM2, pixels: generators.Pixels, labels: NDArray[np.int64], seeds: list[int], work: Work
 ) -> NDArray[np.uint8]:
-    """Unguided images of single classes from one network, in chunks: what the snapshot itself has learnt."""
+    """Unguided images of single classes from one network: what the snapshot itself has learnt."""
     plan = Plan(steps=config.steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max, rho=config.rho, guidance=1)
-    parts = []
-    for start in range(0, len(labels), config.chunk):
-        part = slice(start, start + config.chunk)
-        classes = torch.from_numpy(labels[part, None]).to(next(net.buffers()).device)
-        x = sample(net, net, classes, (1.0,), seeds[part], plan)
-        parts.append(to_uint8(pixels.decode(x)).cpu().numpy())
-    work.count("evaluations", len(labels) * plan.evaluations(1))
-    return np.concatenate(parts)
+    return Networks(config, work, net, net, pixels, plan).images(labels[:, None], (1.0,), seeds)
 
 
 def quality_of(unit: Tensor, labels: NDArray[np.int64], centers: Tensor) -> dict[str, float]:
