@@ -86,6 +86,7 @@ def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
     assert by_label["select for scoremix_3"].config["m"] == 3
     assert by_label["selecting recognizer for other_depth"].config["depth"] == 2
     assert by_label["generator for reproduction_aligned"].config["align"] is not None
+    assert by_label["compare"].inputs["2:reproduction_aligned"] == by_label["check for reproduction_aligned"].key
     assert by_label["sample for reproduction_aligned"].inputs["0"] == by_label["generator for reproduction_aligned"].key
     assert by_label["select for scoremix_random"].key == by_label["select for auggen"].key
 

@@ -241,7 +241,9 @@ def test_generators_and_their_guides_take_the_seeds_of_the_study(file: Path, tmp
 def test_processes_start_together_and_arms_without_real_classes_have_no_accuracy(file: Path, tmp_path: Path) -> None:
     tree = yaml.safe_load(file.read_text())
     settings = {**tree["settings"], "data": {**tree["settings"]["data"], "held_out": 0.34}}
-    short = {"arms": ["real", "equal_steps", "scoremix", "scoremix_alone"], "generator_seeds": [0], "seeds": [0]}
+    arms = ["real", "equal_steps", "scoremix", "scoremix_alone", "early"]
+    early = {"generator": {"images_seen": 64, "snapshots": 2}, "note": "by a generator of its own"}
+    short = {"arms": arms, "own": {"early": early}, "generator_seeds": [0], "seeds": [0]}
     shared = tmp_path / "shared.yaml"
     shared.write_text(yaml.safe_dump({**tree, **short, "headline": [], "against": {}, "settings": settings}))
     common = [sys.executable, "-m", "scoremix.cli", "study", str(shared), "--out", str(tmp_path / "out"), "-q"]
@@ -260,3 +262,9 @@ def test_processes_start_together_and_arms_without_real_classes_have_no_accuracy
     assert set(rows) == set(short["arms"])
     assert "accuracy" in rows["scoremix"]["metrics"] and "accuracy" not in rows["scoremix_alone"]["metrics"]
     assert not [d for d in rows["scoremix_alone"]["differences"] if d["metric"] == "accuracy"]
+    steps = json.loads((tmp_path / "out" / "runs" / "small.blobs.g0.json").read_text())["steps"]
+    gate = tmp_path / "out" / "store" / "check" / steps["check for early"]["key"][:12] / "gate.json"
+    assert (
+        rows["early"]["mix"]["gate"] == json.loads(gate.read_text())["top1"] and "gate" not in rows["scoremix"]["mix"]
+    )
+    assert "reproductions recognised</th>" in (tmp_path / "out" / "small" / "study.html").read_text()

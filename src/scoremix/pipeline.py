@@ -14,7 +14,7 @@ Symbols of the paper and our words:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
@@ -73,11 +73,8 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
     generator = guided_generator(exp, stage, real, baseline)
 
-    each_class = stage(select_mplets, singles(exp), baseline, {}, label="select reproductions")
-    reproductions = stage(sample_mixtures, reproduction(exp), generator, each_class, label="sample reproductions")
-    gate = stage(check_generator, exp.gate, real, baseline, each_class, reproductions)
-
     base = Base(stage, real, baseline, generator)
+    each_class, reproductions, gate = gated(exp, base)
     mplets = selected(exp.selection, base)
     described = stage(describe_mplets, exp.sampling, baseline, mplets)
     synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
@@ -85,6 +82,8 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
 
     own = (baseline, generator, each_class, reproductions, mplets, synthetic, both)
     bases = {name: base_of(exp, name, base, frozenset(a.key for a in own)) for name in exp.arms}
+    others = {n: replace(of, baseline=baseline) for n, of in bases.items() if of.generator.key != generator.key}
+    gates = {name: gated(exp, of)[-1] for name, of in others.items()}
     added = {name: a for name, arm in exp.arms.items() if (a := added_images(exp, arm, bases[name])) is not None}
     sets = {name: training_set(exp, arm, added.get(name), bases[name]) for name, arm in exp.arms.items()}
     recognizers = {
@@ -103,11 +102,12 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
         name: stage(evaluate, measures, real, recognizer, label=f"evaluate {name}")
         for name, recognizer in recognizers.items()
     }
-    results = stage(compare, exp.evaluation, real, gate, evaluated)
+    results = stage(compare, exp.evaluation, real, gate, gates, evaluated)
     examination = stage(examine, Examination(), real, baseline, reproductions, added)
     magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
-    chain = {"real": real, "baseline": baseline, "generator": generator, "gate": gate, "mplets": mplets}
+    judged = gates.get(exp.evaluation.treatment, gate)
+    chain = {"real": real, "baseline": baseline, "generator": generator, "gate": judged, "mplets": mplets}
     chain |= {
         "described": described,
         "synthetic": synthetic,
@@ -156,6 +156,13 @@ def base_of(exp: Experiment, name: str, base: Base, own: frozenset[str]) -> Base
         other = changed(exp.recognizer, arm.selector)
         baseline = stage(train_recognizer, other, base.real, base.real, label="selecting recognizer")
     return Base(stage, base.real, baseline, generator)
+
+
+def gated(exp: Experiment, base: Base) -> tuple[Artifact, Artifact, Artifact]:
+    """One m-plet per class, the generator's reproductions of them, and whether it is good enough to judge mixing."""
+    each_class = base.stage(select_mplets, singles(exp), base.baseline, {}, label="select reproductions")
+    made = base.stage(sample_mixtures, reproduction(exp), base.generator, each_class, label="sample reproductions")
+    return each_class, made, base.stage(check_generator, exp.gate, base.real, base.baseline, each_class, made)
 
 
 def selected(config: Selection, base: Base) -> Artifact:

@@ -287,6 +287,7 @@ def _table(
     plans, store = progress.plans(exp), progress.store
     costs, mixes = _costs(exp, plans, store), _examined(plans, store)
     level = exp.evaluation.level
+    own = first["gates"]
     rows = []
     for arm in exp.arms:
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
@@ -298,7 +299,7 @@ def _table(
                 _cells(metrics, level, draws[arm]),
                 {(control, m): cell for control, cells in differences.items() for m, cell in cells.items()},
                 costs[arm],
-                mixes.get(arm, {}),
+                {**mixes.get(arm, {}), **({"gate": own[arm]["top1"]} if arm in own else {})},
             )
         )
     headline = first["headline"] if first["headline"] in metrics else metrics[0]

@@ -85,6 +85,7 @@ def _shown(table: Table) -> dict[str, Any]:
     name = f"study-{figures.slug(table.data)}"
     return {
         "headline": headline,
+        "own_generators": any("gate" in row.mix for row in table.rows),
         "labels": {key: table.metric(key) for key in table.metrics},
         "differences": Markup(figures.difference_rows(headline, rows, drawn, name)) if rows else "",
         "cost": Markup(gain_against_cost(table)) if rows else "",

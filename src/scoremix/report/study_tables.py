@@ -66,7 +66,9 @@ class Row:
     metrics: dict[str, Cell]
     differences: dict[tuple[str, str], Cell]
     cost: dict[str, float]
-    mix: dict[str, float] = field(default_factory=dict)  # of the examination: own_center is the coherence
+    mix: dict[str, float] = field(
+        default_factory=dict
+    )  # of the examination: own_center is the coherence; gate: of a generator of its own
     adjusted: dict[str, float] = field(default_factory=dict)
 
     def helps(self, controls: Sequence[str], headline: str) -> bool:

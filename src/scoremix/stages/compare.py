@@ -25,12 +25,19 @@ Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), t
 
 
 def compare(
-    config: Evaluation, real: Artifact, gate: Artifact, evaluated: Mapping[str, Artifact], *, work: Work
+    config: Evaluation,
+    real: Artifact,
+    gate: Artifact,
+    gates: Mapping[str, Artifact],
+    evaluated: Mapping[str, Artifact],
+    *,
+    work: Work,
 ) -> None:
     """Writes results.json (metrics of every arm, differences to the controls, verdict), roc.npz, and draws.npz:
 
     "arm/metric" (seeds, 1 + resamples), the plain value first; the same draw of classes stands in the same column of
-    every arm, and of every comparison on these classes with this seed.
+    every arm, and of every comparison on these classes with this seed. `gate` is that of the experiment's generator,
+    `gates` those of arms with a generator of their own: an arm is judged by its own.
     """
     labels = np.load(next(iter(evaluated.values())) / "labels.npy")
     by_arm: dict[str, list[Artifact]] = {}
@@ -60,7 +67,7 @@ def compare(
     ]
     levels = metrics.supported_fars(impostors, config.fars)
     headline = headline_of(config, levels)
-    passed = gate.json("gate.json")
+    judged = gates.get(config.treatment, gate).json("gate.json")
     stored = LabeledImages.load(real.folder)
     seen = seen_in(stored, config)
     work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
@@ -81,12 +88,13 @@ def compare(
             },
             "differences": differences,
             "verdict": {
-                "kind": verdict(differences, config, headline, passed["top1"] >= passed["floor"]),
+                "kind": verdict(differences, config, headline, judged["top1"] >= judged["floor"]),
                 "arm": config.treatment,
                 "controls": list(config.controls),
             },
             "images": len(labels),
             "images_of": len(stored.of_classes(config.classes)),
+            "gates": {arm: own.json("gate.json") for arm, own in gates.items()},
             "seen": seen,
             "looks": looks(seen, "test", work),
             "groups": by_group.compare_groups(by_arm),
