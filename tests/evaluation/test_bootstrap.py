@@ -92,23 +92,6 @@ def test_a_tail_gives_the_same_or_says_that_it_is_too_short() -> None:
     np.testing.assert_array_equal(bootstrap.weighted_tar_at_far(tail, [1e-2, 1e-3], n), expected)
     with pytest.raises(bootstrap.TailTooShort, match=r"are too few for 0\.2"):
         bootstrap.weighted_tar_at_far(tail, [1e-2, 0.2], n)
-    np.testing.assert_array_equal(bootstrap.tar_at_far_draws(x, labels, [1e-2, 1e-3], n), expected)
-
-
-def test_short_tails_grow_until_exact(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, labels = data(3, classes=40)
-    asked = []
-
-    def counted(embeddings: np.ndarray, given: np.ndarray, tail: int) -> metrics.Pairs:
-        asked.append(tail)
-        return metrics.pair_similarities(embeddings, given, tail // 100)
-
-    monkeypatch.setattr(bootstrap, "pair_similarities", counted)
-    n = bootstrap.class_draws(40, 30, 5)
-    found = bootstrap.tar_at_far_draws(x, labels, [1e-2], n)
-    full = metrics.pair_similarities(x, labels)
-    np.testing.assert_array_equal(found, bootstrap.weighted_tar_at_far(full, [1e-2], n))
-    assert len(asked) > 1
 
 
 def test_draws_are_multinomial_and_repeatable() -> None:
@@ -118,18 +101,6 @@ def test_draws_are_multinomial_and_repeatable() -> None:
     assert n.var() == pytest.approx(1 - 1 / 50, rel=0.05)
     np.testing.assert_array_equal(n, bootstrap.class_draws(50, 400, 3))
     assert (n != bootstrap.class_draws(50, 400, 4)).any()
-
-
-def test_difference_is_paired_by_seed_and_draw() -> None:
-    rng = np.random.default_rng(0)
-    control = rng.standard_normal((3, 1000))
-    low, high = bootstrap.difference_interval(control + 0.5, control)
-    assert low == pytest.approx(0.5) == high
-    arm = rng.standard_normal((3, 1000))
-    expected = np.quantile((arm - control).mean(0), [0.025, 0.975])
-    assert bootstrap.difference_interval(arm, control) == pytest.approx(tuple(expected))
-    with pytest.raises(ValueError, match="control: shape"):
-        bootstrap.difference_interval(arm, control[:2])
 
 
 def test_interval_of_a_normal_mean_has_its_closed_form() -> None:

@@ -41,6 +41,8 @@ def test_the_threshold_holds_the_far() -> None:
     for far in (0.1, 0.01, 1 / 4000):
         assert (impostors > threshold_at(impostors, far)).mean() <= far
         assert (impostors >= threshold_at(impostors, far)).mean() > far
+    for n in range(1, 200):  # n * (1 / n) is below 1 for 49, for one
+        assert threshold_at(np.arange(n), 1 / n) == max(n - 2, 0)
 
 
 def test_rates_within_groups_are_those_of_a_loop_over_pairs() -> None:
@@ -65,6 +67,8 @@ def test_rates_within_groups_are_those_of_a_loop_over_pairs() -> None:
     assert found.fmr[1] > found.fmr[0]  # the classes of b lie closer together
     assert within_groups(unit, labels, ["a"] * 9, 0.05) is None
     assert within_groups(unit, labels, groups, 1e-6) is None
+    assert within_groups(unit, labels, groups, 1 / 1296) is not None  # one of the impostor pairs may pass
+    assert within_groups(unit, labels, groups, 1 / 1297) is None
 
 
 def test_equal_groups_are_fair() -> None:

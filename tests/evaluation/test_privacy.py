@@ -12,13 +12,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
 from scoremix.analysis import spaces
-from scoremix.evaluation.privacy import (
-    closest_pairs,
-    data_copying,
-    impostor_thresholds,
-    leak_rates,
-    nearest_similarity,
-)
+from scoremix.evaluation.measures import of_copying
+from scoremix.evaluation.privacy import data_copying, impostor_thresholds, nearest_similarity
 
 
 def rows(n: int, d: int = 12, seed: int = 0) -> Tensor:
@@ -52,18 +47,6 @@ def test_parents_of_a_mix_are_told_apart_from_others() -> None:
         nearest_similarity(images, train, among="others")
 
 
-def test_closest_pairs_are_the_head_of_all_pairs() -> None:
-    images, train = rows(40), rows(70, seed=1)
-    images[17] = 3 * train[5]
-    images[31] = train[64] + 0.01 * rows(1, seed=5)[0]
-    found = closest_pairs(images, train, 9)
-    assert found[0][:2] == (17, 5) and found[0].similarity == pytest.approx(1)
-    assert found[1][:2] == (31, 64)
-    cosines = cosine_similarity(images, train)
-    assert [m.similarity for m in found] == pytest.approx(np.sort(cosines.ravel())[::-1][:9])
-    assert all(cosines[m.image, m.train] == pytest.approx(m.similarity) for m in found)
-
-
 def test_thresholds_let_at_most_the_stated_share_through() -> None:
     features, labels = rows(80), torch.arange(80) % 20
     cosines = cosine_similarity(features)
@@ -79,19 +62,19 @@ def test_thresholds_let_at_most_the_stated_share_through() -> None:
 
 def test_leak_rate_sees_planted_copies_and_nothing_else() -> None:
     train, held, labels = rows(100, 32), rows(120, 32, 1), torch.arange(120) // 2
-    fresh = rows(200, 32, 2)
-    clean = leak_rates(fresh, train, held, labels, [1e-2, 1e-3])
-    for rate in clean:  # no leak: the same rate as held-out images, far above the pair rate
-        error = math.sqrt(rate.held_out * (1 - rate.held_out) * (1 / 200 + 1 / 120))
-        assert rate.images == pytest.approx(rate.held_out, abs=4 * error + 0.01)
-    assert clean[0].held_out > 20 * clean[0].fmr
-    assert clean[0].threshold < clean[1].threshold
+    fresh, fmrs = rows(200, 32, 2), (1e-2, 1e-3)
+    thresholds = list(zip(fmrs, impostor_thresholds(held, labels, fmrs).tolist(), strict=True))
+    assert thresholds[0][1] < thresholds[1][1]
+    clean, usual = (of_copying(x, train, None, thresholds) for x in (fresh, held))
+    for fmr in fmrs:  # no leak: the same rate as held-out images, far above the pair rate
+        share = usual[f"leak@{fmr:g}"]
+        error = math.sqrt(share * (1 - share) * (1 / 200 + 1 / 120))
+        assert clean[f"leak@{fmr:g}"] == pytest.approx(share, abs=4 * error + 0.01)
+    assert usual["leak@0.01"] > 20 * 1e-2
     leaky = fresh.clone()
     leaky[:60] = train[:60] + 0.1 * fresh[:60]
-    leaked = leak_rates(leaky, train, held, labels, [1e-3])[0]
-    assert leaked.images == pytest.approx(0.3 + 0.7 * clean[1].images, abs=0.05)
-    assert leaked.ratio == pytest.approx(leaked.images / leaked.held_out)
-    assert leaked.threshold == clean[1].threshold
+    leaked = of_copying(leaky, train, None, thresholds)["leak@0.001"]
+    assert leaked == pytest.approx(0.3 + 0.7 * clean["leak@0.001"], abs=0.05)
 
 
 def test_data_copying_is_the_mann_whitney_z() -> None:
@@ -127,8 +110,6 @@ def test_bad_input_is_refused() -> None:
     a, b = rows(10), rows(12, seed=1)
     with pytest.raises(ValueError, match="images and train: 12 and 5 features"):
         nearest_similarity(a, b[:, :5])
-    with pytest.raises(ValueError, match="count: 121, allowed 1 to 120"):
-        closest_pairs(a, b, 121)
     with pytest.raises(ValueError, match="labels: shape"):
         impostor_thresholds(a, torch.arange(9), [0.5])
     with pytest.raises(ValueError, match=r"features: \[12, 12, 3\]"):

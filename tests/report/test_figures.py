@@ -95,7 +95,7 @@ def _arms(*values: float) -> tuple[Arm, ...]:
 
 def test_marks_stand_in_proportion_to_the_values() -> None:
     arms = _arms(0.1, 0.2, 0.4)
-    text = figures.metric_rows(tables.RANK1, arms, drawing.styles(arms))
+    text = figures.metric_rows(tables.metric_of("rank1"), arms, drawing.styles(arms))
     colours = [drawing.PALETTE[s.colour][0] for s in drawing.styles(arms).values()]
     found = []
     for colour in colours:
@@ -110,7 +110,7 @@ def test_missing_values_leave_no_mark() -> None:
     for value, marks in ((0.2, 1), (np.nan, 0)):
         arms = _arms(0.1, value)
         drawn = drawing.styles(arms)
-        lines = figures.metric_rows(tables.RANK1, arms, drawn).splitlines()
+        lines = figures.metric_rows(tables.metric_of("rank1"), arms, drawn).splitlines()
         assert sum("<use" in x and f"--{drawn['arm 1'].colour}," in x for x in lines) == marks
 
 

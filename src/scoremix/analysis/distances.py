@@ -82,12 +82,6 @@ def pair_index(p: Int[Array, " p"], n: int) -> tuple[Int[Array, " p"], Int[Array
     return i, j
 
 
-def pair_number(i: Int[Array, " p"], j: Int[Array, " p"], n: int) -> Int[Array, " p"]:
-    """Inverse of `pair_index` for i < j."""
-    number: Array = i * (2 * n - 1 - i) // 2 + j - i - 1
-    return number
-
-
 class DistanceCorrelation(NamedTuple):
     """Correlations, in [-1, 1], of the pair distances of two spaces; spearman is nan where left out."""
 

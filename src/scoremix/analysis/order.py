@@ -107,14 +107,6 @@ def pair_mask(quads: Int[Data, "_ 4"], form: Form = "cosine") -> Mask:
     return _mask(quads, [*squares, (0, 1, -1.0), (2, 3, 1.0)])
 
 
-def dense_mask(mask: Mask, n: int) -> Float[Tensor, "t n n"]:
-    """The masks as full matrices, for small n."""
-    t = torch.arange(len(mask.rows))[:, None]
-    out = torch.zeros(len(mask.rows), n, n, dtype=torch.float64)
-    out[t, mask.rows, mask.cols] = mask.values
-    return out
-
-
 def centred_norm2(mask: Mask, n: int) -> float:
     """‖HTH‖² = ‖T‖² - 2‖T1‖²/n + (1ᵀT1)²/n², one number for all masks of a pattern."""
     labels, place = torch.unique(torch.cat([mask.rows[0], mask.cols[0]]), return_inverse=True)
@@ -122,12 +114,6 @@ def centred_norm2(mask: Mask, n: int) -> float:
     small[place[: len(mask.values)], place[len(mask.values) :]] = mask.values
     sums = small.sum(1)
     return float(small.square().sum() - 2 * sums.square().sum() / n + sums.sum() ** 2 / n**2)
-
-
-def mask_terms(mask: Float[Data, "_ _"], gram: Float[Tensor, "n n"]) -> tuple[float, float]:
-    """(Δ, ‖HTH‖²) of any symmetric mask T (n, n) on a normalised Gram matrix (Corollary G.5)."""
-    centre = _double_centred(as_rows(mask, "mask"))
-    return float((centre * gram).sum()), float(centre.square().sum())
 
 
 def margins(mask: Mask, root: Float[Tensor, "n d"]) -> Float[Tensor, " t"]:

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
-from scoremix.evaluation.metrics import Data, Pairs, allowed_impostors, as_array, enrolled, pair_similarities
+from scoremix.evaluation.metrics import Data, Pairs, allowed_impostors, as_array, enrolled
 
 
 def class_draws(classes: int, draws: int = 1000, seed: int = 0) -> Int[Array, "r c"]:
@@ -84,20 +84,6 @@ def weighted_thresholds(
     found = np.empty(at.shape)
     found[:, order] = np.append(pairs.impostor, -np.inf)[at]
     return found
-
-
-def tar_at_far_draws(
-    embeddings: Float[Data, "n d"], labels: Int[Data, " n"], far: Sequence[float], n: Int[Array, "r c"]
-) -> Float[Array, "r f"]:
-    """`weighted_tar_at_far` in bounded memory: the impostor tail kept doubles until it reaches every draw."""
-    images = len(as_array(labels))
-    tail = int(images * (images - 1) * max(far)) + 1000
-    while True:
-        pairs = pair_similarities(embeddings, labels, tail)
-        try:
-            return weighted_tar_at_far(pairs, far, n)
-        except TailTooShort:
-            tail *= 2
 
 
 class Curves(NamedTuple):
@@ -164,13 +150,6 @@ def interval(values: Float[Array, "s r"], level: float = 0.95) -> Interval:
         raise ValueError("values: every draw is NaN")
     low, high = np.nanquantile(mean, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
-
-
-def difference_interval(arm: Float[Array, "s r"], control: Float[Array, "s r"], level: float = 0.95) -> Interval:
-    """Percentile interval of the mean over seeds of arm minus control, paired by seed and by draw."""
-    if arm.shape != control.shape:
-        raise ValueError(f"control: shape {control.shape} differs from the arm's {arm.shape}")
-    return interval(arm - control, level)
 
 
 def genuine_weight(sizes: Int[Array, " c"], n: Int[Array, "r c"]) -> Int[Array, " r"]:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.evaluation.metrics import pair_similarities
+from scoremix.evaluation.metrics import allowed_impostors, pair_similarities, refused_at
 
 Array = np.ndarray
 Data = Tensor | Array
@@ -66,10 +66,7 @@ def group_rates(similarity: Float[Data, " n"], same: Bool[Data, " n"], groups: A
 
 def threshold_at(impostors: Float[Array, " n"], far: float) -> float:
     """Smallest impostor similarity that at most a share `far` of them exceeds; ValueError below 1 / n."""
-    if not 0 < far <= 1 or far * len(impostors) < 1:
-        raise ValueError(f"far: {far}, allowed {1 / max(len(impostors), 1):.3g} to 1")
-    allowed = min(math.floor(far * len(impostors) * (1 + 1e-12)), len(impostors) - 1)
-    return float(np.sort(impostors)[::-1][allowed])
+    return float(np.sort(impostors)[::-1][refused_at(len(impostors), far)])
 
 
 def within_groups(
@@ -82,7 +79,7 @@ def within_groups(
     """
     owner, names = _numpy(labels), np.array(groups)
     impostors = pair_similarities(embeddings, owner).impostor
-    if far * len(impostors) < 1:
+    if not len(impostors) or allowed_impostors(len(impostors), np.asarray(far)) < 1:
         return None
     parts: list[tuple[Array, Array, Array]] = []
     for name in np.unique(names):

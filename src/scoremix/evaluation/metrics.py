@@ -144,6 +144,16 @@ def allowed_impostors(impostors: int | Array, far: Array) -> Array:
     return np.asarray(np.where(k / impostors > far, k - 1, k))
 
 
+def refused_at(impostors: int, far: float, name: str = "far") -> int:
+    """Place, from the largest down, of the impostor similarity that is the threshold at `far`: all above it are accepted.
+
+    ValueError for a FAR outside (0, 1], or one below 1 / impostors; `name` is what the caller calls it.
+    """
+    if not 0 < far <= 1 or min(impostors, allowed := int(allowed_impostors(max(impostors, 1), np.asarray(far)))) < 1:
+        raise ValueError(f"{name}: {far}, allowed {1 / max(impostors, 1):.3g} to 1 with {impostors} impostor pairs")
+    return min(allowed, impostors - 1)
+
+
 def _nearest(curve: ROC, target: Array) -> Array:
     far, tar = curve.far[::-1], curve.tar[::-1]
     return np.asarray(tar[np.abs(far - target[..., None]).argmin(-1)])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from scoremix.analysis.distances import block_distances
 from scoremix.analysis.spaces import Data, as_rows, centred, row_blocks, unit_rows
+from scoremix.evaluation.metrics import refused_at
 
 
 def _unit(x: Data, name: str) -> Float[Tensor, "n d"]:
@@ -76,37 +77,7 @@ def nearest_similarity(
     return top.clamp(-1, 1), torch.cat(indices)
 
 
-class Match(NamedTuple):
-    """A generated image, a training image, their cosine."""
-
-    image: int
-    train: int
-    similarity: float
-
-
-def closest_pairs(images: Float[Data, "_ _"], train: Float[Data, "_ _"], count: int = 100) -> list[Match]:
-    """The `count` most similar (generated, training) pairs of all, most similar first, to be looked at.
-
-    The membership test of Otroshi and Marcel (2024): rank all pairs by cosine, inspect the head.
-    """
-    rows, others = _pair(images, "images", train, "train")
-    total = len(rows) * len(others)
-    if not 1 <= count <= total:
-        raise ValueError(f"count: {count}, allowed 1 to {total} pairs")
-    values = rows.new_empty(0)
-    numbers = torch.empty(0, dtype=torch.int64, device=rows.device)
-    for part in row_blocks(len(rows), len(others)):
-        block = (rows[part] @ others.T).flatten()
-        top = block.topk(min(count, len(block)))
-        values = torch.cat([values, top.values])
-        numbers = torch.cat([numbers, top.indices + part.start * len(others)])
-        keep = values.topk(min(count, len(values))).indices
-        values, numbers = values[keep], numbers[keep]
-    found = zip(values.clamp(-1, 1).tolist(), numbers.tolist(), strict=True)
-    return [Match(number // len(others), number % len(others), similarity) for similarity, number in found]
-
-
-# ---------------------------------------------------------------------------------- leak rate
+# ---------------------------------------------------------------------------------- thresholds
 
 
 def impostor_thresholds(
@@ -121,10 +92,7 @@ def impostor_thresholds(
     classes = _labels(labels, rows, "labels")
     counts = torch.unique(classes, return_counts=True)[1]
     pairs = (len(rows) ** 2 - int(counts.square().sum())) // 2
-    for fmr in fmrs:
-        if not 0 < fmr <= 1 or fmr * pairs < 1:
-            raise ValueError(f"fmr: {fmr}, allowed {1 / max(pairs, 1):.3g} to 1 with {pairs} impostor pairs")
-    allowed = [min(math.floor(fmr * pairs * (1 + 1e-12)), pairs - 1) for fmr in fmrs]
+    allowed = [refused_at(pairs, fmr, "fmr") for fmr in fmrs]
     top = rows.new_empty(0)  # the largest impostor similarities so far
     for part in row_blocks(len(rows), len(rows)):
         similarity = rows[part] @ rows[part.start :].T
@@ -134,39 +102,6 @@ def impostor_thresholds(
             top = top.topk(max(allowed) + 1).values
     ordered = top.sort(descending=True).values.cpu().numpy()
     return np.array([ordered[rank] for rank in allowed])
-
-
-class LeakRate(NamedTuple):
-    """Shares of images whose nearest training image would be accepted as the same class."""
-
-    fmr: float
-    threshold: float
-    images: float
-    held_out: float  # the baseline: held-out real images against the same training images
-    ratio: float  # images over held_out; nan where both are 0, inf where only held_out is
-
-
-def leak_rates(
-    images: Float[Data, "_ _"],
-    train: Float[Data, "_ _"],
-    held_out: Float[Data, "_ _"],
-    held_out_labels: Int[Data, " _"],
-    fmrs: Sequence[float] = (1e-2, 1e-3),
-) -> list[LeakRate]:
-    """Leak rate of generated images at thresholds set on held-out real images (classes not trained on).
-
-    With T training images a chance match is about T times likelier than fmr, for real images as well:
-    only an excess over `held_out` speaks of copying.
-    """
-    thresholds = impostor_thresholds(held_out, held_out_labels, fmrs)
-    ours = nearest_similarity(images, train)[0].cpu().numpy()
-    base = nearest_similarity(held_out, train)[0].cpu().numpy()
-    rates = []
-    for fmr, threshold in zip(fmrs, thresholds.tolist(), strict=True):
-        share, usual = float((ours > threshold).mean()), float((base > threshold).mean())
-        ratio = share / usual if usual else (math.inf if share else math.nan)
-        rates.append(LeakRate(fmr, threshold, share, usual, ratio))
-    return rates
 
 
 # ---------------------------------------------------------------------------------- data copying

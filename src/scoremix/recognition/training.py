@@ -96,7 +96,6 @@ class Training:
     nimg: int = 0  # images seen
     step: int = 0  # optimizer steps taken
     loss: float = math.nan  # mean loss of the last batch
-    rate: float = math.nan  # learning rate of the last step
     gradient_norm: float = math.nan  # of the network, before clipping
 
     def tensors(self) -> dict[str, Tensor]:
@@ -172,9 +171,9 @@ def train(
         backward(loss)
         state.gradient_norm = float(nn.utils.clip_grad_norm_(state.net.parameters(), clip or math.inf))
         _check_finite("gradient norm", state.gradient_norm, state.nimg)
-        state.rate = learning_rate(state.step, steps, base_rate, warmup_steps, power, milestones=falls)
+        rate = learning_rate(state.step, steps, base_rate, warmup_steps, power, milestones=falls)
         for group in state.optimizer.param_groups:
-            group["lr"] = state.rate
+            group["lr"] = rate
         state.optimizer.step()
         state.step += 1
         state.nimg += batch

@@ -19,9 +19,6 @@ _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 EER = Metric("eer", "EER", higher_is_better=False)
 AUC = Metric("auc", "AUC")
-RANK1 = Metric("rank1", "rank-1")
-RANK5 = Metric("rank5", "rank-5")
-
 ACCURACY = Metric("accuracy", "held-out accuracy", closed=True)
 TOP5 = Metric("top5", "held-out top-5", closed=True)
 

@@ -80,7 +80,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
                 info = {"training": state.info(), "history": history.state(), "aligned": aligned.state()}
                 resume.save(work, state.tensors(), info)
             advance(state.nimg)
-    work.count("images", total - work.before.get("images", 0))
+    work.count("images", total)
     work.write("history.csv", history.csv())
     if config.align:
         work.write("alignment.csv", aligned.csv())

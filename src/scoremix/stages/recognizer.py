@@ -74,7 +74,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
             "loss": history.last,
         },
     )
-    work.count("images", total - work.before.get("images", 0))
+    work.count("images", total)
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def sample_mixtures(
                 np.savez(buffer, images=images, logs=logs)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
-    work.count("images", total - work.before.get("images", 0))
+    work.count("images", total)
     work.write_array("weights.npy", weights.astype(np.float32))
     logs = np.concatenate([np.load(file)["logs"] for file in files])
     for column, name in enumerate(("log_weight.npy", "disagreement.npy")):
