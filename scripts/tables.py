@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def ours(row: dict[str, Any], columns: list[str], results: list[Result]) -> list
 
 
 def command(row: dict[str, Any]) -> str:
-    settings = "".join(f" --set {s}" for s in row["set"])
+    settings = "".join(f" --set {shlex.quote(s)}" for s in row["set"])
     return f"scoremix evaluate {row['preset']} --data {row['data']} --arms {row['arm']}{settings} {SETS}"
 
 
@@ -110,12 +111,13 @@ def page() -> str:
         "of WebFace4M by",
         "    scoremix subset WEBFACE4M WEBFACE160K --classes 10200 --min 11 --max 24 --seed 0",
         "(200 identities more than the paper's 10,000: 100 to make choices on and 100 for the run's own test). Runs share "
-        "what they have in common, so the generator is trained once for all rows that need it.",
+        "what they have in common, so the generator is trained once for all rows that need it. Rows of other sets train on all "
+        "of their identities but for one in ten thousand (at least two) in validation and test each.",
         *(f"## Table {content['number']}\n\n{table(content, results)}" for content in paper["tables"]),
         "## Recipes",
         "Presets for `scoremix evaluate PRESET --data DATA --arms real --sets ... --root FACES` (recognizers alone) or "
         "`scoremix run PRESET --data DATA` (the whole method). Costs marked as estimates are arithmetic on published "
-        "numbers. Departures: weight decay leaves out biases, BN and PReLU (arcface_torch's does not); bfloat16 where they "
+        "numbers; those of recognizers are of one seed, and a preset trains three (`--set seeds=[0]` for one). Departures: weight decay leaves out biases, BN and PReLU (arcface_torch's does not); bfloat16 where they "
         "use float16; one device, so batch statistics are those of the whole batch.",
         recipes(),
     ]

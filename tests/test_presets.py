@@ -85,6 +85,15 @@ def test_recipes_build_their_networks_and_schedules(name: str):
     assert exp.recognizer.batch * exp.recognizer.epochs in (512 * 26, 1024 * 20)
 
 
+@pytest.mark.parametrize("name", [name for name in sorted(RECIPES) if not name.startswith("webface160k")])
+def test_recipes_for_any_set_train_on_all_but_a_few_identities(name: str):
+    data = RECIPES[name].make().data
+    assert data.classes is None
+    for identities in (10_575, 85_742):  # CASIA-WebFace's, MS1MV2's
+        sizes = [len(members) for members in by_fractions([*map(str, range(identities))], data.fractions, 0).values()]
+        assert sizes[0] >= 0.9996 * identities and min(sizes) >= 2
+
+
 def test_adafaces_rate_falls_after_12_20_and_24_epochs():
     recognizer = RECIPES["adaface-ir50"].make().recognizer
     steps = 100 * 26

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
+from scoremix.arms import named
+from scoremix.config import load
+from scoremix.presets import PRESETS
 from scoremix.report.advice import advice
 from scoremix.report.content import Gate, Group
 
@@ -9,6 +15,7 @@ GATE = Gate(top1=0.46, floor=0.5, classes=10, images=40)
 REAL = Group("training classes", 100, 0.9)
 LOOSE, TIGHT = (Group("scoremix", 100, alike) for alike in (0.4, 0.6))
 ARMS = ("real", "equal_steps", "scoremix")
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_a_weak_generator_comes_first() -> None:
@@ -45,3 +52,24 @@ def test_too_short_a_training_is_named_before_other_classes() -> None:
     first, second = told(-0.043)
     assert "train the recognizer longer first" in first and "4.3 points" in first and "mix other classes" in second
     assert len(told(-0.005)) == len(told(0.02)) == 1
+
+
+def runs(text: str) -> list[str]:
+    """The arms of every command in the text, each held to be an experiment with the settings beside it."""
+    found = re.findall(r"--arms ([\w.,]*\w)((?: --set [^\s`):]+)*)", text)
+    for arms, settings in found:
+        load(PRESETS["folder"](), (), [f"arms={arms}", *settings.split(" --set ")[1:]], named)
+    return [arms for arms, _ in found]
+
+
+def test_every_command_of_advice_is_an_experiment() -> None:
+    kinds = ("generator too weak", "helps", "does not help here")
+    said = [advice(kind, "scoremix", ARMS, [REAL, LOOSE], GATE, (), {"real": -0.04}) for kind in kinds]
+    lines = [line for of_kind in said for line in of_kind]
+    assert len(runs("\n".join(lines))) == sum(line.count("--arms") for line in lines) > 1
+
+
+def test_every_list_of_arms_in_the_docs_is_an_experiment() -> None:
+    for page in (DOCS.parent / "README.md", *DOCS.glob("*.md")):
+        lines = [line for line in page.read_text().splitlines() if " --sets " not in line and "--arms " in line]
+        assert len(runs("\n".join(lines))) == sum(line.count("--arms ") for line in lines), page

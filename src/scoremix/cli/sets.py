@@ -56,7 +56,7 @@ def subset(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Some of the classes of a set, by number of images and a seed (WebFace160K: 10000 classes of 11 to 24)."""
+    """Some of the classes of a set, by number of images and a seed (WebFace160K: 10200 classes of 11 to 24)."""
     from scoremix.verbs import datasets
 
     datasets.subset(source, out, classes, least, most, seed=seed, quiet=quiet)

@@ -52,8 +52,8 @@ def advice(
                 "with as many steps as the mixes take, and new classes were no substitute for that in our study"
             )
         said.append(
-            "mix other classes, chosen on validation classes (--arms scoremix,scoremix_close,scoremix_random "
-            "--set evaluation.classes=validation): in our study far pairs were best on one kind of characters and close "
-            "ones on another"
+            "mix other classes, chosen on validation classes (--arms "
+            "real,equal_steps,scoremix,scoremix_close,scoremix_random --set evaluation.classes=validation): in our study "
+            "far pairs were best on one kind of characters and close ones on another"
         )
     return tuple(said)
