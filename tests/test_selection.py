@@ -20,6 +20,7 @@ from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.precision import decided
 from scoremix.stages.describe import describe_mplets
+from scoremix.stages.sample import weights_for
 from scoremix.stages.select import default_count, files_of, select_mplets
 
 N = 30
@@ -220,10 +221,10 @@ def test_senseless_selections_are_refused_before_anything_runs(settings: list[st
 
 
 def test_weights_are_equal_unless_given() -> None:
-    assert Sampling().weights_for(2) == (0.5, 0.5)
-    assert Sampling().weights_for(3) == (1 / 3,) * 3
-    assert Sampling().weights_for(1) == (1.0,)
-    assert Sampling(weights=(0.2, 0.8)).weights_for(2) == (0.2, 0.8)
+    assert weights_for(Sampling(), 2) == (0.5, 0.5)
+    assert weights_for(Sampling(), 3) == (1 / 3,) * 3
+    assert weights_for(Sampling(), 1) == (1.0,)
+    assert weights_for(Sampling(weights=(0.2, 0.8)), 2) == (0.2, 0.8)
 
 
 def test_a_list_of_m_plets_is_taken_as_it_stands(tmp_path: Path, tiny_settings: list[str]) -> None:

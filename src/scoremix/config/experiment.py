@@ -177,7 +177,7 @@ class Experiment(Slice):
         if not generator.conditional:
             raise ValueError(f"{path}generator.conditional: false is for the guide; the generator needs classes to mix")
         try:
-            sampling.weights_for(selection.mixed)
+            sampling.check_weights(selection.mixed)
         except ValueError as error:
             raise ValueError(f"{path}sampling.{error}") from None
         if selection.needs_conditions and selection.ema not in generator.ema:

@@ -317,13 +317,12 @@ class Sampling(Slice):
             raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
         return self
 
-    def weights_for(self, m: int) -> tuple[float, ...]:
-        """One weight per class of an m-plet; ValueError where another number is given."""
+    def check_weights(self, m: int) -> None:
+        """ValueError where the weights given are not one per class of an m-plet."""
         for name in ("weights", "weights_end"):
             given = getattr(self, name)
             if given is not None and len(given) != m:
                 raise ValueError(f"{name} {list(given)}: {m} classes are mixed, give one weight for each")
-        return self.weights or (1 / m,) * m
 
 
 class PixelMixing(Slice):

@@ -112,11 +112,18 @@ def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
+def weights_for(config: Sampling, m: int) -> tuple[float, ...]:
+    """One weight per class of an m-plet, the same for all where none are given; ValueError for another number of them."""
+    if config.weights is not None and len(config.weights) != m:
+        raise ValueError(f"weights {list(config.weights)}: {m} classes are mixed, give one weight for each")
+    return config.weights or (1 / m,) * m
+
+
 def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.float64]:
     """Mixing weights of every image (mplets * each, m): the given ones, Dirichlet draws, or one class in turn."""
     if config.mixture == "turns":
         return np.tile(np.eye(m)[np.arange(each) % m], (mplets, 1))
-    given = config.weights_for(m)
+    given = weights_for(config, m)
     if config.draw == "fixed":
         return np.tile(np.array(given), (mplets * each, 1))
     rng = np.random.default_rng(stream_seed(config.seed, "weights"))

@@ -31,7 +31,7 @@ from scoremix.recognition import checkpoints as recognition
 from scoremix.stages.embeddings import embedded_pixels
 from scoremix.stages.estimate import Clock
 from scoremix.stages.generator import make
-from scoremix.stages.sample import Sampler, plan_of
+from scoremix.stages.sample import Sampler, plan_of, weights_for
 
 FAITHFUL, AUGGEN = "faithful", "AugGen"
 
@@ -229,7 +229,7 @@ def _mplets(selection: Selection, classes: int, n: int) -> NDArray[np.int64]:
 
 
 def _weights(exp: Experiment, labels: Tensor) -> Tensor:
-    return torch.tensor(exp.sampling.weights_for(labels.shape[1]), device=labels.device).expand(labels.shape)
+    return torch.tensor(weights_for(exp.sampling, labels.shape[1]), device=labels.device).expand(labels.shape)
 
 
 def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int:

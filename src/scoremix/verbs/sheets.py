@@ -17,6 +17,7 @@ from scoremix.data.decode import png
 from scoremix.data.images import LabeledImages
 from scoremix.precision import decided
 from scoremix.stages.illustrate import TICKS, comparison, grid
+from scoremix.stages.sample import weights_for
 from scoremix.verbs.planning import sampler_of
 
 SIDE = 96  # least side of a shown image in pixels
@@ -50,7 +51,7 @@ def write_sheets(
     own = [f"{word} {k + 1}" for k in range(m) for word in ("original", "reproduced")]
     heads = [*own[:2], "mix", own[3], own[2]] if m == 2 else [*own, "mix"]
     chosen = classes[np.linspace(0, len(classes) - 1, min(pairs, len(classes))).round().astype(int)]
-    weights = np.array(exp.sampling.weights_for(m))
+    weights = np.array(weights_for(exp.sampling, m))
     for guidance in guidances:
         sampler.plan = replace(sampler.plan, guidance=guidance)
         noise = [sampler.seeds(np.arange(i * rows, (i + 1) * rows)) for i in range(len(chosen))]
