@@ -49,9 +49,17 @@ def test_too_short_a_training_is_named_before_other_classes() -> None:
     def told(real: float) -> tuple[str, ...]:
         return advice("does not help here", "scoremix", (*ARMS, "averages"), [], GATE, (), {"real": real})
 
-    first, second = told(-0.043)
-    assert "train the recognizer longer first" in first and "4.3 points" in first and "mix other classes" in second
-    assert len(told(-0.005)) == len(told(0.02)) == 1
+    first, *_, last = told(-0.043)
+    assert "train the recognizer longer first" in first and "4.3 points" in first and "mix other classes" in last
+    assert len(told(-0.005)) == len(told(0.02)) == len(told(-0.043)) - 1
+
+
+def test_mixes_that_do_harm_are_to_come_first() -> None:
+    def says(*arms: str) -> bool:
+        return any("come first" in line for line in advice("does not help here", "scoremix", arms, [], GATE))
+
+    assert says(*ARMS) and not says(*ARMS, "coherent_first")
+    assert not any("come first" in line for line in advice("helps", "scoremix", ARMS, [], GATE))
 
 
 def runs(text: str) -> list[str]:
