@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoremix import __version__, cli
+from scoremix import __version__, cli, runs
 from scoremix.artifacts import Store
 
 
@@ -77,6 +77,51 @@ def test_wrong_calls_are_one_line(
     assert "\n" not in said
     for name in names:
         assert name in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["sheets", "--pairs", "0"], ["--pairs", "0", "1"]),
+        (["ema", "--std", "abc"], ["--std", "abc", "number"]),
+        (["ema"], ["--std", "such as 0.075"]),
+        (["ema", "--std"], ["--std"]),
+        (["embed"], ["CHECKPOINT", "RUN/ARM"]),
+        (["subset", "a", "b", "--classes", "-3"], ["--classes", "-3", "1"]),
+        (["convert", "a", "b", "--size", "4"], ["--size", "4", "8"]),
+        (["run", "demo", "--sett", "a=b"], ["--sett", "did you mean --set?"]),
+        (["run", "demo", "--zzz"], ["--zzz", "--data"]),
+        (["run", "demo", "more"], ["more", "run --help"]),
+        (["runn", "demo"], ["runn", "did you mean run?"]),
+        (["xyz"], ["xyz", "run, ingest"]),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("scoremix: ") and captured.err.count("\n") == 1
+    for name in names:
+        assert name in captured.err
+
+
+def test_a_call_without_arguments_gets_the_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch) == 2
+    assert capsys.readouterr().err.startswith("Usage")
+
+
+def test_ctrl_c_is_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "execute", stopped)
+    assert call(monkeypatch, "run", "demo", "--out", str(tmp_path)) == 130
+    assert "the next run continues" in capsys.readouterr().err
 
 
 def folder(path: Path, classes: int, images: int = 3) -> Path:
