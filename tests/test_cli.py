@@ -61,6 +61,17 @@ def test_help_imports_nothing_heavy() -> None:
         (["run", "--data", "/nowhere"], ["/nowhere", "does not exist"]),
         (["show", "--out", "/nowhere"], ["/nowhere", "no runs"]),
         (["run", "."], ["--data ."]),
+        (["run", "demo", "--arms", ""], ["--arms", "''", "table2"]),
+        (["ingest", "folder"], ["'folder'", "--data", "source:"]),
+        (["ingest", "edm2-s"], ["'edm2-s'", "--data", "source:"]),
+        (["plan", "repro-aligned"], ["'repro-aligned'", "--data"]),
+        (["evaluate", "demo", "--colour", "bgr"], ["--colour bgr", "checkpoint"]),
+        (["evaluate", "demo", "--colour", "bgr", "--sets", "lfw"], ["--colour bgr", "checkpoint"]),
+        (["evaluate", "demo", "--root", "."], ["--root .", "--sets"]),
+        (["evaluate", "demo", "--protocol", "adaface"], ["--protocol adaface", "--sets"]),
+        (["evaluate", "demo", "--batch", "8"], ["--batch 8", "--sets"]),
+        (["evaluate", "some/arm", "--sets", "/nowhere"], ["/nowhere"]),
+        (["embed", "nothing", "."], ["nothing", "--runs says"]),
         (["run", "demo", "--set", "evaluation.controls=[]"], ["evaluation.controls"]),
         (["run", "demo", "--set", "evaluation.controls=[scoremix]"], ["evaluation.controls", "scoremix"]),
     ],
@@ -122,6 +133,40 @@ def test_ctrl_c_is_status_130(
     monkeypatch.setattr(runs, "execute", stopped)
     assert call(monkeypatch, "run", "demo", "--out", str(tmp_path)) == 130
     assert "the next run continues" in capsys.readouterr().err
+
+
+def test_a_config_without_images_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text("data: {size: 16}\n")
+    assert "source:" in refused(monkeypatch, capsys, "ingest", "--config", str(tmp_path / "c.yaml"))
+
+
+def test_a_missing_device_is_said_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = refused(monkeypatch, capsys, "run", "demo", "--device", "cuda", "--out", str(tmp_path / "out"))
+    assert "cuda" in said and "'cpu'" in said and not (tmp_path / "out").exists()
+
+
+def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_path: Path) -> None:
+    for option in ("--runs", "--out"):
+        with pytest.raises(ValueError, match=f"{option} says where they are"):
+            runs.checkpoint_of(tmp_path, "a/b", option)
+
+
+@pytest.mark.parametrize("setting", ["selection.groups", "selection.file"])
+def test_unknown_classes_in_a_list_are_named_right_after_ingest(
+    setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data, wrong = folder(tmp_path / "images", 12), tmp_path / "wrong.csv"
+    wrong.write_text("class0,nobody\n")
+    more = [f"{setting}={wrong}", *(["selection.strategy=list"] if setting == "selection.file" else [])]
+    arguments = ["run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet"]
+    said = refused(monkeypatch, capsys, *arguments, *(a for s in ["data.size=8", *more] for a in ("--set", s)))
+    assert "wrong.csv" in said and "class" in said
+    assert not (tmp_path / "out" / "store" / "recognizer").exists()
 
 
 def folder(path: Path, classes: int, images: int = 3) -> Path:

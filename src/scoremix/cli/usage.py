@@ -19,8 +19,8 @@ def shows_help(error: Any) -> bool:
 
 def line_of(error: Any) -> str:
     """What was given, and what is allowed."""
-    context, option = error.ctx, getattr(error, "option_name", None)
-    command = context.command if context else None
+    context, option = error.ctx, str(getattr(error, "option_name", ""))
+    command: Any = context.command if context else None
     if getattr(error, "param", None) is not None:
         return _of_parameter(error)
     if type(error).__name__ == "NoSuchOption" and command is not None:
