@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from scoremix.artifacts import Store, Work
 from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2
+from scoremix.precision import decided
 from scoremix.stages.snapshots import reproduce
 
 SMALL = [
@@ -58,6 +60,27 @@ def shown(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) ->
     exp = experiment(tiny_settings)
     runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
     return analyzed(out)
+
+
+def test_the_latest_run_is_the_latest_with_a_report(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    for time, (name, steps) in enumerate({"first": {"report": {}}, "second": {"report": {}}, "failed": {}}.items()):
+        record = tmp_path / "runs" / f"{name}.json"
+        record.write_text(json.dumps({"experiment": {"name": name}, "steps": steps}))
+        os.utime(record, (time, time))
+    assert runs.latest_reported(tmp_path) == "second"
+    assert runs.recorded(tmp_path, None).name == "failed"  # what `show` shows
+    with pytest.raises(KeyError, match="inputs"):  # of the second's report, which this record leaves out
+        runs.finished(tmp_path, Store(tmp_path / "store"), None)
+
+
+def test_a_map_without_its_extra_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "find_spec", lambda name: None)
+    monkeypatch.setattr(runs, "finished", lambda *_: runs.Parts(decided(Experiment(), "cpu"), {}, {}, {}))
+    with pytest.raises(ConfigError, match=r"scoremix\[umap\].*pca"):
+        analyzed(tmp_path, "analysis.paths.map=umap")
 
 
 def artifact(shown: Path, stage: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,28 @@ def test_every_arm_fits_an_experiment() -> None:
     exp = load(Experiment(), (), [f"arms={','.join(ARMS)}"], named)
     assert list(exp.arms) == list(ARMS)
     assert exp.arms == ARMS
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_group_works_alone(group: str) -> None:
+    said: list[str] = []
+    exp = load(Experiment(), (), [f"arms={group}"], partial(named, say=said.append))
+    assert {"real", "equal_steps", "scoremix", *GROUPS[group]} == exp.arms.keys()
+    added = [name for name in exp.arms if name not in GROUPS[group]]
+    assert added == [name for name in ("real", "equal_steps", "scoremix") if name not in GROUPS[group]]
+    assert list(exp.arms)[: len(added)] == added
+    assert said == ([f"arms {', '.join(added)} added: the verdict needs them"] if added else [])
+
+
+def test_only_what_the_verdict_needs_is_added() -> None:
+    judged = ["evaluation.treatment=auggen", "evaluation.controls=[real]"]
+    assert list(load(Experiment(), (), ["arms=real,auggen", *judged], named).arms) == ["real", "auggen"]
+    with pytest.raises(ConfigError, match=r"evaluation\.treatment.*'nothing'"):
+        load(Experiment(), (), ["arms=cost", "evaluation.treatment=nothing"], named)
+    with pytest.raises(ConfigError, match="none is named"):
+        load(Experiment(), (), ["arms=[]"], named)
+    with pytest.raises(ConfigError, match="no arm is called"):  # a table of arms stays as it is
+        load(Experiment(), [{"arms": None}, {"arms": {"real": {"images": "real"}}}], (), named)
 
 
 def test_own_arms_come_first_and_unknown_ones_are_named() -> None:

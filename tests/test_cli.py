@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoremix import __version__, cli
+from scoremix import __version__, cli, runs
 from scoremix.artifacts import Store
 
 
@@ -62,6 +62,17 @@ def test_help_imports_nothing_heavy() -> None:
         (["run", "--data", "/nowhere"], ["/nowhere", "does not exist"]),
         (["show", "--out", "/nowhere"], ["/nowhere", "no runs"]),
         (["run", "."], ["--data ."]),
+        (["run", "demo", "--arms", ""], ["--arms", "''", "table2"]),
+        (["ingest", "folder"], ["'folder'", "--data", "source:"]),
+        (["ingest", "edm2-s"], ["'edm2-s'", "--data", "source:"]),
+        (["plan", "repro-aligned"], ["'repro-aligned'", "--data"]),
+        (["evaluate", "demo", "--colour", "bgr"], ["--colour bgr", "checkpoint"]),
+        (["evaluate", "demo", "--colour", "bgr", "--sets", "lfw"], ["--colour bgr", "checkpoint"]),
+        (["evaluate", "demo", "--root", "."], ["--root .", "--sets"]),
+        (["evaluate", "demo", "--protocol", "adaface"], ["--protocol adaface", "--sets"]),
+        (["evaluate", "demo", "--batch", "8"], ["--batch 8", "--sets"]),
+        (["evaluate", "some/arm", "--sets", "/nowhere"], ["/nowhere"]),
+        (["embed", "nothing", "."], ["nothing", "--runs says"]),
         (["run", "demo", "--set", "evaluation.controls=[]"], ["evaluation.controls"]),
         (["run", "demo", "--set", "evaluation.controls=[scoremix]"], ["evaluation.controls", "scoremix"]),
     ],
@@ -78,6 +89,85 @@ def test_wrong_calls_are_one_line(
     assert "\n" not in said
     for name in names:
         assert name in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["sheets", "--pairs", "0"], ["--pairs", "0", "1"]),
+        (["ema", "--std", "abc"], ["--std", "abc", "number"]),
+        (["ema"], ["--std", "such as 0.075"]),
+        (["ema", "--std"], ["--std"]),
+        (["embed"], ["CHECKPOINT", "RUN/ARM"]),
+        (["subset", "a", "b", "--classes", "-3"], ["--classes", "-3", "1"]),
+        (["convert", "a", "b", "--size", "4"], ["--size", "4", "8"]),
+        (["run", "demo", "--sett", "a=b"], ["--sett", "did you mean --set?"]),
+        (["run", "demo", "--zzz"], ["--zzz", "--data"]),
+        (["run", "demo", "more"], ["more", "run --help"]),
+        (["runn", "demo"], ["runn", "did you mean run?"]),
+        (["xyz"], ["xyz", "run, ingest"]),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.startswith("scoremix: ") and captured.err.count("\n") == 1
+    for name in names:
+        assert name in captured.err
+
+
+def test_a_call_without_arguments_gets_the_help(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch) == 2
+    assert capsys.readouterr().err.startswith("Usage")
+
+
+def test_ctrl_c_is_status_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "execute", stopped)
+    assert call(monkeypatch, "run", "demo", "--out", str(tmp_path)) == 130
+    assert "the next run continues" in capsys.readouterr().err
+
+
+def test_a_config_without_images_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "c.yaml").write_text("data: {size: 16}\n")
+    assert "source:" in refused(monkeypatch, capsys, "ingest", "--config", str(tmp_path / "c.yaml"))
+
+
+def test_a_missing_device_is_said_before_anything_is_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    said = refused(monkeypatch, capsys, "run", "demo", "--device", "cuda", "--out", str(tmp_path / "out"))
+    assert "cuda" in said and "'cpu'" in said and not (tmp_path / "out").exists()
+
+
+def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_path: Path) -> None:
+    for option in ("--runs", "--out"):
+        with pytest.raises(ValueError, match=f"{option} says where they are"):
+            runs.checkpoint_of(tmp_path, "a/b", option)
+
+
+@pytest.mark.parametrize("setting", ["selection.groups", "selection.file"])
+def test_unknown_classes_in_a_list_are_named_right_after_ingest(
+    setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data, wrong = folder(tmp_path / "images", 12), tmp_path / "wrong.csv"
+    wrong.write_text("class0,nobody\n")
+    more = [f"{setting}={wrong}", *(["selection.strategy=list"] if setting == "selection.file" else [])]
+    arguments = ["run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet"]
+    said = refused(monkeypatch, capsys, *arguments, *(a for s in ["data.size=8", *more] for a in ("--set", s)))
+    assert "wrong.csv" in said and "class" in said
+    assert not (tmp_path / "out" / "store" / "recognizer").exists()
 
 
 def folder(path: Path, classes: int, images: int = 3) -> Path:

@@ -58,6 +58,15 @@ def test_the_file_says_what_goes_in_and_nothing_of_the_machine(tmp_path: Path) -
     assert b".py" not in (tmp_path / "r.onnx").read_bytes()
 
 
+def test_a_published_checkpoint_is_exported_with_its_own_colours(tmp_path: Path) -> None:
+    net = initialised(lambda: checkpoints.make(checkpoints.published("adaface_ir18")), 0).eval()
+    torch.save({f"model.{name}": tensor for name, tensor in net.state_dict().items()}, tmp_path / "a.ckpt")
+    export_onnx(tmp_path / "a.ckpt", tmp_path / "a.onnx")
+    facts = {entry.key: entry.value for entry in onnx.load(tmp_path / "a.onnx").metadata_props}
+    assert "(batch, 3, 112, 112), bgr" in facts["input"] and "x / 127.5 - 1" in facts["input"]
+    assert "AdaFace" in json.loads(facts["description"])["provenance"]
+
+
 def test_wrong_calls_write_nothing(tmp_path: Path) -> None:
     (tmp_path / "bad").write_bytes(b"no checkpoint")
     for place, out, said in (

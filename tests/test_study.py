@@ -60,6 +60,13 @@ def finished(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def test_a_group_of_arms_works_alone(file: Path) -> None:
+    config, said = study.read(file).model_copy(update={"arms": ("sums",), "headline": (), "against": {}}), []
+    for _, seed, exp in config.experiments(said.append):
+        assert list(exp.arms)[:2] == ["real", "equal_steps"] and (seed or "scoremix_sum_0.8" in exp.arms)
+    assert set(said) == {"arms real, equal_steps added: the verdict needs them"}
+
+
 def made(out: Path, stage: str) -> int:
     return len(list((out / "store" / stage).glob("*/manifest.json")))
 

@@ -1,13 +1,14 @@
 """The arms by name: every row of the papers' Tables 1 and 2, and the controls they lack.
 
 An arm is data: what is added to the real images and what differs in training. `--arms table2,controls` or a
-config's `arms: [real, equal_steps, auggen]` takes them from here; a config can describe others of its own.
+config's `arms: [real, equal_steps, auggen]` takes them from here, with those that the verdict needs; a config can
+describe others of its own.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from scoremix.config import DEFAULT_ARMS, Arm, ConfigError
@@ -178,10 +179,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def named(names: Iterable[str], own: Mapping[str, Arm] = {}) -> dict[str, Arm]:
+def named(
+    names: Iterable[str],
+    own: Mapping[str, Arm] = {},
+    needed: Iterable[str] = (),
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Arm]:
     """The arms of those names and groups, each once, in order; `own` ones come before ours of the same name.
 
-    ConfigError for a name that is neither.
+    In front of them the `needed` ones that are not among them, and arms that another trains as long as; `say` is told.
+    ConfigError for a name that is neither, and for no name at all.
     """
     known = {**ARMS, **own}
     found: dict[str, Arm] = {}
@@ -192,4 +199,21 @@ def named(names: Iterable[str], own: Mapping[str, Arm] = {}) -> dict[str, Arm]:
             raise ConfigError(f"arms: no arm or group is called {name!r} ({hint})")
         for arm in [name] if name in known else GROUPS[name]:
             found.setdefault(arm, known[arm])
-    return found
+    if not found:
+        raise ConfigError(f"arms: none is named (allowed: {', '.join([*known, *GROUPS])})")
+    added = _lacking(found, known, needed) if needed else {}
+    if added:
+        say(f"arms {', '.join(added)} added: the verdict needs them")
+    return {**added, **found}
+
+
+def _lacking(found: Mapping[str, Arm], known: Mapping[str, Arm], needed: Iterable[str]) -> dict[str, Arm]:
+    """The needed arms that are not there, and those whose number of steps one of them all is given."""
+    added: dict[str, Arm] = {}
+    waiting = [*needed, *(arm.steps_of or "" for arm in found.values())]
+    while waiting:
+        name = waiting.pop(0)
+        if name in known and name not in found and name not in added:
+            added[name] = known[name]
+            waiting.append(known[name].steps_of or "")
+    return added

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,11 +14,14 @@ from pydantic import ValidationError
 
 from scoremix import pipeline
 from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, held, write_file
-from scoremix.config import ConfigError, Experiment, Runtime
+from scoremix.config import ConfigError, Experiment, Runtime, changed
+from scoremix.data.images import LabeledImages
+from scoremix.data.mplet_list import read_mplets
 from scoremix.precision import decided, native
 from scoremix.report.tables import noun
 from scoremix.stages.estimate import estimate
 from scoremix.stages.ingest import content_key
+from scoremix.stages.select import files_of, groups_of
 
 RECOGNIZER = "recognizer.safetensors"
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
@@ -53,6 +57,8 @@ def execute(
                 say(read_in_words(summary))
             if any(step.stage == "compare" for step in pipeline.needed(plans, until)):
                 refuse_unmeasurable(summary, exp.evaluation.classes)
+            if any(step.label == "select" for step in pipeline.needed(plans, until)):
+                refuse_unknown_classes(exp, artifact)
             _announce(artifact, plans, store, runtime, until)
 
     last = pipeline.run(exp, source, pipeline.Runner(store, runtime, until, after))
@@ -79,18 +85,22 @@ def analyze(
     `against`: other finished runs, whose generators are followed beside this one's.
     """
     exp, chain, recognizers, _ = finished(runtime.out, store, name)
-    changed = decided(change(exp), runtime.device)
-    if changed.model_copy(update={"analysis": exp.analysis}) != exp:
+    wanted = decided(change(exp), runtime.device)
+    if wanted.model_copy(update={"analysis": exp.analysis}) != exp:
         raise ConfigError("analyze: only settings below `analysis` can change here; others need another run")
     if exp.name in against:
         raise ConfigError(f"--against {exp.name!r}: that is the run itself")
+    if wanted.analysis.paths.map == "umap" and find_spec("umap") is None:
+        raise ConfigError(
+            "analysis.paths.map 'umap': needs umap-learn, pip install 'scoremix[umap]' (allowed without it: pca)"
+        )
     others = {other: finished(runtime.out, store, other).chain for other in against}
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
         if made:
             say_made(plan, artifact)
 
-    last = pipeline.geometry(changed, chain, recognizers, others, pipeline.Runner(store, runtime, after=after))
+    last = pipeline.geometry(wanted, chain, recognizers, others, pipeline.Runner(store, runtime, after=after))
     shown = show_files(last, runtime.out / exp.name)
     print((last / "summary.txt").read_text())
     print(f"page: {shown / 'analysis.html'}")
@@ -111,6 +121,7 @@ def finished(out: Path, store: Store, name: str | None) -> Parts:
 
     Of the code of that time: a newer scoremix reads older runs. ConfigError where there is no report.
     """
+    name = name or latest_reported(out)
     steps = _record(_record_file(out, name))["steps"]
     run = _record_file(out, name).stem
     if "report" not in steps:
@@ -158,6 +169,18 @@ def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
             f"all {found['classes']} {part} classes have one image: no two images of one class are left to recognize "
             "(add images, or name other classes in split_list)"
         )
+
+
+def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
+    """ValueError, before anything is trained, where a list of m-plets or of groups does not fit the training classes."""
+    chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
+    lists = {s.model_dump_json(include={"file", "groups", "m"}): s for s in chosen if s.file or s.groups}
+    if lists:
+        names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
+    for selection in lists.values():
+        if selection.file is not None:
+            read_mplets(Path(selection.file), names, selection.m)
+        groups_of(selection, names, {**files_of(selection), "real": real})
 
 
 def source_of(exp: Experiment) -> Source:
@@ -219,8 +242,19 @@ def _settings_of(run: str, stored: Any) -> Experiment:
         ) from None
 
 
+def latest_reported(out: Path) -> str | None:
+    """The newest run that has come to its report; None where none has."""
+    newest = reversed(_record_files(out))
+    return next((file.stem for file in newest if "report" in _record(file)["steps"]), None)
+
+
+def _record_files(out: Path) -> list[Path]:
+    """The records of all runs, the newest last."""
+    return sorted((out / "runs").glob("*.json"), key=lambda f: f.stat().st_mtime)
+
+
 def _record_file(out: Path, name: str | None) -> Path:
-    files = sorted((out / "runs").glob("*.json"), key=lambda f: f.stat().st_mtime)
+    files = _record_files(out)
     if not files:
         raise ConfigError(f"{out}: no runs here; start with `scoremix run`")
     if name is not None and name not in (names := [f.stem for f in files]):
@@ -246,10 +280,10 @@ def step_folder(out: Path, name: str | None, label: str) -> Path:
     return folder
 
 
-def checkpoint_of(out: Path, name: str) -> Path:
+def checkpoint_of(out: Path, name: str, option: str = "--runs") -> Path:
     """The recognizer checkpoint `name`: a file, an artifact's folder, or RUN/ARM or RUN/ARM/SEED of a run in `out`.
 
-    Without a seed the first one trained. ConfigError says what there is.
+    Without a seed the first one trained. ConfigError says what there is, and the option that `out` comes from.
     """
     path = Path(name)
     if path.is_dir() and (path / RECOGNIZER).exists():
@@ -261,7 +295,7 @@ def checkpoint_of(out: Path, name: str) -> Path:
     if not arm or not record.exists():
         known = ", ".join(sorted(f.stem for f in (out / "runs").glob("*.json"))) or "none"
         raise ConfigError(
-            f"checkpoint {name!r}: neither a file nor RUN/ARM of a run in {out} (runs: {known}; --runs says where they are)"
+            f"checkpoint {name!r}: neither a file nor RUN/ARM of a run in {out} (runs: {known}; {option} says where they are)"
         )
     prefix = "recognizer "
     trained: dict[str, Path] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +27,8 @@ from scoremix.presets import PRESETS
 from scoremix.report import study_page
 from scoremix.report.study_tables import Cell, Row, Study, Table, holm
 from scoremix.stages.estimate import estimate
+
+Say = Callable[[str], None]
 
 
 class DataSet(Slice):
@@ -68,14 +70,17 @@ class StudyConfig(Slice):
             raise ValueError(f"generator_seeds {list(self.generator_seeds)} must be distinct and at least one")
         return self
 
-    def experiments(self) -> list[tuple[str, int, Experiment]]:
-        """(data set, generator seed, experiment); ConfigError names the data set whose settings are wrong."""
+    def experiments(self, say: Say = lambda line: None) -> list[tuple[str, int, Experiment]]:
+        """(data set, generator seed, experiment); ConfigError names the data set whose settings are wrong.
+
+        `say` is told which arms were added.
+        """
         return [
-            (name, seed, self.experiment(name, seed))
+            (name, seed, self.experiment(name, seed, say))
             for seed, name in itertools.product(self.generator_seeds, self.data)
         ]
 
-    def experiment(self, data: str, generator_seed: int) -> Experiment:
+    def experiment(self, data: str, generator_seed: int, say: Say = lambda line: None) -> Experiment:
         of = self.data[data]
         if of.preset not in PRESETS:
             raise ConfigError(f"data.{data}.preset {of.preset!r}: no such preset (allowed: {', '.join(PRESETS)})")
@@ -87,7 +92,12 @@ class StudyConfig(Slice):
         }
         try:
             changes = [self.settings, of.settings, tree, {"arms": list(self.arms)}]
-            first = load(PRESETS[of.preset](), changes, (), lambda names, known: named(names, {**known, **self.own}))
+            first = load(
+                PRESETS[of.preset](),
+                changes,
+                (),
+                lambda names, known, needed: named(names, {**known, **self.own}, needed, say),
+            )
         except ConfigError as error:
             raise ConfigError("\n".join(f"data.{data}: {line}" for line in str(error).splitlines())) from None
         if first.guide is not None:
@@ -165,14 +175,18 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     With `part` (k, n), this process takes every n-th arm of the whole, so that n processes, each with a device of its
     own, share the work on one store; all but the first leave the tables to it.
     """
-    experiments, progress = _experiments(config, runtime), Progress(store, runtime)
+    said: list[str] = []
+    experiments, progress = _experiments(config, runtime, said.append), Progress(store, runtime)
+    for line in dict.fromkeys(said):
+        runs.say(line)
     records = {exp.name: progress.record(exp) for _, _, exp in experiments}
     hours = config.budget_hours
     if hours:
         progress.deadline = time.monotonic() + 3600 * hours
     try:
         for _, _, exp in experiments:
-            _patiently(progress, exp, "ingest", records[exp.name])
+            real = _patiently(progress, exp, "ingest", records[exp.name])
+            runs.refuse_unknown_classes(exp, real)
         _announce(experiments, progress, hours)
         for number, (exp, arm) in enumerate(_order(experiments)):
             if number % part[1] == part[0]:
@@ -185,8 +199,10 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     return tables(config, runtime, store)
 
 
-def _experiments(config: StudyConfig, runtime: Runtime) -> list[tuple[str, int, Experiment]]:
-    return [(data, seed, decided(exp, runtime.device)) for data, seed, exp in config.experiments()]
+def _experiments(
+    config: StudyConfig, runtime: Runtime, say: Say = lambda line: None
+) -> list[tuple[str, int, Experiment]]:
+    return [(data, seed, decided(exp, runtime.device)) for data, seed, exp in config.experiments(say)]
 
 
 def _order(experiments: list[tuple[str, int, Experiment]]) -> Iterator[tuple[Experiment, str]]:

@@ -8,7 +8,7 @@ import sys
 from scoremix.cli import story  # each adds its verbs, in the order in which --help lists them
 
 # isort: split
-from scoremix.cli import models, sets
+from scoremix.cli import models, sets, usage
 from scoremix.cli.options import app
 
 __all__ = ["app", "main", "models", "sets", "story"]
@@ -17,16 +17,24 @@ __all__ = ["app", "main", "models", "sets", "story"]
 def main() -> None:
     """Entry point: one line per error; status 2 for wrong input, 1 for what failed, 130 after Ctrl-C."""
     try:
-        app(standalone_mode=True)
+        status = app(standalone_mode=False)
     except KeyboardInterrupt:
-        print("scoremix: stopped; the next run continues from here", file=sys.stderr)
-        sys.exit(130)
+        status = 130
+    except usage.UsageError as error:
+        if usage.shows_help(error):
+            error.show()
+        else:
+            print(f"scoremix: {usage.line_of(error)}", file=sys.stderr)
+        sys.exit(error.exit_code)
     except Exception as error:
         if "--debug" in sys.argv or os.environ.get("SCOREMIX_DEBUG"):
             raise
         status, text = _explain(error)
         print(f"scoremix: {text}", file=sys.stderr)
         sys.exit(status)
+    if status == 130:
+        print("scoremix: stopped; the next run continues from here", file=sys.stderr)
+    sys.exit(status)
 
 
 def _explain(error: Exception) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import typer
 
 from scoremix.cli.options import (
     Checkpoint,
+    Colour,
     Debug,
     Device,
     Out,
@@ -16,15 +17,16 @@ from scoremix.cli.options import (
     RunsIn,
     Settings,
     app,
+    colour_of,
     device_of,
-    recorded,
+    reported,
     store_of,
 )
 
 
 @app.command()
 def quality(
-    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest with a report")] = None,
     arms: Annotated[list[str] | None, typer.Option("--arm", help="only this arm's images; repeatable")] = None,
     images: Annotated[
         list[str] | None, typer.Option("--images", help="other images to measure: folder, .npz, packed; repeatable")
@@ -89,6 +91,7 @@ def embed(
 def export(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Argument(help="the .onnx file to write")],
+    colour: Colour = None,
     runs_in: RunsIn = Path("scoremix_runs"),
     debug: Debug = False,
 ) -> None:
@@ -96,13 +99,13 @@ def export(
     from scoremix import runs
     from scoremix.verbs.export import export_onnx
 
-    worst = export_onnx(runs.checkpoint_of(runs_in, checkpoint), out)
+    worst = export_onnx(runs.checkpoint_of(runs_in, checkpoint), out, colour_of(colour))
     print(f"{out}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 
 @app.command()
 def sheets(
-    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest with a report")] = None,
     seeds: Annotated[list[int] | None, typer.Option("--seed", help="noise of an alpha/beta sheet; repeatable")] = None,
     guidance: Annotated[
         list[float] | None, typer.Option("--guidance", help="of a comparison sheet; repeatable (default 1.3, 2.75)")
@@ -119,7 +122,7 @@ def sheets(
     from scoremix.config import Runtime, load
     from scoremix.verbs.sheets import write_sheets
 
-    exp, _ = recorded(name, out)
+    exp, _ = reported(name, out)
     exp = load(exp, (), settings or ())
     runtime = Runtime(out=out, device=device_of(device), quiet=True)
     for path in write_sheets(exp, runtime, to, seeds or [0], guidance or [1.3, 2.75], pairs, rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -36,6 +37,12 @@ def _(
 ) -> None: ...
 
 
+def _some_arms(given: str | None) -> str | None:
+    if given is not None and not all(name.strip() for name in given.split(",")):
+        raise typer.BadParameter(f"{given!r} leaves a name empty; give arms and groups, such as table2,controls")
+    return given
+
+
 Preset = Annotated[
     str | None,
     typer.Argument(
@@ -50,7 +57,10 @@ DataPath = Annotated[
     typer.Option("--data", help="folder of class folders, RecordIO, parquet, packed set, fonts, .npz, or 'glyphs'"),
 ]
 Arms = Annotated[
-    str | None, typer.Option("--arms", help="arms and groups by name, such as table2,controls; see docs/arms.md")
+    str | None,
+    typer.Option(
+        "--arms", callback=_some_arms, help="arms and groups by name, such as table2,controls; see docs/arms.md"
+    ),
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
@@ -60,6 +70,7 @@ SkipBad = Annotated[
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
+Colour = Annotated[str | None, typer.Option("--colour", help="rgb or bgr, where a published checkpoint does not say")]
 RunsIn = Annotated[Path, typer.Option("--runs", help="folder in which runs are looked for")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 
@@ -96,7 +107,10 @@ def experiment_of(
     arms: str | None,
     settings: list[str] | None,
 ) -> Experiment:
-    """The preset, changed by files and settings."""
+    """The preset, changed by files and settings; ConfigError also where it has no images and none are given."""
+    from functools import partial
+
+    from scoremix import runs
     from scoremix.arms import named
     from scoremix.config import ConfigError, load
     from scoremix.presets import PRESETS
@@ -109,10 +123,22 @@ def experiment_of(
         raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)}){hint}")
     extra = [f"source={quoted(data)}"] if data else []
     extra += [f"arms={quoted(arms)}"] if arms else []
-    exp = load(PRESETS[chosen](), config or (), [*extra, *(settings or ())], named)
+    base = PRESETS[chosen]()
+    if "source" not in base.model_fields_set and not _names_source(config or (), [*extra, *(settings or ())]):
+        raise ConfigError(
+            f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
+        )
+    exp = load(base, config or (), [*extra, *(settings or ())], partial(named, say=runs.say))
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={name_of(data)}"])
     return exp
+
+
+def _names_source(files: Iterable[Path], settings: Iterable[str]) -> bool:
+    """Whether files or settings say where the images are."""
+    from scoremix.config import read_settings
+
+    return any(s.partition("=")[0] == "source" for s in settings) or any("source" in read_settings(f) for f in files)
 
 
 def colour_of(name: str | None) -> Literal["rgb", "bgr"] | None:
@@ -128,16 +154,31 @@ def device_of(name: str) -> Literal["auto", "cpu", "cuda"]:
     from scoremix.config import ConfigError
 
     match name:
-        case "auto" | "cpu" | "cuda":
+        case "cuda":
+            import torch
+
+            if not torch.cuda.is_available():
+                raise ConfigError("--device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
+            return name
+        case "auto" | "cpu":
             return name
     raise ConfigError(f"--device {name!r}: allowed are auto, cpu, cuda")
 
 
 def recorded(name: str | None, out: Path) -> tuple[Experiment, Store]:
+    """The experiment of a run, the one last started by default."""
     from scoremix import runs
 
     store = store_of(out)
     return runs.recorded(out, name), store
+
+
+def reported(name: str | None, out: Path) -> tuple[Experiment, Store]:
+    """The experiment of a run, by default the latest with a report, else the one last started."""
+    from scoremix import runs
+
+    store = store_of(out)
+    return runs.recorded(out, name or runs.latest_reported(out)), store
 
 
 def store_of(out: Path) -> Store:

@@ -9,6 +9,7 @@ import typer
 
 from scoremix.cli.options import (
     Arms,
+    Colour,
     ConfigFile,
     DataPath,
     Debug,
@@ -23,6 +24,7 @@ from scoremix.cli.options import (
     device_of,
     experiment_of,
     recorded,
+    reported,
     run_until,
     store_of,
     with_flags,
@@ -79,17 +81,19 @@ def evaluate(
             "--sets", help="public sets: lfw,cfp_fp,cplfw,calfw,agedb_30,ijbb,ijbc,tinyface, or paths; repeatable"
         ),
     ] = None,
-    root: Annotated[Path, typer.Option("--root", help="folder that holds the named sets")] = Path("."),
+    root: Annotated[
+        Path | None, typer.Option("--root", help="folder that holds the named sets; by default this one")
+    ] = None,
     protocol: Annotated[
         list[str] | None,
         typer.Option(
             "--protocol", help="arcface_torch, adaface, cvlface, or one with ,switch=value; default all three"
         ),
     ] = None,
-    colour: Annotated[
-        str | None, typer.Option("--colour", help="rgb or bgr, where a published checkpoint does not say")
+    colour: Colour = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", min=1, help="images per forward on the public sets; default 64")
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="images per forward on the public sets")] = 64,
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
     quiet: Quiet = False,
@@ -101,19 +105,27 @@ def evaluate(
     --root FACES.
     """
     settings = with_flags(settings, skip_bad)
+    from scoremix.config import ConfigError
     from scoremix.presets import PRESETS
 
     known = preset is None or preset in PRESETS
     is_file = not known and (
         Path(str(preset)).exists() or "/" in str(preset) or Path(str(preset)).suffix in CHECKPOINTS
     )
+    if not is_file and colour is not None:
+        raise ConfigError(
+            f"--colour {colour}: only for a published checkpoint; images of a run are read as RGB or grey"
+        )
     if not sets and not is_file:
+        given = {"--root": root, "--protocol": " ".join(protocol or ()) or None, "--batch": batch}
+        if idle := [f"{name} {value}" for name, value in given.items() if value is not None]:
+            raise ConfigError(f"{idle[0]}: only with --sets; unseen classes of the run's own data need none")
         run_until("compare", preset, config, data, arms, settings, out, device, quiet)
         return
     from scoremix import runs
     from scoremix.arms import named as arms_named
     from scoremix.artifacts import Store
-    from scoremix.config import ConfigError, Embedding, Runtime
+    from scoremix.config import Embedding, Runtime
     from scoremix.verbs import facesets
 
     if not sets:
@@ -124,18 +136,18 @@ def evaluate(
     beside = ",".join(["real,equal_steps,scoremix", arms]) if arms else None
     exp = None if is_file else experiment_of(preset, config, data, beside, settings)
     runtime = Runtime(out=out, device=device_of(device), quiet=quiet)
-    faces = facesets.opened(sets, root)
+    faces = facesets.opened(sets, root or Path())
     chosen = [facesets.protocol(text) for text in protocol or ()]
+    settled = Embedding() if batch is None else Embedding(batch=batch)
     store = Store(out / "store")
     if exp is not None:
         wanted = list(arms_named(arms.split(","), exp.arms)) if arms else list(exp.arms)
-        folder = facesets.evaluate_run(exp, wanted, faces, chosen, runtime, store, Embedding(batch=batch))
+        folder = facesets.evaluate_run(exp, wanted, faces, chosen, runtime, store, settled)
     else:
         path = Path(str(preset))
-        file = path if path.suffix in CHECKPOINTS else runs.checkpoint_of(out, str(preset))
+        file = path if path.suffix in CHECKPOINTS else runs.checkpoint_of(out, str(preset), "--out")
         named = [(path.name if path.suffix else str(preset), file)]
         called = named[0][0].removesuffix(".safetensors").replace("/", "-")
-        settled = Embedding(batch=batch)
         folder = facesets.evaluate(
             named, faces, chosen, runtime, store, settled, called=called, colour=colour_of(colour)
         )
@@ -176,7 +188,7 @@ def study(
 
 @app.command()
 def report(
-    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest with a report")] = None,
     out: Out = Path("scoremix_runs"),
     debug: Debug = False,
 ) -> None:
@@ -184,13 +196,13 @@ def report(
     from scoremix import runs
     from scoremix.config import Runtime
 
-    exp, store = recorded(name, out)
+    exp, store = reported(name, out)
     runs.execute(exp, Runtime(out=out), store, only_report=True)
 
 
 @app.command()
 def analyze(
-    name: Annotated[str | None, typer.Argument(help="name of a finished run; by default the latest")] = None,
+    name: Annotated[str | None, typer.Argument(help="name of a finished run; by default the latest one")] = None,
     against: Annotated[
         list[str] | None,
         typer.Option("--against", help="another finished run, its generator followed as well; repeatable"),

@@ -68,6 +68,18 @@ def error_line(error: Any, model: type[Slice]) -> str:
     location = ".".join(str(part) for part in error["loc"]) or "experiment"
     message = error["msg"].removeprefix("Value error, ")
     match error["type"]:
+        case "missing" if isinstance(error["loc"][-1], int):
+            return f"{location.rpartition('.')[0]}: {_count_of(model, error['loc'][:-1])} (got {error['input']!r})"
+        case "missing":
+            return f"{location}: missing{_about(model, error['loc'])}"
+        case "too_short":
+            return f"{location}: needs at least {error['ctx']['min_length']} (got {error['input']!r})"
+        case "too_long":
+            return f"{location}: {_count_of(model, error['loc'])} (got {error['input']!r})"
+        case "list_type" | "tuple_type":
+            return f"{location}: must be a list (got {error['input']!r})"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return f"{location}: must be a table{_table_like(model, error['loc'])} (got {error['input']!r})"
         case "extra_forbidden":
             allowed = _fields(model, error["loc"][:-1])
             close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
@@ -77,6 +89,45 @@ def error_line(error: Any, model: type[Slice]) -> str:
             return f"{location}{message}" if message.startswith(".") else f"{location}: {message}"
         case _:
             return f"{location}: {message[0].lower()}{message[1:]} (got {error['input']!r})"
+
+
+def _count_of(model: Any, path: tuple[Any, ...]) -> str:
+    """How many values a setting of fixed length takes."""
+    values = typing.get_args(_annotation(model, path))
+    return f"needs {len(values)} values" if values else "has the wrong number of values"
+
+
+def _about(model: Any, path: tuple[Any, ...]) -> str:
+    field = getattr(_annotation(model, path[:-1]), "model_fields", {}).get(path[-1])
+    return f", expected {field.description}" if field is not None and field.description else ""
+
+
+def _table_like(model: Any, path: tuple[Any, ...]) -> str:
+    """An example of what the table at that place holds."""
+    kind, example = _annotation(model, path), "{}"
+    if typing.get_origin(kind) is dict:
+        kind, example = typing.get_args(kind)[1], "{{name: {}}}"
+    plain = (f"{n}: {f.default}" for n, f in getattr(kind, "model_fields", {}).items() if _is_plain(f.default))
+    first = next(plain, None)
+    return " such as " + example.format(f"{{{first}}}") if first else " of settings"
+
+
+def _is_plain(default: Any) -> bool:
+    return isinstance(default, (str, int, float))
+
+
+def _annotation(model: Any, path: tuple[Any, ...]) -> Any:
+    """The type of what is at that place of a tree, without `| None`; None where nothing is."""
+    for part in path:
+        if typing.get_origin(model) is dict:
+            model = typing.get_args(model)[1]
+        else:
+            field = getattr(model, "model_fields", {}).get(part)
+            model = field.annotation if field is not None else None
+        of = [kind for kind in typing.get_args(model) if kind is not type(None)]
+        if type(None) in typing.get_args(model) and len(of) == 1:
+            model = of[0]
+    return model
 
 
 def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:

@@ -25,7 +25,7 @@ _Yaml.add_implicit_resolver(
 )
 
 
-Named = Callable[[Iterable[str], Mapping[str, Arm]], dict[str, Arm]]
+Named = Callable[[Iterable[str], Mapping[str, Arm], Iterable[str]], dict[str, Arm]]
 
 
 def load(
@@ -36,7 +36,7 @@ def load(
 ) -> Experiment:
     """`base` changed by files (YAML, TOML, JSON or what they hold), then by `a.b=c`; ConfigError lists every mistake.
 
-    `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own.
+    `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own and those of the verdict.
     """
     tree = base.model_dump(mode="json")
     for file in files:
@@ -55,13 +55,22 @@ def load(
         _merge(tree, nested)
     if named is not None and isinstance(tree["arms"], (list, str)):
         names = tree["arms"].split(",") if isinstance(tree["arms"], str) else map(str, tree["arms"])
-        tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in named(names, base.arms).items()}
+        found = named(names, base.arms, _judged(tree["evaluation"]))
+        tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in found.items()}
     try:
         return Experiment.model_validate_json(json.dumps(tree))
     except ValidationError as error:
         raise ConfigError("\n".join(error_line(e, Experiment) for e in error.errors())) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
+
+
+def _judged(evaluation: Any) -> list[str]:
+    """The arms of the verdict, controls first; none where these settings are wrong, which is said later."""
+    match evaluation:
+        case {"treatment": str(treatment), "controls": list(controls)}:
+            return [*map(str, controls), treatment]
+    return []
 
 
 def read_settings(file: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from scoremix import __version__
 from scoremix.artifacts import file_hash, write_file
-from scoremix.recognition import checkpoints
+from scoremix.recognition import checkpoints, published
 
 OPSET = 18
 TOLERANCE = 1e-4  # of the entries of a unit embedding, between torch and onnxruntime
@@ -32,10 +32,11 @@ class UnitEmbedding(nn.Module):
         return nn.functional.normalize(self.net(images))
 
 
-def export_onnx(checkpoint: Path, out: Path) -> float:
+def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None = None) -> float:
     """Writes the recognizer as ONNX; returns the largest difference to torch on images of noise.
 
-    Input `images` float32 (batch, C, H, W), scaled as the checkpoint says; output `embeddings` (batch, D), unit rows; any
+    Input `images` float32 (batch, C, H, W), colours and scaling as the checkpoint (ours or a published
+    one; `colour` where it does not say) has them; output `embeddings` (batch, D), unit rows; any
     batch. The metadata says so, and where the parameters come from. ValueError without the extra or for another ending than
     .onnx, RuntimeError where onnxruntime computes something else; then nothing is written.
     """
@@ -49,7 +50,7 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(f"export needs {error.name}: pip install 'scoremix[onnx]'") from None
-    net, description = checkpoints.load(checkpoint)
+    net, description = published.load(checkpoint, colour)
     model = UnitEmbedding(net).eval()
     shape = (description.channels, description.size, description.size)
     content = traced(model, shape, metadata(checkpoint, description))
