@@ -130,17 +130,21 @@ def _seconds(row: Row) -> float:
 
 
 def _name_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
-    """Writes each point's name right of it, moved up where it would cover one written before."""
+    """Writes each point's name right of it, left where the axes end; moved up where it would cover one written before."""
     axes.autoscale_view()
     to_pixels, scale = axes.transData.transform, axes.figure.dpi / 72
     wide, high = 4.6 * scale, 9 * scale  # of a letter and of a line, in pixels
     boxes: list[tuple[float, float, float]] = []  # left, right, bottom
     for name, x, y in sorted(points, key=lambda point: point[2]):
-        left, bottom = to_pixels((x, y)) + 3 * scale
+        middle, bottom = to_pixels((x, y))
+        bottom += 3 * scale
+        leftwards = middle + 5 * scale + wide * len(name) > axes.bbox.x1
+        left = middle - 5 * scale - wide * len(name) if leftwards else middle + 5 * scale
         right = left + wide * len(name)
         moved = bottom
         while clash := [b for a, c, b in boxes if a < right and left < c and abs(b - moved) < high]:
             moved = max(clash) + high
         boxes.append((left, right, moved))
-        offset = 5, 3 + (moved - bottom) / scale
-        axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=8)
+        offset = -5 if leftwards else 5, 3 + (moved - bottom) / scale
+        side = "right" if leftwards else "left"
+        axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=8, ha=side)
