@@ -17,7 +17,7 @@ __all__ = ["app", "main", "models", "sets", "story"]
 def main() -> None:
     """Entry point: one line per error; status 2 for wrong input, 1 for what failed, 130 after Ctrl-C."""
     try:
-        status = app(standalone_mode=False)
+        status = app(standalone_mode=False) or 0
     except KeyboardInterrupt:
         status = 130
     except usage.UsageError as error:
