@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 # one thread each: several test processes then share a small machine without waiting for one another
@@ -41,6 +43,20 @@ def golden() -> Callable[[str], Path]:
 def shared_data() -> Callable[[str], Path]:
     """Path of a real image set; skips where absent."""
     return lambda name: _shared("data", name)
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """A file of the checkout, such as scripts/tables.py, as a module of its own."""
+
+    def loaded(path: str) -> ModuleType:
+        spec = importlib.util.spec_from_file_location(Path(path).stem, Path(__file__).parents[1] / path)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return loaded
 
 
 def _fill(name: str, shape: list[int], kind: str, salt: str) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -19,12 +19,8 @@ from scoremix.diffusion.adapters import Adapted
 
 
 @pytest.fixture
-def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    place = Path(__file__).parents[1] / "examples" / "own_mixes.py"
-    spec = importlib.util.spec_from_file_location("own_mixes", place)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+def example(monkeypatch: pytest.MonkeyPatch, script: Callable[[str], ModuleType]) -> ModuleType:
+    module = script("examples/own_mixes.py")
     for name, value in (("PAIRS", 3), ("EACH", 2), ("STEPS", 3)):
         monkeypatch.setattr(module, name, value)
     return module

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
+from collections.abc import Callable
 from types import ModuleType
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-
 
 @pytest.fixture(scope="module")
-def settings() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("settings", ROOT / "scripts" / "settings.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def settings(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("scripts/settings.py")
 
 
 def test_the_page_is_up_to_date(settings: ModuleType) -> None:

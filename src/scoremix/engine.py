@@ -31,14 +31,19 @@ class Engine:
             torch.cuda.synchronize(self.device)
 
 
+def check(device: str) -> None:
+    """ValueError for 'cuda' where there is none."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
+
+
 def start(device: str = "auto") -> Engine:
     """The engine on one device: 'auto' takes a GPU where there is one; ValueError for 'cuda' where there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
-        if device == "cuda" and not torch.cuda.is_available():
-            raise ValueError("device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
+        check(device)
         use_gpu = device != "cpu" and torch.cuda.is_available()
         fabric = Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1)
     torch.set_num_threads(THREADS)

@@ -15,9 +15,9 @@ from scoremix.evaluation.fairness import (
     group_rates,
     inequity_rate,
     pairs_across,
-    threshold_at,
     within_groups,
 )
+from scoremix.evaluation.metrics import pair_similarities, refused_at
 
 SIMILARITY = np.array([0.9, 0.8, 0.2, 0.1, 0.6, 0.4, 0.7, 0.3])
 SAME = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
@@ -33,6 +33,10 @@ def test_rates_by_hand() -> None:
     assert group_rates(SIMILARITY, SAME, GROUPS, 0.7).fmr[1] == 0  # a pair at the threshold is refused
     tensors = group_rates(torch.tensor(SIMILARITY), torch.tensor(SAME), torch.tensor([0] * 4 + [1] * 4), 0.5)
     assert tensors.fnmr.tolist() == rates.fnmr.tolist()
+
+
+def threshold_at(impostors: np.ndarray, far: float) -> float:
+    return float(np.sort(impostors)[::-1][refused_at(len(impostors), far)])
 
 
 def test_the_threshold_holds_the_far() -> None:
@@ -52,7 +56,8 @@ def test_rates_within_groups_are_those_of_a_loop_over_pairs() -> None:
     centers = rng.standard_normal((9, 8)) + np.array([2.0] + [0.0] * 7) * (np.arange(9) >= 4)[:, None]
     unit = centers[labels] + 0.8 * rng.standard_normal((54, 8))
     unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    found = within_groups(unit, labels, groups, 0.05)
+    of = pair_similarities(unit, labels)
+    found = within_groups(of, groups, 0.05)
     assert found is not None and found.groups.tolist() == ["a", "b"]
     pairs = [(i, j, float(unit[i] @ unit[j])) for i in range(54) for j in range(i)]
     impostors = sorted((s for i, j, s in pairs if labels[i] != labels[j]), reverse=True)
@@ -65,10 +70,10 @@ def test_rates_within_groups_are_those_of_a_loop_over_pairs() -> None:
         assert found.fmr[g] == pytest.approx(np.mean(false_accepts), abs=2 / len(false_accepts))
         assert found.fnmr[g] == pytest.approx(np.mean(false_rejects), abs=2 / len(false_rejects))
     assert found.fmr[1] > found.fmr[0]  # the classes of b lie closer together
-    assert within_groups(unit, labels, ["a"] * 9, 0.05) is None
-    assert within_groups(unit, labels, groups, 1e-6) is None
-    assert within_groups(unit, labels, groups, 1 / 1296) is not None  # one of the impostor pairs may pass
-    assert within_groups(unit, labels, groups, 1 / 1297) is None
+    assert within_groups(of, ["a"] * 9, 0.05) is None
+    assert within_groups(of, groups, 1e-6) is None
+    assert within_groups(of, groups, 1 / 1296) is not None  # one of the impostor pairs may pass
+    assert within_groups(of, groups, 1 / 1297) is None
 
 
 def test_equal_groups_are_fair() -> None:

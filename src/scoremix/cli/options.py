@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -112,7 +111,7 @@ def experiment_of(
 
     from scoremix import runs
     from scoremix.arms import named
-    from scoremix.config import ConfigError, load
+    from scoremix.config import ConfigError, load, read_settings
     from scoremix.presets import PRESETS
 
     chosen = preset or ("folder" if data or config else None)
@@ -124,21 +123,16 @@ def experiment_of(
     extra = [f"source={quoted(data)}"] if data else []
     extra += [f"arms={quoted(arms)}"] if arms else []
     base = PRESETS[chosen]()
-    if "source" not in base.model_fields_set and not _names_source(config or (), [*extra, *(settings or ())]):
+    files, changes = [read_settings(file) for file in config or ()], [*extra, *(settings or ())]
+    named_here = any("source" in file for file in files) or any(s.partition("=")[0] == "source" for s in changes)
+    if "source" not in base.model_fields_set and not named_here:
         raise ConfigError(
             f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
         )
-    exp = load(base, config or (), [*extra, *(settings or ())], partial(named, say=runs.say))
+    exp = load(base, files, changes, partial(named, say=runs.say))
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={name_of(data)}"])
     return exp
-
-
-def _names_source(files: Iterable[Path], settings: Iterable[str]) -> bool:
-    """Whether files or settings say where the images are."""
-    from scoremix.config import read_settings
-
-    return any(s.partition("=")[0] == "source" for s in settings) or any("source" in read_settings(f) for f in files)
 
 
 def colour_of(name: str | None) -> Literal["rgb", "bgr"] | None:
@@ -155,10 +149,9 @@ def device_of(name: str) -> Literal["auto", "cpu", "cuda"]:
 
     match name:
         case "cuda":
-            import torch
+            from scoremix import engine
 
-            if not torch.cuda.is_available():
-                raise ConfigError("--device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
+            engine.check(name)
             return name
         case "auto" | "cpu":
             return name

@@ -132,15 +132,14 @@ def evaluate(
         raise ConfigError(f"{preset}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
     if is_file and (config or data or arms or settings):
         raise ConfigError(f"{preset}: a checkpoint takes no --config, --data, --arms or --set (where sets are: --root)")
-    # arms of their own beside the run's: only theirs are trained and evaluated
-    beside = ",".join(["real,equal_steps,scoremix", arms]) if arms else None
-    exp = None if is_file else experiment_of(preset, config, data, beside, settings)
+    exp = None if is_file else experiment_of(preset, config, data, arms, settings)
     runtime = Runtime(out=out, device=device_of(device), quiet=quiet)
     faces = facesets.opened(sets, root or Path())
     chosen = [facesets.protocol(text) for text in protocol or ()]
     settled = Embedding() if batch is None else Embedding(batch=batch)
     store = Store(out / "store")
     if exp is not None:
+        # the verdict's arms are not trained here: sets have no verdict
         wanted = list(arms_named(arms.split(","), exp.arms)) if arms else list(exp.arms)
         folder = facesets.evaluate_run(exp, wanted, faces, chosen, runtime, store, settled)
     else:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.evaluation.metrics import allowed_impostors, pair_similarities, refused_at
+from scoremix.evaluation.metrics import Pairs, allowed_impostors, refused_at
 
 Array = np.ndarray
 Data = Tensor | Array
@@ -64,35 +64,28 @@ def group_rates(similarity: Float[Data, " n"], same: Bool[Data, " n"], groups: A
     return GroupRates(found, false_accepts / negatives, false_rejects / positives, negatives, positives)
 
 
-def threshold_at(impostors: Float[Array, " n"], far: float) -> float:
-    """Smallest impostor similarity that at most a share `far` of them exceeds; ValueError below 1 / n."""
-    return float(np.sort(impostors)[::-1][refused_at(len(impostors), far)])
-
-
-def within_groups(
-    embeddings: Float[Data, "n d"], labels: Int[Data, " n"], groups: Sequence[str], far: float
-) -> GroupRates | None:
+def within_groups(pairs: Pairs, groups: Sequence[str], far: float) -> GroupRates | None:
     """Rates within every group, at the one threshold that gives FAR <= `far` over all impostor pairs (across groups too).
 
-    `groups` has the group of each class, by label. Groups without a genuine or an impostor pair are left out; None
-    where fewer than two are left, or the impostor pairs are too few for `far`.
+    `groups` has the group of each label. Groups without a genuine or an impostor pair are left out; None where fewer
+    than two are left, or the impostor pairs are too few for `far`. ValueError where only a tail of `pairs` was kept.
     """
-    owner, names = _numpy(labels), np.array(groups)
-    impostors = pair_similarities(embeddings, owner).impostor
-    if not len(impostors) or allowed_impostors(len(impostors), np.asarray(far)) < 1:
+    pairs.refuse_tail()
+    if not pairs.impostors or allowed_impostors(pairs.impostors, np.asarray(far)) < 1:
         return None
-    parts: list[tuple[Array, Array, Array]] = []
-    for name in np.unique(names):
-        rows = np.flatnonzero(names[owner] == name)
-        if len(np.unique(owner[rows])) < 2:
-            continue
-        similarity, same = pair_similarities(_numpy(embeddings)[rows], owner[rows]).flat()
-        if same.any():
-            parts.append((similarity, same, np.full(len(same), name)))
-    if len(parts) < 2:
+    names, of_label = np.unique(np.array(groups), return_inverse=True)
+    of = of_label[pairs.classes]
+    genuine, impostor = of[pairs.genuine_class], of[pairs.impostor_classes]
+    inside = impostor[:, 0] == impostor[:, 1]
+    both = [np.bincount(kind, minlength=len(names)) > 0 for kind in (genuine, impostor[inside, 0])]
+    kept = both[0] & both[1]
+    if kept.sum() < 2:
         return None
-    similarity, same, of = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return group_rates(similarity, same, of, threshold_at(impostors, far))
+    similarity, same = pairs.flat()
+    index = np.concatenate([genuine, np.where(inside, impostor[:, 0], -1)])
+    used = (index >= 0) & kept[index]
+    threshold = float(pairs.impostor[refused_at(pairs.impostors, far)])
+    return group_rates(similarity[used], same[used], names[index[used]], threshold)
 
 
 # ---------------------------------------------------------------------------------- summaries

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scoremix.evaluation import fairness
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from scoremix.artifacts import Artifact, Work
-    from scoremix.data.images import LabeledImages
+    from scoremix.evaluation.metrics import Pairs
 
 
-def write_rates(
-    unit: NDArray[np.float32], labels: NDArray[np.int32], images: LabeledImages, far: float, *, work: Work
-) -> None:
+def write_rates(pairs: Pairs, groups: Sequence[str] | None, far: float, *, work: Work) -> None:
     """groups.json: FMR, FNMR and numbers of pairs within every group, at one threshold for all; null without groups."""
-    found = None if images.groups is None else fairness.within_groups(unit, labels, images.groups, far)
+    found = None if groups is None else fairness.within_groups(pairs, groups, far)
     if found is None:
         work.write_json("groups.json", None)
         return

@@ -49,11 +49,12 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
         morphs = embedded_morphs(net, images, chosen[sources]).numpy(), sources
         work.write_array("morph_sources.npy", sources)
         work.write_array("morphs.npy", morphs[0])
-    values, curve = measure(config, unit, labels, morphs)
+    pairs = metrics.pair_similarities(unit, labels)
+    values, curve = measure(config, unit, labels, pairs, morphs)
     work.write_arrays("measures.npz", **values)
     work.write_array("roc.npy", curve)
     work.count("images", len(chosen))
-    by_group.write_rates(unit, labels, images, config.headline, work=work)
+    by_group.write_rates(pairs, images.groups, config.headline, work=work)
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
 
@@ -62,14 +63,14 @@ def measure(
     config: OpenSet,
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int32],
+    pairs: metrics.Pairs,
     morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> tuple[Values, NDArray[np.float64]]:
-    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`; `morphs` with their sources."""
+    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`; `pairs` are those of the embeddings, `morphs` come with their sources."""
     fars = sorted(config.fars)
     classes = len(np.unique(labels))
     resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
     draws = np.concatenate([np.ones((1, classes), np.int64), resampled])
-    pairs = metrics.pair_similarities(embeddings, labels)
     accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
     curves = bootstrap.weighted_auc_eer(pairs, draws[: 1 + CURVE_DRAWS])
     rates = bootstrap.weighted_identification(

@@ -114,8 +114,7 @@ def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
 
 def weights_for(config: Sampling, m: int) -> tuple[float, ...]:
     """One weight per class of an m-plet, the same for all where none are given; ValueError for another number of them."""
-    if config.weights is not None and len(config.weights) != m:
-        raise ValueError(f"weights {list(config.weights)}: {m} classes are mixed, give one weight for each")
+    config.check_weights(m)
     return config.weights or (1 / m,) * m
 
 

@@ -153,15 +153,13 @@ def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact |
     match config.groups:
         case None:
             return None
-        case "name":
-            found = groups.from_names(names)
         case "data":
             real = images.LabeledImages.load(cast("Artifact", more["real"]).folder).of_classes("train")
             if real.groups is None:
                 raise ValueError("selection.groups 'data': the data has no groups; give a file, or 'name'")
             found = list(real.groups)
-        case _:
-            found = groups.from_list(Path(cast("Source", more["groups"]).place), names)
+        case how:
+            found = groups.named(how if how == "name" else str(cast("Source", more["groups"]).place), names)
     return np.unique(found, return_inverse=True)[1]
 
 
