@@ -289,12 +289,12 @@ def main() -> None:
         overhead, price = loop_overhead(watch, dtype), mix_price(watch, dtype)
         result[dtype] = {"training": overhead, "mix": price}
         print(
-            f"{dtype}: training loop {overhead['images_per_second']:.0f} images/s, "
+            f"{dtype}: training loop {overhead['images_per_second']:.3g} images/s, "
             f"{overhead['share_outside_network']:.1%} outside the network (aim < 5%), "
             f"{overhead['share_waiting_for_data']:.1%} waiting for data (aim < 3%); "
             f"two-class mix / one class {price['ratio']:.2f} (aim <= 2.1), "
             f"two conditions as one batch / two forwards {price['one_batch_over_separate_forwards']:.2f}; "
-            f"{price['evaluations_per_second']:.0f} evaluations/s"
+            f"{price['evaluations_per_second']:.3g} evaluations/s"
         )
     if options.json:
         options.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -82,6 +82,7 @@ class Work:
     folder: Path
     runtime: Runtime
     label: str
+    rank: int = 0  # of the processes that work on the stage; the first writes
     counts: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
@@ -102,8 +103,9 @@ class Work:
         self.counts[name] = self.counts.get(name, 0) + amount
 
     def write(self, name: str, content: bytes | str) -> Path:
-        """Writes a file whole or not at all."""
-        return write_file(self.folder / name, content)
+        """Writes a file whole or not at all, from the first process alone."""
+        path = self.folder / name
+        return path if self.rank else write_file(path, content)
 
     def write_json(self, name: str, value: Any) -> Path:
         return self.write(name, json.dumps(value, indent=1, allow_nan=True) + "\n")
@@ -121,9 +123,10 @@ class Work:
         return self.write(name, buffer.getvalue())
 
     def keep(self, name: str, content: bytes | str) -> Path:
-        """Writes a file an unfinished stage resumes from, and what has been spent until now."""
+        """Writes a file an unfinished stage resumes from, and what the first process has spent until now."""
         path = write_file(self.progress / name, content)
-        write_file(self.progress / "spent.json", json.dumps(self.spent()))
+        if self.rank == 0:
+            write_file(self.progress / "spent.json", json.dumps(self.spent()))
         return path
 
     def spent(self) -> dict[str, float]:
@@ -198,8 +201,12 @@ class Store:
         config: Slice,
         inputs: tuple[Any, ...],
         runtime: Runtime,
+        begin: Callable[[], None] = lambda: None,
     ) -> Artifact:
-        """The finished artifact of a plan: found, or made now, continuing what an earlier process left."""
+        """The finished artifact of a plan: found, or made now, continuing what an earlier process left.
+
+        `begin` is called once the folder is this process's and in order, for others to join.
+        """
         artifact = self.artifact(plan)
         progress = artifact / "progress"
         if artifact.done:
@@ -215,6 +222,9 @@ class Store:
             spent = progress / "spent.json"
             work = Work(artifact.folder, runtime, plan.label, before=_read_json(spent) if spent.exists() else {})
             _reset_peak()
+            from scoremix.engine import processes  # here, since torch takes a second to import
+
+            begin()
             function(config, *inputs, work=work)
             manifest = {
                 "stage": plan.stage,
@@ -226,6 +236,7 @@ class Store:
                 "seed": plan.config.get("seed"),
                 "cost": work.spent(),
                 "notes": work.notes,
+                "processes": processes(),
                 "versions": versions(),
                 "commit": _commit(),
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

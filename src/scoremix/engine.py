@@ -1,15 +1,25 @@
-"""Every call of the distribution engine (Lightning Fabric): the device, the backward pass, waiting for it."""
+"""Every call of the distribution engine (Lightning Fabric): devices, processes, the backward pass, waiting.
+
+Several processes are those that `torchrun` starts. They work together where a stage asks for it (`start(...,
+together=True)`), and the first one alone does everything else.
+"""
 
 from __future__ import annotations
 
+import atexit
+import functools
+import logging
+import os
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 THREADS = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
+PATIENCE = timedelta(days=30)  # that the others wait while the first process works alone
 
 
 @dataclass(frozen=True)
@@ -22,6 +32,28 @@ class Engine:
     def device(self) -> torch.device:
         return self.fabric.device  # type: ignore[no-any-return]
 
+    @property
+    def rank(self) -> int:
+        """This process among those that work together, the first being 0."""
+        return int(self.fabric.global_rank)
+
+    @property
+    def ranks(self) -> int:
+        return int(self.fabric.world_size)
+
+    def part(self, batch: int, name: str) -> slice:
+        """This process's rows of every batch; ValueError, naming the setting, where the processes cannot share it."""
+        if batch % self.ranks:
+            raise ValueError(f"{name} {batch}: {self.ranks} processes need a multiple of {self.ranks}")
+        each = batch // self.ranks
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def wrapped(self, module: nn.Module) -> nn.Module:
+        """The module, its gradients averaged over the processes by `backward`; buffers are the first process's."""
+        if self.ranks == 1:
+            return module
+        return cast("nn.Module", self.fabric.setup_module(module, move_to_device=False))
+
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
 
@@ -30,6 +62,18 @@ class Engine:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def total(self, *numbers: float) -> list[float]:
+        """Each number summed over the processes, which wait for one another here."""
+        if self.ranks == 1:
+            return list(numbers)
+        values = torch.tensor(numbers, dtype=torch.float64)  # on the CPU: who waits does not spin
+        torch.distributed.all_reduce(values)
+        return cast("list[float]", values.tolist())
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        self.total(0.0)
+
 
 def check(device: str) -> None:
     """ValueError for 'cuda' where there is none."""
@@ -37,14 +81,62 @@ def check(device: str) -> None:
         raise ValueError("--device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
 
 
-def start(device: str = "auto") -> Engine:
-    """The engine on one device: 'auto' takes a GPU where there is one; ValueError for 'cuda' where there is none."""
+def processes() -> int:
+    """How many processes torchrun started, 1 without it."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def is_first() -> bool:
+    """Whether this process is the one that speaks, writes and works alone."""
+    return processes() == 1 or os.environ["RANK"] == "0"
+
+
+def start(device: str = "auto", together: bool = False) -> Engine:
+    """The engine on one device, or `together` with the other processes, each on its own device.
+
+    'auto' takes a GPU where there is one; ValueError for 'cuda' where there is none.
+    """
+    check(device)
+    use_gpu = device != "cpu" and torch.cuda.is_available()
+    fabric = _joined(use_gpu) if together and processes() > 1 else _alone(use_gpu)
+    torch.set_num_threads(THREADS)
+    return Engine(fabric)
+
+
+def _alone(use_gpu: bool) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from lightning_fabric import Fabric
 
-        check(device)
-        use_gpu = device != "cpu" and torch.cuda.is_available()
-        fabric = Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1)
-    torch.set_num_threads(THREADS)
-    return Engine(fabric)
+        return Fabric(accelerator="cuda" if use_gpu else "cpu", devices=1)
+
+
+@functools.cache
+def _joined(use_gpu: bool) -> Any:
+    """One process group for as long as this process lives."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+        from lightning_fabric.strategies.ddp import DDPStrategy
+
+        here = int(os.environ["LOCAL_WORLD_SIZE"])
+        if use_gpu and torch.cuda.device_count() < here:
+            raise ValueError(f"{here} processes for {torch.cuda.device_count()} GPUs here: one each is needed")
+        strategy = DDPStrategy(process_group_backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo", timeout=PATIENCE)
+        fabric = Fabric(
+            accelerator="cuda" if use_gpu else "cpu",
+            devices=here,
+            num_nodes=processes() // here,
+            strategy=strategy,
+            plugins=[TorchElasticEnvironment()],
+        )
+        log = logging.getLogger("lightning_fabric")
+        level = log.level
+        log.setLevel(logging.WARNING)
+        fabric.launch()
+        log.setLevel(level)
+        atexit.register(torch.distributed.destroy_process_group)
+    # channels-last kernels of one pixel have gradients of another layout: harmless, a copy
+    warnings.filterwarnings("ignore", "Grad strides do not match")
+    return fabric

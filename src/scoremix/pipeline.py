@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
-from scoremix.artifacts import Artifact, Plan, Source, Store, code_hash
+from scoremix import engine
+from scoremix.artifacts import Artifact, Plan, Source, Store, Work, code_hash
 from scoremix.config import (
     Arm,
     Examination,
@@ -58,6 +59,7 @@ from scoremix.stages.snapshots import follow_generator
 from scoremix.stages.spaces import collect_spaces
 from scoremix.stages.transfer import compare_selections
 
+TOGETHER = (train_recognizer, train_generator, sample_mixtures)  # stages that share their work among processes
 Input = Source | Artifact | Mapping[str, Artifact] | Mapping[str, Source | Artifact]
 
 
@@ -313,16 +315,36 @@ class Runner:
     until: str | None = None
     after: Callable[[Plan, Artifact, bool], None] = lambda plan, artifact, made: None
     wanted: frozenset[str] | None = None  # keys of the steps to run, all by default
+    team: engine.Engine | None = None  # several processes that tell the same story together
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
         plan = plan_of(function, config, inputs, label)
         if self.wanted is not None and plan.key not in self.wanted:
             return self.store.artifact(plan)
         made = not self.store.artifact(plan).done
-        artifact = self.store.run(plan, function, config, inputs, self.runtime)
+        artifact = self._together(plan, function, config, inputs)
         self.after(plan, artifact, made)
         if plan.label == self.until:
             raise Finished(artifact)
+        return artifact
+
+    def _together(
+        self, plan: Plan, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]
+    ) -> Artifact:
+        """The first process makes what is not there, in `TOGETHER` with the help of the others, who wait otherwise."""
+        team, artifact = self.team, self.store.artifact(plan)
+        if team is None:
+            if engine.processes() > 1:
+                raise ValueError("torchrun: of the verbs only `run` and the steps of a run share work among processes")
+            return self.store.run(plan, function, config, inputs, self.runtime)
+        if team.rank == 0:
+            begun: list[float] = []
+            self.store.run(plan, function, config, inputs, self.runtime, lambda: begun.extend(team.total(1)))
+            if not begun:
+                team.total(0)
+        elif team.total(0)[0] and function in TOGETHER:
+            function(config, *inputs, work=Work(artifact.folder, self.runtime, plan.label, team.rank))
+        team.wait()  # until the artifact is finished
         return artifact
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from scoremix import pipeline
+from scoremix import engine, pipeline
 from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, held, write_file
 from scoremix.config import ConfigError, Experiment, Runtime, changed
 from scoremix.data.images import LabeledImages
@@ -32,6 +32,10 @@ def execute(
 ) -> Path:
     """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
     exp, source = decided(given := exp, runtime.device), source_of(exp)
+    team = engine.start(runtime.device, together=True) if engine.processes() > 1 else None
+    if team and team.rank:
+        runtime = runtime.model_copy(update={"quiet": True})
+        return pipeline.run(exp, source, pipeline.Runner(store, runtime, until, team=team)).folder
     plans = pipeline.plan_all(exp, source, store)
     todo = [plan for plan in pipeline.needed(plans, None) if not store.artifact(plan).done]
     if only_report and any(plan.stage != "report" for plan in todo):
@@ -61,7 +65,7 @@ def execute(
                 refuse_unknown_classes(exp, artifact)
             _announce(artifact, plans, store, runtime, until)
 
-    last = pipeline.run(exp, source, pipeline.Runner(store, runtime, until, after))
+    last = pipeline.run(exp, source, pipeline.Runner(store, runtime, until, after, team=team))
     if last.stage != "report":
         if (last / "summary.txt").exists():
             print((last / "summary.txt").read_text())
@@ -393,5 +397,6 @@ def say_made(plan: Plan, artifact: Artifact, of: str = "") -> None:
 
 
 def say(text: str) -> None:
-    """A line for the person who waits."""
-    print(text, file=sys.stderr, flush=True)
+    """A line for the person who waits, from the first of several processes."""
+    if engine.is_first():
+        print(text, file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from scoremix.data import augment as room
-from scoremix.data.augment import INTERPOLATIONS, PRESETS, Augment, augment, resampling, to_uint8, to_unit
+from scoremix.data.augment import INTERPOLATIONS, PRESETS, Augment, Part, augment, resampling, to_uint8, to_unit
 
 OPERATIONS = {
     "shift": Augment(shift=0.5, shift_pixels=3),
@@ -44,6 +44,14 @@ def test_laws_of_every_operation(name, c):
     # an image's result does not depend on the other images of the batch
     other = torch.cat([x[:5], pictures(b=59, c=c, seed=9)])
     assert torch.allclose(augment(other, generator(1), settings)[:5], y[:5], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [*OPERATIONS, "everything"])
+def test_parts_of_a_batch_are_augmented_as_within_the_whole(name):
+    settings = OPERATIONS.get(name, EVERYTHING)
+    x = pictures(b=30)
+    parts = [augment(x[i : i + 10], generator(1), settings, Part(i, 10, 30)) for i in (0, 10, 20)]
+    assert torch.allclose(torch.cat(parts), augment(x, generator(1), settings), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(OPERATIONS))
@@ -96,10 +104,10 @@ def test_shift_is_a_roll_with_filled_border():
 )
 def test_affine_agrees_with_scipy(monkeypatch, h, w, rotation, scale, translation):
     monkeypatch.setattr(torch, "rand", lambda *s, **k: torch.ones(*s))  # the upper end of every range
-    monkeypatch.setattr(room, "_chosen", lambda p, b, g: torch.arange(b))
+    monkeypatch.setattr(room, "_chosen", lambda p, part, g: torch.arange(part.batch))
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(h, w)), 2)
     x = torch.tensor(smooth / np.abs(smooth).max(), dtype=torch.float32)[None, None]
-    y = room.affine(x, generator(), Augment(affine=1, rotation=rotation, scale=scale, translation=translation))
+    y = augment(x, generator(), Augment(affine=1, rotation=rotation, scale=scale, translation=translation))
     t, s = math.radians(rotation), scale[0]
     centre = np.array([(h - 1) / 2, (w - 1) / 2])
     inverse = np.array([[math.cos(t), -math.sin(t)], [math.sin(t), math.cos(t)]]) / s  # rows (y, x)
@@ -183,10 +191,10 @@ def test_photometric_against_formulas(monkeypatch):
         "saturation": grey + 1.4 * (unit - grey),
     }
     monkeypatch.setattr(torch, "rand", lambda *s, **k: torch.ones(*s))
-    monkeypatch.setattr(room, "_chosen", lambda p, b, g: torch.arange(b))
+    monkeypatch.setattr(room, "_chosen", lambda p, part, g: torch.arange(part.batch))
     off = dict.fromkeys(expected, 0.0)
     for name, value in expected.items():
-        y = room.photometric(x, generator(), Augment(photometric=1, **(off | {name: 0.4})))
+        y = augment(x, generator(), Augment(photometric=1, **(off | {name: 0.4})))
         assert torch.allclose(y / 2 + 0.5, value.clamp(0, 1), atol=1e-6), name
 
 

@@ -3,7 +3,8 @@
 The field's recipe (crop in place, low resolution, photometric, flip) is AdaFace's, which the paper's
 discriminator follows (paper section 4.1). Images are (B, C, H, W) in [-1, 1]. Random numbers are drawn on the
 generator's device and always for the whole batch, so image i's share does not depend on what happens to the
-others, and a CPU generator gives the same augmentations on every device.
+others, a CPU generator gives the same augmentations on every device, and processes that share a batch augment
+their parts of it as one would the whole.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -86,9 +87,18 @@ PRESETS: dict[str, Augment] = {
 }
 
 
-def augment(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+class Part(NamedTuple):
+    """`size` images of a batch of `batch`, from number `first` on."""
+
+    first: int
+    size: int
+    batch: int
+
+
+def augment(images: Images, generator: torch.Generator, settings: Augment, part: Part | None = None) -> Images:
     """`images` with each augmentation applied to a random subset; the input is left as it is.
 
+    They are the whole batch, or a `part` of it, which is augmented as it would be within the whole.
     Values stay in [-1, 1] for input in [-1, 1]. The same generator state and shape give the same result on
     the same device type. With all probabilities 0 the result is `images`, and no random number is drawn.
     """
@@ -97,20 +107,20 @@ def augment(images: Images, generator: torch.Generator, settings: Augment) -> Im
     if not images.is_floating_point():
         raise ValueError(f"images have dtype {images.dtype}, must be floating point in [-1, 1]")
     for operation in (shifted, affine, cropped, low_resolution, photometric, flipped, noisy):
-        images = operation(images, generator, settings)
+        images = operation(images, generator, settings, part or Part(0, len(images), len(images)))
     return images
 
 
 # Each operation: draws its numbers for all images, changes the rows that were drawn, copies before it writes.
 
 
-def shifted(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+def shifted(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Moved by whole pixels, uncovered pixels filled."""
     if not settings.shift or not settings.shift_pixels:
         return images
-    b, _, h, w = images.shape
+    b, (h, w) = part.batch, images.shape[2:]
     p = settings.shift_pixels
-    rows = _chosen(settings.shift, b, generator)
+    rows = _chosen(settings.shift, part, generator)
     moves = torch.randint(-p, p + 1, (b, 2), generator=generator, device=generator.device)[rows].to(images.device)
     y_at = torch.arange(h, device=images.device) + p - moves[:, :1]  # [k, h]
     x_at = torch.arange(w, device=images.device) + p - moves[:, 1:]  # [k, w]
@@ -120,15 +130,15 @@ def shifted(images: Images, generator: torch.Generator, settings: Augment) -> Im
         first = torch.arange(len(x), device=x.device)[:, None, None]
         return padded[first, y_at[:, :, None], x_at[:, None, :]].permute(0, 3, 1, 2)
 
-    return _changed(images, rows, move)
+    return _changed(images, rows - part.first, move)
 
 
-def affine(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+def affine(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Rotated, scaled and translated in one bilinear resampling, uncovered pixels filled."""
     if not settings.affine:
         return images
-    b, _, h, w = images.shape
-    rows = _chosen(settings.affine, b, generator)
+    b, (h, w) = part.batch, images.shape[2:]
+    rows = _chosen(settings.affine, part, generator)
     u = torch.rand(b, 4, generator=generator, device=generator.device)[rows].to(images.device, images.dtype)
     angle = (2 * u[:, 0] - 1) * math.radians(settings.rotation)
     low, high = map(math.log, settings.scale)
@@ -144,20 +154,20 @@ def affine(images: Images, generator: torch.Generator, settings: Augment) -> Ima
         moved = F.grid_sample(x - settings.fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return moved + settings.fill
 
-    return _changed(images, rows, resample)
+    return _changed(images, rows - part.first, resample)
 
 
-def cropped(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+def cropped(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Everything outside a random box filled; the box of random area and shape keeps its place and size."""
     if not settings.crop:
         return images
-    b, _, h, w = images.shape
-    rows = _chosen(settings.crop, b, generator)
+    b, (h, w) = part.batch, images.shape[2:]
+    rows = _chosen(settings.crop, part, generator)
     top, left, height, width = _boxes(b, h, w, generator, settings)[rows].to(images.device).T[:, :, None]
     y, x = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
     inside_y, inside_x = (y >= top) & (y < top + height), (x >= left) & (x < left + width)
     inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]
-    return _changed(images, rows, lambda x: torch.where(inside, x, settings.fill))
+    return _changed(images, rows - part.first, lambda x: torch.where(inside, x, settings.fill))
 
 
 def _boxes(b: int, h: int, w: int, generator: torch.Generator, settings: Augment) -> Int[Tensor, "b 4"]:
@@ -183,18 +193,18 @@ def _boxes(b: int, h: int, w: int, generator: torch.Generator, settings: Augment
     return torch.cat([corner, height[:, None], width[:, None]], dim=1)
 
 
-def low_resolution(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+def low_resolution(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Resized to a random share of the side and back, each way by a random one of INTERPOLATIONS."""
     if not settings.low_resolution:
         return images
-    b, _, h, w = images.shape
-    rows = _chosen(settings.low_resolution, b, generator)
+    b, (h, w) = part.batch, images.shape[2:]
+    rows = _chosen(settings.low_resolution, part, generator)
     u = torch.rand(b, generator=generator, device=generator.device)[rows]
     kinds = torch.randint(len(INTERPOLATIONS), (b, 2), generator=generator, device=generator.device)[rows]
     share = settings.low_side[0] + (settings.low_side[1] - settings.low_side[0]) * u
     vertical, horizontal = (_there_and_back(side, share, kinds).to(images.device, images.dtype) for side in (h, w))
     # cubic and Lanczos overshoot, hence the clamp
-    return _changed(images, rows, lambda x: (vertical[:, None] @ x @ horizontal[:, None].mT).clamp(-1, 1))
+    return _changed(images, rows - part.first, lambda x: (vertical[:, None] @ x @ horizontal[:, None].mT).clamp(-1, 1))
 
 
 def _there_and_back(side: int, share: Float[Tensor, " k"], kinds: Int[Tensor, "k 2"]) -> Float[Tensor, "k s s"]:
@@ -246,7 +256,7 @@ def _lanczos(t: Tensor) -> Tensor:
     return torch.where(t.abs() < 4, torch.sinc(t) * torch.sinc(t / 4), 0.0)
 
 
-def photometric(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+def photometric(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Brightness, contrast and saturation changed by random factors in random order, values cut after each.
 
     Brightness multiplies the image (black = 0), contrast moves it from the mean of its luma, saturation each
@@ -254,8 +264,8 @@ def photometric(images: Images, generator: torch.Generator, settings: Augment) -
     """
     if not settings.photometric:
         return images
-    b = len(images)
-    rows = _chosen(settings.photometric, b, generator)
+    b = part.batch
+    rows = _chosen(settings.photometric, part, generator)
     u = 2 * torch.rand(b, 3, generator=generator, device=generator.device)[rows] - 1
     order = torch.rand(b, 3, generator=generator, device=generator.device).argsort(1)[rows].to(images.device)
     strength = torch.tensor([settings.brightness, settings.contrast, settings.saturation], device=u.device)
@@ -271,7 +281,7 @@ def photometric(images: Images, generator: torch.Generator, settings: Augment) -
             x = (anchor + factor * (x - anchor)).clamp(0, 1)
         return x * 2 - 1
 
-    return _changed(images, rows, change)
+    return _changed(images, rows - part.first, change)
 
 
 def _luma(x: Images) -> Float[Tensor, "b 1 h w"]:
@@ -280,29 +290,34 @@ def _luma(x: Images) -> Float[Tensor, "b 1 h w"]:
     return (x * torch.tensor(LUMA, device=x.device, dtype=x.dtype)[:, None, None]).sum(1, keepdim=True)
 
 
-def flipped(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+def flipped(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Left and right exchanged."""
     if not settings.flip:
         return images
-    mask = torch.rand(len(images), generator=generator, device=generator.device) < settings.flip
+    mask = torch.rand(part.batch, generator=generator, device=generator.device) < settings.flip
+    mask = mask[part.first : part.first + part.size]
     return torch.where(mask.to(images.device)[:, None, None, None], images.flip(-1), images)
 
 
-def noisy(images: Images, generator: torch.Generator, settings: Augment) -> Images:
+def noisy(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Gaussian noise of a random size added, cut to [-1, 1]."""
     if not settings.noise:
         return images
-    rows = _chosen(settings.noise, len(images), generator)
+    everybody = _chosen(settings.noise, Part(0, part.batch, part.batch), generator)
     options: dict[str, Any] = {"generator": generator, "device": generator.device}
-    size = torch.rand((len(rows), 1, 1, 1), **options) * settings.noise_size
-    added = size * torch.randn((len(rows), *images.shape[1:]), **options)
-    return _changed(images, rows, lambda x: (x + added.to(x)).clamp(-1, 1))
+    size = torch.rand((len(everybody), 1, 1, 1), **options) * settings.noise_size
+    added = size * torch.randn((len(everybody), *images.shape[1:]), **options)
+    own = (everybody >= part.first) & (everybody < part.first + part.size)
+    return _changed(images, everybody[own] - part.first, lambda x: (x + added[own].to(x)).clamp(-1, 1))
 
 
-def _chosen(probability: float, b: int, generator: torch.Generator) -> Int[Tensor, " k"]:
-    """The rows that are changed, ascending, on the generator's device (no wait for the images' device)."""
-    mask: Bool[Tensor, " b"] = torch.rand(b, generator=generator, device=generator.device) < probability
-    return mask.nonzero()[:, 0]
+def _chosen(probability: float, part: Part, generator: torch.Generator) -> Int[Tensor, " k"]:
+    """The rows of the batch that are changed and in this part, ascending, on the generator's device.
+
+    There, so that nobody waits for the images' device.
+    """
+    mask: Bool[Tensor, " b"] = torch.rand(part.batch, generator=generator, device=generator.device) < probability
+    return mask[part.first : part.first + part.size].nonzero()[:, 0] + part.first
 
 
 def _changed(images: Images, rows: Int[Tensor, " k"], change: Callable[[Images], Images]) -> Images:

@@ -34,9 +34,10 @@ OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any s
 
 
 def estimate(real: Artifact, plans: Iterable[Plan], todo: Iterable[Plan], runtime: Runtime) -> dict[str, float]:
-    """Seconds by key of the steps `todo`, some of all `plans`."""
+    """Seconds by key of the steps `todo`, some of all `plans`; several processes share the work without loss."""
     clock = Clock({plan.key: plan for plan in plans}, real, runtime)
-    return {plan.key: OTHERS + clock.seconds(plan) for plan in todo}
+    shared = {"recognizer", "generator", "sample"}
+    return {p.key: OTHERS + clock.seconds(p) / (engine.processes() if p.stage in shared else 1) for p in todo}
 
 
 @dataclass

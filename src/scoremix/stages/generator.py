@@ -9,7 +9,7 @@ import torch
 
 from scoremix import engine
 from scoremix.data import images as imagesets
-from scoremix.data.augment import Augment, augment, to_unit
+from scoremix.data.augment import Augment, Part, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion import checkpoints, training
 from scoremix.diffusion.checkpoints import Pixels
@@ -40,7 +40,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     The recognizer aligns the generator or gives its conditions, where the config asks for it.
     """
     images = imagesets.LabeledImages.load(real.folder).of_classes("train")
-    device = engine.start(work.runtime.device)
+    device = engine.start(work.runtime.device, together=True)
     total = whole(config.images_seen, config)
     guide_at = guide_taken_at(config)
     pixels = scaling(images, config.sigma_data)
@@ -120,19 +120,23 @@ def steps(
     state: training.Training | None = None,
     teacher: Teacher | None = None,
 ) -> Iterator[training.Training]:
-    """The training loop over `total` images, from `state` or from the start."""
+    """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
+    part = device.part(config.batch, "generator.batch")
     state = state or training.start(make(config, images).to(device.device), config.ema)
     length = config.images_seen
     return training.train(
         state,
-        batches(config, images, scaling(images, config.sigma_data), device.device),
+        batches(config, images, scaling(images, config.sigma_data), part, device.device),
         batch=config.batch,
         total=total,
         seed=config.seed,
         rate=lambda nimg: training.learning_rate(nimg, config.lr, config.decay_start * length, rampup(config)),
         noise_mean=config.noise_mean,
         noise_std=config.noise_std,
+        forward=device.wrapped(state.net),
         backward=device.backward,
+        rank=device.rank,
+        ranks=device.ranks,
         extra=teacher.alignment if teacher else None,
     )
 
@@ -229,16 +233,16 @@ def scaling(images: LabeledImages, sigma_data: float) -> Pixels:
 
 
 def batches(
-    config: Generator, images: LabeledImages, pixels: Pixels, device: torch.device
+    config: Generator, images: LabeledImages, pixels: Pixels, part: slice, device: torch.device
 ) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """Scaled, shifted and flipped batches as a function of the images seen."""
+    """That part of scaled, shifted and flipped batches as a function of the images seen."""
     settings = Augment(shift=1.0 if config.shift else 0.0, shift_pixels=config.shift, flip=0.5 if config.flip else 0.0)
 
     def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
-        rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)
+        rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)[part]
         found, labels = images.take(rows)
         generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
-        x = augment(to_unit(found, device), generator, settings)
+        x = augment(to_unit(found, device), generator, settings, Part(part.start, len(rows), config.batch))
         return pixels.encode(x), torch.from_numpy(labels).to(device)
 
     return next_batch

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import nn
 
 from scoremix import engine
 from scoremix.data import images as imagesets
-from scoremix.data.augment import PRESETS, augment, to_unit
+from scoremix.data.augment import PRESETS, Part, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.data.targets import Targets
 from scoremix.recognition import blending, checkpoints
@@ -42,7 +43,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     targets, order = Targets.load(data.folder), Order.of(data, config, len(images), total)
     names = targets.class_names if targets else images.class_names
     description = describe(config, images)
-    device = engine.start(work.runtime.device)
+    device = engine.start(work.runtime.device, together=True)
     state = start(config, description, len(names), device.device)
     history = resume.History(total // config.batch, POINTS)
     if saved := resume.load(work):
@@ -108,12 +109,13 @@ def steps(
     targets: Targets | None = None,
     order: Order | None = None,
 ) -> Iterator[Training]:
-    """The training loop over `total` images, from `state` or from the start."""
+    """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
+    part = device.part(config.batch, "recognizer.batch")
     order = order or Order(config.seed, len(images), len(images), total)
     state = state or start(config, describe(config, images), len(images.class_names), device.device)
     return train(
         state,
-        batches(config, images, targets, order, device.device),
+        batches(config, images, targets, order, part, device.device),
         batch=config.batch,
         total=total,
         seed=config.seed,
@@ -123,9 +125,24 @@ def steps(
         milestones=[round(total * epoch / config.epochs) for epoch in config.milestones],
         clip=config.clip,
         precision=config.precision,
-        objective=blending.feature_mixup(state.net, state.head) if config.blend == "feature_mixup" else None,
+        objective=device.wrapped(Objective(state.net, state.head, config.blend == "feature_mixup")),
         backward=device.backward,
     )
+
+
+class Objective(nn.Module):
+    """The mean loss of a batch, of network and head as one module."""
+
+    def __init__(self, net: nn.Module, head: nn.Module, blended: bool) -> None:
+        super().__init__()
+        self.net, self.head = net, head
+        self.blended = blending.feature_mixup(net, head) if blended else None
+
+    def forward(self, images: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        if self.blended:
+            return self.blended(images, labels, weights)
+        loss: Tensor = self.head(self.net(images), labels, weights).mean()
+        return loss
 
 
 def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Description:
@@ -172,22 +189,28 @@ def make_head(config: Recognizer, dim: int, classes: int) -> Head:
 
 
 def batches(
-    config: Recognizer, images: LabeledImages, targets: Targets | None, order: Order, device: torch.device
+    config: Recognizer,
+    images: LabeledImages,
+    targets: Targets | None,
+    order: Order,
+    part: slice,
+    device: torch.device,
 ) -> Callable[[int], tuple[Tensor, Labels]]:
-    """Augmented batches as a function of the images seen."""
+    """That part of augmented batches as a function of the images seen; blending is within a part."""
     settings = PRESETS[config.augment]
+    own = ["blend", part.start] if part.start else ["blend"]
 
     def next_batch(nimg: int) -> tuple[Tensor, Labels]:
-        rows = order.rows(nimg, config.batch)
+        rows = order.rows(nimg, config.batch)[part]
         pixels, labels = images.take(rows)
         generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
-        x = augment(to_unit(pixels, device), generator, settings)
+        x = augment(to_unit(pixels, device), generator, settings, Part(part.start, len(rows), config.batch))
         if targets is None and config.blend == "none":
             return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).to(device)
         y, weights = targets.take(rows) if targets else (labels[:, None], np.ones((len(rows), 1), np.float32))
         several = torch.from_numpy(y), torch.from_numpy(weights)
         if config.blend != "none":
-            generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "blend"))
+            generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, *own))
             share = blending.shares(len(rows), config.blend_alpha, generator)
             if config.blend == "mixup":
                 x = blending.mixup(x, share)

@@ -25,7 +25,9 @@ class Saved:
 
 
 def save(work: Work, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """One file in the stage's progress folder replaces the one before."""
+    """One file in the stage's progress folder replaces the one before; the first process writes it."""
+    if work.rank:
+        return
     content = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     work.keep(FILE, safetensors.torch.save(content, {"info": json.dumps(info)}))
 

@@ -34,7 +34,7 @@ def sample_mixtures(
 ) -> None:
     """Writes a set of images with one class per m-plet, in the order of the m-plets; `searched` gives the weights.
 
-    weights.npy, log_weight.npy and disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and
+    Several processes take the chunks in turn, and the first one gathers them. weights.npy, log_weight.npy and disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and
     the classes' part of it.
     """
     if searched is not None:
@@ -42,16 +42,17 @@ def sample_mixtures(
         config = config.model_copy(update={"weights": found, "weights_end": None})
     info = generator.json("generator.json")
     classes = np.load(mplets / "classes.npy")
-    sampler = Sampler(config, generator, work)
+    team = engine.start(work.runtime.device, together=True)
+    sampler = Sampler(config, generator, work, team.device)
     each = images_of_each(config, info["median_class_size"])
     total = len(classes) * each
     weights = weights_of(config, len(classes), classes.shape[1], each)
     files = []
     with work.bar(total, "images") as advance:
-        for start in range(0, total, config.chunk):
+        for number, start in enumerate(range(0, total, config.chunk)):
             file = work.progress / f"chunk-{start:09d}.npz"
             files.append(file)
-            if not file.exists():
+            if number % team.ranks == team.rank and not file.exists():
                 rows = np.arange(start, min(start + config.chunk, total))
                 labels, shares = classes[rows // each], weights[rows]
                 if config.mixture == "turns":
@@ -61,6 +62,9 @@ def sample_mixtures(
                 np.savez(buffer, images=images, logs=logs)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
+    (work.counts["evaluations"],) = team.total(work.counts.get("evaluations", 0))
+    if team.rank:
+        return
     work.count("images", total)
     work.write_array("weights.npy", weights.astype(np.float32))
     logs = np.concatenate([np.load(file)["logs"] for file in files])
@@ -200,8 +204,8 @@ class Networks:
 class Sampler(Networks):
     """Main and guide networks of a generator."""
 
-    def __init__(self, config: Sampling, generator: Artifact, work: Work) -> None:
-        self.device = engine.start(work.runtime.device).device
+    def __init__(self, config: Sampling, generator: Artifact, work: Work, device: torch.device | None = None) -> None:
+        self.device = device or engine.start(work.runtime.device).device
         info = generator.json("generator.json")
         main, pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
         folder = generator / info.get("guide_folder", ".")
