@@ -118,7 +118,8 @@ def page() -> str:
         "Presets for `scoremix evaluate PRESET --data DATA --arms real --sets ... --root FACES` (recognizers alone) or "
         "`scoremix run PRESET --data DATA` (the whole method). Costs marked as estimates are arithmetic on published "
         "numbers; those of recognizers are of one seed, and a preset trains three (`--set seeds=[0]` for one). Departures: weight decay leaves out biases, BN and PReLU (arcface_torch's does not); bfloat16 where they "
-        "use float16; one device, so batch statistics are those of the whole batch.",
+        "use float16; batch statistics are those of the whole batch on one device, of each part on several (theirs) "
+        "([scale.md](scale.md)).",
         recipes(),
     ]
     return "\n\n".join(parts) + "\n"

@@ -335,7 +335,7 @@ class Runner:
         team, artifact = self.team, self.store.artifact(plan)
         if team is None:
             if engine.processes() > 1:
-                raise ValueError("torchrun: of the verbs only `run` and the steps of a run share work among processes")
+                raise ValueError("torchrun: this is for one process; a study shares its arms with --part K/N")
             return self.store.run(plan, function, config, inputs, self.runtime)
         if team.rank == 0:
             begun: list[float] = []
@@ -343,7 +343,8 @@ class Runner:
             if not begun:
                 team.total(0)
         elif team.total(0)[0] and function in TOGETHER:
-            function(config, *inputs, work=Work(artifact.folder, self.runtime, plan.label, team.rank))
+            quiet = self.runtime.model_copy(update={"quiet": True})
+            function(config, *inputs, work=Work(artifact.folder, quiet, plan.label, team.rank))
         team.wait()  # until the artifact is finished
         return artifact
 

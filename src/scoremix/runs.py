@@ -32,9 +32,8 @@ def execute(
 ) -> Path:
     """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
     exp, source = decided(given := exp, runtime.device), source_of(exp)
-    team = engine.start(runtime.device, together=True) if engine.processes() > 1 else None
+    team = team_of(runtime)
     if team and team.rank:
-        runtime = runtime.model_copy(update={"quiet": True})
         return pipeline.run(exp, source, pipeline.Runner(store, runtime, until, team=team)).folder
     plans = pipeline.plan_all(exp, source, store)
     todo = [plan for plan in pipeline.needed(plans, None) if not store.artifact(plan).done]
@@ -75,6 +74,11 @@ def execute(
     print((last / "summary.txt").read_text())
     print(f"report: {shown / 'report.html'}")
     return shown
+
+
+def team_of(runtime: Runtime) -> engine.Engine | None:
+    """The processes that torchrun started, where there are several."""
+    return engine.start(runtime.device, together=True) if engine.processes() > 1 else None
 
 
 def analyze(

@@ -105,6 +105,17 @@ def test_train_mode_normalises_weights_and_does_not_change_the_map():
             assert torch.allclose(rms, torch.ones_like(rms), atol=2e-4)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_torch_compile_takes_the_network_in_one_piece(training: bool):
+    net = make().train(training)
+    x, sigma, labels = inputs(net)
+    torch._dynamo.reset()
+    with torch.no_grad():
+        traced = torch.compile(net, fullgraph=True, backend="eager")(x, sigma, labels, return_logvar=True)
+        for found, expected in zip(traced, net(x, sigma, labels, return_logvar=True), strict=True):
+            assert torch.allclose(found, expected, atol=1e-6)
+
+
 def test_magnitudes_are_preserved():
     z = torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))
     layer = MPConv(64, 32).train()

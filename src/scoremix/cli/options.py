@@ -105,8 +105,12 @@ def experiment_of(
     data: str | None,
     arms: str | None,
     settings: list[str] | None,
+    judged: bool = True,
 ) -> Experiment:
-    """The preset, changed by files and settings; ConfigError also where it has no images and none are given."""
+    """The preset, changed by files and settings; ConfigError also where it has no images and none are given.
+
+    Arms that the verdict needs and nobody named are added, and said where there is a verdict (`judged`).
+    """
     from functools import partial
 
     from scoremix import runs
@@ -129,7 +133,7 @@ def experiment_of(
         raise ConfigError(
             f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
         )
-    exp = load(base, files, changes, partial(named, say=runs.say))
+    exp = load(base, files, changes, partial(named, say=runs.say) if judged else named)
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={name_of(data)}"])
     return exp

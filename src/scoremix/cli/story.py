@@ -132,7 +132,7 @@ def evaluate(
         raise ConfigError(f"{preset}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
     if is_file and (config or data or arms or settings):
         raise ConfigError(f"{preset}: a checkpoint takes no --config, --data, --arms or --set (where sets are: --root)")
-    exp = None if is_file else experiment_of(preset, config, data, arms, settings)
+    exp = None if is_file else experiment_of(preset, config, data, arms, settings, judged=False)
     runtime = Runtime(out=out, device=device_of(device), quiet=quiet)
     faces = facesets.opened(sets, root or Path())
     chosen = [facesets.protocol(text) for text in protocol or ()]
@@ -150,7 +150,8 @@ def evaluate(
         folder = facesets.evaluate(
             named, faces, chosen, runtime, store, settled, called=called, colour=colour_of(colour)
         )
-    print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
+    if folder is not None:
+        print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
 
 
 @app.command()

@@ -18,7 +18,7 @@ SILU_RMS = 0.596  # RMS of silu(z) for z ~ N(0, 1)
 def _rms_scale(x: Tensor, dims: tuple[int, ...]) -> Tensor:
     """1 / (1e-4 + RMS of x over `dims`), in at least float32, dimensions kept."""
     accumulate = torch.float32 if x.dtype in (torch.bfloat16, torch.float16) else x.dtype
-    count = math.prod(x.shape[d] for d in dims)
+    count = math.prod([x.shape[d] for d in dims])
     norm = torch.linalg.vector_norm(x, dim=dims, keepdim=True, dtype=accumulate)
     scale: Tensor = (norm * count**-0.5 + _EPS).reciprocal()
     return scale

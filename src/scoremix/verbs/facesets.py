@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scoremix import pipeline, runs
+from scoremix import engine, pipeline, runs
 from scoremix.artifacts import Artifact, Plan, Store, versions, write_file
 from scoremix.config import Embedding, Experiment, Runtime
 from scoremix.data.faces import FaceSet, open_set
@@ -75,9 +75,14 @@ def evaluate_run(
     runtime: Runtime,
     store: Store,
     config: Embedding,
-) -> Path:
-    """Trains what is not trained yet of some arms of a run, and nothing else; evaluates every one of their seeds."""
+) -> Path | None:
+    """Trains what is not trained yet of some arms of a run, and nothing else; evaluates every one of their seeds.
+
+    Of several processes the first evaluates; the others only train and return None.
+    """
     trained = recognizers_of(exp, arms, runtime, store)
+    if not engine.is_first():
+        return None
     called = exp.name if set(arms) == set(exp.arms) else f"{exp.name}-{'-'.join(arms)}"
     return evaluate(trained, faces, protocols, runtime, store, config, called=called)
 
@@ -86,16 +91,18 @@ def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
     exp = decided(exp, runtime.device)
     source = runs.source_of(exp)
-    record = runs.Record(runtime.out, exp, pipeline.plan_all(exp, source, store))
+    team = runs.team_of(runtime)
+    record = runs.Record(runtime.out, exp, pipeline.plan_all(exp, source, store)) if engine.is_first() else None
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
-        record.done(plan)
+        if record:
+            record.done(plan)
         if made:
             runs.say_made(plan, artifact)
 
     found = []
     for name in (f"{arm}/{seed}" for arm in arms for seed in exp.seeds):
-        trained = pipeline.run(exp, source, pipeline.Runner(store, runtime, f"recognizer {name}", after))
+        trained = pipeline.run(exp, source, pipeline.Runner(store, runtime, f"recognizer {name}", after, team=team))
         found.append((f"{exp.name}/{name}", trained / runs.RECOGNIZER))
     return found
 
