@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -98,6 +99,9 @@ def test_a_run_of_two_processes_ends_with_a_report_and_trains_as_one_does(settin
     assert names and names == sorted(file.name for file in two.glob("*.safetensors"))
     for name in names:
         assert apart(load_file(one / name), load_file(two / name)) < 1e-4
+    losses = [np.loadtxt(folder / "history.csv", delimiter=",", skiprows=1) for folder in (one, two)]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    assert manifest(only(tmp_path / "two", "ingest"))["processes"] == 1
 
 
 def test_images_of_two_processes_are_those_of_one_to_the_byte(settings: list[str], tmp_path: Path) -> None:
@@ -132,7 +136,7 @@ def test_a_recognizer_of_two_processes_has_the_gradients_of_both_halves(
     short = [*settings, "recognizer.epochs=1", "recognizer.augment=characters"]
     done = torchrun("--no-python", sys.executable, "-c", TELL, str(tmp_path / "two"), "baseline", "0", *short)
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr(recognizer, "Objective", Halves)
+    monkeypatch.setattr(recognizer, "BatchLoss", Halves)
     alone(tmp_path / "one", short, "baseline")
     one, two = (load_file(only(tmp_path / name, "recognizer") / "recognizer.safetensors") for name in ("one", "two"))
     learned = [name for name in one if "running" not in name and "tracked" not in name]

@@ -102,6 +102,11 @@ class Work:
         """Adds to a counter of the manifest (evaluations, images ...)."""
         self.counts[name] = self.counts.get(name, 0) + amount
 
+    def settle(self, name: str, amount: float) -> None:
+        """Sets a counter to what it is over all processes that have worked on the stage, killed ones included."""
+        self.before.pop(name, None)
+        self.counts[name] = amount
+
     def write(self, name: str, content: bytes | str) -> Path:
         """Writes a file whole or not at all, from the first process alone."""
         path = self.folder / name
@@ -130,7 +135,7 @@ class Work:
         return path
 
     def spent(self) -> dict[str, float]:
-        """Seconds, counters and peak memory, summed over the processes that worked on this stage."""
+        """Seconds, counters and peak memory of this process and of those that were killed before it."""
         now = {"seconds": time.monotonic() - self.started, **self.counts}
         total = {n: round(now.get(n, 0) + self.before.get(n, 0), 3) for n in {**self.before, **now} if n != "peak_mib"}
         return {**total, "peak_mib": max(round(_peak_mib(), 1), self.before.get("peak_mib", 0))}
@@ -201,30 +206,31 @@ class Store:
         config: Slice,
         inputs: tuple[Any, ...],
         runtime: Runtime,
-        begin: Callable[[], None] = lambda: None,
+        begin: Callable[[bool], int] = lambda made: 1,
     ) -> Artifact:
         """The finished artifact of a plan: found, or made now, continuing what an earlier process left.
 
-        `begin` is called once the folder is this process's and in order, for others to join.
+        `begin` is called once: with True when the folder is this process's and in order, for others to join, who are
+        counted in what it returns; with False where there is nothing to do.
         """
         artifact = self.artifact(plan)
         progress = artifact / "progress"
         if artifact.done:
             if progress.exists():  # a process was killed right after it had written the manifest
                 shutil.rmtree(progress, ignore_errors=True)
+            begin(False)
             return artifact
         artifact.folder.mkdir(parents=True, exist_ok=True)
         with _lock(artifact.folder):
             if artifact.done:
+                begin(False)
                 return artifact
             for leftover in [*artifact.folder.rglob("*.partial"), *artifact.folder.rglob("*.part")]:
                 leftover.unlink()
             spent = progress / "spent.json"
             work = Work(artifact.folder, runtime, plan.label, before=_read_json(spent) if spent.exists() else {})
             _reset_peak()
-            from scoremix.engine import processes  # here, since torch takes a second to import
-
-            begin()
+            processes = begin(True)
             function(config, *inputs, work=work)
             manifest = {
                 "stage": plan.stage,
@@ -236,7 +242,7 @@ class Store:
                 "seed": plan.config.get("seed"),
                 "cost": work.spent(),
                 "notes": work.notes,
-                "processes": processes(),
+                "processes": processes,
                 "versions": versions(),
                 "commit": _commit(),
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

@@ -18,6 +18,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from scoremix.launched import processes
+
 THREADS = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
 PATIENCE = timedelta(days=30)  # that the others wait while the first process works alone
 
@@ -70,25 +72,30 @@ class Engine:
         torch.distributed.all_reduce(values)
         return cast("list[float]", values.tolist())
 
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over the processes of a value on the device; nobody waits here."""
+        if self.ranks > 1:
+            value = value.clone()
+            torch.distributed.all_reduce(value)
+            value /= self.ranks
+        return value
+
     def wait(self) -> None:
         """Until every process is here."""
-        self.total(0.0)
+        self.total(0)
+
+    def refuse_apart(self, images_seen: int) -> None:
+        """RuntimeError where the processes would continue from different checkpoints."""
+        if self.total(images_seen)[0] != self.ranks * images_seen:
+            raise RuntimeError(
+                f"process {self.rank} has seen {images_seen:,} images, others not: is the folder shared?"
+            )
 
 
 def check(device: str) -> None:
     """ValueError for 'cuda' where there is none."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
-
-
-def processes() -> int:
-    """How many processes torchrun started, 1 without it."""
-    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
-
-
-def is_first() -> bool:
-    """Whether this process is the one that speaks, writes and works alone."""
-    return processes() == 1 or os.environ["RANK"] == "0"
+        raise ValueError("device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
 
 
 def start(device: str = "auto", together: bool = False) -> Engine:
@@ -136,7 +143,7 @@ def _joined(use_gpu: bool) -> Any:
         log.setLevel(logging.WARNING)
         fabric.launch()
         log.setLevel(level)
-        atexit.register(torch.distributed.destroy_process_group)
+        atexit.register(torch.distributed.destroy_process_group)  # after a good end: it waits for the others
     # channels-last kernels of one pixel have gradients of another layout: harmless, a copy
     warnings.filterwarnings("ignore", "Grad strides do not match")
     return fabric

@@ -321,31 +321,40 @@ class Runner:
         plan = plan_of(function, config, inputs, label)
         if self.wanted is not None and plan.key not in self.wanted:
             return self.store.artifact(plan)
-        made = not self.store.artifact(plan).done
-        artifact = self._together(plan, function, config, inputs)
-        self.after(plan, artifact, made)
+        if self.team and self.team.rank:
+            artifact = self._helped(self.team, plan, function, config, inputs)
+        else:
+            made = not self.store.artifact(plan).done
+            artifact = self._made(plan, function, config, inputs)
+            self.after(plan, artifact, made)
         if plan.label == self.until:
             raise Finished(artifact)
         return artifact
 
-    def _together(
-        self, plan: Plan, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]
-    ) -> Artifact:
-        """The first process makes what is not there, in `TOGETHER` with the help of the others, who wait otherwise."""
-        team, artifact = self.team, self.store.artifact(plan)
+    def _made(self, plan: Plan, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]) -> Artifact:
+        """What is not there is made, in `TOGETHER` with the help of the other processes, who wait otherwise."""
+        team = self.team
         if team is None:
-            if engine.processes() > 1:
-                raise ValueError("torchrun: this is for one process; a study shares its arms with --part K/N")
             return self.store.run(plan, function, config, inputs, self.runtime)
-        if team.rank == 0:
-            begun: list[float] = []
-            self.store.run(plan, function, config, inputs, self.runtime, lambda: begun.extend(team.total(1)))
-            if not begun:
-                team.total(0)
-        elif team.total(0)[0] and function in TOGETHER:
+
+        def begin(made: bool) -> int:
+            joined = made and function in TOGETHER
+            team.total(joined)
+            return team.ranks if joined else 1
+
+        artifact = self.store.run(plan, function, config, inputs, self.runtime, begin)
+        team.wait()  # the others go on once the artifact is finished
+        return artifact
+
+    def _helped(
+        self, team: engine.Engine, plan: Plan, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]
+    ) -> Artifact:
+        """The same from another process than the first: it looks at no file before the first one has told it to join."""
+        artifact = self.store.artifact(plan)
+        if team.total(0)[0]:
             quiet = self.runtime.model_copy(update={"quiet": True})
             function(config, *inputs, work=Work(artifact.folder, quiet, plan.label, team.rank))
-        team.wait()  # until the artifact is finished
+        team.wait()
         return artifact
 
 

@@ -17,6 +17,7 @@ from scoremix.artifacts import Artifact, Plan, Source, Store, StoreError, held, 
 from scoremix.config import ConfigError, Experiment, Runtime, changed
 from scoremix.data.images import LabeledImages
 from scoremix.data.mplet_list import read_mplets
+from scoremix.launched import process, processes
 from scoremix.precision import decided, native
 from scoremix.report.tables import noun
 from scoremix.stages.estimate import estimate
@@ -32,10 +33,10 @@ def execute(
 ) -> Path:
     """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
     exp, source = decided(given := exp, runtime.device), source_of(exp)
-    team = team_of(runtime)
+    plans = pipeline.plan_all(exp, source, store)
+    team = team_of(runtime, pipeline.needed(plans, until))
     if team and team.rank:
         return pipeline.run(exp, source, pipeline.Runner(store, runtime, until, team=team)).folder
-    plans = pipeline.plan_all(exp, source, store)
     todo = [plan for plan in pipeline.needed(plans, None) if not store.artifact(plan).done]
     if only_report and any(plan.stage != "report" for plan in todo):
         open_steps = [plan.label for plan in todo if plan.stage != "report"]
@@ -76,9 +77,15 @@ def execute(
     return shown
 
 
-def team_of(runtime: Runtime) -> engine.Engine | None:
-    """The processes that torchrun started, where there are several."""
-    return engine.start(runtime.device, together=True) if engine.processes() > 1 else None
+def team_of(runtime: Runtime, plans: Sequence[Plan]) -> engine.Engine | None:
+    """The processes that torchrun started, where there are several; ValueError where they cannot share a batch."""
+    if processes() == 1:
+        return None
+    team = engine.start(runtime.device, together=True)
+    for plan in plans:
+        if plan.stage in ("recognizer", "generator"):
+            team.part(plan.config["batch"], f"{plan.stage}.batch")
+    return team
 
 
 def analyze(
@@ -402,5 +409,5 @@ def say_made(plan: Plan, artifact: Artifact, of: str = "") -> None:
 
 def say(text: str) -> None:
     """A line for the person who waits, from the first of several processes."""
-    if engine.is_first():
+    if process() == 0:
         print(text, file=sys.stderr, flush=True)

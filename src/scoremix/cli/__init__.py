@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 
 from scoremix.cli import story  # each adds its verbs, in the order in which --help lists them
 
 # isort: split
 from scoremix.cli import models, sets, usage
 from scoremix.cli.options import app
+from scoremix.launched import process, processes
 
 __all__ = ["app", "main", "models", "sets", "story"]
 
@@ -24,16 +26,32 @@ def main() -> None:
         if usage.shows_help(error):
             error.show()
         else:
-            print(f"scoremix: {usage.line_of(error)}", file=sys.stderr)
-        sys.exit(error.exit_code)
+            print(f"{_called()}: {usage.line_of(error)}", file=sys.stderr)
+        _leave(error.exit_code)
     except Exception as error:
         if "--debug" in sys.argv or os.environ.get("SCOREMIX_DEBUG"):
-            raise
+            if processes() == 1:
+                raise
+            traceback.print_exc()
         status, text = _explain(error)
-        print(f"scoremix: {text}", file=sys.stderr)
-        sys.exit(status)
+        print(f"{_called()}: {text}", file=sys.stderr)
+        _leave(status)
     if status == 130:
-        print("scoremix: stopped; the next run continues from here", file=sys.stderr)
+        print(f"{_called()}: stopped; the next run continues from here", file=sys.stderr)
+    _leave(status)
+
+
+def _called() -> str:
+    """Who speaks: of several processes also which."""
+    return "scoremix" + (f" (process {process()})" if processes() > 1 else "")
+
+
+def _leave(status: int) -> None:
+    """Ends this process, of several a failing one at once: what they share cannot be taken down by one alone."""
+    if status and processes() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
     sys.exit(status)
 
 

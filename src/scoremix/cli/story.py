@@ -29,6 +29,7 @@ from scoremix.cli.options import (
     store_of,
     with_flags,
 )
+from scoremix.launched import processes
 
 VERBS = {  # name: (the step to stop after, help)
     "run": (None, "From a folder of classes to a report that says whether mixing helped."),
@@ -130,6 +131,8 @@ def evaluate(
 
     if not sets:
         raise ConfigError(f"{preset}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
+    if is_file and processes() > 1:
+        raise ConfigError(f"{preset}: a checkpoint is evaluated by one process, not with torchrun")
     if is_file and (config or data or arms or settings):
         raise ConfigError(f"{preset}: a checkpoint takes no --config, --data, --arms or --set (where sets are: --root)")
     exp = None if is_file else experiment_of(preset, config, data, arms, settings, judged=False)

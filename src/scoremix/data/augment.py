@@ -106,8 +106,11 @@ def augment(images: Images, generator: torch.Generator, settings: Augment, part:
         raise ValueError(f"images have shape {tuple(images.shape)}, must be (B, 1 or 3, H, W)")
     if not images.is_floating_point():
         raise ValueError(f"images have dtype {images.dtype}, must be floating point in [-1, 1]")
+    part = part or Part(0, len(images), len(images))
+    if part.size != len(images):
+        raise ValueError(f"{len(images)} images, the part has {part.size}")
     for operation in (shifted, affine, cropped, low_resolution, photometric, flipped, noisy):
-        images = operation(images, generator, settings, part or Part(0, len(images), len(images)))
+        images = operation(images, generator, settings, part)
     return images
 
 
@@ -130,7 +133,7 @@ def shifted(images: Images, generator: torch.Generator, settings: Augment, part:
         first = torch.arange(len(x), device=x.device)[:, None, None]
         return padded[first, y_at[:, :, None], x_at[:, None, :]].permute(0, 3, 1, 2)
 
-    return _changed(images, rows - part.first, move)
+    return _changed(images, part, rows, move)
 
 
 def affine(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
@@ -154,7 +157,7 @@ def affine(images: Images, generator: torch.Generator, settings: Augment, part: 
         moved = F.grid_sample(x - settings.fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
         return moved + settings.fill
 
-    return _changed(images, rows - part.first, resample)
+    return _changed(images, part, rows, resample)
 
 
 def cropped(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
@@ -167,7 +170,7 @@ def cropped(images: Images, generator: torch.Generator, settings: Augment, part:
     y, x = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
     inside_y, inside_x = (y >= top) & (y < top + height), (x >= left) & (x < left + width)
     inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]
-    return _changed(images, rows - part.first, lambda x: torch.where(inside, x, settings.fill))
+    return _changed(images, part, rows, lambda x: torch.where(inside, x, settings.fill))
 
 
 def _boxes(b: int, h: int, w: int, generator: torch.Generator, settings: Augment) -> Int[Tensor, "b 4"]:
@@ -204,7 +207,7 @@ def low_resolution(images: Images, generator: torch.Generator, settings: Augment
     share = settings.low_side[0] + (settings.low_side[1] - settings.low_side[0]) * u
     vertical, horizontal = (_there_and_back(side, share, kinds).to(images.device, images.dtype) for side in (h, w))
     # cubic and Lanczos overshoot, hence the clamp
-    return _changed(images, rows - part.first, lambda x: (vertical[:, None] @ x @ horizontal[:, None].mT).clamp(-1, 1))
+    return _changed(images, part, rows, lambda x: (vertical[:, None] @ x @ horizontal[:, None].mT).clamp(-1, 1))
 
 
 def _there_and_back(side: int, share: Float[Tensor, " k"], kinds: Int[Tensor, "k 2"]) -> Float[Tensor, "k s s"]:
@@ -281,7 +284,7 @@ def photometric(images: Images, generator: torch.Generator, settings: Augment, p
             x = (anchor + factor * (x - anchor)).clamp(0, 1)
         return x * 2 - 1
 
-    return _changed(images, rows - part.first, change)
+    return _changed(images, part, rows, change)
 
 
 def _luma(x: Images) -> Float[Tensor, "b 1 h w"]:
@@ -303,12 +306,12 @@ def noisy(images: Images, generator: torch.Generator, settings: Augment, part: P
     """Gaussian noise of a random size added, cut to [-1, 1]."""
     if not settings.noise:
         return images
-    everybody = _chosen(settings.noise, Part(0, part.batch, part.batch), generator)
+    chosen = _chosen(settings.noise, Part(0, part.batch, part.batch), generator)
     options: dict[str, Any] = {"generator": generator, "device": generator.device}
-    size = torch.rand((len(everybody), 1, 1, 1), **options) * settings.noise_size
-    added = size * torch.randn((len(everybody), *images.shape[1:]), **options)
-    own = (everybody >= part.first) & (everybody < part.first + part.size)
-    return _changed(images, everybody[own] - part.first, lambda x: (x + added[own].to(x)).clamp(-1, 1))
+    size = torch.rand((len(chosen), 1, 1, 1), **options) * settings.noise_size
+    added = size * torch.randn((len(chosen), *images.shape[1:]), **options)
+    own = (chosen >= part.first) & (chosen < part.first + part.size)
+    return _changed(images, part, chosen[own], lambda x: (x + added[own].to(x)).clamp(-1, 1))
 
 
 def _chosen(probability: float, part: Part, generator: torch.Generator) -> Int[Tensor, " k"]:
@@ -320,11 +323,11 @@ def _chosen(probability: float, part: Part, generator: torch.Generator) -> Int[T
     return mask[part.first : part.first + part.size].nonzero()[:, 0] + part.first
 
 
-def _changed(images: Images, rows: Int[Tensor, " k"], change: Callable[[Images], Images]) -> Images:
-    """A copy with `change` applied to some rows."""
+def _changed(images: Images, part: Part, rows: Int[Tensor, " k"], change: Callable[[Images], Images]) -> Images:
+    """A copy with `change` applied to some rows of the batch, all in this part of it."""
     if not len(rows):
         return images
-    rows = rows.to(images.device)
+    rows = (rows - part.first).to(images.device)
     return images.index_copy(0, rows, change(images[rows]))
 
 

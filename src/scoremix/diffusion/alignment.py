@@ -46,6 +46,7 @@ class Alignment:
     decay: float  # k
     start: float  # images seen
     length: float  # images of the ramp
+    mean: Callable[[Tensor], Tensor] = lambda value: value  # over the ranks that share a batch
     losses: list[Tensor] = field(default_factory=list)  # mean loss of each step, w_snr-weighted, not yet read
 
     def __call__(
@@ -57,7 +58,8 @@ class Alignment:
             return None
         loss = alignment_loss(self.features(denoised), self.centers[labels])
         reliable = snr_weight(sigma, self.decay)
-        self.losses.append((loss.detach() * reliable).sum() / reliable.sum().clamp(min=1e-12))
+        weighted, weights = self.mean(torch.stack([(loss.detach() * reliable).sum(), reliable.sum()]))
+        self.losses.append(weighted / weights.clamp(min=1e-12))
         return strength * reliable * loss
 
     def take_losses(self) -> list[float]:

@@ -153,6 +153,7 @@ def step(
     rate: float,
     forward: nn.Module | None = None,
     backward: Callable[[Tensor], object] = Tensor.backward,
+    mean: Callable[[Tensor], Tensor] = lambda loss: loss,
     extra: ExtraLoss | None = None,
 ) -> None:
     """One optimizer step on images + noise; `batch` counts the images of all ranks, `images` are this rank's.
@@ -179,7 +180,7 @@ def step(
     state.nimg += batch
     state.batch = batch
     state.ema.update(state.nimg, batch)
-    state.losses.append(loss.detach().mean())
+    state.losses.append(mean(loss.detach().mean()))
 
 
 def train(
@@ -194,6 +195,7 @@ def train(
     noise_std: float = 1.0,
     forward: nn.Module | None = None,
     backward: Callable[[Tensor], object] = Tensor.backward,
+    mean: Callable[[Tensor], Tensor] = lambda loss: loss,
     rank: int = 0,
     ranks: int = 1,
     extra: ExtraLoss | None = None,
@@ -202,8 +204,8 @@ def train(
 
     ln sigma ~ N(noise_mean, noise_std^2). Noise and its levels depend on (seed, images seen) only, and every
     rank draws the whole batch's: stopping, resuming or the number of ranks changes none of them.
-    `forward` is the module as an engine wrapped it, `backward` the engine's; next_batch gives this rank's
-    images. FloatingPointError for a loss that is not finite, raised when losses are read: by the caller
+    `forward` is the module as an engine wrapped it, `backward` the engine's, `mean` its mean of a value over the
+    ranks; next_batch gives this rank's images. FloatingPointError for a loss that is not finite, raised when losses are read: by the caller
     (`take_losses`), here after 100 unread ones, and at the end.
     """
     if batch < 1 or batch % ranks:
@@ -228,6 +230,7 @@ def train(
                 rate=rate(state.nimg),
                 forward=forward,
                 backward=backward,
+                mean=mean,
                 extra=extra,
             )
         if len(state.losses) > _UNREAD:

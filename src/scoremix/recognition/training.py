@@ -28,9 +28,10 @@ M = TypeVar("M", bound=nn.Module)
 
 
 @contextmanager
-def seeded(seed: int, nimg: int = 0, device: torch.device | None = None) -> Iterator[None]:
-    """Inside, the global generators of the CPU and of `device` are seeded by (seed, nimg); then as before."""
-    number = int(np.random.SeedSequence((seed, nimg)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def seeded(seed: int, nimg: int = 0, device: torch.device | None = None, rank: int = 0) -> Iterator[None]:
+    """Inside, the global generators of the CPU and of `device` are seeded by (seed, nimg, rank); then as before."""
+    parts = (seed, nimg, rank) if rank else (seed, nimg)
+    number = int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
     cuda = device if device is not None and device.type == "cuda" else None
     before = torch.get_rng_state()
     before_cuda = torch.cuda.get_rng_state(cuda) if cuda else None
@@ -144,13 +145,16 @@ def train(
     precision: Precision = "float32",
     objective: Objective | None = None,
     backward: Callable[[Tensor], None] = Tensor.backward,
+    mean: Callable[[Tensor], Tensor] = lambda loss: loss,
+    rank: int = 0,
 ) -> Iterator[Training]:
     """Yields `state` after every optimizer step until `total` images were seen.
 
     `batch` images (over all ranks) per step, `total`, `warmup` and `milestones` in images. `next_batch(nimg)` returns
     images in [-1, 1] and labels, or (labels, weights) for samples of several classes. `clip` bounds the
     gradient norm of the network, as in arcface_torch, not of the head; None leaves it. `objective(images, labels,
-    weights)` replaces the mean loss of head(net(images)) where the modules are wrapped; under "bfloat16" it
+    weights)` replaces the mean loss of head(net(images)) where the modules are wrapped, `mean` averages a value over the
+    ranks that share a batch, this one being `rank`; under "bfloat16" it
     runs in autocast (heads stay in float32). Raises FloatingPointError, before any parameter changes,
     when the loss or the gradient is not finite.
     """
@@ -163,9 +167,9 @@ def train(
     while state.nimg < total:
         images, target = next_batch(state.nimg)
         labels, weights = target if isinstance(target, tuple) else (target, None)
-        with seeded(seed, state.nimg, device), _autocast(device, precision):
+        with seeded(seed, state.nimg, device, rank), _autocast(device, precision):
             loss = loss_of(images, labels, weights)
-        state.loss = float(loss.detach())
+        state.loss = float(mean(loss.detach()))
         _check_finite("loss", state.loss, state.nimg)
         state.optimizer.zero_grad(set_to_none=True)
         backward(loss)

@@ -18,6 +18,7 @@ from scoremix.config import Generator, PixelMixing, Recognizer, Sampling, Search
 from scoremix.data import images as imagesets
 from scoremix.diffusion.plans import sample
 from scoremix.diffusion.unet import frozen
+from scoremix.launched import processes
 from scoremix.stages import generator as generator_stage
 from scoremix.stages import recognizer as recognizer_stage
 from scoremix.stages.sample import images_of_each, kept_of_each, plan_of
@@ -37,7 +38,7 @@ def estimate(real: Artifact, plans: Iterable[Plan], todo: Iterable[Plan], runtim
     """Seconds by key of the steps `todo`, some of all `plans`; several processes share the work without loss."""
     clock = Clock({plan.key: plan for plan in plans}, real, runtime)
     shared = {"recognizer", "generator", "sample"}
-    return {p.key: OTHERS + clock.seconds(p) / (engine.processes() if p.stage in shared else 1) for p in todo}
+    return {p.key: OTHERS + clock.seconds(p) / (processes() if p.stage in shared else 1) for p in todo}
 
 
 @dataclass
@@ -134,12 +135,14 @@ class Clock:
         return math.ceil(images / sampling.chunk) * plan_of(sampling).evaluations(m) * rate
 
     def _recognizer(self, config: Recognizer) -> float:
-        """Seconds per image."""
+        """Seconds per image, of one process's part of a batch."""
+        config = config.model_copy(update={"batch": config.batch // processes()})
         steps = recognizer_stage.steps(config, self.train, self.engine, (WARM + TIMED) * config.batch)
         return self._timed(steps) / config.batch
 
     def _generator(self, config: Generator) -> float:
-        """Seconds per image."""
+        """Seconds per image, of one process's part of a batch."""
+        config = config.model_copy(update={"batch": config.batch // processes()})
         steps = generator_stage.steps(config, self.train, self.engine, (WARM + TIMED) * config.batch)
         return self._timed(steps) / config.batch
 

@@ -66,7 +66,10 @@ def measure(
     pairs: metrics.Pairs,
     morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> tuple[Values, NDArray[np.float64]]:
-    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`; `pairs` are those of the embeddings, `morphs` come with their sources."""
+    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`.
+
+    `pairs` are those of the embeddings, `morphs` come with their sources.
+    """
     fars = sorted(config.fars)
     classes = len(np.unique(labels))
     resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)

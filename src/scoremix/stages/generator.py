@@ -44,7 +44,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     total = whole(config.images_seen, config)
     guide_at = guide_taken_at(config)
     pixels = scaling(images, config.sigma_data)
-    teacher = Teacher.load(config, recognizer, pixels, device.device) if recognizer else None
+    teacher = Teacher.load(config, recognizer, pixels, device) if recognizer else None
     state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
     history = resume.History(total // config.batch, POINTS)
     aligned = resume.History(total // config.batch, POINTS)
@@ -52,9 +52,12 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
         state.restore(saved.tensors, saved.info["training"])
         history.restore(saved.info["history"])
         aligned.restore(saved.info["aligned"])
+    device.refuse_apart(state.nimg)
 
     def snapshot() -> dict[str, str]:
-        names = {}
+        names: dict[str, str] = {}
+        if work.rank:
+            return names
         for i, std in enumerate(config.ema):
             name = checkpoints.snapshot_name(state.nimg, std)
             work.write(name, checkpoints.to_bytes(state.ema.state(i), network(config, images, teacher), pixels))
@@ -135,6 +138,7 @@ def steps(
         noise_std=config.noise_std,
         forward=device.wrapped(state.net),
         backward=device.backward,
+        mean=device.mean,
         rank=device.rank,
         ranks=device.ranks,
         extra=teacher.alignment if teacher else None,

@@ -49,6 +49,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     if saved := resume.load(work):
         state.restore(saved.tensors, saved.info["training"])
         history.restore(saved.info["history"])
+    device.refuse_apart(state.nimg)
 
     saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
@@ -58,6 +59,8 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
                 resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
             advance(state.nimg)
 
+    if work.rank:
+        return
     state.net.eval()
     work.write("recognizer.safetensors", checkpoints.to_bytes(state.net, state.head, description))
     work.write("history.csv", history.csv())
@@ -125,12 +128,14 @@ def steps(
         milestones=[round(total * epoch / config.epochs) for epoch in config.milestones],
         clip=config.clip,
         precision=config.precision,
-        objective=device.wrapped(Objective(state.net, state.head, config.blend == "feature_mixup")),
+        objective=device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup")),
         backward=device.backward,
+        mean=device.mean,
+        rank=device.rank,
     )
 
 
-class Objective(nn.Module):
+class BatchLoss(nn.Module):
     """The mean loss of a batch, of network and head as one module."""
 
     def __init__(self, net: nn.Module, head: nn.Module, blended: bool) -> None:

@@ -34,8 +34,8 @@ def sample_mixtures(
 ) -> None:
     """Writes a set of images with one class per m-plet, in the order of the m-plets; `searched` gives the weights.
 
-    Several processes take the chunks in turn, and the first one gathers them. weights.npy, log_weight.npy and disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and
-    the classes' part of it.
+    Several processes take the chunks in turn, and the first one gathers them. weights.npy, log_weight.npy and
+    disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and the classes' part of it.
     """
     if searched is not None:
         found = tuple(searched.json("search.json")["weights"])
@@ -57,14 +57,16 @@ def sample_mixtures(
                 labels, shares = classes[rows // each], weights[rows]
                 if config.mixture == "turns":
                     labels, shares = labels[shares > 0][:, None], shares[shares > 0][:, None]
+                before = work.counts.get("evaluations", 0)
                 images, logs = sampler.weighed(labels, shares, sampler.seeds(rows))
                 buffer = io.BytesIO()
-                np.savez(buffer, images=images, logs=logs)
+                np.savez(buffer, images=images, logs=logs, evaluations=work.counts["evaluations"] - before)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
-    (work.counts["evaluations"],) = team.total(work.counts.get("evaluations", 0))
-    if team.rank:
+    team.wait()
+    if work.rank:
         return
+    work.settle("evaluations", sum(int(np.load(file)["evaluations"]) for file in files))
     work.count("images", total)
     work.write_array("weights.npy", weights.astype(np.float32))
     logs = np.concatenate([np.load(file)["logs"] for file in files])

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from scoremix.artifacts import Artifact
     from scoremix.config import Generator
     from scoremix.diffusion.checkpoints import Pixels
+    from scoremix.engine import Engine
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ class Teacher:
     multiple: int | None  # width of fixed conditions over model_channels, None for learned ones
 
     @classmethod
-    def load(cls, config: Generator, recognizer: Artifact, pixels: Pixels, device: torch.device) -> Teacher:
+    def load(cls, config: Generator, recognizer: Artifact, pixels: Pixels, device: Engine) -> Teacher:
         """From the recognizer's checkpoint and centers."""
         net, description = recognizers.load(recognizer / "recognizer.safetensors")
-        net.to(device).requires_grad_(False)
-        centers = torch.from_numpy(np.load(recognizer / "centers.npy")).to(device)
+        net.to(device.device).requires_grad_(False)
+        centers = torch.from_numpy(np.load(recognizer / "centers.npy")).to(device.device)
         alignment, multiple = None, None
         if config.align:
             a, length = config.align, config.images_seen
@@ -44,6 +45,7 @@ class Teacher:
                 a.decay,
                 a.start * length,
                 a.ramp * length,
+                device.mean,
             )
         if config.conditions != "learned":
             multiple = max(max(config.channel_mult), -(-centers.shape[1] // config.model_channels))

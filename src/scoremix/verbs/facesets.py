@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scoremix import engine, pipeline, runs
+from scoremix import pipeline, runs
 from scoremix.artifacts import Artifact, Plan, Store, versions, write_file
 from scoremix.config import Embedding, Experiment, Runtime
 from scoremix.data.faces import FaceSet, open_set
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, protocol
+from scoremix.launched import process
 from scoremix.precision import decided
 from scoremix.recognition.checkpoints import Colour
 from scoremix.stages.benchmark import evaluated, open_recognizer
@@ -81,7 +82,7 @@ def evaluate_run(
     Of several processes the first evaluates; the others only train and return None.
     """
     trained = recognizers_of(exp, arms, runtime, store)
-    if not engine.is_first():
+    if process():
         return None
     called = exp.name if set(arms) == set(exp.arms) else f"{exp.name}-{'-'.join(arms)}"
     return evaluate(trained, faces, protocols, runtime, store, config, called=called)
@@ -91,19 +92,21 @@ def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
     exp = decided(exp, runtime.device)
     source = runs.source_of(exp)
-    team = runs.team_of(runtime)
-    record = runs.Record(runtime.out, exp, pipeline.plan_all(exp, source, store)) if engine.is_first() else None
+    wanted = [f"recognizer {arm}/{seed}" for arm in arms for seed in exp.seeds]
+    plans = pipeline.plan_all(exp, source, store)
+    team = runs.team_of(runtime, [plan for label in wanted for plan in pipeline.needed(plans, label)])
+    record = runs.Record(runtime.out, exp, plans) if process() == 0 else None
 
     def after(plan: Plan, artifact: Artifact, made: bool) -> None:
-        if record:
-            record.done(plan)
+        assert record  # the first process's
+        record.done(plan)
         if made:
             runs.say_made(plan, artifact)
 
     found = []
-    for name in (f"{arm}/{seed}" for arm in arms for seed in exp.seeds):
-        trained = pipeline.run(exp, source, pipeline.Runner(store, runtime, f"recognizer {name}", after, team=team))
-        found.append((f"{exp.name}/{name}", trained / runs.RECOGNIZER))
+    for label in wanted:
+        trained = pipeline.run(exp, source, pipeline.Runner(store, runtime, label, after, team=team))
+        found.append((f"{exp.name}/{label.removeprefix('recognizer ')}", trained / runs.RECOGNIZER))
     return found
 
 
