@@ -159,3 +159,11 @@ def test_a_batch_is_shared_evenly_or_not_at_all() -> None:
     assert second.part(33, "generator.batch") == slice(11, 22)
     with pytest.raises(ValueError, match=r"generator\.batch 32: 3 processes need a multiple of 3"):
         second.part(32, "generator.batch")
+
+
+def test_a_verb_for_one_process_says_so_in_each() -> None:
+    launched = {**os.environ, "TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1"}
+    command = [sys.executable, "-m", "scoremix.cli", "study", "any.yaml"]
+    done = subprocess.run(command, env=launched, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "scoremix (process 1): " in done.stderr and "a study shares its arms with --part K/N" in done.stderr

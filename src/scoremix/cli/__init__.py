@@ -5,7 +5,11 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from typing import Annotated
 
+import typer
+
+from scoremix import __version__
 from scoremix.cli import story  # each adds its verbs, in the order in which --help lists them
 
 # isort: split
@@ -14,6 +18,24 @@ from scoremix.cli.options import app
 from scoremix.launched import process, processes
 
 __all__ = ["app", "main", "models", "sets", "story"]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"scoremix {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    if processes() > 1 and context.invoked_subcommand not in (*story.VERBS, "evaluate"):
+        hint = "; a study shares its arms with --part K/N" if context.invoked_subcommand == "study" else ""
+        raise typer.BadParameter(f"{context.invoked_subcommand} is for one process, not for torchrun{hint}")
 
 
 def main() -> None:

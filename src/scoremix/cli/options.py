@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scoremix import __version__
-from scoremix.launched import processes
-
 if TYPE_CHECKING:
     from scoremix.artifacts import Store
     from scoremix.config import Experiment
@@ -21,26 +18,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Make a recognizer better with nothing but its own labelled images, and learn whether it did.",
 )
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"scoremix {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _(
-    context: typer.Context,
-    version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-    ] = False,
-) -> None:
-    from scoremix.cli.story import VERBS
-
-    if processes() > 1 and context.invoked_subcommand not in (*VERBS, "evaluate"):
-        hint = "; a study shares its arms with --part K/N" if context.invoked_subcommand == "study" else ""
-        raise typer.BadParameter(f"{context.invoked_subcommand} is for one process, not for torchrun{hint}")
 
 
 def _some_arms(given: str | None) -> str | None:
