@@ -13,7 +13,7 @@ import torch
 from scoremix import pipeline, runs
 from scoremix.arms import ARMS, GROUPS, named
 from scoremix.artifacts import Artifact, Plan, Source, Store, Work
-from scoremix.config import Arm, ConfigError, Examination, Experiment, Recognizer, Runtime, changed, load
+from scoremix.config import Arm, ConfigError, Evaluation, Examination, Experiment, Recognizer, Runtime, changed, load
 from scoremix.data.images import LabeledImages
 from scoremix.precision import decided
 from scoremix.recognition import checkpoints
@@ -112,6 +112,20 @@ def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
     assert by_label["compare"].inputs["2:reproduction_aligned"] == by_label["check for reproduction_aligned"].key
     assert by_label["sample for reproduction_aligned"].inputs["0"] == by_label["generator for reproduction_aligned"].key
     assert by_label["select for scoremix_random"].key == by_label["select for auggen"].key
+
+
+def test_only_what_a_generator_made_is_judged_by_its_gate(tmp_path: Path) -> None:
+    arms = named(["real", "scoremix", "averages", "reproduction_aligned"])
+    for treatment, gate in (
+        ("scoremix", "check"),
+        ("reproduction_aligned", "check for reproduction_aligned"),
+        ("averages", None),
+    ):
+        judged = Evaluation(treatment=treatment, controls=("real",))
+        exp = decided(Experiment(arms=arms, evaluation=judged), "cpu")
+        plans = {p.label: p for p in pipeline.plan_all(exp, Source("here", "k"), Store(tmp_path / "store"))}
+        found = plans["compare"].inputs.get("1:gate")
+        assert found == (plans[gate].key if gate else None)
 
 
 def test_the_report_shows_the_search_of_the_arm(tmp_path: Path) -> None:

@@ -104,11 +104,12 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
         name: stage(evaluate, measures, real, recognizer, label=f"evaluate {name}")
         for name, recognizer in recognizers.items()
     }
-    results = stage(compare, exp.evaluation, real, gate, gates, evaluated)
+    judged = gates.get(exp.evaluation.treatment, gate)
+    judging = {"gate": judged} if exp.arms[exp.evaluation.treatment].generated else {}
+    results = stage(compare, exp.evaluation, real, judging, gates, evaluated)
     examination = stage(examine, Examination(), real, baseline, reproductions, added)
     magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
-    judged = gates.get(exp.evaluation.treatment, gate)
     chain = {"real": real, "baseline": baseline, "generator": generator, "gate": judged, "mplets": mplets}
     chain |= {
         "described": described,

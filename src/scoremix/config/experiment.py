@@ -55,6 +55,11 @@ class Arm(Slice):
     recognizer: Changes = Field({}, description="what differs from the experiment's")
     note: str = ""
 
+    @property
+    def generated(self) -> bool:
+        """Whether a generator makes what the arm adds."""
+        return self.images in ("mixes", "relabelled")
+
     @field_validator(*SLICES)
     @classmethod
     def _known(cls, changes: Changes, info: ValidationInfo) -> Changes:
@@ -140,7 +145,7 @@ class Experiment(Slice):
                 raise ValueError(
                     f"arms.{name}: soft labels are the weights, and sampling.weights_end makes these change with sigma"
                 )
-            if arm.images in ("mixes", "relabelled"):
+            if arm.generated:
                 self._guide_fits(f"arms.{name}.", generator, sampling)
         for field, names in (
             ("treatment", [self.evaluation.treatment]),

@@ -27,7 +27,7 @@ Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), t
 def compare(
     config: Evaluation,
     real: Artifact,
-    gate: Artifact,
+    judging: Mapping[str, Artifact],
     gates: Mapping[str, Artifact],
     evaluated: Mapping[str, Artifact],
     *,
@@ -36,8 +36,8 @@ def compare(
     """Writes results.json (metrics of every arm, differences to the controls, verdict), roc.npz, and draws.npz:
 
     "arm/metric" (seeds, 1 + resamples), the plain value first; the same draw of classes stands in the same column of
-    every arm, and of every comparison on these classes with this seed. `gate` is that of the experiment's generator,
-    `gates` those of arms with a generator of their own: an arm is judged by its own.
+    every arm, and of every comparison on these classes with this seed. `judging` has the gate of the generator that the
+    judged arm's images come from, if any; `gates` those of arms with a generator of their own.
     """
     labels = np.load(next(iter(evaluated.values())) / "labels.npy")
     by_arm: dict[str, list[Artifact]] = {}
@@ -67,7 +67,7 @@ def compare(
     ]
     levels = metrics.supported_fars(impostors, config.fars)
     headline = headline_of(config, levels)
-    judged = gates.get(config.treatment, gate).json("gate.json")
+    judged = [gate.json("gate.json") for gate in judging.values()]
     stored = LabeledImages.load(real.folder)
     seen = seen_in(stored, config)
     work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
@@ -88,7 +88,7 @@ def compare(
             },
             "differences": differences,
             "verdict": {
-                "kind": verdict(differences, config, headline, judged["top1"] >= judged["floor"]),
+                "kind": verdict(differences, config, headline, all(g["top1"] >= g["floor"] for g in judged)),
                 "arm": config.treatment,
                 "controls": list(config.controls),
             },
