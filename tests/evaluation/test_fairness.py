@@ -8,16 +8,18 @@ import numpy as np
 import pytest
 import torch
 
+from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.fairness import (
     fairness_discrepancy,
     garbe,
+    garbes,
     gini,
     group_rates,
     inequity_rate,
     pairs_across,
     within_groups,
 )
-from scoremix.evaluation.metrics import pair_similarities, refused_at
+from scoremix.evaluation.metrics import pair_similarities
 
 SIMILARITY = np.array([0.9, 0.8, 0.2, 0.1, 0.6, 0.4, 0.7, 0.3])
 SAME = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
@@ -35,45 +37,51 @@ def test_rates_by_hand() -> None:
     assert tensors.fnmr.tolist() == rates.fnmr.tolist()
 
 
-def threshold_at(impostors: np.ndarray, far: float) -> float:
-    return float(np.sort(impostors)[::-1][refused_at(len(impostors), far)])
+ONCE = np.ones((1, 9), np.int64)
 
 
-def test_the_threshold_holds_the_far() -> None:
-    rng = np.random.default_rng(0)
-    impostors = rng.standard_normal(4000)
-    for far in (0.1, 0.01, 1 / 4000):
-        assert (impostors > threshold_at(impostors, far)).mean() <= far
-        assert (impostors >= threshold_at(impostors, far)).mean() > far
-    for n in range(1, 200):  # n * (1 / n) is below 1 for 49, for one
-        assert threshold_at(np.arange(n), 1 / n) == max(n - 2, 0)
-
-
-def test_rates_within_groups_are_those_of_a_loop_over_pairs() -> None:
+@pytest.fixture(scope="module")
+def clusters() -> tuple[np.ndarray, np.ndarray]:
+    """Unit rows of nine classes and their labels; those from the fifth on lie closer together."""
     rng = np.random.default_rng(1)
     labels = np.repeat(np.arange(9), 6)
-    groups = ["a"] * 4 + ["b"] * 3 + ["c"] + ["d"]  # two with one class: no impostor pair within
     centers = rng.standard_normal((9, 8)) + np.array([2.0] + [0.0] * 7) * (np.arange(9) >= 4)[:, None]
     unit = centers[labels] + 0.8 * rng.standard_normal((54, 8))
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+    return unit / np.linalg.norm(unit, axis=1, keepdims=True), labels
+
+
+def test_rates_within_groups_are_those_of_a_loop_over_pairs(clusters: tuple[np.ndarray, np.ndarray]) -> None:
+    unit, labels = clusters
+    groups = ["a"] * 4 + ["b"] * 3 + ["c"] + ["d"]  # two with one class: no impostor pair within
+    n = np.concatenate([ONCE, class_draws(9, 20, 0)])
     of = pair_similarities(unit, labels)
-    found = within_groups(of, groups, 0.05)
-    assert found is not None and found.groups.tolist() == ["a", "b"]
-    pairs = [(i, j, float(unit[i] @ unit[j])) for i in range(54) for j in range(i)]
-    impostors = sorted((s for i, j, s in pairs if labels[i] != labels[j]), reverse=True)
-    threshold = impostors[int(0.05 * len(impostors))]
+    found = within_groups(of, groups, 0.05, n)
+    assert found is not None and found.groups.tolist() == ["a", "b"] and found.classes.tolist() == [4, 3]
+    pairs = [(labels[i], labels[j], float(unit[i] @ unit[j])) for i in range(54) for j in range(i)]
+    for r, times in enumerate(n):
+        weighted = [(p, q, s, times[p] if p == q else times[p] * times[q]) for p, q, s in pairs]
+        impostors = sorted(((s, w) for p, q, s, w in weighted if p != q), reverse=True)
+        allowed, before = int(0.05 * sum(w for _, w in impostors)), np.cumsum([w for _, w in impostors])
+        threshold = impostors[int(np.argmax(before > allowed))][0]
+        for g, name in enumerate("ab"):
+            inside = [(p == q, s, w) for p, q, s, w in weighted if groups[p] == groups[q] == name]
+            for kind, same in ((found.fmr, False), (found.fnmr, True)):
+                total = sum(w for one, _, w in inside if one == same)
+                wrong = sum(w for one, s, w in inside if one == same and (s > threshold + 1e-6) != same)
+                near = sum(w for one, s, w in inside if one == same and abs(s - threshold) <= 1e-6)
+                assert np.isnan(kind[r, g]) if total == 0 else abs(kind[r, g] - wrong / total) <= near / total + 1e-12
     for g, name in enumerate("ab"):
-        inside = [(labels[i] == labels[j], s) for i, j, s in pairs if groups[labels[i]] == groups[labels[j]] == name]
-        false_accepts = [s > threshold for same, s in inside if not same]
-        false_rejects = [s <= threshold for same, s in inside if same]
-        assert (found.impostor[g], found.genuine[g]) == (len(false_accepts), len(false_rejects))
-        assert found.fmr[g] == pytest.approx(np.mean(false_accepts), abs=2 / len(false_accepts))
-        assert found.fnmr[g] == pytest.approx(np.mean(false_rejects), abs=2 / len(false_rejects))
-    assert found.fmr[1] > found.fmr[0]  # the classes of b lie closer together
-    assert within_groups(of, ["a"] * 9, 0.05) is None
-    assert within_groups(of, groups, 1e-6) is None
-    assert within_groups(of, groups, 1 / 1296) is not None  # one of the impostor pairs may pass
-    assert within_groups(of, groups, 1 / 1297) is None
+        inside = [p == q for p, q, _ in pairs if groups[p] == groups[q] == name]
+        assert (found.genuine[g], found.impostor[g]) == (sum(inside), len(inside) - sum(inside))
+    assert found.fmr[0, 1] > found.fmr[0, 0]  # the classes of b lie closer together
+
+
+def test_groups_that_cannot_be_told_have_no_rates(clusters: tuple[np.ndarray, np.ndarray]) -> None:
+    of, groups = pair_similarities(*clusters), ["a"] * 4 + ["b"] * 5
+    assert within_groups(of, ["a"] * 9, 0.05, ONCE) is None
+    assert within_groups(of, groups, 1e-6, ONCE) is None
+    assert within_groups(of, groups, 1 / 1296, ONCE) is not None  # one of the impostor pairs may pass
+    assert within_groups(of, groups, 1 / 1297, ONCE) is None
 
 
 def test_equal_groups_are_fair() -> None:
@@ -105,6 +113,17 @@ def test_gini_is_that_of_the_lorenz_curve() -> None:
         assert gini(same) == pytest.approx(gini([0.1, 0.3, 0.2]))
 
 
+def test_inequality_of_draws_leaves_out_what_is_not_there() -> None:
+    rng = np.random.default_rng(2)
+    fmr, fnmr = rng.random((2, 6, 5))
+    fmr[3, 1] = fmr[4, 1:] = fmr[5] = np.nan
+    found = garbes(fmr, fnmr)
+    for r in range(3):
+        assert found[r] == pytest.approx(garbe(fmr[r], fnmr[r]))
+    assert found[3] == pytest.approx((gini(np.delete(fmr[3], 1)) + gini(fnmr[3])) / 2)
+    assert np.isnan(found[4:]).all()
+
+
 def test_pairs_across_groups_are_counted_within_each_mplet() -> None:
     groups = ["m", "m", "f", "f"]
     assert pairs_across(np.array([[0, 1], [0, 2], [2, 3], [1, 3]]), groups) == 0.5
@@ -116,8 +135,6 @@ def test_bad_input_is_refused() -> None:
         group_rates(SIMILARITY[:6], SAME[:6], GROUPS[:6], 0.5)
     with pytest.raises(ValueError, match="shapes"):
         group_rates(SIMILARITY, SAME[:5], GROUPS, 0.5)
-    with pytest.raises(ValueError, match=r"far: 0.2, allowed 0.25 to 1"):
-        threshold_at(SIMILARITY[~SAME], 0.2)
     with pytest.raises(ValueError, match="1 values are not finite"):
         group_rates(np.append(SIMILARITY[:-1], np.nan), SAME, GROUPS, 0.5)
     with pytest.raises(ValueError, match="fmr: needs rates"):

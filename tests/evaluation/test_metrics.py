@@ -207,3 +207,15 @@ def test_a_collapsed_recognizer_identifies_nobody_and_verifies_by_chance() -> No
     assert metrics.auc(np.round(similarity, 5), same) == 0.5
     assert metrics.eer(np.round(similarity, 5), same) == 0.5
     assert metrics.tar_at_far(np.round(similarity, 5), same, 0.1) == 0
+
+
+def test_the_refused_impostor_is_a_threshold_that_holds_the_far() -> None:
+    rng = np.random.default_rng(0)
+    impostors = np.sort(rng.standard_normal(4000))[::-1]
+    for far in (0.1, 0.01, 1 / 4000):
+        threshold = impostors[metrics.refused_at(len(impostors), far)]
+        assert (impostors > threshold).mean() <= far < (impostors >= threshold).mean()
+    for n in range(1, 200):  # n * (1 / n) is below 1 for 49, for one
+        assert metrics.refused_at(n, 1 / n) == min(1, n - 1)
+    with pytest.raises(ValueError, match=r"far: 0.2, allowed 0.25 to 1"):
+        metrics.refused_at(4, 0.2)

@@ -106,13 +106,17 @@ def _by_group(arms: tuple[str, ...], seeds: int) -> content.ByGroup:
     rng = np.random.default_rng(4)
 
     def rates(low: float, high: float) -> dict[str, Estimate]:
-        return {a: Estimate(float((v := rng.uniform(low, high, seeds)).mean()), seeds=tuple(v)) for a in arms}
+        drawn = {a: rng.uniform(low, high, seeds) for a in arms}
+        return {
+            a: Estimate(float(v.mean()), float(v.mean()) - 0.01, float(v.mean()) + 0.02, tuple(v))
+            for a, v in drawn.items()
+        }
 
     groups = tuple(
-        content.GroupErrors(name, int(300 - 40 * k), int(9000 - 900 * k), rates(0.4, 0.6), rates(0.01, 0.03))
+        content.GroupErrors(name, 6 - k, int(300 - 40 * k), int(9000 - 900 * k), rates(0.4, 0.6), rates(0.01, 0.03))
         for k, name in enumerate(("Cyrillic", "Greek <b>", "Latin"))
     )
-    return content.ByGroup(0.01, groups, rates(0.1, 0.3), 0.72, 0.66)
+    return content.ByGroup(0.01, groups, rates(0.1, 0.3), rates(-0.02, 0.02), 0.72, 0.66)
 
 
 def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Generator) -> Arm:

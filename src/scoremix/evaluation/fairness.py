@@ -11,11 +11,13 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numba
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.evaluation.metrics import Pairs, allowed_impostors, refused_at
+from scoremix.evaluation.bootstrap import impostor_weight, weighted_thresholds
+from scoremix.evaluation.metrics import Pairs, allowed_impostors
 
 Array = np.ndarray
 Data = Tensor | Array
@@ -64,28 +66,75 @@ def group_rates(similarity: Float[Data, " n"], same: Bool[Data, " n"], groups: A
     return GroupRates(found, false_accepts / negatives, false_rejects / positives, negatives, positives)
 
 
-def within_groups(pairs: Pairs, groups: Sequence[str], far: float) -> GroupRates | None:
-    """Rates within every group, at the one threshold that gives FAR <= `far` over all impostor pairs (across groups too).
+class Drawn(NamedTuple):
+    """Error rates within groups in draws of classes, NaN where a draw has no such pair of a group."""
 
-    `groups` has the group of each label. Groups without a genuine or an impostor pair are left out; None where fewer
-    than two are left, or the impostor pairs are too few for `far`. ValueError where only a tail of `pairs` was kept.
+    groups: Array
+    fmr: Float[Array, "r g"]
+    fnmr: Float[Array, "r g"]
+    classes: Int[Array, " g"]
+    impostor: Int[Array, " g"]  # pairs of images, each class once
+    genuine: Int[Array, " g"]
+
+
+def within_groups(pairs: Pairs, groups: Sequence[str], far: float, n: Int[Array, "r c"]) -> Drawn | None:
+    """Rates within every group in draws of classes, weighted as in `bootstrap`; multiplicities 1 give the plain rates.
+
+    In each draw one threshold holds for all groups: FAR <= `far` over all impostor pairs, across groups too. `groups` has
+    the group of each label. Groups without a genuine or an impostor pair are left out; None where fewer than two are
+    left, or the impostor pairs are too few for `far`. ValueError where only a tail of `pairs` was kept.
     """
     pairs.refuse_tail()
     if not pairs.impostors or allowed_impostors(pairs.impostors, np.asarray(far)) < 1:
         return None
     names, of_label = np.unique(np.array(groups), return_inverse=True)
     of = of_label[pairs.classes]
-    genuine, impostor = of[pairs.genuine_class], of[pairs.impostor_classes]
-    inside = impostor[:, 0] == impostor[:, 1]
-    both = [np.bincount(kind, minlength=len(names)) > 0 for kind in (genuine, impostor[inside, 0])]
-    kept = both[0] & both[1]
+    member = of[:, None] == np.arange(len(names))
+    every = np.ones((1, len(of)), np.int64)
+    kept = (_genuine(pairs.sizes, member, every)[0] > 0) & (_impostors(pairs.sizes, member, every)[0] > 0)
     if kept.sum() < 2:
         return None
-    similarity, same = pairs.flat()
-    index = np.concatenate([genuine, np.where(inside, impostor[:, 0], -1)])
-    used = (index >= 0) & kept[index]
-    threshold = float(pairs.impostor[refused_at(pairs.impostors, far)])
-    return group_rates(similarity[used], same[used], names[index[used]], threshold)
+    member, place = member[:, kept], np.cumsum(kept) - 1
+    threshold = weighted_thresholds(pairs, [far], n, impostor_weight(pairs.sizes, n))[:, 0]
+    multiplicities = np.ascontiguousarray(n.T)
+
+    def above(similarity: Array, first: Array, second: Array) -> Int[Array, "r g"]:
+        used = (of[first] == of[second]) & kept[of[first]] & (similarity > threshold.min())
+        chosen = similarity[used], first[used], second[used], place[of[first[used]]]
+        return np.asarray(_weight_above(*chosen, threshold, multiplicities, int(kept.sum())))
+
+    genuine, impostors = _genuine(pairs.sizes, member, n), _impostors(pairs.sizes, member, n)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fnmr = 1 - above(pairs.genuine, pairs.genuine_class, pairs.genuine_class) / genuine
+        fmr = above(pairs.impostor, *pairs.impostor_classes.T) / impostors
+    counted = (member.sum(0), _impostors(pairs.sizes, member, every)[0], _genuine(pairs.sizes, member, every)[0])
+    return Drawn(names[kept], fmr, fnmr, *counted)
+
+
+def _genuine(sizes: Int[Array, " c"], member: Bool[Array, "c g"], n: Int[Array, "r c"]) -> Int[Array, "r g"]:
+    """Weight of all genuine pairs of each group."""
+    return np.asarray(n @ (member * (sizes * (sizes - 1) // 2)[:, None]))
+
+
+def _impostors(sizes: Int[Array, " c"], member: Bool[Array, "c g"], n: Int[Array, "r c"]) -> Int[Array, "r g"]:
+    """Weight of all impostor pairs within each group."""
+    images = n * sizes
+    return np.asarray(((images @ member) ** 2 - images**2 @ member) // 2)
+
+
+@numba.njit(cache=True)
+def _weight_above(
+    similarity: Array, first: Array, second: Array, group: Array, threshold: Array, n: Array, groups: int
+) -> Array:
+    """Weight of the pairs above each draw's threshold by group; classes `first` and `second`, one for genuine pairs."""
+    draws = len(threshold)
+    total = np.zeros((draws, groups), np.int64)
+    for i in range(len(similarity)):
+        a, b, g = first[i], second[i], group[i]
+        for r in range(draws):
+            if similarity[i] > threshold[r]:
+                total[r, g] += n[a, r] if a == b else n[a, r] * n[b, r]
+    return total
 
 
 # ---------------------------------------------------------------------------------- summaries
@@ -127,16 +176,30 @@ def _max_over_min(rates: Float[Array, " g"]) -> float:
 
 def gini(rates: Float[Data, " g"], name: str = "rates") -> float:
     """Gini coefficient with the factor g/(g-1), in [0, 1]: 0 when all are alike (all 0 included)."""
-    values = _rates(rates, name)
-    mean = values.mean()
-    spread = np.abs(values[:, None] - values[None, :]).mean()
-    return float(spread / (2 * mean) * len(values) / (len(values) - 1)) if mean else 0.0
+    return float(ginis(_rates(rates, name)[None])[0])
+
+
+def ginis(rates: Float[Array, "r g"]) -> Float[Array, " r"]:
+    """`gini` of every row, of its rates that are not NaN; NaN where fewer than two are left."""
+    ordered = np.sort(rates, axis=1)  # NaN last
+    there = ~np.isnan(ordered)
+    k, values = there.sum(1, keepdims=True), np.where(there, ordered, 0)
+    total = values.sum(1)
+    spread = ((2 * np.arange(1, rates.shape[1] + 1) - k - 1) * values).sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = np.where(total > 0, spread / (total * (k[:, 0] - 1)), 0.0)
+    return np.asarray(np.where(k[:, 0] >= 2, found, np.nan))
 
 
 def garbe(fmr: Float[Data, " g"], fnmr: Float[Data, " g"], alpha: float = 0.5) -> float:
     """GARBE = α Gini(FMR) + (1 - α) Gini(FNMR), in [0, 1], 0 when all groups are alike."""
     _alpha(alpha)
     return alpha * gini(fmr, "fmr") + (1 - alpha) * gini(fnmr, "fnmr")
+
+
+def garbes(fmr: Float[Array, "r g"], fnmr: Float[Array, "r g"]) -> Float[Array, " r"]:
+    """`garbe` of every row with equal weights, of its groups whose rates are not NaN."""
+    return np.asarray((ginis(fmr) + ginis(fnmr)) / 2)
 
 
 def pairs_across(mplets: Int[Data, "k m"], groups: Sequence[str]) -> float:

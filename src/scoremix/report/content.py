@@ -346,6 +346,7 @@ class GroupErrors:
     """A group of unseen classes: pairs within it, and every arm's error rates there, by seed."""
 
     name: str
+    classes: int
     genuine: int
     impostor: int
     fnmr: Mapping[str, Estimate]
@@ -359,6 +360,7 @@ class ByGroup:
     far: float
     groups: tuple[GroupErrors, ...]  # the worst served by the verdict's arm first
     garbe: Mapping[str, Estimate]  # 0: all groups alike, 1: all errors in one
+    minus: Mapping[str, Estimate]  # the judged arm's less each control's
     across: float | None = None  # share of the mixed pairs of classes whose groups differ
     across_all: float | None = None  # the same of all pairs of training classes
 

@@ -28,6 +28,11 @@ def tar(far: float, reason: str = "") -> Metric:
     return Metric(f"tar@{far:g}", f"TAR at FAR\u00a0{power(far)}", reason=reason)
 
 
+FNMR = Metric("fnmr", "refused genuine pairs", higher_is_better=False)
+FMR = Metric("fmr", "accepted impostor pairs", higher_is_better=False)
+GARBE = Metric("garbe", "inequality (GARBE)", higher_is_better=False, percent=False)
+
+
 def metric_of(key: str, reason: str = "") -> Metric:
     """The metric of a key in results.json."""
     name, _, far = key.partition("@")
@@ -279,6 +284,8 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
                 yield from estimate("unseen classes by group", e, arm=name, control=of.name, metric=kind)
     for name, e in report.by_group.garbe.items() if report.by_group else ():
         yield from estimate("unseen classes by group", e, arm=name, metric="garbe")
+    for name, e in report.by_group.minus.items() if report.by_group else ():
+        yield from estimate("unseen classes by group", e, arm=report.verdict.arm, control=name, metric="garbe")
     for cost in report.costs:
         for key in ("seconds", "evaluations", "peak_bytes", "images"):
             yield {"table": "cost", "arm": cost.stage, "metric": key, "value": getattr(cost, key)}

@@ -57,7 +57,7 @@ def compare(
             "arm": arm,
             "control": control,
             "metric": key,
-            **_estimate(values - arms[control][key], config.level),
+            **bootstrap.estimate(values - arms[control][key], config.level),
         }
         for control in config.controls
         for arm, of_arm in arms.items()
@@ -84,7 +84,8 @@ def compare(
             "genuine_pairs": genuine,
             "impostor_pairs": impostors,
             "arms": {
-                arm: {key: _estimate(v, config.level) for key, v in values.items()} for arm, values in arms.items()
+                arm: {key: bootstrap.estimate(v, config.level) for key, v in values.items()}
+                for arm, values in arms.items()
             },
             "differences": differences,
             "verdict": {
@@ -97,7 +98,7 @@ def compare(
             "gates": {arm: own.json("gate.json") for arm, own in gates.items()},
             "seen": seen,
             "looks": looks(seen, "test", work),
-            "groups": by_group.compare_groups(by_arm),
+            "groups": by_group.compare_groups(config, by_arm),
             "closed": closed_set(config, held_out, looks(seen, "held_out", work), work)
             if held_out is not None
             else None,
@@ -114,7 +115,9 @@ def closed_set(config: Evaluation, found: closed.Measured, looked: int, work: Wo
             "classes": len(classes),
             "images": int(found.images[classes].sum()),
             "arms": {
-                arm: _estimate(found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None)
+                arm: bootstrap.estimate(
+                    found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None
+                )
                 for arm in found.accuracy
             },
         }
@@ -174,9 +177,3 @@ def _stacked(files: Sequence[Path]) -> Values:
         with np.load(file) as values:
             measured.append(dict(values))
     return {key: np.stack([values[key] for values in measured]) for key in measured[0]}
-
-
-def _estimate(values: NDArray[np.float64], level: float | None) -> dict[str, Any]:
-    """Mean over seeds of (seeds, 1 + resamples) with its percentile interval, if any, and each seed's plain value."""
-    low, high = bootstrap.interval(values[:, 1:], level) if level is not None else (None, None)
-    return {"value": float(values[:, 0].mean()), "low": low, "high": high, "seeds": values[:, 0].tolist()}

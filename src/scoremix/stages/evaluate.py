@@ -31,8 +31,8 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
 
     measures.npz, metric -> (1 + resamples,), the plain value first (200 resamples for AUC and EER), and roc.npy, TAR
     at `ROC_POINTS`. With `config.morphs` also morphs.npy (K, D), unit rows of pixel averages of two classes, and
-    morph_sources.npy (K, 2), the rows of the two images. groups.json has the error rates within each group
-    of classes, see `by_group`. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
+    morph_sources.npy (K, 2), the rows of the two images. groups.json and groups.npz have the error rates within
+    each group of classes, see `by_group`. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
     """
     stored = LabeledImages.load(real.folder)
     images = stored.of_classes(config.classes)
@@ -50,13 +50,20 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
         work.write_array("morph_sources.npy", sources)
         work.write_array("morphs.npy", morphs[0])
     pairs = metrics.pair_similarities(unit, labels)
-    values, curve = measure(config, unit, labels, pairs, morphs)
+    draws = draws_of(config, len(pairs.classes))
+    values, curve = measure(config, unit, labels, pairs, draws, morphs)
     work.write_arrays("measures.npz", **values)
     work.write_array("roc.npy", curve)
     work.count("images", len(chosen))
-    by_group.write_rates(pairs, images.groups, config.headline, work=work)
+    by_group.write_rates(pairs, images.groups, config.headline, draws, work=work)
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
+
+
+def draws_of(config: OpenSet, classes: int) -> NDArray[np.int64]:
+    """Multiplicities of the classes: all once, then the resamples."""
+    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
+    return np.concatenate([np.ones((1, classes), np.int64), resampled])
 
 
 def measure(
@@ -64,16 +71,14 @@ def measure(
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int32],
     pairs: metrics.Pairs,
+    draws: NDArray[np.int64],
     morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> tuple[Values, NDArray[np.float64]]:
     """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`.
 
-    `pairs` are those of the embeddings, `morphs` come with their sources.
+    `pairs` are those of the embeddings, `draws` (1 + resamples, classes) as of `draws_of`, `morphs` with their sources.
     """
     fars = sorted(config.fars)
-    classes = len(np.unique(labels))
-    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
-    draws = np.concatenate([np.ones((1, classes), np.int64), resampled])
     accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
     curves = bootstrap.weighted_auc_eer(pairs, draws[: 1 + CURVE_DRAWS])
     rates = bootstrap.weighted_identification(

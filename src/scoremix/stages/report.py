@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,14 +134,17 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
         return None
 
     def rate(name: str, k: int) -> dict[str, content.Estimate]:
-        return {arm: _of_seeds([of_seed[k] for of_seed in rates[name]]) for arm, rates in found["arms"].items()}
+        return {arm: _estimate(rates[name][k]) for arm, rates in found["arms"].items()}
 
     groups = [
-        content.GroupErrors(name, found["genuine"][k], found["impostor"][k], rate("fnmr", k), rate("fmr", k))
+        content.GroupErrors(
+            name, found["classes"][k], found["genuine"][k], found["impostor"][k], rate("fnmr", k), rate("fmr", k)
+        )
         for k, name in enumerate(found["groups"])
     ]
     groups.sort(key=lambda group: -group.fnmr[results["verdict"]["arm"]].value)
-    garbe = {arm: _of_seeds(rates["garbe"]) for arm, rates in found["arms"].items()}
+    garbe = {arm: _estimate(rates["garbe"]) for arm, rates in found["arms"].items()}
+    minus = {control: _estimate(value) for control, value in found["minus"].items()}
     names = LabeledImages.load(chain["real"].folder).of_classes("train").groups
     classes = np.load(chain["mplets"] / "classes.npy")
     across: tuple[float | None, float | None] = (None, None)
@@ -149,11 +152,7 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
         sizes = np.unique(names, return_counts=True)[1]
         alike = (sizes * (sizes - 1)).sum() / (len(names) * (len(names) - 1))
         across = pairs_across(classes, names), 1 - float(alike)
-    return content.ByGroup(found["far"], tuple(groups), garbe, *across)
-
-
-def _of_seeds(values: Sequence[float]) -> content.Estimate:
-    return content.Estimate(float(np.mean(values)), None, None, tuple(values))
+    return content.ByGroup(found["far"], tuple(groups), garbe, minus, *across)
 
 
 def _estimate(value: Mapping[str, Any]) -> content.Estimate:
