@@ -139,6 +139,12 @@ ARMS: dict[str, Arm] = {
     "coherent_averages": Arm(
         images="averages", sampling={"candidates": 2.5}, note="the most coherent 40 % of the pixel averages"
     ),
+    "averages_first": Arm(
+        images="averages",
+        sampling={"candidates": 2.5},
+        mixing={"finish": 0.5},
+        note="coherent pixel averages, in the first half of the training only",
+    ),
     "cutmixes": Arm(images="cutmixes", note="real images with a patch of the other class as new classes"),
     # controls: cheap augmentation of the real images, as many steps as the mixed arm
     "mixup": Arm(images="real", steps_of=MATCHED, recognizer={"blend": "mixup"}, note="MixUp with soft labels"),
@@ -171,6 +177,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "labels": ("scoremix", "scoremix_soft", "scoremix_both"),
     "dose": ("scoremix_quarter", "scoremix_half", "scoremix", "scoremix_double", "scoremix_quadruple"),
     "sums": ("scoremix_sum_0.8", "scoremix", "scoremix_sum_1.2"),
+    "first": ("coherent_first", "averages_first"),
     "coherence": ("scoremix", "coherent", "averages", "coherent_averages"),
     "distances": ("distance_1", "distance_2", "distance_3", "distance_4"),
     "hardness": ("easiest", "scoremix", "hardest"),

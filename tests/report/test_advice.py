@@ -35,6 +35,7 @@ def test_incoherent_mixes_are_to_be_screened() -> None:
 
 def test_pixel_averages_are_the_cheap_control() -> None:
     assert "hold the mixes against pixel averages" in advice("helps", "scoremix", ARMS, [REAL, TIGHT], GATE)[0]
+    assert "(arm averages_first)" in advice("helps", "coherent_first", ARMS, [REAL, TIGHT], GATE)[0]
     with_averages = (*ARMS, "averages")
 
     def told(averages: float) -> tuple[str, ...]:
