@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scoremix.config import Generator
+from scoremix.arms import named
+from scoremix.config import Generator, load
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block
@@ -108,3 +109,17 @@ def test_the_papers_experiment_trains_on_ten_thousand_classes():
     sizes = {part: len(members) for part, members in by_fractions(names, exp.data.fractions, 0).items()}
     assert sizes == {"train": 10_000, "validation": 100, "test": 100}
     assert exp.selection.count * exp.sampling.images_per_mplet == 200_000
+
+
+def test_who_names_arms_names_what_is_judged() -> None:
+    """A folder of one's own is judged by mixes first, unless other arms or another judge are asked for."""
+    for settings, judged, arms in (
+        ([], "coherent_first", ["real", "equal_steps", "scoremix", "coherent_first"]),
+        (["arms=real,equal_steps,scoremix"], "scoremix", ["real", "equal_steps", "scoremix"]),
+        (["arms=real,equal_steps,scoremix,first"], "coherent_first", None),
+        (["arms=real,auggen"], "scoremix", ["real", "equal_steps", "scoremix", "auggen"]),
+        (["arms=real,equal_steps,auggen", "evaluation.treatment=auggen"], "auggen", None),
+    ):
+        exp = load(PRESETS["folder"](), (), settings, named)
+        assert exp.evaluation.treatment == judged
+        assert arms is None or set(exp.arms) == set(arms)

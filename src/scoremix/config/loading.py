@@ -28,6 +28,9 @@ _Yaml.add_implicit_resolver(
 Named = Callable[[Iterable[str], Mapping[str, Arm], Iterable[str]], dict[str, Arm]]
 
 
+PAPERS = "scoremix"  # the arm that is the papers' own method
+
+
 def load(
     base: Experiment,
     files: Iterable[Path | Mapping[str, Any]] = (),
@@ -36,9 +39,11 @@ def load(
 ) -> Experiment:
     """`base` changed by files (YAML, TOML, JSON or what they hold), then by `a.b=c`; ConfigError lists every mistake.
 
-    `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own and those of the verdict.
+    `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own and those of the verdict. Where
+    the base's judged arm is not among them, nor another set, its `scoremix` is judged.
     """
     tree = base.model_dump(mode="json")
+    treatment = tree["evaluation"].pop("treatment")
     for file in files:
         _merge(tree, file if isinstance(file, Mapping) else read_settings(file))
     for setting in settings:
@@ -53,8 +58,14 @@ def load(
         for part in reversed(path.split(".")):
             nested = {part: nested}
         _merge(tree, nested)
+    names: list[str] | None = None
     if named is not None and isinstance(tree["arms"], (list, str)):
-        names = tree["arms"].split(",") if isinstance(tree["arms"], str) else map(str, tree["arms"])
+        names = tree["arms"].split(",") if isinstance(tree["arms"], str) else [str(name) for name in tree["arms"]]
+        asked = named(names, base.arms, ())
+        treatment = PAPERS if treatment not in asked and PAPERS in base.arms else treatment
+    if isinstance(tree["evaluation"], dict):
+        tree["evaluation"].setdefault("treatment", treatment)
+    if names is not None and named is not None:
         found = named(names, base.arms, _judged(tree["evaluation"]))
         tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in found.items()}
     try:
