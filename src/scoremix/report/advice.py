@@ -55,7 +55,7 @@ def advice(
         if "coherent_first" not in arms:
             said.append(
                 "let coherent mixes come first and end the training on real images alone (--arms "
-                "real,equal_steps,scoremix,coherent_first): in our studies that did best, and never worse than the real "
+                "real,equal_steps,scoremix,coherent_first): in our studies that did best, and was never worse than real "
                 "images beyond doubt, also where mixes throughout did harm"
             )
         said.append(
