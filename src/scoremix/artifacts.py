@@ -74,6 +74,11 @@ class Artifact:
     def json(self, name: str) -> Any:
         return _read_json(self.folder / name)
 
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """All arrays of an .npz file."""
+        with np.load(self.folder / name) as file:
+            return dict(file)
+
 
 @dataclass
 class Work:

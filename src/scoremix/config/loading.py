@@ -27,7 +27,6 @@ _Yaml.add_implicit_resolver(
 
 Named = Callable[[Iterable[str], Mapping[str, Arm], Iterable[str]], dict[str, Arm]]
 
-
 PAPERS = "scoremix"  # the arm that is the papers' own method
 
 

@@ -205,8 +205,8 @@ def train(
     ln sigma ~ N(noise_mean, noise_std^2). Noise and its levels depend on (seed, images seen) only, and every
     rank draws the whole batch's: stopping, resuming or the number of ranks changes none of them.
     `forward` is the module as an engine wrapped it, `backward` the engine's, `mean` its mean of a value over the
-    ranks; next_batch gives this rank's images. FloatingPointError for a loss that is not finite, raised when losses are read: by the caller
-    (`take_losses`), here after 100 unread ones, and at the end.
+    ranks; next_batch gives this rank's images. FloatingPointError for a loss that is not finite, raised when losses
+    are read: by the caller (`take_losses`), here after 100 unread ones, and at the end.
     """
     if batch < 1 or batch % ranks:
         raise ValueError(f"batch={batch}: must be a positive multiple of the number of ranks, {ranks}")

@@ -8,7 +8,7 @@ share of its genuine pairs. A pair is accepted when its similarity exceeds the t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -16,11 +16,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.evaluation.bootstrap import impostor_weight, weighted_thresholds
+from scoremix.evaluation.bootstrap import genuine_weight, impostor_weight, weighted_thresholds
 from scoremix.evaluation.metrics import Pairs, allowed_impostors
 
 Array = np.ndarray
 Data = Tensor | Array
+Weight = Callable[[Array, Array], Array]  # of all pairs of classes of those sizes, in each draw
 
 
 def _numpy(x: Any) -> Array:
@@ -91,7 +92,8 @@ def within_groups(pairs: Pairs, groups: Sequence[str], far: float, n: Int[Array,
     of = of_label[pairs.classes]
     member = of[:, None] == np.arange(len(names))
     every = np.ones((1, len(of)), np.int64)
-    kept = (_genuine(pairs.sizes, member, every)[0] > 0) & (_impostors(pairs.sizes, member, every)[0] > 0)
+    genuine, impostors = (_by_group(w, pairs.sizes, member, every)[0] for w in (genuine_weight, impostor_weight))
+    kept = (genuine > 0) & (impostors > 0)
     if kept.sum() < 2:
         return None
     member, place = member[:, kept], np.cumsum(kept) - 1
@@ -103,23 +105,17 @@ def within_groups(pairs: Pairs, groups: Sequence[str], far: float, n: Int[Array,
         chosen = similarity[used], first[used], second[used], place[of[first[used]]]
         return np.asarray(_weight_above(*chosen, threshold, multiplicities, int(kept.sum())))
 
-    genuine, impostors = _genuine(pairs.sizes, member, n), _impostors(pairs.sizes, member, n)
+    right = above(pairs.genuine, pairs.genuine_class, pairs.genuine_class)
+    accepted = above(pairs.impostor, *pairs.impostor_classes.T)
     with np.errstate(invalid="ignore", divide="ignore"):
-        fnmr = 1 - above(pairs.genuine, pairs.genuine_class, pairs.genuine_class) / genuine
-        fmr = above(pairs.impostor, *pairs.impostor_classes.T) / impostors
-    counted = (member.sum(0), _impostors(pairs.sizes, member, every)[0], _genuine(pairs.sizes, member, every)[0])
-    return Drawn(names[kept], fmr, fnmr, *counted)
+        fnmr = 1 - right / _by_group(genuine_weight, pairs.sizes, member, n)
+        fmr = accepted / _by_group(impostor_weight, pairs.sizes, member, n)
+    return Drawn(names[kept], fmr, fnmr, member.sum(0), impostors[kept], genuine[kept])
 
 
-def _genuine(sizes: Int[Array, " c"], member: Bool[Array, "c g"], n: Int[Array, "r c"]) -> Int[Array, "r g"]:
-    """Weight of all genuine pairs of each group."""
-    return np.asarray(n @ (member * (sizes * (sizes - 1) // 2)[:, None]))
-
-
-def _impostors(sizes: Int[Array, " c"], member: Bool[Array, "c g"], n: Int[Array, "r c"]) -> Int[Array, "r g"]:
-    """Weight of all impostor pairs within each group."""
-    images = n * sizes
-    return np.asarray(((images @ member) ** 2 - images**2 @ member) // 2)
+def _by_group(weight: Weight, sizes: Int[Array, " c"], member: Bool[Array, "c g"], n: Int[Array, "r c"]) -> Array:
+    """Weight of the pairs within each group, (r, g): that of the classes that are in it."""
+    return np.stack([weight(sizes * inside, n) for inside in member.T], axis=1)
 
 
 @numba.njit(cache=True)

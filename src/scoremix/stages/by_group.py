@@ -66,7 +66,7 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
 
 
 def _stacked(artifacts: Sequence[Artifact]) -> Rates:
-    files = [np.load(artifact / "groups.npz") for artifact in artifacts]
+    files = [artifact.arrays("groups.npz") for artifact in artifacts]
     found = {kind: np.stack([file[kind] for file in files]) for kind in ("fmr", "fnmr")}
     garbe = [fairness.garbes(*of) for of in zip(found["fmr"], found["fnmr"], strict=True)]
     return {**found, "garbe": np.stack(garbe)}

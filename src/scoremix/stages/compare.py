@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -44,7 +43,7 @@ def compare(
     for name, artifact in evaluated.items():
         by_arm.setdefault(name.rpartition("/")[0], []).append(artifact)
     curves = {arm: np.stack([np.load(a / "roc.npy") for a in artifacts]) for arm, artifacts in by_arm.items()}
-    arms = {arm: _stacked([artifact / "measures.npz" for artifact in artifacts]) for arm, artifacts in by_arm.items()}
+    arms = {arm: _stacked(artifacts) for arm, artifacts in by_arm.items()}
     held_out = closed.measure(config, real, by_arm)
     if held_out is not None:
         for arm in held_out.accuracy:
@@ -170,10 +169,7 @@ def looks(seen: Mapping[str, str], part: str, work: Work) -> int:
     return 1 + len([results for results in found if results.get("seen", {}).get(part) == seen[part]])
 
 
-def _stacked(files: Sequence[Path]) -> Values:
+def _stacked(artifacts: Sequence[Artifact]) -> Values:
     """The metrics of an arm's recognizers, one row each."""
-    measured = []
-    for file in files:
-        with np.load(file) as values:
-            measured.append(dict(values))
+    measured = [artifact.arrays("measures.npz") for artifact in artifacts]
     return {key: np.stack([values[key] for values in measured]) for key in measured[0]}
