@@ -16,15 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scoremix import engine
 from scoremix.config import Generator, Recognizer
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.diffusion import training
-from scoremix.precision import native
+from scoremix.execution import processes as engine
+from scoremix.execution.precision import native
 from scoremix.recognition.heads import Head
-from scoremix.stages import generator, recognizer
-from scoremix.stages.teacher import Teacher
+from scoremix.stages.train import generator, recognizer
+from scoremix.stages.train.teacher import Teacher
 
 KINDS = ("learned", "raw", "rms", "orthogonal")
 

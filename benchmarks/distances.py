@@ -23,13 +23,13 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from scoremix import engine
 from scoremix.config import Recognizer
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.evaluation import backbones, measures
+from scoremix.execution import processes as engine
 from scoremix.recognition.training import class_centers, embed
-from scoremix.stages import recognizer as recognizer_stage
+from scoremix.stages.train import recognizer as recognizer_stage
 
 STEPS = (0.1, 0.2, 0.4, 0.6, 0.8)  # how much is made worse
 SPLITS = 8  # of untouched images, for the range

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from scoremix.config.presets import EDM2_SIZES, edm2_generator
 from scoremix.diffusion import training
 from scoremix.diffusion.denoisers import autoguide, condition, mix
 from scoremix.diffusion.solvers import heun, karras_sigmas
 from scoremix.diffusion.unet import EDM2, frozen
-from scoremix.presets import EDM2_SIZES, edm2_generator
 
 SMALL: dict[str, Any] = {
     "img_resolution": 16,

@@ -23,10 +23,10 @@ def measure(classes: int, each: int) -> dict[str, float]:
     """MiB of anonymous memory after some steps of the recognizer's and of the generator's training."""
     import numpy as np
 
-    from scoremix import engine
     from scoremix.config import Generator, Recognizer
     from scoremix.data.images import write
-    from scoremix.stages import generator, recognizer
+    from scoremix.execution import processes as engine
+    from scoremix.stages.train import generator, recognizer
 
     def blocks():  # type: ignore[no-untyped-def]
         rng = np.random.default_rng(0)

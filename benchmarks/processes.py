@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from scoremix import engine
 from scoremix.config import Generator, Recognizer
+from scoremix.config.edm2_sizes import EDM2_SIZES, edm2_generator
 from scoremix.data.images import LabeledImages
-from scoremix.edm2_sizes import EDM2_SIZES, edm2_generator
-from scoremix.stages import generator, recognizer
+from scoremix.execution import processes as engine
+from scoremix.stages.train import generator, recognizer
 
 STEPS = 8  # of a round
 ENDLESS = 10**12  # images

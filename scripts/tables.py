@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from scoremix.recipes import RECIPES
+from scoremix.config.recipes import RECIPES
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results" / "faces"

@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import runs
 from scoremix.analysis.alignment import cka
-from scoremix.artifacts import Store, Work
 from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2
-from scoremix.precision import decided
-from scoremix.stages.snapshots import reproduce
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store, Work
+from scoremix.execution.precision import decided
+from scoremix.stages.geometry.snapshots import reproduce
 
 SMALL = [
     "seeds=[0]",
@@ -224,7 +224,7 @@ def test_snapshots_are_asked_in_chunks_of_one_size(tmp_path: Path) -> None:
 
 
 def test_cka_and_recognition_are_correlated_over_enough_snapshots_only() -> None:
-    from scoremix.stages.snapshots import correlations
+    from scoremix.stages.geometry.snapshots import correlations
 
     rng = np.random.default_rng(0)
     rows = [{"ema": 0.1, "cka": v, "top1": v + w} for v, w in zip(*rng.random((2, 9)), strict=True)]
@@ -238,7 +238,7 @@ def test_cka_and_recognition_are_correlated_over_enough_snapshots_only() -> None
 
 def test_a_damaged_space_is_named() -> None:
     from scoremix.analysis.spaces import as_space
-    from scoremix.stages.spaces import in_order
+    from scoremix.stages.geometry.spaces import in_order
 
     with pytest.raises(ValueError, match=r"recognizer deep: 1 of 3 classes are unknown to it, first \['c'\]"):
         in_order(torch.eye(3), ["a", "b", "d"], ["a", "b", "c"], "recognizer deep")

@@ -10,19 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import pipeline, runs
-from scoremix.arms import ARMS, GROUPS, named
-from scoremix.artifacts import Artifact, Plan, Source, Store, Work
+from scoremix import pipeline
+from scoremix.commands import quality
 from scoremix.config import Arm, ConfigError, Evaluation, Examination, Experiment, Recognizer, Runtime, changed, load
+from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.data.images import LabeledImages
-from scoremix.precision import decided
+from scoremix.execution import records as runs
+from scoremix.execution import runner
+from scoremix.execution.artifacts import Artifact, Plan, Source, Store, Work
+from scoremix.execution.precision import decided
 from scoremix.recognition import checkpoints
-from scoremix.stages import examine
-from scoremix.stages.embeddings import all_embedded, embedded
-from scoremix.stages.pixels import mix_pixels
-from scoremix.stages.recognizer import Order
-from scoremix.stages.sample import weights_of
-from scoremix.verbs import quality
+from scoremix.stages.judge import examine
+from scoremix.stages.judge.embeddings import all_embedded, embedded
+from scoremix.stages.mix.pixels import mix_pixels
+from scoremix.stages.mix.sample import weights_of
+from scoremix.stages.train.recognizer import Order
 
 
 def test_groups_name_arms() -> None:
@@ -94,7 +96,7 @@ def test_changes_follow_the_experiment() -> None:
 def planned(tmp_path: Path, *names: str, **own: Arm) -> list[Plan]:
     """Every step of an experiment with those arms."""
     exp = Experiment(arms=named(["real", "equal_steps", "scoremix", *names, *own], own))
-    return pipeline.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
+    return runner.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
 
 
 def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
     assert len(by_label) == len(plans)
     for name in ("generator", "select", "sample", "combine"):
         assert by_label[name] in alone
-        assert {p.key for p in pipeline.needed(plans, name)} == {p.key for p in pipeline.needed(alone, name)}
+        assert {p.key for p in runner.needed(plans, name)} == {p.key for p in runner.needed(alone, name)}
     assert by_label["select for scoremix_3"].config["m"] == 3
     assert by_label["selecting recognizer for other_depth"].config["depth"] == 2
     assert by_label["generator for reproduction_aligned"].config["align"] is not None
@@ -123,7 +125,7 @@ def test_only_what_a_generator_made_is_judged_by_its_gate(tmp_path: Path) -> Non
     ):
         judged = Evaluation(treatment=treatment, controls=("real",))
         exp = decided(Experiment(arms=arms, evaluation=judged), "cpu")
-        plans = {p.label: p for p in pipeline.plan_all(exp, Source("here", "k"), Store(tmp_path / "store"))}
+        plans = {p.label: p for p in runner.plan_all(exp, Source("here", "k"), Store(tmp_path / "store"))}
         found = plans["compare"].inputs.get("1:gate")
         assert found == (plans[gate].key if gate else None)
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from scoremix import artifacts, runs
-from scoremix.artifacts import Artifact, Plan, Store, StoreError, Work, write_file
 from scoremix.config import Experiment, Runtime, Slice
+from scoremix.execution import artifacts
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Artifact, Plan, Store, StoreError, Work, write_file
 
 
 class Number(Slice):

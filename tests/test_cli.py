@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoremix import __version__, cli, runs
-from scoremix.artifacts import Store
+from scoremix import __version__
+from scoremix import commands as cli
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -43,9 +45,7 @@ def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
 
 
 def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, scoremix.cli; print([m for m in ('torch', 'matplotlib', 'numba', 'pydantic') if m in sys.modules])"
-    )
+    code = "import sys, scoremix.commands; print([m for m in ('torch', 'matplotlib', 'numba', 'pydantic') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scoremix.config import ConfigError, Experiment, load
-from scoremix.presets import PRESETS
+from scoremix.config.presets import PRESETS
 
 
 def test_settings_change_only_what_they_name() -> None:

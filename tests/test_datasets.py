@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoremix import cli
+from scoremix import commands as cli
 from scoremix.data.insightface import InsightFace
 
 
@@ -105,7 +105,7 @@ def test_an_end_by_force_leaves_nothing_under_the_name(how: signal.Signals, tmp_
     command = [
         sys.executable,
         "-m",
-        "scoremix.cli",
+        "scoremix",
         "convert",
         str(tmp_path / "in"),
         str(tmp_path / "out"),

@@ -11,18 +11,20 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import pipeline, runs
-from scoremix.artifacts import Source, Store
+from scoremix import pipeline
+from scoremix.commands import embedding
 from scoremix.config import ConfigError, Runtime
+from scoremix.config.presets import demo
 from scoremix.data.decode import decode
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages
-from scoremix.precision import decided
-from scoremix.presets import demo
+from scoremix.execution import records as runs
+from scoremix.execution import runner
+from scoremix.execution.artifacts import Source, Store
+from scoremix.execution.precision import decided
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import embed, initialised
-from scoremix.verbs import embedding
 
 QUIET = Runtime(device="cpu", quiet=True)
 
@@ -178,7 +180,7 @@ def test_a_checkpoint_is_found_by_file_folder_run_and_arm(tmp_path: Path) -> Non
 def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None:
     """real/0 is the baseline under a second label; looking at a run again must not make real mean real/1."""
     exp, source, store = decided(demo(), "cpu"), Source("glyphs", "0" * 64), Store(tmp_path / "store")
-    plans = pipeline.plan_all(exp, source, store)
+    plans = runner.plan_all(exp, source, store)
     record = runs.Record(tmp_path, exp, plans)
 
     def stage(function: Any, config: Any, *inputs: Any, label: str = "") -> Any:

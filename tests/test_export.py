@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from scoremix.commands.export import export_onnx
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import initialised
-from scoremix.verbs.export import export_onnx
 
 onnx = pytest.importorskip("onnx", reason="the extra 'onnx' is not installed")
 onnxruntime = pytest.importorskip("onnxruntime", reason="the extra 'onnx' is not installed")

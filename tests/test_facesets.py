@@ -14,15 +14,16 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import cli, runs
-from scoremix.artifacts import Store
+from scoremix import commands as cli
+from scoremix.commands import facesets
 from scoremix.config import Embedding, Runtime, load
+from scoremix.config.presets import PRESETS
 from scoremix.data.align import TEMPLATE
 from scoremix.data.faces import TemplateSet, open_set
-from scoremix.presets import PRESETS
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
-from scoremix.verbs import facesets
 
 PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
 Call = Callable[..., str]
@@ -166,7 +167,7 @@ def test_pair_sets_give_the_golden_accuracy(golden: Callable[[str], Path], tmp_p
     from scoremix.data.faceimages import FaceImages
     from scoremix.data.faces import PairSet
     from scoremix.evaluation.benchmarks import pair_measures
-    from scoremix.stages import benchmark
+    from scoremix.stages.judge import benchmark
 
     with np.load(golden("verification_test.npz")) as g:
         net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 24))
@@ -207,7 +208,7 @@ def test_embeddings_are_cached_and_do_not_depend_on_the_batch(
 
 
 def test_an_interrupted_embedding_goes_on(checkpoint: Path, root: Path, tmp_path: Path) -> None:
-    from scoremix.stages import benchmark
+    from scoremix.stages.judge import benchmark
 
     faces = open_set("ijbc", root)
     recognizer = benchmark.open_recognizer(checkpoint, None)

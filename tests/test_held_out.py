@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import runs
-from scoremix.artifacts import Store
 from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 

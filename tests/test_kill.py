@@ -24,11 +24,13 @@ SERVER = """
 import os, sys, traceback
 from pathlib import Path
 import lightning_fabric, matplotlib.pyplot
-from scoremix import pipeline, runs
-from scoremix.artifacts import Store
+from scoremix import pipeline
+from scoremix.execution import runner
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
 
-class Telling(pipeline.Runner):
+class Telling(runner.Runner):
     def __call__(self, function, config, *inputs, label=""):
         plan = pipeline.plan_of(function, config, inputs, label)
         if not self.store.artifact(plan).done:
@@ -37,7 +39,7 @@ class Telling(pipeline.Runner):
 
 exp = load(Experiment(), (), sys.argv[1:])
 source = runs.source_of(exp)
-kinds = dict.fromkeys(plan.stage for plan in pipeline.plan_all(exp, source, Store(Path("nowhere"))))
+kinds = dict.fromkeys(plan.stage for plan in runner.plan_all(exp, source, Store(Path("nowhere"))))
 os.write(1, ("kinds " + " ".join(kinds) + "\\n").encode())
 for line in sys.stdin:
     out = Path(line.strip())
@@ -46,7 +48,7 @@ for line in sys.stdin:
         try:
             os.write(1, f"pid {os.getpid()}\\n".encode())
             runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
-            pipeline.run(exp, source, Telling(Store(out / "store"), runtime))
+            runner.run(exp, source, Telling(Store(out / "store"), runtime))
             os._exit(0)
         except BaseException:
             traceback.print_exc()

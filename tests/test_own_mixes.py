@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoremix import runs
-from scoremix.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.diffusion.adapters import Adapted
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
 
 
 @pytest.fixture

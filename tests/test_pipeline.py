@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoremix import runs
-from scoremix.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
 
 
 def start(out: Path, settings: list[str], *, checkpoint_seconds: float = 0.0) -> Path:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from scoremix import cli
-from scoremix.arms import ARMS
-from scoremix.artifacts import Store
+from scoremix import commands as cli
+from scoremix.commands import planning
 from scoremix.config import Experiment, Runtime, load
+from scoremix.config.arms import ARMS
 from scoremix.diffusion.plans import Plan
-from scoremix.verbs import planning
+from scoremix.execution.artifacts import Store
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

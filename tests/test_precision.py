@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from scoremix import pipeline, precision, runs, study
-from scoremix.artifacts import Source, Store
+from scoremix import study
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
+from scoremix.execution import precision, runner
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Source, Store
 from scoremix.study import StudyConfig
 
 AUTO = ["generator.precision=auto", "sampling.precision=auto"]
@@ -69,7 +71,7 @@ def test_auto_is_decided_everywhere_and_a_given_one_stays(monkeypatch: pytest.Mo
 def test_nothing_is_planned_while_it_is_open(tmp_path: Path, tiny_settings: list[str]) -> None:
     exp, store = load(Experiment(), (), [*tiny_settings, *AUTO]), Store(tmp_path / "store")
     with pytest.raises(ValueError, match="precision 'auto'"):
-        pipeline.plan_all(exp, Source("here", "k"), store)
+        runner.plan_all(exp, Source("here", "k"), store)
 
 
 def test_a_run_records_what_it_became(
@@ -88,7 +90,7 @@ def test_a_run_records_what_it_became(
     runs.execute(load(Experiment(), (), tiny_settings), runtime, store, "sample")  # these name float32
     assert sorted((tmp_path / "store").rglob("manifest.json")) == done
     exp = load(Experiment(), (), [*tiny_settings, *AUTO])
-    assert pipeline.run(exp, runs.source_of(exp), pipeline.Runner(store, runtime, "sample")).done
+    assert runner.run(exp, runs.source_of(exp), runner.Runner(store, runtime, "sample")).done
     assert sorted((tmp_path / "store").rglob("manifest.json")) == done
 
 
@@ -103,7 +105,7 @@ def test_a_study_decides_too(tmp_path: Path, tiny_npz: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    "what", ["from scoremix.cli import main", "from scoremix.config import Experiment; Experiment()"]
+    "what", ["from scoremix.commands import main", "from scoremix.config import Experiment; Experiment()"]
 )
 def test_help_and_config_stay_without_torch(what: str) -> None:
     asked = f"import sys; {what}; assert 'torch' not in sys.modules"

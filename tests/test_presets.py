@@ -5,17 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from scoremix.arms import named
 from scoremix.config import Generator, load
+from scoremix.config.arms import named
+from scoremix.config.edm2_sizes import EDM2_SIZES, edm2_generator
+from scoremix.config.presets import PRESETS
+from scoremix.config.recipes import RECIPES
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block
-from scoremix.edm2_sizes import EDM2_SIZES, edm2_generator
-from scoremix.presets import PRESETS
-from scoremix.recipes import RECIPES
 from scoremix.recognition.iresnet import build
 from scoremix.recognition.training import learning_rate as recognizer_rate
-from scoremix.stages.generator import guide_taken_at
+from scoremix.stages.train.generator import guide_taken_at
 
 PUBLISHED = {"xxs": 31, "xs": 125, "s": 280, "m": 498, "l": 777, "xl": 1119, "xxl": 1523}  # million, 1000 classes
 

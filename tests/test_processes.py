@@ -14,20 +14,22 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from scoremix import engine, runs
-from scoremix.artifacts import Store
 from scoremix.config import Runtime, load
-from scoremix.presets import PRESETS
-from scoremix.stages import recognizer
+from scoremix.config.presets import PRESETS
+from scoremix.execution import processes as engine
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
+from scoremix.stages.train import recognizer
 
 TELL = """
 import os, sys
 from pathlib import Path
-from scoremix import engine, pipeline, runs
-from scoremix.artifacts import Store
+from scoremix.execution import processes as engine, records as runs
+from scoremix.execution import runner
+from scoremix.execution.artifacts import Store
 from scoremix.config import Runtime, load
-from scoremix.presets import PRESETS
-from scoremix.stages import resume
+from scoremix.config.presets import PRESETS
+from scoremix.stages.train import resume
 
 out, until, saves = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 save = resume.save
@@ -43,7 +45,7 @@ resume.save = save_and_die
 exp = load(PRESETS["folder"](), (), sys.argv[4:])
 team = engine.start("cpu", together=True)
 runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
-pipeline.run(exp, runs.source_of(exp), pipeline.Runner(Store(out / "store"), runtime, until, team=team))
+runner.run(exp, runs.source_of(exp), runner.Runner(Store(out / "store"), runtime, until, team=team))
 """
 
 
@@ -56,7 +58,7 @@ def torchrun(*command: str) -> subprocess.CompletedProcess[str]:
 
 def together(out: Path, settings: list[str], verb: str = "run") -> str:
     chosen = [word for setting in settings for word in ("--set", setting)]
-    done = torchrun("-m", "scoremix.cli", verb, "folder", *chosen, "--device", "cpu", "--out", str(out))
+    done = torchrun("-m", "scoremix", verb, "folder", *chosen, "--device", "cpu", "--out", str(out))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -163,7 +165,7 @@ def test_a_batch_is_shared_evenly_or_not_at_all() -> None:
 
 def test_a_verb_for_one_process_says_so_in_each() -> None:
     launched = {**os.environ, "TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "1"}
-    command = [sys.executable, "-m", "scoremix.cli", "study", "any.yaml"]
+    command = [sys.executable, "-m", "scoremix", "study", "any.yaml"]
     done = subprocess.run(command, env=launched, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "scoremix (process 1): " in done.stderr and "a study shares its arms with --part K/N" in done.stderr

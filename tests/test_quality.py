@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import cli, runs
-from scoremix.arms import named
-from scoremix.artifacts import Store
+from scoremix import commands as cli
 from scoremix.config import Experiment, Runtime, load
+from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.backbones import DinoV2
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Store
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
 

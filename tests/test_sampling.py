@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoremix import runs
-from scoremix.artifacts import Artifact, Store, Work
 from scoremix.config import ConfigError, Experiment, Generator, Runtime, Sampling, load
 from scoremix.data.images import LabeledImages
-from scoremix.stages import mixes
-from scoremix.stages.generator import make
-from scoremix.stages.sample import Sampler, images_of_each, kept_of_each, plan_of, weights_of
+from scoremix.execution import records as runs
+from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.stages.mix.sample import Sampler, images_of_each, kept_of_each, plan_of, weights_of
+from scoremix.stages.show import mixes
+from scoremix.stages.train.generator import make
 
 
 def test_fixed_weights_are_those_of_every_image():
@@ -180,7 +180,7 @@ def test_guides_and_averages_that_cannot_be_are_refused(settings: list[str], mes
 
 
 def test_images_are_kept_by_their_log_weight(tmp_path: Path):
-    from scoremix.stages.screen import merit
+    from scoremix.stages.mix.screen import merit
 
     rng = np.random.default_rng(0)
     values = rng.normal(size=15)
@@ -246,7 +246,7 @@ def test_hardness_is_the_loss_under_labels_of_the_sources():
     import torch
 
     from scoremix.evaluation.coherence import SCALE
-    from scoremix.stages.screen import hardness
+    from scoremix.stages.mix.screen import hardness
 
     rng = np.random.default_rng(1)
     unit = torch.nn.functional.normalize(torch.from_numpy(rng.normal(size=(3, 4, 8))), dim=2)

@@ -12,16 +12,17 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import pipeline, runs
-from scoremix.artifacts import Artifact, Plan, Source, Store, Work
 from scoremix.config import Arm, ConfigError, Experiment, Runtime, Sampling, Selection, load
 from scoremix.data.groups import from_list
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
-from scoremix.precision import decided
-from scoremix.stages.describe import describe_mplets
-from scoremix.stages.sample import weights_for
-from scoremix.stages.select import default_count, files_of, select_mplets
+from scoremix.execution import records as runs
+from scoremix.execution import runner
+from scoremix.execution.artifacts import Artifact, Plan, Source, Store, Work
+from scoremix.execution.precision import decided
+from scoremix.stages.mix.describe import describe_mplets
+from scoremix.stages.mix.sample import weights_for
+from scoremix.stages.mix.select import default_count, files_of, select_mplets
 
 N = 30
 NAMES = [f"{'abc'[k % 3]}/class {k:02d}" for k in range(N)]
@@ -161,27 +162,27 @@ def test_impossible_choices_say_which_selection(tmp_path: Path, recognizer: Arti
 
 
 def plans(tmp_path: Path, *settings: str) -> list[Plan]:
-    return pipeline.plan_all(
+    return runner.plan_all(
         decided(load(Experiment(), (), settings), "cpu"), Source("here", "k"), Store(tmp_path / "store")
     )
 
 
 def test_selection_waits_for_the_generator_only_where_it_reads_it(tmp_path: Path) -> None:
     def stages(*settings: str) -> list[str]:
-        return [plan.stage for plan in pipeline.needed(plans(tmp_path, *settings), "describe")]
+        return [plan.stage for plan in runner.needed(plans(tmp_path, *settings), "describe")]
 
     assert stages() == ["ingest", "recognizer", "select", "describe"]
     assert stages("selection.groups=data", "selection.m=3") == ["ingest", "recognizer", "select", "describe"]
     for setting in ("selection.space=condition", "selection.strategy=joint_top", "selection.strategy=joint_worst"):
         assert stages(setting) == ["ingest", "recognizer", "generator", "select", "describe"]
     every = plans(tmp_path)
-    assert [plan.key for plan in pipeline.needed(every, None)] == list(dict.fromkeys(plan.key for plan in every))
+    assert [plan.key for plan in runner.needed(every, None)] == list(dict.fromkeys(plan.key for plan in every))
 
 
 def test_arms_choose_for_themselves(tmp_path: Path) -> None:
     joint = Arm(selection={"strategy": "joint_top"})
     exp = Experiment(arms={**Experiment().arms, "joint": joint})
-    made = pipeline.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
+    made = runner.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
     first, second = [plan for plan in made if plan.stage == "select" and plan.config["strategy"] != "each"]
     assert (first.config["strategy"], second.config["strategy"]) == ("far", "joint_top")
     assert set(second.inputs) == {"0", "1:generator"} and set(first.inputs) == {"0"}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scoremix.commands import sheets
 from scoremix.data.decode import png
-from scoremix.stages.illustrate import TICKS, comparison, grid
-from scoremix.verbs import sheets
+from scoremix.stages.show.illustrate import TICKS, comparison, grid
 
 
 def images(labels: np.ndarray, weights: object, seeds: list[int]) -> np.ndarray:

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from scoremix import study
-from scoremix.artifacts import Store
 from scoremix.config import ConfigError, Runtime
+from scoremix.execution.artifacts import Store
 from scoremix.report.study_tables import Cell, Row, Table, holm
 
 
@@ -253,7 +253,7 @@ def test_processes_start_together_and_arms_without_real_classes_have_no_accuracy
     short = {"arms": arms, "own": {"early": early}, "generator_seeds": [0], "seeds": [0]}
     shared = tmp_path / "shared.yaml"
     shared.write_text(yaml.safe_dump({**tree, **short, "headline": [], "against": {}, "settings": settings}))
-    common = [sys.executable, "-m", "scoremix.cli", "study", str(shared), "--out", str(tmp_path / "out"), "-q"]
+    common = [sys.executable, "-m", "scoremix", "study", str(shared), "--out", str(tmp_path / "out"), "-q"]
     started = [
         subprocess.Popen([*common, "--device", "cpu", "--part", f"{k}/2"], stderr=subprocess.PIPE) for k in (0, 1)
     ]

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from scoremix.arms import named
-from scoremix.presets import PRESETS
+from scoremix.config.arms import named
+from scoremix.config.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 

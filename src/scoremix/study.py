@@ -18,15 +18,16 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
-from scoremix import pipeline, runs
-from scoremix.arms import named
-from scoremix.artifacts import Artifact, Plan, Source, Store, StoreBusy, write_file
 from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
-from scoremix.precision import decided
-from scoremix.presets import PRESETS
+from scoremix.config.arms import named
+from scoremix.config.presets import PRESETS
+from scoremix.execution import records as runs
+from scoremix.execution import runner
+from scoremix.execution.artifacts import Artifact, Plan, Source, Store, StoreBusy, write_file
+from scoremix.execution.estimate import estimate
+from scoremix.execution.precision import decided
 from scoremix.report import study_page
 from scoremix.report.study_tables import Cell, Row, Study, Table, holm
-from scoremix.stages.estimate import estimate
 
 Say = Callable[[str], None]
 
@@ -151,7 +152,7 @@ class Progress:
         return self.sources[place]
 
     def plans(self, exp: Experiment) -> list[Plan]:
-        return pipeline.plan_all(exp, self.source(exp), self.store)
+        return runner.plan_all(exp, self.source(exp), self.store)
 
     def record(self, exp: Experiment) -> runs.Record:
         return runs.Record(self.runtime.out, exp, self.plans(exp))
@@ -166,7 +167,7 @@ class Progress:
                 if time.monotonic() > self.deadline:
                     raise OutOfTime
 
-        return pipeline.run(exp, self.source(exp), pipeline.Runner(self.store, self.runtime, until, after))
+        return runner.run(exp, self.source(exp), runner.Runner(self.store, self.runtime, until, after))
 
 
 def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int, int] = (0, 1)) -> Path:

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
+from scoremix.commands.datasets import verify
 from scoremix.data import audit, duplicates, recordio, verification
-from scoremix.verbs.datasets import verify
 
 
 def photo(seed: int, side: int = 64) -> Image.Image:

@@ -10,7 +10,7 @@ from PIL import Image
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages, read
 from scoremix.data.sources import fingerprint, kind_of
-from scoremix.stages.ingest import content_key
+from scoremix.stages.train.ingest import content_key
 
 CLASSES = [f"c{i}" for i in range(8)]
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from scoremix import cli
+from scoremix import commands as cli
 from scoremix.diffusion import checkpoints, published
 from scoremix.diffusion.unet import EDM2
 

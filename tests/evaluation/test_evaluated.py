@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scoremix.stages.evaluate import evaluated
+from scoremix.stages.judge.evaluate import evaluated
 
 
 @pytest.mark.parametrize("most", [100, 150, 333, 10_000])

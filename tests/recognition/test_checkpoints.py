@@ -12,7 +12,7 @@ from scoremix.config import ConfigError, Experiment, Recognizer, load
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import learning_rate
-from scoremix.stages.recognizer import describe
+from scoremix.stages.train.recognizer import describe
 
 
 def test_a_checkpoint_gives_back_network_and_description(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from scoremix.arms import named
 from scoremix.config import load
-from scoremix.presets import PRESETS
+from scoremix.config.arms import named
+from scoremix.config.presets import PRESETS
 from scoremix.report.advice import advice
 from scoremix.report.content import Gate, Group
 

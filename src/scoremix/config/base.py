@@ -145,3 +145,10 @@ def _model_in(annotation: Any) -> Any:
         (m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None and hasattr(m, "model_fields")),
         None,
     )
+
+
+def undecided(tree: Any) -> bool:
+    """Whether some `precision` in a tree of settings is "auto"."""
+    if isinstance(tree, list):
+        return any(map(undecided, tree))
+    return isinstance(tree, dict) and (tree.get("precision") == "auto" or any(map(undecided, tree.values())))

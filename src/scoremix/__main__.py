@@ -1,0 +1,3 @@
+from scoremix.commands import main
+
+main()

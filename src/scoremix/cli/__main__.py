@@ -1,3 +1,0 @@
-from scoremix.cli import main
-
-main()

@@ -1,0 +1,96 @@
+"""`scoremix embed`: embeddings of any images by a trained recognizer, in one file another tool can open."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scoremix.config import Runtime
+from scoremix.data.listing import Listing, open_listing
+from scoremix.data.reading import UnreadableImages
+from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Work, write_file
+from scoremix.recognition import checkpoints, published
+from scoremix.recognition.training import embed
+
+ROWS = 64  # images per forward, the last ones padded: an embedding depends on no other image
+FORMATS = (".npz", ".npy")
+
+
+def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, skip_bad: bool = False) -> int:
+    """Writes the embeddings of the images at `place`; returns how many.
+
+    `out` ending in .npz: `embeddings` float32 (N, D) unit rows, `names` (N,), and where classes are known `labels` int32
+    (N,) and `class_names`. Ending in .npy: the embeddings, and name and class of every row in a .csv beside them.
+    Written whole or not at all. ValueError for a wrong place or ending; UnreadableImages unless `skip_bad`.
+    """
+    if out.suffix not in FORMATS:
+        raise ValueError(f"--out {out}: must end in {' or '.join(FORMATS)}")
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
+    net, description = published.load(checkpoint)
+    net.to(engine.start(runtime.device).device)
+    listing = open_listing(place)
+    found: list[NDArray[np.float32]] = []
+    indices: list[NDArray[np.int64]] = []
+    bad: list[tuple[str, str]] = []
+    with Work(out.parent, runtime, "embed").bar(len(listing), "images") as advance:
+        for pixels, rows in listing.blocks(description.size, description.channels, ROWS, bad):
+            if not bad or skip_bad:  # else only the other unreadable files are still of interest
+                found.append(unit_embeddings(net, description, pixels))
+                indices.append(rows)
+            advance(int(rows[-1]) + 1)
+    if bad and not skip_bad:
+        raise UnreadableImages(bad)
+    if not found:
+        raise ValueError(f"images {place}: none of {len(bad)} files can be read")
+    write(out, np.concatenate(found), listing, np.concatenate(indices))
+    return sum(map(len, indices))
+
+
+def unit_embeddings(
+    net: torch.nn.Module, description: checkpoints.Description, pixels: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """Unit rows (b, D) of at most `ROWS` images (b, H, W, C)."""
+    x = checkpoints.network_input(torch.from_numpy(np.ascontiguousarray(pixels)), description)
+    unit: NDArray[np.float32] = torch.nn.functional.normalize(embed(net, x, batch=ROWS)).cpu().numpy()
+    return unit
+
+
+def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: NDArray[np.int64]) -> None:
+    """Writes the embeddings of some rows of a listing as `embed_images` says."""
+    names = [listing.names[i] for i in rows]
+    labels = listing.labels[rows] if listing.labels is not None else None
+    partial = out.with_name(out.name + ".partial")
+    try:
+        with open(partial, "wb") as file:
+            if out.suffix == ".npy":
+                np.save(file, embeddings, allow_pickle=False)
+            elif labels is None:
+                np.savez(file, embeddings=embeddings, names=np.array(names))
+            else:
+                known = {"labels": labels, "class_names": np.array(listing.class_names)}
+                np.savez(file, embeddings=embeddings, names=np.array(names), **known)  # type: ignore[arg-type]
+        if out.suffix == ".npy":
+            write_file(out.with_suffix(".csv"), table(names, labels, listing.class_names))
+        os.replace(partial, out)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def table(names: list[str], labels: NDArray[np.int32] | None, class_names: tuple[str, ...]) -> str:
+    """CSV with a row per embedding: name, and label and class where known."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if labels is None:
+        writer.writerows([["name"], *([name] for name in names)])
+    else:
+        rows = ([name, k, class_names[k]] for name, k in zip(names, labels.tolist(), strict=True))
+        writer.writerows([["name", "label", "class"], *rows])
+    return text.getvalue()

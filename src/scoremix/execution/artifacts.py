@@ -1,0 +1,437 @@
+"""Artifacts: finished folders with a manifest; done once, never recomputed, never half written."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import importlib.util
+import io
+import json
+import os
+import platform
+import resource
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.config import Runtime, Slice
+from scoremix.config.base import undecided
+
+FORMAT = 1
+KEYLESS = ("scoremix", "scoremix.execution", "scoremix.execution.artifacts")  # modules outside the hash of any code
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used: another version, another writer, or damaged."""
+
+
+class StoreBusy(StoreError):
+    """Another process is working on that artifact."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Data from outside: a place, and the hash of its content as its key."""
+
+    place: str
+    key: str
+    split_list: str | None = None
+    groups: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished folder `store/<stage>/<key12>/`; `artifact / name` is the path of one of its files."""
+
+    stage: str
+    key: str
+    folder: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def done(self) -> bool:
+        return (self.folder / "manifest.json").exists()
+
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The manifest; StoreError where it is damaged."""
+        manifest: dict[str, Any] = _read_json(self.folder / "manifest.json")
+        return manifest
+
+    def json(self, name: str) -> Any:
+        return _read_json(self.folder / name)
+
+    def arrays(self, name: str) -> dict[str, NDArray[Any]]:
+        """All arrays of an .npz file."""
+        with np.load(self.folder / name) as file:
+            return dict(file)
+
+
+@dataclass
+class Work:
+    """What a stage is given beside its inputs: its folder, its progress, and counters for the manifest."""
+
+    folder: Path
+    runtime: Runtime
+    label: str
+    rank: int = 0  # of the processes that work on the stage; the first writes
+    counts: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    before: dict[str, float] = field(default_factory=dict)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    @property
+    def progress(self) -> Path:
+        """Folder of what an unfinished stage resumes from; removed when the stage is done."""
+        path = self.folder / "progress"
+        path.mkdir(exist_ok=True)
+        return path
+
+    def count(self, name: str, amount: float) -> None:
+        """Adds to a counter of the manifest (evaluations, images ...)."""
+        self.counts[name] = self.counts.get(name, 0) + amount
+
+    def settle(self, name: str, amount: float) -> None:
+        """Sets a counter to what it is over all processes that have worked on the stage, killed ones included."""
+        self.before.pop(name, None)
+        self.counts[name] = amount
+
+    def write(self, name: str, content: bytes | str) -> Path:
+        """Writes a file whole or not at all, from the first process alone."""
+        path = self.folder / name
+        return path if self.rank else write_file(path, content)
+
+    def write_json(self, name: str, value: Any) -> Path:
+        return self.write(name, json.dumps(value, indent=1, allow_nan=True) + "\n")
+
+    def write_array(self, name: str, value: NDArray[Any]) -> Path:
+        """Writes an .npy file."""
+        buffer = io.BytesIO()
+        np.save(buffer, value, allow_pickle=False)
+        return self.write(name, buffer.getvalue())
+
+    def write_arrays(self, name: str, **values: NDArray[Any]) -> Path:
+        """Writes an .npz file."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **values)  # type: ignore[arg-type]
+        return self.write(name, buffer.getvalue())
+
+    def keep(self, name: str, content: bytes | str) -> Path:
+        """Writes a file an unfinished stage resumes from, and what the first process has spent until now."""
+        path = write_file(self.progress / name, content)
+        if self.rank == 0:
+            write_file(self.progress / "spent.json", json.dumps(self.spent()))
+        return path
+
+    def spent(self) -> dict[str, float]:
+        """Seconds, counters and peak memory of this process and of those that were killed before it."""
+        now = {"seconds": time.monotonic() - self.started, **self.counts}
+        total = {n: round(now.get(n, 0) + self.before.get(n, 0), 3) for n in {**self.before, **now} if n != "peak_mib"}
+        return {**total, "peak_mib": max(round(_peak_mib(), 1), self.before.get("peak_mib", 0))}
+
+    @contextlib.contextmanager
+    def bar(self, total: float, unit: str, start: float = 0) -> Iterator[Callable[..., None]]:
+        """A progress bar with the time left; yields `advance(done, total=None, unit=unit)`, told what is done so far."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        columns = (
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=self.runtime.quiet or not console.is_terminal) as progress:
+            task = progress.add_task(self.label, total=total, completed=int(start), unit=unit)
+            yield lambda done, total=None, unit=unit: progress.update(task, completed=done, total=total, unit=unit)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One call of a stage before it runs: enough for its key and for saying why it is stale."""
+
+    stage: str
+    label: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    code: str
+
+    @property
+    def key(self) -> str:
+        content = json.dumps([FORMAT, self.stage, self.code, self.config, self.inputs], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+def plan_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...], label: str) -> Plan:
+    keys: dict[str, str] = {}
+    for position, value in enumerate(inputs):
+        if isinstance(value, Mapping):
+            keys |= {f"{position}:{name}": artifact.key for name, artifact in value.items()}
+        else:
+            keys[str(position)] = value.key
+    stage, settings = function.__module__.rpartition(".")[2], config.model_dump(mode="json")
+    if undecided(settings):
+        raise ValueError(
+            f"{stage}: precision 'auto' is for the experiment; execution.precision.decided(exp, device) first"
+        )
+    return Plan(stage, label or stage, settings, keys, code_hash(function))
+
+
+class Store:
+    """The folder of all artifacts of one user or team."""
+
+    def __init__(self, root: Path) -> None:
+        """Opens or makes a store; StoreError if another version wrote it."""
+        self.root = root
+        mark = root / "store.json"
+        if mark.exists():
+            content = _read_json(mark)
+            found = content.get("format") if isinstance(content, dict) else content
+            if found != FORMAT:
+                raise StoreError(
+                    f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
+                )
+        elif root.exists() and _foreign(root, mark) and not mark.exists():  # another process may just have made it
+            raise StoreError(f"{root}: not empty and not a scoremix store; use another --out")
+        else:
+            root.mkdir(parents=True, exist_ok=True)
+            write_file(mark, json.dumps({"format": FORMAT}) + "\n")
+
+    def artifact(self, plan: Plan) -> Artifact:
+        return Artifact(plan.stage, plan.key, self.root / plan.stage / plan.key[:12])
+
+    def run(
+        self,
+        plan: Plan,
+        function: Callable[..., None],
+        config: Slice,
+        inputs: tuple[Any, ...],
+        runtime: Runtime,
+        begin: Callable[[bool], int] = lambda made: 1,
+    ) -> Artifact:
+        """The finished artifact of a plan: found, or made now, continuing what an earlier process left.
+
+        `begin` is called once: with True when the folder is this process's and in order, for others to join, who are
+        counted in what it returns; with False where there is nothing to do.
+        """
+        artifact = self.artifact(plan)
+        progress = artifact / "progress"
+        if artifact.done:
+            if progress.exists():  # a process was killed right after it had written the manifest
+                shutil.rmtree(progress, ignore_errors=True)
+            begin(False)
+            return artifact
+        artifact.folder.mkdir(parents=True, exist_ok=True)
+        with _lock(artifact.folder):
+            if artifact.done:
+                begin(False)
+                return artifact
+            for leftover in [*artifact.folder.rglob("*.partial"), *artifact.folder.rglob("*.part")]:
+                leftover.unlink()
+            spent = progress / "spent.json"
+            work = Work(artifact.folder, runtime, plan.label, before=_read_json(spent) if spent.exists() else {})
+            _reset_peak()
+            processes = begin(True)
+            function(config, *inputs, work=work)
+            manifest = {
+                "stage": plan.stage,
+                "key": plan.key,
+                "label": plan.label,
+                "config": plan.config,
+                "inputs": plan.inputs,
+                "code": plan.code,
+                "seed": plan.config.get("seed"),
+                "cost": work.spent(),
+                "notes": work.notes,
+                "processes": processes,
+                "versions": versions(),
+                "commit": _commit(),
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                "outputs": _outputs(artifact.folder),
+            }
+            write_file(artifact.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
+            shutil.rmtree(progress, ignore_errors=True)
+        return artifact
+
+
+def code_hash(function: Callable[..., Any]) -> str:
+    """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside.
+
+    With a module that loads templates go the bytes of those in the folder beside it.
+    """
+    return _closure_hash(function.__module__)
+
+
+@functools.cache
+def _closure_hash(module: str) -> str:
+    seen: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name in KEYLESS or name.startswith("scoremix.config"):
+            continue
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        tree = ast.parse(Path(spec.origin).read_bytes())
+        waiting.extend(_imports(tree))
+        seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        seen |= _templates(tree, Path(spec.origin).parent / "templates")
+    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Names of scoremix modules imported anywhere in a tree, except for type checking only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scoremix"):
+            yield node.module
+            for alias in node.names:
+                with contextlib.suppress(ModuleNotFoundError):
+                    if importlib.util.find_spec(f"{node.module}.{alias.name}"):
+                        yield f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("scoremix"))
+        else:
+            yield from _imports(node)
+
+
+def _templates(tree: ast.AST, folder: Path) -> dict[str, str]:
+    """Hash of every template by its file's name, where the module has a loader of templates."""
+    loads = any(isinstance(node, ast.Attribute) and node.attr == "PackageLoader" for node in ast.walk(tree))
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if loads else []
+    return {f"templates/{file.name}": file_hash(file) for file in files}
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return tree
+
+
+def write_file(path: Path, content: bytes | str) -> Path:
+    """Writes a file whole or not at all: a neighbour of a name of its own first, then one rename."""
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with open(partial, "wb") as handle:
+            handle.write(content.encode() if isinstance(content, str) else content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # what failed to be written, for the message
+        partial.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def _foreign(root: Path, mark: Path) -> bool:
+    """Whether a folder holds more than what a process left that was killed while it wrote the mark."""
+    return any(not file.match(f"{mark.name}.*partial") for file in root.iterdir())
+
+
+@contextlib.contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Holds a lock file, once whoever holds it has let go; it stays as an empty file."""
+    with open(file, "w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    with open(folder / ".lock", "w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StoreBusy(f"{folder}: another process is working on it") from None
+        yield
+
+
+def _outputs(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and "progress" not in p.relative_to(folder).parts)
+    return {
+        str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": file_hash(p)}
+        for p in files
+        if p.name not in (".lock", "manifest.json")
+    }
+
+
+def file_hash(path: Path) -> str:
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: damaged or unreadable ({error})") from None
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what computes the numbers."""
+    names = ("scoremix", "torch", "numpy", "scipy", "numba", "pillow", "matplotlib", "lightning-fabric")
+    found = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}", **found}
+
+
+@functools.cache
+def _commit() -> str | None:
+    """Git commit of the code, with '+' for uncommitted changes; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        tracked = ["git", "ls-files", "--error-unmatch", Path(__file__).name]  # not in somebody else's checkout
+        subprocess.run(tracked, cwd=here, capture_output=True, check=True)
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--", str(here)], cwd=here, capture_output=True, text=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return commit + ("+" if dirty else "")
+
+
+def _reset_peak() -> None:
+    """Starts a new high-water mark of resident memory, where the system can (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mib() -> float:
+    """Peak resident memory of this process in MiB since `_reset_peak` (since its start elsewhere)."""
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

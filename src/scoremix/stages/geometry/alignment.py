@@ -1,0 +1,147 @@
+"""How alike conditions and class centers are, against chance and over training (paper 4.3, Fig. 4 and 13, Appendix F)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from scoremix.analysis import alignment, chance
+from scoremix.analysis.spaces import as_rows, unit_rows
+from scoremix.data.order import stream_seed
+from scoremix.execution import processes as engine
+from scoremix.stages.geometry.spaces import conditions_over_training, load_spaces
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scoremix.config import Measures
+    from scoremix.execution.artifacts import Artifact, Work
+
+Measure = Callable[["Tensor", "Tensor"], float]
+
+LABELS = {
+    "cka": "CKA, biased (the paper's)",
+    "cka_debiased": "CKA, debiased",
+    "cka_minibatch": "CKA, debiased, from minibatches",
+    "cka_rbf": "CKA, RBF kernel",
+    "cknna": "CKNNA (Huh et al., code)",
+    "cknna_paper": "CKNNA (Huh et al., paper)",
+    "soft_cknna": "soft CKNNA (Appendix F)",
+    "mutual_knn": "mutual nearest neighbours",
+    "procrustes": "Procrustes similarity",
+    "rsa": "RSA, Spearman",
+}
+HEADLINE = ("cka", "cka_debiased", "cknna", "soft_cknna")  # those measured on every pair and at every time
+BATCH = 256  # rows of a minibatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """One measure of two named spaces with its chance levels and interval."""
+
+    x: str
+    y: str
+    measure: str
+    value: float
+    low: float
+    high: float
+    chance: dict[str, dict[str, float]]  # permutation, and normal, uniform for the first pair
+
+
+def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *, work: Work) -> None:
+    """Writes alignment.json: measures against chance, all pairs of spaces, and the conditions over training."""
+    device = engine.start(work.runtime.device).device
+    found = {name: rows.to(device) for name, rows in load_spaces(spaces).items()}
+    conditions = [s["name"] for s in spaces.json("spaces.json")["spaces"] if s["kind"] == "condition"]
+    centers = [name for name in found if name not in conditions]
+    n = len(found[centers[0]])
+    measures = measures_of(config, n)
+    pairs = [(c, r) for c in conditions for r in centers]
+    times = len(generator.json("generator.json")["conditions"])
+    total, done = len(pairs) + len(HEADLINE) + times, 0
+    result: dict[str, Any] = {"labels": LABELS, "classes": n, "k": neighbours(config, n), "tau": config.tau}
+    result |= {"level": config.level, "draws": config.permutations, "pairs": [], "matrix": {}, "series": []}
+    with work.bar(total, "comparisons") as advance:
+        for c, r in pairs:
+            full = (c, r) == pairs[0]
+            for name in measures if full else HEADLINE:
+                pair = against_chance(config, c, r, found, name, measures, full)
+                result["pairs"].append(dataclasses.asdict(pair))
+            advance(done := done + 1)
+        result["matrix"] = {"names": list(found)}
+        for name in HEADLINE:
+            _, matrix = chance.alignment_matrix(found, measures[name])
+            result["matrix"][name] = matrix.tolist()
+            advance(done := done + 1)
+        anchors = {name: found[name] for name in centers} | random_anchors(config, found[centers[0]])
+        for std, nimg, conditions_then in conditions_over_training(generator):
+            rows = conditions_then.to(device)
+            for anchor, space in anchors.items():
+                values = {name: measures[name](rows, space) for name in HEADLINE}
+                result["series"].append({"ema": std, "images_seen": nimg, "space": anchor, **values})
+            advance(done := done + 1)
+    work.write_json("alignment.json", result)
+
+
+def neighbours(config: Measures, n: int) -> int:
+    """k of the neighbour measures; ValueError where half of the classes, as intervals take, are too few for it."""
+    if n < 8:
+        raise ValueError(f"data: {n} training classes, intervals from halves of them need at least 8")
+    k = config.k or min(10, max(2, n // 4))
+    if k >= n // 2:
+        raise ValueError(
+            f"analysis.measures.k: {k} neighbours, intervals from halves of {n} classes allow {n // 2 - 1}"
+        )
+    return k
+
+
+def measures_of(config: Measures, n: int) -> dict[str, Measure]:
+    """Name -> measure of two spaces; the neighbour measures see unit rows, so that neighbours are those of cosine."""
+    k = neighbours(config, n)
+    batch = min(BATCH, n // 2)
+    local: dict[str, Measure] = {
+        "cknna": partial(alignment.cknna, k=k),
+        "cknna_paper": partial(alignment.cknna, k=k, variant="paper"),
+        "mutual_knn": partial(alignment.mutual_knn, k=k),
+    }
+    every: dict[str, Measure] = {
+        "cka": alignment.cka,
+        "cka_debiased": partial(alignment.cka, debiased=True),
+        "cka_minibatch": partial(alignment.minibatch_cka, batch=batch),
+        "cka_rbf": alignment.rbf_cka,
+        "soft_cknna": partial(alignment.soft_cknna, tau=config.tau),
+        "procrustes": alignment.procrustes,
+        "rsa": alignment.rsa,
+        **{name: partial(on_units, measure) for name, measure in local.items()},
+    }
+    return {name: every[name] for name in LABELS}
+
+
+def on_units(measure: Measure, x: Tensor, y: Tensor) -> float:
+    return measure(unit_rows(as_rows(x, "x"), "x"), unit_rows(as_rows(y, "y"), "y"))
+
+
+def against_chance(
+    config: Measures, x: str, y: str, spaces: dict[str, Tensor], name: str, measures: dict[str, Measure], full: bool
+) -> Pair:
+    """One measure of one pair with its permutation null and interval; `full` adds random spaces (Fig. 13)."""
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, f"{x}|{y}|{name}"))
+    measure, a, b = measures[name], spaces[x], spaces[y]
+    levels = {"permutation": chance.permutation_null(measure, a, b, generator, config.permutations)}
+    for kind in ("normal", "uniform") if full else ():
+        levels[kind] = chance.random_null(measure, a, b, generator, kind, config.random_spaces)
+    interval = chance.bootstrap_interval(measure, a, b, generator, config.bootstrap, config.level)
+    summary = {kind: {"mean": c.mean, "std": c.std, "high": c.high, "p_value": c.p_value} for kind, c in levels.items()}
+    return Pair(x, y, name, interval.value, interval.low, interval.high, summary)
+
+
+def random_anchors(config: Measures, like: Tensor) -> dict[str, Tensor]:
+    """Two spaces without structure to follow beside the recognizers, of the reference's shape."""
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "random anchors"))
+    n, d = like.shape
+    kinds: tuple[Literal["normal", "uniform"], ...] = ("normal", "uniform")
+    return {f"random {kind}": chance.random_space(n, d, generator, kind).to(like.device) for kind in kinds}

@@ -1,0 +1,68 @@
+"""Pair distances of conditions and of class centers side by side (Appendix E, Fig. 11 and 12, Algorithm 2)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.cluster.hierarchy import leaves_list, linkage
+from scipy.spatial.distance import squareform
+
+from scoremix.analysis import geometry
+from scoremix.analysis.distances import distance_correlation
+from scoremix.data.order import stream_seed
+from scoremix.stages.geometry.spaces import load_spaces
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import Order
+    from scoremix.execution.artifacts import Artifact, Work
+
+SHOWN = 200  # classes of the drawn matrices
+SIGNAL = 400  # pairs of the drawn signals
+CLOSE = 0.4  # the paper's threshold for a close pair
+MOST_BINS = 80  # of the joint histogram, per axis
+
+
+def compare_distances(config: Order, spaces: Artifact, *, work: Work) -> None:
+    """Writes distances.npz (matrices, signals, joint histogram) and distances.json (correlations of all pairs)."""
+    condition, conditions = next(iter(load_spaces(spaces, ["condition"]).items()))
+    reference, centers = next(iter(load_spaces(spaces, ["head", "mean"]).items()))
+    correlation = distance_correlation(conditions, centers)
+    seed = stream_seed(config.seed, "distances")
+    rows = np.sort(np.random.default_rng(seed).permutation(len(centers))[:SHOWN])
+    matrices = [geometry.shifted_distances(space[rows]) for space in (conditions, centers)]
+    order = like_beside_like(matrices[1])
+    signal = geometry.distance_signal(centers, conditions, count=SIGNAL, close=CLOSE, seed=seed)
+    bins = min(MOST_BINS, max(10, math.isqrt(correlation.pairs)))
+    histogram = geometry.joint_histogram(conditions, centers, bins=bins)
+    work.write_arrays(
+        "distances.npz",
+        classes=rows[order],
+        condition_matrix=matrices[0][np.ix_(order, order)].astype(np.float32),
+        center_matrix=matrices[1][np.ix_(order, order)].astype(np.float32),
+        signal_pairs=signal.pairs,
+        signal_centers=signal.x,
+        signal_conditions=signal.y,
+        peaks=signal.peaks,
+        joint_close=signal.joint_close,
+        counts=histogram.counts,
+        condition_edges=histogram.x_edges,
+        center_edges=histogram.y_edges,
+    )
+    work.write_json(
+        "distances.json",
+        {"conditions": condition, "centers": reference, "close": CLOSE, **correlation._asdict()},
+    )
+
+
+def like_beside_like(shifted: NDArray[np.float64]) -> NDArray[np.int64]:
+    """An order of the classes with close ones beside each other (average linkage), to show blocks where there are any."""
+    distances = shifted.clip(0)
+    np.fill_diagonal(distances, 0)
+    order: NDArray[np.int64] = leaves_list(
+        linkage(squareform((distances + distances.T) / 2), "average", optimal_ordering=True)
+    )
+    return order

@@ -1,0 +1,108 @@
+"""Do comparisons and selections of one space hold in another: the theorem on real and simulated spaces (Appendix G)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from scoremix.analysis import order, overlap
+from scoremix.analysis.distances import distance_correlation
+from scoremix.analysis.order import Form
+from scoremix.data.order import stream_seed
+from scoremix.stages.geometry.spaces import load_spaces
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from scoremix.config import Order
+    from scoremix.execution.artifacts import Artifact, Work
+
+FORMS: dict[str, tuple[str, int, Form]] = {
+    "triplets, L2": ("triplet", 3, "euclidean"),
+    "triplets, cosine": ("triplet", 3, "cosine"),
+    "disjoint pairs, cosine": ("pair", 4, "cosine"),
+}
+SIMULATED_COMPARISONS = 10_000  # of each kind on every simulated space
+
+
+def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Work) -> None:
+    """Writes order.json: Table 3 and preservation rates of pairs of spaces, and the same on simulated ones."""
+    conditions, centers = load_spaces(spaces, ["condition"]), load_spaces(spaces, ["head", "mean"])
+    reference, *others = centers
+    found = conditions | centers
+    n = len(found[reference])
+    k = config.pairs or mplets.json("mplets.json")["count"]
+    if k >= math.comb(n, 2):
+        raise ValueError(f"analysis.order.pairs: {k}, {n} classes have {math.comb(n, 2)} pairs, K must be below that")
+    pairs = [(reference, other) for other in others] + [(c, reference) for c in conditions]
+    generator = torch.Generator().manual_seed(stream_seed(config.seed, "order"))
+    result: dict[str, Any] = {"k": k, "classes": n, "spaces": [], "rates": [], "simulated": [], "simulated_rates": []}
+    total, done = len(pairs) + len(config.rhos), 0
+    with work.bar(total, "comparisons") as advance:
+        for x, y in pairs:
+            result["spaces"].append({"x": x, "y": y, **top_k(found[x], found[y], k)})
+            for name, (_, _, form) in FORMS.items():
+                mask = comparisons(name, n, config, generator)
+                rate = order.order_preservation(found[x], found[y], mask, unit=form == "cosine")
+                result["rates"].append({"x": x, "y": y, "mask": name, **rate._asdict()})
+            advance(done := done + 1)
+        gram, k_small = simulated_gram(config, found[reference], k, generator)
+        result |= {"simulated_classes": len(gram), "simulated_k": k_small}
+        for rho in config.rhos:
+            made = overlap.simulated_overlap(gram, rho, k_small, "cosine", config.draws, generator)
+            result["simulated"].append({"rho": rho, "chance": k_small**2 / math.comb(len(gram), 2), **made._asdict()})
+            result["simulated_rates"] += simulated_rates(config, gram, rho, generator)
+            advance(done := done + 1)
+    work.write_json("order.json", result)
+
+
+def top_k(x: Tensor, y: Tensor, k: int) -> dict[str, float]:
+    """The columns of Table 3 for the K farthest pairs by cosine, and Algorithm 2's correlations."""
+    columns = overlap.top_overlap(x, y, k)._asdict()
+    correlation = distance_correlation(x, y)
+    return {**columns, "pearson": correlation.pearson, "spearman": correlation.spearman}
+
+
+def comparisons(name: str, n: int, config: Order, generator: torch.Generator) -> order.Mask:
+    """`config.comparisons` random comparisons of one kind."""
+    kind, m, form = FORMS[name]
+    classes = order.random_classes(n, m, config.comparisons, generator)
+    return order.triplet_mask(classes, form) if kind == "triplet" else order.pair_mask(classes, form)
+
+
+def simulated_gram(config: Order, reference: Tensor, k: int, generator: torch.Generator) -> tuple[Tensor, int]:
+    """K̂ of at most `config.classes` of the reference's classes, and K for as large a share of their pairs."""
+    n = len(reference)
+    rows = torch.randperm(n, generator=generator)[: config.classes].sort().values
+    root = order.gram_root(reference[rows], unit=True)
+    share = k / math.comb(n, 2)
+    return root @ root.T, max(1, round(share * math.comb(len(rows), 2)))
+
+
+def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Generator) -> list[dict[str, Any]]:
+    """Shares of comparisons of K̂ that hold in draws of L̂, with standard error over draws, the identity and the bound."""
+    n = len(gram)
+    few = config.model_copy(update={"comparisons": min(config.comparisons, SIMULATED_COMPARISONS)})
+    masks = {name: comparisons(name, n, few, generator) for name in FORMS}
+    margins = {name: order.gram_margins(mask, gram) for name, mask in masks.items()}
+    kept = torch.empty(config.draws, len(masks), dtype=torch.float64)
+    for draw in range(config.draws):
+        other = order.simulate_misalignment(gram, rho, 1, generator)[0]
+        for form, (name, mask) in enumerate(masks.items()):
+            kept[draw, form] = (order.gram_margins(mask, other) * margins[name] > 0).double().mean()
+    rows = []
+    for form, (name, mask) in enumerate(masks.items()):
+        margin, norm2 = margins[name].abs(), order.centred_norm2(mask, n)
+        rows.append(
+            {
+                "rho": rho,
+                "mask": name,
+                "rate": float(kept[:, form].mean()),
+                "error": float(kept[:, form].std() / math.sqrt(config.draws)),
+                "predicted": float(order.preservation_probability(margin, rho, n, norm2).mean()),
+                "bound": float(order.preservation_bound(margin, rho, n, norm2).mean()),
+            }
+        )
+    return rows

@@ -1,0 +1,92 @@
+"""How faithful and diverse reproductions are at every stored snapshot (Fig. 5, 6, 10, Appendix D.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scoremix.analysis.alignment import cka
+from scoremix.analysis.chance import series_correlation
+from scoremix.data import images as imagesets
+from scoremix.data.order import stream_seed
+from scoremix.diffusion import checkpoints as generators
+from scoremix.diffusion.plans import Plan
+from scoremix.diffusion.unet import condition_matrix, frozen
+from scoremix.evaluation.quality import fidelity
+from scoremix.execution import processes as engine
+from scoremix.stages.geometry.spaces import without_padding
+from scoremix.stages.judge.embeddings import embedded_pixels, opened
+from scoremix.stages.mix.sample import Networks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from scoremix.config import Paths, Sampling
+    from scoremix.diffusion.unet import EDM2
+    from scoremix.execution.artifacts import Artifact, Work
+
+FEWEST = 5  # snapshots for a correlation over training
+
+
+def follow_generator(config: Paths, real: Artifact, generator: Artifact, baseline: Artifact, *, work: Work) -> None:
+    """Writes snapshots.json: per snapshot recognition, alignment loss and ICS of unguided reproductions, and its CKA."""
+    assert config.sampling is not None
+    device = engine.start(work.runtime.device).device
+    recognizer = opened(baseline, work)
+    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
+    centers = torch.from_numpy(np.load(baseline / "centers.npy"))
+    chosen = np.random.default_rng(stream_seed(config.seed, "classes")).permutation(len(train.class_names))
+    chosen = np.sort(chosen[: config.classes])
+    labels = np.repeat(chosen, config.images_per_class)
+    first = stream_seed(config.seed, "noise")
+    seeds = [(first + row) % 2**32 for row in range(len(labels))]
+    rows: list[dict[str, Any]] = []
+    kept = generators.stored(generator.folder)
+    with work.bar(len(kept), "snapshots") as advance:
+        for done, (std, nimg, file) in enumerate(kept, 1):
+            net, pixels = generators.load(file, config.sampling.precision)
+            conditions = without_padding(condition_matrix(net))
+            made = reproduce(config.sampling, frozen(net.to(device)), pixels, labels, seeds, work)
+            unit = embedded_pixels(recognizer, made)
+            found = {"cka": cka(conditions, centers), **quality_of(unit, labels, centers)}
+            rows.append({"ema": std, "images_seen": nimg, **found})
+            advance(done)
+    result = {"classes": len(chosen), "images_per_class": config.images_per_class, "snapshots": rows}
+    work.write_json("snapshots.json", {**result, "correlation": correlations(rows, config.seed), "fewest": FEWEST})
+
+
+def reproduce(
+    config: Sampling, net: EDM2, pixels: generators.Pixels, labels: NDArray[np.int64], seeds: list[int], work: Work
+) -> NDArray[np.uint8]:
+    """Unguided images of single classes from one network: what the snapshot itself has learnt."""
+    plan = Plan(steps=config.steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max, rho=config.rho, guidance=1)
+    return Networks(config, work, net, net, pixels, plan).images(labels[:, None], (1.0,), seeds)
+
+
+def quality_of(unit: Tensor, labels: NDArray[np.int64], centers: Tensor) -> dict[str, float]:
+    """Share recognized as their own class, and Appendix D.6's means over classes."""
+    top1 = ((unit @ centers.T).argmax(1).numpy() == labels).mean()
+    found = fidelity(unit, torch.from_numpy(labels), centers)
+    return {
+        "top1": float(top1),
+        "align": float(found.align.mean()),
+        "ics": float(found.ics.mean()),
+        "shift": float(found.shift.mean()),
+        "coverage": found.coverage,
+    }
+
+
+def correlations(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+    """EMA length -> correlation over snapshots of CKA with recognition, or how many snapshots there are if too few."""
+    result: dict[str, Any] = {}
+    for std in sorted({row["ema"] for row in rows}):
+        own = [row for row in rows if row["ema"] == std]
+        measured, top1 = (np.array([row[key] for row in own]) for key in ("cka", "top1"))
+        result[f"{std:g}"] = {"snapshots": len(own)}
+        if len(own) >= FEWEST and np.ptp(measured) > 0 and np.ptp(top1) > 0:
+            generator = torch.Generator().manual_seed(stream_seed(seed, "correlation"))
+            result[f"{std:g}"] |= series_correlation(measured, top1, generator)._asdict()
+    return result

@@ -1,0 +1,49 @@
+"""How the chosen m-plets change with the selecting space and the distance (paper 4.2 to 4.4)."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from scoremix.analysis.geometry import selection_overlap
+from scoremix.selection import strategies
+from scoremix.stages.geometry.spaces import load_spaces
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import Order
+    from scoremix.execution.artifacts import Artifact, Work
+
+STRATEGIES: tuple[Literal["far", "close"], ...] = ("far", "close")
+
+
+def compare_selections(config: Order, spaces: Artifact, mplets: Artifact, *, work: Work) -> None:
+    """Writes transfer.json: shared m-plets, Jaccard and shared classes between selections of every space and metric."""
+    found = {name: rows.numpy() for name, rows in load_spaces(spaces).items()}
+    info = mplets.json("mplets.json")
+    m, n = max(2, info["m"]), len(next(iter(found.values())))
+    count = min(config.pairs or info["count"], math.comb(n, m))
+    result: dict[str, Any] = {"m": m, "count": count, "chance": count / math.comb(n, m), "strategies": {}}
+    selectors = [(name, metric) for name, rows in found.items() for metric in metrics_of(rows)]
+    with work.bar(len(STRATEGIES) * len(selectors), "selections") as advance:
+        done = 0
+        for strategy in STRATEGIES:
+            chosen = {}
+            for name, metric in selectors:
+                label = name if len(metrics_of(found[name])) == 1 else f"{name}, {metric}"
+                chosen[label] = strategies.select(found[name], strategy, count, m=m, metric=metric).classes
+                advance(done := done + 1)
+            overlap = selection_overlap(chosen)._asdict()
+            result["strategies"][strategy] = {
+                key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in overlap.items()
+            }
+    work.write_json("transfer.json", result)
+
+
+def metrics_of(rows: NDArray[np.float32]) -> tuple[Literal["cosine", "l2"], ...]:
+    """Distances that order pairs differently: rows of unit length have one only."""
+    unit = np.allclose(np.linalg.norm(rows, axis=1), 1, atol=1e-5)
+    return ("cosine",) if unit else ("cosine", "l2")

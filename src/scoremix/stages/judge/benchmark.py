@@ -1,0 +1,148 @@
+"""A recognizer on the public face benchmarks: embeddings once, every protocol from them (paper 4.2, Tables 1 and 2)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scoremix.config import Embedding, Runtime
+from scoremix.data.faces import LABELS, FaceSet, PairSet, RankSet, TemplateSet
+from scoremix.evaluation.benchmarks import (
+    Measure,
+    open_set_measures,
+    pair_measures,
+    rank_measures,
+    template_draws,
+    template_pair_measures,
+)
+from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
+from scoremix.execution.artifacts import Plan, Store, code_hash, file_hash
+from scoremix.recognition import published
+from scoremix.recognition.checkpoints import Colour, Description
+from scoremix.stages.judge.embed import embed_images
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A network ready to embed, and what is known about it."""
+
+    name: str
+    net: torch.nn.Module
+    description: Description
+    sha256: str
+
+    def as_json(self) -> dict[str, Any]:
+        d = self.description
+        said = {n: getattr(d, n) for n in ("network", "size", "colour", "scaling", "provenance")}
+        return {"name": self.name, "sha256": self.sha256, **said}
+
+
+def open_recognizer(path: Path, colour: Colour | None) -> Recognizer:
+    """Our checkpoint or a published one; ValueError says what else it looks like."""
+    net, description = published.load(path, colour)
+    return Recognizer(path.name, net, description, file_hash(path))
+
+
+def embeddings(recognizer: Recognizer, faces: FaceSet, config: Embedding, store: Store, runtime: Runtime) -> Floats:
+    """(N, D) raw embeddings of a set's images, memory-mapped from the store; made where they are not there yet."""
+    keys = {"recognizer": recognizer.sha256, "images": faces.images.key(os.cpu_count() or 1)}
+    described = {**config.model_dump(mode="json"), "colour": recognizer.description.colour}
+    plan = Plan("embed", f"embed {faces.name}", described, keys, code_hash(embed_images))
+    inputs = (recognizer.net, recognizer.description, faces.images)
+    made = store.run(plan, embed_images, config, inputs, runtime)
+    found: Floats = np.load(made / "embeddings.npy", mmap_mode="r")
+    return found
+
+
+def evaluated(
+    recognizer: Recognizer,
+    faces: FaceSet,
+    protocols: Sequence[Protocol],
+    config: Embedding,
+    store: Store,
+    runtime: Runtime,
+    draws: int,
+) -> list[dict[str, Any]]:
+    """Results of one set, JSON-able: one entry per kind of comparison and protocol."""
+
+    def embedded(flip: bool) -> Floats:
+        return embeddings(recognizer, faces, config.model_copy(update={"flip": flip}), store, runtime)
+
+    match faces:
+        case PairSet():
+            x = embedded(True)
+            counts = {"images": len(x), "pairs": len(faces.same), "genuine": int(faces.same.sum())}
+            measures = pair_measures(x[faces.first], x[faces.second], faces.same, draws)
+            return [_entry(faces, "pairs", counts, None, measures)]
+        case RankSet():
+            x = embedded(True)
+            counts = {
+                "probes": len(faces.probes),
+                "mates": int((faces.gallery_subjects >= 0).sum()),
+                "distractors": int((faces.gallery_subjects < 0).sum()),
+            }
+            gallery, probes = x[faces.gallery], x[faces.probes]
+            measures = rank_measures(gallery, faces.gallery_subjects, probes, faces.probe_subjects, draws)
+            return [_entry(faces, "identification", counts, None, measures)]
+        case TemplateSet():
+            found = []
+            wanted = possible(protocols, faces)
+            for flip in sorted({p.flip for p in wanted}, reverse=True):
+                found += _templates(faces, embedded(flip), [p for p in wanted if p.flip == flip], draws)
+            return sorted(found, key=lambda entry: str(entry["kind"]))
+
+
+def possible(protocols: Sequence[Protocol], faces: TemplateSet) -> list[Protocol]:
+    """The distinct protocols a set allows: without detector scores, those that do without."""
+    if faces.detector is not None:
+        return list(protocols)
+    known = {tuple(p.switches().items()): p for p in PROTOCOLS.values()}
+    changed = [dataclasses.replace(p, detector=False, name=f"{p.name.split(',')[0]},detector=off") for p in protocols]
+    return list({s: known.get(s, p) for p in changed for s in [tuple(p.switches().items())]}.values())
+
+
+def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], draws: int) -> list[dict[str, Any]]:
+    ids, features = template_features(x, faces.templates, faces.media, faces.detector, protocols)
+    counts = {"images": len(x), "templates": len(ids)}
+    found = []
+    if faces.pairs is not None and faces.same is not None:
+        rows = np.searchsorted(ids, faces.pairs).astype(np.int32)
+        people = template_draws(rows, faces.same, len(ids), draws) if draws else None
+        counts_1_1 = {**counts, "pairs": len(rows), "genuine": int(faces.same.sum())}
+        similarities = pair_similarities(features, rows[:, 0], rows[:, 1])
+        for p, similarity in zip(protocols, similarities, strict=True):
+            found.append(_entry(faces, "1:1", counts_1_1, p, template_pair_measures(similarity, faces.same, people)))
+    if faces.galleries and faces.probes is not None:
+        at = np.searchsorted(ids, faces.probes.templates)
+        members = [(g.name, np.searchsorted(ids, g.templates), g.subjects) for g in faces.galleries]
+        counts_1_n = {**counts, "probes": len(at), **{name: len(rows) for name, rows, _ in members}}
+        for p, f in zip(protocols, features, strict=True):
+            galleries = [(name, f[rows], subjects) for name, rows, subjects in members]
+            measures = open_set_measures(galleries, f[at], faces.probes.subjects, min(draws, 200) or 1)
+            found.append(_entry(faces, "1:N", counts_1_n, p, measures))
+    return found
+
+
+def _entry(
+    faces: FaceSet, kind: str, counts: dict[str, int], protocol: Protocol | None, measures: Sequence[Measure]
+) -> dict[str, Any]:
+    said = {"name": protocol.name, **protocol.switches()} if protocol else {"name": "field's", "flip": "on"}
+    return {
+        "set": faces.name,
+        "label": LABELS.get(faces.name, faces.name),
+        "kind": kind,
+        "counts": counts,
+        "unlike_published": faces.unlike,
+        "protocol": said,
+        "measures": [{k: v for k, v in asdict(m).items() if v is not None} for m in measures],
+    }

@@ -1,0 +1,72 @@
+"""Are all groups of unseen classes served alike: error rates within each group, and how unequal they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoremix.evaluation import fairness
+from scoremix.evaluation.bootstrap import estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from scoremix.config import Evaluation
+    from scoremix.evaluation.metrics import Pairs
+    from scoremix.execution.artifacts import Artifact, Work
+
+FEWEST = 5  # classes of a group whose rates have an interval: resampling fewer tells little
+Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); garbe (seeds, 1 + resamples)
+
+
+def write_rates(
+    pairs: Pairs, groups: Sequence[str] | None, far: float, draws: NDArray[np.int64], *, work: Work
+) -> None:
+    """groups.json: names and numbers of pairs within every group, or null without groups; groups.npz: FMR and FNMR
+
+    (1 + resamples, groups) in each draw of classes, the plain rates first, at one threshold for all groups.
+    """
+    found = None if groups is None else fairness.within_groups(pairs, groups, far, draws)
+    if found is None:
+        work.write_json("groups.json", None)
+        return
+    named = {name: getattr(found, name).tolist() for name in ("groups", "classes", "impostor", "genuine")}
+    work.write_json("groups.json", {"far": far, **named})
+    work.write_arrays("groups.npz", fmr=found.fmr, fnmr=found.fnmr)
+
+
+def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]]) -> dict[str, Any] | None:
+    """The groups with their pairs, for every arm their rates and the inequality of these, and the judged arm's
+
+    inequality minus each control's, all with intervals; None without groups.
+    """
+    first = next(iter(by_arm.values()))[0].json("groups.json")
+    if first is None:
+        return None
+    rates = {arm: _stacked(artifacts) for arm, artifacts in by_arm.items()}
+    judged = rates[config.treatment]["garbe"]
+    levels = [config.level if classes >= FEWEST else None for classes in first["classes"]]
+    return {
+        **first,
+        "arms": {
+            arm: {
+                **{
+                    kind: [estimate(of[kind][:, :, k], level) for k, level in enumerate(levels)]
+                    for kind in ("fmr", "fnmr")
+                },
+                "garbe": estimate(of["garbe"], config.level),
+            }
+            for arm, of in rates.items()
+        },
+        "minus": {c: estimate(judged - rates[c]["garbe"], config.level) for c in config.controls},
+    }
+
+
+def _stacked(artifacts: Sequence[Artifact]) -> Rates:
+    files = [artifact.arrays("groups.npz") for artifact in artifacts]
+    found = {kind: np.stack([file[kind] for file in files]) for kind in ("fmr", "fnmr")}
+    garbe = [fairness.garbes(*of) for of in zip(found["fmr"], found["fnmr"], strict=True)]
+    return {**found, "garbe": np.stack(garbe)}

@@ -1,0 +1,132 @@
+"""Closed-set evaluation within the stages: ranks of held-out images, and their tables by class and by group."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from scoremix.data.images import LabeledImages
+from scoremix.evaluation import bootstrap, closed
+from scoremix.recognition import checkpoints
+from scoremix.recognition.training import embed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import Evaluation
+    from scoremix.execution.artifacts import Artifact, Work
+
+BLOCK = 1024  # images whose scores with all classes are held at a time
+KS = {"accuracy": 1, "top5": 5}
+SHOWN = 10  # worst and best classes
+
+
+def rank_held_out(net: torch.nn.Module, recognizer: Artifact, real: LabeledImages, *, work: Work) -> None:
+    """Writes held_out.npz: rank and label (among the real training classes) of every held-out image.
+
+    `rank` is missing for a recognizer whose head does not begin with the real classes: it cannot name them.
+    """
+    train, held = real.of_classes("train").class_names, real.of_classes("held_out")
+    place = {name: k for k, name in enumerate(train)}
+    labels = np.array([place[name] for name in held.class_names])[held.labels]
+    if tuple(recognizer.json("recognizer.json")["class_names"][: len(train)]) != train:
+        work.write_arrays("held_out.npz", labels=labels)
+        return
+    head = checkpoints.head_tensors(recognizer / "recognizer.safetensors")
+    weight, bias = head["weight"][: len(train)], head.get("bias")
+    found = []
+    for rows in held.blocks(BLOCK):
+        x = embed(net, torch.from_numpy(held.take(rows)[0]).permute(0, 3, 1, 2)).cpu()
+        scores = closed.scores(x, weight, bias[: len(train)] if bias is not None else None)
+        found.append(closed.ranks(scores, torch.from_numpy(labels[rows])))
+    work.write_arrays("held_out.npz", labels=labels, rank=torch.cat(found).numpy())
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Accuracy of every class with held-out images, and draws of those classes."""
+
+    names: list[str]
+    groups: list[str] | None
+    images: NDArray[np.int64]  # (C,) held out
+    draws: NDArray[np.int64]  # (1 + resamples, C), the first all ones
+    accuracy: dict[str, dict[str, NDArray[np.float64]]]  # arm -> metric -> (seeds, C)
+
+    def values(self, arm: str, metric: str, classes: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Macro average over all classes or some, (seeds, 1 + resamples)."""
+        these = slice(None) if classes is None else classes
+        return np.stack([closed.macro(a[these], self.draws[:, these]) for a in self.accuracy[arm][metric]])
+
+
+def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifact]]) -> Measured | None:
+    """Accuracies of all arms that can name the real classes; None where no images were held out."""
+    stored = LabeledImages.load(real.folder)
+    if stored.held_out is None:
+        return None
+    held = stored.of_classes("held_out")
+    classes = len(held.class_names)
+    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
+    accuracy: dict[str, dict[str, NDArray[np.float64]]] = {}
+    for arm, artifacts in by_arm.items():
+        ranks = [np.load(artifact / "held_out.npz") for artifact in artifacts]
+        if all("rank" in file.files for file in ranks):
+            accuracy[arm] = {
+                key: np.stack([closed.class_accuracy(file["rank"], held.labels, classes, k) for file in ranks])
+                for key, k in KS.items()
+            }
+    return Measured(
+        list(held.class_names),
+        list(held.groups) if held.groups is not None else None,
+        held.counts,
+        np.concatenate([np.ones((1, classes), np.int64), resampled]),
+        accuracy,
+    )
+
+
+def by_class(found: Measured) -> str:
+    """CSV with a row per class: its held-out images, and the mean over seeds of each arm's metrics."""
+    columns = [(arm, key) for arm in found.accuracy for key in KS]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["class", "group", "images", *(f"{arm} {key}" for arm, key in columns)])
+    means = [found.accuracy[arm][key].mean(0) for arm, key in columns]
+    for c, name in enumerate(found.names):
+        group = found.groups[c] if found.groups is not None else ""
+        writer.writerow([name, group, found.images[c], *(float(mean[c]) for mean in means)])
+    return text.getvalue()
+
+
+def extremes(found: Measured, arm: str) -> dict[str, list[dict[str, Any]]]:
+    """The worst and best classes of an arm, with all arms' accuracies."""
+    means = {name: of_arm["accuracy"].mean(0) for name, of_arm in found.accuracy.items()}
+    worst, best = closed.extremes(means[arm], found.names, SHOWN)
+
+    def row(c: int) -> dict[str, Any]:
+        accuracy = {name: float(mean[c]) for name, mean in means.items()}
+        group = found.groups[c] if found.groups is not None else ""
+        return {"name": found.names[c], "group": group, "images": int(found.images[c]), "accuracy": accuracy}
+
+    return {"worst": [row(c) for c in worst], "best": [row(c) for c in best]}
+
+
+def by_group(found: Measured) -> dict[str, NDArray[np.int64]]:
+    """Indices of the classes of every group, in order of name; nothing where there are no groups."""
+    groups = np.array(found.groups or [])
+    return {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
+
+
+def groups_csv(groups: list[dict[str, Any]]) -> str:
+    """CSV with a row per group and arm: macro-averaged accuracy and its interval, empty for a group of one class."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["group", "classes", "images", "arm", "accuracy", "low", "high"])
+    for group in groups:
+        for arm, e in group["arms"].items():
+            writer.writerow([group["name"], group["classes"], group["images"], arm, e["value"], e["low"], e["high"]])
+    return text.getvalue()

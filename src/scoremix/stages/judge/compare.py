@@ -1,0 +1,175 @@
+"""Arms against controls on classes that no recognizer has seen, with intervals, and the verdict (paper 4.2)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoremix.data.images import LabeledImages
+from scoremix.evaluation import bootstrap, metrics
+from scoremix.stages.judge import by_group, closed
+from scoremix.stages.judge.evaluate import ROC_POINTS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import Evaluation
+    from scoremix.execution.artifacts import Artifact, Work
+
+Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), the plain value first
+
+
+def compare(
+    config: Evaluation,
+    real: Artifact,
+    judging: Mapping[str, Artifact],
+    gates: Mapping[str, Artifact],
+    evaluated: Mapping[str, Artifact],
+    *,
+    work: Work,
+) -> None:
+    """Writes results.json (metrics of every arm, differences to the controls, verdict), roc.npz, and draws.npz:
+
+    "arm/metric" (seeds, 1 + resamples), the plain value first; the same draw of classes stands in the same column of
+    every arm, and of every comparison on these classes with this seed. `judging` has the gate of the generator that the
+    judged arm's images come from, if any; `gates` those of arms with a generator of their own.
+    """
+    labels = np.load(next(iter(evaluated.values())) / "labels.npy")
+    by_arm: dict[str, list[Artifact]] = {}
+    for name, artifact in evaluated.items():
+        by_arm.setdefault(name.rpartition("/")[0], []).append(artifact)
+    curves = {arm: np.stack([np.load(a / "roc.npy") for a in artifacts]) for arm, artifacts in by_arm.items()}
+    arms = {arm: _stacked(artifacts) for arm, artifacts in by_arm.items()}
+    held_out = closed.measure(config, real, by_arm)
+    if held_out is not None:
+        for arm in held_out.accuracy:
+            arms[arm] |= {key: held_out.values(arm, key) for key in closed.KS}
+    sizes = np.bincount(labels)
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    impostors = len(labels) * (len(labels) - 1) // 2 - genuine
+    differences = [
+        {
+            "arm": arm,
+            "control": control,
+            "metric": key,
+            **bootstrap.estimate(values - arms[control][key], config.level),
+        }
+        for control in config.controls
+        for arm, of_arm in arms.items()
+        if arm != control
+        for key, values in of_arm.items()
+        if key in arms[control]
+    ]
+    levels = metrics.supported_fars(impostors, config.fars)
+    headline = headline_of(config, levels)
+    judged = [gate.json("gate.json") for gate in judging.values()]
+    stored = LabeledImages.load(real.folder)
+    seen = seen_in(stored, config)
+    work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
+    draws_of = {f"{arm}/{key}": v.astype(np.float32) for arm, values in arms.items() for key, v in values.items()}
+    work.write_arrays("draws.npz", **draws_of)
+    work.write_json(
+        "results.json",
+        {
+            "classes": config.classes,
+            "metrics": list(dict.fromkeys(key for values in arms.values() for key in values)),
+            "headline": headline,
+            "unsupported": {f"tar@{level.far:g}": level.reason for level in levels if not level.supported},
+            "supported_far": min((level.far for level in levels if level.supported), default=1.0),
+            "genuine_pairs": genuine,
+            "impostor_pairs": impostors,
+            "arms": {
+                arm: {key: bootstrap.estimate(v, config.level) for key, v in values.items()}
+                for arm, values in arms.items()
+            },
+            "differences": differences,
+            "verdict": {
+                "kind": verdict(differences, config, headline, all(g["top1"] >= g["floor"] for g in judged)),
+                "arm": config.treatment,
+                "controls": list(config.controls),
+            },
+            "images": len(labels),
+            "images_of": len(stored.of_classes(config.classes)),
+            "gates": {arm: own.json("gate.json") for arm, own in gates.items()},
+            "seen": seen,
+            "looks": looks(seen, "test", work),
+            "groups": by_group.compare_groups(config, by_arm),
+            "closed": closed_set(config, held_out, looks(seen, "held_out", work), work)
+            if held_out is not None
+            else None,
+        },
+    )
+
+
+def closed_set(config: Evaluation, found: closed.Measured, looked: int, work: Work) -> dict[str, Any]:
+    """Classes, groups, worst and best classes for results.json; the tables closed_classes.csv and closed_groups.csv."""
+    work.write("closed_classes.csv", closed.by_class(found))
+    groups = [
+        {
+            "name": name,
+            "classes": len(classes),
+            "images": int(found.images[classes].sum()),
+            "arms": {
+                arm: bootstrap.estimate(
+                    found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None
+                )
+                for arm in found.accuracy
+            },
+        }
+        for name, classes in closed.by_group(found).items()
+    ]
+    work.write("closed_groups.csv", closed.groups_csv(groups))
+    return {
+        "classes": len(found.names),
+        "images": int(found.images.sum()),
+        "looks": looked,
+        "groups": groups,
+        **(closed.extremes(found, config.treatment) if config.treatment in found.accuracy else {}),
+    }
+
+
+def headline_of(config: Evaluation, levels: Sequence[metrics.Level]) -> str:
+    """The metric of the verdict: TAR at the FAR asked for, or AUC where the impostor pairs do not support that FAR."""
+    if config.task == "closed":
+        return "accuracy"
+    supported = any(level.supported for level in levels if level.far == config.headline)
+    return f"tar@{config.headline:g}" if supported else "auc"
+
+
+def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str, gate_passed: bool) -> str:
+    """ "helps" needs an interval above zero against every control and one sign in all seeds."""
+    if not gate_passed:
+        return "generator too weak"
+    judged = [d for d in differences if d["arm"] == config.treatment and d["metric"] == headline]
+    wins = [d["low"] is not None and d["low"] > 0 and all(v > 0 for v in d["seeds"]) for d in judged]
+    return "helps" if wins and all(wins) else "does not help here"
+
+
+def seen_in(stored: LabeledImages, config: Evaluation) -> dict[str, str]:
+    """Which classes' images this comparison looks at, as hashes of their names: test classes, held-out images."""
+    parts = ["test"] if config.classes == "test" else []
+    parts += ["held_out"] if stored.held_out is not None else []
+    names = {part: sorted(stored.of_classes(part).class_names) for part in parts}
+    return {part: hashlib.sha256("\n".join(of).encode()).hexdigest() for part, of in names.items()}
+
+
+def looks(seen: Mapping[str, str], part: str, work: Work) -> int:
+    """How many comparisons in the store used that part of these classes, this one included; 0 if it does not.
+
+    Classes are known by their names: the same ones packed anew, at another size say, are looked at again.
+    """
+    if part not in seen:
+        return 0
+    others = (folder / "results.json" for folder in work.folder.parent.iterdir() if folder != work.folder)
+    found = [json.loads(file.read_text()) for file in others if (file.parent / "manifest.json").exists()]
+    return 1 + len([results for results in found if results.get("seen", {}).get(part) == seen[part]])
+
+
+def _stacked(artifacts: Sequence[Artifact]) -> Values:
+    """The metrics of an arm's recognizers, one row each."""
+    measured = [artifact.arrays("measures.npz") for artifact in artifacts]
+    return {key: np.stack([values[key] for values in measured]) for key in measured[0]}

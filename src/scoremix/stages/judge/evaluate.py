@@ -1,0 +1,124 @@
+"""One recognizer on classes it has not seen: its embeddings of them and its metrics in every draw (paper 4.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scoremix.data.images import LabeledImages
+from scoremix.data.order import stream_seed
+from scoremix.data.pixelmix import averaged
+from scoremix.evaluation import bootstrap, metrics, morphing
+from scoremix.stages.judge import by_group
+from scoremix.stages.judge.closed import rank_held_out
+from scoremix.stages.judge.embeddings import BLOCK, embedded, embedded_pixels, opened
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import OpenSet
+    from scoremix.execution.artifacts import Artifact, Work
+
+Values = dict[str, "NDArray[np.float64]"]  # metric -> (1 + resamples,), the plain value first
+ROC_POINTS = np.logspace(-5, 0, 101)
+CURVE_DRAWS = 200  # resamples for AUC and EER, whose cost is all pairs each
+
+
+def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Work) -> None:
+    """Writes embeddings.npy (N, D) float32, unit rows, and labels.npy (N,), classes numbered within their part;
+
+    measures.npz, metric -> (1 + resamples,), the plain value first (200 resamples for AUC and EER), and roc.npy, TAR
+    at `ROC_POINTS`. With `config.morphs` also morphs.npy (K, D), unit rows of pixel averages of two classes, and
+    morph_sources.npy (K, 2), the rows of the two images. groups.json and groups.npz have the error rates within
+    each group of classes, see `by_group`. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
+    """
+    stored = LabeledImages.load(real.folder)
+    images = stored.of_classes(config.classes)
+    chosen = evaluated(images.counts, config.images, config.seed)
+    net = opened(recognizer, work)
+    blocks = (chosen[start : start + BLOCK] for start in range(0, len(chosen), BLOCK))
+    unit = torch.cat([embedded(net, images, rows) for rows in blocks]).numpy()
+    labels = images.labels_of(chosen).astype(np.int32)
+    work.write_array("embeddings.npy", unit)
+    work.write_array("labels.npy", labels)
+    morphs = None
+    if config.morphs:
+        sources = morphing.morph_sources(labels, config.morphs, config.seed)
+        morphs = embedded_morphs(net, images, chosen[sources]).numpy(), sources
+        work.write_array("morph_sources.npy", sources)
+        work.write_array("morphs.npy", morphs[0])
+    pairs = metrics.pair_similarities(unit, labels)
+    draws = draws_of(config, len(pairs.classes))
+    values, curve = measure(config, unit, labels, pairs, draws, morphs)
+    work.write_arrays("measures.npz", **values)
+    work.write_array("roc.npy", curve)
+    work.count("images", len(chosen))
+    by_group.write_rates(pairs, images.groups, config.headline, draws, work=work)
+    if stored.held_out is not None:
+        rank_held_out(net, recognizer, stored, work=work)
+
+
+def draws_of(config: OpenSet, classes: int) -> NDArray[np.int64]:
+    """Multiplicities of the classes: all once, then the resamples."""
+    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
+    return np.concatenate([np.ones((1, classes), np.int64), resampled])
+
+
+def measure(
+    config: OpenSet,
+    embeddings: NDArray[np.float32],
+    labels: NDArray[np.int32],
+    pairs: metrics.Pairs,
+    draws: NDArray[np.int64],
+    morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
+) -> tuple[Values, NDArray[np.float64]]:
+    """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`.
+
+    `pairs` are those of the embeddings, `draws` (1 + resamples, classes) as of `draws_of`, `morphs` with their sources.
+    """
+    fars = sorted(config.fars)
+    accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
+    curves = bootstrap.weighted_auc_eer(pairs, draws[: 1 + CURVE_DRAWS])
+    rates = bootstrap.weighted_identification(
+        embeddings, labels, draws, config.ranks, config.draws, config.seed, gallery="all"
+    )
+    values = {f"tar@{far:g}": accepted[:, i] for i, far in enumerate(fars)}
+    values |= {"eer": curves.eer, "auc": curves.auc}
+    values |= {f"rank{k}": rates[:, i] for i, k in enumerate(config.ranks)}
+    if morphs is not None:
+        unit, sources = morphs
+        scores = morphing.attack_scores(unit, sources, embeddings, labels)
+        passed = morphing.weighted_mmpmr(scores, labels[sources], pairs, config.headline, draws)
+        values[f"mmpmr@{config.headline:g}"] = passed
+    return values, bootstrap.weighted_tar_at_far(pairs, ROC_POINTS, draws[:1])[0]
+
+
+def evaluated(counts: NDArray[np.int64], most: int, seed: int) -> NDArray[np.int64]:
+    """Indices of the images that are evaluated, ascending: all, or some `most` drawn evenly from the classes.
+
+    No class keeps fewer than two of its images: a class with one has no genuine pair.
+    """
+    if counts.sum() <= most:
+        return np.arange(int(counts.sum()))
+    low, high = 2, int(counts.max())
+    while low < high:  # the largest number of images of a class that fits
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if np.minimum(counts, middle).sum() <= most else (low, middle - 1)
+    rng = np.random.default_rng(stream_seed(seed, "evaluated"))
+    starts = np.cumsum(counts) - counts
+    kept = [start + rng.permutation(count)[:low] for start, count in zip(starts, counts, strict=True)]
+    return np.sort(np.concatenate(kept))
+
+
+def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[np.int64]) -> torch.Tensor:
+    """Unit embeddings (K, D) of the pixel averages of the images of each row (K, 2)."""
+    blocks = (rows[start : start + BLOCK // 2] for start in range(0, len(rows), BLOCK // 2))
+    halves = np.full(2, 0.5)
+    found = []
+    for block in blocks:
+        pixels = images.take(block.reshape(-1))[0]
+        pairs = pixels.reshape(*block.shape, *pixels.shape[1:])
+        found.append(embedded_pixels(net, averaged(pairs, np.broadcast_to(halves, block.shape))))
+    return torch.cat(found)

@@ -1,0 +1,125 @@
+"""What a mix is: how alike its images are, how near to its sources, how hard for the baseline recognizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from scoremix.data import images as imagesets
+from scoremix.evaluation import coherence
+from scoremix.stages.judge.embeddings import BLOCK, all_embedded, opened
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import Examination
+    from scoremix.data.images import LabeledImages
+    from scoremix.execution.artifacts import Artifact, Work
+
+COLUMNS = ("own_center", "sources", "nearest_other", "percentile", "loss")
+
+
+def examine(
+    config: Examination,
+    real: Artifact,
+    recognizer: Artifact,
+    reproductions: Artifact,
+    added: Mapping[str, Artifact],
+    *,
+    work: Work,
+) -> None:
+    """Writes examination.json, one row per group of images, and similarities.npz, own_center of every image.
+
+    Groups: real training classes, real classes nobody trained on (validation), reproductions, and the images each
+    arm adds. Similarities are to the mean directions of the training classes' real images.
+    """
+    net = opened(recognizer, work)
+    everything = imagesets.LabeledImages.load(real.folder)
+    train = everything.of_classes("train")
+    unit = all_embedded(net, train)
+    centers = _centers(unit, train)
+    groups: dict[str, dict[str, NDArray[np.float64]]] = {}
+    sources = train.labels.astype(np.int64)[:, None]
+    groups["training classes"] = measured(unit, train, centers, sources, np.ones_like(sources, np.float32), True)
+    if "validation" in everything.splits:
+        unseen = everything.of_classes("validation")
+        groups["unseen classes"] = measured(all_embedded(net, unseen), unseen, centers, None, None, False)
+    sets = {"reproductions": reproductions, **added}
+    by_key: dict[str, dict[str, NDArray[np.float64]]] = {}  # arms may share their images
+    with work.bar(len(sets), "groups") as advance:
+        for done, (name, artifact) in enumerate(sets.items()):
+            if artifact.key not in by_key:
+                images = imagesets.LabeledImages.load(artifact.folder)
+                mplets = np.load(artifact / "mplets.npy")[images.labels]
+                weights = np.load(artifact / "weights.npy")
+                by_key[artifact.key] = measured(all_embedded(net, images), images, centers, mplets, weights, False)
+            groups[name] = by_key[artifact.key]
+            advance(done + 1)
+    work.write_arrays(
+        "similarities.npz", **{name: found["own_center"].astype(np.float32) for name, found in groups.items()}
+    )
+    rows: list[dict[str, Any]] = [
+        {"group": name, "images": len(found["own_center"]), **{k: _mean(v) for k, v in found.items()}}
+        for name, found in groups.items()
+    ]
+    work.write_json("examination.json", {"groups": rows, "scale": coherence.SCALE})
+
+
+def measured(
+    unit: torch.Tensor,
+    images: LabeledImages,
+    centers: torch.Tensor,
+    sources: NDArray[np.int64] | None,
+    weights: NDArray[np.float32] | None,
+    of_training: bool,
+) -> dict[str, NDArray[np.float64]]:
+    """Values per image: similarity to the own class, whether nearer to it than to others, to sources, loss."""
+    own = _own_similarity(unit, images)
+    labels = torch.from_numpy(images.labels.astype(np.int64))
+    mixed = _centers(unit, images)
+    nan = torch.full((len(unit),), torch.nan)
+    found = {name: nan.clone() for name in ("nearer_than_real", "nearer_than_mixed", *COLUMNS)}
+    found["own_center"] = own
+    for start in range(0, len(unit), BLOCK):
+        part = slice(start, min(start + BLOCK, len(unit)))
+        cosine = unit[part] @ centers.T
+        beside = unit[part] @ mixed.T
+        beside.scatter_(1, labels[part, None], -torch.inf)
+        to_real = cosine.scatter(1, labels[part, None], -torch.inf) if of_training else cosine
+        found["nearer_than_real"][part] = (own[part] > to_real.amax(1)).float()
+        if not of_training and mixed.shape[0] > 1:
+            found["nearer_than_mixed"][part] = (own[part] > beside.amax(1)).float()
+        if sources is not None and weights is not None:
+            rows, shares = torch.from_numpy(sources[part]), torch.from_numpy(weights[part])
+            to_sources, other, percentile = coherence.source_similarity(unit[part], centers, rows)
+            found["sources"][part] = to_sources.mean(1)
+            found["nearest_other"][part], found["percentile"][part] = other, percentile
+            found["loss"][part] = coherence.source_loss(cosine, rows, shares, coherence.SCALE)
+    return {name: value.double().numpy() for name, value in found.items()}
+
+
+def _sums(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:
+    labels = torch.from_numpy(images.labels.astype(np.int64))
+    return torch.zeros(len(images.counts), unit.shape[1]).index_add_(0, labels, unit)
+
+
+def _centers(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:
+    """Unit mean directions of the classes."""
+    return F.normalize(_sums(unit, images))
+
+
+def _own_similarity(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:
+    """Cosine of every image with the mean direction of the others of its class; NaN for a lone image."""
+    labels = torch.from_numpy(images.labels.astype(np.int64))
+    others = F.normalize(_sums(unit, images)[labels] - unit)
+    alone = torch.from_numpy(images.counts == 1)[labels]
+    return (unit * others).sum(1).masked_fill(alone, torch.nan)
+
+
+def _mean(values: NDArray[np.float64]) -> float | None:
+    """Mean over the images that have a value, None if none has."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None

@@ -1,0 +1,70 @@
+"""Real and synthetic images as one training set (paper 4.1: each mix is a new class)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoremix.data import images as imagesets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import Mixing
+    from scoremix.data.images import LabeledImages
+    from scoremix.execution.artifacts import Artifact, Work
+
+
+def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) -> None:
+    """Writes the real training classes, if wanted, followed by one class per m-plet; targets where labels are soft.
+
+    finish.json, where training ends on real images alone: which share of it, and how many of the first images are real.
+    """
+    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
+    added = imagesets.LabeledImages.load(synthetic.folder)
+    kept = [train] if config.real else []
+    both = imagesets.concatenate([*kept, added], work.folder)
+    if config.labels != "new_class":
+        sources = np.load(synthetic / "mplets.npy")[added.labels]
+        labels, weights, names = targets(config, kept, added, sources, np.load(synthetic / "weights.npy"), train)
+        work.write_array("target_labels.npy", labels)
+        work.write_array("target_weights.npy", weights)
+        work.write_json("targets.json", {"class_names": names})
+    if config.finish:
+        work.write_json("finish.json", {"share": config.finish, "images": len(train)})
+    work.write_json(
+        "summary.json",
+        {
+            "real": {"classes": len(train.class_names), "images": len(train)} if config.real else None,
+            "synthetic": {"classes": len(added.class_names), "images": len(added)},
+            "labels": config.labels,
+            "total": len(both),
+        },
+    )
+
+
+def targets(
+    config: Mixing,
+    kept: list[LabeledImages],
+    added: LabeledImages,
+    sources: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    train: LabeledImages,
+) -> tuple[NDArray[np.int32], NDArray[np.float32], list[str]]:
+    """Labels (N, k), weights (N, k) with sum 1, and the head's classes: real ones, then with "both" the mixes."""
+    share = weights / weights.sum(1, keepdims=True)
+    names = list(train.class_names)
+    labels = sources
+    if config.labels == "both":
+        labels = np.concatenate([len(names) + added.labels[:, None], labels], 1)
+        share = np.concatenate(
+            [np.full((len(share), 1), 1 - config.soft_share, np.float32), config.soft_share * share], 1
+        )
+        names += added.class_names
+    if kept:
+        own = np.zeros((len(train), labels.shape[1]), np.int64)
+        own[:, 0] = train.labels
+        labels = np.concatenate([own, labels])
+        share = np.concatenate([(np.arange(own.shape[1]) == 0).astype(np.float32) * np.ones((len(own), 1)), share])
+    return labels.astype(np.int32), share.astype(np.float32), names

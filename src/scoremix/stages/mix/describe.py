@@ -1,0 +1,82 @@
+"""The chosen m-plets for a reader: a table with weights, who is used how often, where their distances lie."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoremix.report import content, figures
+from scoremix.stages.mix.sample import weights_of
+from scoremix.stages.mix.select import as_csv, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scoremix.config import Sampling
+    from scoremix.execution.artifacts import Artifact, Work
+
+METRICS = {"cosine": "cosine distance", "l2": "L2 distance", "sqeuclidean": "squared L2 distance"}
+ROWS = {"embedding": "class centers", "condition": "conditions"}
+SORTS = {1: "single classes", 2: "pairs", 3: "triples", 4: "quads"}
+
+
+def describe_mplets(config: Sampling, recognizer: Artifact, mplets: Artifact, *, work: Work) -> None:
+    """Writes mplets.csv with names and weights, coverage.csv, an SVG of the distances per space, and summary.txt."""
+    names: list[str] = recognizer.json("recognizer.json")["class_names"]
+    info = mplets.json("mplets.json")
+    classes = np.load(mplets / "classes.npy")
+    weights = None if config.draw == "image" else weights_of(config, len(classes), classes.shape[1], 1)
+    work.write("mplets.csv", as_csv(classes, names, np.array(info["values"]), weights))
+    rows = (f"{c},{quoted(name)},{uses}" for c, (name, uses) in enumerate(zip(names, info["uses"], strict=True)))
+    work.write("coverage.csv", "\n".join(["class,name,mplets", *rows]) + "\n")
+    for space, metric in info["metrics"].items():
+        made = distances_of(mplets, space, metric, info["strategy"])
+        work.write(f"distances-{space}.svg", standalone(figures.distance_histogram(made, {})))
+    work.write("summary.txt", summary(info, names))
+
+
+def distances_of(mplets: Artifact, space: str, metric: str, name: str) -> content.Distances:
+    """The distances of all pairs of classes in a space, and those of the chosen m-plets' pairs."""
+    with np.load(mplets / f"distances-{space}.npz") as file:
+        chosen = {name: file["chosen"].ravel()}
+        return content.Distances(file["counts"], file["edges"], chosen, f"{METRICS[metric]} of {ROWS[space]}")
+
+
+def standalone(svg: str) -> str:
+    """A figure of the report as a file of its own: its light colours, on white."""
+    svg = re.sub(r"var\(--[a-z0-9-]+, (#[0-9a-f]{6})\)", r"\1", svg)
+    svg = svg.replace("<svg ", '<svg font-family="DejaVu Sans, Verdana, sans-serif" ', 1)
+    return svg.replace("</title>", '</title><rect width="100%" height="100%" fill="#ffffff"/>', 1)
+
+
+def summary(info: dict[str, Any], names: Sequence[str]) -> str:
+    """What was chosen, how good it is, that it is exact, and which classes are used, in a few lines."""
+    m, values, uses = info["m"], info["values"], np.array(info["uses"])
+    spaces = " and ".join(f"{METRICS[metric]} of {ROWS[space]}" for space, metric in info["metrics"].items())
+    lines = [f"{len(values):,} {SORTS.get(m, f'{m}-plets')} of {len(names):,} classes: {info['strategy']}"]
+    if m > 1:
+        lines[0] += f" by {spaces}"
+        lines.append(f"value ({info['objective']} over pairs): {span(values)}")
+    certificate = info["certificate"]
+    if certificate is not None:
+        lines.append(
+            f"exact: of {certificate['sets']:,} possible ones none beyond {certificate['bound']:.6g} was left out; "
+            f"{certificate['pair_sums']:,} were evaluated"
+        )
+    most = int(uses.argmax())
+    lines.append(
+        f"classes used: {info['classes_used']:,} of {len(names):,}; most often {names[most]!r}, in {uses[most]:,}"
+    )
+    if info["cost_of_constraint"] is not None:
+        lines.append(
+            f"cost of the limit on uses: the mean value is {np.mean(values):.6g}, "
+            f"without it {info['mean_value_without_constraint']:.6g}"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def span(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"

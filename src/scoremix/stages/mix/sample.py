@@ -1,0 +1,222 @@
+"""Images of every m-plet, in fixed chunks that a restart or another worker computes to the same bytes (paper 3.2)."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scoremix.data import images as imagesets
+from scoremix.data.augment import to_uint8
+from scoremix.data.order import stream_seed
+from scoremix.diffusion import checkpoints
+from scoremix.diffusion.feynman_kac import effective_sample_size
+from scoremix.diffusion.plans import Plan, weighed_sample
+from scoremix.diffusion.unet import EDM2, frozen
+from scoremix.execution import processes as engine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from numpy.typing import NDArray
+
+    from scoremix.config import PixelMixing, Sampling
+    from scoremix.execution.artifacts import Artifact, Work
+
+
+def sample_mixtures(
+    config: Sampling, generator: Artifact, mplets: Artifact, searched: Artifact | None = None, *, work: Work
+) -> None:
+    """Writes a set of images with one class per m-plet, in the order of the m-plets; `searched` gives the weights.
+
+    Several processes take the chunks in turn, and the first one gathers them. weights.npy, log_weight.npy and
+    disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and the classes' part of it.
+    """
+    if searched is not None:
+        found = tuple(searched.json("search.json")["weights"])
+        config = config.model_copy(update={"weights": found, "weights_end": None})
+    info = generator.json("generator.json")
+    classes = np.load(mplets / "classes.npy")
+    team = engine.start(work.runtime.device, together=True)
+    sampler = Sampler(config, generator, work, team.device)
+    each = images_of_each(config, info["median_class_size"])
+    total = len(classes) * each
+    weights = weights_of(config, len(classes), classes.shape[1], each)
+    files = []
+    with work.bar(total, "images") as advance:
+        for number, start in enumerate(range(0, total, config.chunk)):
+            file = work.progress / f"chunk-{start:09d}.npz"
+            files.append(file)
+            if number % team.ranks == team.rank and not file.exists():
+                rows = np.arange(start, min(start + config.chunk, total))
+                labels, shares = classes[rows // each], weights[rows]
+                if config.mixture == "turns":
+                    labels, shares = labels[shares > 0][:, None], shares[shares > 0][:, None]
+                before = work.counts.get("evaluations", 0)
+                images, logs = sampler.weighed(labels, shares, sampler.seeds(rows))
+                buffer = io.BytesIO()
+                np.savez(buffer, images=images, logs=logs, evaluations=work.counts["evaluations"] - before)
+                work.keep(file.name, buffer.getvalue())
+            advance(min(start + config.chunk, total))
+    team.wait()
+    if work.rank:
+        return
+    work.settle("evaluations", sum(int(np.load(file)["evaluations"]) for file in files))
+    work.count("images", total)
+    work.write_array("weights.npy", weights.astype(np.float32))
+    logs = np.concatenate([np.load(file)["logs"] for file in files])
+    for column, name in enumerate(("log_weight.npy", "disagreement.npy")):
+        work.write_array(name, logs[:, column])
+    evaluations = sampler.plan.evaluations(1 if config.mixture == "turns" else classes.shape[1])
+    work.write_json("sampling.json", summary(evaluations, logs.reshape(-1, each, 2)))
+    imagesets.write(
+        work.folder,
+        shape=(total, *sampler.shape),
+        blocks=(np.load(file)["images"] for file in files),
+        counts=np.full(len(classes), each),
+        class_names=mixed_names(classes, info["classes"]),
+        splits={"train": np.arange(len(classes))},
+    )
+    work.write_array("mplets.npy", classes)
+
+
+def images_of_each(config: Sampling | PixelMixing, class_size: int) -> int:
+    """Images drawn for an m-plet, those included that are not kept."""
+    kept = config.images_per_mplet or max(1, round(config.share * class_size))
+    return math.ceil(kept * config.candidates - 1e-9)
+
+
+def kept_of_each(drawn: int, candidates: float) -> int:
+    """Images kept of an m-plet's: the number of which `images_of_each` drew so many, at least 1."""
+    return max(1, math.floor(drawn / candidates + 1e-9))
+
+
+def mixed_names(classes: NDArray[np.int64], names: Sequence[str]) -> list[str]:
+    """Names of the new classes: the sources', or that of the class that is reproduced."""
+    if classes.shape[1] == 1:
+        return [f"{names[k]} (reproduced)" for k in classes[:, 0]]
+    return [" + ".join(names[k] for k in row) for row in classes]
+
+
+def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
+    """Price of an image, and what log-weights and disagreements (m-plets, images, 2) say; None where not defined."""
+    result: dict[str, Any] = {"evaluations_per_image": evaluations, "images_per_mplet": logs.shape[1]}
+    if not np.isfinite(logs).all():
+        return {**result, "log_weight": None, "disagreement": None, "effective_sample_size": None}
+    sizes = effective_sample_size(torch.from_numpy(logs[:, :, 0]))
+    log_weight, disagreement = logs.mean((0, 1)).tolist()
+    return {
+        **result,
+        "log_weight": log_weight,
+        "disagreement": disagreement,
+        "effective_sample_size": float(sizes.mean()),
+    }
+
+
+def weights_for(config: Sampling, m: int) -> tuple[float, ...]:
+    """One weight per class of an m-plet, the same for all where none are given; ValueError for another number of them."""
+    config.check_weights(m)
+    return config.weights or (1 / m,) * m
+
+
+def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.float64]:
+    """Mixing weights of every image (mplets * each, m): the given ones, Dirichlet draws, or one class in turn."""
+    if config.mixture == "turns":
+        return np.tile(np.eye(m)[np.arange(each) % m], (mplets, 1))
+    given = weights_for(config, m)
+    if config.draw == "fixed":
+        return np.tile(np.array(given), (mplets * each, 1))
+    rng = np.random.default_rng(stream_seed(config.seed, "weights"))
+    drawn = rng.dirichlet([config.concentration] * m, mplets if config.draw == "mplet" else mplets * each)
+    return np.repeat(drawn, each, axis=0) if config.draw == "mplet" else drawn
+
+
+def plan_of(config: Sampling) -> Plan:
+    plan = Plan(**{field.name: getattr(config, field.name) for field in fields(Plan)})
+    return replace(plan, mixture="scores") if config.mixture == "turns" else plan
+
+
+@dataclass
+class Networks:
+    """A main and a guide network under one plan; images in chunks of the fixed size `config.chunk`."""
+
+    config: Sampling
+    work: Work
+    main: EDM2
+    guide: EDM2
+    pixels: checkpoints.Pixels
+    plan: Plan
+    class_names: Sequence[str] | None = None  # for messages
+
+    def images(
+        self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
+    ) -> NDArray[np.uint8]:
+        """uint8 images (B, H, W, C) for labels (B, m), weights (m,) or (B, m) at every sigma, and B seeds."""
+        return self._made(labels, weights, seeds, replace(self.plan, weights_end=None))[0]
+
+    def weighed(
+        self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """The images, and the Feynman-Kac log-weight and disagreement of each (B, 2), NaN where the plan has none.
+
+        The weights are those at sigma_max where the plan has others at its end.
+        """
+        return self._made(labels, weights, seeds, self.plan)
+
+    def _made(
+        self,
+        labels: NDArray[np.int64],
+        weights: Sequence[float] | NDArray[np.float64],
+        seeds: Sequence[int],
+        plan: Plan,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        weights = np.broadcast_to(np.asarray(weights, np.float64), labels.shape)
+        pieces = range(0, len(labels), self.config.chunk)
+        parts = [slice(start, start + self.config.chunk) for start in pieces]
+        made = [self._chunk(labels[part], weights[part], seeds[part], plan) for part in parts]
+        return np.concatenate([images for images, _ in made]), np.concatenate([logs for _, logs in made])
+
+    def _chunk(
+        self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int], plan: Plan
+    ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
+        b, device = len(labels), next(self.main.buffers()).device
+        rows = np.minimum(np.arange(self.config.chunk), b - 1)
+        made = weighed_sample(
+            self.main,
+            self.guide,
+            torch.from_numpy(labels[rows]).to(device),
+            torch.from_numpy(weights[rows]).to(device, torch.float32),
+            [int(seeds[row]) for row in rows],
+            plan,
+            self.class_names,
+        )
+        self.work.count("evaluations", b * made.evaluations)
+        logs = np.full((b, 2), np.nan)
+        if made.log_weight is not None and made.disagreement is not None:
+            logs = torch.stack([made.log_weight, made.disagreement], dim=1)[:b].numpy()
+        return to_uint8(self.pixels.decode(made.images[:b])).cpu().numpy(), logs
+
+
+class Sampler(Networks):
+    """Main and guide networks of a generator."""
+
+    def __init__(self, config: Sampling, generator: Artifact, work: Work, device: torch.device | None = None) -> None:
+        self.device = device or engine.start(work.runtime.device).device
+        info = generator.json("generator.json")
+        main, pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
+        folder = generator / info.get("guide_folder", ".")
+        guide, _ = checkpoints.average(folder, config.guide_ema, info["guide_at"], config.precision)
+        main, guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
+        super().__init__(config, work, main, guide, pixels, plan_of(config), info["classes"])
+        self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
+
+    def seeds(self, rows: NDArray[np.int64]) -> list[int]:
+        """One noise seed per image, from its number alone; the same in every arm."""
+        first = stream_seed(self.config.seed, "noise")
+        return [(first + int(row)) % 2**32 for row in rows]

@@ -1,0 +1,179 @@
+"""Which classes are mixed: m-plets by the distances of class centers or conditions (paper 4.2 to 4.4)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from scoremix.data import groups, images
+from scoremix.data.mplet_list import read_mplets
+from scoremix.diffusion import checkpoints
+from scoremix.diffusion.unet import condition_matrix
+from scoremix.execution.artifacts import Source, file_hash
+from scoremix.selection import strategies
+from scoremix.selection.coverage import Coverage, degrees_of
+from scoremix.selection.distances import Metric, pair_function
+from scoremix.selection.distribution import pair_histogram
+from scoremix.selection.mplets import MPlets
+from scoremix.selection.search import Progress
+
+if TYPE_CHECKING:
+    from scoremix.config import Selection
+    from scoremix.execution.artifacts import Artifact, Work
+
+
+def select_mplets(
+    config: Selection, recognizer: Artifact, more: Mapping[str, Artifact | Source] = {}, *, work: Work
+) -> None:
+    """Writes classes.npy (K, m), mplets.csv, mplets.json and the distances of all pairs and of the chosen ones.
+
+    `more` holds what only some selections read: the `generator` for its condition matrix, the `real` images for their
+    groups, the files of `groups` and of the m-plets (`file`).
+    """
+    spaces = {"embedding": np.load(recognizer / "centers.npy")}
+    names = recognizer.json("recognizer.json")["class_names"]
+    if "generator" in more:
+        spaces["condition"] = conditions(cast("Artifact", more["generator"]), config.ema, names)
+    count = config.count or default_count(len(names), config.mixed)
+    if config.strategy == "each":
+        chosen = each_class(len(names), count, config.seed)
+    elif config.strategy == "list":
+        classes = read_mplets(Path(cast("Source", more["file"]).place), names, config.m)
+        function = pair_function(spaces[config.space], config.metric)
+        chosen = MPlets(classes, function.values(classes), None, Coverage(degrees_of(classes, len(names))))
+    else:
+        allowed = groups_of(config, names, more)
+        with work.bar(100, "%") as advance:
+            chosen = search(config, spaces, count, allowed, lambda what, share: advance(100 * share, unit=f"% {what}"))
+    work.write_array("classes.npy", chosen.classes)
+    for space, metric in metrics_of(config).items():
+        counts, edges = pair_histogram(spaces[space], metric)
+        distances = pair_function(spaces[space], metric).distances(chosen.classes)
+        work.write_arrays(f"distances-{space}.npz", counts=counts, edges=edges, chosen=distances)
+    work.write("mplets.csv", as_csv(chosen.classes, names, chosen.values))
+    work.write_json("mplets.json", description(config, chosen, names))
+
+
+def search(
+    config: Selection, spaces: Mapping[str, np.ndarray], count: int, groups: np.ndarray | None, progress: Progress
+) -> MPlets:
+    """The m-plets of a strategy; ValueError, saying whose, where the choice is impossible."""
+    try:
+        return strategies.select(
+            spaces[config.space],
+            cast("strategies.Strategy", config.strategy),
+            count,
+            m=config.m,
+            metric=config.metric,
+            objective=config.objective,
+            seed=config.seed,
+            conditions=spaces.get("condition"),
+            condition_metric=config.condition_metric,
+            window=config.window,
+            groups=groups,
+            across=config.across,
+            max_degree=config.max_degree,
+            min_degree=config.min_degree,
+            progress=progress,
+        )
+    except ValueError as error:
+        raise ValueError(f"selection of {count} m-plets: {error}") from None
+
+
+def metrics_of(config: Selection) -> Mapping[str, Metric]:
+    """Space -> metric of the distances that decide, the first one first."""
+    joint = config.strategy.startswith("joint")
+    metrics: dict[str, Metric] = {config.space: config.metric}
+    return {**metrics, "condition": config.condition_metric} if joint else metrics
+
+
+def description(config: Selection, chosen: MPlets, names: list[str]) -> dict[str, Any]:
+    """The selection as mplets.json has it: values, certificate, how often each class is used, the cap's cost."""
+    coverage = chosen.coverage
+    assert coverage is not None
+    return {
+        "strategy": config.strategy,
+        "metrics": dict(metrics_of(config)),
+        "objective": config.objective,
+        "m": chosen.classes.shape[1],
+        "count": len(chosen),
+        "values": chosen.values.tolist(),
+        "certificate": None if chosen.certificate is None else asdict(chosen.certificate),
+        "classes": len(names),
+        "classes_used": coverage.used,
+        "most_uses_of_a_class": int(coverage.degrees.max()),
+        "uses": coverage.degrees.tolist(),
+        "mean_value_without_constraint": coverage.unconstrained,
+        "cost_of_constraint": coverage.cost,
+    }
+
+
+def each_class(classes: int, count: int, seed: int) -> MPlets:
+    """Every class alone, or `count` of them drawn at random; the objective of one class is 0."""
+    drawn = np.sort(np.random.default_rng(seed).permutation(classes)[:count])[:, None].astype(np.int64)
+    return MPlets(drawn, np.zeros(len(drawn)), None, Coverage(degrees_of(drawn, classes)))
+
+
+def conditions(generator: Artifact, ema: float, names: list[str]) -> np.ndarray:
+    """The generator's condition of each class (N, c), rows in the order of `names`; ValueError where one is missing."""
+    info = generator.json("generator.json")
+    net, _ = checkpoints.load(generator / info["snapshots"][f"{ema:.3f}"], "float32")
+    place = {name: row for row, name in enumerate(info["classes"])}
+    if missing := [name for name in names if name not in place]:
+        raise ValueError(f"the generator knows {len(missing)} of the recognizer's classes not, the first {missing[:3]}")
+    rows: np.ndarray = condition_matrix(net).numpy()[[place[name] for name in names]]
+    return rows
+
+
+def default_count(classes: int, m: int) -> int:
+    """As many m-plets as there are classes, or all of them where there are fewer."""
+    return min(classes, math.comb(classes, m))
+
+
+def files_of(config: Selection) -> dict[str, Source]:
+    """Setting -> the file it names, with the hash of its content; ValueError where there is none."""
+    named = {"groups": config.groups if config.groups not in (None, "name", "data") else None, "file": config.file}
+    found = {}
+    for setting, place in named.items():
+        if place is not None:
+            if not Path(place).is_file():
+                hint = " (or 'name', or 'data')" if setting == "groups" else ""
+                raise ValueError(f"selection.{setting} {place!r}: no such file{hint}")
+            found[setting] = Source(place, file_hash(Path(place)))
+    return found
+
+
+def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact | Source]) -> np.ndarray | None:
+    """The group of every class, or None; ValueError where they cannot be told."""
+    match config.groups:
+        case None:
+            return None
+        case "data":
+            real = images.LabeledImages.load(cast("Artifact", more["real"]).folder).of_classes("train")
+            if real.groups is None:
+                raise ValueError("selection.groups 'data': the data has no groups; give a file, or 'name'")
+            found = list(real.groups)
+        case how:
+            found = groups.named(how if how == "name" else str(cast("Source", more["groups"]).place), names)
+    return np.unique(found, return_inverse=True)[1]
+
+
+def as_csv(classes: np.ndarray, names: list[str], values: np.ndarray, weights: np.ndarray | None = None) -> str:
+    """One line per m-plet: class indices, names, value, and weights (K, m) where they are given."""
+    m = classes.shape[1]
+    header = [*(f"class_{k}" for k in range(m)), *(f"name_{k}" for k in range(m)), "value"]
+    header += [] if weights is None else [f"weight_{k}" for k in range(m)]
+    lines = [",".join(header)]
+    for i, (row, value) in enumerate(zip(classes.tolist(), values.tolist(), strict=True)):
+        cells = [*map(str, row), *(quoted(names[c]) for c in row), repr(value)]
+        lines.append(",".join(cells if weights is None else [*cells, *map(repr, weights[i].tolist())]))
+    return "\n".join(lines) + "\n"
+
+
+def quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,61 @@
+"""How long the mixed noise prediction is over noise levels: the paper's argument for convex weights (paper 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scoremix.data import images as imagesets
+from scoremix.data.augment import to_unit
+from scoremix.diffusion.denoisers import condition, mix_conditions
+from scoremix.diffusion.solvers import UnitNoise, karras_sigmas
+from scoremix.stages.mix.sample import Sampler
+
+if TYPE_CHECKING:
+    from scoremix.config import Sampling
+    from scoremix.execution.artifacts import Artifact, Work
+
+SCORES = ((0.5, 0.5), (0.4, 0.4), (0.6, 0.6), (0.7, 0.7), (1.0, 1.0))
+CONDITIONS = ((0.5, 0.5), (0.7, 0.7))
+LEVELS = 24
+
+
+def measure_magnitudes(
+    config: Sampling, generator: Artifact, mplets: Artifact, synthetic: Artifact, *, work: Work
+) -> None:
+    """Writes magnitudes.npz: ratio (weights, levels, images) of |sum_k w_k eps_k| to |eps_A| at `sigmas`.
+
+    eps_k = (x - D_k(x)) / sigma of the main network without guide, at x = a mix + sigma noise; rows follow SCORES,
+    then CONDITIONS (one noise prediction under mixed conditions). Pairs only: other m-plets give no rows.
+    """
+    mixed = imagesets.LabeledImages.load(synthetic.folder)
+    classes = np.load(mplets / "classes.npy")
+    if classes.shape[1] != 2:
+        work.write_arrays("magnitudes.npz", sigmas=np.zeros(0), ratios=np.zeros((0, 0, 0)))
+        return
+    sampler = Sampler(config, generator, work)
+    rows = np.arange(config.chunk) * len(mixed) // config.chunk  # a fixed number: some repeat in tiny sets
+    pixels, of = mixed.take(rows)
+    labels = torch.from_numpy(classes[of]).to(sampler.device)
+    clean = sampler.pixels.encode(to_unit(pixels, sampler.device))
+    noise = UnitNoise(sampler.seeds(rows), tuple(clean.shape[1:]), clean.device)().to(clean)
+    sigmas = karras_sigmas(LEVELS, config.sigma_min, config.sigma_max, config.rho)[:-1].tolist()
+    ratios = np.zeros((len(SCORES) + len(CONDITIONS), LEVELS, len(rows)))
+    net = sampler.main
+    with work.bar(LEVELS, "noise levels") as advance:
+        for i, sigma in enumerate(sigmas):
+            level = torch.full((len(rows),), sigma, device=clean.device)
+            x = clean + sigma * noise
+
+            def epsilon(denoised: torch.Tensor, x: torch.Tensor = x, sigma: float = sigma) -> torch.Tensor:
+                return ((x - denoised.to(x)) / sigma).flatten(1).double()
+
+            a, b = (epsilon(condition(net, labels[:, k])(x, level)) for k in (0, 1))
+            found = [wa * a + wb * b for wa, wb in SCORES]
+            found += [epsilon(mix_conditions(net, labels, w)(x, level)) for w in CONDITIONS]
+            ratios[:, i] = (torch.stack(found).norm(dim=2) / a.norm(dim=1)).cpu().numpy()
+            advance(i + 1)
+    work.write_arrays("magnitudes.npz", sigmas=np.array(sigmas), ratios=ratios)
+    work.count("evaluations", LEVELS * len(rows) * (2 + len(CONDITIONS)))

@@ -1,0 +1,252 @@
+"""Training of the class-conditional generator, with the snapshot that will guide it (paper 3.1, 3.2)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from scoremix.data import images as imagesets
+from scoremix.data.augment import Augment, Part, augment, to_unit
+from scoremix.data.order import batch_indices, stream_seed
+from scoremix.diffusion import checkpoints, training
+from scoremix.diffusion.checkpoints import Pixels
+from scoremix.diffusion.layers import FixedConditions, normalize
+from scoremix.diffusion.unet import EDM2
+from scoremix.execution import processes as engine
+from scoremix.stages.train import resume
+from scoremix.stages.train.teacher import Teacher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from torch import Tensor
+
+    from scoremix.config import Generator
+    from scoremix.data.images import LabeledImages
+    from scoremix.execution.artifacts import Artifact, Work
+
+BLOCK = 1024  # images read at a time
+POINTS = 100  # of the stored loss curve
+READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
+MOST_RAMPUP = 10_000_000  # images
+
+
+def train_generator(config: Generator, real: Artifact, recognizer: Artifact | None = None, *, work: Work) -> None:
+    """Writes EMA snapshots and conditions over training (the guide's time too), generator.json, the loss curve.
+
+    The recognizer aligns the generator or gives its conditions, where the config asks for it.
+    """
+    images = imagesets.LabeledImages.load(real.folder).of_classes("train")
+    device = engine.start(work.runtime.device, together=True)
+    total = whole(config.images_seen, config)
+    guide_at = guide_taken_at(config)
+    pixels = scaling(images, config.sigma_data)
+    teacher = Teacher.load(config, recognizer, pixels, device) if recognizer else None
+    state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
+    history = resume.History(total // config.batch, POINTS)
+    aligned = resume.History(total // config.batch, POINTS)
+    if saved := resume.load(work):
+        state.restore(saved.tensors, saved.info["training"])
+        history.restore(saved.info["history"])
+        aligned.restore(saved.info["aligned"])
+    device.refuse_apart(state.nimg)
+
+    def snapshot() -> dict[str, str]:
+        names: dict[str, str] = {}
+        if work.rank:
+            return names
+        for i, std in enumerate(config.ema):
+            name = checkpoints.snapshot_name(state.nimg, std)
+            work.write(name, checkpoints.to_bytes(state.ema.state(i), network(config, images, teacher), pixels))
+            names[f"{std:.3f}"] = name
+        return names
+
+    kept = kept_at(config)
+    if state.nimg == 0 and config.conditional:
+        write_conditions(config, state, work)
+    saver = resume.Clock(work.runtime.checkpoint_seconds)
+    with work.bar(total, "images", state.nimg) as advance:
+        for _ in steps(config, images, device, total, state, teacher):
+            if state.nimg in {guide_at, *kept} - {total}:
+                snapshot()
+            if state.nimg in kept and config.conditional:
+                write_conditions(config, state, work)
+            due = saver.due()
+            if due or len(state.losses) == READ_EVERY or state.nimg == total:
+                add(history, state.nimg, config.batch, state.take_losses())
+                if teacher and teacher.alignment:
+                    add(aligned, state.nimg, config.batch, teacher.alignment.take_losses())
+            if due:
+                info = {"training": state.info(), "history": history.state(), "aligned": aligned.state()}
+                resume.save(work, state.tensors(), info)
+            advance(state.nimg)
+    work.count("images", total)
+    work.write("history.csv", history.csv())
+    if config.align:
+        work.write("alignment.csv", aligned.csv())
+    work.write_json(
+        "generator.json",
+        {
+            "images_seen": total,
+            "snapshots": snapshot(),
+            "guides": {f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
+            "guide_at": guide_at,
+            "conditions": [
+                {"images_seen": nimg, "ema": std, "file": conditions_name(nimg, std)}
+                for nimg in [0, *kept]
+                for std in config.ema
+                if config.conditional
+            ],
+            "classes": list(images.class_names),
+            "median_class_size": int(np.median(images.counts)),
+            "parameters": sum(p.numel() for p in state.net.parameters()),
+            "loss": history.last,
+            **({"alignment_loss": aligned.last if aligned.rows else None} if config.align else {}),
+        },
+    )
+
+
+def add(history: resume.History, nimg: int, batch: int, losses: list[float]) -> None:
+    """Adds the losses of the last steps, the last of which ended at `nimg` images."""
+    for ago, loss in zip(reversed(range(len(losses))), losses, strict=True):
+        history.add(nimg - ago * batch, loss)
+
+
+def steps(
+    config: Generator,
+    images: LabeledImages,
+    device: engine.Engine,
+    total: int,
+    state: training.Training | None = None,
+    teacher: Teacher | None = None,
+) -> Iterator[training.Training]:
+    """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
+    part = device.part(config.batch, "generator.batch")
+    state = state or training.start(make(config, images).to(device.device), config.ema)
+    length = config.images_seen
+    return training.train(
+        state,
+        batches(config, images, scaling(images, config.sigma_data), part, device.device),
+        batch=config.batch,
+        total=total,
+        seed=config.seed,
+        rate=lambda nimg: training.learning_rate(nimg, config.lr, config.decay_start * length, rampup(config)),
+        noise_mean=config.noise_mean,
+        noise_std=config.noise_std,
+        forward=device.wrapped(state.net),
+        backward=device.backward,
+        mean=device.mean,
+        rank=device.rank,
+        ranks=device.ranks,
+        extra=teacher.alignment if teacher else None,
+    )
+
+
+def rampup(config: Generator) -> float:
+    """Images over which the learning rate rises."""
+    return min(config.rampup * config.images_seen, MOST_RAMPUP)
+
+
+def guide_taken_at(config: Generator) -> int:
+    """Images seen when the guide's snapshot is taken: at `guide_at` of the run, but not while the rate still rises."""
+    wanted = int(max(config.guide_at * config.images_seen, rampup(config)))
+    return min(max(whole(wanted, config), config.batch), whole(config.images_seen, config))
+
+
+def kept_at(config: Generator) -> list[int]:
+    """Images seen at `config.snapshots` evenly spaced times, the last being the end."""
+    parts = range(1, config.snapshots + 1)
+    return sorted({whole(config.images_seen * part // config.snapshots, config) for part in parts})
+
+
+def conditions_name(images_seen: int, std: float) -> str:
+    return f"conditions-{std:.3f}-{images_seen:012d}.npy"
+
+
+def write_conditions(config: Generator, state: training.Training, work: Work) -> None:
+    """The condition matrix (classes, c) of every EMA now, float32: what section 4.3 follows over training.
+
+    Of fixed conditions, without the dimensions that are zero for all classes.
+    """
+    for i, std in enumerate(config.ema):
+        weight = state.ema.state(i)["unet.emb_label.weight"]
+        weight = normalize(weight) if config.conditions == "learned" else weight[weight.any(1)]
+        work.write_array(conditions_name(state.nimg, std), weight.t().contiguous().float().cpu().numpy())
+
+
+def whole(images: int, config: Generator) -> int:
+    """That many images in whole batches."""
+    return -(-images // config.batch) * config.batch
+
+
+def network(config: Generator, images: LabeledImages, teacher: Teacher | None = None) -> dict[str, Any]:
+    """Arguments of the network."""
+    fixed = {"fixed_conditions": True, "channel_mult_emb": teacher.multiple} if teacher and teacher.multiple else {}
+    return {
+        "img_resolution": images.size,
+        "img_channels": images.channels,
+        "label_dim": len(images.class_names) if config.conditional else 0,
+        "sigma_data": config.sigma_data,
+        "model_channels": config.model_channels,
+        "channel_mult": list(config.channel_mult),
+        "num_blocks": config.num_blocks,
+        "attention": config.attention,
+        "attn_resolutions": None if config.attn_resolutions is None else list(config.attn_resolutions),
+        "dropout": config.dropout,
+        "dtype": config.precision,
+        **fixed,
+    }
+
+
+def make(
+    config: Generator, images: LabeledImages, precision: str | None = None, teacher: Teacher | None = None
+) -> EDM2:
+    """An untrained network from the config's seed; the global generator is left as it was.
+
+    ValueError for a side that its levels cannot halve.
+    """
+    levels = len(config.channel_mult)
+    if images.size % 2 ** (levels - 1):
+        raise ValueError(
+            f"data.size {images.size}: the {levels} levels of channel_mult {list(config.channel_mult)} need a multiple of "
+            f"{2 ** (levels - 1)}"
+        )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream_seed(config.seed, "network"))
+        net = EDM2(**{**network(config, images, teacher), "dtype": precision or config.precision})
+    if teacher and teacher.multiple:
+        assert isinstance(net.unet.emb_label, FixedConditions)
+        net.unet.emb_label.weight.copy_(teacher.conditions(config, net.unet.emb_label.weight.shape[0]).t())
+    return net
+
+
+def scaling(images: LabeledImages, sigma_data: float) -> Pixels:
+    """Magnitude normalisation: mean 0 and standard deviation sigma_data over all training pixels, from exact counts."""
+    counts = np.zeros(256, np.int64)
+    for rows in images.blocks(BLOCK):
+        counts += np.bincount(images.take(rows)[0].reshape(-1), minlength=256)
+    values = np.arange(256) / 127.5 - 1
+    mean = float((counts * values).sum() / counts.sum())
+    std = float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
+    if std == 0:
+        raise ValueError("the training images are all of one colour: there is nothing to learn")
+    return Pixels(mean, sigma_data / std)
+
+
+def batches(
+    config: Generator, images: LabeledImages, pixels: Pixels, part: slice, device: torch.device
+) -> Callable[[int], tuple[Tensor, Tensor]]:
+    """That part of scaled, shifted and flipped batches as a function of the images seen."""
+    settings = Augment(shift=1.0 if config.shift else 0.0, shift_pixels=config.shift, flip=0.5 if config.flip else 0.0)
+
+    def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
+        rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)[part]
+        found, labels = images.take(rows)
+        generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
+        x = augment(to_unit(found, device), generator, settings, Part(part.start, len(rows), config.batch))
+        return pixels.encode(x), torch.from_numpy(labels).to(device)
+
+    return next_batch

@@ -1,0 +1,86 @@
+"""The real images: read once, resized by one rule, split into three disjoint parts of classes, packed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoremix.data.reading import read
+from scoremix.data.sources import fingerprint
+from scoremix.data.splits import SPLITS
+
+if TYPE_CHECKING:
+    from scoremix.config import Data
+    from scoremix.execution.artifacts import Source, Work
+
+
+def content_key(place: str, split_list: str | None, groups: str | None = None) -> str:
+    """Hash of all that would be read, images and lists, wherever they lie; ValueError for nothing readable."""
+    parts = [fingerprint(place)]
+    for setting, given in (("split_list", split_list), ("groups", groups)):
+        if given == "name" and setting == "groups":
+            parts.append("groups by name")
+        elif given is not None:
+            try:
+                parts.append(f"{setting} {hashlib.sha256(Path(given).read_bytes()).hexdigest()}")
+            except OSError as error:
+                hint = ", nor is it 'name'" if setting == "groups" else ""
+                raise ValueError(f"{setting} {given}: cannot be read ({error.strerror}){hint}") from None
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def ingest(config: Data, source: Source, *, work: Work) -> None:
+    """Writes the packed images, and summary.json with what was found and what was left out."""
+    with work.bar(1, "images") as advance:
+        images, reading = read(
+            source.place,
+            work.folder,
+            size=config.size,
+            channels=None if config.channels == "auto" else config.channels,
+            classes=config.classes,
+            images_per_class=config.images_per_class,
+            split_list=Path(source.split_list) if source.split_list else None,
+            groups=source.groups,
+            fractions=config.fractions,
+            skip_bad=config.skip_bad,
+            held_out=config.held_out,
+            seed=config.seed,
+            progress=advance,
+        )
+    work.count("images", len(images.stored))
+    parts = [(name, images.counts[images.splits[name]]) for name in SPLITS]
+    work.write_json(
+        "summary.json",
+        {
+            "splits": [
+                {
+                    "name": name,
+                    "classes": len(counts),
+                    "images": int(counts.sum()),
+                    "single_image_classes": int(np.count_nonzero(counts == 1)),
+                }
+                for name, counts in parts
+            ],
+            "image_shape": list(images.shape[1:]),
+            "skipped": [list(bad) for bad in reading.unreadable],
+            "note": _note(asdict(reading), int(images.held_out.sum()) if images.held_out is not None else 0),
+        },
+    )
+
+
+def _note(reading: dict[str, object], held_out: int) -> str:
+    said = {
+        "empty_classes": "classes left out for want of a readable image",
+        "unsplit_classes": "classes in no part of the given split",
+        "ignored_files": "files passed over that are not images",
+    }
+    counts = {name: v if isinstance(v, int) else len(v) for name, v in reading.items() if name in said}  # type: ignore[arg-type]
+    told = [f"{count} {said[name]}" for name, count in counts.items() if count]
+    if held_out:
+        told.append(f"{held_out} images of training classes held out")
+    notes = reading["notes"]
+    return "; ".join([*told, *(notes if isinstance(notes, tuple) else ())])

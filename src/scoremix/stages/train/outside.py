@@ -1,0 +1,26 @@
+"""Images from outside a run, packed whole: every class, no split (for `scoremix quality`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scoremix.data.reading import read
+
+if TYPE_CHECKING:
+    from scoremix.config import Data
+    from scoremix.execution.artifacts import Source, Work
+
+
+def outside(config: Data, source: Source, *, work: Work) -> None:
+    """Writes every class of whatever can be read as data, as part 'train'."""
+    with work.bar(1, "images") as advance:
+        images, _ = read(
+            source.place,
+            work.folder,
+            size=config.size,
+            channels=None if config.channels == "auto" else config.channels,
+            fractions=None,
+            skip_bad=config.skip_bad,
+            progress=advance,
+        )
+    work.count("images", len(images))

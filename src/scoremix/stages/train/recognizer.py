@@ -1,0 +1,238 @@
+"""Training of a recognizer, the same function for the baseline and for every arm (paper 4.1)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from scoremix.data import images as imagesets
+from scoremix.data.augment import PRESETS, Part, augment, to_unit
+from scoremix.data.order import batch_indices, stream_seed
+from scoremix.data.targets import Targets
+from scoremix.execution import processes as engine
+from scoremix.recognition import blending, checkpoints
+from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
+from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
+from scoremix.stages.judge.embeddings import all_embedded
+from scoremix.stages.train import resume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jaxtyping import Int64
+    from torch import Tensor
+
+    from scoremix.config import Recognizer
+    from scoremix.data.images import LabeledImages
+    from scoremix.execution.artifacts import Artifact, Work
+
+POINTS = 100  # of the stored loss curve
+DEEPER = {"iresnet50": "iresnet100", "iresnet100": "iresnet200", "adaface_ir50": "adaface_ir101"}
+
+
+def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *, work: Work) -> None:
+    """Trains on `data` for as many images as `config.epochs` of `length_of` are; writes network, centers, history."""
+    images = imagesets.LabeledImages.load(data.folder).of_classes("train")
+    epoch = len(imagesets.LabeledImages.load(length_of.folder).of_classes("train"))
+    total = -(-int(config.epochs * epoch) // config.batch) * config.batch
+    targets, order = Targets.load(data.folder), Order.of(data, config, len(images), total)
+    names = targets.class_names if targets else images.class_names
+    description = describe(config, images)
+    device = engine.start(work.runtime.device, together=True)
+    state = start(config, description, len(names), device.device)
+    history = resume.History(total // config.batch, POINTS)
+    if saved := resume.load(work):
+        state.restore(saved.tensors, saved.info["training"])
+        history.restore(saved.info["history"])
+    device.refuse_apart(state.nimg)
+
+    saver = resume.Clock(work.runtime.checkpoint_seconds)
+    with work.bar(total, "images", state.nimg) as advance:
+        for _ in steps(config, images, device, total, state, targets, order):
+            history.add(state.nimg, state.loss)
+            if saver.due():
+                resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
+            advance(state.nimg)
+
+    if work.rank:
+        return
+    state.net.eval()
+    work.write("recognizer.safetensors", checkpoints.to_bytes(state.net, state.head, description))
+    work.write("history.csv", history.csv())
+    assert isinstance(state.head, Head)
+    centers = state.head.centers() if config.centers == "head" else mean_centers(state, images, targets)
+    work.write_array("centers.npy", centers.float().cpu().numpy())
+    work.write_json(
+        "recognizer.json",
+        {
+            "classes": len(names),
+            "images": len(images),
+            "steps": state.step,
+            "class_names": list(names),
+            "parameters": sum(p.numel() for p in state.net.parameters()),
+            "loss": history.last,
+        },
+    )
+    work.count("images", total)
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order images are seen: all of them until `turn` images were seen, then the first `last` alone."""
+
+    seed: int
+    images: int
+    last: int
+    turn: int
+
+    @classmethod
+    def of(cls, data: Artifact, config: Recognizer, images: int, total: int) -> Order:
+        if not (data / "finish.json").exists():
+            return cls(config.seed, images, images, total)
+        finish = json.loads((data / "finish.json").read_text())
+        return cls(config.seed, images, int(finish["images"]), total - int(finish["share"] * total))
+
+    def rows(self, seen: int, count: int) -> Int64[np.ndarray, " count"]:
+        if seen < self.turn:
+            return batch_indices(self.images, stream_seed(self.seed, "order"), seen, count)
+        return batch_indices(self.last, stream_seed(self.seed, "finish"), seen, count)
+
+
+def steps(
+    config: Recognizer,
+    images: LabeledImages,
+    device: engine.Engine,
+    total: int,
+    state: Training | None = None,
+    targets: Targets | None = None,
+    order: Order | None = None,
+) -> Iterator[Training]:
+    """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
+    part = device.part(config.batch, "recognizer.batch")
+    order = order or Order(config.seed, len(images), len(images), total)
+    state = state or start(config, describe(config, images), len(images.class_names), device.device)
+    return train(
+        state,
+        batches(config, images, targets, order, part, device.device),
+        batch=config.batch,
+        total=total,
+        seed=config.seed,
+        base_rate=config.lr,
+        warmup=int(config.warmup * total),
+        power=config.decay_power,
+        milestones=[round(total * epoch / config.epochs) for epoch in config.milestones],
+        clip=config.clip,
+        precision=config.precision,
+        objective=device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup")),
+        backward=device.backward,
+        mean=device.mean,
+        rank=device.rank,
+    )
+
+
+class BatchLoss(nn.Module):
+    """The mean loss of a batch, of network and head as one module."""
+
+    def __init__(self, net: nn.Module, head: nn.Module, blended: bool) -> None:
+        super().__init__()
+        self.net, self.head = net, head
+        self.blended = blending.feature_mixup(net, head) if blended else None
+
+    def forward(self, images: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        if self.blended:
+            return self.blended(images, labels, weights)
+        loss: Tensor = self.head(self.net(images), labels, weights).mean()
+        return loss
+
+
+def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Description:
+    """What network `config` and the images ask for; ValueError where a published one does not take the images."""
+    if config.network == "small":
+        return checkpoints.small(
+            images.size, images.channels, config.widths, tuple(config.depth * u for u in config.units), config.embedding
+        )
+    if config.depth > 1 and (config.depth > 2 or config.network not in DEEPER):
+        raise ValueError(
+            f"recognizer.depth {config.depth}: no published network is that much deeper than {config.network}"
+        )
+    wanted = checkpoints.published(config.network if config.depth == 1 else DEEPER[config.network])
+    if (images.size, images.channels) != (wanted.size, wanted.channels):
+        raise ValueError(
+            f"recognizer.network {config.network!r} takes {wanted.size} px RGB images, these are {images.size} px with "
+            f"{images.channels} channels: set data.size={wanted.size} and data.channels=3"
+        )
+    return wanted
+
+
+def start(config: Recognizer, description: checkpoints.Description, classes: int, device: torch.device) -> Training:
+    """An untrained recognizer and its optimizer, from the config's seed."""
+    net = initialised(lambda: checkpoints.make(description), config.seed).to(device)
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    head = initialised(lambda: make_head(config, description.embedding, classes), stream_seed(config.seed, "head")).to(
+        device
+    )
+    return Training(net, head, sgd(net, head, config.momentum, config.weight_decay))
+
+
+def make_head(config: Recognizer, dim: int, classes: int) -> Head:
+    match config.head:
+        case "arcface":
+            return ArcFace(dim, classes, config.scale, config.margin, config.gradient)
+        case "cosface":
+            return CosFace(dim, classes, config.scale, config.margin)
+        case "combined":
+            return CombinedMargin(dim, classes, config.scale, config.margin, config.additive, config.gradient)
+        case "adaface":
+            return AdaFace(dim, classes, config.scale, config.margin)
+        case "softmax":
+            return Softmax(dim, classes)
+
+
+def batches(
+    config: Recognizer,
+    images: LabeledImages,
+    targets: Targets | None,
+    order: Order,
+    part: slice,
+    device: torch.device,
+) -> Callable[[int], tuple[Tensor, Labels]]:
+    """That part of augmented batches as a function of the images seen; blending is within a part."""
+    settings = PRESETS[config.augment]
+    own = ["blend", part.start] if part.start else ["blend"]
+
+    def next_batch(nimg: int) -> tuple[Tensor, Labels]:
+        rows = order.rows(nimg, config.batch)[part]
+        pixels, labels = images.take(rows)
+        generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
+        x = augment(to_unit(pixels, device), generator, settings, Part(part.start, len(rows), config.batch))
+        if targets is None and config.blend == "none":
+            return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).to(device)
+        y, weights = targets.take(rows) if targets else (labels[:, None], np.ones((len(rows), 1), np.float32))
+        several = torch.from_numpy(y), torch.from_numpy(weights)
+        if config.blend != "none":
+            generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, *own))
+            share = blending.shares(len(rows), config.blend_alpha, generator)
+            if config.blend == "mixup":
+                x = blending.mixup(x, share)
+            elif config.blend == "cutmix":
+                x, share = blending.cutmix(x, share, generator)
+            several = blending.partnered(*several, share)
+        return x.contiguous(memory_format=torch.channels_last), (several[0].to(device), several[1].to(device))
+
+    return next_batch
+
+
+def mean_centers(state: Training, images: LabeledImages, targets: Targets | None) -> Tensor:
+    """Unit mean embeddings of the classes, images of several classes in proportion to their weights."""
+    unit = all_embedded(state.net, images)
+    if targets is None:
+        return class_centers(unit, torch.from_numpy(images.labels.astype(np.int64)), len(images.class_names))
+    sums = torch.zeros(len(targets.class_names), unit.shape[1])
+    for labels, weights in zip(targets.labels.T, targets.weights.T, strict=True):
+        sums.index_add_(0, torch.from_numpy(labels.astype(np.int64)), unit * torch.from_numpy(weights.copy())[:, None])
+    return torch.nn.functional.normalize(sums)
