@@ -11,7 +11,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from pathlib import Path
 
-import fake_report
 import matplotlib
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from PIL import Image as PillowImage
 
 from scoremix.report import drawing, figures, tables
 from scoremix.report.content import Arm, Curve, Estimate, Gate, Generator, Report, Roc
+from support import fake_report
 
 REPORT = fake_report.build(arms=12)
 DRAWN = drawing.styles(REPORT.arms)
@@ -69,10 +69,10 @@ def test_well_formed_with_a_name_and_no_dangling_references(name: str) -> None:
 
 def test_same_bytes_in_another_process() -> None:
     code = (
-        "import fake_report as f, hashlib; from scoremix.report import page; "
+        "import hashlib; from support import fake_report as f; from scoremix.report import page; "
         "print(hashlib.sha256(page.render(f.build()).encode()).hexdigest())"
     )
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     told = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -12,7 +12,6 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import fake_report
 import numpy as np
 import pytest
 import yaml
@@ -20,6 +19,7 @@ from PIL import Image as PillowImage
 
 from scoremix.report import page, tables
 from scoremix.report.content import Estimate, Grid, Kind, Report, SheetRow, Verdict
+from support import fake_report
 
 KINDS: tuple[Kind, ...] = ("helps", "does not help here", "generator too weak")
 CASES: dict[str, Report] = {

@@ -8,7 +8,6 @@ import json
 import math
 from dataclasses import replace
 
-import fake_report
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,6 +15,7 @@ from hypothesis import strategies as st
 
 from scoremix.report import tables
 from scoremix.report.content import Difference, Estimate, Metric
+from support import fake_report
 
 SHARE, PLAIN = Metric("a", "A"), Metric("b", "B", percent=False)
 
