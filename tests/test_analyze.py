@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from scoremix.analysis.alignment import cka
+from scoremix.commands import analyze
 from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2
-from scoremix.execution import records as runs
+from scoremix.execution import progress, records
 from scoremix.execution.artifacts import Store, Work
 from scoremix.execution.precision import decided
 from scoremix.stages.geometry.snapshots import reproduce
@@ -51,14 +52,14 @@ def experiment(tiny_settings: list[str], *changes: str) -> Experiment:
 def analyzed(out: Path, *settings: str, run: str = "tiny", against: Sequence[str] = ()) -> Path:
     """The folder of the page; `settings` change the run's own."""
     runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
-    return runs.analyze(run, runtime, store, lambda exp: load(exp, (), settings), against)
+    return analyze.analyze(run, runtime, store, lambda exp: load(exp, (), settings), against)
 
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
     out = tmp_path_factory.mktemp("run")
     exp = experiment(tiny_settings)
-    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
     return analyzed(out)
 
 
@@ -68,17 +69,17 @@ def test_the_latest_run_is_the_latest_with_a_report(tmp_path: Path) -> None:
         record = tmp_path / "runs" / f"{name}.json"
         record.write_text(json.dumps({"experiment": {"name": name}, "steps": steps}))
         os.utime(record, (time, time))
-    assert runs.latest_reported(tmp_path) == "second"
-    assert runs.recorded(tmp_path, None).name == "failed"  # what `show` shows
+    assert records.latest_reported(tmp_path) == "second"
+    assert records.recorded(tmp_path, None).name == "failed"  # what `show` shows
     with pytest.raises(KeyError, match="inputs"):  # of the second's report, which this record leaves out
-        runs.finished(tmp_path, Store(tmp_path / "store"), None)
+        records.finished(tmp_path, Store(tmp_path / "store"), None)
 
 
 def test_a_map_without_its_extra_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(runs, "find_spec", lambda name: None)
-    monkeypatch.setattr(runs, "finished", lambda *_: runs.Parts(decided(Experiment(), "cpu"), {}, {}, {}))
+    monkeypatch.setattr(analyze, "find_spec", lambda name: None)
+    monkeypatch.setattr(analyze, "finished", lambda *_: records.Parts(decided(Experiment(), "cpu"), {}, {}, {}))
     with pytest.raises(ConfigError, match=r"scoremix\[umap\].*pca"):
         analyzed(tmp_path, "analysis.paths.map=umap")
 
@@ -178,7 +179,7 @@ def test_generators_of_two_runs_stand_side_by_side(shown: Path, tmp_path: Path, 
     out = tmp_path / "copy"
     shutil.copytree(shown.parent, out)
     other = experiment(tiny_settings, "name=other", "generator.conditions=raw")
-    runs.execute(other, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    progress.execute(other, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
     page = (analyzed(out, run="other", against=["tiny"]) / "analysis.html").read_text()
     assert "tiny, EMA 0.05" in page and "other, EMA 0.05" in page
     for against, message in (("other", "that is the run itself"), ("nobody", "not in .*runs: .*tiny")):
@@ -203,7 +204,7 @@ def test_an_unfinished_run_and_wrong_settings_are_refused(
         with pytest.raises(ValueError, match=message):
             analyzed(out, setting)
     exp = experiment(tiny_settings, "name=half")
-    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), "baseline")
+    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), "baseline")
     with pytest.raises(ConfigError, match="run 'half' is not finished, it has no report yet"):
         analyzed(out, run="half")
     shutil.rmtree(out / "store" / "generator")

@@ -11,12 +11,11 @@ import pytest
 import torch
 
 from scoremix import pipeline
-from scoremix.commands import quality
+from scoremix.commands import quality, show
 from scoremix.config import Arm, ConfigError, Evaluation, Examination, Experiment, Recognizer, Runtime, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.data.images import LabeledImages
-from scoremix.execution import records as runs
-from scoremix.execution import runner
+from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Artifact, Plan, Source, Store, Work
 from scoremix.execution.precision import decided
 from scoremix.recognition import checkpoints
@@ -152,7 +151,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) ->
     out = tmp_path_factory.mktemp("arms")
     more = [f"arms={','.join(RUN)}", "seeds=[0]", "recognizer.epochs=1", "search.points=2", "search.pairs=2"]
     exp = load(Experiment(), (), [*tiny_settings, *more], named)
-    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
     return out
 
 
@@ -188,11 +187,11 @@ def test_numbers_of_classes_and_images(store: Path) -> None:
 
 
 def test_the_runs_own_steps_are_on_record_under_their_plain_labels(store: Path) -> None:
-    sample, mplets = (runs.step_folder(store, "tiny", label) for label in ("sample", "select"))
+    sample, mplets = (records.step_folder(store, "tiny", label) for label in ("sample", "select"))
     assert json.loads((sample / "manifest.json").read_text())["config"]["mixture"] == "scores"
     assert np.load(mplets / "classes.npy").shape == (5, 2)
-    assert np.load(runs.step_folder(store, "tiny", "select for scoremix_3") / "classes.npy").shape == (5, 3)
-    shown = runs.chain_table(Store(store / "store"), runs.recorded(store, "tiny")).splitlines()
+    assert np.load(records.step_folder(store, "tiny", "select for scoremix_3") / "classes.npy").shape == (5, 3)
+    shown = show.chain_table(Store(store / "store"), records.recorded(store, "tiny")).splitlines()
     assert next(line for line in shown if " sample for easiest " in line).endswith("the same as sample for hardest")
 
 
@@ -262,8 +261,8 @@ def test_report_says_what_a_mix_is(store: Path) -> None:
 
 
 def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = runs.finished(store, Store(store / "store"), "tiny")
-    reproductions = runs.stored(Store(store / "store"), run.chain["examination"].manifest["inputs"]["2"])
+    run = records.finished(store, Store(store / "store"), "tiny")
+    reproductions = records.stored(Store(store / "store"), run.chain["examination"].manifest["inputs"]["2"])
     assert reproductions is not None
     seen: list[int] = []
 
@@ -282,7 +281,7 @@ def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, m
 
 def test_pixel_controls_have_the_weights_of_the_mixes(store: Path, tmp_path: Path) -> None:
     """Also where they are drawn at random for every image."""
-    parts = runs.finished(store, Store(store / "store"), "tiny")
+    parts = records.finished(store, Store(store / "store"), "tiny")
     runtime = Runtime(device="cpu", quiet=True)
     sampling = parts.exp.sampling.model_copy(update={"draw": "image", "concentration": 3.0, "seed": 7})
     wanted = weights_of(sampling, 5, 2, 3)

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from scoremix.config import Experiment, Runtime, Slice
-from scoremix.execution import artifacts
-from scoremix.execution import records as runs
+from scoremix.execution import artifacts, records
 from scoremix.execution.artifacts import Artifact, Plan, Store, StoreError, Work, write_file
 
 
@@ -137,7 +136,7 @@ def _write_often(path: Path, content: str) -> None:
 
 
 def _note_steps(out: Path, exp: Experiment, plans: list[Plan], own: list[Plan]) -> None:
-    record = runs.Record(out, exp, plans)
+    record = records.Record(out, exp, plans)
     for step in own:
         record.done(step)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from scoremix import __version__
 from scoremix import commands as cli
-from scoremix.execution import records as runs
+from scoremix.execution import progress, records
 from scoremix.execution.artifacts import Store
 
 
@@ -131,7 +131,7 @@ def test_ctrl_c_is_status_130(
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "execute", stopped)
+    monkeypatch.setattr(progress, "execute", stopped)
     assert call(monkeypatch, "run", "demo", "--out", str(tmp_path)) == 130
     assert "the next run continues" in capsys.readouterr().err
 
@@ -154,7 +154,7 @@ def test_a_missing_device_is_said_before_anything_is_made(
 def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_path: Path) -> None:
     for option in ("--runs", "--out"):
         with pytest.raises(ValueError, match=f"{option} says where they are"):
-            runs.checkpoint_of(tmp_path, "a/b", option)
+            records.checkpoint_of(tmp_path, "a/b", option)
 
 
 @pytest.mark.parametrize("setting", ["selection.groups", "selection.file"])

@@ -18,8 +18,7 @@ from scoremix.config.presets import demo
 from scoremix.data.decode import decode
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages
-from scoremix.execution import records as runs
-from scoremix.execution import runner
+from scoremix.execution import records, runner
 from scoremix.execution.artifacts import Source, Store
 from scoremix.execution.precision import decided
 from scoremix.recognition import checkpoints
@@ -168,20 +167,20 @@ def test_a_checkpoint_is_found_by_file_folder_run_and_arm(tmp_path: Path) -> Non
     folder.mkdir(parents=True)
     file = folder / "recognizer.safetensors"
     with pytest.raises(ConfigError, match="no trained recognizer"):
-        runs.checkpoint_of(tmp_path, "demo/real")
+        records.checkpoint_of(tmp_path, "demo/real")
     file.write_bytes(b"")
     for name in (str(file), str(folder), "demo/real", "demo/real/0"):
-        assert runs.checkpoint_of(tmp_path, name) == file
+        assert records.checkpoint_of(tmp_path, name) == file
     for name in ("demo/real/1", "demo/scoremix", "other/real", "demo"):
         with pytest.raises(ConfigError, match=r"real/0|demo"):
-            runs.checkpoint_of(tmp_path, name)
+            records.checkpoint_of(tmp_path, name)
 
 
 def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None:
     """real/0 is the baseline under a second label; looking at a run again must not make real mean real/1."""
     exp, source, store = decided(demo(), "cpu"), Source("glyphs", "0" * 64), Store(tmp_path / "store")
     plans = runner.plan_all(exp, source, store)
-    record = runs.Record(tmp_path, exp, plans)
+    record = records.Record(tmp_path, exp, plans)
 
     def stage(function: Any, config: Any, *inputs: Any, label: str = "") -> Any:
         plan = pipeline.plan_of(function, config, inputs, label)
@@ -189,5 +188,5 @@ def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None
         return store.artifact(plan)
 
     pipeline.scoremix(exp, source, stage)
-    assert runs.Record(tmp_path, exp, plans).steps == record.steps
+    assert records.Record(tmp_path, exp, plans).steps == record.steps
     assert "recognizer real/0" in record.steps

@@ -20,7 +20,7 @@ from scoremix.config import Embedding, Runtime, load
 from scoremix.config.presets import PRESETS
 from scoremix.data.align import TEMPLATE
 from scoremix.data.faces import TemplateSet, open_set
-from scoremix.execution import records as runs
+from scoremix.execution import records
 from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
@@ -356,7 +356,7 @@ def test_arms_of_a_run_with_what_they_need_and_no_more(tiny_settings: list[str],
     for _ in range(2):  # asking again changes nothing
         steps = json.loads((tmp_path / "runs" / "tiny.json").read_text())["steps"]
         assert set(steps) == {"ingest", "baseline", "recognizer real/0", "recognizer real/1"}
-        assert runs.checkpoint_of(tmp_path, "tiny/real/0") == found[0][1]
+        assert records.checkpoint_of(tmp_path, "tiny/real/0") == found[0][1]
         assert facesets.recognizers_of(exp, ["real"], runtime, store) == found
 
 

@@ -14,7 +14,7 @@ from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
-from scoremix.execution import records as runs
+from scoremix.execution import progress, records
 from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
@@ -109,7 +109,7 @@ def settings(tiny_npz: Path, tiny_settings: list[str], tmp_path_factory: pytest.
 
 def run(out: Path, settings: list[str], until: str | None = None) -> Path:
     runtime = Runtime(out=out, device="cpu", quiet=True)
-    return runs.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), until)
+    return progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), until)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +125,7 @@ def real_of(out: Path) -> Path:
 
 def by_hand(out: Path, arm: str, seed: int) -> dict[str, float]:
     """Accuracy of every class from checkpoint and images, with nothing of the stages."""
-    path = runs.checkpoint_of(out, f"tiny/{arm}/{seed}")
+    path = records.checkpoint_of(out, f"tiny/{arm}/{seed}")
     images = LabeledImages.load(real_of(out))
     names, held = images.of_classes("train").class_names, images.of_classes("held_out")
     net, _ = checkpoints.load(path)
@@ -166,7 +166,7 @@ def test_unseen_classes_are_measured_group_by_group(finished: Path) -> None:
     assert {g["name"] for g in found["groups"]} == several and len(several) > 1
     x = torch.from_numpy(np.concatenate([images.of_class(k) for k in range(len(images.class_names))]))
     labels = np.repeat(np.arange(len(images.counts)), images.counts)
-    net, _ = checkpoints.load(runs.checkpoint_of(finished, "tiny/scoremix/1"))
+    net, _ = checkpoints.load(records.checkpoint_of(finished, "tiny/scoremix/1"))
     unit = torch.nn.functional.normalize(embed(net, x.permute(0, 3, 1, 2)), dim=1).numpy()
     similarity = unit @ unit.T
     i, j = np.triu_indices(len(unit), 1)

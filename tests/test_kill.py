@@ -26,7 +26,7 @@ from pathlib import Path
 import lightning_fabric, matplotlib.pyplot
 from scoremix import pipeline
 from scoremix.execution import runner
-from scoremix.execution import records as runs
+from scoremix.execution import records
 from scoremix.execution.artifacts import Store
 from scoremix.config import Experiment, Runtime, load
 
@@ -38,7 +38,7 @@ class Telling(runner.Runner):
         return super().__call__(function, config, *inputs, label=label)
 
 exp = load(Experiment(), (), sys.argv[1:])
-source = runs.source_of(exp)
+source = records.source_of(exp)
 kinds = dict.fromkeys(plan.stage for plan in runner.plan_all(exp, source, Store(Path("nowhere"))))
 os.write(1, ("kinds " + " ".join(kinds) + "\\n").encode())
 for line in sys.stdin:

@@ -14,7 +14,7 @@ from torch import Tensor
 from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.diffusion.adapters import Adapted
-from scoremix.execution import records as runs
+from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
 
 
@@ -28,7 +28,7 @@ def example(monkeypatch: pytest.MonkeyPatch, script: Callable[[str], ModuleType]
 
 def ingested(out: Path, settings: list[str], until: str = "ingest") -> Path:
     runtime = Runtime(out=out, device="cpu", quiet=True)
-    return runs.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), until)
+    return progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), until)
 
 
 def test_mixes_become_training_classes_beside_the_real_split(

@@ -10,16 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scoremix.commands import show
 from scoremix.config import Experiment, Runtime, load
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution import records as runs
+from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
 
 
 def start(out: Path, settings: list[str], *, checkpoint_seconds: float = 0.0) -> Path:
     runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=checkpoint_seconds)
-    return runs.execute(load(Experiment(), (), settings), runtime, Store(out / "store"))
+    return progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"))
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -111,10 +112,10 @@ def test_a_step_that_stands_for_two_runs_under_either_name(
     shutil.copytree(finished, out)
     store, exp = Store(out / "store"), load(Experiment(), (), tiny_settings)
     first = f"recognizer real/{exp.seeds[0]}"
-    assert "the same as baseline" in next(row for row in runs.chain_table(store, exp).splitlines() if first in row)
+    assert "the same as baseline" in next(row for row in show.chain_table(store, exp).splitlines() if first in row)
     for folder in (out / "store" / "recognizer").iterdir():
         shutil.rmtree(folder)
-    made = runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), store, until=first)
+    made = progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), store, until=first)
     assert made.parent.name == "recognizer" and [f.name for f in made.parent.iterdir()] == [made.name]
 
 
@@ -123,15 +124,15 @@ def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_sett
     shutil.copytree(finished, out)
     store = Store(out / "store")
     exp = load(Experiment(), (), tiny_settings)
-    assert "stale" not in (table := runs.chain_table(store, exp)) and "missing" not in table
+    assert "stale" not in (table := show.chain_table(store, exp)) and "missing" not in table
     changed = load(exp, (), ["generator.lr=0.005"])
-    table = runs.chain_table(store, changed)
+    table = show.chain_table(store, changed)
     row = next(line for line in table.splitlines() if " generator " in line)
     assert "stale" in row and "lr: 0.01 became 0.005" in row
     assert "inputs changed" in next(line for line in table.splitlines() if " compare " in line)
     folder = next((out / "store" / "combine").iterdir())
     shutil.rmtree(folder)
-    row = next(line for line in runs.chain_table(store, exp).splitlines() if " combine " in line)
+    row = next(line for line in show.chain_table(store, exp).splitlines() if " combine " in line)
     assert "missing" in row and "folder is gone" in row
 
 

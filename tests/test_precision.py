@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from scoremix import study
+from scoremix.commands import show
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
-from scoremix.execution import precision, runner
-from scoremix.execution import records as runs
+from scoremix.execution import precision, progress, records, runner
 from scoremix.execution.artifacts import Source, Store
 from scoremix.study import StudyConfig
 
@@ -80,17 +80,17 @@ def test_a_run_records_what_it_became(
     """The same steps as a run that names the precision: not one is made twice."""
     cpu(monkeypatch)
     runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
-    runs.execute(load(Experiment(), (), [*tiny_settings, *AUTO]), runtime, store, "sample")
+    progress.execute(load(Experiment(), (), [*tiny_settings, *AUTO]), runtime, store, "sample")
     stored = json.loads((tmp_path / "runs" / "tiny.json").read_text())
     assert stored["experiment"]["generator"]["precision"] == "float32"
     assert stored["steps"]["generator"]["config"]["precision"] == "float32"
-    assert runs.recorded(tmp_path, "tiny").sampling.precision == "float32"
-    assert "stale" not in runs.chain_table(store, runs.recorded(tmp_path, "tiny"))
+    assert records.recorded(tmp_path, "tiny").sampling.precision == "float32"
+    assert "stale" not in show.chain_table(store, records.recorded(tmp_path, "tiny"))
     done = sorted((tmp_path / "store").rglob("manifest.json"))
-    runs.execute(load(Experiment(), (), tiny_settings), runtime, store, "sample")  # these name float32
+    progress.execute(load(Experiment(), (), tiny_settings), runtime, store, "sample")  # these name float32
     assert sorted((tmp_path / "store").rglob("manifest.json")) == done
     exp = load(Experiment(), (), [*tiny_settings, *AUTO])
-    assert runner.run(exp, runs.source_of(exp), runner.Runner(store, runtime, "sample")).done
+    assert runner.run(exp, records.source_of(exp), runner.Runner(store, runtime, "sample")).done
     assert sorted((tmp_path / "store").rglob("manifest.json")) == done
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from scoremix.config import Runtime, load
 from scoremix.config.presets import PRESETS
 from scoremix.execution import processes as engine
-from scoremix.execution import records as runs
+from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
 from scoremix.stages.train import recognizer
 
@@ -45,7 +45,7 @@ resume.save = save_and_die
 exp = load(PRESETS["folder"](), (), sys.argv[4:])
 team = engine.start("cpu", together=True)
 runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
-runner.run(exp, runs.source_of(exp), runner.Runner(Store(out / "store"), runtime, until, team=team))
+runner.run(exp, records.source_of(exp), runner.Runner(Store(out / "store"), runtime, until, team=team))
 """
 
 
@@ -65,7 +65,7 @@ def together(out: Path, settings: list[str], verb: str = "run") -> str:
 
 def alone(out: Path, settings: list[str], until: str | None = None) -> Path:
     runtime = Runtime(out=out, device="cpu", quiet=True)
-    return runs.execute(load(PRESETS["folder"](), (), settings), runtime, Store(out / "store"), until)
+    return progress.execute(load(PRESETS["folder"](), (), settings), runtime, Store(out / "store"), until)
 
 
 def only(out: Path, stage: str) -> Path:

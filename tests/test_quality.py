@@ -18,7 +18,7 @@ from scoremix.config import Experiment, Runtime, load
 from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.backbones import DinoV2
-from scoremix.execution import records as runs
+from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
@@ -44,7 +44,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str])
     out = tmp_path_factory.mktemp("quality")
     changes = ["recognizer.epochs=15", "recognizer.augment=none", "arms=real,scoremix", "evaluation.controls=[real]"]
     exp = load(Experiment(), (), [*tiny_settings, *changes], named)
-    runs.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
     return out
 
 

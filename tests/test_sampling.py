@@ -10,7 +10,7 @@ import pytest
 
 from scoremix.config import ConfigError, Experiment, Generator, Runtime, Sampling, load
 from scoremix.data.images import LabeledImages
-from scoremix.execution import records as runs
+from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.stages.mix.sample import Sampler, images_of_each, kept_of_each, plan_of, weights_of
 from scoremix.stages.show import mixes
@@ -36,7 +36,7 @@ def test_drawn_weights_are_shared_by_an_mplet_or_by_nobody():
 def sampled(out: Path, settings: list[str]) -> Path:
     """Folder of the mixes of a tiny run."""
     store = Store(out / "store")
-    runs.execute(load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True), store, "sample")
+    progress.execute(load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True), store, "sample")
     return max((out / "store" / "sample").iterdir(), key=lambda f: (f / "manifest.json").stat().st_mtime_ns)
 
 
@@ -129,9 +129,9 @@ def test_weights_for_pairs_beside_an_arm_of_single_classes(out: Path, tiny_setti
     moving = ["sampling.weights=[0.2, 0.8]", "sampling.weights_end=[0.9, 0.1]"]
     exp = load(Experiment(), (), [*tiny_settings, *more, *moving])
     runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
-    runs.execute(exp, runtime, store, "recognizer relabelled/0")
-    pictures = np.load(runs.execute(exp, runtime, store, "illustrate") / "grid.npz")
-    usual = np.load(runs.execute(load(Experiment(), (), tiny_settings), runtime, store, "illustrate") / "grid.npz")
+    progress.execute(exp, runtime, store, "recognizer relabelled/0")
+    pictures = np.load(progress.execute(exp, runtime, store, "illustrate") / "grid.npz")
+    usual = np.load(progress.execute(load(Experiment(), (), tiny_settings), runtime, store, "illustrate") / "grid.npz")
     assert (pictures["images"] == usual["images"]).all()
 
 
@@ -229,7 +229,7 @@ def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
     arms = "arms={agreeing: {sampling: {candidates: 1.1, keep_by: agreement}}, real: {images: real}}"
     settings = [*tiny_settings, arms, "evaluation.treatment=agreeing", "evaluation.controls=[real]", "seeds=[0]"]
     exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
-    runs.execute(exp, runtime, Store(out / "store"), "recognizer agreeing/0")
+    progress.execute(exp, runtime, Store(out / "store"), "recognizer agreeing/0")
     (kept,) = (out / "store" / "screen").iterdir()
     assert json.loads((kept / "screening.json").read_text())["by"] == "agreement"
     key = json.loads((kept / "manifest.json").read_text())["inputs"]["0"]
@@ -267,7 +267,7 @@ def test_hardest_and_easiest_are_quarters_of_the_same_draw(out: Path, tiny_setti
     settings = [*tiny_settings, arms, "evaluation.treatment=hard", "evaluation.controls=[easy]", "seeds=[0]"]
     exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
     for arm in ("hard", "easy"):
-        runs.execute(exp, runtime, Store(out / "store"), f"recognizer {arm}/0")
+        progress.execute(exp, runtime, Store(out / "store"), f"recognizer {arm}/0")
     found = {json.loads((f / "screening.json").read_text())["by"]: f for f in (out / "store" / "screen").iterdir()}
     drawn = {json.loads((found[by] / "manifest.json").read_text())["inputs"]["0"] for by in ("hardest", "easiest")}
     assert len(drawn) == 1  # what is kept does not change what is drawn

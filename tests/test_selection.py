@@ -16,8 +16,7 @@ from scoremix.config import Arm, ConfigError, Experiment, Runtime, Sampling, Sel
 from scoremix.data.groups import from_list
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
-from scoremix.execution import records as runs
-from scoremix.execution import runner
+from scoremix.execution import progress, runner
 from scoremix.execution.artifacts import Artifact, Plan, Source, Store, Work
 from scoremix.execution.precision import decided
 from scoremix.stages.mix.describe import describe_mplets
@@ -232,16 +231,16 @@ def test_a_list_of_m_plets_is_taken_as_it_stands(tmp_path: Path, tiny_settings: 
     exp = load(Experiment(), (), tiny_settings)
     store = Store(tmp_path / "store")
     runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
-    runs.execute(exp, runtime, store, "select")
+    progress.execute(exp, runtime, store, "select")
     names = json.loads(next((store.root / "recognizer").rglob("recognizer.json")).read_text())["class_names"]
     file = tmp_path / "pairs.csv"
     file.write_text(f"{names[5]},{names[2]}\n{names[0]},{names[9]}\n")
     listed = load(exp, (), ["selection.strategy=list", f"selection.file={file}"])
-    folder = runs.execute(listed, runtime, store, "select")
+    folder = progress.execute(listed, runtime, store, "select")
     assert np.load(folder / "classes.npy").tolist() == [[5, 2], [0, 9]]
     file.write_text(f"{names[5]},nobody\n")
     with pytest.raises(ValueError, match="'nobody' is not one of"):
-        runs.execute(listed, runtime, store, "select")
+        progress.execute(listed, runtime, store, "select")
     with pytest.raises(ConfigError, match="go together"):
         load(exp, (), ["selection.strategy=list"])
 

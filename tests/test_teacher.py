@@ -12,8 +12,7 @@ from scoremix.config import Experiment, Runtime, load
 from scoremix.config.arms import named
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution import records as runs
-from scoremix.execution import runner
+from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Plan, Store
 from scoremix.stages.train import resume
 
@@ -22,7 +21,7 @@ ALIGNED = ["generator.align={}", "generator.align.start=0.2", "generator.align.r
 
 def until(out: Path, settings: list[str], label: str = "generator") -> Path:
     runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
-    return runs.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), label)
+    return progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), label)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -34,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_only_a_generator_that_needs_it_depends_on_the_recognizer(tmp_path: Path, tiny_settings: list[str]) -> None:
     def inputs(*settings: str) -> dict[str, str]:
         exp = load(Experiment(), (), [*tiny_settings, *settings])
-        plans = runner.plan_all(exp, runs.source_of(exp), Store(tmp_path / "store"))
+        plans = runner.plan_all(exp, records.source_of(exp), Store(tmp_path / "store"))
         return next(plan.inputs for plan in plans if plan.stage == "generator")
 
     assert list(inputs()) == ["0"] and inputs("recognizer.lr=0.05") == inputs()
@@ -89,7 +88,7 @@ def test_recognizer_centers_are_the_conditions_from_start_to_end(
 def test_an_aligned_arm_trains_its_own_generator_and_changes_no_other(tmp_path: Path, tiny_settings: list[str]) -> None:
     def plans(arms: str) -> dict[str, Plan]:
         exp = load(Experiment(), (), [*tiny_settings, f"arms={arms}", *judged], named)
-        return {plan.key: plan for plan in runner.plan_all(exp, runs.source_of(exp), Store(tmp_path / "store"))}
+        return {plan.key: plan for plan in runner.plan_all(exp, records.source_of(exp), Store(tmp_path / "store"))}
 
     judged = ["evaluation.treatment=reproduction_alone", "evaluation.controls=[real]"]
     without = plans("[real, reproduction_alone]")

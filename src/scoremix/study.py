@@ -21,11 +21,12 @@ from pydantic import Field, ValidationError, model_validator
 from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
 from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
-from scoremix.execution import records as runs
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Artifact, Plan, Source, Store, StoreBusy, write_file
 from scoremix.execution.estimate import estimate
 from scoremix.execution.precision import decided
+from scoremix.execution.progress import noting, refuse_unknown_classes, say, show_files
+from scoremix.execution.records import Record, source_of
 from scoremix.report import study_page
 from scoremix.report.study_tables import Cell, Row, Study, Table, holm
 
@@ -148,24 +149,24 @@ class Progress:
         """The experiment's data; its content is hashed once, not for every step."""
         place = exp.source, exp.split_list, exp.groups
         if place not in self.sources:
-            self.sources[place] = runs.source_of(exp)
+            self.sources[place] = source_of(exp)
         return self.sources[place]
 
     def plans(self, exp: Experiment) -> list[Plan]:
         return runner.plan_all(exp, self.source(exp), self.store)
 
-    def record(self, exp: Experiment) -> runs.Record:
-        return runs.Record(self.runtime.out, exp, self.plans(exp))
+    def record(self, exp: Experiment) -> Record:
+        return Record(self.runtime.out, exp, self.plans(exp))
 
-    def run(self, exp: Experiment, until: str, record: runs.Record) -> Artifact:
+    def run(self, exp: Experiment, until: str, record: Record) -> Artifact:
         """Makes what the step `until` needs. OutOfTime between two steps once the budget is spent."""
 
+        noted = noting(record, exp.name)
+
         def after(plan: Plan, artifact: Artifact, made: bool) -> None:
-            record.done(plan)
-            if made:
-                runs.say_made(plan, artifact, exp.name)
-                if time.monotonic() > self.deadline:
-                    raise OutOfTime
+            noted(plan, artifact, made)
+            if made and time.monotonic() > self.deadline:
+                raise OutOfTime
 
         return runner.run(exp, self.source(exp), runner.Runner(self.store, self.runtime, until, after))
 
@@ -179,7 +180,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     said: list[str] = []
     experiments, progress = _experiments(config, runtime, said.append), Progress(store, runtime)
     for line in dict.fromkeys(said):
-        runs.say(line)
+        say(line)
     records = {exp.name: progress.record(exp) for _, _, exp in experiments}
     hours = config.budget_hours
     if hours:
@@ -187,14 +188,14 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     try:
         for _, _, exp in experiments:
             real = _patiently(progress, exp, "ingest", records[exp.name])
-            runs.refuse_unknown_classes(exp, real)
+            refuse_unknown_classes(exp, real)
         _announce(experiments, progress, hours)
         for number, (exp, arm) in enumerate(_order(experiments)):
             if number % part[1] == part[0]:
                 for seed in exp.seeds:
                     _patiently(progress, exp, f"evaluate {arm}/{seed}", records[exp.name])
     except OutOfTime:
-        runs.say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
+        say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
     if part[0]:
         return runtime.out / config.name
     return tables(config, runtime, store)
@@ -216,7 +217,7 @@ def _order(experiments: list[tuple[str, int, Experiment]]) -> Iterator[tuple[Exp
                     yield exp, arm
 
 
-def _patiently(progress: Progress, exp: Experiment, until: str, record: runs.Record) -> Artifact:
+def _patiently(progress: Progress, exp: Experiment, until: str, record: Record) -> Artifact:
     """Runs to a step, waiting for what another process is making."""
     while True:
         try:
@@ -239,7 +240,7 @@ def _announce(experiments: list[tuple[str, int, Experiment]], progress: Progress
         seconds |= estimate(real, plans, todo, progress.runtime)
     said = f" within a budget of {budget:g} h" if budget else ""
     done = sum(key not in seconds for key in steps)
-    runs.say(
+    say(
         f"{len(experiments)} experiments, {done} of {len(steps)} steps done; the rest takes about "
         f"{sum(seconds.values()) / 3600:.1f} h on this machine{said}"
     )
@@ -271,7 +272,7 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
             record = progress.record(exp)  # of all arms: those trained in part are not forgotten
             compared.setdefault(data, []).append((generator_seed, part, _patiently(progress, part, "compare", record)))
             report = _patiently(progress, part, "report", record)
-            runs.show_files(report, runtime.out / part.name)
+            show_files(report, runtime.out / part.name)
     made = Study(
         config.name, tuple(_table(data, of, progress, config.against) for data, of in compared.items()), tuple(missing)
     )

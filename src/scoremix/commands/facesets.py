@@ -14,9 +14,8 @@ from typing import Any
 from scoremix.config import Embedding, Experiment, Runtime
 from scoremix.data.faces import FaceSet, open_set
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, protocol
-from scoremix.execution import records as runs
-from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Plan, Store, versions, write_file
+from scoremix.execution import progress, records, runner
+from scoremix.execution.artifacts import Store, versions, write_file
 from scoremix.execution.precision import decided
 from scoremix.execution.torchrun import process
 from scoremix.recognition.checkpoints import Colour
@@ -92,22 +91,17 @@ def evaluate_run(
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime, store: Store) -> list[tuple[str, Path]]:
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
     exp = decided(exp, runtime.device)
-    source = runs.source_of(exp)
+    source = records.source_of(exp)
     wanted = [f"recognizer {arm}/{seed}" for arm in arms for seed in exp.seeds]
     plans = runner.plan_all(exp, source, store)
-    team = runs.team_of(runtime, [plan for label in wanted for plan in runner.needed(plans, label)])
-    record = runs.Record(runtime.out, exp, plans) if process() == 0 else None
+    team = progress.team_of(runtime, [plan for label in wanted for plan in runner.needed(plans, label)])
+    record = records.Record(runtime.out, exp, plans) if process() == 0 else None
 
-    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
-        assert record  # the first process's
-        record.done(plan)
-        if made:
-            runs.say_made(plan, artifact)
-
+    after = progress.noting(record)
     found = []
     for label in wanted:
         trained = runner.run(exp, source, runner.Runner(store, runtime, label, after, team=team))
-        found.append((f"{exp.name}/{label.removeprefix('recognizer ')}", trained / runs.RECOGNIZER))
+        found.append((f"{exp.name}/{label.removeprefix('recognizer ')}", trained / records.RECOGNIZER))
     return found
 
 

@@ -80,10 +80,10 @@ def embed(
     """Embeddings of images by a trained recognizer."""
     from scoremix.commands.embedding import embed_images
     from scoremix.config import Runtime
-    from scoremix.execution import records as runs
+    from scoremix.execution import records
 
     runtime = Runtime(out=runs_in, device=device_of(device), quiet=quiet)
-    count = embed_images(runs.checkpoint_of(runs_in, checkpoint), images, out, runtime, skip_bad)
+    count = embed_images(records.checkpoint_of(runs_in, checkpoint), images, out, runtime, skip_bad)
     print(f"{out}: {count} embeddings")
 
 
@@ -97,9 +97,9 @@ def export(
 ) -> None:
     """A trained recognizer as an ONNX file, checked against onnxruntime."""
     from scoremix.commands.export import export_onnx
-    from scoremix.execution import records as runs
+    from scoremix.execution import records
 
-    worst = export_onnx(runs.checkpoint_of(runs_in, checkpoint), out, colour_of(colour))
+    worst = export_onnx(records.checkpoint_of(runs_in, checkpoint), out, colour_of(colour))
     print(f"{out}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 
@@ -141,9 +141,9 @@ def ema(
 ) -> None:
     """An average of the generator of any length, reconstructed from its snapshots."""
     from scoremix.commands.averages import write_average
-    from scoremix.execution import records as runs
+    from scoremix.execution import records
 
-    folder = runs.step_folder(out, name, "guide network" if guide else "generator")
+    folder = records.step_folder(out, name, "guide network" if guide else "generator")
     path, missing = write_average(folder, std, images, to)
     print(f"{path}: EMA length {std:g}, {missing:.2%} of its profile is beyond the snapshots")
 

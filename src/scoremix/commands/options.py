@@ -70,12 +70,12 @@ def run_until(
     quiet: bool,
 ) -> None:
     from scoremix.config import Runtime
-    from scoremix.execution import records as runs
+    from scoremix.execution import progress
     from scoremix.execution.artifacts import Store
 
     exp = experiment_of(preset, config, data, arms, settings)
     runtime = Runtime(out=out, device=device_of(device), quiet=quiet)
-    runs.execute(exp, runtime, Store(out / "store"), until)
+    progress.execute(exp, runtime, Store(out / "store"), until)
 
 
 def with_flags(settings: list[str] | None, skip_bad: bool) -> list[str]:
@@ -100,7 +100,7 @@ def experiment_of(
     from scoremix.config import ConfigError, load, read_settings
     from scoremix.config.arms import named
     from scoremix.config.presets import PRESETS
-    from scoremix.execution import records as runs
+    from scoremix.execution import progress
 
     chosen = preset or ("folder" if data or config else None)
     if chosen is None:
@@ -117,7 +117,7 @@ def experiment_of(
         raise ConfigError(
             f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
         )
-    exp = load(base, files, changes, partial(named, say=runs.say) if judged else named)
+    exp = load(base, files, changes, partial(named, say=progress.say) if judged else named)
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={name_of(data)}"])
     return exp
@@ -148,18 +148,18 @@ def device_of(name: str) -> Literal["auto", "cpu", "cuda"]:
 
 def recorded(name: str | None, out: Path) -> tuple[Experiment, Store]:
     """The experiment of a run, the one last started by default."""
-    from scoremix.execution import records as runs
+    from scoremix.execution import records
 
     store = store_of(out)
-    return runs.recorded(out, name), store
+    return records.recorded(out, name), store
 
 
 def reported(name: str | None, out: Path) -> tuple[Experiment, Store]:
     """The experiment of a run, by default the latest with a report, else the one last started."""
-    from scoremix.execution import records as runs
+    from scoremix.execution import records
 
     store = store_of(out)
-    return runs.recorded(out, name or runs.latest_reported(out)), store
+    return records.recorded(out, name or records.latest_reported(out)), store
 
 
 def store_of(out: Path) -> Store:

@@ -25,8 +25,7 @@ from scoremix.diffusion.denoisers import preserving
 from scoremix.diffusion.plans import Plan, sample
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
-from scoremix.execution import records as runs
-from scoremix.execution import runner
+from scoremix.execution import records, runner
 from scoremix.execution.artifacts import Artifact, Store, Work, write_file
 from scoremix.execution.estimate import Clock
 from scoremix.execution.precision import decided
@@ -155,10 +154,10 @@ def distances(subject: Subject, made: dict[str, Tensor], name: str) -> dict[str,
 
 def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
     """The networks and m-plets of a run."""
-    real = Artifact("ingest", "", runs.step_folder(runtime.out, exp.name, "ingest"))
+    real = Artifact("ingest", "", records.step_folder(runtime.out, exp.name, "ingest"))
     sampler, classes = sampler_of(exp, runtime)
     try:
-        baseline = runs.step_folder(runtime.out, exp.name, "baseline")
+        baseline = records.step_folder(runtime.out, exp.name, "baseline")
         recognizer, _ = recognition.load(baseline / "recognizer.safetensors")
     except ValueError:
         recognizer = None
@@ -178,17 +177,17 @@ def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
 
 def sampler_of(exp: Experiment, runtime: Runtime) -> tuple[Sampler, NDArray[np.int64]]:
     """The trained networks of a run, and its m-plets (random ones where none are selected yet)."""
-    folder = runs.step_folder(runtime.out, exp.name, "guide" if exp.guide else "generator")
+    folder = records.step_folder(runtime.out, exp.name, "guide" if exp.guide else "generator")
     sampler = Sampler(exp.sampling, Artifact("generator", "", folder), Work(folder, runtime, "plan"))
     try:
-        return sampler, np.load(runs.step_folder(runtime.out, exp.name, "select") / "classes.npy")
+        return sampler, np.load(records.step_folder(runtime.out, exp.name, "select") / "classes.npy")
     except ValueError:
         return sampler, _mplets(exp.selection, sampler.main.label_dim, 100)
 
 
 def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
     """Networks that have learnt nothing: they cost as much."""
-    real = runner.run(exp, runs.source_of(exp), runner.Runner(store, runtime, "ingest"))
+    real = runner.run(exp, records.source_of(exp), runner.Runner(store, runtime, "ingest"))
     train = LabeledImages.load(real.folder).of_classes("train")
     device = engine.start(runtime.device).device
     main, guide = (
@@ -236,7 +235,7 @@ def _weights(exp: Experiment, labels: Tensor) -> Tensor:
 
 def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int:
     """Images the run's mixes are."""
-    plans = runner.plan_all(exp, runs.source_of(exp), store)
+    plans = runner.plan_all(exp, records.source_of(exp), store)
     key = next(plan.key for plan in plans if plan.label == "sample")
     return Clock({plan.key: plan for plan in plans}, real, runtime).images(key)
 

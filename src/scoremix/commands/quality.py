@@ -9,8 +9,7 @@ from scoremix import pipeline
 from scoremix.config import ConfigError, Data, Experiment, Runtime
 from scoremix.data.images import LabeledImages
 from scoremix.data.sources import fingerprint
-from scoremix.execution import records as runs
-from scoremix.execution import runner
+from scoremix.execution import records, runner
 from scoremix.execution.artifacts import Artifact, Source, Store, file_hash, write_file
 from scoremix.recognition import checkpoints
 from scoremix.stages.judge.quality import measure_quality
@@ -34,7 +33,7 @@ def of_run(
     Features come from a recognizer of another seed than the one that selected classes: the run's own second
     seed, or one trained here. ConfigError for unknown arms, and for changed settings but those of `quality`.
     """
-    run = runs.finished(runtime.out, store, name)
+    run = records.finished(runtime.out, store, name)
     exp = change(run.exp)
     if exp.model_copy(update={"quality": run.exp.quality}) != run.exp:
         raise ConfigError("quality: only settings below `quality` can change here; others need another run")
@@ -89,7 +88,7 @@ def of_places(
     return _show(stage(measure_quality, exp.quality, judge, found, sets), runtime.out / "quality")
 
 
-def judge_of(run: runs.Parts, stage: runner.Runner) -> Artifact:
+def judge_of(run: records.Parts, stage: runner.Runner) -> Artifact:
     """A recognizer of the real images whose seed neither selects nor aligns: the run's second, or one trained now."""
     seeds, real = run.exp.seeds, run.chain["real"]
     seed = seeds[1] if len(seeds) > 1 else seeds[0] + 1
@@ -99,9 +98,9 @@ def judge_of(run: runs.Parts, stage: runner.Runner) -> Artifact:
     return stage(train_recognizer, pipeline.seeded(run.exp, seed), real, real, label="recognizer judge")
 
 
-def sets_of(store: Store, run: runs.Parts, arms: Sequence[str]) -> dict[str, Artifact]:
+def sets_of(store: Store, run: records.Parts, arms: Sequence[str]) -> dict[str, Artifact]:
     """The generated sets of a run: the reproductions that its gate looked at, and what arms add, each set once."""
-    inputs = [runs.stored(store, key) for key in run.chain["gate"].manifest["inputs"].values()]
+    inputs = [records.stored(store, key) for key in run.chain["gate"].manifest["inputs"].values()]
     found = dict([("reproductions", made) for made in inputs if made and made.stage == "sample"])
     for arm in arms:
         if run.added[arm].key not in {made.key for made in found.values()}:

@@ -14,7 +14,7 @@ from scoremix.commands.planning import sampler_of
 from scoremix.config import Experiment, Runtime
 from scoremix.data.decode import png
 from scoremix.data.images import LabeledImages
-from scoremix.execution import records as runs
+from scoremix.execution import records
 from scoremix.execution.artifacts import write_file
 from scoremix.execution.precision import decided
 from scoremix.stages.mix.sample import weights_for
@@ -40,7 +40,7 @@ def write_sheets(
     """
     exp = decided(exp, runtime.device)
     sampler, classes = sampler_of(exp, runtime)
-    train = LabeledImages.load(runs.step_folder(runtime.out, exp.name, "ingest")).of_classes("train")
+    train = LabeledImages.load(records.step_folder(runtime.out, exp.name, "ingest")).of_classes("train")
     folder.mkdir(parents=True, exist_ok=True)
     made: dict[str, NDArray[np.uint8]] = {}
     m = classes.shape[1]

@@ -126,7 +126,7 @@ def evaluate(
     from scoremix.commands import facesets
     from scoremix.config import Embedding, Runtime
     from scoremix.config.arms import named as arms_named
-    from scoremix.execution import records as runs
+    from scoremix.execution import records
     from scoremix.execution.artifacts import Store
 
     if not sets:
@@ -147,7 +147,7 @@ def evaluate(
         folder = facesets.evaluate_run(exp, wanted, faces, chosen, runtime, store, settled)
     else:
         path = Path(str(preset))
-        file = path if path.suffix in CHECKPOINTS else runs.checkpoint_of(out, str(preset), "--out")
+        file = path if path.suffix in CHECKPOINTS else records.checkpoint_of(out, str(preset), "--out")
         named = [(path.name if path.suffix else str(preset), file)]
         called = named[0][0].removesuffix(".safetensors").replace("/", "-")
         folder = facesets.evaluate(
@@ -197,10 +197,10 @@ def report(
 ) -> None:
     """Write the report of a run that is done, and print where it is."""
     from scoremix.config import Runtime
-    from scoremix.execution import records as runs
+    from scoremix.execution import progress
 
     exp, store = reported(name, out)
-    runs.execute(exp, Runtime(out=out), store, only_report=True)
+    progress.execute(exp, Runtime(out=out), store, only_report=True)
 
 
 @app.command()
@@ -218,12 +218,12 @@ def analyze(
     debug: Debug = False,
 ) -> None:
     """The geometry of a finished run: conditions against embeddings, as a page, CSV and JSON."""
+    from scoremix.commands import analyze
     from scoremix.config import Runtime, load
-    from scoremix.execution import records as runs
 
     store = store_of(out)
     runtime = Runtime(out=out, device=device_of(device), quiet=quiet)
-    runs.analyze(name, runtime, store, lambda exp: load(exp, config or (), settings or ()), against or ())
+    analyze.analyze(name, runtime, store, lambda exp: load(exp, config or (), settings or ()), against or ())
 
 
 @app.command()
@@ -233,10 +233,10 @@ def show(
     debug: Debug = False,
 ) -> None:
     """The chain of a run: done, missing or stale, and why, with the cost of each stage."""
-    from scoremix.execution import records as runs
+    from scoremix.commands import show
 
     exp, store = recorded(name, out)
-    print(runs.chain_table(store, exp))
+    print(show.chain_table(store, exp))
 
 
 @app.command()

@@ -1,0 +1,58 @@
+"""`scoremix show`: the chain of a run, done, missing or stale, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scoremix.config import Experiment
+from scoremix.execution import runner
+from scoremix.execution.artifacts import Artifact, Plan, Store
+from scoremix.execution.progress import MARKS, cost, in_time
+from scoremix.execution.records import source_of, steps_of
+
+
+def chain_table(store: Store, exp: Experiment) -> str:
+    """Every step of a run with its state (done, started, stale, missing), why, and its cost."""
+    steps = steps_of(store.root.parent, exp.name)
+    lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
+    first: dict[str, str] = {}  # key -> the label it was listed under
+    plans = runner.plan_all(exp, source_of(exp), store)
+    width = max(28, *(len(plan.label) for plan in plans))
+    for plan in plans:
+        artifact = store.artifact(plan)
+        state, why = state_of(plan, artifact, steps.get(plan.label))
+        if first.setdefault(plan.key, plan.label) != plan.label:
+            why = f"the same as {first[plan.key]}"
+        elif state == "done":
+            total += artifact.manifest["cost"]["seconds"]
+            why = cost(artifact)
+        lines.append(f"{MARKS[state]} {state:<8} {plan.label:<{width}} {plan.key[:12]}  {why}")
+    return "\n".join([*lines, f"total of what is done: {in_time(total)}"])
+
+
+def state_of(plan: Plan, artifact: Artifact, before: Mapping[str, Any] | None) -> tuple[str, str]:
+    """(state, why) of a step, given how the record says it was last done."""
+    if artifact.done:
+        return "done", ""
+    if (artifact.folder / "progress").exists():
+        return "started", "a process stopped in the middle; the next run continues it"
+    if before is None:
+        return "missing", "never done"
+    changes = []
+    if before["code"] != plan.code:
+        changes.append("its code changed")
+    changes += _differences(before["config"], plan.config)
+    if before["inputs"] != plan.inputs:
+        changed = [name for name, key in plan.inputs.items() if before["inputs"].get(name) != key]
+        changes.append(
+            "the images changed" if plan.stage == "ingest" else f"{max(1, len(changed))} of its inputs changed"
+        )
+    return ("stale", "; ".join(changes)) if changes else ("missing", "its folder is gone")
+
+
+def _differences(before: Any, now: Any, path: str = "") -> list[str]:
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(set(before) | set(now))
+        return [line for n in names for line in _differences(before.get(n), now.get(n), f"{path}.{n}".strip("."))]
+    return [] if before == now else [f"{path}: {before!r} became {now!r}"]

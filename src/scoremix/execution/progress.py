@@ -1,0 +1,171 @@
+"""A run as a person follows it: what is done and what it cost, how long the rest takes, what cannot work."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scoremix.config import ConfigError, Experiment, Runtime, changed
+from scoremix.data.images import LabeledImages
+from scoremix.data.mplet_list import read_mplets
+from scoremix.execution import processes as engine
+from scoremix.execution import runner
+from scoremix.execution.artifacts import Artifact, Plan, Store, write_file
+from scoremix.execution.estimate import estimate
+from scoremix.execution.precision import decided, native
+from scoremix.execution.records import Record, source_of
+from scoremix.execution.torchrun import process, processes
+from scoremix.report.tables import noun
+from scoremix.stages.mix.select import files_of, groups_of
+
+MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
+
+
+def execute(
+    exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False
+) -> Path:
+    """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
+    exp, source = decided(given := exp, runtime.device), source_of(exp)
+    plans = runner.plan_all(exp, source, store)
+    wanted = runner.needed(plans, until)
+    team = team_of(runtime, wanted)
+    if team and team.rank:
+        return runner.run(exp, source, runner.Runner(store, runtime, until, team=team)).folder
+    todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
+    if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
+        raise ConfigError(
+            f"run {exp.name!r} is not finished, there is no report yet ({len(open_steps)} steps to do, first: "
+            f"{open_steps[0]}); `scoremix run` continues it"
+        )
+    noted = noting(Record(runtime.out, exp, plans))
+    if todo and wanted:
+        done = sum(store.artifact(plan).done for plan in wanted)
+        say(f"{exp.name}: {done} of {len(wanted)} steps are done already")
+        if exp is not given:
+            say(f"  precision auto: {native(runtime.device)} suits this device")
+
+    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+        noted(plan, artifact, made)
+        if plan.stage == "ingest":
+            summary = artifact.json("summary.json")
+            if made:
+                say(read_in_words(summary))
+            if any(step.stage == "compare" for step in wanted):
+                refuse_unmeasurable(summary, exp.evaluation.classes)
+            if any(step.label == "select" for step in wanted):
+                refuse_unknown_classes(exp, artifact)
+            _announce(artifact, plans, wanted, store, runtime)
+
+    last = runner.run(exp, source, runner.Runner(store, runtime, until, after, team=team))
+    if last.stage != "report":
+        if (last / "summary.txt").exists():
+            print((last / "summary.txt").read_text())
+        print(last.folder)
+        return last.folder
+    shown = show_files(last, runtime.out / exp.name)
+    print((last / "summary.txt").read_text())
+    print(f"report: {shown / 'report.html'}")
+    return shown
+
+
+def noting(record: Record | None = None, run: str = "") -> Callable[[Plan, Artifact, bool], None]:
+    """What a runner does after a step: the record learns of it, and a person if it was made now; `run` of several."""
+
+    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+        if record:
+            record.done(plan)
+        if made:
+            say(" ".join([MARKS["done"], *([run] if run else []), f"{plan.label:<28}", cost(artifact)]))
+
+    return after
+
+
+def team_of(runtime: Runtime, plans: Sequence[Plan]) -> engine.Engine | None:
+    """The processes that torchrun started, where there are several; ValueError where they cannot share a batch."""
+    if processes() == 1:
+        return None
+    team = engine.start(runtime.device, together=True)
+    for plan in plans:
+        if plan.stage in ("recognizer", "generator"):
+            team.part(plan.config["batch"], f"{plan.stage}.batch")
+    return team
+
+
+def show_files(artifact: Artifact, folder: Path) -> Path:
+    """Copies the page and its numbers to where a person looks for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in artifact.folder.iterdir():
+        if file.suffix in (".html", ".csv", ".json") and file.name != "manifest.json":
+            write_file(folder / file.name, file.read_bytes())
+    return folder
+
+
+def read_in_words(summary: Mapping[str, Any]) -> str:
+    """What ingest found and left out, in one line."""
+    parts = [f"{s['name']} {s['classes']:,} classes ({s['images']:,} images)" for s in summary["splits"]]
+    said = [", ".join(parts)]
+    if single := sum(s["single_image_classes"] for s in summary["splits"]):
+        said.append(f"{noun(single, 'class', 'classes')} with one image: in training they count, for genuine pairs not")
+    if summary["skipped"]:
+        said.append(f"{noun(len(summary['skipped']), 'unreadable file')} left out")
+    return "  " + "; ".join([*said, *([summary["note"]] if summary["note"] else [])])
+
+
+def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
+    """ConfigError, before hours of training, where the evaluated classes give no genuine pair."""
+    split = next(s for s in summary["splits"] if s["name"] == part)
+    if split["single_image_classes"] == split["classes"]:
+        raise ConfigError(
+            f"all {split['classes']} {part} classes have one image: no two images of one class are left to recognize "
+            "(add images, or name other classes in split_list)"
+        )
+
+
+def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
+    """ValueError, before anything is trained, where a list of m-plets or of groups does not fit the training classes."""
+    chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
+    lists = {s.model_dump_json(include={"file", "groups", "m"}): s for s in chosen if s.file or s.groups}
+    if lists:
+        names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
+    for selection in lists.values():
+        if selection.file is not None:
+            read_mplets(Path(selection.file), names, selection.m)
+        groups_of(selection, names, {**files_of(selection), "real": real})
+
+
+def _announce(real: Artifact, plans: list[Plan], wanted: list[Plan], store: Store, runtime: Runtime) -> None:
+    """Says how long what is left will take, from a short measurement on this machine."""
+    todo = [plan for plan in wanted if not store.artifact(plan).done]
+    if not todo:
+        return
+    start = time.monotonic()
+    seconds = estimate(real, plans, todo, runtime)
+    spent = time.monotonic() - start
+    parts: dict[str, float] = {}
+    for plan in todo:
+        parts[plan.stage] = parts.get(plan.stage, 0) + seconds[plan.key]
+    detail = ", ".join(f"{stage} {in_time(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
+    say(f"estimate: about {in_time(sum(parts.values()))} ({detail}; measured here in {spent:.0f} s)")
+
+
+def cost(artifact: Artifact) -> str:
+    """What a step cost, in words."""
+    spent = artifact.manifest["cost"]
+    extra = [f"{spent[n]:,.0f} {n}" for n in ("evaluations", "images") if spent.get(n)]
+    return ", ".join([in_time(spent["seconds"]), *extra, f"peak {spent['peak_mib']:,.0f} MiB"])
+
+
+def in_time(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds < 100:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def say(text: str) -> None:
+    """A line for the person who waits, from the first of several processes."""
+    if process() == 0:
+        print(text, file=sys.stderr, flush=True)
