@@ -14,8 +14,9 @@ import yaml
 
 from scoremix import study
 from scoremix.config import ConfigError, Runtime
+from scoremix.evaluation.estimate import holm
 from scoremix.execution.artifacts import Store
-from scoremix.report.study_tables import Cell, Row, Table, holm
+from scoremix.report.study_tables import Cell, Row, Table
 
 
 def tree_of(settings: list[str]) -> dict[str, object]:

@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
 from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
+from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Artifact, Plan, Source, Store, StoreBusy, write_file
 from scoremix.execution.estimate import estimate
@@ -28,7 +29,7 @@ from scoremix.execution.precision import decided
 from scoremix.execution.progress import noting, refuse_unknown_classes, say, show_files
 from scoremix.execution.records import Record, source_of
 from scoremix.report import study_page
-from scoremix.report.study_tables import Cell, Row, Study, Table, holm
+from scoremix.report.study_tables import Cell, Row, Study, Table
 
 Say = Callable[[str], None]
 

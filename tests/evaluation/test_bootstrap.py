@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scoremix.evaluation import bootstrap, metrics
+from scoremix.evaluation import bootstrap, estimate, metrics
 
 FARS = [0.2, 0.0, 0.03, 1.0]
 
@@ -124,7 +124,7 @@ def test_interval_of_a_normal_mean_has_its_closed_form() -> None:
     p = hit.mean()
     assert tar.mean() == pytest.approx(p, abs=0.003)
     assert tar.std() == pytest.approx(np.sqrt(p * (1 - p) / classes), rel=0.06)
-    low, high = bootstrap.interval(tar)
+    low, high = estimate.interval(tar)
     assert (high - low) / 2 == pytest.approx(1.96 * tar.std(), rel=0.06)
 
 
@@ -134,4 +134,4 @@ def test_wrong_shapes_are_named() -> None:
     with pytest.raises(ValueError, match="multiplicities of 9 classes"):
         bootstrap.weighted_tar_at_far(pairs, [0.1], np.ones((2, 8), np.int64))
     with pytest.raises(ValueError, match="level: 95"):
-        bootstrap.interval(np.zeros(5), 95)
+        estimate.interval(np.zeros(5), 95)

@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from scoremix.report import drawing, figures, tables
-from scoremix.report.content import Arm, Curve, Estimate, Gate, Generator, Report, Roc
+from scoremix.evaluation import metric_table
+from scoremix.evaluation.estimate import Estimate
+from scoremix.report import drawing, figures
+from scoremix.report.content import Arm, Curve, Gate, Generator, Report, Roc
 from support import fake_report
 
 REPORT = fake_report.build(arms=12)
@@ -29,8 +31,8 @@ def _needed(report: Report) -> dict[str, Callable[[], str]]:
     gate, generator, distances = report.gate, report.generator, report.distances
     assert gate is not None and generator is not None and distances is not None
     return {
-        "metric": lambda: figures.metric_rows(tables.EER, report.arms, DRAWN),
-        "difference": lambda: figures.difference_rows(tables.EER, ROWS, DRAWN),
+        "metric": lambda: figures.metric_rows(metric_table.EER, report.arms, DRAWN),
+        "difference": lambda: figures.difference_rows(metric_table.EER, ROWS, DRAWN),
         "roc": lambda: figures.roc(report.arms, DRAWN, 1e-4),
         "gain": lambda: figures.roc_gain(report.arms, report.arms[0], DRAWN, 1e-4),
         "generator": lambda: figures.generator_loss(generator),
@@ -95,7 +97,7 @@ def _arms(*values: float) -> tuple[Arm, ...]:
 
 def test_marks_stand_in_proportion_to_the_values() -> None:
     arms = _arms(0.1, 0.2, 0.4)
-    text = figures.metric_rows(tables.metric_of("rank1"), arms, drawing.styles(arms))
+    text = figures.metric_rows(metric_table.metric_of("rank1"), arms, drawing.styles(arms))
     colours = [drawing.PALETTE[s.colour][0] for s in drawing.styles(arms).values()]
     found = []
     for colour in colours:
@@ -110,7 +112,7 @@ def test_missing_values_leave_no_mark() -> None:
     for value, marks in ((0.2, 1), (np.nan, 0)):
         arms = _arms(0.1, value)
         drawn = drawing.styles(arms)
-        lines = figures.metric_rows(tables.metric_of("rank1"), arms, drawn).splitlines()
+        lines = figures.metric_rows(metric_table.metric_of("rank1"), arms, drawn).splitlines()
         assert sum("<use" in x and f"--{drawn['arm 1'].colour}," in x for x in lines) == marks
 
 
@@ -146,7 +148,7 @@ def test_difficult_inputs_still_draw() -> None:
     ET.fromstring(figures.gate_bars(Gate(0.1, 0.5, 10, 100)))
     ET.fromstring(figures.similarity_histogram({"none": np.array([]), "one": np.array([0.5])}))
     odd = (Arm("$x_1$ <b>&", metrics={"eer": Estimate(0.1)}),)
-    text = figures.metric_rows(tables.EER, odd, drawing.styles(odd))
+    text = figures.metric_rows(metric_table.EER, odd, drawing.styles(odd))
     assert "$x_1$ &lt;b&gt;&amp;" in text and ET.fromstring(text) is not None
 
 

@@ -17,8 +17,9 @@ import pytest
 import yaml
 from PIL import Image as PillowImage
 
+from scoremix.evaluation.estimate import Estimate
 from scoremix.report import page, tables
-from scoremix.report.content import Estimate, Grid, Kind, Report, SheetRow, Verdict
+from scoremix.report.content import Grid, Kind, Report, SheetRow, Verdict
 from support import fake_report
 
 KINDS: tuple[Kind, ...] = ("helps", "does not help here", "generator too weak")

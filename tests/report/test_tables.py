@@ -13,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoremix.evaluation import metric_table
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import Metric
 from scoremix.report import tables
-from scoremix.report.content import Difference, Estimate, Metric
+from scoremix.report.content import Difference
 from support import fake_report
 
 SHARE, PLAIN = Metric("a", "A"), Metric("b", "B", percent=False)
@@ -68,7 +71,7 @@ def test_direction(low: float, high: float, higher_is_better: bool, way: str) ->
 
 
 def test_units() -> None:
-    assert [tables.power(v) for v in (0.001, 1e-6, 0.1, 1.0, 3e-4)] == ["10⁻³", "10⁻⁶", "10⁻¹", "1", "3·10⁻⁴"]
+    assert [metric_table.power(v) for v in (0.001, 1e-6, 0.1, 1.0, 3e-4)] == ["10⁻³", "10⁻⁶", "10⁻¹", "1", "3·10⁻⁴"]
     assert [tables.duration(s) for s in (0.31, 9.96, 59.7, 185, 7799)] == [
         "0.3 s", "10 s", "1 min 00 s", "3 min 05 s", "2 h 10 min",
     ]  # fmt: skip
@@ -135,9 +138,9 @@ def test_terminal_text() -> None:
     assert text.endswith("Report: runs/demo/report.html\n")
     for arm in report.arms:
         line = next(x for x in text.splitlines() if x.startswith(f"  {arm.name}  "))
-        assert tables.mean(arm.metrics["eer"], tables.EER) in line.split()
+        assert tables.mean(arm.metrics["eer"], metric_table.EER) in line.split()
     headline = report.difference("ScoreMix far", "real", "tar@0.01")
-    assert f"against real: {tables.mean(headline, tables.tar(0.01), True)} points" in text
+    assert f"against real: {tables.mean(headline, metric_table.tar(0.01), True)} points" in text
     assert "To try: Train the generator longer" in text
     assert "seed 0, fixed" in text and "evaluated once" in text and "10 million" in text
     assert "Report" not in tables.text_summary(report)

@@ -12,17 +12,19 @@ import numpy as np
 from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter, ImageFont
 
-from scoremix.report import content, tables
-from scoremix.report.content import Arm, Difference, Estimate, Report
+from scoremix.evaluation import metric_table
+from scoremix.evaluation.estimate import Estimate
+from scoremix.report import content
+from scoremix.report.content import Arm, Difference, Report
 
 METRICS = (
-    tables.tar(0.01),
-    tables.tar(0.001),
-    tables.EER,
-    tables.AUC,
-    tables.metric_of("rank1"),
-    tables.metric_of("rank5"),
-    tables.tar(1e-6, "needs 10 million impostor pairs, there are 1,203,004"),
+    metric_table.tar(0.01),
+    metric_table.tar(0.001),
+    metric_table.EER,
+    metric_table.AUC,
+    metric_table.metric_of("rank1"),
+    metric_table.metric_of("rank5"),
+    metric_table.tar(1e-6, "needs 10 million impostor pairs, there are 1,203,004"),
 )
 LEVELS = {"tar@0.01": 0.45, "tar@0.001": 0.16, "eer": 0.11, "auc": 0.955, "rank1": 0.452, "rank5": 0.701}
 LETTERS = "ΩЖ§&ÞξßЩæ∂ψЮ¶@"

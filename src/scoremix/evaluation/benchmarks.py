@@ -18,10 +18,10 @@ from numpy import ndarray as Array
 
 from scoremix.evaluation import openset
 from scoremix.evaluation.bootstrap import class_draws
+from scoremix.evaluation.estimate import possible_interval
 from scoremix.evaluation.metrics import ahead_of_mates, fold_bounds, kfold_accuracy
 from scoremix.evaluation.operating import FARS, Resampled, operating_points, resampled, tar_draws
 
-LEVEL = 0.95
 PAIR_FARS = (1e-4, 1e-3, 1e-2)
 RANKS = (1, 5, 20)
 
@@ -54,7 +54,7 @@ def pair_measures(
     # a fold's pairs drawn anew: its right answers are binomial
     sizes = np.array([j - i for i, j in fold_bounds(len(same), folds)])
     drawn = np.random.default_rng(seed).binomial(sizes, fold.accuracy, (draws, folds)) / sizes
-    low, high = _percentiles(drawn.mean(1))
+    low, high = _ends(drawn.mean(1))
     threshold = float(1 - fold.thresholds.mean() / 2)  # squared distance of unit vectors to cosine
     found = [
         Measure("accuracy", fold.mean, None, "10 folds", low, high, None, threshold, None, len(same)),
@@ -84,7 +84,7 @@ def _points(
     similarity: Float[Array, " p"], same: Bool[Array, " p"], fars: Sequence[float], draws: Resampled | None
 ) -> list[Measure]:
     table = tar_draws(similarity, same, fars, draws) if draws is not None else None
-    bounds = {far: _percentiles(table[:, i]) for i, far in enumerate(fars)} if table is not None else {}
+    bounds = {far: _ends(table[:, i]) for i, far in enumerate(fars)} if table is not None else {}
     impostors = int((~same).sum())
     return [
         Measure(
@@ -130,7 +130,7 @@ def open_set_measures(
     }
     for name, results in plain.items():
         for k, i in enumerate(results):
-            bounds = _percentiles(drawn[name][:, k])
+            bounds = _ends(drawn[name][:, k])
             of = int((~searches[name].mated).sum())
             found.append(
                 Measure(f"tpir {name}", i.tpir, i.target, i.rule, *bounds, i.fpir, i.threshold, i.non_mated, of)
@@ -138,7 +138,7 @@ def open_set_measures(
     if len(searches) > 1:
         for k, i in enumerate(next(iter(plain.values()))):
             value = float(np.mean([results[k].tpir for results in plain.values()]))
-            bounds = _percentiles(np.mean([d[:, k] for d in drawn.values()], axis=0))
+            bounds = _ends(np.mean([d[:, k] for d in drawn.values()], axis=0))
             found.append(Measure("tpir mean", value, i.target, i.rule, *bounds))
     ahead = np.concatenate([s.ahead[s.mated] for s in searches.values()])
     weights = np.concatenate([many[:, s.mated] for s in searches.values()], axis=1)
@@ -167,16 +167,13 @@ def _rank_measures(ahead: Int[Array, " m"], weights: Int[Array, "r m"], ranks: S
     for rank in ranks:
         hit = ahead < rank
         with np.errstate(invalid="ignore"):
-            low, high = _percentiles(weights @ hit / total)
+            low, high = _ends(weights @ hit / total)
         found.append(Measure("rank", float(hit.mean()), rank, None, low, high, of=len(ahead)))
     return found
 
 
-def _percentiles(values: Float[Array, " r"]) -> tuple[float | None, float | None]:
-    if np.isnan(values).all():
-        return None, None
-    low, high = np.nanquantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+def _ends(draws: Float[Array, " r"]) -> tuple[float | None, float | None]:
+    return possible_interval(draws) or (None, None)
 
 
 def _unit(x: Float[Array, "p d"]) -> Float[Array, "p d"]:

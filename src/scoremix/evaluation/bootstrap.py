@@ -16,7 +16,7 @@ gives NaN.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numba
 import numpy as np
@@ -132,34 +132,6 @@ def weighted_identification(
         trials += n @ np.bincount(own, minlength=n.shape[1])
     with np.errstate(invalid="ignore"):
         return np.asarray(hits / trials[:, None])
-
-
-class Interval(NamedTuple):
-    """Percentile interval over draws."""
-
-    low: float
-    high: float
-
-
-def interval(values: Float[Array, "s r"], level: float = 0.95) -> Interval:
-    """Percentile interval of the mean over seeds (`values` may also be (draws,)); NaN draws are left out."""
-    if not 0 < level < 1:
-        raise ValueError(f"level: {level} is not within 0 to 1")
-    mean = np.atleast_2d(values).mean(0)
-    if np.isnan(mean).all():
-        raise ValueError("values: every draw is NaN")
-    low, high = np.nanquantile(mean, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
-
-
-def estimate(values: Float[Array, "s r"], level: float | None) -> dict[str, Any]:
-    """Mean over seeds of the first column, the plain values; percentile interval over the others, if any, and by seed.
-
-    No interval without a `level`, or where every draw is NaN.
-    """
-    known = level is not None and not np.isnan(values[:, 1:]).any(0).all()
-    low, high = interval(values[:, 1:], level) if level is not None and known else (None, None)
-    return {"value": float(values[:, 0].mean()), "low": low, "high": high, "seeds": values[:, 0].tolist()}
 
 
 def genuine_weight(sizes: Int[Array, " c"], n: Int[Array, "r c"]) -> Int[Array, " r"]:

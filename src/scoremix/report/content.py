@@ -10,52 +10,15 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import Metric
+
 Kind = Literal["helps", "does not help here", "generator too weak"]
 Image = NDArray[np.uint8]  # (h, w), (h, w, 1) grey or (h, w, 3) RGB
 Floats = NDArray[np.floating[Any]]
 
 
 # ---- numbers
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How one number is called and written; a `reason` says why the test set does not support it."""
-
-    key: str
-    label: str
-    higher_is_better: bool = True
-    percent: bool = True  # values are fractions, written as percentages
-    reason: str = ""
-    closed: bool = False  # on held-out images of the training classes, not on unseen classes
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over recognizer seeds, its interval if any, and each seed's value; missing: NaN and a reason."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-    seeds: tuple[float, ...] = ()
-    reason: str = ""
-
-    def __post_init__(self) -> None:
-        if (self.low is None) != (self.high is None):
-            raise ValueError(f"interval: needs both ends or neither, got {self.low} and {self.high}")
-        if self.low is not None and self.high is not None and self.low > self.high:
-            raise ValueError(f"interval: {self.low} is above {self.high}")
-
-    @property
-    def missing(self) -> bool:
-        return not math.isfinite(self.value)
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Both ends where they are finite, else None."""
-        if self.low is None or self.high is None or not math.isfinite(self.low + self.high):
-            return None
-        return self.low, self.high
 
 
 MISSING = Estimate(math.nan, reason="not measured")

@@ -13,20 +13,19 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from PIL import Image as PillowImage
 
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import Metric, power
 from scoremix.report.content import (
     Arm,
     Curve,
     Distances,
-    Estimate,
     Floats,
     Gate,
     Generator,
     Image,
-    Metric,
     Roc,
 )
 from scoremix.report.drawing import MARKERS, Style, finish, hues, light, new_axes, settings
-from scoremix.report.tables import power
 
 # ---- arms on rows
 

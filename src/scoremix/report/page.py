@@ -11,8 +11,11 @@ import numpy as np
 import yaml
 from markupsafe import Markup
 
+from scoremix.evaluation import metric_table
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import Metric
 from scoremix.report import drawing, figures, mix_figures, tables
-from scoremix.report.content import Estimate, Floats, Image, Metric, Report, SheetRow
+from scoremix.report.content import Floats, Image, Report, SheetRow
 from scoremix.report.tables import text_summary
 
 __all__ = ["render", "text_summary"]
@@ -51,7 +54,7 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    made.globals.update(t=tables, picture=_picture)
+    made.globals.update(t=tables, metric_table=metric_table, picture=_picture)
     return made
 
 

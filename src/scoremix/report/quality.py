@@ -8,42 +8,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from scoremix.evaluation.metric_table import QUALITY, Metric, leak_metric
 from scoremix.report import drawing, page
 from scoremix.report.content import Image
 from scoremix.report.tables import DASH
 
 Rows = Mapping[str, Mapping[str, float]]
-
-
-class Measure(NamedTuple):
-    """A line of the table: its key, what it says, and which way is better ('' where neither is)."""
-
-    key: str
-    label: str
-    better: str
-    note: str
-
-
-MEASURES = (
-    Measure("images", "images", "", "in the set"),
-    Measure("align", "distance to target center", "↓", "mean cosine distance of an image to its class's real center; a mix's target is the weighted mean of its sources' centers"),
-    Measure("ics", "intra-class similarity", "", "mean cosine of images to their own class's centroid; above real: less diverse than real images"),
-    Measure("shift", "centroid shift", "↓", "cosine distance of a class's centroid to its target center"),
-    Measure("mode_coverage", "mode coverage", "↑", "share of classes whose centroid is nearest to their own target"),
-    Measure("frechet", "Fréchet distance", "↓", "of Gaussians fitted to the features"),
-    Measure("kernel", "kernel distance", "↓", "squared maximum mean discrepancy, cubic kernel; may fall below 0 by chance"),
-    Measure("precision", "precision", "↑", "images within reach of a real one"),
-    Measure("recall", "recall", "↑", "real images within reach of a generated one"),
-    Measure("density", "density", "↑", "real neighbourhoods an image lies in, over their number of neighbours"),
-    Measure("coverage", "coverage", "↑", "real neighbourhoods with a generated image"),
-    Measure("authenticity", "authenticity", "↑", "images farther from their nearest training image than that one is from its own nearest"),
-    Measure("nearest", "similarity to nearest training image", "", "median cosine"),
-    Measure("copying_z", "C_T", "", "z-score of distances to training images against those of held-out ones; far below 0: copies"),
-)  # fmt: skip
-LEAK = "leak rate at FMR {}"
-LEAK_NOTE = "images whose nearest training image a verifier at that false match rate would accept as the same class"
-OTHERS = "leak rate at FMR {}, sources aside"
-OTHERS_NOTE = "the same without the classes that were mixed into the image"
 
 
 class Pair(NamedTuple):
@@ -58,16 +28,15 @@ class Pair(NamedTuple):
     cosine: float
 
 
-def measures(rows: Rows) -> list[Measure]:
+def measures(rows: Rows) -> list[Metric]:
     """The lines for which some set has a number."""
     keys = list(dict.fromkeys(key for values in rows.values() for key in values))
-    leaks = [Measure(k, LEAK.format(k[5:]), "", LEAK_NOTE) for k in keys if k.startswith("leak@")]
-    leaks += [Measure(k, OTHERS.format(k[12:]), "", OTHERS_NOTE) for k in keys if k.startswith("leak_others@")]
-    found = [m for m in MEASURES if any(math.isfinite(v.get(m.key, math.nan)) for v in rows.values())]
+    leaks = sorted((leak for key in keys if (leak := leak_metric(key))), key=lambda m: m.key.startswith("leak_others"))
+    found = [m for m in QUALITY if any(math.isfinite(v.get(m.key, math.nan)) for v in rows.values())]
     return [*found, *leaks]
 
 
-def cell(values: Mapping[str, float], measure: Measure) -> str:
+def cell(values: Mapping[str, float], measure: Metric) -> str:
     """A number at three significant digits, with its deviation over classes where there is one."""
     value, spread = values.get(measure.key, math.nan), values.get(f"{measure.key}_std", math.nan)
     if not math.isfinite(value):

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from scoremix.evaluation.estimate import Estimate, helps, p_value
+from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.report import tables
-from scoremix.report.content import Estimate, Metric
 
 
 @dataclass(frozen=True)
@@ -33,23 +34,13 @@ class Cell:
     def of(cls, draws: NDArray[np.float64], level: float) -> Cell | None:
         """From (runs, 1 + resamples), plain values first; the interval is the percentile one of the mean over runs.
 
-        Resamples that are not finite are left out; None where none is left.
+        Resamples that are NaN are left out; None where none is left.
         """
-        mean = draws[:, 1:].mean(0)
-        mean = mean[np.isfinite(mean)]
-        if not len(mean):
+        estimate = Estimate.of(draws, level)
+        if estimate.low is None or estimate.high is None:
             return None
-        low, high = np.quantile(mean, [(1 - level) / 2, (1 + level) / 2])
-        beyond, finest = min(int((mean <= 0).sum()), int((mean >= 0).sum())), 2 / (1 + len(mean))
-        return cls(
-            float(draws[:, 0].mean()),
-            float(low),
-            float(high),
-            float(draws[:, 0].std(ddof=1)) if len(draws) > 1 else math.nan,
-            tuple(draws[:, 0].tolist()),
-            min(1.0, (1 + beyond) * finest),
-            finest,
-        )
+        spread = float(draws[:, 0].std(ddof=1)) if len(draws) > 1 else math.nan
+        return cls(estimate.value, estimate.low, estimate.high, spread, estimate.seeds, *p_value(draws[:, 1:]))
 
     @property
     def estimate(self) -> Estimate:
@@ -73,8 +64,8 @@ class Row:
 
     def helps(self, controls: Sequence[str], headline: str) -> bool:
         """Interval above zero and one sign in all runs, against every control."""
-        cells = [self.differences[control, headline] for control in controls if (control, headline) in self.differences]
-        return bool(cells) and all(c.low > 0 and min(c.runs) > 0 for c in cells)
+        keys = [(control, headline) for control in controls if (control, headline) in self.differences]
+        return helps(self.differences[key].estimate for key in keys)
 
 
 @dataclass(frozen=True)
@@ -96,7 +87,7 @@ class Table:
     pairs: tuple[tuple[str, str, dict[str, Cell]], ...] = ()  # arm, the other arm, difference by metric
 
     def metric(self, key: str) -> Metric:
-        return tables.metric_of(key)
+        return metric_of(key)
 
     @property
     def passed(self) -> bool:
@@ -216,13 +207,3 @@ class Study:
 def signed(cell: Cell, metric: Metric) -> str:
     """Mean difference and its interval in points."""
     return f"{tables.mean(cell.estimate, metric, True)} ({tables.interval(cell.estimate, metric, True)})"
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down adjustment of p-values: controls the chance of any false finding among them."""
-    order = sorted(range(len(p)), key=lambda i: p[i])
-    adjusted, highest = [0.0] * len(p), 0.0
-    for rank, i in enumerate(order):
-        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
-        adjusted[i] = highest
-    return adjusted

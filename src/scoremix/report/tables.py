@@ -12,41 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from scoremix.report.content import Estimate, Evaluation, Metric, Report
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import AUC, Metric
+from scoremix.report.content import Evaluation, Report
 
 DASH = "–"
-_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-
-EER = Metric("eer", "EER", higher_is_better=False)
-AUC = Metric("auc", "AUC")
-ACCURACY = Metric("accuracy", "held-out accuracy", closed=True)
-TOP5 = Metric("top5", "held-out top-5", closed=True)
-
-
-def tar(far: float, reason: str = "") -> Metric:
-    """TAR@FAR at one level, key `tar@0.001`; `reason` where the impostor pairs do not support it."""
-    return Metric(f"tar@{far:g}", f"TAR at FAR\u00a0{power(far)}", reason=reason)
-
-
-FNMR = Metric("fnmr", "refused genuine pairs", higher_is_better=False)
-FMR = Metric("fmr", "accepted impostor pairs", higher_is_better=False)
-GARBE = Metric("garbe", "inequality (GARBE)", higher_is_better=False, percent=False)
-
-
-def metric_of(key: str, reason: str = "") -> Metric:
-    """The metric of a key in results.json."""
-    name, _, far = key.partition("@")
-    match name:
-        case "tar":
-            return tar(float(far), reason)
-        case "mmpmr":
-            return Metric(
-                key, f"morphs accepted at FAR\u00a0{power(float(far))}", higher_is_better=False, reason=reason
-            )
-        case _ if name.startswith("rank"):
-            return Metric(key, f"rank-{name.removeprefix('rank')}", reason=reason)
-    return {"eer": EER, "auc": AUC, "accuracy": ACCURACY, "top5": TOP5}.get(key, Metric(key, key))
-
 
 # ---- one rule of rounding
 
@@ -111,16 +81,6 @@ def decimal(value: float | None) -> str:
 def percent(share: float | None) -> str:
     """A share in [0, 1] as a percentage with one decimal, or a dash."""
     return DASH if share is None or not math.isfinite(share) else f"{100 * share:.1f}\u202f%"
-
-
-def power(value: float) -> str:
-    """A level such as 0.001 as 10⁻³, others as 3·10⁻⁴; 1 as 1."""
-    exponent = math.floor(math.log10(value) + 1e-9)
-    factor = value / 10.0**exponent
-    if exponent == 0:
-        return f"{value:g}"
-    tens = f"10{str(exponent).translate(_SUPERSCRIPT)}"
-    return tens if abs(factor - 1) < 1e-6 else f"{factor:.3g}·{tens}"
 
 
 def count(value: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.evaluation import fairness
-from scoremix.evaluation.bootstrap import estimate
+from scoremix.evaluation.estimate import Estimate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,14 +54,14 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
         "arms": {
             arm: {
                 **{
-                    kind: [estimate(of[kind][:, :, k], level) for k, level in enumerate(levels)]
+                    kind: [Estimate.of(of[kind][:, :, k], level).as_json() for k, level in enumerate(levels)]
                     for kind in ("fmr", "fnmr")
                 },
-                "garbe": estimate(of["garbe"], config.level),
+                "garbe": Estimate.of(of["garbe"], config.level).as_json(),
             }
             for arm, of in rates.items()
         },
-        "minus": {c: estimate(judged - rates[c]["garbe"], config.level) for c in config.controls},
+        "minus": {c: Estimate.of(judged - rates[c]["garbe"], config.level).as_json() for c in config.controls},
     }
 
 

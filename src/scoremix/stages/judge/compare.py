@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation import bootstrap, metrics
+from scoremix.evaluation import metrics
+from scoremix.evaluation.estimate import Estimate, helps
 from scoremix.stages.judge import by_group, closed
 from scoremix.stages.judge.evaluate import ROC_POINTS
 
@@ -56,7 +57,7 @@ def compare(
             "arm": arm,
             "control": control,
             "metric": key,
-            **bootstrap.estimate(values - arms[control][key], config.level),
+            **Estimate.of(values - arms[control][key], config.level).as_json(),
         }
         for control in config.controls
         for arm, of_arm in arms.items()
@@ -83,7 +84,7 @@ def compare(
             "genuine_pairs": genuine,
             "impostor_pairs": impostors,
             "arms": {
-                arm: {key: bootstrap.estimate(v, config.level) for key, v in values.items()}
+                arm: {key: Estimate.of(v, config.level).as_json() for key, v in values.items()}
                 for arm, values in arms.items()
             },
             "differences": differences,
@@ -114,9 +115,9 @@ def closed_set(config: Evaluation, found: closed.Measured, looked: int, work: Wo
             "classes": len(classes),
             "images": int(found.images[classes].sum()),
             "arms": {
-                arm: bootstrap.estimate(
+                arm: Estimate.of(
                     found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None
-                )
+                ).as_json()
                 for arm in found.accuracy
             },
         }
@@ -144,9 +145,8 @@ def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str
     """ "helps" needs an interval above zero against every control and one sign in all seeds."""
     if not gate_passed:
         return "generator too weak"
-    judged = [d for d in differences if d["arm"] == config.treatment and d["metric"] == headline]
-    wins = [d["low"] is not None and d["low"] > 0 and all(v > 0 for v in d["seeds"]) for d in judged]
-    return "helps" if wins and all(wins) else "does not help here"
+    judged = (d for d in differences if d["arm"] == config.treatment and d["metric"] == headline)
+    return "helps" if helps(map(Estimate.from_json, judged)) else "does not help here"
 
 
 def seen_in(stored: LabeledImages, config: Evaluation) -> dict[str, str]:

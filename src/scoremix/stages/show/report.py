@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scoremix.data.images import LabeledImages
+from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.fairness import pairs_across
+from scoremix.evaluation.metric_table import metric_of
 from scoremix.report import content, page, tables
 from scoremix.report.advice import advice
 from scoremix.stages.mix.describe import distances_of
@@ -49,7 +51,8 @@ def report(
         evaluation=_evaluation(config, results),
         arms=tuple(_arm(config, name, results, chain, recognizers) for name in config.arms),
         differences=tuple(
-            content.Difference(d["arm"], d["control"], d["metric"], _estimate(d)) for d in results["differences"]
+            content.Difference(d["arm"], d["control"], d["metric"], Estimate.from_json(d))
+            for d in results["differences"]
         ),
         gate=gate,
         generator=_generator(chain["generator"]),
@@ -101,7 +104,7 @@ def _data(config: Experiment, real: Artifact) -> content.Data:
 
 def _evaluation(config: Experiment, results: dict[str, Any]) -> content.Evaluation:
     return content.Evaluation(
-        metrics=tuple(tables.metric_of(key, results["unsupported"].get(key, "")) for key in results["metrics"]),
+        metrics=tuple(metric_of(key, results["unsupported"].get(key, "")) for key in results["metrics"]),
         headline=results["headline"],
         genuine_pairs=results["genuine_pairs"],
         impostor_pairs=results["impostor_pairs"],
@@ -120,7 +123,9 @@ def _closed(results: dict[str, Any]) -> content.Closed | None:
     if found is None:
         return None
     groups = (
-        content.ClosedGroup(g["name"], g["classes"], g["images"], {n: _estimate(e) for n, e in g["arms"].items()})
+        content.ClosedGroup(
+            g["name"], g["classes"], g["images"], {n: Estimate.from_json(e) for n, e in g["arms"].items()}
+        )
         for g in found["groups"]
     )
     worst, best = (tuple(content.ClosedClass(**c) for c in found.get(name, ())) for name in ("worst", "best"))
@@ -133,8 +138,8 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
     if found is None:
         return None
 
-    def rate(name: str, k: int) -> dict[str, content.Estimate]:
-        return {arm: _estimate(rates[name][k]) for arm, rates in found["arms"].items()}
+    def rate(name: str, k: int) -> dict[str, Estimate]:
+        return {arm: Estimate.from_json(rates[name][k]) for arm, rates in found["arms"].items()}
 
     groups = [
         content.GroupErrors(
@@ -143,8 +148,8 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
         for k, name in enumerate(found["groups"])
     ]
     groups.sort(key=lambda group: -group.fnmr[results["verdict"]["arm"]].value)
-    garbe = {arm: _estimate(rates["garbe"]) for arm, rates in found["arms"].items()}
-    minus = {control: _estimate(value) for control, value in found["minus"].items()}
+    garbe = {arm: Estimate.from_json(rates["garbe"]) for arm, rates in found["arms"].items()}
+    minus = {control: Estimate.from_json(value) for control, value in found["minus"].items()}
     names = LabeledImages.load(chain["real"].folder).of_classes("train").groups
     classes = np.load(chain["mplets"] / "classes.npy")
     across: tuple[float | None, float | None] = (None, None)
@@ -153,16 +158,6 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
         alike = (sizes * (sizes - 1)).sum() / (len(names) * (len(names) - 1))
         across = pairs_across(classes, names), 1 - float(alike)
     return content.ByGroup(found["far"], tuple(groups), garbe, minus, *across)
-
-
-def _estimate(value: Mapping[str, Any]) -> content.Estimate:
-    missing = float("nan")
-    return content.Estimate(
-        missing if value["value"] is None else value["value"],
-        value["low"],
-        value["high"],
-        tuple(missing if v is None else v for v in value["seeds"]),
-    )
 
 
 def _arm(
@@ -184,7 +179,7 @@ def _arm(
         classes=info["classes"],
         images=info["images"],
         steps=info["steps"],
-        metrics={key: _estimate(value) for key, value in results["arms"][name].items()},
+        metrics={key: Estimate.from_json(value) for key, value in results["arms"][name].items()},
         roc=roc,
         training=(
             content.Curve("loss", histories[0]["images_seen"], np.stack([np.atleast_1d(h["loss"]) for h in histories])),

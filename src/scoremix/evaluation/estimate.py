@@ -1,0 +1,125 @@
+"""A number with its interval, over recognizer seeds and bootstrap draws, and when an arm is said to help.
+
+Values are (seeds, 1 + draws): the plain value of each seed first, then its value in every bootstrap draw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray as Array
+
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """Percentile interval over draws."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds, its interval if any, and each seed's value; missing: NaN and a reason."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    seeds: tuple[float, ...] = ()
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.low is None) != (self.high is None):
+            raise ValueError(f"interval: needs both ends or neither, got {self.low} and {self.high}")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"interval: {self.low} is above {self.high}")
+
+    @classmethod
+    def of(cls, values: Float[Array, "s r"], level: float | None = LEVEL) -> Estimate:
+        """Mean over seeds of the plain values, with the percentile interval over the draws.
+
+        No interval without a `level`, or where every draw is NaN.
+        """
+        plain = values[:, 0]
+        ends = None if level is None else possible_interval(values[:, 1:], level)
+        low, high = ends or (None, None)
+        return cls(float(plain.mean()), low, high, tuple(plain.tolist()))
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Estimate:
+        """What `as_json` wrote; null is NaN."""
+        value, *seeds = (math.nan if v is None else v for v in (stored["value"], *stored["seeds"]))
+        return cls(value, stored["low"], stored["high"], tuple(seeds))
+
+    def as_json(self) -> dict[str, Any]:
+        """value, low, high, seeds."""
+        return {"value": self.value, "low": self.low, "high": self.high, "seeds": list(self.seeds)}
+
+    @property
+    def missing(self) -> bool:
+        return not math.isfinite(self.value)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Both ends where they are finite, else None."""
+        if self.low is None or self.high is None or not math.isfinite(self.low + self.high):
+            return None
+        return Interval(self.low, self.high)
+
+    @property
+    def beyond_doubt(self) -> bool:
+        """Of a difference: the whole interval lies above zero, and so does every seed."""
+        return self.low is not None and self.low > 0 and all(value > 0 for value in self.seeds)
+
+
+def helps(differences: Iterable[Estimate]) -> bool:
+    """The rule of "helps": an arm's differences to its controls, of which there are some, are all beyond doubt."""
+    verdicts = [difference.beyond_doubt for difference in differences]
+    return bool(verdicts) and all(verdicts)
+
+
+def interval(values: Float[Array, "*s r"], level: float = LEVEL) -> Interval:
+    """Percentile interval of the mean over seeds (`values` may also be (draws,)); NaN draws are left out.
+
+    ValueError for a level outside (0, 1), or where every draw is NaN.
+    """
+    ends = possible_interval(values, level)
+    if ends is None:
+        raise ValueError("values: every draw is NaN")
+    return ends
+
+
+def possible_interval(values: Float[Array, "*s r"], level: float = LEVEL) -> Interval | None:
+    """`interval`, or None where every draw is NaN."""
+    if not 0 < level < 1:
+        raise ValueError(f"level: {level} is not within 0 to 1")
+    means = np.atleast_2d(values).mean(0)
+    if np.isnan(means).all():
+        return None
+    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
+def p_value(values: Float[Array, "s r"]) -> tuple[float, float]:
+    """(p, finest): the two-sided p-value of the mean over seeds being 0 from its draws, NaN draws left out, and the
+    smallest one that so many draws can show.
+    """
+    means = values.mean(0)
+    means = means[np.isfinite(means)]
+    beyond, finest = min(int((means <= 0).sum()), int((means >= 0).sum())), 2 / (1 + len(means))
+    return min(1.0, (1 + beyond) * finest), finest
+
+
+def holm(p: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment of p-values: controls the chance of any false finding among them."""
+    adjusted, highest = [0.0] * len(p), 0.0
+    for rank, i in enumerate(sorted(range(len(p)), key=lambda i: p[i])):
+        highest = max(highest, min(1.0, (len(p) - rank) * p[i]))
+        adjusted[i] = highest
+    return adjusted
