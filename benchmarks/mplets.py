@@ -28,6 +28,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for `support`
+
 CASES: dict[str, dict[str, Any]] = {
     "iso3": {"data": "isotropic", "m": 3},
     "iso3-close": {"data": "isotropic", "m": 3, "largest": False},
@@ -140,7 +142,7 @@ def exhaustive(d: int, k: int) -> dict[str, Any]:
 
     import numba
 
-    from scoremix.selection.distances import pair_function
+    from scoremix.selection.criterion import Criterion
     from scoremix.selection.mplets import top_mplets
 
     @numba.njit(parallel=True)
@@ -187,14 +189,14 @@ def exhaustive(d: int, k: int) -> dict[str, Any]:
         counting(table(), np.float32(found.certificate.kth_value), out)
         return int(out.sum())
 
-    function = pair_function(x, "cosine")
+    criterion = Criterion.of(x, "cosine")
     runs = (
         keep,
         count,
         lambda: top_mplets(x, 3, k),
-        lambda: pair_function(x, "cosine"),
+        lambda: Criterion.of(x, "cosine"),
         lambda: x @ x.T,
-        lambda: function.values(found.classes),
+        lambda: criterion.values(found.classes),
     )
     rounds = [[timed(run) for run in runs] for _ in range(4)][1:]
     (keep_s, keep_cpu), (count_s, count_cpu), (search_s, search_cpu), *parts = (
@@ -262,8 +264,8 @@ def against_faiss(n: int, d: int, k: int) -> dict[str, Any]:
 
 def baselines(n: int, d: int, k: int, file: str | None) -> dict[str, Any]:
     """Share of the exact list that one-best-per-pair triples and greedy quads miss."""
-    from scoremix.selection.baselines import greedy_quads, lost, one_best_per_pair
     from scoremix.selection.mplets import top_mplets
+    from support.baselines import greedy_quads, lost, one_best_per_pair
 
     kinds = ["isotropic", "clustered", "tight", "anisotropic", *(["real"] if file else [])]
     report = {}
@@ -277,30 +279,6 @@ def baselines(n: int, d: int, k: int, file: str | None) -> dict[str, Any]:
             "quads_lost": None if exact is None else lost(quads, exact),
             "distinct_quads": len(quads),
         }
-    return report
-
-
-def on_gpu(n: int, d: int, k: int) -> dict[str, Any]:
-    """The same triples on a CUDA device, beside that device's product."""
-    import torch
-
-    from scoremix.selection.mplets import top_mplets
-
-    report = {}
-    for size in (n, 10 * n):
-        x = torch.from_numpy(centers("isotropic", size, d, None)).cuda()
-        memory = 8 * size**2 / 1e9 if 8 * size**2 < 0.7 * torch.cuda.get_device_properties(0).total_memory else 8.0
-        top_mplets(x[:2000], 3, 100)
-        times = []
-        for _ in range(3):
-            torch.cuda.synchronize()
-            start = time.perf_counter()
-            for i in range(0, size, 10_000):
-                x[i : i + 10_000] @ x.T
-            torch.cuda.synchronize()
-            times.append(time.perf_counter() - start)
-        _, wall, _ = timed(lambda x=x, memory=memory: top_mplets(x, 3, k, memory=memory))
-        report[str(size)] = {"product_s": min(times), "search_s": wall, "products": wall / min(times)}
     return report
 
 
@@ -320,7 +298,6 @@ def machine() -> dict[str, Any]:
         "numpy": np.__version__,
         "numba": numba.__version__,
         "torch": torch.__version__,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 
 
@@ -337,8 +314,6 @@ def run(name: str, options: argparse.Namespace) -> dict[str, Any]:
             return against_faiss(5 * n, d, k)
         case "baselines":
             return baselines(n, d, k, file)
-        case "gpu":
-            return on_gpu(n, d, k)
     return mine(CASES[name], n, d, k, file)
 
 
@@ -359,8 +334,6 @@ def main() -> None:
         return
     described = machine()
     names = options.cases or [name for name in CASES if name not in SLOW]
-    if described["gpu"] and not options.cases:
-        names.append("gpu")
     results: dict[str, Any] = {}
     if options.json and options.json.exists():
         before = json.loads(options.json.read_text())

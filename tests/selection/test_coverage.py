@@ -10,7 +10,7 @@ import pytest
 
 from scoremix.selection import mplets
 from scoremix.selection.coverage import best_with_each
-from scoremix.selection.distances import pair_function
+from scoremix.selection.criterion import Criterion
 from scoremix.selection.mplets import top_mplets
 
 
@@ -76,7 +76,7 @@ def test_best_sets_of_every_class(m: int) -> None:
     x = centers(n, 3)
     for metric, largest in (("cosine", True), ("l2", False)):
         every = top_mplets(x, m, comb(n, m), metric=metric, largest=largest)  # type: ignore[arg-type]
-        own = best_with_each(pair_function(x, metric, largest=largest), m, 3)
+        own = best_with_each(Criterion.of(x, metric, largest=largest), m, 3)
         for c in range(n):
             np.testing.assert_array_equal(own[c], every.classes[(every.classes == c).any(axis=1)][:3])
 

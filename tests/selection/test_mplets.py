@@ -1,4 +1,4 @@
-"""Exact m-plets against float64 brute force: objectives, metrics, ties, groups, several spaces, both backends."""
+"""Exact m-plets against float64 brute force: objectives, metrics, ties, groups, several spaces."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoremix.selection import gpu, mplets, scores, search
-from scoremix.selection.baselines import greedy_quads, lost, one_best_per_pair
-from scoremix.selection.mplets import top_mplets
-from scoremix.selection.verify import verify
+from scoremix.selection import mplets, scores, search
+from scoremix.selection.criterion import Criterion
+from scoremix.selection.mplets import top_mplets, verified
+from support.baselines import greedy_quads, lost, one_best_per_pair
 
 METRICS = ("cosine", "l2", "sqeuclidean")
 KINDS = ("normal", "anisotropic", "duplicates", "grid", "clustered", "offset")
@@ -97,24 +97,23 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-def searched(backend: str = "numba", memory: float = 1.0, **problem: Any) -> mplets.MPlets:
+def searched(memory: float = 1.0, **problem: Any) -> mplets.MPlets:
     """With small problems searched, in small blocks, and not just listed."""
     with (
         mock.patch.multiple(mplets, FEW=0),
         mock.patch.multiple(scores, TILE=16),
-        mock.patch.multiple(gpu, TILE=16, WIDTH=500),
         mock.patch.multiple(search, SAMPLE=256, MANY=50, GUESS=8),
     ):
-        return top_mplets(backend=backend, memory=memory, **problem)
+        return top_mplets(memory=memory, **problem)
 
 
 @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(problems(), st.sampled_from(["numba", "numba", "torch"]), st.sampled_from([1.0, 2e-5]))
-def test_same_as_brute_force(problem: dict[str, Any], backend: str, memory: float) -> None:
+@given(problems(), st.sampled_from([1.0, 2e-5]))
+def test_same_as_brute_force(problem: dict[str, Any], memory: float) -> None:
     table = distances(problem["x"], problem["metric"])
     sets, values = brute(table, problem["m"], problem["objective"], problem["largest"])
     try:
-        found = searched(backend, memory, **problem)
+        found = searched(memory, **problem)
     except MemoryError:
         assert memory < 1
         return
@@ -125,10 +124,9 @@ def test_same_as_brute_force(problem: dict[str, Any], backend: str, memory: floa
     assert found.certificate.sets == len(sets)
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch"])
 @pytest.mark.parametrize("across", [True, False])
 @pytest.mark.parametrize("m", [2, 3, 4])
-def test_groups_and_two_spaces(m: int, across: bool, backend: str) -> None:
+def test_groups_and_two_spaces(m: int, across: bool) -> None:
     x, y = rows("normal", 20, 5, 1), rows("anisotropic", 20, 3, 2)
     groups = np.random.default_rng(3).integers(0, 4, 20)
     table = distances(x, "cosine") - 0.7 * distances(y, "l2")
@@ -136,7 +134,7 @@ def test_groups_and_two_spaces(m: int, across: bool, backend: str) -> None:
         sets, values = brute(table, m, "sum", largest, groups, across)
         options: dict[str, Any] = dict(largest=largest, terms=[(y, "l2", -0.7)], groups=groups, across=across)
         for k in (1, len(sets) // 2, len(sets)):
-            check(searched(backend, x=x, m=m, k=k, **options), sets, values, np.abs(table).max())
+            check(searched(x=x, m=m, k=k, **options), sets, values, np.abs(table).max())
         with pytest.raises(ValueError, match=f"number of allowed {m}-plets, {len(sets)}"):
             top_mplets(x, m, len(sets) + 1, **options)
 
@@ -153,14 +151,14 @@ def test_exhaustive_objectives(objective: str, m: int) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("m", [3, 4])
-def test_with_and_without_the_matrix_and_on_torch(kind: str, m: int) -> None:
+def test_with_and_without_the_matrix(kind: str, m: int) -> None:
     x = rows(kind, 100 if m == 3 else 50, 16, 5)
     for largest in (True, False):
         problem: dict[str, Any] = dict(x=x, m=m, k=500, largest=largest)
         with mock.patch.multiple(mplets, FEW=1 << 60):
             expected = top_mplets(**problem)
         with mock.patch.multiple(mplets, FEW=0):
-            for options in ({}, {"memory": 1.2e-4}, {"backend": "torch"}, {"backend": "torch", "memory": 1.2e-4}):
+            for options in ({}, {"memory": 1.2e-4}):
                 try:
                     found = top_mplets(**problem, **options)
                 except MemoryError:
@@ -174,11 +172,12 @@ def test_with_and_without_the_matrix_and_on_torch(kind: str, m: int) -> None:
 def test_far_fewer_sums_than_sets_and_nothing_random_beats_it(kind: str) -> None:
     x = rows(kind, 1500, 64, 0)
     for largest in (True, False):
-        found = top_mplets(x, 3, 1000, largest=largest)
+        found = top_mplets(x, 3, 1000, largest=largest, verify=200_000)
         assert found.certificate is not None
         if kind == "normal":
             assert found.certificate.pair_sums < comb(1500, 3) / 20
-        report = verify(found, x, samples=200_000, largest=largest)
+        report = found.verification
+        assert report is not None and report.samples > 199_000
         assert (report.top1_violations, report.new, report.worst_margin) == (0, 0, 0.0)
 
 
@@ -266,10 +265,9 @@ def test_baselines_are_the_papers() -> None:
 def test_verifier_sees_a_wrong_list() -> None:
     x = rows("normal", 30, 6, 0)
     found = top_mplets(x, 3, 100)
-    report = verify(found, x, samples=50_000)
+    report = verified(Criterion.of(x), found.classes, found.values, 50_000)
     assert report.top1_violations == report.new == 0 and report.known > 0
-    late = mplets.MPlets(found.classes[50:], found.values[50:])
-    report = verify(late, x, samples=50_000)
+    report = verified(Criterion.of(x), found.classes[50:], found.values[50:], 50_000)
     assert report.top1_violations > 0 and report.new > 0
     assert report.worst_margin == pytest.approx(found.values[0] - found.values[99])
 
@@ -297,7 +295,6 @@ BAD = [
     (dict(k=2.0), "k must be a whole number"),
     (dict(m=3.0), "m must be a whole number"),
     (dict(x=np.eye(5) + 1j), "real numbers"),
-    (dict(backend="cuda"), "backend must be"),
     (dict(max_degree=1, min_degree=1), "exclude each other"),
 ]
 
@@ -355,14 +352,3 @@ def test_control_c_is_prompt() -> None:
 def test_tensors_are_taken() -> None:
     x = rows("normal", 50, 4, 0)
     np.testing.assert_array_equal(top_mplets(torch.from_numpy(x), 3, 20).classes, top_mplets(x, 3, 20).classes)
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("kind", KINDS)
-def test_gpu_gives_the_same(kind: str) -> None:
-    x = rows(kind, 1500, 128, 0)
-    for m, options in ((2, {}), (3, {}), (4, {}), (3, {"objective": "min"}), (3, {"memory": 5e-3})):
-        expected = top_mplets(x, m, 1000, **options)  # type: ignore[arg-type]
-        found = top_mplets(torch.from_numpy(x).cuda(), m, 1000, **options)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(found.classes, expected.classes)
-        np.testing.assert_array_equal(found.values, expected.values)

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from scoremix.selection.compiled import compiled
-from scoremix.selection.distances import PairFunction
+from scoremix.selection.criterion import Criterion
 
 Found = tuple[np.ndarray, np.ndarray]  # (K, m) int64 sets, best first, and their values
 
@@ -89,20 +89,20 @@ def _take(sets: np.ndarray, degree: np.ndarray, max_degree: int, most: int, chos
                 degree[sets[p, a]] += 1
 
 
-def spread(function: PairFunction, best: Callable[[int], Found], m: int, k: int, min_degree: int) -> Found:
+def spread(criterion: Criterion, best: Callable[[int], Found], m: int, k: int, min_degree: int) -> Found:
     """k sets such that every class is in at least min_degree of them, in value order.
 
     First every class, in the order of what it can reach, gets its own best sets until it is in min_degree of them; the
     best of all sets fill the rest. ValueError where k is too small for that.
     """
-    n = function.n
+    n = criterion.n
     if min_degree < 1:
         raise ValueError(f"min_degree must be at least 1, got {min_degree}")
     if k * m < n * min_degree:
         raise ValueError(
             f"min_degree={min_degree} of {n} classes needs at least {-(-n * min_degree // m)} {m}-plets, got {k}"
         )
-    own = best_with_each(function, m, min_degree)
+    own = best_with_each(criterion, m, min_degree)
     sets = own.reshape(-1, m)
     anchor = np.repeat(np.arange(n), min_degree)
     there = sets[:, 0] >= 0
@@ -110,8 +110,8 @@ def spread(function: PairFunction, best: Callable[[int], Found], m: int, k: int,
     short = np.flatnonzero(np.bincount(anchor, minlength=n) < min_degree)
     if len(short):
         raise ValueError(f"class {short[0]} is in fewer than min_degree={min_degree} allowed {m}-plets")
-    values = function.values(sets)
-    order = np.lexsort((*sets.T[::-1], -function.sign * values))
+    values = criterion.values(sets)
+    order = np.lexsort((*sets.T[::-1], -criterion.sign * values))
     degree = np.zeros(n, np.int64)
     taken: dict[tuple[int, ...], float] = {}
     for p in order.tolist():
@@ -129,36 +129,36 @@ def spread(function: PairFunction, best: Callable[[int], Found], m: int, k: int,
                 break
             taken.setdefault(tuple(found), value)
     sets, values = np.array(list(taken), np.int64).reshape(-1, m), np.array(list(taken.values()))
-    order = np.lexsort((*sets.T[::-1], -function.sign * values))
+    order = np.lexsort((*sets.T[::-1], -criterion.sign * values))
     return sets[order], values[order]
 
 
-def best_with_each(function: PairFunction, m: int, r: int) -> np.ndarray:
+def best_with_each(criterion: Criterion, m: int, r: int) -> np.ndarray:
     """int64 (N, r, m): for every class the r best sets that contain it, ascending; rows of -1 where there are fewer.
 
     m >= 3 holds the N x N float32 scores.
     """
-    n = function.n
-    tie = np.float32(8 * m * m * (function.slack + max(abs(function.factor(s)) * s.margin for s in function.spaces)))
+    n = criterion.n
+    tie = np.float32(8 * m * m * (criterion.slack + max(abs(criterion.factor(s)) * s.margin for s in criterion.spaces)))
     room = 4 * r + 16  # candidates per class, so that rounding cannot lose one of the r best
     out = np.full((n, room, m), -1, np.int32)
     chunks = [np.arange(begin, min(begin + ROWS, n)) for begin in range(0, n, ROWS)]
     if m == 2:
         for rows in chunks:
-            scores = function.scores(rows, slice(0, n))
+            scores = criterion.scores(rows, slice(0, n))
             most = min(room, n - 1)
             other = np.argpartition(-scores, most - 1, axis=1)[:, :most]
             allowed = np.take_along_axis(scores, other, axis=1) > -np.inf
             pairs = np.sort(np.stack([np.broadcast_to(rows[:, None], other.shape), other], axis=2), axis=2)
             out[rows, :most] = np.where(allowed[:, :, None], pairs, -1)
     else:
-        scores = np.concatenate([function.scores(rows, slice(0, n)) for rows in chunks])
+        scores = np.concatenate([criterion.scores(rows, slice(0, n)) for rows in chunks])
         longest = np.ascontiguousarray(scores.max(axis=1))
         for rows in chunks:
             _best_with(scores, longest, rows, m, r, tie, out)
     values = np.full((n, room), -np.inf)
     there = out[:, :, 0] >= 0
-    values[there] = function.sign * function.values(out[there])
+    values[there] = criterion.sign * criterion.values(out[there])
     order = np.lexsort((*out.transpose(2, 0, 1)[::-1], -values), axis=1)[:, :r]
     return np.take_along_axis(out, order[:, :, None], axis=1).astype(np.int64)
 

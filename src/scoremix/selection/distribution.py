@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from scoremix.selection.compiled import compiled
-from scoremix.selection.distances import Metric, PairFunction, pair_function
-from scoremix.selection.exhaustive import allowed, unrank
+from scoremix.selection.criterion import Criterion, Metric
+from scoremix.selection.search import unrank
 
 FEW = 1 << 20  # pairs that are listed rather than drawn
 DRAWN = 1 << 22  # random pairs that tell the quantiles where there are more than that
@@ -20,55 +20,55 @@ FINE = 4096  # bins from 0 to the largest possible distance, of which the occupi
 
 def pair_moments(x: Any, metric: Metric) -> tuple[float, float]:
     """(mean, standard deviation) of the distances of all pairs of rows of x (N, D), from float32 products."""
-    function = pair_function(x, metric)
+    criterion = Criterion.of(x, metric)
     sums = np.zeros(2)
-    origin = float(function.values(np.array([[0, 1]]))[0])  # deviations from a typical value lose no digits
-    for block, diagonal in _blocks(function):
+    origin = float(criterion.values(np.array([[0, 1]]))[0])  # deviations from a typical value lose no digits
+    for block, diagonal in _blocks(criterion):
         pairs = block[np.triu_indices_from(block, 1) if diagonal else ...]
-        away = pairs.astype(np.float64) * function.size - origin
+        away = pairs.astype(np.float64) * criterion.size - origin
         sums += away.sum(), np.square(away).sum()
-    mean, square = sums / comb(function.n, 2)
+    mean, square = sums / comb(criterion.n, 2)
     return origin + float(mean), float(np.sqrt(max(0.0, square - mean**2)))
 
 
 def pair_histogram(x: Any, metric: Metric, bins: int = 60) -> tuple[np.ndarray, np.ndarray]:
     """int64 counts and float64 edges of about `bins` bins over the distances of all pairs of rows of x (N, D)."""
-    function = pair_function(x, metric)
+    criterion = Criterion.of(x, metric)
     fine = np.zeros(FINE, np.int64)
-    for block, diagonal in _blocks(function):
+    for block, diagonal in _blocks(criterion):
         _count(block, diagonal, fine)
     occupied = np.flatnonzero(fine)
     first, last = int(occupied[0]), int(occupied[-1]) + 1
     width = -(-(last - first) // bins)
     starts = np.arange(first, last, width)
-    edges = np.append(starts, starts[-1] + width) * (function.size / FINE)
+    edges = np.append(starts, starts[-1] + width) * (criterion.size / FINE)
     return np.add.reduceat(fine, starts), edges
 
 
-def pair_quantiles(function: PairFunction, shares: tuple[float, float]) -> tuple[float, float]:
+def pair_quantiles(criterion: Criterion, shares: tuple[float, float]) -> tuple[float, float]:
     """The distances at two quantiles of those of all allowed pairs, of four million random ones beyond a million."""
     low, high = shares
     if not 0 <= low < high <= 1:
         raise ValueError(f"window must be two quantiles 0 <= low < high <= 1, got {shares}")
-    total = comb(function.n, 2)
+    total = comb(criterion.n, 2)
     if total <= FEW:
-        pairs = unrank(np.arange(total), function.n, 2)
+        pairs = unrank(np.arange(total), criterion.n, 2)
     else:
-        pairs = np.random.default_rng(0).integers(0, function.n, (DRAWN, 2))
+        pairs = np.random.default_rng(0).integers(0, criterion.n, (DRAWN, 2))
         pairs = pairs[pairs[:, 0] != pairs[:, 1]]
-    pairs = pairs[allowed(pairs, function.groups, function.across)]
+    pairs = pairs[criterion.allowed(pairs)]
     if not len(pairs):
-        raise ValueError("no pair lies across groups" if function.across else "no pair lies within a group")
-    low, high = np.quantile(function.values(pairs), (low, high))
+        raise ValueError("no pair lies across groups" if criterion.across else "no pair lies within a group")
+    low, high = np.quantile(criterion.values(pairs), (low, high))
     return float(low), float(high)
 
 
-def _blocks(function: PairFunction) -> Iterator[tuple[np.ndarray, bool]]:
+def _blocks(criterion: Criterion) -> Iterator[tuple[np.ndarray, bool]]:
     """Scores of all pairs in blocks, those on the diagonal marked: only what is above it counts there."""
-    for i in range(0, function.n, BLOCK):
-        for j in range(i, function.n, BLOCK):
-            rows, cols = slice(i, min(i + BLOCK, function.n)), slice(j, min(j + BLOCK, function.n))
-            yield function.scores(rows, cols), i == j
+    for i in range(0, criterion.n, BLOCK):
+        for j in range(i, criterion.n, BLOCK):
+            rows, cols = slice(i, min(i + BLOCK, criterion.n)), slice(j, min(j + BLOCK, criterion.n))
+            yield criterion.scores(rows, cols), i == j
 
 
 @compiled()

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from scoremix.selection.coverage import Coverage, capped, degrees_of, spread
-from scoremix.selection.distances import OBJECTIVES, Metric, PairFunction, Term, pair_function
-from scoremix.selection.exhaustive import search_all
-from scoremix.selection.scores import CpuScores
-from scoremix.selection.search import Leaders, Progress, Scores, search_cliques, search_pairs, search_sums
-
-Objective = Literal["sum", "mean", "min", "max", "range", "std"]
-Backend = Literal["auto", "numba", "torch"]
+from scoremix.selection.criterion import Criterion, Metric, Objective, Term
+from scoremix.selection.scores import Scores
+from scoremix.selection.search import Leaders, Progress, search_all, search_cliques, search_pairs, search_sums
 
 FEW = 300_000  # sets: from here on a search pays
 MANY = 2_000_000_000  # sets: beyond, an exhaustive search is refused
 SETS_PER_SECOND = 3e6  # of an exhaustive search, roughly
+STEP = 1 << 16  # random m-plets scored at a time
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,17 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What random m-plets say about a reported list; an exact one has top1_violations = new = worst_margin = 0."""
+
+    samples: int  # allowed m-plets drawn, with repeats
+    top1_violations: int  # strictly better than the first reported value
+    known: int  # strictly better than the K-th reported value, and reported
+    new: int  # strictly better than the K-th reported value, yet not reported
+    worst_margin: float  # by how much the best of the new ones beats the K-th value
+
+
+@dataclass(frozen=True)
 class MPlets:
     """Sets of m classes and the objective value that selected each, best first; equal values in index order."""
 
@@ -41,6 +49,7 @@ class MPlets:
     values: np.ndarray  # (K,) float64
     certificate: Certificate | None = None  # None where the list is not simply the best K
     coverage: Coverage | None = None
+    verification: Verification | None = None
 
     def __len__(self) -> int:
         return len(self.classes)
@@ -60,7 +69,7 @@ def top_mplets(
     min_degree: int | None = None,
     groups: Any = None,
     across: bool = True,
-    backend: Backend = "auto",
+    verify: int = 0,
     memory: float = 1.0,
     progress: Progress | None = None,
 ) -> MPlets:
@@ -73,51 +82,86 @@ def top_mplets(
     rounded to 2⁻⁴² of the largest possible one; equal values come in the order of their indices.
 
     `max_degree` takes sets greedily in that order while none of their classes is used that often; `min_degree` first
-    gives every class its own best sets. x may be an array or a tensor; the search runs where the tensor is. `memory` in
-    GB bounds the scores kept beside x. `progress(what, share)` is called many times a second. ValueError on input that
-    cannot be searched, MemoryError where the pairs that matter do not fit.
+    gives every class its own best sets. `verify` random m-plets are held against a list without such limits. x may be
+    an array or a tensor; the search runs on the CPU. `memory` in GB bounds the scores kept beside x. `progress(what,
+    share)` is called many times a second. ValueError on input that cannot be searched, MemoryError where the pairs that
+    matter do not fit.
     """
-    function = pair_function(x, metric, largest=largest, weight=weight, terms=terms, groups=groups, across=across)
-    total = check_count(function, m, k)
-    _check_objective(objective, largest, m, comb(function.n, m))
+    criterion = Criterion.of(
+        x, metric, largest=largest, objective=objective, weight=weight, terms=terms, groups=groups, across=across
+    )
+    total = check_count(criterion, m, k)
+    _check_objective(criterion, m)
     if max_degree is not None and min_degree is not None:
         raise ValueError("max_degree and min_degree exclude each other")
     if min_degree is not None and objective not in ("sum", "mean"):
         raise ValueError(f"min_degree needs objective 'sum' or 'mean', got {objective!r}")
-    report = progress or (lambda what, share: None)
-    device = _device(x, backend)
+    per_set = 1
+    if objective == "mean":
+        criterion, per_set = replace(criterion, objective="sum"), comb(m, 2)
 
-    def best(subset: PairFunction, count: int) -> Leaders:
-        return _search(subset, m, count, objective, device, memory * 1e9, report)
+    def best(subset: Criterion, count: int) -> Leaders:
+        return _search(subset, m, count, memory * 1e9, progress or (lambda what, share: None))
 
-    per_set = comb(m, 2) if objective == "mean" else 1
+    leaders = best(criterion, k)
+    classes, values = leaders.best()
     if max_degree is None and min_degree is None:
-        leaders = best(function, k)
-        classes, values = leaders.best()
-        bound = leaders.threshold * function.size * function.sign
+        bound = leaders.threshold * criterion.size * criterion.sign
         certificate = Certificate(values[-1] / per_set, bound / per_set, leaders.pair_sums, total)
-        return MPlets(classes, values / per_set, certificate, Coverage(degrees_of(classes, function.n)))
-    free = best(function, k).best()
+        found = verified(criterion, classes, values, verify) if verify else None
+        if found is not None:
+            found = replace(found, worst_margin=found.worst_margin / per_set)
+        return MPlets(classes, values / per_set, certificate, Coverage(degrees_of(classes, criterion.n)), found)
+    free = classes, values
     if max_degree is not None:
         classes, values = capped(
-            lambda left, count: best(function.subset(left), count).best(),
-            lambda left: count_sets(len(left), m, None if function.groups is None else function.groups[left], across),
-            function.n, m, k, max_degree,
+            lambda left, count: best(criterion.subset(left), count).best(),
+            lambda left: count_sets(criterion.subset(left), m),
+            criterion.n, m, k, max_degree,
         )  # fmt: skip
     else:
         assert min_degree is not None
-        classes, values = spread(function, lambda count: free, m, k, min_degree)
+        classes, values = spread(criterion, lambda count: free, m, k, min_degree)
     mean = float(free[1].mean()) / per_set
     cost = abs(mean - float(values.mean()) / per_set)
-    return MPlets(classes, values / per_set, None, Coverage(degrees_of(classes, function.n), mean, cost))
+    return MPlets(classes, values / per_set, None, Coverage(degrees_of(classes, criterion.n), mean, cost))
 
 
-def count_sets(n: int, m: int, groups: np.ndarray | None = None, across: bool = True) -> int:
-    """How many m-subsets of n rows are allowed: all, or only those of m different groups, or of one group."""
-    if groups is None:
-        return comb(n, m)
-    sizes = np.bincount(groups).tolist()
-    if not across:
+def verified(
+    criterion: Criterion, classes: np.ndarray, values: np.ndarray, samples: int = 1_000_000, seed: int = 0
+) -> Verification:
+    """Stochastic check of a reported list (K, m) with its values, best first: random m-plets, scored in float64, must
+
+    not beat it (Appendix H, verification).
+    """
+    reported = {tuple(row) for row in classes.tolist()}
+    first, last = criterion.sign * values[0], criterion.sign * values[-1]
+    rng = np.random.default_rng(seed)
+    drawn = violations = known = new = 0
+    worst = 0.0
+    for begin in range(0, samples, STEP):
+        size = min(STEP, samples - begin), classes.shape[1]
+        sets = np.sort(rng.integers(0, criterion.n, size), axis=1)
+        sets = sets[(np.diff(sets, axis=1) > 0).all(axis=1)]
+        sets = sets[criterion.allowed(sets)]
+        scores = criterion.sign * criterion.values(sets)
+        drawn += len(sets)
+        violations += int((scores > first).sum())
+        for at in np.flatnonzero(scores > last).tolist():
+            if tuple(sets[at].tolist()) in reported:
+                known += 1
+            else:
+                new += 1
+                worst = max(worst, float(scores[at] - last))
+    return Verification(drawn, violations, known, new, worst)
+
+
+def count_sets(criterion: Criterion, m: int) -> int:
+    """How many m-subsets of the rows are allowed: all, or only those of m different groups, or of one group."""
+    if criterion.groups is None:
+        return comb(criterion.n, m)
+    sizes = np.bincount(criterion.groups).tolist()
+    if not criterion.across:
         return sum(comb(size, m) for size in sizes)
     ways = [1] + [0] * m
     for size in sizes:
@@ -126,26 +170,25 @@ def count_sets(n: int, m: int, groups: np.ndarray | None = None, across: bool = 
     return ways[m]
 
 
-def check_count(function: PairFunction, m: int, k: int) -> int:
+def check_count(criterion: Criterion, m: int, k: int) -> int:
     """The number of allowed sets; ValueError unless 2 <= m <= N and 1 <= k <= that number, both whole."""
     for name, value in (("m", m), ("k", k)):
         if not isinstance(value, (int, np.integer)):
             raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if not 2 <= m <= function.n:
-        raise ValueError(f"m must lie between 2 and the number of rows, {function.n}, got {m}")
-    total = count_sets(function.n, m, function.groups, function.across)
+    if not 2 <= m <= criterion.n:
+        raise ValueError(f"m must lie between 2 and the number of rows, {criterion.n}, got {m}")
+    total = count_sets(criterion, m)
     if not total:
         raise ValueError(
-            f"no {m}-plet is allowed: the groups leave none {'across' if function.across else 'within'} them"
+            f"no {m}-plet is allowed: the groups leave none {'across' if criterion.across else 'within'} them"
         )
     if not 1 <= k <= total:
         raise ValueError(f"k must lie between 1 and the number of allowed {m}-plets, {total}, got {k}")
     return total
 
 
-def _check_objective(objective: str, largest: bool, m: int, total: int) -> None:
-    if objective not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+def _check_objective(criterion: Criterion, m: int) -> None:
+    objective, largest, total = criterion.objective, criterion.sign > 0, comb(criterion.n, m)
     if m > 2 and (objective, largest) in (("max", True), ("min", False)):
         extreme = "largest max" if largest else "smallest min"
         raise ValueError(
@@ -163,31 +206,12 @@ def _check_objective(objective: str, largest: bool, m: int, total: int) -> None:
             )
 
 
-def _device(x: Any, backend: str) -> Any:
-    """The torch device to search on, or None for numba."""
-    if backend not in ("auto", "numba", "torch"):
-        raise ValueError(f"backend must be auto, numba or torch, got {backend!r}")
-    device = getattr(x, "device", None)
-    on_gpu = getattr(device, "type", "cpu") != "cpu"
-    if backend == "numba" or (backend == "auto" and not on_gpu):
-        return None
-    return device if on_gpu else "cpu"
-
-
-def _search(
-    function: PairFunction, m: int, k: int, objective: str, device: Any, memory: float, progress: Progress
-) -> Leaders:
-    if objective in ("range", "std") or comb(function.n, m) <= FEW:
-        return search_all(function, m, k, "sum" if objective == "mean" else objective, progress)
-    scores: Scores
-    if device is None:
-        scores = CpuScores(function, memory, matrix=m > 2)
-    else:
-        from scoremix.selection.gpu import TorchScores
-
-        scores = TorchScores(function, memory, device, matrix=m > 2)
+def _search(criterion: Criterion, m: int, k: int, memory: float, progress: Progress) -> Leaders:
+    if criterion.objective in ("range", "std") or comb(criterion.n, m) <= FEW:
+        return search_all(criterion, m, k, progress)
+    scores = Scores(criterion, memory, matrix=m > 2)
     if m == 2:
         return search_pairs(scores, k, progress)
-    if objective in ("min", "max"):
-        return search_cliques(scores, m, k, objective, progress)
+    if criterion.objective in ("min", "max"):
+        return search_cliques(scores, m, k, progress)
     return search_sums(scores, m, k, progress)

@@ -8,19 +8,19 @@ import numpy as np
 
 from scoremix.selection import kernels
 from scoremix.selection.compiled import start_threads
-from scoremix.selection.distances import PairFunction
+from scoremix.selection.criterion import Criterion
 
 LOWEST = np.float32(-1e30)  # below every allowed score, above the -inf of pairs that are not allowed
 TILE = 2048
 BYTES_PER_EDGE = 48  # a listed pair: indices, score, two list entries and the temporaries of sorting
 
 
-class CpuScores:
-    """Scores of the pairs of a function; `memory` (bytes) decides how long lists are, and whether a matrix is kept."""
+class Scores:
+    """What the search knows of the scores of all pairs, each at least the true one; `memory` (bytes) decides how long lists are, and whether a matrix is kept."""
 
-    def __init__(self, function: PairFunction, memory: float, matrix: bool = True) -> None:
-        self.function = function
-        n = self.n = function.n
+    def __init__(self, criterion: Criterion, memory: float, matrix: bool = True) -> None:
+        self.criterion = criterion
+        n = self.n = criterion.n
         self.keep = matrix and 4.0 * n * n <= 0.6 * memory
         matrix_bytes = 4.0 * n * n if self.keep else 0.0
         self.most_edges = int(max(memory - matrix_bytes, 0.25 * memory) / BYTES_PER_EDGE)
@@ -29,8 +29,8 @@ class CpuScores:
         self._blocks = 8 * start_threads()
         self._work = np.zeros(self._blocks, np.int64)
         self._room = [1024] * 8
-        self.spread = _spread(function)
-        self.pairs = _pairs(function, np.empty((n, n) if self.keep else (0, 0), np.float32), self.spread)
+        self.spread = _spread(criterion)
+        self.pairs = _pairs(criterion, np.empty((n, n) if self.keep else (0, 0), np.float32), self.spread)
         self.edges = np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
         self.cut = np.inf
         self.lists = kernels.Lists(
@@ -50,7 +50,7 @@ class CpuScores:
         blocks = [(i, j) for i in range(0, self.n, tile) for j in range(i, self.n, tile)]
         for number, (i, j) in enumerate(blocks):
             rows, cols = slice(i, min(i + tile, self.n)), slice(j, min(j + tile, self.n))
-            scores = self.function.scores(rows, cols)
+            scores = self.criterion.scores(rows, cols)
             room = _room(*scores.shape)
             kernels.settle(scores, i, j, self.pairs.dense, _single(low()), np.float32(high), *room)
             yield *_used(scores.shape[1], *room), (number + 1) / len(blocks)
@@ -173,7 +173,7 @@ class CpuScores:
             classes = np.unique(sets[part])
             rows = np.concatenate(
                 [
-                    self.function.scores(chosen, slice(0, self.n))
+                    self.criterion.scores(chosen, slice(0, self.n))
                     for chosen in np.array_split(classes, len(classes) // 512 + 1)
                 ]
             )
@@ -224,16 +224,16 @@ def _used(width: int, pairs: np.ndarray, scores: np.ndarray, counts: np.ndarray)
     return _joined([(pairs[s * room :][:c], scores[s * room :][:c]) for s, c in enumerate(counts)])
 
 
-def _spread(function: PairFunction) -> float:
+def _spread(criterion: Criterion) -> float:
     """By how much two computations of one score may differ, or one exceed the truth."""
-    differences = (np.sqrt(2 * s.margin) if s.metric == 1 else 2 * s.margin for s in function.spaces)
-    weighted = (abs(function.factor(s)) * e for s, e in zip(function.spaces, differences, strict=True))
-    return float(sum(weighted)) + 4 * len(function.spaces) * function.slack
+    differences = (np.sqrt(2 * s.margin) if s.metric == 1 else 2 * s.margin for s in criterion.spaces)
+    weighted = (abs(criterion.factor(s)) * e for s, e in zip(criterion.spaces, differences, strict=True))
+    return float(sum(weighted)) + 4 * len(criterion.spaces) * criterion.slack
 
 
-def _pairs(function: PairFunction, dense: np.ndarray, spread: float) -> kernels.Pairs:
-    spaces = function.spaces
-    factors = np.array([function.factor(space) for space in spaces], np.float32)
+def _pairs(criterion: Criterion, dense: np.ndarray, spread: float) -> kernels.Pairs:
+    spaces = criterion.spaces
+    factors = np.array([criterion.factor(space) for space in spaces], np.float32)
     margins = np.array([space.margin for space in spaces], np.float32)
     return kernels.Pairs(
         dense=dense,
@@ -243,8 +243,8 @@ def _pairs(function: PairFunction, dense: np.ndarray, spread: float) -> kernels.
         metrics=np.array([space.metric for space in spaces]),
         factors=factors,
         margins=np.where(factors > 0, margins, -margins).astype(np.float32),
-        slack=np.float32(function.slack),
+        slack=np.float32(criterion.slack),
         tie=np.float32(0 if dense.size else spread),
-        groups=np.zeros(0, np.int64) if function.groups is None else function.groups,
-        across=function.across,
+        groups=np.zeros(0, np.int64) if criterion.groups is None else criterion.groups,
+        across=criterion.across,
     )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import comb, sqrt
-from typing import Protocol
 
 import numpy as np
 
-from scoremix.selection.distances import ULP, PairFunction
-from scoremix.selection.scores import LOWEST, distinct, index_order
+from scoremix.selection.compiled import compiled
+from scoremix.selection.criterion import OBJECTIVES, ULP, Criterion
+from scoremix.selection.scores import LOWEST, Scores, distinct, index_order
 
 Progress = Callable[[str, float], None]  # told what is done and the share of it, 0 to 1
 
@@ -24,30 +24,8 @@ MANY = 1 << 20  # parents from which on a first round on a few of them pays
 FIRST = 2  # parents per set wanted, when a first threshold is looked for
 REACH = 16  # neighbours tried per member then
 GUESS = 1024  # sets of a sample that tell where the k-th best score should lie
+STEP = 1 << 18  # sets of a search through all of them that are looked at together
 CAUTION = 1.2  # how many times as many sets as wanted the guess should leave
-
-
-class Scores(Protocol):
-    """What the search needs to know of the scores of all pairs; every score is at least the true one."""
-
-    function: PairFunction
-    n: int
-    spread: float  # no score exceeds the true one by more
-    keep: bool  # whether all scores are held, so that no list has to be complete
-    cut: float  # lists hold every pair of at least this score
-    edges: Found  # those pairs, best first
-    most_edges: int  # as many of them as may be listed
-
-    @property
-    def pair_sums(self) -> int: ...  # candidate sets evaluated so far
-    def scan(
-        self, low: Callable[[], float], high: float = np.inf
-    ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]: ...
-    def sample(self, size: int) -> Found: ...
-    def link(self, edges: np.ndarray, scores: np.ndarray, cut: float) -> None: ...
-    def grow(self, sets: np.ndarray, sums: np.ndarray, target: float, cap: float) -> Found: ...
-    def grow_best(self, sets: np.ndarray, sums: np.ndarray, reach: int) -> Found: ...
-    def grow_cliques(self, sets: np.ndarray, sums: np.ndarray) -> Found: ...
 
 
 class Leaders:
@@ -56,9 +34,9 @@ class Leaders:
     A set whose float32 score is below `threshold` is certainly not among the best k.
     """
 
-    def __init__(self, function: PairFunction, m: int, k: int, objective: str = "sum", spread: float = 0.0) -> None:
+    def __init__(self, criterion: Criterion, m: int, k: int, spread: float = 0.0) -> None:
         """`spread`: by how much the score of a pair may exceed the true one."""
-        self.function, self.k, self.objective = function, k, objective
+        self.criterion, self.k = criterion, k
         self.rounding = 4 * comb(m, 2) ** 2 * ULP
         self.excess = comb(m, 2) * spread + self.rounding
         self.threshold = -np.inf
@@ -85,7 +63,7 @@ class Leaders:
         self._raise(float(self.scores[top[-1]]) - self.excess)
         if self._count > 1.2 * self.k + (1 << 12):  # many within the excess: the true values tell them apart
             top = np.argpartition(-self.scores, self.k - 1)[: self.k]
-            self._raise(self._worst(self.function.values(self.sets[top], self.objective)))
+            self._raise(self._worst(self.criterion.values(self.sets[top])))
         if self._count > 2 * self.k + (1 << 14):  # many within rounding of the threshold: settle them exactly
             order, values = self._order()
             self.sets, self.scores = self.sets[order[: self.k]], self.scores[order[: self.k]]
@@ -110,7 +88,7 @@ class Leaders:
 
     def _worst(self, values: np.ndarray) -> float:
         """The score of the worst of these values."""
-        return float((self.function.sign * values).min()) / self.function.size
+        return float((self.criterion.sign * values).min()) / self.criterion.size
 
     def _raise(self, score: float) -> None:
         """To the score that k sets truly reach, less rounding."""
@@ -124,15 +102,15 @@ class Leaders:
         self._count = len(self.sets)
 
     def _order(self) -> tuple[np.ndarray, np.ndarray]:
-        values = self.function.values(self.sets, self.objective)
+        values = self.criterion.values(self.sets)
         by_index = index_order(self.sets)
-        order = by_index[np.argsort(-self.function.sign * values[by_index], kind="stable")]
+        order = by_index[np.argsort(-self.criterion.sign * values[by_index], kind="stable")]
         return order, values[order]
 
 
 def search_pairs(scores: Scores, k: int, progress: Progress) -> Leaders:
     """The best k pairs: every pair is scored once and kept where the running threshold allows."""
-    leaders = Leaders(scores.function, 2, k, spread=scores.spread)
+    leaders = Leaders(scores.criterion, 2, k, spread=scores.spread)
     for pairs, values, share in scores.scan(lambda: leaders.threshold):
         leaders.add(pairs, values)
         progress("pairs", share)
@@ -154,7 +132,7 @@ def search_sums(scores: Scores, m: int, k: int, progress: Progress) -> Leaders:
 
 def _search_above(scores: Scores, m: int, k: int, guess: float, progress: Progress) -> Leaders:
     """The best k of the sets of at least this score; a proven one where the guess is -inf or has to be good."""
-    leaders = Leaders(scores.function, m, k, spread=scores.spread)
+    leaders = Leaders(scores.criterion, m, k, spread=scores.spread)
     growth = Growth(scores, leaders, m)
     leaders.threshold = guess if scores.keep and guess > -np.inf else max(guess, _first_threshold(scores, m, k))
     growth.try_few()
@@ -170,9 +148,9 @@ def _search_above(scores: Scores, m: int, k: int, guess: float, progress: Progre
     return leaders
 
 
-def search_cliques(scores: Scores, m: int, k: int, objective: str, progress: Progress) -> Leaders:
+def search_cliques(scores: Scores, m: int, k: int, progress: Progress) -> Leaders:
     """The best k sets of m >= 3 classes by their smallest pair score: cliques of the pairs above a threshold."""
-    leaders = Leaders(scores.function, m, k, objective, scores.spread)
+    leaders = Leaders(scores.criterion, m, k, scores.spread)
     length, previous = 64.0, np.inf
     while True:
         _link(scores, length, progress)
@@ -214,16 +192,16 @@ class Growth:
         Under cosine m unit rows have Σ distance = (m² - |Σ row|²)/2: a far set has a short row sum R, and then the sum
         of m - 1 of them, one unit row away, is at least 1 - R long.
         """
-        function, m = self.scores.function, self.m
-        space = function.spaces[0]
-        if len(function.spaces) > 1 or space.metric != 0 or function.sign * space.weight < 0:
+        criterion, m = self.scores.criterion, self.m
+        space = criterion.spaces[0]
+        if len(criterion.spaces) > 1 or space.metric != 0 or criterion.sign * space.weight < 0:
             return float(np.inf)
-        unit = function.size / abs(space.weight)
+        unit = criterion.size / abs(space.weight)
         length = sqrt(max(0.0, m * m - 2 * (self.leaders.threshold - self.leaders.rounding) * unit))
         if length >= 1:
             return float(np.inf)
         most = ((m - 1) ** 2 - (1 - length) ** 2) / 2 + comb(m - 1, 2) * 2 * space.margin
-        return most / unit + comb(m - 1, 2) * 2 * function.slack + self.leaders.rounding
+        return most / unit + comb(m - 1, 2) * 2 * criterion.slack + self.leaders.rounding
 
     def grow(self, sets: np.ndarray, sums: np.ndarray) -> None:
         """Adds to the leaders every set of m classes that has a chain of best parents down to one of `sets`."""
@@ -319,7 +297,7 @@ def _guess_threshold(scores: Scores, m: int, k: int) -> float:
     if stride < 4:
         return -np.inf
     edges, values = (part[stride // 2 :: stride] for part in scores.edges)
-    few = Leaders(scores.function, m, int(CAUTION * k / stride), spread=scores.spread)
+    few = Leaders(scores.criterion, m, int(CAUTION * k / stride), spread=scores.spread)
     few.threshold = _first_threshold(scores, m, few.k, (edges, values))
     Growth(scores, few, m).grow_edges(edges, values, lambda what, share: None)
     few.compact()
@@ -335,7 +313,7 @@ def _first_threshold(scores: Scores, m: int, k: int, edges: Found | None = None)
             best = np.argpartition(-sums, most)[:most]
             sets, sums = sets[best], sums[best]
         sets, sums = scores.grow_best(sets, sums, REACH)
-    leaders = Leaders(scores.function, m, k, spread=scores.spread)
+    leaders = Leaders(scores.criterion, m, k, spread=scores.spread)
     leaders.add(sets, sums)
     leaders.compact()
     return leaders.threshold
@@ -359,3 +337,52 @@ def _lengthen_lists(scores: Scores, growth: Growth, progress: Progress) -> None:
         raise MemoryError(
             f"about {needed:.3g} pairs could lead to a best set, {scores.most_edges:.3g} fit: raise memory"
         )
+
+
+# ---------------------------------------------------------------------------------- without bounds
+
+
+def search_all(criterion: Criterion, m: int, k: int, progress: Progress) -> Leaders:
+    """The best k of all allowed sets of m classes, for any objective; Θ(N^m)."""
+    table = np.full((criterion.n, criterion.n), np.nan)
+    i, j = np.triu_indices(criterion.n, 1)
+    table[i, j] = table[j, i] = criterion.distances(np.stack([i, j], axis=1))[:, 0]
+    leaders = Leaders(criterion, m, k)
+    total = comb(criterion.n, m)
+    for begin in range(0, total, STEP):
+        sets = unrank(np.arange(begin, min(begin + STEP, total)), criterion.n, m)
+        sets = sets[criterion.allowed(sets)]
+        pairs = np.sort(np.stack([table[a, b] for a, b in _columns(sets)], axis=1), axis=1)
+        scores = criterion.sign * OBJECTIVES[criterion.objective](pairs) / criterion.size
+        keep = scores >= leaders.threshold
+        leaders.add(sets[keep].astype(np.int32), scores[keep])
+        progress("all sets", min(begin + STEP, total) / total)
+    leaders.pair_sums = total
+    return leaders
+
+
+def unrank(ranks: np.ndarray, n: int, m: int) -> np.ndarray:
+    """int64 (K, m) m-subsets of range(n), ascending, at these places of the lexicographic order; C(n, m) < 2⁶³."""
+    ways = np.array([[comb(a, b) for b in range(m + 1)] for a in range(n + 1)], dtype=np.int64)
+    sets = np.empty((len(ranks), m), np.int64)
+    _unrank(ranks, n, m, ways, sets)
+    return sets
+
+
+@compiled()
+def _unrank(ranks: np.ndarray, n: int, m: int, ways: np.ndarray, sets: np.ndarray) -> None:
+    for p in range(len(ranks)):
+        rest = ranks[p]
+        c = 0
+        for a in range(m):
+            while rest >= ways[n - c - 1, m - a - 1]:
+                rest -= ways[n - c - 1, m - a - 1]
+                c += 1
+            sets[p, a] = c
+            c += 1
+
+
+def _columns(sets: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for a in range(sets.shape[1]):
+        for b in range(a + 1, sets.shape[1]):
+            yield sets[:, a], sets[:, b]

@@ -9,11 +9,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from scoremix.selection.coverage import Coverage, degrees_of
-from scoremix.selection.distances import Metric, PairFunction, pair_function
+from scoremix.selection.criterion import Criterion, Metric, Objective
 from scoremix.selection.distribution import FEW, pair_moments, pair_quantiles
-from scoremix.selection.exhaustive import allowed, unrank
-from scoremix.selection.mplets import MPlets, Objective, check_count, top_mplets
-from scoremix.selection.search import Progress
+from scoremix.selection.mplets import MPlets, check_count, top_mplets
+from scoremix.selection.search import Progress, unrank
 
 Strategy = Literal["random", "window", "far", "close", "joint_top", "joint_worst"]
 
@@ -36,6 +35,7 @@ def select(
     across: bool = True,
     max_degree: int | None = None,
     min_degree: int | None = None,
+    verify: int = 0,
     memory: float = 1.0,
     progress: Progress | None = None,
 ) -> MPlets:
@@ -50,25 +50,26 @@ def select(
 
     Values are objectives of pair distances, or of z differences. `groups` (N,) allows only m-plets across m groups, or
     within one group; `max_degree` caps how often a class is used (greedily in the order above); `min_degree`, for far,
-    close and joint, first gives every class its own best m-plets. The result's coverage says how often each class is
-    used. ValueError where the choice is impossible, such as a count above the number of m-plets.
+    close and joint, first gives every class its own best m-plets; their lists without such limits are held against
+    `verify` random m-plets. The result's coverage says how often each class is used. ValueError where the choice is impossible, such as a count above the number of m-plets.
     """
     if strategy not in get_args(Strategy):
         raise ValueError(f"strategy must be one of {', '.join(get_args(Strategy))}, got {strategy!r}")
     if strategy in ("random", "window"):
-        function = pair_function(centers, metric, groups=groups, across=across)
-        check_count(function, m, count)
+        criterion = Criterion.of(centers, metric, groups=groups, across=across)
+        check_count(criterion, m, count)
         if min_degree is not None:
             raise ValueError(f"min_degree needs strategy far, close, joint_top or joint_worst, got {strategy!r}")
-        if max_degree is not None and count * m > function.n * max_degree:
-            raise ValueError(f"{count} {m}-plets need more than max_degree={max_degree} uses of {function.n} classes")
+        if max_degree is not None and count * m > criterion.n * max_degree:
+            raise ValueError(f"{count} {m}-plets need more than max_degree={max_degree} uses of {criterion.n} classes")
         rng = np.random.default_rng(seed)
-        limits = pair_quantiles(function, window) if strategy == "window" else None
-        classes = _draw(function, m, count, rng, limits, max_degree)
-        return MPlets(classes, function.values(classes, objective), None, Coverage(degrees_of(classes, function.n)))
+        limits = pair_quantiles(criterion, window) if strategy == "window" else None
+        classes = _draw(criterion, m, count, rng, limits, max_degree)
+        values = replace(criterion, objective=objective).values(classes)
+        return MPlets(classes, values, None, Coverage(degrees_of(classes, criterion.n)))
     options: dict[str, Any] = dict(
         objective=objective, groups=groups, across=across, max_degree=max_degree, min_degree=min_degree,
-        memory=memory, progress=progress,
+        verify=verify, memory=memory, progress=progress,
     )  # fmt: skip
     if strategy in ("far", "close"):
         return top_mplets(centers, m, count, metric=metric, largest=strategy == "far", **options)
@@ -100,11 +101,11 @@ def _joint(
         certificate = replace(certificate, kth_value=certificate.kth_value + shift, bound=certificate.bound + shift)
     if coverage is not None and coverage.unconstrained is not None:
         coverage = replace(coverage, unconstrained=coverage.unconstrained + shift)
-    return MPlets(found.classes, found.values + shift, certificate, coverage)
+    return replace(found, values=found.values + shift, certificate=certificate, coverage=coverage)
 
 
 def _draw(
-    function: PairFunction,
+    criterion: Criterion,
     m: int,
     count: int,
     rng: np.random.Generator,
@@ -114,39 +115,39 @@ def _draw(
     """int64 (count, m) distinct allowed sets, uniform without replacement, in the order drawn."""
 
     def wanted(sets: np.ndarray) -> np.ndarray:
-        sets = sets[allowed(sets, function.groups, function.across)]
+        sets = sets[criterion.allowed(sets)]
         if limits is None or not len(sets):
             return sets
-        distances = function.distances(sets)
+        distances = criterion.distances(sets)
         return sets[((distances >= limits[0]) & (distances <= limits[1])).all(axis=1)]
 
-    if comb(function.n, m) <= FEW:
-        every = wanted(unrank(np.arange(comb(function.n, m)), function.n, m))
-        return _first_free(every[rng.permutation(len(every))], function.n, count, max_degree)
+    if comb(criterion.n, m) <= FEW:
+        every = wanted(unrank(np.arange(comb(criterion.n, m)), criterion.n, m))
+        return _first_free(every[rng.permutation(len(every))], criterion.n, count, max_degree)
     kept = taken = np.zeros((0, m), np.int64)
     idle = 0
-    left = np.arange(function.n)
+    left = np.arange(criterion.n)
     while len(taken) < count and idle < PATIENCE and len(left) >= m:
-        pool = np.concatenate([kept, wanted(_random_sets(left, m, 2 * count + 1024, function, rng))])
+        pool = np.concatenate([kept, wanted(_random_sets(left, m, 2 * count + 1024, criterion, rng))])
         pool = pool[np.sort(np.unique(pool, axis=0, return_index=True)[1])]
         idle = 0 if len(pool) > len(kept) else idle + 1
         kept = pool
-        taken = _first_free(kept, function.n, min(count, len(kept)), max_degree, strict=False)
+        taken = _first_free(kept, criterion.n, min(count, len(kept)), max_degree, strict=False)
         if max_degree is not None:
-            left = np.flatnonzero(degrees_of(taken, function.n) < max_degree)
+            left = np.flatnonzero(degrees_of(taken, criterion.n) < max_degree)
     if len(taken) < count:
         raise ValueError(f"only {len(taken)} of {count} {m}-plets were found: widen the window, the groups or the cap")
     return taken
 
 
-def _random_sets(left: np.ndarray, m: int, size: int, function: PairFunction, rng: np.random.Generator) -> np.ndarray:
+def _random_sets(left: np.ndarray, m: int, size: int, criterion: Criterion, rng: np.random.Generator) -> np.ndarray:
     """About `size` sets of m of these classes, ascending, independent and uniform (within one group where asked)."""
-    if function.groups is None or function.across:
+    if criterion.groups is None or criterion.across:
         sets = left[rng.integers(0, len(left), (size, m))]
     else:
         # a group in proportion to its m-tuples; those with repeats fall away below
-        order = left[np.argsort(function.groups[left], kind="stable")]
-        sizes = np.bincount(function.groups[left])
+        order = left[np.argsort(criterion.groups[left], kind="stable")]
+        sizes = np.bincount(criterion.groups[left])
         share = sizes.astype(np.float64) ** m * (sizes >= m)
         if not share.any():
             return np.zeros((0, m), np.int64)

@@ -65,6 +65,10 @@ def summary(info: dict[str, Any], names: Sequence[str]) -> str:
             f"exact: of {certificate['sets']:,} possible ones none beyond {certificate['bound']:.6g} was left out; "
             f"{certificate['pair_sums']:,} were evaluated"
         )
+    verification = info["verification"]
+    if verification is not None:
+        better = f"{verification['new']:,}" if verification["new"] else "none"
+        lines.append(f"verified: of {verification['samples']:,} random ones {better} should have been on the list")
     most = int(uses.argmax())
     lines.append(
         f"classes used: {info['classes_used']:,} of {len(names):,}; most often {names[most]!r}, in {uses[most]:,}"

@@ -17,7 +17,7 @@ from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution.artifacts import Source, file_hash
 from scoremix.selection import strategies
 from scoremix.selection.coverage import Coverage, degrees_of
-from scoremix.selection.distances import Metric, pair_function
+from scoremix.selection.criterion import Criterion, Metric
 from scoremix.selection.distribution import pair_histogram
 from scoremix.selection.mplets import MPlets
 from scoremix.selection.search import Progress
@@ -25,6 +25,8 @@ from scoremix.selection.search import Progress
 if TYPE_CHECKING:
     from scoremix.config import Selection
     from scoremix.execution.artifacts import Artifact, Work
+
+VERIFIED = 100_000  # random m-plets that no list of the best ones may miss (Appendix H)
 
 
 def select_mplets(
@@ -44,8 +46,8 @@ def select_mplets(
         chosen = each_class(len(names), count, config.seed)
     elif config.strategy == "list":
         classes = read_mplets(Path(cast("Source", more["file"]).place), names, config.m)
-        function = pair_function(spaces[config.space], config.metric)
-        chosen = MPlets(classes, function.values(classes), None, Coverage(degrees_of(classes, len(names))))
+        values = Criterion.of(spaces[config.space], config.metric).values(classes)
+        chosen = MPlets(classes, values, None, Coverage(degrees_of(classes, len(names))))
     else:
         allowed = groups_of(config, names, more)
         with work.bar(100, "%") as advance:
@@ -53,7 +55,7 @@ def select_mplets(
     work.write_array("classes.npy", chosen.classes)
     for space, metric in metrics_of(config).items():
         counts, edges = pair_histogram(spaces[space], metric)
-        distances = pair_function(spaces[space], metric).distances(chosen.classes)
+        distances = Criterion.of(spaces[space], metric).distances(chosen.classes)
         work.write_arrays(f"distances-{space}.npz", counts=counts, edges=edges, chosen=distances)
     work.write("mplets.csv", as_csv(chosen.classes, names, chosen.values))
     work.write_json("mplets.json", description(config, chosen, names))
@@ -79,6 +81,7 @@ def search(
             across=config.across,
             max_degree=config.max_degree,
             min_degree=config.min_degree,
+            verify=VERIFIED,
             progress=progress,
         )
     except ValueError as error:
@@ -104,6 +107,7 @@ def description(config: Selection, chosen: MPlets, names: list[str]) -> dict[str
         "count": len(chosen),
         "values": chosen.values.tolist(),
         "certificate": None if chosen.certificate is None else asdict(chosen.certificate),
+        "verification": None if chosen.verification is None else asdict(chosen.verification),
         "classes": len(names),
         "classes_used": coverage.used,
         "most_uses_of_a_class": int(coverage.degrees.max()),

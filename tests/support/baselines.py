@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from scoremix.selection.distances import Metric, pair_function
+from scoremix.selection.criterion import Criterion, Metric
 from scoremix.selection.mplets import MPlets, top_mplets
 
 BLOCK = 256
@@ -43,17 +43,17 @@ def _first_of_a_pair(triples: np.ndarray, n: int) -> np.ndarray:
 
 def greedy_quads(x: Any, triples: np.ndarray, *, metric: Metric = "cosine", largest: bool = True) -> MPlets:
     """Every triple (K, 3) with the class that is best for it: distinct quads, at most K, best first."""
-    function = pair_function(x, metric, largest=largest)
+    criterion = Criterion.of(x, metric, largest=largest)
     quads = np.empty((len(triples), 4), np.int64)
     for begin in range(0, len(triples), BLOCK):
         part = triples[begin : begin + BLOCK]
         classes, place = np.unique(part, return_inverse=True)
-        rows = function.scores(classes, slice(0, function.n))
+        rows = criterion.scores(classes, slice(0, criterion.n))
         newcomer = rows[place.reshape(part.shape)].sum(axis=1).argmax(axis=1)
         quads[begin : begin + BLOCK] = np.sort(np.column_stack([part, newcomer]), axis=1)
     quads = np.unique(quads, axis=0)
-    values = function.values(quads)
-    order = np.lexsort((*quads.T[::-1], -function.sign * values))
+    values = criterion.values(quads)
+    order = np.lexsort((*quads.T[::-1], -criterion.sign * values))
     return MPlets(quads[order], values[order])
 
 

@@ -1,4 +1,4 @@
-"""Pair functions of class centers: exact float64 distances, and float32 scores never below the truth (Appendix H)."""
+"""What makes an m-plet good: exact float64 distances, and float32 scores never below the truth (Appendix H)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numba import prange
 from scoremix.selection.compiled import compiled, start_threads
 
 Metric = Literal["cosine", "l2", "sqeuclidean"]
+Objective = Literal["sum", "mean", "min", "max", "range", "std"]
 Term = tuple[Any, Metric, float]  # (rows (N, D), metric, weight)
 
 METRICS: dict[str, int] = {"cosine": 0, "l2": 1, "sqeuclidean": 2}
@@ -57,10 +58,12 @@ class Space:
 
 
 @dataclass(frozen=True)
-class PairFunction:
-    """Weighted sum of the distances of several spaces, turned so that larger scores are wanted and scaled into [-1, 1].
+class Criterion:
+    """What is wanted of m-plets: an objective of their pairs' values, and which of them are allowed.
 
-    `groups` with `across` allows only pairs of different groups (or, with `across` False, only pairs of one group).
+    A pair's value is the weighted sum of its distances in several spaces; its score is turned so that larger ones are
+    wanted, and scaled into [-1, 1]. `groups` with `across` allows only pairs of different groups (or, with `across`
+    False, only pairs of one group).
     """
 
     spaces: tuple[Space, ...]
@@ -68,6 +71,41 @@ class PairFunction:
     size: float  # the largest value a pair could have: score = sign * value / size
     groups: np.ndarray | None = None
     across: bool = True
+    objective: Objective = "sum"
+
+    @classmethod
+    def of(
+        cls,
+        x: Any,
+        metric: str = "cosine",
+        *,
+        largest: bool = True,
+        objective: Objective = "sum",
+        weight: float = 1.0,
+        terms: Sequence[Term] | None = None,
+        groups: Any = None,
+        across: bool = True,
+    ) -> Criterion:
+        """weight * d(x) + the terms' weighted distances, for pairs across (or within) groups; ValueError on bad input."""
+        start_threads()
+        if objective not in OBJECTIVES:
+            raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}, got {objective!r}")
+        spaces = [space_of(x, metric, weight)]
+        n = len(spaces[0].rows)
+        for number, (rows, kind, share) in enumerate(terms or ()):
+            spaces.append(space_of(rows, kind, share, f"terms[{number}]"))
+            if len(spaces[-1].rows) != n:
+                raise ValueError(f"terms[{number}] has {len(spaces[-1].rows)} rows, x has {n}")
+        size = sum(abs(space.weight) * space.largest for space in spaces)
+        if not size > 0 or not np.isfinite(size):
+            weights = [space.weight for space in spaces]
+            raise ValueError(f"the weights must give finite distances that are not all zero, got {weights}")
+        labels = None
+        if groups is not None:
+            labels = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+            if labels.shape != (n,):
+                raise ValueError(f"groups must hold one label per row of x, {n}, got shape {labels.shape}")
+        return cls(tuple(spaces), 1.0 if largest else -1.0, size, labels, across, objective)
 
     @property
     def n(self) -> int:
@@ -78,8 +116,8 @@ class PairFunction:
         """Rounding of the float32 arithmetic on a score, after the products."""
         return 8 * ULP
 
-    def subset(self, classes: np.ndarray) -> PairFunction:
-        """The same function of some of the classes, numbered from 0."""
+    def subset(self, classes: np.ndarray) -> Criterion:
+        """The same criterion for some of the classes, numbered from 0."""
         spaces = tuple(
             replace(s, rows=s.rows[classes], norms=s.norms[classes], unit=s.unit[classes], squares=s.squares[classes])
             for s in self.spaces
@@ -114,11 +152,20 @@ class PairFunction:
             _add_distances(out, sets, first, second, space.rows, space.norms, space.metric, space.weight)
         return out
 
-    def values(self, sets: np.ndarray, objective: str = "sum") -> np.ndarray:
+    def allowed(self, sets: np.ndarray) -> np.ndarray:
+        """Which sets lie across m different groups, or within one group; all of them where there are no groups."""
+        if self.groups is None:
+            return np.ones(len(sets), np.bool_)
+        labels = np.sort(self.groups[sets], axis=1)
+        same = labels[:, 1:] == labels[:, :-1]
+        chosen: np.ndarray = ~same.any(axis=1) if self.across else same.all(axis=1)
+        return chosen
+
+    def values(self, sets: np.ndarray) -> np.ndarray:
         """float64 (K,) objective of each set, whatever the order of its classes, rounded to a grid of `QUANTUM`."""
         pairs = np.sort(self.distances(sets), axis=1)
-        step = self.size * QUANTUM * (pairs.shape[1] if objective == "sum" else 1)
-        values: np.ndarray = np.round(OBJECTIVES[objective](pairs) / step) * step + 0.0
+        step = self.size * QUANTUM * (pairs.shape[1] if self.objective == "sum" else 1)
+        values: np.ndarray = np.round(OBJECTIVES[self.objective](pairs) / step) * step + 0.0
         return values
 
 
@@ -160,38 +207,6 @@ def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space
         lengths, scale = np.full(len(rows), radius), radius if metric == "l2" else radius**2
     unit, squares = _divided(rows, center, lengths)
     return Space(rows, norms, unit, squares, METRICS[metric], scale, float(weight))
-
-
-def pair_function(
-    x: Any,
-    metric: str,
-    *,
-    largest: bool = True,
-    weight: float = 1.0,
-    terms: Sequence[Term] | None = None,
-    groups: Any = None,
-    across: bool = True,
-) -> PairFunction:
-    """weight * d(x) + the terms' weighted distances, for pairs across (or within) groups; ValueError on bad input."""
-    start_threads()
-    spaces = [space_of(x, metric, weight)]
-    for number, (rows, kind, share) in enumerate(terms or ()):
-        spaces.append(space_of(rows, kind, share, f"terms[{number}]"))
-        if len(spaces[-1].rows) != len(spaces[0].rows):
-            raise ValueError(f"terms[{number}] has {len(spaces[-1].rows)} rows, x has {len(spaces[0].rows)}")
-    size = sum(abs(space.weight) * space.largest for space in spaces)
-    if not size > 0 or not np.isfinite(size):
-        raise ValueError(
-            f"the weights must give finite distances that are not all zero, got {[s.weight for s in spaces]}"
-        )
-    labels = None
-    if groups is not None:
-        labels = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
-        if labels.shape != (len(spaces[0].rows),):
-            raise ValueError(
-                f"groups must hold one label per row of x, {len(spaces[0].rows)}, got shape {labels.shape}"
-            )
-    return PairFunction(tuple(spaces), 1.0 if largest else -1.0, size, labels, across)
 
 
 @compiled(parallel=True, fastmath={"reassoc"})

@@ -6,12 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from scoremix.selection.distances import pair_function
-from scoremix.selection.exhaustive import unrank
-from scoremix.selection.gpu import TorchScores
-from scoremix.selection.scores import CpuScores
+from scoremix.selection.criterion import Criterion
+from scoremix.selection.scores import Scores
+from scoremix.selection.search import unrank
 
 
 @pytest.mark.parametrize("metric", ["cosine", "l2", "sqeuclidean"])
@@ -22,12 +20,11 @@ def test_scores_bound_the_truth(metric: Any, largest: bool, scale: float) -> Non
     x = (rng.standard_normal((70, 40)) * scale).astype(np.float32)
     y = rng.standard_normal((70, 3))
     x[3] = x[4]
-    function = pair_function(x, metric, largest=largest, terms=[(y, "l2", -0.5 * scale), (y, "cosine", scale)])
+    criterion = Criterion.of(x, metric, largest=largest, terms=[(y, "l2", -0.5 * scale), (y, "cosine", scale)])
     pairs = unrank(np.arange(70 * 69 // 2), 70, 2)
-    truth = function.sign * function.distances(pairs)[:, 0] / function.size
+    truth = criterion.sign * criterion.distances(pairs)[:, 0] / criterion.size
     margin = 4e-2 if metric == "l2" else 4e-3  # a root of the products' rounding, near zero
-    kinds: list[Any] = [CpuScores(function, 1e9), CpuScores(function, 0), TorchScores(function, 1e9, "cpu")]
-    for scores in kinds:
+    for scores in (Scores(criterion, 1e9), Scores(criterion, 0)):
         found = {
             tuple(pair): value
             for p, v, _ in scores.scan(lambda: -9.0)
@@ -46,28 +43,25 @@ def test_scores_bound_the_truth(metric: Any, largest: bool, scale: float) -> Non
 def test_matrix_is_symmetric_and_leaves_out_what_is_not_allowed() -> None:
     x = np.random.default_rng(0).standard_normal((50, 8))
     groups = np.arange(50) % 3
-    for kind in (
-        CpuScores(pair_function(x, "l2", groups=groups), 1e9),
-        TorchScores(pair_function(x, "l2", groups=groups), 1e9, "cpu"),
-    ):
-        list(kind.scan(lambda: 0.0))
-        dense = np.asarray(kind.pairs.dense if isinstance(kind, CpuScores) else kind._dense)
-        np.testing.assert_array_equal(dense, dense.T)
-        np.testing.assert_array_equal(dense == -np.inf, groups[:, None] == groups[None])
+    scores = Scores(Criterion.of(x, "l2", groups=groups), 1e9)
+    list(scores.scan(lambda: 0.0))
+    dense = scores.pairs.dense
+    np.testing.assert_array_equal(dense, dense.T)
+    np.testing.assert_array_equal(dense == -np.inf, groups[:, None] == groups[None])
 
 
 def test_values_do_not_depend_on_order_and_break_no_ties() -> None:
     x = np.random.default_rng(0).standard_normal((20, 300))
     x[7], x[9] = x[3], 5 * x[3]
-    function = pair_function(x, "cosine")
+    criterion = Criterion.of(x, "cosine")
     sets = np.array([[1, 3, 5, 8], [1, 5, 7, 8], [1, 5, 8, 9], [8, 5, 3, 1]])
-    values = function.values(sets)
+    values = criterion.values(sets)
     assert (values == values[0]).all()
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     table = 1 - unit @ unit.T
     expected = sum(table[a, b] for n, a in enumerate(sets[0]) for b in sets[0][n + 1 :])
     assert values[0] == pytest.approx(expected, rel=1e-11)
-    assert function.values(np.array([[3, 7], [3, 9]])).tolist() == [0.0, 0.0]
+    assert criterion.values(np.array([[3, 7], [3, 9]])).tolist() == [0.0, 0.0]
 
 
 def test_unrank_is_lexicographic() -> None:
@@ -76,15 +70,3 @@ def test_unrank_is_lexicographic() -> None:
     for n, m in ((6, 2), (7, 3), (6, 6), (8, 5)):
         every = np.array(list(combinations(range(n), m)))
         np.testing.assert_array_equal(unrank(np.arange(len(every)), n, m), every)
-
-
-def test_torch_allows_for_lower_precision() -> None:
-    x = np.random.default_rng(0).standard_normal((30, 64))
-    before = torch.get_float32_matmul_precision()
-    exact = TorchScores(pair_function(x, "cosine"), 1e9, "cpu")._margins[0]
-    try:
-        torch.set_float32_matmul_precision("medium")
-        loose = TorchScores(pair_function(x, "cosine"), 1e9, "cpu")._margins[0]
-    finally:
-        torch.set_float32_matmul_precision(before)  # type: ignore[arg-type]
-    assert exact < 1e-5 and loose > 2**-8
