@@ -12,14 +12,14 @@ import torch
 
 from scoremix import pipeline
 from scoremix.commands import quality, show
-from scoremix.config import Arm, ConfigError, Evaluation, Examination, Experiment, Recognizer, Runtime, changed, load
+from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Recognizer, Runtime, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Artifact, Plan, Source, Store, Work
+from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
 from scoremix.execution.precision import decided
 from scoremix.recognition import checkpoints
-from scoremix.stages.judge import examine
+from scoremix.stages.judge import diagnose
 from scoremix.stages.judge.embeddings import all_embedded, embedded
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import weights_of
@@ -92,7 +92,7 @@ def test_changes_follow_the_experiment() -> None:
     assert exp.arms["scoremix"].sampling == {}
 
 
-def planned(tmp_path: Path, *names: str, **own: Arm) -> list[Plan]:
+def planned(tmp_path: Path, *names: str, **own: Arm) -> list[Step]:
     """Every step of an experiment with those arms."""
     exp = Experiment(arms=named(["real", "equal_steps", "scoremix", *names, *own], own))
     return runner.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
@@ -262,7 +262,7 @@ def test_report_says_what_a_mix_is(store: Path) -> None:
 
 def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = records.finished(store, Store(store / "store"), "tiny")
-    reproductions = records.stored(Store(store / "store"), run.chain["examination"].manifest["inputs"]["2"])
+    reproductions = records.stored(Store(store / "store"), run.chain["diagnostics"].manifest["inputs"]["2"])
     assert reproductions is not None
     seen: list[int] = []
 
@@ -270,9 +270,11 @@ def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, m
         seen.append(len(images))
         return all_embedded(net, images)
 
-    monkeypatch.setattr(examine, "all_embedded", counted)
-    work = Work(tmp_path, Runtime(device="cpu", quiet=True), "examine")
-    examine.examine(Examination(), run.chain["real"], run.chain["baseline"], reproductions, run.added, work=work)
+    monkeypatch.setattr(diagnose, "all_embedded", counted)
+    work = Work(tmp_path, Runtime(device="cpu", quiet=True), "diagnose")
+    diagnose.diagnose_mixes(
+        MixDiagnostics(), run.chain["real"], run.chain["baseline"], reproductions, run.added, work=work
+    )
     sets = {artifact.key for artifact in [reproductions, *run.added.values()]}
     assert len(seen) == 2 + len(sets) < 2 + 1 + len(run.added)
     found = json.loads((tmp_path / "examination.json").read_text())["groups"]

@@ -15,7 +15,7 @@ import pytest
 
 from scoremix.config import Experiment, Runtime, Slice
 from scoremix.execution import artifacts, records
-from scoremix.execution.artifacts import Artifact, Plan, Store, StoreError, Work, write_file
+from scoremix.execution.artifacts import Artifact, Step, Store, StoreError, Work, write_file
 
 
 class Number(Slice):
@@ -31,8 +31,8 @@ def double(config: Number, *, work: Work) -> None:
     work.count("evaluations", 10)
 
 
-def plan(value: int = 1, code: str = "c", inputs: dict[str, str] | None = None) -> Plan:
-    return Plan("double", "double", {"value": value}, inputs or {}, code)
+def plan(value: int = 1, code: str = "c", inputs: dict[str, str] | None = None) -> Step:
+    return Step("double", "double", {"value": value}, inputs or {}, code)
 
 
 def run(store: Store, value: int = 1) -> Artifact:
@@ -61,11 +61,11 @@ def test_manifest_lists_what_was_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [plan(value=2), plan(code="d"), plan(inputs={"0": "k"}), Plan("other", "double", {"value": 1}, {}, "c")],
+    [plan(value=2), plan(code="d"), plan(inputs={"0": "k"}), Step("other", "double", {"value": 1}, {}, "c")],
 )
-def test_key_follows_everything_that_decides_the_result(other: Plan) -> None:
+def test_key_follows_everything_that_decides_the_result(other: Step) -> None:
     assert other.key != plan().key
-    assert plan().key == Plan("double", "another label", {"value": 1}, {}, "c").key
+    assert plan().key == Step("double", "another label", {"value": 1}, {}, "c").key
 
 
 def test_failed_stage_is_not_done_and_continues(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def _write_often(path: Path, content: str) -> None:
         write_file(path, content)
 
 
-def _note_steps(out: Path, exp: Experiment, plans: list[Plan], own: list[Plan]) -> None:
+def _note_steps(out: Path, exp: Experiment, plans: list[Step], own: list[Step]) -> None:
     record = records.Record(out, exp, plans)
     for step in own:
         record.done(step)
@@ -161,7 +161,7 @@ def test_processes_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
 
 def test_processes_that_share_a_run_keep_each_others_steps(tmp_path: Path) -> None:
     exp = Experiment(name="shared")
-    plans = [Plan("double", f"step {number}", {"value": number}, {}, "c") for number in range(80)]
+    plans = [Step("double", f"step {number}", {"value": number}, {}, "c") for number in range(80)]
     parts = [plans[part::2] for part in (0, 1)]
     assert together(*((_note_steps, (tmp_path, exp, plans, part)) for part in parts)) == [0, 0]
     stored = json.loads((tmp_path / "runs" / "shared.json").read_text())

@@ -17,7 +17,7 @@ from scoremix.data.groups import from_list
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.execution import progress, runner
-from scoremix.execution.artifacts import Artifact, Plan, Source, Store, Work
+from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
 from scoremix.execution.precision import decided
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.sample import weights_for
@@ -160,7 +160,7 @@ def test_impossible_choices_say_which_selection(tmp_path: Path, recognizer: Arti
         chosen(tmp_path, recognizer, strategy="window", window=(0.5, 0.5001), m=3, count=4)
 
 
-def plans(tmp_path: Path, *settings: str) -> list[Plan]:
+def plans(tmp_path: Path, *settings: str) -> list[Step]:
     return runner.plan_all(
         decided(load(Experiment(), (), settings), "cpu"), Source("here", "k"), Store(tmp_path / "store")
     )

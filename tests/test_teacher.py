@@ -13,7 +13,7 @@ from scoremix.config.arms import named
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Plan, Store
+from scoremix.execution.artifacts import Step, Store
 from scoremix.stages.train import resume
 
 ALIGNED = ["generator.align={}", "generator.align.start=0.2", "generator.align.ramp=0.4", "generator.align.weight=0.05"]
@@ -86,7 +86,7 @@ def test_recognizer_centers_are_the_conditions_from_start_to_end(
 
 
 def test_an_aligned_arm_trains_its_own_generator_and_changes_no_other(tmp_path: Path, tiny_settings: list[str]) -> None:
-    def plans(arms: str) -> dict[str, Plan]:
+    def plans(arms: str) -> dict[str, Step]:
         exp = load(Experiment(), (), [*tiny_settings, f"arms={arms}", *judged], named)
         return {plan.key: plan for plan in runner.plan_all(exp, records.source_of(exp), Store(tmp_path / "store"))}
 
@@ -97,5 +97,5 @@ def test_an_aligned_arm_trains_its_own_generator_and_changes_no_other(tmp_path: 
     generators = [plan for plan in with_aligned.values() if plan.stage == "generator"]
     assert [plan.config["align"] is not None for plan in generators] == [False, True]
     assert [list(plan.inputs) for plan in generators] == [["0"], ["0", "1"]]
-    unchanged = {key for key, plan in without.items() if plan.stage not in ("compare", "report", "examine")}
+    unchanged = {key for key, plan in without.items() if plan.stage not in ("compare", "report", "diagnose")}
     assert unchanged <= set(with_aligned)

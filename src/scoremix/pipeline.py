@@ -19,8 +19,8 @@ from typing import Literal, Protocol
 
 from scoremix.config import (
     Arm,
-    Examination,
     Experiment,
+    MixDiagnostics,
     PixelMixing,
     Sampling,
     Screening,
@@ -28,17 +28,17 @@ from scoremix.config import (
     Slice,
     changed,
 )
-from scoremix.execution.artifacts import Artifact, Source, plan_of
+from scoremix.execution.artifacts import Artifact, Source, step_of
 from scoremix.stages.geometry.alignment import measure_alignment
 from scoremix.stages.geometry.distances import compare_distances
 from scoremix.stages.geometry.order import measure_order
-from scoremix.stages.geometry.paths import walk_paths
+from scoremix.stages.geometry.paths import measure_paths
 from scoremix.stages.geometry.snapshots import follow_generator
 from scoremix.stages.geometry.spaces import collect_spaces
 from scoremix.stages.geometry.transfer import compare_selections
 from scoremix.stages.judge.compare import compare
+from scoremix.stages.judge.diagnose import diagnose_mixes
 from scoremix.stages.judge.evaluate import evaluate
-from scoremix.stages.judge.examine import examine
 from scoremix.stages.mix.combine import combine
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.pixels import mix_pixels
@@ -103,7 +103,7 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     judged = gates.get(exp.evaluation.treatment, gate)
     judging = {"gate": judged} if exp.arms[exp.evaluation.treatment].generated else {}
     results = stage(compare, exp.evaluation, real, judging, gates, evaluated)
-    examination = stage(examine, Examination(), real, baseline, reproductions, added)
+    diagnostics = stage(diagnose_mixes, MixDiagnostics(), real, baseline, reproductions, added)
     magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
     chain = {"real": real, "baseline": baseline, "generator": generator, "gate": judged, "mplets": mplets}
@@ -111,7 +111,7 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
         "described": described,
         "synthetic": synthetic,
         "both": both,
-        "examination": examination,
+        "diagnostics": diagnostics,
         "magnitudes": magnitudes,
     }
     searching = (name for name, arm in exp.arms.items() if arm.search and arm.images == "mixes")
@@ -131,7 +131,7 @@ class Base:
 
 
 @dataclass(frozen=True)
-class OfArm:
+class ArmStage:
     """A stage whose steps are labelled as the arm's, "sample for auggen", but for those the experiment has itself."""
 
     stage: Stage
@@ -139,14 +139,14 @@ class OfArm:
     own: frozenset[str]  # keys of the experiment's steps
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
-        plan = plan_of(function, config, inputs, label)
-        label = plan.label if plan.key in self.own else f"{plan.label} for {self.arm}"
+        step = step_of(function, config, inputs, label)
+        label = step.label if step.key in self.own else f"{step.label} for {self.arm}"
         return self.stage(function, config, *inputs, label=label)
 
 
 def base_of(exp: Experiment, name: str, base: Base, own: frozenset[str]) -> Base:
     """What an arm starts from, with a generator or a selecting recognizer of its own where it says so."""
-    stage, arm = OfArm(base.stage, name, own), exp.arms[name]
+    stage, arm = ArmStage(base.stage, name, own), exp.arms[name]
     generator, baseline = base.generator, base.baseline
     if arm.generator and arm.images != "real":
         changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
@@ -199,7 +199,7 @@ def geometry(
         "order": stage(measure_order, config.order, spaces, mplets),
         "transfer": stage(compare_selections, config.order, spaces, mplets),
         "distances": stage(compare_distances, config.order, spaces),
-        "paths": stage(walk_paths, paths, real, generator, baseline, mplets),
+        "paths": stage(measure_paths, paths, real, generator, baseline, mplets),
     }
     followed = {
         name: stage(follow_generator, paths, run["real"], run["generator"], run["baseline"], label=f"snapshots {name}")

@@ -23,7 +23,7 @@ from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
 from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Plan, Source, Store, StoreBusy, write_file
+from scoremix.execution.artifacts import Artifact, Source, Step, Store, StoreBusy, write_file
 from scoremix.execution.estimate import estimate
 from scoremix.execution.precision import decided
 from scoremix.execution.progress import noting, refuse_unknown_classes, say, show_files
@@ -153,7 +153,7 @@ class Progress:
             self.sources[place] = source_of(exp)
         return self.sources[place]
 
-    def plans(self, exp: Experiment) -> list[Plan]:
+    def plans(self, exp: Experiment) -> list[Step]:
         return runner.plan_all(exp, self.source(exp), self.store)
 
     def record(self, exp: Experiment) -> Record:
@@ -164,7 +164,7 @@ class Progress:
 
         noted = noting(record, exp.name)
 
-        def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+        def after(plan: Step, artifact: Artifact, made: bool) -> None:
             noted(plan, artifact, made)
             if made and time.monotonic() > self.deadline:
                 raise OutOfTime
@@ -304,7 +304,7 @@ def _table(
     metrics = [m for m in first["metrics"] if m not in first["unsupported"]]
     controls = [c for c in exp.evaluation.controls if c in exp.arms]
     plans, store = progress.plans(exp), progress.store
-    costs, mixes = _costs(exp, plans, store), _examined(plans, store)
+    costs, mixes = _costs(exp, plans, store), _mix_diagnostics(plans, store)
     level = exp.evaluation.level
     own = first["gates"]
     rows = []
@@ -376,25 +376,25 @@ def _first_like(arm: Draws, seed: int) -> int:
     return next(s for s in arm if all(np.array_equal(arm[s][m], v, equal_nan=True) for m, v in arm[seed].items()))
 
 
-def _examined(plans: list[Plan], store: Store) -> dict[str, dict[str, float]]:
+def _mix_diagnostics(plans: list[Step], store: Store) -> dict[str, dict[str, float]]:
     """What each arm's images are; arms that add none are missing."""
-    groups = _json_of("examine", "examination.json", plans, store)["groups"]
+    groups = _json_of("diagnose", "examination.json", plans, store)["groups"]
     return {g["group"]: {k: v for k, v in g.items() if k not in ("group", "images") and v is not None} for g in groups}
 
 
-def _json_of(stage: str, name: str, plans: list[Plan], store: Store) -> dict[str, Any]:
+def _json_of(stage: str, name: str, plans: list[Step], store: Store) -> dict[str, Any]:
     """A file of the one step of that stage."""
     found: dict[str, Any] = next(store.artifact(p) for p in plans if p.stage == stage).json(name)
     return found
 
 
-def _costs(exp: Experiment, steps: list[Plan], store: Store) -> dict[str, dict[str, float]]:
+def _costs(exp: Experiment, steps: list[Step], store: Store) -> dict[str, dict[str, float]]:
     """Seconds of each arm's own images, and of one recognizer on average, with the network evaluations."""
     plans = {plan.key: plan for plan in steps}
     found = {}
     for arm in exp.arms:
         trained = [p for p in steps if p.label in {f"recognizer {arm}/{s}" for s in exp.seeds}]
-        making: dict[str, Plan] = {}
+        making: dict[str, Step] = {}
         waiting = [p.inputs["0"] for p in trained]
         while waiting:
             plan = plans[waiting.pop()]

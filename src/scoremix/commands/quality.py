@@ -13,7 +13,7 @@ from scoremix.execution import records, runner
 from scoremix.execution.artifacts import Artifact, Source, Store, file_hash, write_file
 from scoremix.recognition import checkpoints
 from scoremix.stages.judge.quality import measure_quality
-from scoremix.stages.train.outside import outside
+from scoremix.stages.train.external import pack_external
 from scoremix.stages.train.recognizer import train_recognizer
 
 SHOWN = ("quality.html", "quality.csv", "quality.json")
@@ -81,7 +81,7 @@ def of_places(
         data = data.model_copy(update={"size": description.size, "channels": description.channels})
     places = {"train": real} | ({"held_out": held_out} if held_out else {})
     found = {
-        part: stage(outside, data, Source(place, fingerprint(place)), label=f"read {part}")
+        part: stage(pack_external, data, Source(place, fingerprint(place)), label=f"read {part}")
         for part, place in places.items()
     }
     sets = _outside(stage, data, images, taken={})
@@ -117,7 +117,7 @@ def _outside(
         name = Path(place).name or place
         if name in {*taken, *found, "real"}:
             raise ConfigError(f"--images {place}: there is a set called {name!r} already; rename the folder")
-        found[name] = stage(outside, data, Source(place, fingerprint(place)), label=f"read {name}")
+        found[name] = stage(pack_external, data, Source(place, fingerprint(place)), label=f"read {name}")
     return found
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from scoremix.config import Experiment
 from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Plan, Store
+from scoremix.execution.artifacts import Artifact, Step, Store
 from scoremix.execution.progress import MARKS, cost, in_time
 from scoremix.execution.records import source_of, steps_of
 
@@ -31,7 +31,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
     return "\n".join([*lines, f"total of what is done: {in_time(total)}"])
 
 
-def state_of(plan: Plan, artifact: Artifact, before: Mapping[str, Any] | None) -> tuple[str, str]:
+def state_of(plan: Step, artifact: Artifact, before: Mapping[str, Any] | None) -> tuple[str, str]:
     """(state, why) of a step, given how the record says it was last done."""
     if artifact.done:
         return "done", ""

@@ -347,7 +347,7 @@ class Screening(Slice):
     by: KeepBy = "coherence"
 
 
-class Examination(Slice):
+class MixDiagnostics(Slice):
     """What a mix is, measured with the baseline recognizer."""
 
 

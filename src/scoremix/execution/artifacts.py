@@ -168,7 +168,7 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Step:
     """One call of a stage before it runs: enough for its key and for saying why it is stale."""
 
     stage: str
@@ -183,7 +183,7 @@ class Plan:
         return hashlib.sha256(content.encode()).hexdigest()
 
 
-def plan_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...], label: str) -> Plan:
+def step_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...], label: str) -> Step:
     keys: dict[str, str] = {}
     for position, value in enumerate(inputs):
         if isinstance(value, Mapping):
@@ -195,7 +195,7 @@ def plan_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...
         raise ValueError(
             f"{stage}: precision 'auto' is for the experiment; execution.precision.decided(exp, device) first"
         )
-    return Plan(stage, label or stage, settings, keys, code_hash(function))
+    return Step(stage, label or stage, settings, keys, code_hash(function))
 
 
 class Store:
@@ -218,24 +218,24 @@ class Store:
             root.mkdir(parents=True, exist_ok=True)
             write_file(mark, json.dumps({"format": FORMAT}) + "\n")
 
-    def artifact(self, plan: Plan) -> Artifact:
-        return Artifact(plan.stage, plan.key, self.root / plan.stage / plan.key[:12])
+    def artifact(self, step: Step) -> Artifact:
+        return Artifact(step.stage, step.key, self.root / step.stage / step.key[:12])
 
     def run(
         self,
-        plan: Plan,
+        step: Step,
         function: Callable[..., None],
         config: Slice,
         inputs: tuple[Any, ...],
         runtime: Runtime,
         begin: Callable[[bool], int] = lambda made: 1,
     ) -> Artifact:
-        """The finished artifact of a plan: found, or made now, continuing what an earlier process left.
+        """The finished artifact of a step: found, or made now, continuing what an earlier process left.
 
         `begin` is called once: with True when the folder is this process's and in order, for others to join, who are
         counted in what it returns; with False where there is nothing to do.
         """
-        artifact = self.artifact(plan)
+        artifact = self.artifact(step)
         progress = artifact / "progress"
         if artifact.done:
             if progress.exists():  # a process was killed right after it had written the manifest
@@ -250,18 +250,18 @@ class Store:
             for leftover in [*artifact.folder.rglob("*.partial"), *artifact.folder.rglob("*.part")]:
                 leftover.unlink()
             spent = progress / "spent.json"
-            work = Work(artifact.folder, runtime, plan.label, before=_read_json(spent) if spent.exists() else {})
+            work = Work(artifact.folder, runtime, step.label, before=_read_json(spent) if spent.exists() else {})
             _reset_peak()
             processes = begin(True)
             function(config, *inputs, work=work)
             manifest = {
-                "stage": plan.stage,
-                "key": plan.key,
-                "label": plan.label,
-                "config": plan.config,
-                "inputs": plan.inputs,
-                "code": plan.code,
-                "seed": plan.config.get("seed"),
+                "stage": step.stage,
+                "key": step.key,
+                "label": step.label,
+                "config": step.config,
+                "inputs": step.inputs,
+                "code": step.code,
+                "seed": step.config.get("seed"),
                 "cost": work.spent(),
                 "notes": work.notes,
                 "processes": processes,

@@ -26,7 +26,7 @@ from scoremix.stages.train import recognizer as recognizer_stage
 
 if TYPE_CHECKING:
     from scoremix.config import Runtime
-    from scoremix.execution.artifacts import Artifact, Plan
+    from scoremix.execution.artifacts import Artifact, Step
 
 WARM, TIMED = 3, 8  # steps
 LONGEST = 4.0  # seconds of one measurement: a busy machine gives a rougher estimate, not a long wait
@@ -34,7 +34,7 @@ PAIR = 4e-7  # seconds that a pair of evaluated images costs, all draws of class
 OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any stage's start and end
 
 
-def estimate(real: Artifact, plans: Iterable[Plan], todo: Iterable[Plan], runtime: Runtime) -> dict[str, float]:
+def estimate(real: Artifact, plans: Iterable[Step], todo: Iterable[Step], runtime: Runtime) -> dict[str, float]:
     """Seconds by key of the steps `todo`, some of all `plans`; several processes share the work without loss."""
     clock = Clock({plan.key: plan for plan in plans}, real, runtime)
     shared = {"recognizer", "generator", "sample"}
@@ -45,7 +45,7 @@ def estimate(real: Artifact, plans: Iterable[Plan], todo: Iterable[Plan], runtim
 class Clock:
     """Sizes follow from the plans alone; rates are measured once each, when a step first needs one."""
 
-    plans: dict[str, Plan]
+    plans: dict[str, Step]
     real: Artifact
     runtime: Runtime
     rates: dict[str, float] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class Clock:
     def engine(self) -> engine.Engine:
         return engine.start(self.runtime.device)
 
-    def seconds(self, plan: Plan) -> float:
+    def seconds(self, plan: Step) -> float:
         match plan.stage:
             case "recognizer":
                 config = Recognizer.model_validate({**plan.config, "seed": 0})
@@ -120,13 +120,13 @@ class Clock:
         count = selection.count or default_count(classes, selection.mixed)
         return min(count, classes) if selection.strategy == "each" else count
 
-    def _rate(self, plan: Plan, key: str, measure: Callable[[], float]) -> float:
+    def _rate(self, plan: Step, key: str, measure: Callable[[], float]) -> float:
         key = f"{plan.stage} {key}"
         if key not in self.rates:
             self.rates[key] = measure()
         return self.rates[key]
 
-    def _sampled(self, plan: Plan, sampling: Sampling, m: int, images: int) -> float:
+    def _sampled(self, plan: Step, sampling: Sampling, m: int, images: int) -> float:
         """Seconds of sampling that many images of m-plets."""
         m = 1 if sampling.mixture == "turns" else m
         of, guide = self.networks(plan.inputs["0"])

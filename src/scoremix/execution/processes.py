@@ -84,7 +84,7 @@ class Engine:
         """Until every process is here."""
         self.total(0)
 
-    def refuse_apart(self, images_seen: int) -> None:
+    def require_same_progress(self, images_seen: int) -> None:
         """RuntimeError where the processes would continue from different checkpoints."""
         if self.total(images_seen)[0] != self.ranks * images_seen:
             raise RuntimeError(

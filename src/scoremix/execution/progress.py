@@ -13,7 +13,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.mplet_list import read_mplets
 from scoremix.execution import processes as engine
 from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Plan, Store, write_file
+from scoremix.execution.artifacts import Artifact, Step, Store, write_file
 from scoremix.execution.estimate import estimate
 from scoremix.execution.precision import decided, native
 from scoremix.execution.records import Record, source_of
@@ -47,7 +47,7 @@ def execute(
         if exp is not given:
             say(f"  precision auto: {native(runtime.device)} suits this device")
 
-    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+    def after(plan: Step, artifact: Artifact, made: bool) -> None:
         noted(plan, artifact, made)
         if plan.stage == "ingest":
             summary = artifact.json("summary.json")
@@ -71,10 +71,10 @@ def execute(
     return shown
 
 
-def noting(record: Record | None = None, run: str = "") -> Callable[[Plan, Artifact, bool], None]:
+def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artifact, bool], None]:
     """What a runner does after a step: the record learns of it, and a person if it was made now; `run` of several."""
 
-    def after(plan: Plan, artifact: Artifact, made: bool) -> None:
+    def after(plan: Step, artifact: Artifact, made: bool) -> None:
         if record:
             record.done(plan)
         if made:
@@ -83,7 +83,7 @@ def noting(record: Record | None = None, run: str = "") -> Callable[[Plan, Artif
     return after
 
 
-def team_of(runtime: Runtime, plans: Sequence[Plan]) -> engine.Engine | None:
+def team_of(runtime: Runtime, plans: Sequence[Step]) -> engine.Engine | None:
     """The processes that torchrun started, where there are several; ValueError where they cannot share a batch."""
     if processes() == 1:
         return None
@@ -136,7 +136,7 @@ def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
         groups_of(selection, names, {**files_of(selection), "real": real})
 
 
-def _announce(real: Artifact, plans: list[Plan], wanted: list[Plan], store: Store, runtime: Runtime) -> None:
+def _announce(real: Artifact, plans: list[Step], wanted: list[Step], store: Store, runtime: Runtime) -> None:
     """Says how long what is left will take, from a short measurement on this machine."""
     todo = [plan for plan in wanted if not store.artifact(plan).done]
     if not todo:

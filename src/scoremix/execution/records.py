@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment
-from scoremix.execution.artifacts import Artifact, Plan, Source, Store, StoreError, held, write_file
+from scoremix.execution.artifacts import Artifact, Source, Step, Store, StoreError, held, write_file
 from scoremix.stages.train.ingest import content_key
 
 RECOGNIZER = "recognizer.safetensors"
@@ -26,7 +26,7 @@ class Record:
     Processes that share a run each add their own steps to what stands there.
     """
 
-    def __init__(self, out: Path, exp: Experiment, plans: list[Plan]) -> None:
+    def __init__(self, out: Path, exp: Experiment, plans: list[Step]) -> None:
         self.path = out / "runs" / f"{exp.name}.json"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.experiment = exp.model_dump(mode="json")
@@ -35,7 +35,7 @@ class Record:
             before = self._read()["steps"]
             self._write(self.experiment, {label: step for label, step in before.items() if label in labels})
 
-    def done(self, plan: Plan) -> None:
+    def done(self, plan: Step) -> None:
         step = {name: getattr(plan, name) for name in ("stage", "key", "config", "inputs", "code")}
         if self.steps.get(plan.label) != step:
             with held(self.path.with_suffix(".lock")):

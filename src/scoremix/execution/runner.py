@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from scoremix.config import Experiment, Runtime, Slice
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Plan, Source, Store, Work, plan_of
+from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work, step_of
 from scoremix.execution.precision import decided
 from scoremix.pipeline import Input, scoremix
 from scoremix.stages.mix.sample import sample_mixtures
@@ -19,15 +19,15 @@ TOGETHER = (train_recognizer, train_generator, sample_mixtures)  # stages that s
 
 @dataclass
 class Planner:
-    """A stage that runs nothing: it collects the plan of every step in order, once under each of its labels."""
+    """A stage that runs nothing: it collects every step in order, once under each of its labels."""
 
     store: Store
-    plans: dict[tuple[str, str], Plan] = field(default_factory=dict)  # by key and label
+    steps: dict[tuple[str, str], Step] = field(default_factory=dict)  # by key and label
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
-        plan = plan_of(function, config, inputs, label)
-        self.plans.setdefault((plan.key, plan.label), plan)
-        return self.store.artifact(plan)
+        step = step_of(function, config, inputs, label)
+        self.steps.setdefault((step.key, step.label), step)
+        return self.store.artifact(step)
 
 
 class Finished(Exception):
@@ -45,82 +45,82 @@ class Runner:
     store: Store
     runtime: Runtime
     until: str | None = None
-    after: Callable[[Plan, Artifact, bool], None] = lambda plan, artifact, made: None
+    after: Callable[[Step, Artifact, bool], None] = lambda step, artifact, made: None
     wanted: frozenset[str] | None = None  # keys of the steps to run, all by default
     team: engine.Engine | None = None  # several processes that tell the same story together
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
-        plan = plan_of(function, config, inputs, label)
-        if self.wanted is not None and plan.key not in self.wanted:
-            return self.store.artifact(plan)
+        step = step_of(function, config, inputs, label)
+        if self.wanted is not None and step.key not in self.wanted:
+            return self.store.artifact(step)
         if self.team and self.team.rank:
-            artifact = self._helped(self.team, plan, function, config, inputs)
+            artifact = self._helped(self.team, step, function, config, inputs)
         else:
-            made = not self.store.artifact(plan).done
-            artifact = self._made(plan, function, config, inputs)
-            self.after(plan, artifact, made)
-        if plan.label == self.until:
+            made = not self.store.artifact(step).done
+            artifact = self._made(step, function, config, inputs)
+            self.after(step, artifact, made)
+        if step.label == self.until:
             raise Finished(artifact)
         return artifact
 
-    def _made(self, plan: Plan, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]) -> Artifact:
+    def _made(self, step: Step, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]) -> Artifact:
         """What is not there is made, in `TOGETHER` with the help of the other processes, who wait otherwise."""
         team = self.team
         if team is None:
-            return self.store.run(plan, function, config, inputs, self.runtime)
+            return self.store.run(step, function, config, inputs, self.runtime)
 
         def begin(made: bool) -> int:
             joined = made and function in TOGETHER
             team.total(joined)
             return team.ranks if joined else 1
 
-        artifact = self.store.run(plan, function, config, inputs, self.runtime, begin)
+        artifact = self.store.run(step, function, config, inputs, self.runtime, begin)
         team.wait()  # the others go on once the artifact is finished
         return artifact
 
     def _helped(
-        self, team: engine.Engine, plan: Plan, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]
+        self, team: engine.Engine, step: Step, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]
     ) -> Artifact:
         """The same from another process than the first: it looks at no file before the first one has told it to join."""
-        artifact = self.store.artifact(plan)
+        artifact = self.store.artifact(step)
         if team.total(0)[0]:
             quiet = self.runtime.model_copy(update={"quiet": True})
-            function(config, *inputs, work=Work(artifact.folder, quiet, plan.label, team.rank))
+            function(config, *inputs, work=Work(artifact.folder, quiet, step.label, team.rank))
         team.wait()
         return artifact
 
 
-def plan_all(exp: Experiment, source: Source, store: Store) -> list[Plan]:
+def plan_all(exp: Experiment, source: Source, store: Store) -> list[Step]:
     """Every step of an experiment in order, without running any; ValueError while a precision is "auto".
 
     A step that stands for two, as the baseline is also `recognizer real/0`, is there under both labels.
     """
     planner = Planner(store)
     scoremix(exp, source, planner)
-    return list(planner.plans.values())
+    return list(planner.steps.values())
 
 
-def needed(plans: list[Plan], until: str | None) -> list[Plan]:
+def needed(steps: list[Step], until: str | None) -> list[Step]:
     """The steps that the step of that label needs, and itself, each once and in order; all of them without a label."""
-    by_key: dict[str, Plan] = {}
-    for plan in plans:
-        by_key.setdefault(plan.key, plan)
-    waiting = [plan for plan in plans if until in (None, plan.label)]
+    by_key: dict[str, Step] = {}
+    for step in steps:
+        by_key.setdefault(step.key, step)
+    waiting = [step for step in steps if until in (None, step.label)]
     found: set[str] = set()
     while waiting:
-        plan = waiting.pop()
-        if plan.key not in found:
-            found.add(plan.key)
-            waiting += [by_key[key] for key in plan.inputs.values() if key in by_key]
-    return [plan for plan in by_key.values() if plan.key in found]
+        step = waiting.pop()
+        if step.key not in found:
+            found.add(step.key)
+            waiting += [by_key[key] for key in step.inputs.values() if key in by_key]
+    return [step for step in by_key.values() if step.key in found]
 
 
 def run(exp: Experiment, source: Source, runner: Runner) -> Artifact:
     """Runs the story (to `runner.until`) and returns the last artifact."""
     exp = decided(exp, runner.runtime.device)
     if runner.until is not None:
-        plans = needed(plan_all(exp, source, runner.store), runner.until)
-        runner.wanted = frozenset(plan.key for plan in plans)
+        steps = needed(plan_all(exp, source, runner.store), runner.until)
+        runner.wanted = frozenset(step.key for step in steps)
     try:
         return scoremix(exp, source, runner)
     except Finished as finished:

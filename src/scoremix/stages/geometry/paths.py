@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SHOWN, MAP_PAIRS, MAP_IMAGES = 4, 4, 30  # pairs drawn in pictures and in the map, real images per class of the map
 
 
-def walk_paths(
+def measure_paths(
     config: Paths, real: Artifact, generator: Artifact, baseline: Artifact, mplets: Artifact, *, work: Work
 ) -> None:
     """Writes paths.npz (similarities, positions, pictures over λ), map.npz (principal axes) and paths.json."""

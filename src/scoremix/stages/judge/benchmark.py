@@ -24,7 +24,7 @@ from scoremix.evaluation.benchmarks import (
     template_pair_measures,
 )
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
-from scoremix.execution.artifacts import Plan, Store, code_hash, file_hash
+from scoremix.execution.artifacts import Step, Store, code_hash, file_hash
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
 from scoremix.stages.judge.embed import embed_images
@@ -57,9 +57,9 @@ def embeddings(recognizer: Recognizer, faces: FaceSet, config: Embedding, store:
     """(N, D) raw embeddings of a set's images, memory-mapped from the store; made where they are not there yet."""
     keys = {"recognizer": recognizer.sha256, "images": faces.images.key(os.cpu_count() or 1)}
     described = {**config.model_dump(mode="json"), "colour": recognizer.description.colour}
-    plan = Plan("embed", f"embed {faces.name}", described, keys, code_hash(embed_images))
+    step = Step("embed", f"embed {faces.name}", described, keys, code_hash(embed_images))
     inputs = (recognizer.net, recognizer.description, faces.images)
-    made = store.run(plan, embed_images, config, inputs, runtime)
+    made = store.run(step, embed_images, config, inputs, runtime)
     found: Floats = np.load(made / "embeddings.npy", mmap_mode="r")
     return found
 

@@ -1,4 +1,4 @@
-"""Closed-set evaluation within the stages: ranks of held-out images, and their tables by class and by group."""
+"""Closed-set accuracy of the arms from the ranks of held-out images, and its tables by class and by group."""
 
 from __future__ import annotations
 
@@ -9,43 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import bootstrap, closed
-from scoremix.recognition import checkpoints
-from scoremix.recognition.training import embed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.config import Evaluation
-    from scoremix.execution.artifacts import Artifact, Work
+    from scoremix.execution.artifacts import Artifact
 
-BLOCK = 1024  # images whose scores with all classes are held at a time
 KS = {"accuracy": 1, "top5": 5}
 SHOWN = 10  # worst and best classes
-
-
-def rank_held_out(net: torch.nn.Module, recognizer: Artifact, real: LabeledImages, *, work: Work) -> None:
-    """Writes held_out.npz: rank and label (among the real training classes) of every held-out image.
-
-    `rank` is missing for a recognizer whose head does not begin with the real classes: it cannot name them.
-    """
-    train, held = real.of_classes("train").class_names, real.of_classes("held_out")
-    place = {name: k for k, name in enumerate(train)}
-    labels = np.array([place[name] for name in held.class_names])[held.labels]
-    if tuple(recognizer.json("recognizer.json")["class_names"][: len(train)]) != train:
-        work.write_arrays("held_out.npz", labels=labels)
-        return
-    head = checkpoints.head_tensors(recognizer / "recognizer.safetensors")
-    weight, bias = head["weight"][: len(train)], head.get("bias")
-    found = []
-    for rows in held.blocks(BLOCK):
-        x = embed(net, torch.from_numpy(held.take(rows)[0]).permute(0, 3, 1, 2)).cpu()
-        scores = closed.scores(x, weight, bias[: len(train)] if bias is not None else None)
-        found.append(closed.ranks(scores, torch.from_numpy(labels[rows])))
-    work.write_arrays("held_out.npz", labels=labels, rank=torch.cat(found).numpy())
 
 
 @dataclass(frozen=True)

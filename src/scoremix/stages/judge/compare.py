@@ -12,7 +12,7 @@ import numpy as np
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import metrics
 from scoremix.evaluation.estimate import Estimate, helps
-from scoremix.stages.judge import by_group, closed
+from scoremix.stages.judge import closed, groups
 from scoremix.stages.judge.evaluate import ROC_POINTS
 
 if TYPE_CHECKING:
@@ -97,19 +97,19 @@ def compare(
             "images_of": len(stored.of_classes(config.classes)),
             "gates": {arm: own.json("gate.json") for arm, own in gates.items()},
             "seen": seen,
-            "looks": looks(seen, "test", work),
-            "groups": by_group.compare_groups(config, by_arm),
-            "closed": closed_set(config, held_out, looks(seen, "held_out", work), work)
+            "looks": test_uses(seen, "test", work),
+            "groups": groups.compare_groups(config, by_arm),
+            "closed": closed_set(config, held_out, test_uses(seen, "held_out", work), work)
             if held_out is not None
             else None,
         },
     )
 
 
-def closed_set(config: Evaluation, found: closed.Measured, looked: int, work: Work) -> dict[str, Any]:
+def closed_set(config: Evaluation, found: closed.Measured, uses: int, work: Work) -> dict[str, Any]:
     """Classes, groups, worst and best classes for results.json; the tables closed_classes.csv and closed_groups.csv."""
     work.write("closed_classes.csv", closed.by_class(found))
-    groups = [
+    tables = [
         {
             "name": name,
             "classes": len(classes),
@@ -123,12 +123,12 @@ def closed_set(config: Evaluation, found: closed.Measured, looked: int, work: Wo
         }
         for name, classes in closed.by_group(found).items()
     ]
-    work.write("closed_groups.csv", closed.groups_csv(groups))
+    work.write("closed_groups.csv", closed.groups_csv(tables))
     return {
         "classes": len(found.names),
         "images": int(found.images.sum()),
-        "looks": looked,
-        "groups": groups,
+        "looks": uses,
+        "groups": tables,
         **(closed.extremes(found, config.treatment) if config.treatment in found.accuracy else {}),
     }
 
@@ -157,7 +157,7 @@ def seen_in(stored: LabeledImages, config: Evaluation) -> dict[str, str]:
     return {part: hashlib.sha256("\n".join(of).encode()).hexdigest() for part, of in names.items()}
 
 
-def looks(seen: Mapping[str, str], part: str, work: Work) -> int:
+def test_uses(seen: Mapping[str, str], part: str, work: Work) -> int:
     """How many comparisons in the store used that part of these classes, this one included; 0 if it does not.
 
     Classes are known by their names: the same ones packed anew, at another size say, are looked at again.

@@ -10,12 +10,14 @@ import torch
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged
-from scoremix.evaluation import bootstrap, metrics, morphing
-from scoremix.stages.judge import by_group
-from scoremix.stages.judge.closed import rank_held_out
+from scoremix.evaluation import bootstrap, closed, fairness, metrics, morphing
+from scoremix.recognition import checkpoints
+from scoremix.recognition.training import embed
 from scoremix.stages.judge.embeddings import BLOCK, embedded, embedded_pixels, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from scoremix.config import OpenSet
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (1 + resamples,), the plain value first
 ROC_POINTS = np.logspace(-5, 0, 101)
+SCORED = 1024  # images whose scores with all classes are held at a time
 CURVE_DRAWS = 200  # resamples for AUC and EER, whose cost is all pairs each
 
 
@@ -32,7 +35,7 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
     measures.npz, metric -> (1 + resamples,), the plain value first (200 resamples for AUC and EER), and roc.npy, TAR
     at `ROC_POINTS`. With `config.morphs` also morphs.npy (K, D), unit rows of pixel averages of two classes, and
     morph_sources.npy (K, 2), the rows of the two images. groups.json and groups.npz have the error rates within
-    each group of classes, see `by_group`. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
+    each group of classes, see `write_rates`. Where images of the training classes were held out also held_out.npz, see `rank_held_out`.
     """
     stored = LabeledImages.load(real.folder)
     images = stored.of_classes(config.classes)
@@ -55,7 +58,7 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
     work.write_arrays("measures.npz", **values)
     work.write_array("roc.npy", curve)
     work.count("images", len(chosen))
-    by_group.write_rates(pairs, images.groups, config.headline, draws, work=work)
+    write_rates(pairs, images.groups, config.headline, draws, work=work)
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
 
@@ -122,3 +125,40 @@ def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[n
         pairs = pixels.reshape(*block.shape, *pixels.shape[1:])
         found.append(embedded_pixels(net, averaged(pairs, np.broadcast_to(halves, block.shape))))
     return torch.cat(found)
+
+
+def write_rates(
+    pairs: metrics.Pairs, groups: Sequence[str] | None, far: float, draws: NDArray[np.int64], *, work: Work
+) -> None:
+    """groups.json: names and numbers of pairs within every group, or null without groups; groups.npz: FMR and FNMR
+
+    (1 + resamples, groups) in each draw of classes, the plain rates first, at one threshold for all groups.
+    """
+    found = None if groups is None else fairness.within_groups(pairs, groups, far, draws)
+    if found is None:
+        work.write_json("groups.json", None)
+        return
+    named = {name: getattr(found, name).tolist() for name in ("groups", "classes", "impostor", "genuine")}
+    work.write_json("groups.json", {"far": far, **named})
+    work.write_arrays("groups.npz", fmr=found.fmr, fnmr=found.fnmr)
+
+
+def rank_held_out(net: torch.nn.Module, recognizer: Artifact, real: LabeledImages, *, work: Work) -> None:
+    """Writes held_out.npz: rank and label (among the real training classes) of every held-out image.
+
+    `rank` is missing for a recognizer whose head does not begin with the real classes: it cannot name them.
+    """
+    train, held = real.of_classes("train").class_names, real.of_classes("held_out")
+    place = {name: k for k, name in enumerate(train)}
+    labels = np.array([place[name] for name in held.class_names])[held.labels]
+    if tuple(recognizer.json("recognizer.json")["class_names"][: len(train)]) != train:
+        work.write_arrays("held_out.npz", labels=labels)
+        return
+    head = checkpoints.head_tensors(recognizer / "recognizer.safetensors")
+    weight, bias = head["weight"][: len(train)], head.get("bias")
+    found = []
+    for rows in held.blocks(SCORED):
+        x = embed(net, torch.from_numpy(held.take(rows)[0]).permute(0, 3, 1, 2)).cpu()
+        scores = closed.scores(x, weight, bias[: len(train)] if bias is not None else None)
+        found.append(closed.ranks(scores, torch.from_numpy(labels[rows])))
+    work.write_arrays("held_out.npz", labels=labels, rank=torch.cat(found).numpy())

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 SHOWN = 4  # m-plets whose rejected images are on the page
 
 
-def groups(examination: Artifact) -> tuple[content.Group, ...]:
-    return tuple(content.Group(**row) for row in examination.json("examination.json")["groups"])
+def groups(diagnostics: Artifact) -> tuple[content.Group, ...]:
+    return tuple(content.Group(**row) for row in diagnostics.json("examination.json")["groups"])
 
 
-def similarities(examination: Artifact, treatment: str) -> dict[str, content.Floats]:
+def similarities(diagnostics: Artifact, treatment: str) -> dict[str, content.Floats]:
     """Coherence of every image, of the groups that fit into one figure."""
-    with np.load(examination / "similarities.npz") as file:
+    with np.load(diagnostics / "similarities.npz") as file:
         wanted = ("training classes", "unseen classes", "reproductions", treatment)
         found = {name: file[name] for name in wanted if name in file.files}
     return {name: values for name, values in found.items() if np.isfinite(values).any()}

@@ -32,7 +32,7 @@ def report(
     """Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
     results = chain["results"].json("results.json")
     verdict = results["verdict"]
-    gate, groups = content.Gate(**chain["gate"].json("gate.json")), mixes.groups(chain["examination"])
+    gate, groups = content.Gate(**chain["gate"].json("gate.json")), mixes.groups(chain["diagnostics"])
     screened = mixes.screened(added)
     gains = {
         d["arm"]: d["value"]
@@ -60,7 +60,7 @@ def report(
         grid=_grid(chain),
         distances=_distances(chain["mplets"]),
         groups=groups,
-        similarities=mixes.similarities(chain["examination"], config.evaluation.treatment),
+        similarities=mixes.similarities(chain["diagnostics"], config.evaluation.treatment),
         screened=screened,
         agreements=mixes.agreements(added),
         magnitudes=mixes.magnitudes(chain["magnitudes"]),

@@ -52,7 +52,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
         state.restore(saved.tensors, saved.info["training"])
         history.restore(saved.info["history"])
         aligned.restore(saved.info["aligned"])
-    device.refuse_apart(state.nimg)
+    device.require_same_progress(state.nimg)
 
     def snapshot() -> dict[str, str]:
         names: dict[str, str] = {}

@@ -49,7 +49,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     if saved := resume.load(work):
         state.restore(saved.tensors, saved.info["training"])
         history.restore(saved.info["history"])
-    device.refuse_apart(state.nimg)
+    device.require_same_progress(state.nimg)
 
     saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:

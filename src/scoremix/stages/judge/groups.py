@@ -15,27 +15,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.config import Evaluation
-    from scoremix.evaluation.metrics import Pairs
-    from scoremix.execution.artifacts import Artifact, Work
+    from scoremix.execution.artifacts import Artifact
 
 FEWEST = 5  # classes of a group whose rates have an interval: resampling fewer tells little
 Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); garbe (seeds, 1 + resamples)
-
-
-def write_rates(
-    pairs: Pairs, groups: Sequence[str] | None, far: float, draws: NDArray[np.int64], *, work: Work
-) -> None:
-    """groups.json: names and numbers of pairs within every group, or null without groups; groups.npz: FMR and FNMR
-
-    (1 + resamples, groups) in each draw of classes, the plain rates first, at one threshold for all groups.
-    """
-    found = None if groups is None else fairness.within_groups(pairs, groups, far, draws)
-    if found is None:
-        work.write_json("groups.json", None)
-        return
-    named = {name: getattr(found, name).tolist() for name in ("groups", "classes", "impostor", "genuine")}
-    work.write_json("groups.json", {"far": far, **named})
-    work.write_arrays("groups.npz", fmr=found.fmr, fnmr=found.fnmr)
 
 
 def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]]) -> dict[str, Any] | None:

@@ -16,15 +16,15 @@ from scoremix.stages.judge.embeddings import BLOCK, all_embedded, opened
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from scoremix.config import Examination
+    from scoremix.config import MixDiagnostics
     from scoremix.data.images import LabeledImages
     from scoremix.execution.artifacts import Artifact, Work
 
 COLUMNS = ("own_center", "sources", "nearest_other", "percentile", "loss")
 
 
-def examine(
-    config: Examination,
+def diagnose_mixes(
+    config: MixDiagnostics,
     real: Artifact,
     recognizer: Artifact,
     reproductions: Artifact,

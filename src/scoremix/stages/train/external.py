@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Source, Work
 
 
-def outside(config: Data, source: Source, *, work: Work) -> None:
+def pack_external(config: Data, source: Source, *, work: Work) -> None:
     """Writes every class of whatever can be read as data, as part 'train'."""
     with work.bar(1, "images") as advance:
         images, _ = read(
