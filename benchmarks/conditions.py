@@ -21,7 +21,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.diffusion import training
 from scoremix.execution import processes as engine
-from scoremix.execution.precision import native
+from scoremix.execution.processes import native
 from scoremix.recognition.heads import Head
 from scoremix.stages.train import generator, recognizer
 from scoremix.stages.train.teacher import Teacher

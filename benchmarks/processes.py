@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from scoremix.config import Generator, Recognizer
-from scoremix.config.edm2_sizes import EDM2_SIZES, edm2_generator
+from scoremix.config.presets import EDM2_SIZES, edm2_generator
 from scoremix.data.images import LabeledImages
 from scoremix.execution import processes as engine
 from scoremix.stages.train import generator, recognizer

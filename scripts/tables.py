@@ -13,7 +13,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from scoremix.config.recipes import RECIPES
+from scoremix.config.presets import RECIPES
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results" / "faces"

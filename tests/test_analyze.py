@@ -21,7 +21,7 @@ from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2
 from scoremix.execution import progress, records
 from scoremix.execution.artifacts import Store, Work
-from scoremix.execution.precision import decided
+from scoremix.execution.runner import decided
 from scoremix.stages.geometry.snapshots import reproduce
 
 SMALL = [

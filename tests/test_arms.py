@@ -17,7 +17,7 @@ from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
-from scoremix.execution.precision import decided
+from scoremix.execution.runner import decided
 from scoremix.recognition import checkpoints
 from scoremix.stages.judge import diagnose
 from scoremix.stages.judge.embeddings import all_embedded, embedded

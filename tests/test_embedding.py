@@ -20,7 +20,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages
 from scoremix.execution import records, runner
 from scoremix.execution.artifacts import Source, Store
-from scoremix.execution.precision import decided
+from scoremix.execution.runner import decided
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import embed, initialised

@@ -14,7 +14,7 @@ import torch
 from scoremix import study
 from scoremix.commands import show
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
-from scoremix.execution import precision, progress, records, runner
+from scoremix.execution import processes, progress, records, runner
 from scoremix.execution.artifacts import Source, Store
 from scoremix.study import StudyConfig
 
@@ -38,15 +38,15 @@ def gpu(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
 )
 def test_a_cpu_says_what_it_computes_in(monkeypatch: pytest.MonkeyPatch, amx: bool, avx512: bool, wanted: str) -> None:
     cpu(monkeypatch, amx, avx512)
-    assert precision.native("auto") == precision.native("cpu") == wanted
+    assert processes.native("auto") == processes.native("cpu") == wanted
 
 
 def test_the_device_that_runs_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu(monkeypatch)
     gpu(monkeypatch, native=True)
-    assert [precision.native(device) for device in ("auto", "cuda", "cpu")] == ["bfloat16", "bfloat16", "float32"]
+    assert [processes.native(device) for device in ("auto", "cuda", "cpu")] == ["bfloat16", "bfloat16", "float32"]
     gpu(monkeypatch, native=False)  # older than compute capability 8.0
-    assert precision.native("auto") == "float32"
+    assert processes.native("auto") == "float32"
 
 
 def test_auto_is_decided_everywhere_and_a_given_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,14 +58,14 @@ def test_auto_is_decided_everywhere_and_a_given_one_stays(monkeypatch: pytest.Mo
         arms={**Experiment().arms, "other": Arm(sampling={"precision": "auto"}, generator={"precision": "float32"})},
     )
     exp = load(exp, (), ["analysis.paths.sampling={steps: 4, guide: unconditional}"])
-    made = precision.decided(exp, "cpu")
+    made = runner.decided(exp, "cpu")
     assert exp.sampling.precision == "auto" and exp.guide is not None and exp.guide.precision == "auto"
     assert made.generator.precision == "float32"
     assert made.guide is not None and made.guide.precision == "bfloat16"
     assert made.sampling.precision == "bfloat16" and made.arms["other"].sampling == {"precision": "bfloat16"}
     assert made.analysis.paths.sampling is not None and made.analysis.paths.sampling.precision == "bfloat16"
     assert made.data.channels == "auto", "other settings called auto are left alone"
-    assert precision.decided(made, "cpu") is made
+    assert runner.decided(made, "cpu") is made
 
 
 def test_nothing_is_planned_while_it_is_open(tmp_path: Path, tiny_settings: list[str]) -> None:

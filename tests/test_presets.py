@@ -7,9 +7,7 @@ import torch
 
 from scoremix.config import Generator, load
 from scoremix.config.arms import named
-from scoremix.config.edm2_sizes import EDM2_SIZES, edm2_generator
-from scoremix.config.presets import PRESETS
-from scoremix.config.recipes import RECIPES
+from scoremix.config.presets import EDM2_SIZES, PRESETS, RECIPES, edm2_generator
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block

@@ -18,7 +18,7 @@ from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.execution import progress, runner
 from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
-from scoremix.execution.precision import decided
+from scoremix.execution.runner import decided
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.sample import weights_for
 from scoremix.stages.mix.select import default_count, files_of, select_mplets

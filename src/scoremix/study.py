@@ -25,9 +25,9 @@ from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Artifact, Source, Step, Store, StoreBusy, write_file
 from scoremix.execution.estimate import estimate
-from scoremix.execution.precision import decided
 from scoremix.execution.progress import noting, refuse_unknown_classes, say, show_files
 from scoremix.execution.records import Record, source_of
+from scoremix.execution.runner import decided
 from scoremix.report import study_page
 from scoremix.report.study_tables import Cell, Row, Study, Table
 

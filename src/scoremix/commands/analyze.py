@@ -10,9 +10,9 @@ from scoremix import pipeline
 from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Store
-from scoremix.execution.precision import decided
 from scoremix.execution.progress import noting, show_files
 from scoremix.execution.records import finished
+from scoremix.execution.runner import decided
 
 
 def analyze(

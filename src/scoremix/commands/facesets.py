@@ -16,7 +16,7 @@ from scoremix.data.faces import FaceSet, open_set
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, protocol
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Store, versions, write_file
-from scoremix.execution.precision import decided
+from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process
 from scoremix.recognition.checkpoints import Colour
 from scoremix.stages.judge.benchmark import evaluated, open_recognizer

@@ -28,7 +28,7 @@ from scoremix.execution import processes as engine
 from scoremix.execution import records, runner
 from scoremix.execution.artifacts import Artifact, Store, Work, write_file
 from scoremix.execution.estimate import Clock
-from scoremix.execution.precision import decided
+from scoremix.execution.runner import decided
 from scoremix.recognition import checkpoints as recognition
 from scoremix.stages.judge.embeddings import embedded_pixels
 from scoremix.stages.mix.sample import Sampler, plan_of, weights_for

@@ -16,7 +16,7 @@ from scoremix.data.decode import png
 from scoremix.data.images import LabeledImages
 from scoremix.execution import records
 from scoremix.execution.artifacts import write_file
-from scoremix.execution.precision import decided
+from scoremix.execution.runner import decided
 from scoremix.stages.mix.sample import weights_for
 from scoremix.stages.show.illustrate import TICKS, comparison, grid
 

@@ -193,7 +193,7 @@ def step_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...
     stage, settings = function.__module__.rpartition(".")[2], config.model_dump(mode="json")
     if undecided(settings):
         raise ValueError(
-            f"{stage}: precision 'auto' is for the experiment; execution.precision.decided(exp, device) first"
+            f"{stage}: precision 'auto' is for the experiment; execution.runner.decided(exp, device) first"
         )
     return Step(stage, label or stage, settings, keys, code_hash(function))
 

@@ -1,4 +1,4 @@
-"""Every call of the distribution engine (Lightning Fabric): devices, processes, the backward pass, waiting.
+"""Every call of the distribution engine (Lightning Fabric): devices and their precision, processes, backward passes, waiting.
 
 Several processes are those that `torchrun` starts. They work together where a stage asks for it (`start(...,
 together=True)`), and the first one alone does everything else.
@@ -13,7 +13,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,18 @@ def check(device: str) -> None:
     """ValueError for 'cuda' where there is none."""
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda': no CUDA device is visible; use 'auto' or 'cpu'")
+
+
+def native(device: str) -> Literal["float32", "bfloat16"]:
+    """bfloat16 where the device computes in it, else float32.
+
+    `device`: as in Runtime. Natively means CUDA from compute capability 8.0, or a CPU with AMX or AVX512-BF16; other CPUs
+    emulate it and are slower than in float32.
+    """
+    if device != "cpu" and torch.cuda.is_available():
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return "bfloat16" if any(supported is not None and supported() for supported in asked) else "float32"
 
 
 def start(device: str = "auto", together: bool = False) -> Engine:

@@ -15,8 +15,9 @@ from scoremix.execution import processes as engine
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Artifact, Step, Store, write_file
 from scoremix.execution.estimate import estimate
-from scoremix.execution.precision import decided, native
+from scoremix.execution.processes import native
 from scoremix.execution.records import Record, source_of
+from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes
 from scoremix.report.tables import noun
 from scoremix.stages.mix.select import files_of, groups_of

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from scoremix.config import Experiment, Runtime, Slice
+from scoremix.config.base import undecided
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work, step_of
-from scoremix.execution.precision import decided
 from scoremix.pipeline import Input, scoremix
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator
@@ -113,6 +115,28 @@ def needed(steps: list[Step], until: str | None) -> list[Step]:
             found.add(step.key)
             waiting += [by_key[key] for key in step.inputs.values() if key in by_key]
     return [step for step in by_key.values() if step.key in found]
+
+
+def decided(exp: Experiment, device: str) -> Experiment:
+    """The experiment with the device's native precision wherever it says "auto", arms and analysis included.
+
+    So keys, records and stages know only what was used.
+    """
+    tree = exp.model_dump(mode="json")
+    if not undecided(tree):
+        return exp
+    return Experiment.model_validate_json(json.dumps(_replaced(tree, engine.native(device))))
+
+
+def _replaced(tree: Any, precision: str) -> Any:
+    if isinstance(tree, list):
+        return [_replaced(value, precision) for value in tree]
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        name: precision if (name, value) == ("precision", "auto") else _replaced(value, precision)
+        for name, value in tree.items()
+    }
 
 
 def run(exp: Experiment, source: Source, runner: Runner) -> Artifact:
