@@ -18,7 +18,6 @@ from scoremix.analysis.order import (
     gram_margins,
     gram_root,
     margins,
-    normalised_gram,
     order_preservation,
     pair_mask,
     pair_moments,
@@ -28,6 +27,7 @@ from scoremix.analysis.order import (
     simulate_misalignment,
     triplet_mask,
 )
+from support.spaces import normalised_gram
 
 N = 14
 MASKS = {

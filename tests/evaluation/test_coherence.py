@@ -27,17 +27,6 @@ def test_own_similarity_leaves_the_image_out() -> None:
         coherence.own_similarity(unit(3, 1, 7))
 
 
-def test_nearer_skips_the_own_class_only_when_told() -> None:
-    x = unit(4, 3, 6)
-    own = coherence.own_similarity(x)
-    centers = F.normalize(x.mean(1), dim=1)
-    found = coherence.nearer(own, x, centers, skip=True).numpy()
-    for p, i in itertools.product(range(4), range(3)):
-        others = [float(x[p, i] @ centers[q]) for q in range(4) if q != p]
-        assert found[p, i] == (float(own[p, i]) > max(others))
-    assert not coherence.nearer(own, x, centers, skip=False).logical_and(~torch.from_numpy(found)).any()
-
-
 def peeled(x: np.ndarray, keep: int) -> list[int]:
     alive = list(range(len(x)))
     while len(alive) > keep:

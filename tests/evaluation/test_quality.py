@@ -20,11 +20,9 @@ from scoremix.evaluation.quality import (
     fidelity,
     frechet_distance,
     kernel_distance,
-    neighbour_radii,
     prdc,
-    realism,
-    vendi,
 )
+from support.more_quality import neighbour_radii, realism, vendi
 
 
 def rows(n: int, d: int, seed: int = 0) -> Tensor:

@@ -39,17 +39,8 @@ def gram_root(x: Float[Data, "_ _"], unit: bool = False, name: str = "x") -> Flo
     return root
 
 
-def normalised_gram(kernel: Float[Data, "_ _"]) -> Float[Tensor, "n n"]:
-    """HKH / ‖HKH‖_F of a symmetric kernel matrix (n, n) (Corollary G.5)."""
-    k = as_rows(kernel, "kernel")
-    if k.shape[0] != k.shape[1] or not torch.allclose(k, k.T):
-        raise ValueError(f"kernel: needs a symmetric matrix, got shape {tuple(k.shape)}")
-    k = _double_centred(k)
-    gram: Tensor = k / torch.linalg.matrix_norm(k)
-    return gram
-
-
-def _double_centred(m: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b n n"]:
+def double_centred(m: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b n n"]:
+    """HMH of Equation 11."""
     return m - m.mean(-1, keepdim=True) - m.mean(-2, keepdim=True) + m.mean((-2, -1), keepdim=True)
 
 
@@ -181,12 +172,12 @@ def simulate_misalignment(
     the model as stated. ValueError unless `gram` is symmetric, centred and of unit norm.
     """
     _check_rho(rho, -1)
-    centre = torch.linalg.matrix_norm(gram - _double_centred(gram))
+    centre = torch.linalg.matrix_norm(gram - double_centred(gram))
     if not torch.allclose(gram, gram.T) or centre > 1e-8 or abs(torch.linalg.matrix_norm(gram) - 1) > 1e-8:
-        raise ValueError("gram: must be symmetric, centred and of unit norm; see normalised_gram")
+        raise ValueError("gram: must be symmetric, centred and of unit norm")
     n = len(gram)
     noise = torch.randn(draws, n, n, dtype=torch.float64, generator=generator)
-    noise = _double_centred((noise + noise.mT) / 2)  # isotropic on symmetric, then on centred matrices
+    noise = double_centred((noise + noise.mT) / 2)  # isotropic on symmetric, then on centred matrices
     noise -= (noise * gram).sum((1, 2), keepdim=True) * gram
     return rho * gram + math.sqrt((1 - rho**2) / (math.comb(n, 2) - 1)) * noise
 

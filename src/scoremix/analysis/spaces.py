@@ -6,13 +6,12 @@ tensor's own device, so that results do not depend on the precision in which row
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float
 from torch import Tensor
 
 Data = Tensor | np.ndarray
@@ -76,49 +75,3 @@ def row_blocks(n: int, columns: int) -> Iterator[slice]:
     """Row ranges such that a block of that many rows and `columns` columns has at most BLOCK entries."""
     step = max(1, BLOCK // max(1, columns))
     return (slice(start, min(start + step, n)) for start in range(0, n, step))
-
-
-def match_classes(
-    x: Num[Data, "_ _"], x_names: Sequence[Any], y: Num[Data, "_ _"], y_names: Sequence[Any]
-) -> tuple[Float[Tensor, "n dx"], Float[Tensor, "n dy"]]:
-    """Both spaces in x's class order, y's rows found by name.
-
-    ValueError when a name repeats, when names and rows differ in number, or when the sets of names differ.
-    """
-    first, second = as_rows(x, "x"), as_rows(y, "y")
-    for field, rows, names in (("x_names", first, x_names), ("y_names", second, y_names)):
-        if len(rows) != len(names):
-            raise ValueError(f"{field}: {len(names)} names for {len(rows)} rows")
-        repeated = [str(name) for name, count in Counter(names).items() if count > 1]
-        if repeated:
-            raise ValueError(f"{field}: repeated class names {repeated[:5]}")
-    place = {name: row for row, name in enumerate(y_names)}
-    missing = [name for name in x_names if name not in place]
-    extra = set(y_names) - set(x_names)
-    if missing or extra:
-        raise ValueError(
-            f"classes differ: {len(missing)} only in x {sorted(map(str, missing))[:5]}, "
-            f"{len(extra)} only in y {sorted(map(str, extra))[:5]}"
-        )
-    return first, second[[place[name] for name in x_names]]
-
-
-def class_centers(embeddings: Num[Data, "_ _"], labels: Int[Data, " _"]) -> Float[Tensor, "c d"]:
-    """Normalised mean of each class's normalised embeddings, rows in ascending label (Appendix D.6)."""
-    unit = unit_rows(as_rows(embeddings, "embeddings"), "embeddings")
-    labels = torch.as_tensor(labels).to(unit.device)
-    if labels.shape != unit.shape[:1]:
-        raise ValueError(f"labels: shape {tuple(labels.shape)} for {len(unit)} embeddings")
-    classes, index = torch.unique(labels, return_inverse=True)
-    sums = unit.new_zeros(len(classes), unit.shape[1]).index_add_(0, index, unit)
-    return unit_rows(sums, "class sums")
-
-
-def condition_matrix(emb_label: Num[Data, "_ _"]) -> Float[Tensor, "classes c"]:
-    """Conditions C (classes, c) of an EDM2 network from its label weight (c, classes).
-
-    The network normalises each row of that weight to unit RMS over the classes (with 1e-4 added to the
-    RMS) before use, so the stored weight itself is not yet what conditions the network.
-    """
-    weight = as_rows(emb_label, "emb_label")
-    return (weight / (1e-4 + weight.square().mean(1, keepdim=True).sqrt())).T.contiguous()

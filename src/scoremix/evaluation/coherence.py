@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,19 +16,6 @@ def own_similarity(embeddings: Float[Tensor, "p n d"]) -> Float[Tensor, "p n"]:
         raise ValueError(f"a class has {embeddings.shape[1]} image, coherence needs at least 2")
     others = F.normalize(embeddings.sum(1, keepdim=True) - embeddings, dim=2)
     return (embeddings * others).sum(2)
-
-
-def nearer(
-    own: Float[Tensor, "p n"], embeddings: Float[Tensor, "p n d"], centers: Float[Tensor, "c d"], skip: bool
-) -> Bool[Tensor, "p n"]:
-    """Whether an image is more similar to its own class (`own`) than to any of `centers`, unit rows.
-
-    With `skip`, centers are those of the same p classes in order, and the own one does not count.
-    """
-    similarity = embeddings @ centers.T
-    if skip:
-        similarity[torch.arange(len(similarity)), :, torch.arange(len(similarity))] = -torch.inf
-    return own > similarity.amax(2)
 
 
 def densest(embeddings: Float[Tensor, "p n d"], keep: int) -> Int[Tensor, "p k"]:

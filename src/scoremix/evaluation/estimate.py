@@ -102,7 +102,8 @@ def possible_interval(values: Float[Array, "*s r"], level: float = LEVEL) -> Int
     means = np.atleast_2d(values).mean(0)
     if np.isnan(means).all():
         return None
-    low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
+    with np.errstate(invalid="ignore"):  # an end between infinite draws
+        low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
 
 

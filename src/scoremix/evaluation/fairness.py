@@ -7,64 +7,18 @@ share of its genuine pairs. A pair is accepted when its similarity exceeds the t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from numpy import ndarray as Array
 
 from scoremix.evaluation.bootstrap import genuine_weight, impostor_weight, weighted_thresholds
-from scoremix.evaluation.metrics import Pairs, allowed_impostors
+from scoremix.evaluation.metrics import Data, Pairs, allowed_impostors, as_array
 
-Array = np.ndarray
-Data = Tensor | Array
 Weight = Callable[[Array, Array], Array]  # of all pairs of classes of those sizes, in each draw
-
-
-def _numpy(x: Any) -> Array:
-    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-
-
-def _pairs(similarity: Data, same: Data, groups: Any) -> tuple[Array, Array, Array]:
-    values, genuine, names = _numpy(similarity).astype(np.float64), _numpy(same).astype(bool), _numpy(groups)
-    if not values.shape == genuine.shape == names.shape or values.ndim != 1:
-        raise ValueError(f"similarity, same, groups: shapes {values.shape}, {genuine.shape}, {names.shape}")
-    if not np.isfinite(values).all():
-        raise ValueError(f"similarity: {int((~np.isfinite(values)).sum())} values are not finite")
-    return values, genuine, names
-
-
-class GroupRates(NamedTuple):
-    """Error rates at one threshold; one entry per group, in the order of `groups`."""
-
-    groups: Array
-    fmr: Float[Array, " g"]
-    fnmr: Float[Array, " g"]
-    impostor: Int[Array, " g"]  # pairs behind each rate
-    genuine: Int[Array, " g"]
-
-    @property
-    def tar(self) -> Float[Array, " g"]:
-        """Accepted share of genuine pairs, 1 - FNMR."""
-        return 1 - self.fnmr
-
-
-def group_rates(similarity: Float[Data, " n"], same: Bool[Data, " n"], groups: Any, threshold: float) -> GroupRates:
-    """Rates of every group at one common threshold; ValueError names groups without one kind of pair."""
-    values, genuine, names = _pairs(similarity, same, groups)
-    found, index = np.unique(names, return_inverse=True)
-    accepted = values > threshold
-    positives = np.bincount(index[genuine], minlength=len(found))
-    negatives = np.bincount(index[~genuine], minlength=len(found))
-    lacking = found[(positives == 0) | (negatives == 0)]
-    if len(lacking):
-        raise ValueError(f"groups: no genuine or no impostor pair in {lacking.tolist()[:5]}")
-    false_accepts = np.bincount(index[~genuine & accepted], minlength=len(found))
-    false_rejects = np.bincount(index[genuine & ~accepted], minlength=len(found))
-    return GroupRates(found, false_accepts / negatives, false_rejects / positives, negatives, positives)
 
 
 class Drawn(NamedTuple):
@@ -136,71 +90,83 @@ def _weight_above(
 # ---------------------------------------------------------------------------------- summaries
 
 
-def _rates(values: Any, name: str) -> Float[Array, " g"]:
+def _rates(values: Any, name: str) -> Float[Array, "*r g"]:
     rates = np.asarray(values, np.float64)
-    if rates.ndim != 1 or len(rates) < 2 or not ((rates >= 0) & (rates <= 1)).all():
+    if rates.ndim < 1 or rates.shape[-1] < 2 or not (np.isnan(rates) | ((rates >= 0) & (rates <= 1))).all():
         raise ValueError(f"{name}: needs rates in [0, 1] of at least 2 groups, got {rates.tolist()}")
     return rates
 
 
-def _alpha(alpha: float) -> None:
+def _both(
+    summary: Callable[[Array], Array], fmr: Any, fnmr: Any, alpha: float
+) -> tuple[Float[Array, "*r"], Float[Array, "*r"]]:
+    """A summary of both rates over their groups that are not NaN; NaN where fewer than two are left."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha: {alpha}, allowed 0 to 1")
+    found = []
+    for rates in (_rates(fmr, "fmr"), _rates(fnmr, "fnmr")):
+        found.append(np.where((~np.isnan(rates)).sum(-1) >= 2, summary(rates), np.nan))
+    return found[0], found[1]
 
 
-def fairness_discrepancy(fmr: Float[Data, " g"], fnmr: Float[Data, " g"], alpha: float = 0.5) -> float:
+def _ends(rates: Float[Array, "*r g"]) -> tuple[Float[Array, "*r"], Float[Array, "*r"]]:
+    there = ~np.isnan(rates)
+    return np.where(there, rates, np.inf).min(-1), np.where(there, rates, -np.inf).max(-1)
+
+
+def _range(rates: Float[Array, "*r g"]) -> Float[Array, "*r"]:
+    low, high = _ends(rates)
+    return np.asarray(high - low)
+
+
+def _max_over_min(rates: Float[Array, "*r g"]) -> Float[Array, "*r"]:
+    low, high = _ends(rates)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(low > 0, high / low, np.where(high > 0, np.inf, 1.0))
+
+
+def gini(rates: Float[Data, "*r g"], name: str = "rates") -> Float[Array, "*r"]:
+    """Gini coefficient with the factor g/(g-1), in [0, 1]: 0 when all are alike (all 0 included).
+
+    Of the rates that are not NaN; NaN where fewer than two are left.
+    """
+    ordered = np.sort(_rates(rates, name), axis=-1)  # NaN last
+    there = ~np.isnan(ordered)
+    k, values = there.sum(-1, keepdims=True), np.where(there, ordered, 0)
+    total = values.sum(-1)
+    spread = ((2 * np.arange(1, ordered.shape[-1] + 1) - k - 1) * values).sum(-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        coefficient = np.where(total > 0, spread / (total * (k[..., 0] - 1)), 0.0)
+    return np.where(k[..., 0] >= 2, coefficient, np.nan)
+
+
+def fairness_discrepancy(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
     """Fairness discrepancy rate FDR = 1 - [α max ΔFMR + (1 - α) max ΔFNMR], 1 when all groups are alike.
 
     FMRs at strict thresholds are tiny, so with equal weights FDR hardly sees them: read IR or GARBE, too.
     """
-    _alpha(alpha)
-    accept, reject = _rates(fmr, "fmr"), _rates(fnmr, "fnmr")
-    return float(1 - (alpha * np.ptp(accept) + (1 - alpha) * np.ptp(reject)))
+    accept, reject = _both(_range, fmr, fnmr, alpha)
+    return np.asarray(1 - (alpha * accept + (1 - alpha) * reject))
 
 
-def inequity_rate(fmr: Float[Data, " g"], fnmr: Float[Data, " g"], alpha: float = 0.5) -> float:
+def inequity_rate(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
     """IR = (max/min FMR)^α (max/min FNMR)^(1-α), at least 1; inf where some group, not all, has rate 0."""
-    _alpha(alpha)
-    parts = ((_rates(fmr, "fmr"), alpha), (_rates(fnmr, "fnmr"), 1 - alpha))
-    return float(math.prod(_max_over_min(rates) ** power for rates, power in parts if power))
+    accept, reject = _both(_max_over_min, fmr, fnmr, alpha)
+    return np.asarray(accept**alpha * reject ** (1 - alpha))
 
 
-def _max_over_min(rates: Float[Array, " g"]) -> float:
-    low, high = float(rates.min()), float(rates.max())
-    return high / low if low else (math.inf if high else 1.0)
-
-
-def gini(rates: Float[Data, " g"], name: str = "rates") -> float:
-    """Gini coefficient with the factor g/(g-1), in [0, 1]: 0 when all are alike (all 0 included)."""
-    return float(ginis(_rates(rates, name)[None])[0])
-
-
-def ginis(rates: Float[Array, "r g"]) -> Float[Array, " r"]:
-    """`gini` of every row, of its rates that are not NaN; NaN where fewer than two are left."""
-    ordered = np.sort(rates, axis=1)  # NaN last
-    there = ~np.isnan(ordered)
-    k, values = there.sum(1, keepdims=True), np.where(there, ordered, 0)
-    total = values.sum(1)
-    spread = ((2 * np.arange(1, rates.shape[1] + 1) - k - 1) * values).sum(1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.where(total > 0, spread / (total * (k[:, 0] - 1)), 0.0)
-    return np.asarray(np.where(k[:, 0] >= 2, found, np.nan))
-
-
-def garbe(fmr: Float[Data, " g"], fnmr: Float[Data, " g"], alpha: float = 0.5) -> float:
+def garbe(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
     """GARBE = α Gini(FMR) + (1 - α) Gini(FNMR), in [0, 1], 0 when all groups are alike."""
-    _alpha(alpha)
-    return alpha * gini(fmr, "fmr") + (1 - alpha) * gini(fnmr, "fnmr")
+    accept, reject = _both(gini, fmr, fnmr, alpha)
+    return np.asarray(alpha * accept + (1 - alpha) * reject)
 
 
-def garbes(fmr: Float[Array, "r g"], fnmr: Float[Array, "r g"]) -> Float[Array, " r"]:
-    """`garbe` of every row with equal weights, of its groups whose rates are not NaN."""
-    return np.asarray((ginis(fmr) + ginis(fnmr)) / 2)
+SUMMARIES = {"garbe": garbe, "fdr": fairness_discrepancy, "inequity": inequity_rate}  # keys of the table of metrics
 
 
 def pairs_across(mplets: Int[Data, "k m"], groups: Sequence[str]) -> float:
     """Share of the pairs of classes within the m-plets that join two groups; `groups` has the group of each class."""
-    rows, names = _numpy(mplets), np.array(groups)
+    rows, names = as_array(mplets), np.array(groups)
     if rows.ndim != 2 or rows.shape[1] < 2 or not 0 <= rows.min() <= rows.max() < len(names):
         raise ValueError(f"mplets: shape {rows.shape}, needs at least 2 labels a row, of 0 to {len(names) - 1}")
     first, second = np.triu_indices(rows.shape[1], 1)

@@ -72,27 +72,6 @@ def corners(tps: Int[Array, " t"], fps: Int[Array, " t"]) -> Bool[Array, " t"]:
     return np.concatenate([[True], inner, [True]])[: len(fps)]
 
 
-def auc(similarity: Float[Data, " n"], same: Bool[Data, " n"]) -> float:
-    """Probability that a genuine pair is more similar than an impostor pair; ties count half."""
-    curve = roc(similarity, same)
-    return float(np.trapezoid(curve.tar, curve.far))
-
-
-def eer(similarity: Float[Data, " n"], same: Bool[Data, " n"]) -> float:
-    """Equal error rate: where FAR = 1 - TAR on the straight line between the two neighbouring points of
-    the ROC.
-    """
-    return eer_of(roc(similarity, same))
-
-
-def eer_of(curve: ROC) -> float:
-    """Equal error rate of a ROC."""
-    gap = curve.far + curve.tar - 1  # rises from -1 to 1
-    i = int(np.argmax(gap >= 0))
-    share = -gap[i - 1] / (gap[i] - gap[i - 1])
-    return float(curve.far[i - 1] + share * (curve.far[i] - curve.far[i - 1]))
-
-
 def tar_at_far(
     similarity: Float[Data, " n"],
     same: Bool[Data, " n"],
@@ -330,23 +309,6 @@ def _largest(parts: list[tuple[Array, Array]], keep: int) -> tuple[Array, Array]
     return values[top], classes[top]
 
 
-def closed_set_rank(
-    gallery: Float[Data, "g d"],
-    gallery_labels: Int[Data, " g"],
-    probes: Float[Data, "p d"],
-    probe_labels: Int[Data, " p"],
-    ranks: Sequence[int] = (1, 5, 20),
-    block: int = 4096,
-) -> Float[Array, " r"]:
-    """Share of probes with a mate among their k most similar gallery rows, over probes that have a mate.
-
-    Inner products as given (normalise before); a non-mate as similar as the best mate counts as ahead of
-    it. Distractors carry a label that no probe has. TinyFace's protocol in AdaFace and CVLFace.
-    """
-    count, _ = ahead_of_mates(gallery, gallery_labels, probes, probe_labels, block)
-    return np.array([float((count < k).mean()) for k in ranks])
-
-
 def ahead_of_mates(
     gallery: Float[Data, "g d"],
     gallery_labels: Int[Data, " g"],
@@ -375,39 +337,3 @@ def enrolled(labels: Int[Array, " n"], draws: int, seed: int) -> Int[Array, "r c
     first = np.cumsum(sizes) - sizes
     choice = np.random.default_rng(seed).integers(0, sizes, (draws, len(classes)))
     return np.asarray(by_class[first + choice])
-
-
-class Identification(NamedTuple):
-    """Closed-set identification with one enrolled image per class."""
-
-    ranks: tuple[int, ...]
-    rates: Float[Array, " r"]  # over all probes of all draws
-    by_draw: Float[Array, "draws r"]
-    probes: int  # per draw
-
-
-def identification(
-    embeddings: Float[Data, "n d"],
-    labels: Int[Data, " n"],
-    ranks: Sequence[int] = (1, 5),
-    draws: int = 10,
-    seed: int = 0,
-) -> Identification:
-    """Share of probes whose class is among the k most similar enrolled images.
-
-    One image of every class is enrolled, all others are probes, averaged over draws of the enrolled image; a
-    class of one image is only enrolled. Another class as similar as the probe's own counts as ahead.
-    """
-    unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
-    given = as_array(labels)
-    dense = torch.from_numpy(np.unique(given, return_inverse=True)[1])
-    by_draw = []
-    for gallery in torch.from_numpy(enrolled(given, draws, seed)):
-        probe = torch.ones(len(unit), dtype=torch.bool)
-        probe[gallery] = False
-        if not bool(probe.any()):
-            raise ValueError("labels: every class has one image, none is left as a probe")
-        own = torch.arange(len(gallery))
-        by_draw.append(closed_set_rank(unit[gallery], own, unit[probe], dense[probe], ranks))
-    table = np.stack(by_draw)
-    return Identification(tuple(ranks), table.mean(0), table, len(unit) - len(own))

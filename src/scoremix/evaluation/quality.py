@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoremix.analysis.distances import block_distances
-from scoremix.analysis.spaces import Data, as_rows, centred, check_neighbours, row_blocks, unit_rows
+from scoremix.analysis.spaces import Data, as_rows, centred, check_neighbours, unit_rows
 
 
 def _features(a: Data, b: Data, names: tuple[str, str] = ("real", "fake")) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ def kernel_distance(
     scale = 1 / one.shape[1] if gamma is None else gamma
 
     def total(x: Tensor, y: Tensor) -> float:
-        return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in row_blocks(len(x), len(y)))
+        return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in rowdistance_blocks(len(x), len(y)))
 
     def within(x: Tensor) -> float:
         own = (scale * x.square().sum(1) + coef).pow(degree).sum()
@@ -82,21 +82,14 @@ class Prdc(TypedDict):
     coverage: float
 
 
-def _blocks(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Iterator[tuple[slice, Float[Tensor, "r n"]]]:
+def distance_blocks(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Iterator[tuple[slice, Float[Tensor, "r n"]]]:
     """Euclidean distances of a's rows to b's, a block of rows at a time."""
-    return ((rows, block_distances(a[rows], b, "l2")) for rows in row_blocks(len(a), len(b)))
+    return ((rows, block_distances(a[rows], b, "l2")) for rows in rowdistance_blocks(len(a), len(b)))
 
 
-def neighbour_radii(x: Float[Data, "_ _"], k: int) -> Float[Tensor, " n"]:
-    """Distance of each row to its k-th nearest other row; ValueError unless 1 <= k < n."""
-    rows = as_rows(x)
-    check_neighbours(k, len(rows))
-    return _radii(centred(rows), k)
-
-
-def _radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
+def radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
     out = rows.new_empty(len(rows))
-    for part, distances in _blocks(rows, rows):
+    for part, distances in distance_blocks(rows, rows):
         distances[:, part].fill_diagonal_(math.inf)  # a row is no neighbour of itself
         out[part] = distances.kthvalue(k, dim=1).values
     return out
@@ -109,13 +102,13 @@ def prdc(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Prdc
     fakes inside any real ball; recall: reals inside any fake ball; density: real balls that a fake lies
     in, over k; coverage: reals whose ball holds a fake. ValueError unless 1 <= k < rows of either set.
     """
-    one, two = _together(real, fake)
+    one, two = together(real, fake)
     for rows in (one, two):
         check_neighbours(k, len(rows))
-    reach, reach_fake = _radii(one, k), _radii(two, k)
+    reach, reach_fake = radii(one, k), radii(two, k)
     balls = one.new_zeros(len(two))  # of real rows, per fake
     recalled = covered = 0
-    for part, distances in _blocks(one, two):
+    for part, distances in distance_blocks(one, two):
         inside = distances < reach[part, None]
         balls += inside.sum(0)
         covered += int(inside.any(1).sum())
@@ -128,27 +121,10 @@ def prdc(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Prdc
     }
 
 
-def _together(real: Data, fake: Data) -> tuple[Tensor, Tensor]:
+def together(real: Data, fake: Data) -> tuple[Tensor, Tensor]:
     """Both sets moved by the same vector, the real mean, so that products of rows lose no digits."""
     one, two = _features(real, fake)
     return one - one.mean(0), two - one.mean(0)
-
-
-def realism(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 3) -> Float[Tensor, " m"]:
-    """Realism of each fake: its largest ratio of a real row's radius to the distance from that row.
-
-    At least 1 inside a ball. Only real rows with a radius below the median count (Kynkäänniemi et al. 2019,
-    whose reason is that large balls sit at outliers). A fake equal to a real row has infinite realism.
-    """
-    one, two = _together(real, fake)
-    check_neighbours(k, len(one))
-    reach = _radii(one, k)
-    middle = reach.sort().values[[(len(reach) - 1) // 2, len(reach) // 2]].mean()
-    keep = reach < middle
-    if not bool(keep.any()):
-        raise ValueError("real: all radii are equal, realism has no rows to measure by")
-    parts = [(reach[keep] / distances).amax(1) for _, distances in _blocks(two, one[keep])]
-    return torch.cat(parts)
 
 
 def authenticity(real: Float[Data, "_ _"], fake: Float[Data, "_ _"]) -> float:
@@ -156,9 +132,9 @@ def authenticity(real: Float[Data, "_ _"], fake: Float[Data, "_ _"]) -> float:
 
     Low values are a sign of copying; 1/2 or more is usual for fresh samples of the same distribution.
     """
-    one, two = _together(real, fake)
+    one, two = together(real, fake)
     check_neighbours(1, len(one))
-    found = [distances.min(1) for _, distances in _blocks(two, one)]
+    found = [distances.min(1) for _, distances in distance_blocks(two, one)]
     distance, row = torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
     hit, place = torch.unique(row, return_inverse=True)
     return float((distance > _nearest_other(one, hit)[place]).double().mean())
@@ -167,28 +143,11 @@ def authenticity(real: Float[Data, "_ _"], fake: Float[Data, "_ _"]) -> float:
 def _nearest_other(rows: Float[Tensor, "n d"], wanted: Int[Tensor, " w"]) -> Float[Tensor, " w"]:
     """Distance of the wanted rows to their nearest other row."""
     out = []
-    for part, distances in _blocks(rows[wanted], rows):
+    for part, distances in distance_blocks(rows[wanted], rows):
         own = wanted[part]
         distances[torch.arange(len(own), device=own.device), own] = math.inf
         out.append(distances.amin(1))
     return torch.cat(out)
-
-
-# ---------------------------------------------------------------------------------- diversity
-
-
-def vendi(x: Float[Data, "_ _"], order: float = 1.0) -> float:
-    """Vendi score (Friedman and Dieng 2023): effective number of different rows, in [1, n].
-
-    exp of the entropy (Rényi's of the given order, 1 being Shannon's) of the eigenvalues of K/n, K holding
-    the cosines of all rows.
-    """
-    rows = unit_rows(as_rows(x))
-    n, d = rows.shape
-    p = torch.linalg.eigvalsh((rows.T @ rows if d < n else rows @ rows.T) / n)
-    p = p[p > 0]
-    entropy = -(p * p.log()).sum() if order == 1 else p.pow(order).sum().log() / (1 - order)
-    return float(entropy.exp())
 
 
 # ---------------------------------------------------------------------------------- classes (D.6)

@@ -326,6 +326,7 @@ class ByGroup:
     minus: Mapping[str, Estimate]  # the judged arm's less each control's
     across: float | None = None  # share of the mixed pairs of classes whose groups differ
     across_all: float | None = None  # the same of all pairs of training classes
+    others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)  # further summaries by metric and arm
 
 
 # ---- cost and provenance

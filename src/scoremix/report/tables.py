@@ -244,6 +244,9 @@ def _rows(report: Report) -> Iterator[dict[str, Any]]:
                 yield from estimate("unseen classes by group", e, arm=name, control=of.name, metric=kind)
     for name, e in report.by_group.garbe.items() if report.by_group else ():
         yield from estimate("unseen classes by group", e, arm=name, metric="garbe")
+    for key, by_arm in report.by_group.others.items() if report.by_group else ():
+        for name, e in by_arm.items():
+            yield from estimate("unseen classes by group", e, arm=name, metric=key)
     for name, e in report.by_group.minus.items() if report.by_group else ():
         yield from estimate("unseen classes by group", e, arm=report.verdict.arm, control=name, metric="garbe")
     for cost in report.costs:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Artifact
 
 FEWEST = 5  # classes of a group whose rates have an interval: resampling fewer tells little
-Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); garbe (seeds, 1 + resamples)
+Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); summaries (seeds, 1 + resamples)
 
 
 def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]]) -> dict[str, Any] | None:
@@ -40,7 +40,7 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
                     kind: [Estimate.of(of[kind][:, :, k], level).as_json() for k, level in enumerate(levels)]
                     for kind in ("fmr", "fnmr")
                 },
-                "garbe": Estimate.of(of["garbe"], config.level).as_json(),
+                **{key: Estimate.of(of[key], config.level).as_json() for key in fairness.SUMMARIES},
             }
             for arm, of in rates.items()
         },
@@ -51,5 +51,4 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
 def _stacked(artifacts: Sequence[Artifact]) -> Rates:
     files = [artifact.arrays("groups.npz") for artifact in artifacts]
     found = {kind: np.stack([file[kind] for file in files]) for kind in ("fmr", "fnmr")}
-    garbe = [fairness.garbes(*of) for of in zip(found["fmr"], found["fnmr"], strict=True)]
-    return {**found, "garbe": np.stack(garbe)}
+    return {**found, **{key: of_rates(found["fmr"], found["fnmr"]) for key, of_rates in fairness.SUMMARIES.items()}}

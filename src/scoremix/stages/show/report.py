@@ -149,6 +149,10 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
     ]
     groups.sort(key=lambda group: -group.fnmr[results["verdict"]["arm"]].value)
     garbe = {arm: Estimate.from_json(rates["garbe"]) for arm, rates in found["arms"].items()}
+    others = {
+        key: {arm: Estimate.from_json(rates[key]) for arm, rates in found["arms"].items()}
+        for key in ("fdr", "inequity")
+    }
     minus = {control: Estimate.from_json(value) for control, value in found["minus"].items()}
     names = LabeledImages.load(chain["real"].folder).of_classes("train").groups
     classes = np.load(chain["mplets"] / "classes.npy")
@@ -157,7 +161,7 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
         sizes = np.unique(names, return_counts=True)[1]
         alike = (sizes * (sizes - 1)).sum() / (len(names) * (len(names) - 1))
         across = pairs_across(classes, names), 1 - float(alike)
-    return content.ByGroup(found["far"], tuple(groups), garbe, minus, *across)
+    return content.ByGroup(found["far"], tuple(groups), garbe, minus, *across, others)
 
 
 def _arm(
