@@ -118,7 +118,8 @@ def _by_group(arms: tuple[str, ...], seeds: int) -> content.ByGroup:
         content.GroupErrors(name, 6 - k, int(300 - 40 * k), int(9000 - 900 * k), rates(0.4, 0.6), rates(0.01, 0.03))
         for k, name in enumerate(("Cyrillic", "Greek <b>", "Latin"))
     )
-    return content.ByGroup(0.01, groups, rates(0.1, 0.3), rates(-0.02, 0.02), 0.72, 0.66)
+    others = {"fdr": rates(0.8, 0.9), "inequity": rates(1.5, 3.0)}
+    return content.ByGroup(0.01, groups, rates(0.1, 0.3), rates(-0.02, 0.02), 0.72, 0.66, others)
 
 
 def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Generator) -> Arm:

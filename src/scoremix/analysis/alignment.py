@@ -1,7 +1,7 @@
 """How alike two spaces of the same classes are: CKA, nearest neighbours, Procrustes, RSA (Appendix F).
 
-Every function takes x (n, dx) and y (n, dy), row i of both being the same class (see
-`spaces.match_classes`), and returns a float; ValueError on fewer than 4 rows, constant columns, values
+Every function takes x (n, dx) and y (n, dy), row i of both being the same class,
+and returns a float; ValueError on fewer than 4 rows, constant columns, values
 that are not finite. Nothing of size n x n is held where d < n: linear measures work on d x d products,
 the others on blocks of rows.
 """

@@ -49,7 +49,7 @@ TOP5 = Metric("top5", "held-out top-5", closed=True)
 FNMR = Metric("fnmr", "refused genuine pairs", higher_is_better=False)
 FMR = Metric("fmr", "accepted impostor pairs", higher_is_better=False)
 GARBE = Metric("garbe", "inequality (GARBE)", higher_is_better=False, percent=False)
-FDR = Metric("fdr", "alikeness (FDR)", percent=False)
+FDR = Metric("fdr", "fairness discrepancy (FDR)", percent=False)
 INEQUITY = Metric("inequity", "inequity rate", higher_is_better=False, percent=False)
 METRICS = {metric.key: metric for metric in (EER, AUC, ACCURACY, TOP5, FNMR, FMR, GARBE, FDR, INEQUITY)}
 

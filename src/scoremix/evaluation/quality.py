@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoremix.analysis.distances import block_distances
-from scoremix.analysis.spaces import Data, as_rows, centred, check_neighbours, unit_rows
+from scoremix.analysis.spaces import Data, as_rows, centred, check_neighbours, row_blocks, unit_rows
 
 
 def _features(a: Data, b: Data, names: tuple[str, str] = ("real", "fake")) -> tuple[Tensor, Tensor]:
@@ -61,7 +61,7 @@ def kernel_distance(
     scale = 1 / one.shape[1] if gamma is None else gamma
 
     def total(x: Tensor, y: Tensor) -> float:
-        return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in rowdistance_blocks(len(x), len(y)))
+        return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in row_blocks(len(x), len(y)))
 
     def within(x: Tensor) -> float:
         own = (scale * x.square().sum(1) + coef).pow(degree).sum()
@@ -84,7 +84,7 @@ class Prdc(TypedDict):
 
 def distance_blocks(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Iterator[tuple[slice, Float[Tensor, "r n"]]]:
     """Euclidean distances of a's rows to b's, a block of rows at a time."""
-    return ((rows, block_distances(a[rows], b, "l2")) for rows in rowdistance_blocks(len(a), len(b)))
+    return ((rows, block_distances(a[rows], b, "l2")) for rows in row_blocks(len(a), len(b)))
 
 
 def radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
