@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoremix.analysis import alignment, chance, distances, geometry, order, overlap
+from scoremix.analysis import alignment, chance, geometry, overlap, pair_distances, preservation
 
 AIM_RATIO, AIM_BYTES = 20.0, 2 * 10**9
 
@@ -39,10 +39,10 @@ def spaces(n: int, dims: list[int]) -> tuple[Tensor, Tensor]:
     return x, y
 
 
-def preservation(x: Tensor, y: Tensor) -> Any:
+def order_preservation(x: Tensor, y: Tensor) -> Any:
     """100,000 random comparisons of disjoint pairs against identity and bound."""
-    quads = order.random_classes(len(x), 4, 100_000, torch.Generator().manual_seed(1))
-    return order.order_preservation(x, y, order.pair_mask(quads))
+    quads = preservation.random_classes(len(x), 4, 100_000, torch.Generator().manual_seed(1))
+    return preservation.order_preservation(x, y, preservation.pair_mask(quads))
 
 
 def permutations(x: Tensor, y: Tensor) -> Any:
@@ -60,11 +60,11 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "mutual_knn k=10": partial(alignment.mutual_knn, k=10),
     "procrustes": alignment.procrustes,
     "rsa": alignment.rsa,
-    "distance_correlation": distances.distance_correlation,
-    "distance_correlation cosine/l2": partial(distances.distance_correlation, y_metric="l2"),
+    "distance_correlation": pair_distances.distance_correlation,
+    "distance_correlation cosine/l2": partial(pair_distances.distance_correlation, y_metric="l2"),
     "joint_histogram": geometry.joint_histogram,
     "top_overlap k=20000": partial(overlap.top_overlap, k=20_000),
-    "order_preservation 100k": preservation,
+    "order_preservation 100k": order_preservation,
     "permutation null of cka, 10 draws": permutations,
 }
 

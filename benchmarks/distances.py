@@ -26,7 +26,7 @@ from torch import Tensor
 from scoremix.config import Recognizer
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
-from scoremix.evaluation import backbones, measures
+from scoremix.evaluation import backbones, generated
 from scoremix.execution import processes as engine
 from scoremix.recognition.training import class_centers, embed
 from scoremix.stages.train import recognizer as recognizer_stage
@@ -82,9 +82,9 @@ def _blurred(image: np.ndarray, width: float) -> np.ndarray:
 KINDS = ("noise", "blur", "blend", "wrong class", "copies", "lost classes")
 
 
-def measured(real: Tensor, real_labels: np.ndarray, fake: Tensor, labels: np.ndarray, classes: int) -> measures.Values:
+def measured(real: Tensor, real_labels: np.ndarray, fake: Tensor, labels: np.ndarray, classes: int) -> generated.Values:
     centers = class_centers(real, torch.from_numpy(real_labels), classes)
-    return measures.of_distributions(real, fake) | measures.of_classes(fake, labels, centers)
+    return generated.of_distributions(real, fake) | generated.of_classes(fake, labels, centers)
 
 
 def trained(images: LabeledImages, epochs: float) -> Features:

@@ -11,9 +11,9 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 from torch import Tensor
 
-from scoremix.analysis.distances import pair_distances
-from scoremix.analysis.order import Form, gram_root, simulate_misalignment
 from scoremix.analysis.overlap import _condensed, expected_overlap, pair_norm2, top_overlap
+from scoremix.analysis.pair_distances import pair_distances
+from scoremix.analysis.preservation import Form, gram_root, simulate_misalignment
 
 
 def space(n: int, d: int, seed: int = 0) -> Tensor:

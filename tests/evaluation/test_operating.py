@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from scoremix.evaluation import openset
+from scoremix.evaluation import operating
 from scoremix.evaluation.benchmarks import (
     open_set_measures,
     pair_measures,
@@ -173,7 +173,7 @@ def test_open_set_equals_a_plain_loop() -> None:
     unit = lambda x: (x / np.linalg.norm(x, axis=1, keepdims=True)).astype(np.float32)
     probes = unit(centers[subjects] + 0.7 * rng.normal(size=(200, 8)))
     gallery, owners = unit(centers[:12]), np.arange(12)
-    found = {(i.target, i.rule): i for i in openset.identified(openset.search(gallery, owners, probes, subjects))}
+    found = {(i.target, i.rule): i for i in operating.identified(operating.search(gallery, owners, probes, subjects))}
     scores = probes @ gallery.T
     best = scores.max(1)
     non_mated = np.sort(best[subjects >= 12])[::-1]
@@ -201,4 +201,4 @@ def test_open_set_equals_a_plain_loop() -> None:
 def test_all_mated_probes_are_refused() -> None:
     x = np.eye(3, dtype=np.float32)
     with pytest.raises(ValueError, match="3 of 3 are mated"):
-        openset.search(x, np.arange(3), x, np.arange(3))
+        operating.search(x, np.arange(3), x, np.arange(3))

@@ -12,7 +12,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from torch import Tensor
 
 from scoremix.analysis import spaces
-from scoremix.evaluation.measures import of_copying
+from scoremix.evaluation.generated import of_copying
 from scoremix.evaluation.privacy import data_copying, impostor_thresholds, nearest_similarity
 
 

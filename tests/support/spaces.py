@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoremix.analysis.order import double_centred
+from scoremix.analysis.preservation import double_centred
 from scoremix.analysis.spaces import Data, as_rows
 
 

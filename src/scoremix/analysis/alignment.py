@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.distances import block_distances, distance_correlation
+from scoremix.analysis.pair_distances import block_distances, distance_correlation
 from scoremix.analysis.spaces import (
     Data,
     as_rows,

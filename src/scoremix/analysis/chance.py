@@ -17,8 +17,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoremix.analysis.spaces import Data, as_rows, paired
+from scoremix.evaluation.estimate import Estimate, interval
 
-Measure = Callable[[Tensor, Tensor], float]
+AlignmentMeasure = Callable[[Tensor, Tensor], float]
 
 
 class Chance(NamedTuple):
@@ -41,7 +42,7 @@ def _chance(value: float, draws: Sequence[float]) -> Chance:
 
 
 def permutation_null(
-    measure: Measure,
+    measure: AlignmentMeasure,
     x: Float[Data, "_ _"],
     y: Float[Data, "_ _"],
     generator: torch.Generator,
@@ -64,7 +65,7 @@ def random_space(
 
 
 def random_null(
-    measure: Measure,
+    measure: AlignmentMeasure,
     x: Float[Data, "_ _"],
     y: Float[Data, "_ _"],
     generator: torch.Generator,
@@ -78,22 +79,14 @@ def random_null(
     return _chance(measure(rows, others), [measure(rows, space) for space in spaces])
 
 
-class Interval(NamedTuple):
-    """An estimate between the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-
 def bootstrap_interval(
-    measure: Measure,
+    measure: AlignmentMeasure,
     x: Float[Data, "_ _"],
     y: Float[Data, "_ _"],
     generator: torch.Generator,
     draws: int = 200,
     level: float = 0.95,
-) -> Interval:
+) -> Estimate:
     """Interval of an alignment over the choice of classes, by half-samples.
 
     Each draw takes half of the classes *without* replacement: its conditional variance equals that of the
@@ -106,18 +99,15 @@ def bootstrap_interval(
     n, half = len(rows), len(rows) // 2
     if half < 4:
         raise ValueError(f"n: {n} rows, the interval needs at least 8")
-    if not 0 < level < 1:
-        raise ValueError(f"level: {level}, allowed between 0 and 1")
     picks = (torch.randperm(n, generator=generator)[:half] for _ in range(draws))
     values = np.array([measure(rows[pick], others[pick]) for pick in picks])
     deviations = (values - values.mean()) * math.sqrt(half / (n - half))
-    low, high = np.quantile(deviations, [(1 - level) / 2, (1 + level) / 2])
-    value = measure(rows, others)
-    return Interval(value, value + float(low), value + float(high))
+    value, ends = measure(rows, others), interval(deviations, level)
+    return Estimate(value, value + ends.low, value + ends.high)
 
 
 def alignment_matrix(
-    spaces: Mapping[str, Float[Data, "_ _"]], measure: Measure
+    spaces: Mapping[str, Float[Data, "_ _"]], measure: AlignmentMeasure
 ) -> tuple[list[str], Float[np.ndarray, "s s"]]:
     """Names and the measure of every pair of spaces; a pair is measured once, the earlier space first."""
     rows = {name: as_rows(space, name) for name, space in spaces.items()}
@@ -163,11 +153,10 @@ def series_correlation(
     block = max(1, round(t ** (1 / 3)))
     starts = torch.randint(t, (draws, math.ceil(t / block)), generator=generator).numpy()
     picks = ((starts[..., None] + np.arange(block)) % t).reshape(draws, -1)[:, :t]
-    low, high = np.nanquantile(_rowwise_pearson(*series[:, picks]), [(1 - level) / 2, (1 + level) / 2])
+    ends = interval(_rowwise_pearson(*series[:, picks]), level)
     return SeriesCorrelation(
         float(_rowwise_pearson(*series[:, None])[0]),
-        float(low),
-        float(high),
+        *ends,
         float(spearmanr(*series).statistic),
         float(_rowwise_pearson(*np.diff(series)[:, None])[0]),
     )

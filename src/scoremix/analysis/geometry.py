@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.distances import Array, Metric, block_distances, pair_blocks, pair_index, prepared
-from scoremix.analysis.spaces import Data, as_rows, paired, unit_rows
+from scoremix.analysis.pair_distances import Array, Metric, block_distances, pair_blocks, pair_index, prepared
+from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, paired
 
 # ---------------------------------------------------------------------------------- pictures
 
@@ -173,8 +173,8 @@ def mix_path(
     shape = tuple(mixes.shape)
     if len(shape) != 3 or shape[1] != len(weights) or len(weights) < 2:
         raise ValueError(f"mixes: shape {shape} for {len(weights)} weights, needs (pairs, weights >= 2, d)")
-    start, end = unit_rows(as_rows(a, "a"), "a"), unit_rows(as_rows(b, "b"), "b")
-    points = unit_rows(as_rows(torch.as_tensor(mixes).reshape(-1, shape[2]), "mixes"), "mixes").reshape(shape)
+    start, end = as_unit_rows(a, "a"), as_unit_rows(b, "b")
+    points = as_unit_rows(torch.as_tensor(mixes).reshape(-1, shape[2]), "mixes").reshape(shape)
     points = points[:, weights.argsort()]
     axis = end - start
     length = axis.norm(dim=1)

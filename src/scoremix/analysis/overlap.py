@@ -15,8 +15,8 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr
 from torch import Tensor
 
-from scoremix.analysis.distances import Array, pair_distances, vector_correlation
-from scoremix.analysis.order import Form, preservation_bound, simulate_misalignment
+from scoremix.analysis.pair_distances import Array, pair_distances, vector_correlation
+from scoremix.analysis.preservation import Form, preservation_bound, simulate_misalignment
 from scoremix.analysis.spaces import Data, centred, paired, unit_rows
 
 

@@ -37,6 +37,11 @@ def unit_rows(x: Float[Tensor, "n d"], name: str = "x") -> Float[Tensor, "n d"]:
     return unit
 
 
+def as_unit_rows(x: Any, name: str = "x") -> Float[Tensor, "n d"]:
+    """`unit_rows` of `as_rows`."""
+    return unit_rows(as_rows(x, name), name)
+
+
 def centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Columns minus their mean: HX of Equation 11."""
     return x - x.mean(0)

@@ -16,11 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
-from scoremix.evaluation import openset
 from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.estimate import possible_interval
-from scoremix.evaluation.metrics import ahead_of_mates, fold_bounds, kfold_accuracy
-from scoremix.evaluation.operating import FARS, Resampled, operating_points, resampled, tar_draws
+from scoremix.evaluation.metrics import ahead_of_mates, fold_bounds, kfold_accuracy, unit_rows
+from scoremix.evaluation.operating import FARS, Resampled, identified, operating_points, resampled, search, tar_draws
 
 PAIR_FARS = (1e-4, 1e-3, 1e-2)
 RANKS = (1, 5, 20)
@@ -60,7 +59,7 @@ def pair_measures(
         Measure("accuracy", fold.mean, None, "10 folds", low, high, None, threshold, None, len(same)),
         Measure("deviation", fold.std, None, "10 folds"),
     ]
-    cosine = np.einsum("pd,pd->p", _unit(a), _unit(b))
+    cosine = np.einsum("pd,pd->p", unit_rows(a), unit_rows(b))
     fars = [far for far in PAIR_FARS if far * int((~same).sum()) >= 1]
     if fars:
         found += _points(cosine, same, fars, None)
@@ -120,14 +119,12 @@ def open_set_measures(
     seed: int = 0,
 ) -> list[Measure]:
     """TPIR per gallery and its mean over galleries, and rank-k over the mated probes of all galleries."""
-    searches = {name: openset.search(g, s, probes, subjects) for name, g, s in galleries}
+    searches = {name: search(g, s, probes, subjects) for name, g, s in galleries}
     people, person = np.unique(subjects, return_inverse=True)
     many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
     found: list[Measure] = []
-    plain = {name: openset.identified(s) for name, s in searches.items()}
-    drawn = {
-        name: np.array([[i.tpir for i in openset.identified(s, n=n)] for n in many]) for name, s in searches.items()
-    }
+    plain = {name: identified(s) for name, s in searches.items()}
+    drawn = {name: np.array([[i.tpir for i in identified(s, n=n)] for n in many]) for name, s in searches.items()}
     for name, results in plain.items():
         for k, i in enumerate(results):
             bounds = _ends(drawn[name][:, k])
@@ -174,8 +171,3 @@ def _rank_measures(ahead: Int[Array, " m"], weights: Int[Array, "r m"], ranks: S
 
 def _ends(draws: Float[Array, " r"]) -> tuple[float | None, float | None]:
     return possible_interval(draws) or (None, None)
-
-
-def _unit(x: Float[Array, "p d"]) -> Float[Array, "p d"]:
-    x = x.astype(np.float64)
-    return np.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))

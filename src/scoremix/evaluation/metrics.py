@@ -192,7 +192,7 @@ def kfold_accuracy(a: Float[Data, "n d"], b: Float[Data, "n d"], same: Bool[Data
 
 def pair_distances(a: Float[Data, "n d"], b: Float[Data, "n d"]) -> Float[Array, " n"]:
     """Squared distances in [0, 4] of the normalised rows, in float64."""
-    x, y = (_unit(as_array(v).astype(np.float64)) for v in (a, b))
+    x, y = unit_rows(a), unit_rows(b)
     if x.shape != y.shape:
         raise ValueError(f"b: shape {y.shape} differs from a's {x.shape}")
     return np.asarray(np.square(x - y).sum(1))
@@ -210,8 +210,10 @@ def _right(squared: Array, same: Array, grid: Array) -> Array:
     return np.asarray(accepted + refused)
 
 
-def _unit(x: Array) -> Array:
-    return np.asarray(x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), 1e-12))
+def unit_rows(x: Float[Data, "*n d"]) -> Float[Array, "*n d"]:
+    """Rows divided by their norm, in float64; a zero row stays zero."""
+    rows = as_array(x).astype(np.float64)
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
 
 
 class Pairs(NamedTuple):

@@ -15,17 +15,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.distances import block_distances
-from scoremix.analysis.spaces import Data, as_rows, centred, row_blocks, unit_rows
+from scoremix.analysis.pair_distances import block_distances
+from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, centred, row_blocks
 from scoremix.evaluation.metrics import refused_at
 
 
-def _unit(x: Data, name: str) -> Float[Tensor, "n d"]:
-    return unit_rows(as_rows(x, name), name)
-
-
 def _pair(a: Data, a_name: str, b: Data, b_name: str) -> tuple[Tensor, Tensor]:
-    one, two = _unit(a, a_name), _unit(b, b_name)
+    one, two = as_unit_rows(a, a_name), as_unit_rows(b, b_name)
     if one.shape[1] != two.shape[1]:
         raise ValueError(f"{a_name} and {b_name}: {one.shape[1]} and {two.shape[1]} features")
     return one, two
@@ -88,7 +84,7 @@ def impostor_thresholds(
     Impostor pairs are all pairs of images of different classes. ValueError for a rate outside (0, 1], or
     one that the number of pairs cannot resolve (fewer than one pair allowed above the threshold).
     """
-    rows = _unit(features, "features")
+    rows = as_unit_rows(features, "features")
     classes = _labels(labels, rows, "labels")
     counts = torch.unique(classes, return_counts=True)[1]
     pairs = (len(rows) ** 2 - int(counts.square().sum())) // 2

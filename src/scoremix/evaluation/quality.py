@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.distances import block_distances
-from scoremix.analysis.spaces import Data, as_rows, centred, check_neighbours, row_blocks, unit_rows
+from scoremix.analysis.pair_distances import block_distances
+from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, centred, check_neighbours, row_blocks, unit_rows
 
 
 def _features(a: Data, b: Data, names: tuple[str, str] = ("real", "fake")) -> tuple[Tensor, Tensor]:
@@ -190,7 +190,7 @@ def fidelity(
         raise ValueError(f"labels: shape {tuple(index.shape)} for {len(rows)} features")
     if not 0 <= int(index.min()) <= int(index.max()) < len(of_classes):
         raise ValueError(f"labels: {int(index.min())} to {int(index.max())}, allowed 0 to {len(of_classes) - 1}")
-    wanted = of_classes[index] if targets is None else unit_rows(as_rows(targets, "targets"), "targets")
+    wanted = of_classes[index] if targets is None else as_unit_rows(targets, "targets")
     if wanted.shape != rows.shape:
         raise ValueError(f"targets: shape {tuple(wanted.shape)}, features have {tuple(rows.shape)}")
     classes, place, counts = torch.unique(index, return_inverse=True, return_counts=True)

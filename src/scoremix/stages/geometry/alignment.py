@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from scoremix.analysis import alignment, chance
-from scoremix.analysis.spaces import as_rows, unit_rows
+from scoremix.analysis.chance import AlignmentMeasure
+from scoremix.analysis.spaces import as_unit_rows
 from scoremix.data.order import stream_seed
 from scoremix.execution import processes as engine
 from scoremix.stages.geometry.spaces import conditions_over_training, load_spaces
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from scoremix.config import Measures
     from scoremix.execution.artifacts import Artifact, Work
 
-Measure = Callable[["Tensor", "Tensor"], float]
 
 LABELS = {
     "cka": "CKA, biased (the paper's)",
@@ -47,8 +46,8 @@ class Pair:
     y: str
     measure: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     chance: dict[str, dict[str, float]]  # permutation, and normal, uniform for the first pair
 
 
@@ -99,16 +98,16 @@ def neighbours(config: Measures, n: int) -> int:
     return k
 
 
-def measures_of(config: Measures, n: int) -> dict[str, Measure]:
+def measures_of(config: Measures, n: int) -> dict[str, AlignmentMeasure]:
     """Name -> measure of two spaces; the neighbour measures see unit rows, so that neighbours are those of cosine."""
     k = neighbours(config, n)
     batch = min(BATCH, n // 2)
-    local: dict[str, Measure] = {
+    local: dict[str, AlignmentMeasure] = {
         "cknna": partial(alignment.cknna, k=k),
         "cknna_paper": partial(alignment.cknna, k=k, variant="paper"),
         "mutual_knn": partial(alignment.mutual_knn, k=k),
     }
-    every: dict[str, Measure] = {
+    every: dict[str, AlignmentMeasure] = {
         "cka": alignment.cka,
         "cka_debiased": partial(alignment.cka, debiased=True),
         "cka_minibatch": partial(alignment.minibatch_cka, batch=batch),
@@ -121,12 +120,18 @@ def measures_of(config: Measures, n: int) -> dict[str, Measure]:
     return {name: every[name] for name in LABELS}
 
 
-def on_units(measure: Measure, x: Tensor, y: Tensor) -> float:
-    return measure(unit_rows(as_rows(x, "x"), "x"), unit_rows(as_rows(y, "y"), "y"))
+def on_units(measure: AlignmentMeasure, x: Tensor, y: Tensor) -> float:
+    return measure(as_unit_rows(x, "x"), as_unit_rows(y, "y"))
 
 
 def against_chance(
-    config: Measures, x: str, y: str, spaces: dict[str, Tensor], name: str, measures: dict[str, Measure], full: bool
+    config: Measures,
+    x: str,
+    y: str,
+    spaces: dict[str, Tensor],
+    name: str,
+    measures: dict[str, AlignmentMeasure],
+    full: bool,
 ) -> Pair:
     """One measure of one pair with its permutation null and interval; `full` adds random spaces (Fig. 13)."""
     generator = torch.Generator().manual_seed(stream_seed(config.seed, f"{x}|{y}|{name}"))

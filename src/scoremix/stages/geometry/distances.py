@@ -10,7 +10,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from scoremix.analysis import geometry
-from scoremix.analysis.distances import distance_correlation
+from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.data.order import stream_seed
 from scoremix.stages.geometry.spaces import load_spaces
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from scoremix.analysis import order, overlap
-from scoremix.analysis.distances import distance_correlation
-from scoremix.analysis.order import Form
+from scoremix.analysis import overlap, preservation
+from scoremix.analysis.pair_distances import distance_correlation
+from scoremix.analysis.preservation import Form
 from scoremix.data.order import stream_seed
 from scoremix.stages.geometry.spaces import load_spaces
 
@@ -45,7 +45,7 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
             result["spaces"].append({"x": x, "y": y, **top_k(found[x], found[y], k)})
             for name, (_, _, form) in FORMS.items():
                 mask = comparisons(name, n, config, generator)
-                rate = order.order_preservation(found[x], found[y], mask, unit=form == "cosine")
+                rate = preservation.order_preservation(found[x], found[y], mask, unit=form == "cosine")
                 result["rates"].append({"x": x, "y": y, "mask": name, **rate._asdict()})
             advance(done := done + 1)
         gram, k_small = simulated_gram(config, found[reference], k, generator)
@@ -65,18 +65,18 @@ def top_k(x: Tensor, y: Tensor, k: int) -> dict[str, float]:
     return {**columns, "pearson": correlation.pearson, "spearman": correlation.spearman}
 
 
-def comparisons(name: str, n: int, config: Order, generator: torch.Generator) -> order.Mask:
+def comparisons(name: str, n: int, config: Order, generator: torch.Generator) -> preservation.Mask:
     """`config.comparisons` random comparisons of one kind."""
     kind, m, form = FORMS[name]
-    classes = order.random_classes(n, m, config.comparisons, generator)
-    return order.triplet_mask(classes, form) if kind == "triplet" else order.pair_mask(classes, form)
+    classes = preservation.random_classes(n, m, config.comparisons, generator)
+    return preservation.triplet_mask(classes, form) if kind == "triplet" else preservation.pair_mask(classes, form)
 
 
 def simulated_gram(config: Order, reference: Tensor, k: int, generator: torch.Generator) -> tuple[Tensor, int]:
     """K̂ of at most `config.classes` of the reference's classes, and K for as large a share of their pairs."""
     n = len(reference)
     rows = torch.randperm(n, generator=generator)[: config.classes].sort().values
-    root = order.gram_root(reference[rows], unit=True)
+    root = preservation.gram_root(reference[rows], unit=True)
     share = k / math.comb(n, 2)
     return root @ root.T, max(1, round(share * math.comb(len(rows), 2)))
 
@@ -86,23 +86,23 @@ def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Ge
     n = len(gram)
     few = config.model_copy(update={"comparisons": min(config.comparisons, SIMULATED_COMPARISONS)})
     masks = {name: comparisons(name, n, few, generator) for name in FORMS}
-    margins = {name: order.gram_margins(mask, gram) for name, mask in masks.items()}
+    margins = {name: preservation.gram_margins(mask, gram) for name, mask in masks.items()}
     kept = torch.empty(config.draws, len(masks), dtype=torch.float64)
     for draw in range(config.draws):
-        other = order.simulate_misalignment(gram, rho, 1, generator)[0]
+        other = preservation.simulate_misalignment(gram, rho, 1, generator)[0]
         for form, (name, mask) in enumerate(masks.items()):
-            kept[draw, form] = (order.gram_margins(mask, other) * margins[name] > 0).double().mean()
+            kept[draw, form] = (preservation.gram_margins(mask, other) * margins[name] > 0).double().mean()
     rows = []
     for form, (name, mask) in enumerate(masks.items()):
-        margin, norm2 = margins[name].abs(), order.centred_norm2(mask, n)
+        margin, norm2 = margins[name].abs(), preservation.centred_norm2(mask, n)
         rows.append(
             {
                 "rho": rho,
                 "mask": name,
                 "rate": float(kept[:, form].mean()),
                 "error": float(kept[:, form].std() / math.sqrt(config.draws)),
-                "predicted": float(order.preservation_probability(margin, rho, n, norm2).mean()),
-                "bound": float(order.preservation_bound(margin, rho, n, norm2).mean()),
+                "predicted": float(preservation.preservation_probability(margin, rho, n, norm2).mean()),
+                "bound": float(preservation.preservation_bound(margin, rho, n, norm2).mean()),
             }
         )
     return rows

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation import backbones, measures, privacy
+from scoremix.evaluation import backbones, generated, privacy
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Source
 from scoremix.recognition import checkpoints
@@ -151,7 +151,7 @@ class Made:
         return self.images.labels_of(self.rows)
 
 
-def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str, measures.Values]:
+def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str, generated.Values]:
     """All measures of every set, the references first: equal numbers of images and of images per class in all."""
     first = np.flatnonzero(~real.second)
     pools = {name: _of_sources(real, first, made) for name, made in sets.items()}
@@ -163,9 +163,9 @@ def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str,
             f"only {n} images can be compared, {config.neighbours} neighbours need more (quality.neighbours)"
         )
     each = min([_each(real.labels[second]), *(_each(made.labels) for made in sets.values())])
-    unseen: dict[str, measures.Values] = {}
+    unseen: dict[str, generated.Values] = {}
     if real.held is not None:
-        copying = measures.of_copying(real.held, real.features, None, real.thresholds)
+        copying = generated.of_copying(real.held, real.features, None, real.thresholds)
         unseen[HELD_OUT] = {"images": float(len(real.held)), **copying}
     return {
         REFERENCE: _reference(config, real, first, second, n, each),
@@ -174,23 +174,23 @@ def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str,
     }
 
 
-def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], n: int, each: int) -> measures.Values:
-    rows = measures.first_of_classes(made.labels, each)
+def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], n: int, each: int) -> generated.Values:
+    rows = generated.first_of_classes(made.labels, each)
     sources = made.sources
     parents = None
     if sources.classes is not None and sources.classes.shape[1] > 1:
         parents = torch.from_numpy(sources.classes[made.labels])
-    chosen = pool[measures.spread(len(pool), n)]
+    chosen = pool[generated.spread(len(pool), n)]
     targets = sources.targets(real.centers, made.rows[rows])
     return {
         "images": float(len(made.features)),
         "compared": float(n),
         "images_per_class": float(each),
-        **measures.of_classes(made.features[rows], made.labels[rows], *targets),
-        **measures.of_distributions(
-            real.features[chosen], made.features[measures.spread(len(made.features), n)], config.neighbours
+        **generated.of_classes(made.features[rows], made.labels[rows], *targets),
+        **generated.of_distributions(
+            real.features[chosen], made.features[generated.spread(len(made.features), n)], config.neighbours
         ),
-        **measures.of_copying(
+        **generated.of_copying(
             made.features, real.features, real.held, real.thresholds, parents, torch.from_numpy(real.labels)
         ),
     }
@@ -198,22 +198,22 @@ def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], 
 
 def _reference(
     config: Quality, real: Real, first: NDArray[np.int64], second: NDArray[np.int64], n: int, each: int
-) -> measures.Values:
+) -> generated.Values:
     """One half of the real images against the other; copying: held-out classes against all training images."""
-    rows = second[measures.first_of_classes(real.labels[second], each)]
+    rows = second[generated.first_of_classes(real.labels[second], each)]
     centers = class_centers(real.features[first], torch.from_numpy(real.labels[first]), len(real.images.class_names))
-    values: measures.Values = {
+    values: generated.Values = {
         "images": float(len(real.features)),
         "compared": float(n),
         "images_per_class": float(each),
-        **measures.of_classes(real.features[rows], real.labels[rows], centers),
-        **measures.of_distributions(
-            real.features[first[measures.spread(len(first), n)]],
-            real.features[second[measures.spread(len(second), n)]],
+        **generated.of_classes(real.features[rows], real.labels[rows], centers),
+        **generated.of_distributions(
+            real.features[first[generated.spread(len(first), n)]],
+            real.features[second[generated.spread(len(second), n)]],
             config.neighbours,
         ),
     }
-    values |= measures.of_copying(real.features[second], real.features[first], real.held, real.thresholds)
+    values |= generated.of_copying(real.features[second], real.features[first], real.held, real.thresholds)
     return values
 
 
@@ -279,7 +279,7 @@ def embedder(config: Quality, judge: Artifact | Source, work: Work) -> Embed:
 
 def _embedded(embed: Embed, images: LabeledImages, most: int) -> tuple[Tensor, NDArray[np.int64]]:
     """Features of at most so many images, evenly spaced, and their rows."""
-    rows = measures.spread(len(images), most)
+    rows = generated.spread(len(images), most)
     parts = [embed(images, rows[start : start + BLOCK]) for start in range(0, len(rows), BLOCK)]
     return torch.cat(parts), rows
 

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from torch import Tensor
 
 from scoremix.analysis.alignment import cka
-from scoremix.analysis.order import (
+from scoremix.analysis.preservation import (
     Form,
     Mask,
     centred_norm2,
