@@ -126,8 +126,8 @@ def test_every_kind_of_set_in_one_call(call: Call, checkpoint: Path, root: Path,
     assert kinds == [
         *(("ijbc", "1:1", p) for p in three),
         *(("ijbc", "1:N", p) for p in three),
-        ("tinyface", "identification", "field's"),
-        ("pairs", "pairs", "field's"),
+        ("tinyface", "identification", "common"),
+        ("pairs", "pairs", "common"),
         ("own", "1:N", "adaface"),  # without detector scores two of the three protocols are one
         ("own", "1:N", "cvlface,detector=off"),
     ]

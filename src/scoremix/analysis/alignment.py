@@ -101,6 +101,12 @@ def minibatch_cka(
     return _normalised(lambda s, t: totals[s, t])
 
 
+def _add_products(inner: Float[Tensor, "2 2"], kernels: list[Float[Tensor, " e"]]) -> None:
+    """Adds the inner products of a block of either kernel with itself and with the other."""
+    for s, t in ((0, 0), (0, 1), (1, 1)):
+        inner[s, t] += kernels[s] @ kernels[t]
+
+
 # ---------------------------------------------------------------------------------- kernel CKA
 
 
@@ -143,8 +149,7 @@ def rbf_cka(
             kernel[:, rows].fill_diagonal_(0.0 if debiased else 1.0)
             sums[s, rows] = kernel.sum(1)
             kernels.append(kernel.flatten())
-        for s, t in ((0, 0), (0, 1), (1, 1)):
-            inner[s, t] += kernels[s] @ kernels[t]
+        _add_products(inner, kernels)
     return _normalised(lambda s, t: _hsic_of_sums(inner[s, t], sums[s], sums[t], debiased), eps)
 
 
@@ -263,8 +268,7 @@ def soft_cknna(x: Float[Data, "_ _"], y: Float[Data, "_ _"], tau: float = 0.1) -
             kernel /= kernel.sum(1, keepdim=True)
             columns[s] += kernel.sum(0)
             kernels.append(kernel.flatten())
-        for s, t in ((0, 0), (0, 1), (1, 1)):
-            inner[s, t] += kernels[s] @ kernels[t]
+        _add_products(inner, kernels)
     # <HAH, HBH>, rows of A and B summing to 1: only the columns' means have to be taken away
     centre = columns - 1
     return _normalised(lambda s, t: float(inner[s, t] - 1 - centre[s] @ centre[t] / n))

@@ -42,6 +42,14 @@ def as_unit_rows(x: Any, name: str = "x") -> Float[Tensor, "n d"]:
     return unit_rows(as_rows(x, name), name)
 
 
+def of_equal_width(**sets: Any) -> list[Float[Tensor, "_ _"]]:
+    """`as_rows` of the sets by the names given them; ValueError unless all have as many columns."""
+    rows = [as_rows(x, name) for name, x in sets.items()]
+    if len({x.shape[1] for x in rows}) > 1:
+        raise ValueError(f"{' and '.join(sets)}: {' and '.join(str(x.shape[1]) for x in rows)} features")
+    return rows
+
+
 def centred(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Columns minus their mean: HX of Equation 11."""
     return x - x.mean(0)

@@ -16,15 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoremix.analysis.pair_distances import block_distances
-from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, centred, row_blocks
+from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, centred, of_equal_width, row_blocks
 from scoremix.evaluation.metrics import refused_at
-
-
-def _pair(a: Data, a_name: str, b: Data, b_name: str) -> tuple[Tensor, Tensor]:
-    one, two = as_unit_rows(a, a_name), as_unit_rows(b, b_name)
-    if one.shape[1] != two.shape[1]:
-        raise ValueError(f"{a_name} and {b_name}: {one.shape[1]} and {two.shape[1]} features")
-    return one, two
 
 
 def _labels(values: Int[Data, "*_"], rows: Tensor, name: str, ndim: int = 1) -> Int[Tensor, n * m]:
@@ -50,7 +43,7 @@ def nearest_similarity(
     training rows: among="parents" looks only at them (what a mix resembles by design), "others" only at
     the rest. ValueError where an image has no training row to compare with.
     """
-    rows, others = _pair(images, "images", train, "train")
+    rows, others = of_equal_width(images=as_unit_rows(images, "images"), train=as_unit_rows(train, "train"))
     if among not in ("all", "parents", "others"):
         raise ValueError(f"among: {among!r}, allowed 'all', 'parents', 'others'")
     if among != "all" and (parents is None or train_labels is None):

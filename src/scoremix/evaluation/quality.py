@@ -15,15 +15,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from scoremix.analysis.pair_distances import block_distances
-from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, centred, check_neighbours, row_blocks, unit_rows
-
-
-def _features(a: Data, b: Data, names: tuple[str, str] = ("real", "fake")) -> tuple[Tensor, Tensor]:
-    one, two = as_rows(a, names[0]), as_rows(b, names[1])
-    if one.shape[1] != two.shape[1]:
-        raise ValueError(f"{names[0]} and {names[1]}: {one.shape[1]} and {two.shape[1]} features")
-    return one, two
-
+from scoremix.analysis.spaces import (
+    Data,
+    as_unit_rows,
+    centred,
+    check_neighbours,
+    of_equal_width,
+    row_blocks,
+    unit_rows,
+)
 
 # ---------------------------------------------------------------------------------- distributions
 
@@ -35,7 +35,7 @@ def frechet_distance(a: Float[Data, "_ _"], b: Float[Data, "_ _"]) -> float:
     Ra Rbᵀ, which needs no matrix square root and no epsilon where a covariance is singular. Biased upwards
     for few samples: compare sets of the same sizes only. ValueError below 2 rows.
     """
-    one, two = _features(a, b, ("a", "b"))
+    one, two = of_equal_width(a=a, b=b)
     if min(len(one), len(two)) < 2:
         raise ValueError(f"rows: {len(one)} and {len(two)}, at least 2 are needed")
     roots = [torch.linalg.qr(centred(x), mode="r").R / math.sqrt(len(x) - 1) for x in (one, two)]
@@ -55,7 +55,7 @@ def kernel_distance(
 
     Unbiased over all rows (no subsets to draw), so it may be slightly negative. ValueError below 2 rows.
     """
-    one, two = _features(a, b, ("a", "b"))
+    one, two = of_equal_width(a=a, b=b)
     if min(len(one), len(two)) < 2:
         raise ValueError(f"rows: {len(one)} and {len(two)}, at least 2 are needed")
     scale = 1 / one.shape[1] if gamma is None else gamma
@@ -123,7 +123,7 @@ def prdc(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Prdc
 
 def together(real: Data, fake: Data) -> tuple[Tensor, Tensor]:
     """Both sets moved by the same vector, the real mean, so that products of rows lose no digits."""
-    one, two = _features(real, fake)
+    one, two = of_equal_width(real=real, fake=fake)
     return one - one.mean(0), two - one.mean(0)
 
 
@@ -183,7 +183,7 @@ def fidelity(
     """
     if among not in ("evaluated", "all"):
         raise ValueError(f"among: {among!r}, allowed 'evaluated', 'all'")
-    rows, of_classes = _features(features, centers, ("features", "centers"))
+    rows, of_classes = of_equal_width(features=features, centers=centers)
     rows, of_classes = unit_rows(rows, "features"), unit_rows(of_classes, "centers")
     index = torch.as_tensor(labels).to(rows.device)
     if index.shape != rows.shape[:1]:

@@ -68,13 +68,14 @@ def capped(
         found, worth = find(left, most)
         found, worth = left[found[decided:]], worth[decided:]
         chosen = np.zeros(len(found), np.bool_)
-        _take(found, degree, max_degree, k - len(taken), chosen)
+        take(found, degree, max_degree, k - len(taken), chosen)
         taken, values = np.concatenate([taken, found[chosen]]), np.concatenate([values, worth[chosen]])
     return taken, values
 
 
 @compiled()
-def _take(sets: np.ndarray, degree: np.ndarray, max_degree: int, most: int, chosen: np.ndarray) -> None:
+def take(sets: np.ndarray, degree: np.ndarray, max_degree: int, most: int, chosen: np.ndarray) -> None:
+    """Marks the first `most` sets (K, m) whose classes all have a degree below max_degree, and counts them there."""
     count = 0
     for p in range(len(sets)):
         if count == most:

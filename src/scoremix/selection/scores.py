@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -88,46 +89,17 @@ class Scores:
         order = index_order(sets)  # neighbours in memory, so that rows of scores are read while they are in the cache
         sets, sums = sets[order], sums[order]
         postponed = np.zeros(len(sets), np.bool_)
-        found = [
-            self._into_room(
-                sets.shape[1] + 1,
-                lambda out, totals, counts: kernels.grow_by_lists(
-                    sets,
-                    sums,
-                    least,
-                    most,
-                    self._longest,
-                    self.lists,
-                    self.pairs,
-                    out,
-                    totals,
-                    counts,
-                    postponed,
-                    self._work,
-                ),
-            )
-        ]
+        m = sets.shape[1] + 1
+        parents = sets, sums, least, most, self._longest, self.lists, self.pairs
+        by_lists = partial(kernels.grow_by_lists, *parents)
+        found = [self._into_room(m, lambda *room: by_lists(*room, postponed, self._work))]
         late = np.flatnonzero(postponed)
         for part, rows, place in self._rows_for(sets[late]):
             chosen = late[part]
-            found.append(
-                self._into_room(
-                    sets.shape[1] + 1,
-                    lambda out, totals, counts, chosen=chosen, rows=rows, place=place: kernels.grow_by_rows(
-                        sets[chosen],
-                        sums[chosen],
-                        least,
-                        most,
-                        rows,
-                        place,
-                        self.pairs.tie,
-                        out,
-                        totals,
-                        counts,
-                        self._work,
-                    ),
-                )
+            by_rows = partial(
+                kernels.grow_by_rows, sets[chosen], sums[chosen], least, most, rows, place, self.pairs.tie
             )
+            found.append(self._into_room(m, lambda *room, by_rows=by_rows: by_rows(*room, self._work)))
         return _joined(found)
 
     def grow_cliques(self, sets: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from scoremix.selection.coverage import Coverage, degrees_of
+from scoremix.selection.coverage import Coverage, degrees_of, take
 from scoremix.selection.criterion import Criterion, Metric, Objective
 from scoremix.selection.distribution import FEW, pair_moments, pair_quantiles
 from scoremix.selection.mplets import MPlets, check_count, top_mplets
@@ -161,15 +161,8 @@ def _random_sets(left: np.ndarray, m: int, size: int, criterion: Criterion, rng:
 def _first_free(sets: np.ndarray, n: int, count: int, max_degree: int | None, strict: bool = True) -> np.ndarray:
     """The first `count` sets, or with a cap the first whose classes are all used fewer times than that so far."""
     if max_degree is not None:
-        degree = [0] * n
-        chosen: list[int] = []
-        for place, row in enumerate(sets.tolist()):
-            if len(chosen) == count:
-                break
-            if all(degree[c] < max_degree for c in row):
-                chosen.append(place)
-                for c in row:
-                    degree[c] += 1
+        chosen = np.zeros(len(sets), np.bool_)
+        take(sets, np.zeros(n, np.int64), max_degree, count, chosen)
         sets = sets[chosen]
     if strict and len(sets) < count:
         raise ValueError(

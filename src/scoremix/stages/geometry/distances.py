@@ -34,7 +34,7 @@ def compare_distances(config: Order, spaces: Artifact, *, work: Work) -> None:
     seed = stream_seed(config.seed, "distances")
     rows = np.sort(np.random.default_rng(seed).permutation(len(centers))[:SHOWN])
     matrices = [geometry.shifted_distances(space[rows]) for space in (conditions, centers)]
-    order = like_beside_like(matrices[1])
+    order = cluster_order(matrices[1])
     signal = geometry.distance_signal(centers, conditions, count=SIGNAL, close=CLOSE, seed=seed)
     bins = min(MOST_BINS, max(10, math.isqrt(correlation.pairs)))
     histogram = geometry.joint_histogram(conditions, centers, bins=bins)
@@ -58,7 +58,7 @@ def compare_distances(config: Order, spaces: Artifact, *, work: Work) -> None:
     )
 
 
-def like_beside_like(shifted: NDArray[np.float64]) -> NDArray[np.int64]:
+def cluster_order(shifted: NDArray[np.float64]) -> NDArray[np.int64]:
     """An order of the classes with close ones beside each other (average linkage), to show blocks where there are any."""
     distances = shifted.clip(0)
     np.fill_diagonal(distances, 0)

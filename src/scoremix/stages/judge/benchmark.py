@@ -136,7 +136,7 @@ def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], dra
 def _entry(
     faces: FaceSet, kind: str, counts: dict[str, int], protocol: Protocol | None, measures: Sequence[Measure]
 ) -> dict[str, Any]:
-    said = {"name": protocol.name, **protocol.switches()} if protocol else {"name": "field's", "flip": "on"}
+    said = {"name": protocol.name, **protocol.switches()} if protocol else {"name": "common", "flip": "on"}
     return {
         "set": faces.name,
         "label": LABELS.get(faces.name, faces.name),
