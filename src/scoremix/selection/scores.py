@@ -92,7 +92,7 @@ class Scores:
         m = sets.shape[1] + 1
         parents = sets, sums, least, most, self._longest, self.lists, self.pairs
         by_lists = partial(kernels.grow_by_lists, *parents)
-        found = [self._into_room(m, lambda *room: by_lists(*room, postponed, self._work))]
+        found = [self._into_room(m, lambda out, sums, counts: by_lists(out, sums, counts, postponed, self._work))]
         late = np.flatnonzero(postponed)
         for part, rows, place in self._rows_for(sets[late]):
             chosen = late[part]
