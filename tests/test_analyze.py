@@ -238,8 +238,7 @@ def test_cka_and_recognition_are_correlated_over_enough_snapshots_only() -> None
 
 
 def test_a_damaged_space_is_named() -> None:
-    from scoremix.analysis.spaces import as_space
-    from scoremix.stages.geometry.spaces import in_order
+    from scoremix.analysis.spaces import as_space, in_order
 
     with pytest.raises(ValueError, match=r"recognizer deep: 1 of 3 classes are unknown to it, first \['c'\]"):
         in_order(torch.eye(3), ["a", "b", "d"], ["a", "b", "c"], "recognizer deep")

@@ -6,7 +6,7 @@ tensor's own device, so that results do not depend on the precision in which row
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,17 @@ def paired(x: Any, y: Any) -> tuple[Float[Tensor, "n dx"], Float[Tensor, "n dy"]
     if len(spaces[0]) != len(spaces[1]):
         raise ValueError(f"x and y: {len(spaces[0])} and {len(spaces[1])} rows; match classes by name first")
     return as_space(spaces[0], "x"), as_space(spaces[1], "y")
+
+
+def in_order(
+    rows: Float[Tensor, "k d"], known: Sequence[str], wanted: Sequence[str], owner: str
+) -> Float[Tensor, "n d"]:
+    """The rows of the wanted classes by name, others (mixed classes) left out; ValueError where one is missing."""
+    place = {name: row for row, name in enumerate(known)}
+    missing = [name for name in wanted if name not in place]
+    if missing:
+        raise ValueError(f"{owner}: {len(missing)} of {len(wanted)} classes are unknown to it, first {missing[:5]}")
+    return rows[[place[name] for name in wanted]]
 
 
 def check_neighbours(k: int, n: int) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 import torch
 
-from scoremix.analysis.spaces import as_space
+from scoremix.analysis.spaces import as_space, in_order
 from scoremix.data import images as imagesets
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix
@@ -71,15 +71,6 @@ def centers(
         return in_order(rows, known, images.class_names, f"recognizer {name}")
     labels = torch.from_numpy(images.labels.astype(np.int64))
     return class_centers(all_embedded(opened(recognizer, work), images), labels, len(images.class_names))
-
-
-def in_order(rows: Tensor, known: Sequence[str], wanted: Sequence[str], owner: str) -> Tensor:
-    """The rows of the wanted classes by name, others (mixed classes) left out; ValueError where one is missing."""
-    place = {name: row for row, name in enumerate(known)}
-    missing = [name for name in wanted if name not in place]
-    if missing:
-        raise ValueError(f"{owner}: {len(missing)} of {len(wanted)} classes are unknown to it, first {missing[:5]}")
-    return rows[[place[name] for name in wanted]]
 
 
 def without_padding(conditions: Tensor) -> Tensor:

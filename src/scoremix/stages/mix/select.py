@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from scoremix.analysis.spaces import in_order
 from scoremix.data import groups, images
 from scoremix.data.mplet_list import read_mplets
 from scoremix.diffusion import checkpoints
@@ -127,10 +128,7 @@ def conditions(generator: Artifact, ema: float, names: list[str]) -> np.ndarray:
     """The generator's condition of each class (N, c), rows in the order of `names`; ValueError where one is missing."""
     info = generator.json("generator.json")
     net, _ = checkpoints.load(generator / info["snapshots"][f"{ema:.3f}"], "float32")
-    place = {name: row for row, name in enumerate(info["classes"])}
-    if missing := [name for name in names if name not in place]:
-        raise ValueError(f"the generator knows {len(missing)} of the recognizer's classes not, the first {missing[:3]}")
-    rows: np.ndarray = condition_matrix(net).numpy()[[place[name] for name in names]]
+    rows: np.ndarray = in_order(condition_matrix(net), info["classes"], names, "the generator").numpy()
     return rows
 
 
