@@ -23,26 +23,28 @@ import torch
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+GOLDEN = Path(__file__).resolve().parent / "golden"
+SHARED = Path(__file__).resolve().parents[2] / "shared"  # larger reference data that is no part of the repository
 
 
-def _shared(folder: str, name: str) -> Path:
-    path = SHARED / folder / name
-    if not path.exists():
-        pytest.skip(f"reference data {folder}/{name} is not here")
-    return path
+def _first_of(name: str, *folders: Path) -> Path:
+    """The file or folder of that name in the first folder that has it; skips where none has."""
+    for folder in folders:
+        if (folder / name).exists():
+            return folder / name
+    pytest.skip(f"reference data {folders[-1].name}/{name} is not here")
 
 
 @pytest.fixture(scope="session")
 def golden() -> Callable[[str], Path]:
-    """Path of a file of outputs of the published reference implementations; skips where absent."""
-    return lambda name: _shared("golden", name)
+    """Path of a file of outputs of the published reference implementations (golden/README.md); skips where absent."""
+    return lambda name: _first_of(name, GOLDEN, SHARED / "golden")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Callable[[str], Path]:
     """Path of a real image set; skips where absent."""
-    return lambda name: _shared("data", name)
+    return lambda name: _first_of(name, SHARED / "data")
 
 
 @pytest.fixture(scope="session")

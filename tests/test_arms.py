@@ -1,8 +1,9 @@
-"""Every arm by name is a valid experiment, runs, and trains on what it says."""
+"""Every arm by name, built in or a study's own, is a valid experiment, runs, and trains on what it says."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import pipeline
+from scoremix import pipeline, study
 from scoremix.commands import quality, show
 from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Recognizer, Runtime, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
@@ -25,6 +26,14 @@ from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import weights_of
 from scoremix.stages.train.recognizer import Order
 
+OWN = study.read(Path(__file__).parents[1] / "studies" / "factors.yaml").own
+ALL = {**ARMS, **OWN}
+
+
+def known(names: Iterable[str], own: Mapping[str, Arm] = {}, needed: Iterable[str] = ()) -> dict[str, Arm]:
+    """The arms of those names, built in or of the study of single factors."""
+    return named(names, {**OWN, **own}, needed)
+
 
 def test_groups_name_arms() -> None:
     assert {name for group in GROUPS.values() for name in group} <= ARMS.keys()
@@ -34,9 +43,10 @@ def test_groups_name_arms() -> None:
 
 
 def test_every_arm_fits_an_experiment() -> None:
-    exp = load(Experiment(), (), [f"arms={','.join(ARMS)}"], named)
-    assert list(exp.arms) == list(ARMS)
-    assert exp.arms == ARMS
+    assert not ARMS.keys() & OWN.keys()
+    exp = load(Experiment(), (), [f"arms={','.join(ALL)}"], known)
+    assert list(exp.arms) == list(ALL)
+    assert exp.arms == ALL
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -77,8 +87,8 @@ def test_an_arms_wrong_change_names_arm_and_setting() -> None:
 
 def test_every_arm_has_weights_of_its_own_where_the_experiments_do_not_fit() -> None:
     refused = {"agreeing", "scoremix_soft", "scoremix_both"}  # log-weights and soft labels need weights that stay
-    arms = f"arms={','.join(name for name in ARMS if name not in refused)}"
-    exp = load(Experiment(), (), ["sampling.weights=[0.3, 0.7]", "sampling.weights_end=[0.9, 0.1]", arms], named)
+    arms = f"arms={','.join(name for name in ALL if name not in refused)}"
+    exp = load(Experiment(), (), ["sampling.weights=[0.3, 0.7]", "sampling.weights_end=[0.9, 0.1]", arms], known)
     made = {name: changed(exp.sampling, arm.sampling) for name, arm in exp.arms.items()}
     assert made["scoremix"].weights_end == made["economy"].weights_end == (0.9, 0.1)
     for name in ("auggen", "auggen_searched", "reproduction_aligned", "scoremix_3", "scoremix_sum_0.8"):
@@ -94,7 +104,7 @@ def test_changes_follow_the_experiment() -> None:
 
 def planned(tmp_path: Path, *names: str, **own: Arm) -> list[Step]:
     """Every step of an experiment with those arms."""
-    exp = Experiment(arms=named(["real", "equal_steps", "scoremix", *names, *own], own))
+    exp = Experiment(arms=known(["real", "equal_steps", "scoremix", *names, *own], own))
     return runner.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
 
 
@@ -116,7 +126,7 @@ def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
 
 
 def test_only_what_a_generator_made_is_judged_by_its_gate(tmp_path: Path) -> None:
-    arms = named(["real", "scoremix", "averages", "reproduction_aligned"])
+    arms = known(["real", "scoremix", "averages", "reproduction_aligned"])
     for treatment, gate in (
         ("scoremix", "check"),
         ("reproduction_aligned", "check for reproduction_aligned"),
@@ -150,7 +160,7 @@ RUN = (
 def store(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
     out = tmp_path_factory.mktemp("arms")
     more = [f"arms={','.join(RUN)}", "seeds=[0]", "recognizer.epochs=1", "search.points=2", "search.pairs=2"]
-    exp = load(Experiment(), (), [*tiny_settings, *more], named)
+    exp = load(Experiment(), (), [*tiny_settings, *more], known)
     progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
     return out
 
@@ -254,7 +264,7 @@ def test_report_says_what_a_mix_is(store: Path) -> None:
     found = json.loads(next((store / "store").rglob("examination.json")).read_text())["groups"]
     groups = {g["group"]: g for g in found}
     assert set(groups) == {"training classes", "unseen classes", "reproductions"} | {
-        n for n in RUN if ARMS[n].images != "real"
+        n for n in RUN if ALL[n].images != "real"
     }
     assert groups["averages"]["sources"] > groups["averages"]["nearest_other"] - 1
     assert groups["training classes"]["percentile"] > 0.9

@@ -62,9 +62,9 @@ def finished(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_group_of_arms_works_alone(file: Path) -> None:
-    config, said = study.read(file).model_copy(update={"arms": ("sums",), "headline": (), "against": {}}), []
+    config, said = study.read(file).model_copy(update={"arms": ("cost",), "headline": (), "against": {}}), []
     for _, seed, exp in config.experiments(said.append):
-        assert list(exp.arms)[:2] == ["real", "equal_steps"] and (seed or "scoremix_sum_0.8" in exp.arms)
+        assert list(exp.arms)[:2] == ["real", "equal_steps"] and (seed or "economy" in exp.arms)
     assert set(said) == {"arms real, equal_steps added: the verdict needs them"}
 
 

@@ -1,8 +1,8 @@
-"""The arms by name: every row of the papers' Tables 1 and 2, and the controls they lack.
+"""The arms by name: every row of the papers' Tables 1 and 2, the controls they lack, and what studies showed to matter.
 
 An arm is data: what is added to the real images and what differs in training. `--arms table2,controls` or a
-config's `arms: [real, equal_steps, auggen]` takes them from here, with those that the verdict needs; a config can
-describe others of its own.
+config's `arms: [real, equal_steps, auggen]` takes them from here, with those that the verdict needs; a config or a
+study describes others of its own (studies/factors.yaml has many).
 """
 
 from __future__ import annotations
@@ -46,13 +46,6 @@ ARMS: dict[str, Arm] = {
         mixing={"labels": "soft", "real": False},
         note="reproductions without real images",
     ),
-    "reproduction_aligned": Arm(
-        generator=ALIGNED,
-        selection=SINGLE,
-        sampling=EQUAL,
-        mixing={"labels": "soft"},
-        note="the same by an aligned generator",
-    ),
     "reproduction_aligned_alone": Arm(
         generator=ALIGNED,
         selection=SINGLE,
@@ -67,7 +60,6 @@ ARMS: dict[str, Arm] = {
     # Table 2: which classes are mixed
     "scoremix_random": Arm(selection={"strategy": "random"}, note="random pairs"),
     "scoremix_close": Arm(selection={"strategy": "close"}, note="close pairs of class centers"),
-    "scoremix_window": Arm(selection={"strategy": "window"}, note="pairs in a window of distances"),
     "scoremix_condition_far": Arm(
         selection={"strategy": "far", "space": "condition"}, note="far conditions of the generator, cosine"
     ),
@@ -86,53 +78,17 @@ ARMS: dict[str, Arm] = {
     "scoremix_3_close": Arm(
         selection={"m": 3, "strategy": "close"}, sampling=EQUAL, note="three classes, smallest sum"
     ),
-    # how they are mixed, labelled and dosed
-    "scoremix_random_weights": Arm(sampling={"draw": "image", "weights_end": None}, note="a random weight per image"),
-    "scoremix_soft": Arm(mixing={"labels": "soft"}, note="mixes labelled with their sources"),
-    "scoremix_both": Arm(mixing={"labels": "both"}, note="mixes labelled as new class and sources"),
-    "scoremix_first": Arm(mixing={"finish": 0.5}, note="mixes in the first half of the training only"),
+    # what studies showed to matter: coherence, mixes that come first, cost
+    "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),
     "coherent_first": Arm(
         sampling={"candidates": 2.5},
         mixing={"finish": 0.5},
         note="the most coherent 40 %, in the first half of the training only",
     ),
-    "scoremix_quarter": Arm(sampling={"share": 0.25}, note="a quarter of the mixes"),
-    "scoremix_half": Arm(sampling={"share": 0.5}, note="half the mixes"),
-    "scoremix_double": Arm(sampling={"share": 2.0}, note="twice the mixes"),
-    "scoremix_quadruple": Arm(sampling={"share": 4.0}, note="four times the mixes"),
-    "scoremix_sum_0.8": Arm(
-        sampling={"weights": [0.4, 0.4], "weights_end": None, "convex": False}, note="weights that sum to 0.8"
-    ),
-    "scoremix_sum_1.2": Arm(
-        sampling={"weights": [0.6, 0.6], "weights_end": None, "convex": False}, note="weights that sum to 1.2"
-    ),
     "economy": Arm(
         sampling={"guide": "condition", "mixing_interval": list(ECONOMY_INTERVAL)},
         note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",
     ),
-    "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),
-    "agreeing": Arm(
-        sampling={"candidates": 2.5, "keep_by": "agreement"},
-        note="the 40 % of the mixes drawn on which the classes' scores agreed most",
-    ),
-    # which mixes help, and what the choice hangs on
-    "distance_1": Arm(selection={"strategy": "window", "window": [0.0, 0.25]}, note="pairs of the nearest quarter"),
-    "distance_2": Arm(selection={"strategy": "window", "window": [0.25, 0.5]}, note="of the second quarter"),
-    "distance_3": Arm(selection={"strategy": "window", "window": [0.5, 0.75]}, note="of the third quarter"),
-    "distance_4": Arm(selection={"strategy": "window", "window": [0.75, 1.0]}, note="pairs of the farthest quarter"),
-    "easiest": Arm(
-        sampling={"candidates": 4.0, "keep_by": "easiest"},
-        note="the quarter of the mixes drawn that the baseline recognizer names best as its sources",
-    ),
-    "hardest": Arm(sampling={"candidates": 4.0, "keep_by": "hardest"}, note="the quarter it names worst"),
-    "other_seed": Arm(selector={"seed": 1000}, note="selected by a recognizer of another seed"),
-    "other_head": Arm(selector={"head": "softmax"}, note="selected by a recognizer with a softmax head"),
-    "other_depth": Arm(selector={"depth": 2}, note="selected by a deeper recognizer"),
-    "unguided": Arm(sampling={"guidance": 1.0}, note="no guidance"),
-    "guidance_2.75": Arm(sampling={"guidance": 2.75}, note="the paper's stronger guidance"),
-    "steps_32": Arm(sampling={"steps": 32}, note="32 solver steps"),
-    "scoremix_0.7": Arm(sampling={"weights": [0.7, 0.3], "weights_end": None}, note="weights .7, .3"),
-    "scoremix_4": Arm(selection={"m": 4}, sampling=EQUAL, note="four classes, largest sum of distances"),
     # controls: what do the new classes do without the generator's mixing?
     "relabelled": Arm(images="relabelled", note="reproductions of the two sources as one new class"),
     "averages": Arm(images="averages", note="pixel averages of real images as new classes"),
@@ -174,15 +130,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("real", "equal_steps", "relabelled", "averages", "cutmixes"),
         *("mixup", "cutmix", "feature_mixup", "strong_augmentation"),
     ),
-    "labels": ("scoremix", "scoremix_soft", "scoremix_both"),
-    "dose": ("scoremix_quarter", "scoremix_half", "scoremix", "scoremix_double", "scoremix_quadruple"),
-    "sums": ("scoremix_sum_0.8", "scoremix", "scoremix_sum_1.2"),
     "first": ("coherent_first", "averages_first"),
     "coherence": ("scoremix", "coherent", "averages", "coherent_averages"),
-    "distances": ("distance_1", "distance_2", "distance_3", "distance_4"),
-    "hardness": ("easiest", "scoremix", "hardest"),
-    "selectors": ("scoremix", "other_seed", "other_head", "other_depth"),
-    "guidances": ("unguided", "scoremix", "guidance_2.75"),
 }
 
 
