@@ -6,8 +6,8 @@ setup:
 demo: setup  ## the whole method on characters rendered from fonts, about 6 minutes on 2 cores
 	@.venv/bin/scoremix run demo
 
-test: setup  ## the test suite
-	@.venv/bin/python -m pytest
+test: setup  ## the test suite, a file of tests to a process of one thread; ARGS for pytest
+	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .
