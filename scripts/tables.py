@@ -1,6 +1,6 @@
 """Writes docs/tables.md: our stored numbers beside the paper's Tables 1 and 2, so that none of ours is typed.
 
-The paper's rows are docs/results/faces/paper_tables.json; every other JSON there is a results.json of `scoremix evaluate`.
+The paper's rows are docs/results/faces/paper_tables.json; every other JSON there is a results.json of `scoremix benchmark`.
 Add one: python scripts/tables.py --add scoremix_runs/benchmarks/NAME/results.json
 """
 
@@ -71,7 +71,7 @@ def ours(row: dict[str, Any], columns: list[str], results: list[Result]) -> list
 
 def command(row: dict[str, Any]) -> str:
     settings = "".join(f" --set {shlex.quote(s)}" for s in row["set"])
-    return f"scoremix evaluate {row['preset']} --data {row['data']} --arms {row['arm']}{settings} {SETS}"
+    return f"scoremix benchmark {row['preset']} --data {row['data']} --arms {row['arm']}{settings} {SETS}"
 
 
 def table(content: dict[str, Any], results: list[Result]) -> str:
@@ -115,7 +115,7 @@ def page() -> str:
         "of their identities but for one in ten thousand (at least two) in validation and test each.",
         *(f"## Table {content['number']}\n\n{table(content, results)}" for content in paper["tables"]),
         "## Recipes",
-        "Presets for `scoremix evaluate PRESET --data DATA --arms real --sets ... --root FACES` (recognizers alone) or "
+        "Presets for `scoremix benchmark PRESET --data DATA --arms real --sets ... --root FACES` (recognizers alone) or "
         "`scoremix run PRESET --data DATA` (the whole method). Costs marked as estimates are arithmetic on published "
         "numbers; those of recognizers are of one seed, and a preset trains three (`--set seeds=[0]` for one). Departures: weight decay leaves out biases, BN and PReLU (arcface_torch's does not); bfloat16 where they "
         "use float16; batch statistics are those of the whole batch on one device, of each part on several (theirs) "

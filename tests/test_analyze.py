@@ -51,8 +51,7 @@ def experiment(tiny_settings: list[str], *changes: str) -> Experiment:
 
 def analyzed(out: Path, *settings: str, run: str = "tiny", against: Sequence[str] = ()) -> Path:
     """The folder of the page; `settings` change the run's own."""
-    runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
-    return analyze.analyze(run, runtime, store, lambda exp: load(exp, (), settings), against)
+    return analyze.analyzed(run, Runtime(out=out, device="cpu", quiet=True), (), settings, against)
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +71,14 @@ def test_the_latest_run_is_the_latest_with_a_report(tmp_path: Path) -> None:
     assert records.latest_reported(tmp_path) == "second"
     assert records.recorded(tmp_path, None).name == "failed"  # what `show` shows
     with pytest.raises(KeyError, match="inputs"):  # of the second's report, which this record leaves out
-        records.finished(tmp_path, Store(tmp_path / "store"), None)
+        records.finished(tmp_path, None)
 
 
 def test_a_map_without_its_extra_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(analyze, "find_spec", lambda name: None)
-    monkeypatch.setattr(analyze, "finished", lambda *_: records.Parts(decided(Experiment(), "cpu"), {}, {}, {}))
+    monkeypatch.setattr(records, "finished", lambda *_: records.Parts(decided(Experiment(), "cpu"), {}, {}, {}))
     with pytest.raises(ConfigError, match=r"scoremix\[umap\].*pca"):
         analyzed(tmp_path, "analysis.paths.map=umap")
 

@@ -271,8 +271,8 @@ def test_report_says_what_a_mix_is(store: Path) -> None:
 
 
 def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = records.finished(store, Store(store / "store"), "tiny")
-    reproductions = records.stored(Store(store / "store"), run.chain["diagnostics"].manifest["inputs"]["2"])
+    run = records.finished(store, "tiny")
+    reproductions = records.stored(store, run.chain["diagnostics"].manifest["inputs"]["2"])
     assert reproductions is not None
     seen: list[int] = []
 
@@ -293,7 +293,7 @@ def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, m
 
 def test_pixel_controls_have_the_weights_of_the_mixes(store: Path, tmp_path: Path) -> None:
     """Also where they are drawn at random for every image."""
-    parts = records.finished(store, Store(store / "store"), "tiny")
+    parts = records.finished(store, "tiny")
     runtime = Runtime(device="cpu", quiet=True)
     sampling = parts.exp.sampling.model_copy(update={"draw": "image", "concentration": 3.0, "seed": 7})
     wanted = weights_of(sampling, 5, 2, 3)
@@ -320,7 +320,7 @@ def test_quality_holds_every_image_against_its_own_weights(store: Path) -> None:
     runtime, arms = Runtime(out=store, device="cpu", quiet=True), ("auggen_searched", "relabelled", "coherent")
     arms = (*arms, "averages", "scoremix_random_weights", "scoremix_3")
     settings = ["quality.fmrs=[0.1, 0.02]"]
-    quality.of_run("tiny", runtime, Store(store / "store"), lambda e: load(e, (), settings), arms, (), None)
+    quality.of_run("tiny", runtime, settings, arms, (), None)
     rows = json.loads((store / "tiny" / "quality.json").read_text())["sets"]
     (made,) = (store / "store" / "quality").glob("*/manifest.json")
     judge = next((store / "store" / "recognizer").glob(f"{json.loads(made.read_text())['inputs']['0'][:12]}*"))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from scoremix import __version__
 from scoremix import commands as cli
+from scoremix.commands.errors import explained
 from scoremix.execution import progress, records
 from scoremix.execution.artifacts import Store
 
@@ -33,7 +34,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     return said[said.index("scoremix: ") :].strip()
 
 
-@pytest.mark.parametrize("verb", ["", "run", "ingest", "generator", "select", "sample", "evaluate", "report", "show"])
+@pytest.mark.parametrize(
+    "verb", ["", "run", "ingest", "generator", "select", "sample", "evaluate", "benchmark", "report", "show"]
+)
 def test_help_names_the_verb(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, *([verb] if verb else []), "--help") == 0
     assert "Usage" in (said := capsys.readouterr().out) and verb in said
@@ -58,7 +61,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["run", "demo", "--set", "generator.lr=fast"], ["generator.lr", "fast"]),
         (["run", "demo", "--set", "sampling.weights=[0.9, 0.9]"], ["1.8", "convex: false"]),
         (["run", "demo", "--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
-        (["run", "demo", "--device", "tpu"], ["tpu", "cpu"]),
+        (["run", "demo", "--device", "tpu"], ["--device 'tpu'", "auto, cpu, cuda"]),
         (["run", "--data", "/nowhere"], ["/nowhere", "does not exist"]),
         (["show", "--out", "/nowhere"], ["/nowhere", "no runs"]),
         (["run", "."], ["--data ."]),
@@ -66,12 +69,15 @@ def test_help_imports_nothing_heavy() -> None:
         (["ingest", "folder"], ["'folder'", "--data", "source:"]),
         (["ingest", "edm2-s"], ["'edm2-s'", "--data", "source:"]),
         (["plan", "repro-aligned"], ["'repro-aligned'", "--data"]),
-        (["evaluate", "demo", "--colour", "bgr"], ["--colour bgr", "checkpoint"]),
-        (["evaluate", "demo", "--colour", "bgr", "--sets", "lfw"], ["--colour bgr", "checkpoint"]),
+        (["benchmark", "demo", "--colour", "bgr"], ["--colour bgr", "checkpoint"]),
+        (["benchmark", "demo", "--colour", "bgr", "--sets", "lfw"], ["--colour bgr", "checkpoint"]),
         (["evaluate", "demo", "--root", "."], ["--root .", "--sets"]),
         (["evaluate", "demo", "--protocol", "adaface"], ["--protocol adaface", "--sets"]),
         (["evaluate", "demo", "--batch", "8"], ["--batch 8", "--sets"]),
-        (["evaluate", "some/arm", "--sets", "/nowhere"], ["/nowhere"]),
+        (["evaluate", "some/arm", "--sets", "/nowhere"], ["`scoremix benchmark some/arm --sets /nowhere`"]),
+        (["benchmark", "some/arm", "--sets", "/nowhere"], ["/nowhere", "neither"]),
+        (["benchmark", "demo"], ["demo", "--sets"]),
+        (["evaluate", "real.pt"], ["real.pt", "scoremix benchmark"]),
         (["embed", "nothing", "."], ["nothing", "--runs says"]),
         (["run", "demo", "--set", "evaluation.controls=[]"], ["evaluation.controls"]),
         (["run", "demo", "--set", "evaluation.controls=[scoremix]"], ["evaluation.controls", "scoremix"]),
@@ -214,13 +220,13 @@ def test_a_store_of_another_version_is_refused(
 
 
 def test_what_fails_is_explained_in_one_line() -> None:
-    status, text = cli._explain(OSError(errno.ENOSPC, "No space left on device", "store/x"))
+    status, text = explained(OSError(errno.ENOSPC, "No space left on device", "store/x"))
     assert status == 1 and "disk is full" in text and "safe" in text
-    assert cli._explain(FloatingPointError("the generator's loss is nan at 64 images seen")) == (
+    assert explained(FloatingPointError("the generator's loss is nan at 64 images seen")) == (
         1,
         "the generator's loss is nan at 64 images seen",
     )
-    assert cli._explain(ValueError("a.b: too large")) == (2, "a.b: too large")
+    assert explained(ValueError("a.b: too large")) == (2, "a.b: too large")
 
 
 def test_unreadable_files_are_left_out_on_demand_and_counted(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from scoremix import pipeline
-from scoremix.commands import embedding
+from scoremix.commands.embed import embed_images
 from scoremix.config import ConfigError, Runtime
 from scoremix.config.presets import demo
 from scoremix.data.decode import decode
@@ -57,7 +57,7 @@ def of(path: Path) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_rows_are_the_embeddings_of_the_decoded_files(channels: int, folder: Path, tmp_path: Path) -> None:
     path = checkpoint(tmp_path, channels)
-    assert embedding.embed_images(path, folder, tmp_path / "e.npz", QUIET) == 150
+    assert embed_images(path, folder, tmp_path / "e.npz", QUIET) == 150
     found = of(tmp_path / "e.npz")
     assert found["embeddings"].dtype == np.float32 and found["embeddings"].shape == (150, 16)
     np.testing.assert_allclose(np.linalg.norm(found["embeddings"], axis=1), 1, atol=1e-5)
@@ -88,7 +88,7 @@ def test_every_kind_of_place_gives_the_same_embeddings(folder: Path, tmp_path: P
     np.savez(tmp_path / "bare.npz", images=pixels[mixed])
     found = {}
     for place in (folder, flat, packed, tmp_path / "labelled.npz", tmp_path / "bare.npz"):
-        embedding.embed_images(path, place, tmp_path / "e.npz", QUIET)
+        embed_images(path, place, tmp_path / "e.npz", QUIET)
         found[place.name] = of(tmp_path / "e.npz")
     base = found["images"]["embeddings"]
     for name in ("flat", "packed"):
@@ -103,11 +103,11 @@ def test_every_kind_of_place_gives_the_same_embeddings(folder: Path, tmp_path: P
 
 def test_an_embedding_does_not_depend_on_the_images_after_it(folder: Path, tmp_path: Path) -> None:
     path = checkpoint(tmp_path)
-    embedding.embed_images(path, folder, tmp_path / "all.npy", QUIET)
+    embed_images(path, folder, tmp_path / "all.npy", QUIET)
     for file in (folder / "class 2").iterdir():
         file.unlink()
     (folder / "class 2").rmdir()
-    embedding.embed_images(path, folder, tmp_path / "some.npy", QUIET)
+    embed_images(path, folder, tmp_path / "some.npy", QUIET)
     assert (np.load(tmp_path / "all.npy")[:100] == np.load(tmp_path / "some.npy")).all()
     rows = list(csv.reader((tmp_path / "some.csv").open()))
     assert rows[0] == ["name", "label", "class"] and rows[100] == ["class 1/49.png", "1", "class 1"]
@@ -120,9 +120,9 @@ def test_unreadable_files_are_all_named_or_left_out(folder: Path, tmp_path: Path
     for file in bad:
         file.write_bytes(b"no image")
     with pytest.raises(UnreadableImages) as caught:
-        embedding.embed_images(path, folder, out, QUIET)
+        embed_images(path, folder, out, QUIET)
     assert all(str(file) in str(caught.value) for file in bad) and not out.exists()
-    assert embedding.embed_images(path, folder, out, QUIET, skip_bad=True) == 148
+    assert embed_images(path, folder, out, QUIET, skip_bad=True) == 148
     found = of(out)
     assert found["names"][9:11].tolist() == ["class 0/09.png", "class 0/11.png"]
     assert found["names"][-1] == "class 2/48.png" and np.bincount(found["labels"]).tolist() == [49, 50, 49]
@@ -146,15 +146,15 @@ def test_wrong_calls_say_what_is_wrong(place: str, out: str, said: str, folder: 
     (tmp_path / "both" / "b.png").write_bytes((folder / "class 0" / "00.png").read_bytes())
     np.savez(tmp_path / "wrong.npz", images=np.zeros((2, 3, 3)))
     with pytest.raises(ValueError, match=said):
-        embedding.embed_images(checkpoint(tmp_path), tmp_path / place, tmp_path / out, QUIET)
+        embed_images(checkpoint(tmp_path), tmp_path / place, tmp_path / out, QUIET)
 
 
 def test_one_image_and_a_file_that_is_no_checkpoint(folder: Path, tmp_path: Path) -> None:
     one = folder / "class 1" / "07.png"
-    assert embedding.embed_images(checkpoint(tmp_path), one, tmp_path / "e.npz", QUIET) == 1
+    assert embed_images(checkpoint(tmp_path), one, tmp_path / "e.npz", QUIET) == 1
     assert of(tmp_path / "e.npz")["names"].tolist() == ["07.png"]
     with pytest.raises(ValueError, match="not a readable checkpoint"):
-        embedding.embed_images(one, folder, tmp_path / "e.npz", QUIET)
+        embed_images(one, folder, tmp_path / "e.npz", QUIET)
 
 
 def test_a_checkpoint_is_found_by_file_folder_run_and_arm(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`scoremix evaluate CHECKPOINT --sets ...` on small synthetic sets in the exact layouts of the public ones."""
+"""`scoremix benchmark CHECKPOINT --sets ...` on small synthetic sets in the exact layouts of the public ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from scoremix import commands as cli
-from scoremix.commands import facesets
+from scoremix.commands import benchmark as public_sets
 from scoremix.config import Embedding, Runtime, load
 from scoremix.config.presets import PRESETS
 from scoremix.data.align import TEMPLATE
@@ -104,7 +104,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, root: Path) -> Call:
     def run(*arguments: object, status: int = 0) -> str:
         fixed = ["--root", root, "--out", tmp_path / "out", "--device", "cpu", "-q"]
-        monkeypatch.setattr(sys, "argv", ["scoremix", "evaluate", *map(str, [*arguments, *fixed])])
+        monkeypatch.setattr(sys, "argv", ["scoremix", "benchmark", *map(str, [*arguments, *fixed])])
         with pytest.raises(SystemExit) as caught:
             cli.main()
         said = capsys.readouterr()
@@ -304,7 +304,7 @@ def test_wrong_calls_are_one_line(call: Call, checkpoint: Path, root: Path, tmp_
         ((checkpoint, "--sets", tmp_path / "list.csv"), "line 2: 'a.png,b.png,yes' is not: image image 0|1"),
         ((checkpoint, "--sets", tmp_path / "there.csv"), "lacks 2 of 2 images, the first is a.png"),
         ((checkpoint, "--sets", "ijbc", "--protocol", "magface"), "allowed are arcface_torch, adaface, cvlface"),
-        ((checkpoint, "--sets", "ijbc", "--colour", "grey"), "allowed are rgb, bgr"),
+        ((checkpoint, "--sets", "ijbc", "--colour", "grey"), "--colour 'grey': allowed are rgb, bgr"),
         ((checkpoint, "--sets", "ijbc", "--colour", "bgr"), "expects rgb images, bgr was asked for"),
         ((checkpoint, "--sets", "ijbc", "--set", "data.size=3"), "takes no --config"),
     ):
@@ -348,8 +348,8 @@ def test_published_metadata_layout_is_read(golden: Callable[[str], Path], tmp_pa
 def test_arms_of_a_run_with_what_they_need_and_no_more(tiny_settings: list[str], tmp_path: Path) -> None:
     """Also those that share their training with another step, as the first arm does with the baseline."""
     exp = load(PRESETS["folder"](), (), tiny_settings)
-    store, runtime = Store(tmp_path / "store"), Runtime(out=tmp_path, device="cpu", quiet=True)
-    found = facesets.recognizers_of(exp, ["real"], runtime, store)
+    runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
+    found = public_sets.recognizers_of(exp, ["real"], runtime)
     assert [name for name, _ in found] == ["tiny/real/0", "tiny/real/1"]
     assert all(path.exists() for _, path in found)
     made = sorted(p.name for p in (tmp_path / "store").iterdir() if p.is_dir())
@@ -358,7 +358,7 @@ def test_arms_of_a_run_with_what_they_need_and_no_more(tiny_settings: list[str],
         steps = json.loads((tmp_path / "runs" / "tiny.json").read_text())["steps"]
         assert set(steps) == {"ingest", "baseline", "recognizer real/0", "recognizer real/1"}
         assert records.checkpoint_of(tmp_path, "tiny/real/0") == found[0][1]
-        assert facesets.recognizers_of(exp, ["real"], runtime, store) == found
+        assert public_sets.recognizers_of(exp, ["real"], runtime) == found
 
 
 ARMS = [f"tiny/{arm}/{seed}" for arm in ("real", "auggen") for seed in (0, 1)]

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from scoremix import commands as cli
-from scoremix.commands import planning
+from scoremix.commands import plan as prices
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config.arms import ARMS
-from scoremix.diffusion.plans import Plan
+from scoremix.diffusion.plans import Plan, sample
 from scoremix.execution.artifacts import Store
 
 
@@ -30,24 +30,24 @@ def calls(plan: Plan) -> int:
 
 def test_candidates_differ_from_their_rival_in_the_mixing_only():
     for plan in (Plan(), Plan(guide="condition", steps=10), Plan(guide="unconditional", solver="euler")):
-        found = planning.candidates(plan)
+        found = prices.candidates(plan)
         faithful, economy, auggen = (found[name] for name in ("faithful", "economy", "AugGen"))
         assert faithful.evaluations(2) == calls(plan) * (3 if plan.guide == "unconditional" else 4)
         assert replace(economy, guide=faithful.guide, mixing_interval=None) == faithful
         assert replace(auggen, mixture="scores") == faithful
         assert economy.evaluations(2) <= 1.25 * auggen.evaluations(2)
-    assert Plan().evaluations(2) == 2 * planning.candidates(Plan())["AugGen"].evaluations(2)
+    assert Plan().evaluations(2) == 2 * prices.candidates(Plan())["AugGen"].evaluations(2)
 
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(solver="dpm2m"), Plan(guide="unconditional"), Plan(churn=10.0)])
 def test_every_plan_is_timed_once(plan: Plan):
-    found = planning.candidates(plan)
+    found = prices.candidates(plan)
     assert plan in found.values() and {"faithful", "economy", "AugGen"} <= found.keys()
     assert len(set(found.values())) == len(found)
 
 
 def test_the_arm_is_the_economy_plan():
-    found = planning.candidates(Plan())["economy"]
+    found = prices.candidates(Plan())["economy"]
     changes = ARMS["economy"].sampling
     assert replace(Plan(), **{n: tuple(v) if isinstance(v, list) else v for n, v in changes.items()}) == found  # type: ignore[arg-type]
 
@@ -78,7 +78,7 @@ def test_prices_come_before_a_run_and_distances_after(
 def test_the_same_plan_is_no_distance_away(tmp_path: Path, tiny_settings: list[str]):
     exp = load(Experiment(), (), tiny_settings)
     runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
-    subject = planning.untrained(exp, runtime, store, 3)
-    run = {name: subject.pixels.encode(planning.sample(subject.main, subject.guide, subject.labels, subject.weights, subject.seeds, p)) for name, p in planning.candidates(Plan(steps=3)).items()}  # fmt: skip
-    assert planning.distances(subject, run, "faithful")["pixel_distance"] == 0
+    subject = prices.untrained(exp, runtime, store, 3)
+    run = {name: subject.pixels.encode(sample(subject.main, subject.guide, subject.labels, subject.weights, subject.seeds, p)) for name, p in prices.candidates(Plan(steps=3)).items()}  # fmt: skip
+    assert prices.distances(subject, run, "faithful")["pixel_distance"] == 0
     assert subject.images_of_job == 15

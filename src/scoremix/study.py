@@ -25,9 +25,10 @@ from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Artifact, Source, Step, Store, StoreBusy, write_file
 from scoremix.execution.estimate import estimate
-from scoremix.execution.progress import noting, refuse_unknown_classes, say, show_files
+from scoremix.execution.progress import noting, refuse_unknown_classes, show_files
 from scoremix.execution.records import Record, source_of
 from scoremix.execution.runner import decided
+from scoremix.execution.torchrun import say
 from scoremix.report import study_page
 from scoremix.report.study_tables import Cell, Row, Study, Table
 
@@ -139,7 +140,7 @@ class OutOfTime(Exception):
 
 @dataclass
 class Progress:
-    """The steps of a study, what they cost, and the time that is left."""
+    """The experiments of a study in one store, and the time that is left for their steps."""
 
     store: Store
     runtime: Runtime
@@ -153,23 +154,31 @@ class Progress:
             self.sources[place] = source_of(exp)
         return self.sources[place]
 
-    def plans(self, exp: Experiment) -> list[Step]:
+    def steps(self, exp: Experiment) -> list[Step]:
         return runner.plan_all(exp, self.source(exp), self.store)
 
     def record(self, exp: Experiment) -> Record:
-        return Record(self.runtime.out, exp, self.plans(exp))
+        return Record(self.runtime.out, exp, self.steps(exp))
 
     def run(self, exp: Experiment, until: str, record: Record) -> Artifact:
-        """Makes what the step `until` needs. OutOfTime between two steps once the budget is spent."""
+        """Makes what the step `until` needs, waiting for what another process is making.
 
+        OutOfTime between two steps once the budget is spent.
+        """
         noted = noting(record, exp.name)
 
-        def after(plan: Step, artifact: Artifact, made: bool) -> None:
-            noted(plan, artifact, made)
+        def after(step: Step, artifact: Artifact, made: bool) -> None:
+            noted(step, artifact, made)
             if made and time.monotonic() > self.deadline:
                 raise OutOfTime
 
-        return runner.run(exp, self.source(exp), runner.Runner(self.store, self.runtime, until, after))
+        while True:
+            try:
+                return runner.run(exp, self.source(exp), runner.Runner(self.store, self.runtime, until, after))
+            except StoreBusy:
+                if time.monotonic() > self.deadline:
+                    raise OutOfTime from None
+                time.sleep(1)
 
 
 def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int, int] = (0, 1)) -> Path:
@@ -179,70 +188,46 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     own, share the work on one store; all but the first leave the tables to it.
     """
     said: list[str] = []
-    experiments, progress = _experiments(config, runtime, said.append), Progress(store, runtime)
+    experiments = [(seed, decided(exp, runtime.device)) for _, seed, exp in config.experiments(said.append)]
     for line in dict.fromkeys(said):
         say(line)
-    records = {exp.name: progress.record(exp) for _, _, exp in experiments}
-    hours = config.budget_hours
+    progress, hours = Progress(store, runtime), config.budget_hours
+    records = {exp.name: progress.record(exp) for _, exp in experiments}
     if hours:
         progress.deadline = time.monotonic() + 3600 * hours
     try:
-        for _, _, exp in experiments:
-            real = _patiently(progress, exp, "ingest", records[exp.name])
-            refuse_unknown_classes(exp, real)
-        _announce(experiments, progress, hours)
+        for _, exp in experiments:
+            refuse_unknown_classes(exp, progress.run(exp, "ingest", records[exp.name]))
+        _announce([exp for _, exp in experiments], progress, hours)
         for number, (exp, arm) in enumerate(_order(experiments)):
-            if number % part[1] == part[0]:
-                for seed in exp.seeds:
-                    _patiently(progress, exp, f"evaluate {arm}/{seed}", records[exp.name])
+            for seed in exp.seeds if number % part[1] == part[0] else ():
+                progress.run(exp, f"evaluate {arm}/{seed}", records[exp.name])
     except OutOfTime:
         say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
-    if part[0]:
-        return runtime.out / config.name
-    return tables(config, runtime, store)
+    return runtime.out / config.name if part[0] else tables(config, runtime, store)
 
 
-def _experiments(
-    config: StudyConfig, runtime: Runtime, say: Say = lambda line: None
-) -> list[tuple[str, int, Experiment]]:
-    return [(data, seed, decided(exp, runtime.device)) for data, seed, exp in config.experiments(say)]
-
-
-def _order(experiments: list[tuple[str, int, Experiment]]) -> Iterator[tuple[Experiment, str]]:
+def _order(experiments: list[tuple[int, Experiment]]) -> Iterator[tuple[Experiment, str]]:
     """Arm by arm over the data sets, one generator seed after the other."""
-    for _, group in itertools.groupby(experiments, key=lambda e: e[1]):
-        of_seed = [exp for _, _, exp in group]
+    for _, group in itertools.groupby(experiments, key=lambda e: e[0]):
+        of_seed = [exp for _, exp in group]
         for arm in dict.fromkeys(arm for exp in of_seed for arm in exp.arms):
-            for exp in of_seed:
-                if arm in exp.arms:
-                    yield exp, arm
+            yield from ((exp, arm) for exp in of_seed if arm in exp.arms)
 
 
-def _patiently(progress: Progress, exp: Experiment, until: str, record: Record) -> Artifact:
-    """Runs to a step, waiting for what another process is making."""
-    while True:
-        try:
-            return progress.run(exp, until, record)
-        except StoreBusy:
-            if time.monotonic() > progress.deadline:
-                raise OutOfTime from None
-            time.sleep(1)
-
-
-def _announce(experiments: list[tuple[str, int, Experiment]], progress: Progress, budget: float | None) -> None:
-    """Prints how long what is left will take, steps that experiments share counted once."""
+def _announce(experiments: list[Experiment], progress: Progress, budget: float | None) -> None:
+    """Says how long what is left will take, steps that experiments share counted once."""
     seconds: dict[str, float] = {}
-    steps: set[str] = set()
-    for _, _, exp in experiments:
-        plans, store = progress.plans(exp), progress.store
-        steps |= {plan.key for plan in plans}
-        todo = [p for p in plans if not store.artifact(p).done and p.key not in seconds]
-        real = next(store.artifact(p) for p in plans if p.stage == "ingest")
-        seconds |= estimate(real, plans, todo, progress.runtime)
+    keys: set[str] = set()
+    for exp in experiments:
+        steps, store = progress.steps(exp), progress.store
+        keys |= {step.key for step in steps}
+        todo = [step for step in steps if not store.artifact(step).done and step.key not in seconds]
+        real = next(store.artifact(step) for step in steps if step.stage == "ingest")
+        seconds |= estimate(real, steps, todo, progress.runtime)
     said = f" within a budget of {budget:g} h" if budget else ""
-    done = sum(key not in seconds for key in steps)
     say(
-        f"{len(experiments)} experiments, {done} of {len(steps)} steps done; the rest takes about "
+        f"{len(experiments)} experiments, {len(keys - seconds.keys())} of {len(keys)} steps done; the rest takes about "
         f"{sum(seconds.values()) / 3600:.1f} h on this machine{said}"
     )
 
@@ -252,8 +237,8 @@ def finished_part(exp: Experiment, progress: Progress) -> Experiment | None:
 
     None without the arms of the verdict.
     """
-    plans = (plan for plan in progress.plans(exp) if plan.stage == "evaluate")
-    done = {plan.label for plan in plans if progress.store.artifact(plan).done}
+    evaluated = (step for step in progress.steps(exp) if step.stage == "evaluate")
+    done = {step.label for step in evaluated if progress.store.artifact(step).done}
     arms = {n: a for n, a in exp.arms.items() if all(f"evaluate {n}/{seed}" in done for seed in exp.seeds)}
     while unknown := [name for name, arm in arms.items() if arm.steps_of and arm.steps_of not in arms]:
         arms = {name: arm for name, arm in arms.items() if name not in unknown}
@@ -266,23 +251,22 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     progress = Progress(store, runtime)
     compared: dict[str, list[tuple[int, Experiment, Artifact]]] = {}
     missing = []
-    for data, generator_seed, exp in _experiments(config, runtime):
+    for data, generator_seed, undecided in config.experiments():
+        exp = decided(undecided, runtime.device)
         part = finished_part(exp, progress)
         missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
         if part is not None:
             record = progress.record(exp)  # of all arms: those trained in part are not forgotten
-            compared.setdefault(data, []).append((generator_seed, part, _patiently(progress, part, "compare", record)))
-            report = _patiently(progress, part, "report", record)
-            show_files(report, runtime.out / part.name)
-    made = Study(
-        config.name, tuple(_table(data, of, progress, config.against) for data, of in compared.items()), tuple(missing)
-    )
+            compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
+            show_files(progress.run(part, "report", record), runtime.out / part.name)
+    of_data = (_table(data, of, progress, config.against) for data, of in compared.items())
+    study = Study(config.name, tuple(of_data), tuple(missing))
     folder = runtime.out / config.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "study.html", study_page.render(made))
-    write_file(folder / "study.csv", made.csv())
-    write_file(folder / "study.json", made.json(config.model_dump(mode="json")))
-    print(made.text())
+    write_file(folder / "study.html", study_page.render(study))
+    write_file(folder / "study.csv", study.csv())
+    write_file(folder / "study.json", study.json(config.model_dump(mode="json")))
+    print(study.text())
     print(f"study: {folder / 'study.html'}")
     return folder
 
@@ -296,20 +280,19 @@ def _table(
     """Arms of one data set: means and differences over all recognizer and generator seeds, paired by both."""
     draws: dict[str, Draws] = {}
     for generator_seed, _, artifact in of:
-        with np.load(artifact / "draws.npz") as file:
-            for name in file.files:
-                arm, _, metric = name.rpartition("/")
-                draws.setdefault(arm, {}).setdefault(generator_seed, {})[metric] = file[name].astype(np.float64)
+        for name, values in artifact.arrays("draws.npz").items():
+            arm, _, metric = name.rpartition("/")
+            draws.setdefault(arm, {}).setdefault(generator_seed, {})[metric] = values.astype(np.float64)
     exp, first = of[0][1], of[0][2].json("results.json")
     metrics = [m for m in first["metrics"] if m not in first["unsupported"]]
+    headline = first["headline"] if first["headline"] in metrics else metrics[0]
     controls = [c for c in exp.evaluation.controls if c in exp.arms]
-    plans, store = progress.plans(exp), progress.store
-    costs, mixes = _costs(exp, plans, store), _mix_diagnostics(plans, store)
-    level = exp.evaluation.level
-    own = first["gates"]
+    steps, store, level = progress.steps(exp), progress.store, exp.evaluation.level
+    costs, mixes = _costs(exp, steps, store), _mix_diagnostics(steps, store)
     rows = []
     for arm in exp.arms:
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
+        gate = {"gate": first["gates"][arm]["top1"]} if arm in first["gates"] else {}
         rows.append(
             Row(
                 arm,
@@ -318,10 +301,9 @@ def _table(
                 _cells(metrics, level, draws[arm]),
                 {(control, m): cell for control, cells in differences.items() for m, cell in cells.items()},
                 costs[arm],
-                {**mixes.get(arm, {}), **({"gate": own[arm]["top1"]} if arm in own else {})},
+                {**mixes.get(arm, {}), **gate},
             )
         )
-    headline = first["headline"] if first["headline"] in metrics else metrics[0]
     judged = [
         (row, control)
         for row in rows
@@ -331,7 +313,6 @@ def _table(
     adjusted = holm([row.differences[control, headline].p for row, control in judged])
     for (row, control), value in zip(judged, adjusted, strict=True):
         row.adjusted[control] = value
-    gates = {seed: _json_of("check", "gate.json", progress.plans(exp), store) for seed, exp, _ in of}
     return Table(
         data=data,
         source=exp.source,
@@ -342,14 +323,14 @@ def _table(
         controls=tuple(controls),
         level=level,
         seeds=exp.seeds,
-        gates=gates,
+        gates={seed: _json_of("check", "gate.json", progress.steps(exp), store) for seed, exp, _ in of},
         rows=tuple(rows),
         pairs=tuple(
             (arm, other, _cells(metrics, level, draws[arm], draws[other]))
             for arm, other in against.items()
             if arm in exp.arms and other in exp.arms
         ),
-        manifests=tuple((f"{exp.name}", artifact.key) for _, exp, artifact in of),
+        manifests=tuple((exp.name, artifact.key) for _, exp, artifact in of),
     )
 
 
@@ -358,17 +339,16 @@ def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = N
 
     What has nothing to do with a generator, as real images, counts once, not once beside each generator.
     """
-    runs: dict[tuple[int, int | None], int] = {}
+    seeds: dict[tuple[int, int | None], int] = {}
     for seed in arm:
         if other is None or seed in other:
-            runs.setdefault((_first_like(arm, seed), _first_like(other, seed) if other else None), seed)
-    found = {}
+            seeds.setdefault((_first_like(arm, seed), _first_like(other, seed) if other else None), seed)
+    cells = {}
     for m in metrics:  # an arm without the real classes in its head has no accuracy on them
-        if all(m in arm[s] and (other is None or m in other[s]) for s in runs.values()):
-            found[m] = Cell.of(
-                np.concatenate([arm[s][m] - (other[s][m] if other else 0) for s in runs.values()]), level
-            )
-    return {m: cell for m, cell in found.items() if cell is not None}
+        if all(m in arm[s] and (other is None or m in other[s]) for s in seeds.values()):
+            values = [arm[s][m] - (other[s][m] if other else 0) for s in seeds.values()]
+            cells[m] = Cell.of(np.concatenate(values), level)
+    return {m: cell for m, cell in cells.items() if cell is not None}
 
 
 def _first_like(arm: Draws, seed: int) -> int:
@@ -376,36 +356,31 @@ def _first_like(arm: Draws, seed: int) -> int:
     return next(s for s in arm if all(np.array_equal(arm[s][m], v, equal_nan=True) for m, v in arm[seed].items()))
 
 
-def _mix_diagnostics(plans: list[Step], store: Store) -> dict[str, dict[str, float]]:
+def _mix_diagnostics(steps: list[Step], store: Store) -> dict[str, dict[str, float]]:
     """What each arm's images are; arms that add none are missing."""
-    groups = _json_of("diagnose", "examination.json", plans, store)["groups"]
+    groups = _json_of("diagnose", "examination.json", steps, store)["groups"]
     return {g["group"]: {k: v for k, v in g.items() if k not in ("group", "images") and v is not None} for g in groups}
 
 
-def _json_of(stage: str, name: str, plans: list[Step], store: Store) -> dict[str, Any]:
+def _json_of(stage: str, name: str, steps: list[Step], store: Store) -> dict[str, Any]:
     """A file of the one step of that stage."""
-    found: dict[str, Any] = next(store.artifact(p) for p in plans if p.stage == stage).json(name)
-    return found
+    content: dict[str, Any] = next(store.artifact(step) for step in steps if step.stage == stage).json(name)
+    return content
 
 
 def _costs(exp: Experiment, steps: list[Step], store: Store) -> dict[str, dict[str, float]]:
     """Seconds of each arm's own images, and of one recognizer on average, with the network evaluations."""
-    plans = {plan.key: plan for plan in steps}
-    found = {}
+    labels = {step.key: step.label for step in steps}
+    costs = {}
     for arm in exp.arms:
-        trained = [p for p in steps if p.label in {f"recognizer {arm}/{s}" for s in exp.seeds}]
-        making: dict[str, Step] = {}
-        waiting = [p.inputs["0"] for p in trained]
-        while waiting:
-            plan = plans[waiting.pop()]
-            if plan.stage in ("combine", "sample", "pixels", "screen", "search") and plan.key not in making:
-                making[plan.key] = plan
-                waiting += [key for key in plan.inputs.values() if key in plans]
-        images = [store.artifact(p).manifest["cost"] for p in making.values()]
-        training = [store.artifact(p).manifest["cost"]["seconds"] for p in trained]
-        found[arm] = {
-            "image_seconds": sum(c["seconds"] for c in images),
-            "evaluations": sum(c.get("evaluations", 0) for c in images),
+        trained = [step for step in steps if step.label in {f"recognizer {arm}/{seed}" for seed in exp.seeds}]
+        made = [s for key in {t.inputs["0"] for t in trained} for s in runner.needed(steps, labels[key])]
+        own = {s.key: s for s in made if s.stage in ("combine", "sample", "pixels", "screen", "search")}
+        images = [store.artifact(step).manifest["cost"] for step in own.values()]
+        training = [store.artifact(step).manifest["cost"]["seconds"] for step in trained]
+        costs[arm] = {
+            "image_seconds": sum(cost["seconds"] for cost in images),
+            "evaluations": sum(cost.get("evaluations", 0) for cost in images),
             "training_seconds": float(np.mean(training)) if training else 0.0,
         }
-    return found
+    return costs

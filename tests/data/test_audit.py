@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from scoremix.commands.datasets import verify
+from scoremix.commands.verify_data import verify
 from scoremix.data import audit, duplicates, recordio, verification
 
 

@@ -1,23 +1,27 @@
-"""The command line: one line per error, status 2 for wrong input, 1 for what failed."""
+"""The command line, one file per command: one line per error, status 2 for wrong input, 1 for what failed."""
 
 from __future__ import annotations
 
 import os
 import sys
 import traceback
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 from scoremix import __version__
-from scoremix.commands import story  # each adds its verbs, in the order in which --help lists them
-
-# isort: split
-from scoremix.commands import models, sets, usage
+from scoremix.commands import errors
 from scoremix.commands.options import app
+from scoremix.commands.story import STEPS
 from scoremix.execution.torchrun import process, processes
 
-__all__ = ["app", "main", "models", "sets", "story"]
+OTHERS = (  # in the order in which --help lists them, after the steps of the story
+    *("benchmark", "study", "report", "analyze", "show", "plan", "quality", "embed", "export", "sheets", "ema"),
+    *("import_edm2", "convert", "verify_data", "subset"),
+)
+for _name in OTHERS:
+    import_module(f"scoremix.commands.{_name}")
 
 
 def _print_version(wanted: bool) -> None:
@@ -33,7 +37,7 @@ def _(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    if processes() > 1 and context.invoked_subcommand not in (*story.VERBS, "evaluate"):
+    if processes() > 1 and context.invoked_subcommand not in (*STEPS, "benchmark"):
         hint = "; a study shares its arms with --part K/N" if context.invoked_subcommand == "study" else ""
         raise typer.BadParameter(f"{context.invoked_subcommand} is for one process, not for torchrun{hint}")
 
@@ -44,18 +48,18 @@ def main() -> None:
         status = app(standalone_mode=False) or 0
     except KeyboardInterrupt:
         status = 130
-    except usage.UsageError as error:
-        if usage.shows_help(error):
+    except errors.UsageError as error:
+        if errors.shows_help(error):
             error.show()
         else:
-            print(f"{_called()}: {usage.line_of(error)}", file=sys.stderr)
+            print(f"{_called()}: {errors.line_of(error)}", file=sys.stderr)
         _leave(error.exit_code)
     except Exception as error:
         if "--debug" in sys.argv or os.environ.get("SCOREMIX_DEBUG"):
             if processes() == 1:
                 raise
             traceback.print_exc()
-        status, text = _explain(error)
+        status, text = errors.explained(error)
         print(f"{_called()}: {text}", file=sys.stderr)
         _leave(status)
     if status == 130:
@@ -75,19 +79,3 @@ def _leave(status: int) -> None:
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
-
-
-def _explain(error: Exception) -> tuple[int, str]:
-    """Exit status and the text for an error."""
-    import errno
-
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        where = f"{error.filename}: " if error.filename else ""
-        return 1, f"{where}the disk is full ({error.strerror}); finished stages are safe: free space, run again"
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return 2, f"{error.filename}: {error.strerror}"
-    if isinstance(error, (ValueError, OSError)):
-        return 2, str(error)
-    if isinstance(error, (RuntimeError, FloatingPointError, MemoryError)):
-        return 1, str(error) or type(error).__name__
-    return 1, f"{type(error).__name__}: {error} (use --debug for the traceback)"

@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from scoremix import pipeline
-from scoremix.config import ConfigError, Experiment, Runtime
-from scoremix.execution import runner
-from scoremix.execution.artifacts import Store
-from scoremix.execution.progress import noting, show_files
-from scoremix.execution.records import finished
-from scoremix.execution.runner import decided
+import typer
+
+from scoremix.commands.options import ConfigFile, Debug, Device, Out, Quiet, Settings, app, runtime_of
+
+if TYPE_CHECKING:
+    from scoremix.config import Runtime
 
 
+@app.command()
 def analyze(
+    name: Annotated[str | None, typer.Argument(help="name of a finished run; by default the latest one")] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option("--against", help="another finished run, its generator followed as well; repeatable"),
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The geometry of a finished run: conditions against embeddings, as a page, CSV and JSON."""
+    analyzed(name, runtime_of(out, device, quiet), config or (), settings or (), against or ())
+
+
+def analyzed(
     name: str | None,
     runtime: Runtime,
-    store: Store,
-    change: Callable[[Experiment], Experiment],
+    files: Sequence[Path] = (),
+    settings: Sequence[str] = (),
     against: Sequence[str] = (),
 ) -> Path:
     """The geometry of a finished run with changed settings of the analysis; returns the folder of its page.
 
     `against`: other finished runs, whose generators are followed beside this one's.
     """
-    exp, chain, recognizers, _ = finished(runtime.out, store, name)
-    wanted = decided(change(exp), runtime.device)
+    from scoremix import pipeline
+    from scoremix.config import ConfigError, load
+    from scoremix.execution import progress, records, runner
+    from scoremix.execution.artifacts import Store
+    from scoremix.execution.runner import decided
+
+    exp, chain, recognizers, _ = records.finished(runtime.out, name)
+    wanted = decided(load(exp, files, settings), runtime.device)
     if wanted.model_copy(update={"analysis": exp.analysis}) != exp:
         raise ConfigError("analyze: only settings below `analysis` can change here; others need another run")
     if exp.name in against:
@@ -36,10 +60,10 @@ def analyze(
         raise ConfigError(
             "analysis.paths.map 'umap': needs umap-learn, pip install 'scoremix[umap]' (allowed without it: pca)"
         )
-    others = {other: finished(runtime.out, store, other).chain for other in against}
-
-    last = pipeline.geometry(wanted, chain, recognizers, others, runner.Runner(store, runtime, after=noting()))
-    shown = show_files(last, runtime.out / exp.name)
+    others = {other: records.finished(runtime.out, other).chain for other in against}
+    stage = runner.Runner(Store(runtime.out / "store"), runtime, after=progress.noting())
+    last = pipeline.geometry(wanted, chain, recognizers, others, stage)
+    shown = progress.show_files(last, runtime.out / exp.name)
     print((last / "summary.txt").read_text())
     print(f"page: {shown / 'analysis.html'}")
     return shown

@@ -7,29 +7,34 @@ import logging
 import warnings
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+import typer
 
-from scoremix import __version__
-from scoremix.execution.artifacts import file_hash, write_file
-from scoremix.recognition import checkpoints, published
+from scoremix.commands.options import Checkpoint, Colour, Debug, RunsIn, app
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from scoremix.recognition import checkpoints
 
 OPSET = 18
 TOLERANCE = 1e-4  # of the entries of a unit embedding, between torch and onnxruntime
 
 
-class UnitEmbedding(nn.Module):
-    """The recognizer with normalised output."""
+@app.command()
+def export(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Argument(help="the .onnx file to write")],
+    colour: Colour = None,
+    runs_in: RunsIn = Path("scoremix_runs"),
+    debug: Debug = False,
+) -> None:
+    """A trained recognizer as an ONNX file, checked against onnxruntime."""
+    from scoremix.execution.records import checkpoint_of
 
-    def __init__(self, net: nn.Module) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, images: Tensor) -> Tensor:
-        return nn.functional.normalize(self.net(images))
+    worst = export_onnx(checkpoint_of(runs_in, checkpoint), out, colour)
+    print(f"{out}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 
 def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None = None) -> float:
@@ -40,6 +45,12 @@ def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None =
     batch. The metadata says so, and where the parameters come from. ValueError without the extra or for another ending than
     .onnx, RuntimeError where onnxruntime computes something else; then nothing is written.
     """
+    import numpy as np
+    import torch
+
+    from scoremix.execution.artifacts import write_file
+    from scoremix.recognition import published
+
     if out.suffix != ".onnx":
         raise ValueError(f"{out}: must end in .onnx")
     if not out.parent.is_dir():
@@ -50,6 +61,17 @@ def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None =
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(f"export needs {error.name}: pip install 'scoremix[onnx]'") from None
+
+    class UnitEmbedding(torch.nn.Module):
+        """The recognizer with normalised output."""
+
+        def __init__(self, net: torch.nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.normalize(self.net(images))
+
     net, description = published.load(checkpoint, colour)
     model = UnitEmbedding(net).eval()
     shape = (description.channels, description.size, description.size)
@@ -70,6 +92,11 @@ def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None =
 
 def metadata(checkpoint: Path, description: checkpoints.Description) -> dict[str, str]:
     """What a user of the file has to know."""
+    import torch
+
+    from scoremix import __version__
+    from scoremix.execution.artifacts import file_hash
+
     d = description
     scaling = {"-1..1": "x / 127.5 - 1", "0..1": "x / 255"}[d.scaling]
     return {
@@ -83,6 +110,8 @@ def metadata(checkpoint: Path, description: checkpoints.Description) -> dict[str
 
 def traced(model: nn.Module, shape: tuple[int, int, int], facts: dict[str, str]) -> bytes:
     """The content of an ONNX file with a free batch size."""
+    import torch
+
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)  # else it speaks of libraries that are not needed

@@ -1,15 +1,18 @@
-"""The options that verbs share, and what they mean."""
+"""The options that commands share, and what they mean."""
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
-    from scoremix.config import Experiment
-    from scoremix.execution.artifacts import Store
+    from scoremix.config import Experiment, Runtime
+
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
 
 app = typer.Typer(
     add_completion=False,
@@ -46,41 +49,31 @@ Arms = Annotated[
     ),
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
-Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="leave unreadable files out (and count them) instead of stopping")
 ]
+Reported = Annotated[str | None, typer.Argument(help="name of a run; by default the latest with a report")]
+Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
+Place = Literal["auto", "cpu", "cuda"]
+Device = Annotated[Place, typer.Option("--device", help="where networks compute")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
-Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
-Colour = Annotated[str | None, typer.Option("--colour", help="rgb or bgr, where a published checkpoint does not say")]
-RunsIn = Annotated[Path, typer.Option("--runs", help="folder in which runs are looked for")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
+Colour = Annotated[
+    Literal["rgb", "bgr"] | None, typer.Option("--colour", help="where a published checkpoint does not say")
+]
+RunsIn = Annotated[Path, typer.Option("--runs", help="folder in which runs are looked for")]
 
 
-def run_until(
-    until: str | None,
-    preset: str | None,
-    config: list[Path] | None,
-    data: str | None,
-    arms: str | None,
-    settings: list[str] | None,
-    out: Path,
-    device: str,
-    quiet: bool,
-) -> None:
+def runtime_of(out: Path, device: Place = "auto", quiet: bool = True) -> Runtime:
+    """How this process computes; ValueError before anything is made where the device is not there."""
     from scoremix.config import Runtime
-    from scoremix.execution import progress
-    from scoremix.execution.artifacts import Store
 
-    exp = experiment_of(preset, config, data, arms, settings)
-    runtime = Runtime(out=out, device=device_of(device), quiet=quiet)
-    progress.execute(exp, runtime, Store(out / "store"), until)
+    if device == "cuda":
+        from scoremix.execution import processes as engine
 
-
-def with_flags(settings: list[str] | None, skip_bad: bool) -> list[str]:
-    """The settings and those that stand for other options."""
-    return [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
+        engine.check(device)
+    return Runtime(out=out, device=device, quiet=quiet)
 
 
 def experiment_of(
@@ -89,6 +82,7 @@ def experiment_of(
     data: str | None,
     arms: str | None,
     settings: list[str] | None,
+    skip_bad: bool = False,
     judged: bool = True,
 ) -> Experiment:
     """The preset, changed by files and settings; ConfigError also where it has no images and none are given.
@@ -100,85 +94,32 @@ def experiment_of(
     from scoremix.config import ConfigError, load, read_settings
     from scoremix.config.arms import named
     from scoremix.config.presets import PRESETS
-    from scoremix.execution import progress
+    from scoremix.execution.torchrun import say
 
     chosen = preset or ("folder" if data or config else None)
     if chosen is None:
         raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
     if chosen not in PRESETS:
         hint = f"; for the images there, say --data {chosen}" if Path(chosen).exists() else ""
+        hint = "; a recognizer is measured by `scoremix benchmark`" if Path(chosen).suffix in CHECKPOINTS else hint
         raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)}){hint}")
-    extra = [f"source={quoted(data)}"] if data else []
-    extra += [f"arms={quoted(arms)}"] if arms else []
-    base = PRESETS[chosen]()
-    files, changes = [read_settings(file) for file in config or ()], [*extra, *(settings or ())]
+    changes = [f"{name}={json.dumps(given)}" for name, given in (("source", data), ("arms", arms)) if given]
+    changes += [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
+    base, files = PRESETS[chosen](), [read_settings(file) for file in config or ()]
     named_here = any("source" in file for file in files) or any(s.partition("=")[0] == "source" for s in changes)
     if "source" not in base.model_fields_set and not named_here:
         raise ConfigError(
             f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
         )
-    exp = load(base, files, changes, partial(named, say=progress.say) if judged else named)
+    exp = load(base, files, changes, partial(named, say=say) if judged else named)
     if data and exp.name == "run":
-        exp = load(exp, (), [f"name={name_of(data)}"])
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().stem).strip("-.")
+        exp = load(exp, (), [f"name={stem or 'run'}"])
     return exp
 
 
-def colour_of(name: str | None) -> Literal["rgb", "bgr"] | None:
-    from scoremix.config import ConfigError
-
-    match name:
-        case None | "rgb" | "bgr":
-            return name
-    raise ConfigError(f"--colour {name!r}: allowed are rgb, bgr")
-
-
-def device_of(name: str) -> Literal["auto", "cpu", "cuda"]:
-    from scoremix.config import ConfigError
-
-    match name:
-        case "cuda":
-            from scoremix.execution import processes as engine
-
-            engine.check(name)
-            return name
-        case "auto" | "cpu":
-            return name
-    raise ConfigError(f"--device {name!r}: allowed are auto, cpu, cuda")
-
-
-def recorded(name: str | None, out: Path) -> tuple[Experiment, Store]:
-    """The experiment of a run, the one last started by default."""
-    from scoremix.execution import records
-
-    store = store_of(out)
-    return records.recorded(out, name), store
-
-
-def reported(name: str | None, out: Path) -> tuple[Experiment, Store]:
+def last_reported(name: str | None, out: Path) -> Experiment:
     """The experiment of a run, by default the latest with a report, else the one last started."""
-    from scoremix.execution import records
+    from scoremix.execution.records import latest_reported, recorded
 
-    store = store_of(out)
-    return records.recorded(out, name or records.latest_reported(out)), store
-
-
-def store_of(out: Path) -> Store:
-    from scoremix.config import ConfigError
-    from scoremix.execution.artifacts import Store
-
-    if not (out / "store" / "store.json").exists():
-        raise ConfigError(f"{out}: no runs here; start with `scoremix run`")
-    return Store(out / "store")
-
-
-def quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text)
-
-
-def name_of(source: str) -> str:
-    import re
-
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(source).resolve().stem).strip("-.")
-    return stem or "run"
+    return recorded(out, name or latest_reported(out))

@@ -2,94 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from scoremix import pipeline
-from scoremix.config import ConfigError, Data, Experiment, Runtime
-from scoremix.data.images import LabeledImages
-from scoremix.data.sources import fingerprint
-from scoremix.execution import records, runner
-from scoremix.execution.artifacts import Artifact, Source, Store, file_hash, write_file
-from scoremix.recognition import checkpoints
-from scoremix.stages.judge.quality import measure_quality
-from scoremix.stages.train.external import pack_external
-from scoremix.stages.train.recognizer import train_recognizer
+import typer
 
-SHOWN = ("quality.html", "quality.csv", "quality.json")
+from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, Settings, app, runtime_of
+
+if TYPE_CHECKING:
+    from scoremix.config import Data, Experiment, Runtime
+    from scoremix.execution.artifacts import Artifact, Source
+    from scoremix.execution.records import Parts
+    from scoremix.execution.runner import Runner
+
+
+@app.command()
+def quality(
+    name: Reported = None,
+    arms: Annotated[list[str] | None, typer.Option("--arm", help="only this arm's images; repeatable")] = None,
+    images: Annotated[
+        list[str] | None, typer.Option("--images", help="other images to measure: folder, .npz, packed; repeatable")
+    ] = None,
+    real: Annotated[str | None, typer.Option("--real", help="real images, instead of a run's")] = None,
+    held_out: Annotated[str | None, typer.Option("--held-out", help="real images not trained on, with --real")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="file of the network that gives features")] = None,
+    settings: Settings = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """How faithful, diverse and original a run's reproductions and mixes are, or any images beside real ones."""
+    from scoremix.config import ConfigError, Experiment, load
+    from scoremix.execution.artifacts import Store
+    from scoremix.execution.runner import Runner
+    from scoremix.recognition import checkpoints
+    from scoremix.stages.judge.quality import measure_quality
+
+    runtime = runtime_of(out, device, quiet)
+    if real is None:
+        if held_out is not None:
+            raise ConfigError("--held-out: only with --real; a run has held-out classes of its own")
+        of_run(name, runtime, settings or (), arms or (), images or (), weights)
+        return
+    if name is not None or arms:
+        raise ConfigError("--real: give either a run or --real, not both")
+    if not images:
+        raise ConfigError("--real: nothing to measure; give --images")
+    exp = load(Experiment(), (), settings or ())
+    judge = _file(exp, weights)
+    if weights is None or judge is None:
+        raise ConfigError("--weights: with --real, give the recognizer.safetensors of some run")
+    stage, read_as = Runner(Store(out / "store"), runtime), exp.data
+    if exp.quality.features == "recognizer":  # at its size; for other networks at data.size
+        description = checkpoints.load(weights)[1]
+        read_as = read_as.model_copy(update={"size": description.size, "channels": description.channels})
+    places = {"train": real} | ({"held_out": held_out} if held_out else {})
+    parts = {part: _read(stage, read_as, place, part) for part, place in places.items()}
+    sets = _outside(stage, read_as, images, taken={})
+    _show(stage(measure_quality, exp.quality, judge, parts, sets), out / "quality")
 
 
 def of_run(
     name: str | None,
     runtime: Runtime,
-    store: Store,
-    change: Callable[[Experiment], Experiment],
+    settings: Sequence[str],
     arms: Sequence[str],
     images: Sequence[str],
     weights: Path | None,
-) -> Path:
-    """Measures a finished run's reproductions, the sets of its arms (all by default) and other images; the page.
+) -> None:
+    """Measures a finished run's reproductions, the sets of its arms (all by default) and other images.
 
     Features come from a recognizer of another seed than the one that selected classes: the run's own second
     seed, or one trained here. ConfigError for unknown arms, and for changed settings but those of `quality`.
     """
-    run = records.finished(runtime.out, store, name)
-    exp = change(run.exp)
+    from scoremix.config import ConfigError, load
+    from scoremix.data.images import LabeledImages
+    from scoremix.execution.artifacts import Store, file_hash
+    from scoremix.execution.records import RECOGNIZER, finished
+    from scoremix.execution.runner import Runner
+    from scoremix.stages.judge.quality import measure_quality
+
+    run = finished(runtime.out, name)
+    exp = load(run.exp, (), settings)
     if exp.model_copy(update={"quality": run.exp.quality}) != run.exp:
         raise ConfigError("quality: only settings below `quality` can change here; others need another run")
     if unknown := [arm for arm in arms if arm not in run.added]:
         raise ConfigError(
             f"--arm {unknown[0]!r}: no arm of {exp.name} that adds images (those are: {', '.join(run.added) or 'none'})"
         )
-    stage, real = runner.Runner(store, runtime), run.chain["real"]
-    sets = sets_of(store, run, arms or list(run.added))
+    stage, real = Runner(Store(runtime.out / "store"), runtime), run.chain["real"]
+    sets = sets_of(runtime.out, run, arms or list(run.added))
     packed = LabeledImages.load(real.folder)
     data = exp.data.model_copy(update={"size": packed.size, "channels": packed.channels})
     sets |= _outside(stage, data, images, taken=sets)
-    judge: Artifact | Source
-    if weights is None:
-        _need_weights(exp)
-        judge = judge_of(run, stage)
-    else:
-        judge = _file(weights)
-        if file_hash(run.chain["baseline"] / "recognizer.safetensors") == judge.key:
-            raise ConfigError(f"--weights {weights}: the recognizer that selected the classes cannot judge them")
-    done = stage(measure_quality, exp.quality, judge, {"train": real, "held_out": real}, sets)
-    return _show(done, runtime.out / exp.name)
+    given = _file(exp, weights)
+    if given and given.key == file_hash(run.chain["baseline"] / RECOGNIZER):
+        raise ConfigError(f"--weights {weights}: the recognizer that selected the classes cannot judge them")
+    judge = given or judge_of(run, stage)
+    _show(stage(measure_quality, exp.quality, judge, {"train": real, "held_out": real}, sets), runtime.out / exp.name)
 
 
-def of_places(
-    exp: Experiment,
-    runtime: Runtime,
-    store: Store,
-    images: Sequence[str],
-    real: str,
-    held_out: str | None,
-    weights: Path | None,
-) -> Path:
-    """Measures images against real ones, both from outside a run; returns the page.
-
-    Images are read at the recognizer's size, or at data.size for other networks.
-    """
-    if weights is None:
-        _need_weights(exp)
-        raise ConfigError("--weights: with --real, give the recognizer.safetensors of some run")
-    stage = runner.Runner(store, runtime)
-    judge, data = _file(weights), exp.data
-    if exp.quality.features == "recognizer":
-        description = checkpoints.load(weights)[1]
-        data = data.model_copy(update={"size": description.size, "channels": description.channels})
-    places = {"train": real} | ({"held_out": held_out} if held_out else {})
-    found = {
-        part: stage(pack_external, data, Source(place, fingerprint(place)), label=f"read {part}")
-        for part, place in places.items()
-    }
-    sets = _outside(stage, data, images, taken={})
-    return _show(stage(measure_quality, exp.quality, judge, found, sets), runtime.out / "quality")
-
-
-def judge_of(run: records.Parts, stage: runner.Runner) -> Artifact:
+def judge_of(run: Parts, stage: Runner) -> Artifact:
     """A recognizer of the real images whose seed neither selects nor aligns: the run's second, or one trained now."""
+    from scoremix import pipeline
+    from scoremix.stages.train.recognizer import train_recognizer
+
     seeds, real = run.exp.seeds, run.chain["real"]
     seed = seeds[1] if len(seeds) > 1 else seeds[0] + 1
     trained = run.recognizers.get(f"real/{seed}")
@@ -98,48 +117,58 @@ def judge_of(run: records.Parts, stage: runner.Runner) -> Artifact:
     return stage(train_recognizer, pipeline.seeded(run.exp, seed), real, real, label="recognizer judge")
 
 
-def sets_of(store: Store, run: records.Parts, arms: Sequence[str]) -> dict[str, Artifact]:
+def sets_of(out: Path, run: Parts, arms: Sequence[str]) -> dict[str, Artifact]:
     """The generated sets of a run: the reproductions that its gate looked at, and what arms add, each set once."""
-    inputs = [records.stored(store, key) for key in run.chain["gate"].manifest["inputs"].values()]
-    found = dict([("reproductions", made) for made in inputs if made and made.stage == "sample"])
+    from scoremix.execution.records import stored
+
+    inputs = [stored(out, key) for key in run.chain["gate"].manifest["inputs"].values()]
+    sets = dict([("reproductions", made) for made in inputs if made and made.stage == "sample"])
     for arm in arms:
-        if run.added[arm].key not in {made.key for made in found.values()}:
-            found[arm] = run.added[arm]
-    return found
+        if run.added[arm].key not in {made.key for made in sets.values()}:
+            sets[arm] = run.added[arm]
+    return sets
 
 
-def _outside(
-    stage: runner.Runner, data: Data, places: Sequence[str], taken: Mapping[str, Artifact]
-) -> dict[str, Artifact]:
+def _outside(stage: Runner, data: Data, places: Sequence[str], taken: Mapping[str, Artifact]) -> dict[str, Artifact]:
     """Images from outside by the names of their places."""
-    found: dict[str, Artifact] = {}
+    from scoremix.config import ConfigError
+
+    sets: dict[str, Artifact] = {}
     for place in places:
         name = Path(place).name or place
-        if name in {*taken, *found, "real"}:
+        if name in {*taken, *sets, "real"}:
             raise ConfigError(f"--images {place}: there is a set called {name!r} already; rename the folder")
-        found[name] = stage(pack_external, data, Source(place, fingerprint(place)), label=f"read {name}")
-    return found
+        sets[name] = _read(stage, data, place, name)
+    return sets
 
 
-def _file(path: Path) -> Source:
-    try:
-        return Source(str(path), file_hash(path))
-    except OSError as error:
-        raise ConfigError(f"--weights {path}: cannot be read ({error.strerror})") from None
+def _read(stage: Runner, data: Data, place: str, name: str) -> Artifact:
+    from scoremix.data.sources import fingerprint
+    from scoremix.execution.artifacts import Source
+    from scoremix.stages.train.external import pack_external
+
+    return stage(pack_external, data, Source(place, fingerprint(place)), label=f"read {name}")
 
 
-def _need_weights(exp: Experiment) -> None:
-    if exp.quality.features != "recognizer":
+def _file(exp: Experiment, weights: Path | None) -> Source | None:
+    """The network that gives features, None for a recognizer of the run; ConfigError where it is missing."""
+    from scoremix.config import ConfigError
+    from scoremix.execution.artifacts import Source, file_hash
+
+    if weights is None and exp.quality.features != "recognizer":
         raise ConfigError(
             f"quality.features {exp.quality.features!r}: give --weights FILE, the published weights on this disk; "
             "nothing is downloaded"
         )
+    try:
+        return Source(str(weights), file_hash(weights)) if weights else None
+    except OSError as error:
+        raise ConfigError(f"--weights {weights}: cannot be read ({error.strerror})") from None
 
 
-def _show(done: Artifact, folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in SHOWN:
-        write_file(folder / name, (done / name).read_bytes())
+def _show(done: Artifact, folder: Path) -> None:
+    from scoremix.execution.progress import show_files
+
+    show_files(done, folder)
     print((done / "quality.txt").read_text())
     print(f"quality: {folder / 'quality.html'}")
-    return folder / "quality.html"

@@ -5,64 +5,82 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+import typer
 
-from scoremix.commands.planning import sampler_of
-from scoremix.config import Experiment, Runtime
-from scoremix.data.decode import png
-from scoremix.data.images import LabeledImages
-from scoremix.execution import records
-from scoremix.execution.artifacts import write_file
-from scoremix.execution.runner import decided
-from scoremix.stages.mix.sample import weights_for
-from scoremix.stages.show.illustrate import TICKS, comparison, grid
+from scoremix.commands.options import Debug, Device, Out, Reported, Settings, app, last_reported, runtime_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 SIDE = 96  # least side of a shown image in pixels
 GAP, MARGIN = 4, 40
 WORD = 26  # letters shown of a class's name
 
 
-def write_sheets(
-    exp: Experiment,
-    runtime: Runtime,
-    folder: Path,
-    seeds: Sequence[int],
-    guidances: Sequence[float],
-    pairs: int,
-    rows: int,
-) -> list[Path]:
-    """One PNG per seed for the weights of the first m-plet (two classes only), one per guidance for `pairs` m-plets.
+@app.command()
+def sheets(
+    name: Reported = None,
+    seeds: Annotated[list[int] | None, typer.Option("--seed", help="noise of an alpha/beta sheet; repeatable")] = None,
+    guidances: Annotated[
+        list[float] | None, typer.Option("--guidance", help="of a comparison sheet; repeatable (default 1.3, 2.75)")
+    ] = None,
+    pairs: Annotated[int, typer.Option("--pairs", min=1, help="m-plets of a comparison sheet")] = 4,
+    rows: Annotated[int, typer.Option("--rows", min=1, help="images of each m-plet")] = 4,
+    settings: Settings = None,
+    to: Annotated[Path, typer.Option("--to", help="folder for the pictures")] = Path("sheets"),
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    debug: Debug = False,
+) -> None:
+    """Pictures of a run's mixes: weights alpha and beta (Fig. 2), and sources beside mixes (Fig. 3, 14, 15).
 
-    ConfigError where the run has no generator yet.
+    One PNG per seed for the weights of the first m-plet (two classes only), one per guidance for some m-plets.
     """
-    exp = decided(exp, runtime.device)
+    import numpy as np
+
+    from scoremix.commands.plan import sampler_of
+    from scoremix.config import load
+    from scoremix.data.decode import png
+    from scoremix.data.images import LabeledImages
+    from scoremix.execution.artifacts import write_file
+    from scoremix.execution.records import step_folder
+    from scoremix.execution.runner import decided
+    from scoremix.stages.mix.sample import weights_for
+    from scoremix.stages.show.illustrate import TICKS, comparison, grid
+
+    runtime = runtime_of(out, device)
+    exp = decided(load(last_reported(name, out), (), settings or ()), runtime.device)
     sampler, classes = sampler_of(exp, runtime)
-    train = LabeledImages.load(records.step_folder(runtime.out, exp.name, "ingest")).of_classes("train")
-    folder.mkdir(parents=True, exist_ok=True)
-    made: dict[str, NDArray[np.uint8]] = {}
+    train = LabeledImages.load(step_folder(out, exp.name, "ingest")).of_classes("train")
+    to.mkdir(parents=True, exist_ok=True)
+    pictures: dict[str, NDArray[np.uint8]] = {}
     m = classes.shape[1]
     ticks = [f"{tick:g}" for tick in TICKS]
-    for seed in seeds if m == 2 else ():
+    for seed in (seeds or [0]) if m == 2 else ():
         cells = grid(sampler, classes[0], seed).swapaxes(0, 1)  # alpha from left to right, beta from top to bottom
-        made[f"weights-seed{seed}.png"] = drawn(cells, [f"alpha {t}" for t in ticks], [f"beta {t}" for t in ticks])
-    own = [f"{word} {k + 1}" for k in range(m) for word in ("original", "reproduced")]
-    heads = [*own[:2], "mix", own[3], own[2]] if m == 2 else [*own, "mix"]
+        pictures[f"weights-seed{seed}.png"] = drawn(cells, [f"alpha {t}" for t in ticks], [f"beta {t}" for t in ticks])
+    sources = [f"{word} {k + 1}" for k in range(m) for word in ("original", "reproduced")]
+    heads = [*sources[:2], "mix", sources[3], sources[2]] if m == 2 else [*sources, "mix"]
     chosen = classes[np.linspace(0, len(classes) - 1, min(pairs, len(classes))).round().astype(int)]
     weights = np.array(weights_for(exp.sampling, m))
-    for guidance in guidances:
+    for guidance in guidances or [1.3, 2.75]:
         sampler.plan = replace(sampler.plan, guidance=guidance)
         noise = [sampler.seeds(np.arange(i * rows, (i + 1) * rows)) for i in range(len(chosen))]
         parts = [comparison(sampler, train, row, weights, s) for row, s in zip(chosen, noise, strict=True)]
         names = ["\n".join(train.class_names[k][:WORD] for k in row) * (i == 0) for row in chosen for i in range(rows)]
-        made[f"comparison-guidance{guidance:g}.png"] = drawn(np.concatenate(parts), heads, names)
-    return [write_file(folder / name, png(image)) for name, image in made.items()]
+        pictures[f"comparison-guidance{guidance:g}.png"] = drawn(np.concatenate(parts), heads, names)
+    for file, image in pictures.items():
+        print(write_file(to / file, png(image)))
 
 
 def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str]) -> NDArray[np.uint8]:
     """Cells (rows, columns, H, W, C) enlarged without smoothing, with a word above each column and beside each row."""
+    import numpy as np
+    from PIL import Image, ImageDraw, ImageFont
+
     times = max(1, -(-SIDE // cells.shape[2]))
     cells = cells.repeat(times, axis=2).repeat(times, axis=3)
     cells = np.repeat(cells, 3, axis=4) if cells.shape[4] == 1 else cells

@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from scoremix.config import Experiment
-from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Step, Store
-from scoremix.execution.progress import MARKS, cost, in_time
-from scoremix.execution.records import source_of, steps_of
+import typer
+
+from scoremix.commands.options import Debug, Out, app
+
+if TYPE_CHECKING:
+    from scoremix.config import Experiment
+    from scoremix.execution.artifacts import Artifact, Step, Store
+
+
+@app.command()
+def show(
+    name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
+    out: Out = Path("scoremix_runs"),
+    debug: Debug = False,
+) -> None:
+    """The chain of a run: done, missing or stale, and why, with the cost of each stage."""
+    from scoremix.execution.artifacts import Store
+    from scoremix.execution.records import recorded
+
+    exp = recorded(out, name)
+    print(chain_table(Store(out / "store"), exp))
 
 
 def chain_table(store: Store, exp: Experiment) -> str:
     """Every step of a run with its state (done, started, stale, missing), why, and its cost."""
+    from scoremix.execution import runner
+    from scoremix.execution.progress import MARKS, cost, in_time
+    from scoremix.execution.records import source_of, steps_of
+
     steps = steps_of(store.root.parent, exp.name)
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
     first: dict[str, str] = {}  # key -> the label it was listed under
@@ -39,15 +60,11 @@ def state_of(plan: Step, artifact: Artifact, before: Mapping[str, Any] | None) -
         return "started", "a process stopped in the middle; the next run continues it"
     if before is None:
         return "missing", "never done"
-    changes = []
-    if before["code"] != plan.code:
-        changes.append("its code changed")
+    changes = ["its code changed"] if before["code"] != plan.code else []
     changes += _differences(before["config"], plan.config)
     if before["inputs"] != plan.inputs:
-        changed = [name for name, key in plan.inputs.items() if before["inputs"].get(name) != key]
-        changes.append(
-            "the images changed" if plan.stage == "ingest" else f"{max(1, len(changed))} of its inputs changed"
-        )
+        count = sum(before["inputs"].get(name) != key for name, key in plan.inputs.items())
+        changes.append("the images changed" if plan.stage == "ingest" else f"{max(1, count)} of its inputs changed")
     return ("stale", "; ".join(changes)) if changes else ("missing", "its folder is gone")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, source_of
 from scoremix.execution.runner import decided
-from scoremix.execution.torchrun import process, processes
+from scoremix.execution.torchrun import processes, say
 from scoremix.report.tables import noun
 from scoremix.stages.mix.select import files_of, groups_of
 
@@ -164,9 +163,3 @@ def in_time(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def say(text: str) -> None:
-    """A line for the person who waits, from the first of several processes."""
-    if process() == 0:
-        print(text, file=sys.stderr, flush=True)

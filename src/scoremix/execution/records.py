@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment
-from scoremix.execution.artifacts import Artifact, Source, Step, Store, StoreError, held, write_file
+from scoremix.execution.artifacts import Artifact, Source, Step, StoreError, held, write_file
 from scoremix.stages.train.ingest import content_key
 
 RECOGNIZER = "recognizer.safetensors"
@@ -76,7 +76,7 @@ def latest_reported(out: Path) -> str | None:
     return next((file.stem for file in reversed(_files(out)) if "report" in _read(file)["steps"]), None)
 
 
-def finished(out: Path, store: Store, name: str | None) -> Parts:
+def finished(out: Path, name: str | None) -> Parts:
     """Experiment and artifacts of a run's last report.
 
     Of the code of that time: a newer scoremix reads older runs. ConfigError where there is no report.
@@ -87,15 +87,15 @@ def finished(out: Path, store: Store, name: str | None) -> Parts:
     parts: tuple[dict[str, Artifact], ...] = ({}, {}, {})  # the report's arguments: chain, recognizers, added images
     for place, key in reported["inputs"].items():
         position, _, label = place.partition(":")
-        if (artifact := stored(store, key)) is None:
-            raise ConfigError(f"run {file.stem!r}: {label} is gone from {store.root}; `scoremix run` makes it again")
+        if (artifact := stored(out, key)) is None:
+            raise ConfigError(f"run {file.stem!r}: {label} is gone from {out / 'store'}; `scoremix run` makes it again")
         parts[int(position)][label] = artifact
     return Parts(_settings_of(file.stem, reported["config"]), *parts)
 
 
-def stored(store: Store, key: str) -> Artifact | None:
+def stored(out: Path, key: str) -> Artifact | None:
     """The finished artifact of a key, whatever stage made it."""
-    file = next(iter(store.root.glob(f"*/{key[:12]}/manifest.json")), None)
+    file = next((out / "store").glob(f"*/{key[:12]}/manifest.json"), None)
     return Artifact(file.parts[-3], key, file.parent) if file else None
 
 

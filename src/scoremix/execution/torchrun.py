@@ -1,8 +1,9 @@
-"""What torchrun says of this process: how many there are, and which one this is."""
+"""What torchrun says of this process: how many there are, which one this is, and so whether it speaks."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 
 def processes() -> int:
@@ -13,3 +14,9 @@ def processes() -> int:
 def process() -> int:
     """Number of this process; the first, 0, is the one that speaks, writes and works alone."""
     return int(os.environ["RANK"]) if processes() > 1 else 0
+
+
+def say(text: str) -> None:
+    """A line for the person who waits, from the first of several processes."""
+    if process() == 0:
+        print(text, file=sys.stderr, flush=True)

@@ -1,9 +1,12 @@
-"""Calls that name no verb or option of ours, or give it a wrong value: each said in one line."""
+"""What went wrong in one line: calls that name no command or option of ours, wrong values, and what failed."""
 
 from __future__ import annotations
 
 import difflib
+import errno
 import re
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,24 +15,51 @@ import typer
 UsageError: Any = typer.BadParameter.__base__  # typer names only this one, whichever click it is made of
 
 
+def explained(error: Exception) -> tuple[int, str]:
+    """Exit status and the text for an error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        where = f"{error.filename}: " if error.filename else ""
+        return 1, f"{where}the disk is full ({error.strerror}); finished stages are safe: free space, run again"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return 2, f"{error.filename}: {error.strerror}"
+    if isinstance(error, (ValueError, OSError)):
+        return 2, str(error)
+    if isinstance(error, (RuntimeError, FloatingPointError, MemoryError)):
+        return 1, str(error) or type(error).__name__
+    return 1, f"{type(error).__name__}: {error} (use --debug for the traceback)"
+
+
 def shows_help(error: Any) -> bool:
     """Whether that is no error, but the help that a call without arguments gets."""
     return type(error).__name__ == "NoArgsIsHelpError"
 
 
 def line_of(error: Any) -> str:
-    """What was given, and what is allowed."""
+    """What was given in a wrong call, and what is allowed."""
     context, option = error.ctx, str(getattr(error, "option_name", ""))
     command: Any = context.command if context else None
     if getattr(error, "param", None) is not None:
         return _of_parameter(error)
     if type(error).__name__ == "NoSuchOption" and command is not None:
-        known = [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
-        return f"{option}: no such option of `{context.command_path}` ({_close(option, [*known, '--help'])})"
+        if command.name == "evaluate" and option in _options(context.parent.command.commands["benchmark"]):
+            return f"evaluate --sets is now `{_as_benchmark(sys.argv[1:])}`"
+        return (
+            f"{option}: no such option of `{context.command_path}` ({_close(option, [*_options(command), '--help'])})"
+        )
     if hasattr(command, "commands") and (given := re.match(r"No such command '(.*?)'", error.message)):
         return f"{given[1]}: no such verb ({_close(given[1], list(command.commands))})"
     where = f" (`{context.command_path} --help` says what is allowed)" if context else ""
     return _lower(error.format_message()) + where
+
+
+def _options(command: Any) -> list[str]:
+    return [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
+
+
+def _as_benchmark(arguments: Sequence[str]) -> str:
+    """A call of `evaluate` that public sets were given to, as it is now."""
+    place = arguments.index("evaluate")
+    return shlex.join(["scoremix", *arguments[:place], "benchmark", *arguments[place + 1 :]])
 
 
 def _of_parameter(error: Any) -> str:
@@ -39,6 +69,8 @@ def _of_parameter(error: Any) -> str:
     if type(error).__name__ == "MissingParameter":
         about = f" ({parameter.help})" if getattr(parameter, "help", None) else ""
         return f"{name}: missing, `{error.ctx.command_path}` needs it{about}"
+    if choice := re.search(r"('.*') is not one of (.*?)\.?$", error.message):
+        return f"{name} {choice[1]}: allowed are {choice[2].replace(chr(39), '')}"
     if not hasattr(error.__cause__, "errors"):
         return f"{name}: {_lower(error.message)}"
     wrong = error.__cause__.errors()[0]

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+import typer
 
-from scoremix.config import Runtime
-from scoremix.data.listing import Listing, open_listing
-from scoremix.data.reading import UnreadableImages
-from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Work, write_file
-from scoremix.recognition import checkpoints, published
-from scoremix.recognition.training import embed
+from scoremix.commands.options import Checkpoint, Debug, Device, Quiet, RunsIn, app, runtime_of
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from scoremix.config import Runtime
+    from scoremix.data.listing import Listing
 
 ROWS = 64  # images per forward, the last ones padded: an embedding depends on no other image
 FORMATS = (".npz", ".npy")
+
+
+@app.command()
+def embed(
+    checkpoint: Checkpoint,
+    images: Annotated[Path, typer.Argument(help="folder of class folders or of images, one image, .npz, packed set")],
+    out: Annotated[Path, typer.Option("--out", help=".npz with everything, or .npy with a .csv beside it")] = Path(
+        "embeddings.npz"
+    ),
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")
+    ] = False,
+    runs_in: RunsIn = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Embeddings of images by a trained recognizer."""
+    from scoremix.execution.records import checkpoint_of
+
+    runtime = runtime_of(runs_in, device, quiet)
+    count = embed_images(checkpoint_of(runs_in, checkpoint), images, out, runtime, skip_bad)
+    print(f"{out}: {count} embeddings")
 
 
 def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, skip_bad: bool = False) -> int:
@@ -30,6 +51,16 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
     (N,) and `class_names`. Ending in .npy: the embeddings, and name and class of every row in a .csv beside them.
     Written whole or not at all. ValueError for a wrong place or ending; UnreadableImages unless `skip_bad`.
     """
+    import numpy as np
+    import torch
+
+    from scoremix.data.listing import open_listing
+    from scoremix.data.reading import UnreadableImages
+    from scoremix.execution import processes as engine
+    from scoremix.execution.artifacts import Work
+    from scoremix.recognition import checkpoints, published
+    from scoremix.recognition.training import embed
+
     if out.suffix not in FORMATS:
         raise ValueError(f"--out {out}: must end in {' or '.join(FORMATS)}")
     if not out.parent.is_dir():
@@ -37,34 +68,30 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
     net, description = published.load(checkpoint)
     net.to(engine.start(runtime.device).device)
     listing = open_listing(place)
-    found: list[NDArray[np.float32]] = []
+    embeddings: list[NDArray[np.float32]] = []
     indices: list[NDArray[np.int64]] = []
     bad: list[tuple[str, str]] = []
     with Work(out.parent, runtime, "embed").bar(len(listing), "images") as advance:
         for pixels, rows in listing.blocks(description.size, description.channels, ROWS, bad):
             if not bad or skip_bad:  # else only the other unreadable files are still of interest
-                found.append(unit_embeddings(net, description, pixels))
+                x = checkpoints.network_input(torch.from_numpy(np.ascontiguousarray(pixels)), description)
+                embeddings.append(torch.nn.functional.normalize(embed(net, x, batch=ROWS)).cpu().numpy())
                 indices.append(rows)
             advance(int(rows[-1]) + 1)
     if bad and not skip_bad:
         raise UnreadableImages(bad)
-    if not found:
+    if not embeddings:
         raise ValueError(f"images {place}: none of {len(bad)} files can be read")
-    write(out, np.concatenate(found), listing, np.concatenate(indices))
+    write(out, np.concatenate(embeddings), listing, np.concatenate(indices))
     return sum(map(len, indices))
-
-
-def unit_embeddings(
-    net: torch.nn.Module, description: checkpoints.Description, pixels: NDArray[np.uint8]
-) -> NDArray[np.float32]:
-    """Unit rows (b, D) of at most `ROWS` images (b, H, W, C)."""
-    x = checkpoints.network_input(torch.from_numpy(np.ascontiguousarray(pixels)), description)
-    unit: NDArray[np.float32] = torch.nn.functional.normalize(embed(net, x, batch=ROWS)).cpu().numpy()
-    return unit
 
 
 def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: NDArray[np.int64]) -> None:
     """Writes the embeddings of some rows of a listing as `embed_images` says."""
+    import numpy as np
+
+    from scoremix.execution.artifacts import write_file
+
     names = [listing.names[i] for i in rows]
     labels = listing.labels[rows] if listing.labels is not None else None
     partial = out.with_name(out.name + ".partial")
@@ -86,6 +113,9 @@ def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: ND
 
 def table(names: list[str], labels: NDArray[np.int32] | None, class_names: tuple[str, ...]) -> str:
     """CSV with a row per embedding: name, and label and class where known."""
+    import csv
+    import io
+
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if labels is None:

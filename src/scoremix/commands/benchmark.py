@@ -1,0 +1,202 @@
+"""`scoremix benchmark`: a recognizer, or every arm of a run, on public face benchmarks and lists of one's own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scoremix.commands.options import (
+    CHECKPOINTS,
+    Arms,
+    Colour,
+    ConfigFile,
+    DataPath,
+    Debug,
+    Device,
+    Out,
+    Quiet,
+    Settings,
+    SkipBad,
+    app,
+    experiment_of,
+    runtime_of,
+)
+
+if TYPE_CHECKING:
+    from scoremix.config import Experiment, Runtime
+
+RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule", "10 folds": "10 folds"}
+COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
+
+
+@app.command()
+def benchmark(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PRESET|CHECKPOINT]", help="a preset, or a recognizer's file, or RUN/ARM")
+    ] = None,
+    config: ConfigFile = None,
+    data: DataPath = None,
+    arms: Arms = None,
+    settings: Settings = None,
+    skip_bad: SkipBad = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sets", help="public sets: lfw,cfp_fp,cplfw,calfw,agedb_30,ijbb,ijbc,tinyface, or paths; repeatable"
+        ),
+    ] = None,
+    root: Annotated[Path, typer.Option("--root", help="folder that holds the named sets")] = Path(),
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--protocol", help="arcface_torch, adaface, cvlface, or one with ,switch=value; default all three"
+        ),
+    ] = None,
+    colour: Colour = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="images per forward")] = 64,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """A recognizer, or the arms of a run, on public face benchmarks: LFW ... IJB-C, TinyFace, lists of pairs.
+
+    Of a preset the arms are trained first. A checkpoint (ours, arcface_torch's, AdaFace's or CVLFace's) is only
+    evaluated: scoremix benchmark FILE --sets lfw,ijbc --root FACES.
+    """
+    from scoremix.config import ConfigError, Embedding
+    from scoremix.config.arms import named
+    from scoremix.config.presets import PRESETS
+    from scoremix.execution.artifacts import Store, versions, write_file
+    from scoremix.execution.records import checkpoint_of
+    from scoremix.execution.torchrun import process, processes
+
+    path = Path(str(name))
+    is_file = name is not None and name not in PRESETS and (path.exists() or "/" in name or path.suffix in CHECKPOINTS)
+    if not is_file and colour is not None:
+        raise ConfigError(
+            f"--colour {colour}: only for a published checkpoint; images of a run are read as RGB or grey"
+        )
+    if not sets:
+        raise ConfigError(
+            f"{name or 'benchmark'}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs"
+        )
+    if is_file and processes() > 1:
+        raise ConfigError(f"{name}: a checkpoint is evaluated by one process, not with torchrun")
+    if is_file and (config or data or arms or settings or skip_bad):
+        raise ConfigError(f"{name}: a checkpoint takes no --config, --data, --arms or --set (where sets are: --root)")
+    exp = None if is_file else experiment_of(name, config, data, arms, settings, skip_bad, judged=False)
+    runtime, store = runtime_of(out, device, quiet), Store(out / "store")
+
+    from scoremix.data.faces import open_set
+    from scoremix.evaluation.templates import PROTOCOLS
+    from scoremix.evaluation.templates import protocol as protocol_of
+    from scoremix.stages.judge.benchmark import evaluated, open_recognizer
+
+    faces = [open_set(one.strip(), root) for item in sets for one in item.split(",") if one.strip()]
+    for one in faces:
+        one.images.check()
+    protocols = [protocol_of(text) for text in protocol or ()] or list(PROTOCOLS.values())
+    if exp is None:
+        file = path if path.suffix in CHECKPOINTS else checkpoint_of(out, str(name), "--out")
+        checkpoints = [(path.name if path.suffix else str(name), file)]
+        called = checkpoints[0][0].removesuffix(".safetensors").replace("/", "-")
+    else:  # the verdict's arms are not trained here: sets have no verdict
+        wanted = list(named(arms.split(","), exp.arms)) if arms else list(exp.arms)
+        checkpoints = recognizers_of(exp, wanted, runtime)
+        called = exp.name if set(wanted) == set(exp.arms) else f"{exp.name}-{'-'.join(wanted)}"
+        if process():
+            return  # of several processes the first evaluates
+    results = []
+    for checkpoint, file in checkpoints:
+        recognizer = open_recognizer(file, colour)
+        of = recognizer.description
+        print(f"{checkpoint}: {of.provenance}; {of.colour} {of.size} px")
+        entries: list[dict[str, Any]] = []
+        for one in faces:
+            measured = evaluated(recognizer, one, protocols, Embedding(batch=batch), store, runtime, 1000)
+            for _, group in itertools.groupby(measured, key=lambda entry: entry["kind"]):
+                print(text_of(list(group)), flush=True)
+            entries += measured
+        results.append({"checkpoint": recognizer.as_json() | {"name": checkpoint}, "sets": entries})
+    folder = runtime.out / "benchmarks" / called
+    folder.mkdir(parents=True, exist_ok=True)
+    stored = {"results": results, "versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+    write_file(folder / "results.json", json.dumps(stored, indent=1) + "\n")
+    write_file(folder / "measures.csv", table_of(results))
+    print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
+
+
+def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> list[tuple[str, Path]]:
+    """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
+    from scoremix.execution import progress, runner
+    from scoremix.execution.artifacts import Store
+    from scoremix.execution.records import RECOGNIZER, Record, source_of
+    from scoremix.execution.runner import decided
+    from scoremix.execution.torchrun import process
+
+    exp, store = decided(exp, runtime.device), Store(runtime.out / "store")
+    source = source_of(exp)
+    labels = [f"recognizer {arm}/{seed}" for arm in arms for seed in exp.seeds]
+    plans = runner.plan_all(exp, source, store)
+    team = progress.team_of(runtime, [plan for label in labels for plan in runner.needed(plans, label)])
+    after = progress.noting(Record(runtime.out, exp, plans) if process() == 0 else None)
+    trained = (runner.run(exp, source, runner.Runner(store, runtime, label, after, team=team)) for label in labels)
+    return [(f"{exp.name}/{label.split()[1]}", made / RECOGNIZER) for label, made in zip(labels, trained, strict=True)]
+
+
+def text_of(entries: Sequence[dict[str, Any]]) -> str:
+    """A table of one set and kind of comparison: a column for each protocol, whose switches are said above it."""
+    first = entries[0]
+    lines = [f"\n{first['label']} {first['kind']}: {', '.join(f'{v:,} {k}' for k, v in first['counts'].items())}"]
+    if first["unlike_published"]:
+        lines.append(f"  note: {first['unlike_published']}")
+    for entry in entries:
+        switches = ", ".join(f"{k} {v}" for k, v in entry["protocol"].items() if k != "name")
+        lines.append(f"  protocol {entry['protocol']['name']}: {switches}")
+    names = [entry["protocol"]["name"] for entry in entries]
+    table = [
+        ["per cent", *names],
+        *([label(m[0]), *map(cell, m)] for m in zip(*(e["measures"] for e in entries), strict=True)),
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    rows = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table)
+    return "\n".join([*lines, *(f"    {row}" for row in rows)])
+
+
+def label(measure: dict[str, Any]) -> str:
+    """What a measure is, with its level and rule."""
+    name, _, gallery = measure["metric"].partition(" ")
+    said = {"tar": "TAR at FAR", "tpir": "TPIR at FPIR", "rank": "rank"}.get(name, name)
+    said += f" {measure['level']:g}" if "level" in measure else ""
+    return ", ".join([said, *([RULES[measure["rule"]]] if "rule" in measure else []), *([gallery] if gallery else [])])
+
+
+def cell(measure: dict[str, Any]) -> str:
+    """The value with its interval and the number of impostors that decide it."""
+    text = f"{100 * measure['value']:.2f}"
+    if "low" in measure:
+        text += f" ({100 * measure['low']:.2f} to {100 * measure['high']:.2f})"
+    return text + (f", {measure['decided_by']:,} of {measure['of']:,} impostors" if "decided_by" in measure else "")
+
+
+def table_of(results: Sequence[dict[str, Any]]) -> str:
+    """All measures as CSV, thresholds included."""
+    import csv
+    import io
+
+    buffer = io.StringIO()
+    rows = csv.writer(buffer)
+    rows.writerow(["checkpoint", "set", "kind", "protocol", "switches", *COLUMNS])
+    for result in results:
+        for entry in result["sets"]:
+            switches = " ".join(f"{k}={v}" for k, v in entry["protocol"].items() if k != "name")
+            start = [result["checkpoint"]["name"], entry["set"], entry["kind"], entry["protocol"]["name"], switches]
+            rows.writerows([*start, *(m.get(c, "") for c in COLUMNS)] for m in entry["measures"])
+    return buffer.getvalue()

@@ -1,0 +1,311 @@
+"""`scoremix plan`: what ways of sampling cost on this machine, and how far their images are from the faithful mix's."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scoremix.commands.options import (
+    ConfigFile,
+    DataPath,
+    Debug,
+    Device,
+    Out,
+    Preset,
+    Quiet,
+    Settings,
+    app,
+    experiment_of,
+    runtime_of,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from scoremix.config import Experiment, Runtime, Selection
+    from scoremix.diffusion.checkpoints import Pixels
+    from scoremix.diffusion.plans import Plan
+    from scoremix.diffusion.unet import EDM2
+    from scoremix.execution.artifacts import Artifact, Store
+    from scoremix.stages.mix.sample import Sampler
+
+FAITHFUL, AUGGEN, CONFIGURED = "faithful", "AugGen", "as configured"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is timed: networks, m-plets and their noise; a recognizer where one is trained."""
+
+    main: EDM2
+    guide: EDM2
+    pixels: Pixels
+    labels: Tensor  # (n, m)
+    weights: Tensor  # (n, m)
+    seeds: list[int]
+    recognizer: torch.nn.Module | None
+    images_of_job: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One plan: its price here, and where it is measured the distance of its images from the faithful plan's."""
+
+    name: str
+    solver: str
+    steps: int
+    evaluations: int
+    seconds_per_image: float
+    hours: float
+    times_auggen: float  # seconds over AugGen's of the same round, with the same solver and steps: median
+    pixel_distance: float | None = None  # root mean square in [-1, 1]
+    nearer_than_auggen: float | None = None  # share of images nearer to the faithful ones than AugGen's
+    similarity: float | None = None  # cosine of the baseline recognizer's embeddings
+
+
+@app.command()
+def plan(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    data: DataPath = None,
+    settings: Settings = None,
+    measure: Annotated[bool, typer.Option("--measure", help="compare images of the run's trained generator")] = False,
+    images: Annotated[int | None, typer.Option("--images", min=1, help="images timed; by default a chunk")] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="how often each plan is timed")] = 3,
+    to: Annotated[Path | None, typer.Option("--json", help="also write the table to this file")] = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What ways of sampling cost here: evaluations, seconds per image, hours; by default of the latest run.
+
+    With --measure the run's trained networks are used and images compared; without, untrained ones will do.
+    """
+    from scoremix.config import load
+    from scoremix.execution.artifacts import Store, write_file
+    from scoremix.execution.records import recorded
+    from scoremix.execution.runner import decided
+
+    if preset or config or data:
+        exp = experiment_of(preset, config, data, None, settings)
+    else:
+        exp = load(recorded(out, None), (), settings or ())
+    runtime, store = runtime_of(out, device, quiet), Store(out / "store")
+    exp = decided(exp, runtime.device)
+    n = images or exp.sampling.chunk
+    subject = (trained if measure else untrained)(exp, runtime, store, n)
+    rows = priced(exp, subject, runtime, rounds, measure)
+    print(table(rows, n, subject.images_of_job))
+    if to:
+        import torch
+
+        from scoremix.execution import processes as engine
+
+        where = {
+            "device": str(engine.start(runtime.device).device),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        }
+        of = {"run": exp.name, "images": n, "rounds": rounds, "precision": exp.sampling.precision, **where}
+        write_file(to, json.dumps({**of, "plans": [asdict(row) for row in rows]}, indent=1) + "\n")
+
+
+def candidates(plan: Plan) -> dict[str, Plan]:
+    """The plan made faithful, and cheaper ones, each once; what AugGen could use too (another solver) is there for both."""
+    from scoremix.config.arms import ECONOMY_INTERVAL
+
+    faithful = replace(plan, mixture="scores", guide_interval=None, mixing_interval=None)
+    faithful = faithful if plan.guide == "unconditional" else replace(faithful, guide="each")
+    shared = faithful if plan.guide == "unconditional" else replace(faithful, guide="condition")
+    auggen = replace(faithful, mixture="conditions", weights_end=None)
+    economy = replace(shared, mixing_interval=ECONOMY_INTERVAL)
+    all_plans = {FAITHFUL: faithful, "guide once": shared, "economy": economy, AUGGEN: auggen}
+    for name in (FAITHFUL, "economy", AUGGEN):
+        all_plans[f"{name}, dpm2m"] = replace(all_plans[name], solver="dpm2m", churn=0.0)
+    once: dict[str, Plan] = {}
+    for name, one in all_plans.items():
+        if one not in once.values():
+            once[name] = one
+    return once if plan in once.values() else {CONFIGURED: plan, **once}
+
+
+def priced(exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, measure: bool) -> list[Row]:
+    """Every candidate plan's price from `rounds` runs of the subject's images each, and with `measure` its distance."""
+    from functools import partial
+
+    from scoremix.diffusion.denoisers import preserving
+    from scoremix.diffusion.plans import sample
+    from scoremix.stages.mix.sample import plan_of
+
+    plans = candidates(plan_of(exp.sampling))
+    n, m = subject.labels.shape
+
+    def run(name: str, plan: Plan) -> Tensor:
+        auggen = plan.mixture == "conditions" and name != CONFIGURED
+        weights = preserving(subject.weights) if auggen else subject.weights
+        return sample(subject.main, subject.guide, subject.labels, weights, subject.seeds, plan)
+
+    seconds, made = timed({name: partial(run, name, plan) for name, plan in plans.items()}, runtime, rounds)
+    rows = []
+    for name, plan in plans.items():
+        rival = next((k for k, p in plans.items() if AUGGEN in k and p.solver == plan.solver), AUGGEN)
+        each = statistics.median(seconds[name]) / n
+        times = statistics.median(own / its for own, its in zip(seconds[name], seconds[rival], strict=True))
+        row = Row(name, plan.solver, plan.steps, plan.evaluations(m), each, each * subject.images_of_job / 3600, times)
+        rows.append(replace(row, **distances(subject, made, name)) if measure else row)
+    return rows
+
+
+def timed(
+    functions: Mapping[str, Callable[[], Tensor]], runtime: Runtime, rounds: int
+) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
+    """Seconds of each in every round, called in turns after one call for warming up, and what they return."""
+    from scoremix.execution import processes as engine
+
+    device = engine.start(runtime.device)
+    made = {name: function() for name, function in functions.items()}
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds):
+        for name, function in functions.items():
+            device.synchronize()
+            start = time.monotonic()
+            function()
+            device.synchronize()
+            times[name].append(time.monotonic() - start)
+    return times, made
+
+
+def distances(subject: Subject, made: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+    """How far images are from the faithful plan's, which start from the same noise."""
+    from scoremix.data.augment import to_uint8
+    from scoremix.stages.judge.embeddings import embedded_pixels
+
+    decoded = {key: subject.pixels.decode(made[key]).clamp(-1, 1) for key in (FAITHFUL, AUGGEN, name)}
+    own, auggens = ((decoded[key] - decoded[FAITHFUL]).flatten(1).square().mean(1).sqrt() for key in (name, AUGGEN))
+    similarity = None
+    if subject.recognizer is not None:
+        a, b = (embedded_pixels(subject.recognizer, to_uint8(decoded[key]).cpu().numpy()) for key in (name, FAITHFUL))
+        similarity = float((a * b).sum(1).mean())
+    nearer = None if name == AUGGEN else float((own < auggens).double().mean())
+    return {"pixel_distance": float(own.mean()), "nearer_than_auggen": nearer, "similarity": similarity}
+
+
+def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
+    """The networks and m-plets of a run; ConfigError where it has no generator yet."""
+    import numpy as np
+    import torch
+
+    from scoremix.execution.artifacts import Artifact
+    from scoremix.execution.records import RECOGNIZER, step_folder
+    from scoremix.recognition import checkpoints
+
+    real = Artifact("ingest", "", step_folder(runtime.out, exp.name, "ingest"))
+    sampler, classes = sampler_of(exp, runtime)
+    try:
+        recognizer, _ = checkpoints.load(step_folder(runtime.out, exp.name, "baseline") / RECOGNIZER)
+    except ValueError:
+        recognizer = None
+    labels = torch.from_numpy(classes[np.arange(n) % len(classes)]).to(sampler.device)
+    weights, job, seeds = _weights(exp, labels), _job(exp, runtime, store, real), sampler.seeds(np.arange(n))
+    return Subject(sampler.main, sampler.guide, sampler.pixels, labels, weights, seeds, recognizer, job)
+
+
+def sampler_of(exp: Experiment, runtime: Runtime) -> tuple[Sampler, NDArray[np.int64]]:
+    """The trained networks of a run, and its m-plets (random ones where none are selected yet)."""
+    import numpy as np
+
+    from scoremix.execution.artifacts import Artifact, Work
+    from scoremix.execution.records import step_folder
+    from scoremix.stages.mix.sample import Sampler
+
+    folder = step_folder(runtime.out, exp.name, "guide" if exp.guide else "generator")
+    sampler = Sampler(exp.sampling, Artifact("generator", "", folder), Work(folder, runtime, "plan"))
+    try:
+        return sampler, np.load(step_folder(runtime.out, exp.name, "select") / "classes.npy")
+    except ValueError:
+        return sampler, _mplets(exp.selection, sampler.main.label_dim, 100)
+
+
+def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
+    """Networks that have learnt nothing: they cost as much."""
+    import torch
+
+    from scoremix.data.images import LabeledImages
+    from scoremix.diffusion.checkpoints import Pixels
+    from scoremix.diffusion.unet import frozen
+    from scoremix.execution import processes as engine
+    from scoremix.execution import runner
+    from scoremix.execution.records import source_of
+    from scoremix.stages.train.generator import make
+
+    real = runner.run(exp, source_of(exp), runner.Runner(store, runtime, "ingest"))
+    train = LabeledImages.load(real.folder).of_classes("train")
+    device = engine.start(runtime.device).device
+    main, guide = (
+        frozen(make(config, train, exp.sampling.precision).to(device))
+        for config in (exp.generator, exp.guide or exp.generator)
+    )
+    labels = torch.from_numpy(_mplets(exp.selection, main.label_dim, n)).to(device)
+    job = _job(exp, runtime, store, real)
+    return Subject(main, guide, Pixels(), labels, _weights(exp, labels), list(range(n)), None, job)
+
+
+def _mplets(selection: Selection, classes: int, n: int) -> NDArray[np.int64]:
+    """Some m-plets, where none are selected yet."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    return np.stack([rng.permutation(classes)[: selection.mixed] for _ in range(n)])
+
+
+def _weights(exp: Experiment, labels: Tensor) -> Tensor:
+    import torch
+
+    from scoremix.stages.mix.sample import weights_for
+
+    return torch.tensor(weights_for(exp.sampling, labels.shape[1]), device=labels.device).expand(labels.shape)
+
+
+def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int:
+    """Images the run's mixes are."""
+    from scoremix.execution.estimate import Clock
+    from scoremix.execution.records import source_of
+    from scoremix.execution.runner import plan_all
+
+    plans = plan_all(exp, source_of(exp), store)
+    key = next(plan.key for plan in plans if plan.label == "sample")
+    return Clock({plan.key: plan for plan in plans}, real, runtime).images(key)
+
+
+def table(rows: list[Row], n: int, job: int) -> str:
+    """The plans as text."""
+    measured = rows[0].pixel_distance is not None
+    head = f"{'plan':<20}{'solver':<8}{'steps':>6}{'evaluations':>13}{'s/image':>10}{'hours':>9}{'x AugGen':>10}"
+    lines = [head + ("   distance  nearer than AugGen  similarity" if measured else "")]
+    for row in rows:
+        line = f"{row.name:<20}{row.solver:<8}{row.steps:>6}{row.evaluations:>13}{row.seconds_per_image:>10.4f}"
+        line += f"{row.hours:>9.3g}{row.times_auggen:>10.2f}"
+        if measured:
+            nearer = "" if row.nearer_than_auggen is None else f"{row.nearer_than_auggen:.0%}"
+            similarity = "" if row.similarity is None else f"{row.similarity:.4f}"
+            line += f"{row.pixel_distance:>11.4f}{nearer:>20}{similarity:>12}"
+        lines.append(line)
+    lines.append(
+        f"hours: of the job's {job:,} images; x AugGen: seconds over AugGen's, same solver, steps, guide, precision"
+    )
+    if measured:
+        lines.append(
+            f"distance: root mean square of {n} images' pixels in [-1, 1] to the faithful plan's from the same noise; "
+            "similarity: cosine of the baseline recognizer's embeddings"
+        )
+    return "\n".join(lines)
