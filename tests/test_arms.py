@@ -20,10 +20,10 @@ from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
 from scoremix.execution.runner import decided
 from scoremix.recognition import checkpoints
+from scoremix.stages.embedding import all_embedded, embedded
 from scoremix.stages.judge import diagnose
-from scoremix.stages.judge.embeddings import all_embedded, embedded
 from scoremix.stages.mix.pixels import mix_pixels
-from scoremix.stages.mix.sample import weights_of
+from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.train.recognizer import Order
 
 OWN = study.read(Path(__file__).parents[1] / "studies" / "factors.yaml").own

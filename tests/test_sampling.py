@@ -12,7 +12,8 @@ from scoremix.config import ConfigError, Experiment, Generator, Runtime, Samplin
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, Work
-from scoremix.stages.mix.sample import Sampler, images_of_each, kept_of_each, plan_of, weights_of
+from scoremix.stages.mix.sample import Sampler, plan_of
+from scoremix.stages.mix.weights import images_of_each, kept_of_each, weights_of
 from scoremix.stages.show import mixes
 from scoremix.stages.train.generator import make
 

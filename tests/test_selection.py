@@ -20,8 +20,8 @@ from scoremix.execution import progress, runner
 from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
 from scoremix.execution.runner import decided
 from scoremix.stages.mix.describe import describe_mplets
-from scoremix.stages.mix.sample import weights_for
 from scoremix.stages.mix.select import default_count, files_of, select_mplets
+from scoremix.stages.mix.weights import weights_for
 
 N = 30
 NAMES = [f"{'abc'[k % 3]}/class {k:02d}" for k in range(N)]

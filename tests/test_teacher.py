@@ -47,15 +47,15 @@ def test_an_aligned_run_killed_in_the_ramp_ends_in_the_same_bytes(
     settings = [*tiny_settings, *ALIGNED]
     whole = contents(until(tmp_path / "whole", settings))
     until(tmp_path / "killed", settings, "baseline")
-    save, calls = resume.save, [0]
+    save, calls = resume.Checkpoint.save, [0]
 
-    def dying(*arguments: object) -> None:
-        save(*arguments)  # type: ignore[arg-type]
+    def dying(checkpoint: resume.Checkpoint) -> None:
+        save(checkpoint)
         calls[0] += 1
         if calls[0] in (3, 11):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(resume, "save", dying)
+    monkeypatch.setattr(resume.Checkpoint, "save", dying)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             until(tmp_path / "killed", settings)

@@ -188,7 +188,7 @@ def timed(
 def distances(subject: Subject, made: Mapping[str, Tensor], name: str) -> dict[str, Any]:
     """How far images are from the faithful plan's, which start from the same noise."""
     from scoremix.data.augment import to_uint8
-    from scoremix.stages.judge.embeddings import embedded_pixels
+    from scoremix.stages.embedding import embedded_pixels
 
     decoded = {key: subject.pixels.decode(made[key]).clamp(-1, 1) for key in (FAITHFUL, AUGGEN, name)}
     own, auggens = ((decoded[key] - decoded[FAITHFUL]).flatten(1).square().mean(1).sqrt() for key in (name, AUGGEN))
@@ -271,7 +271,7 @@ def _mplets(selection: Selection, classes: int, n: int) -> NDArray[np.int64]:
 def _weights(exp: Experiment, labels: Tensor) -> Tensor:
     import torch
 
-    from scoremix.stages.mix.sample import weights_for
+    from scoremix.stages.mix.weights import weights_for
 
     return torch.tensor(weights_for(exp.sampling, labels.shape[1]), device=labels.device).expand(labels.shape)
 

@@ -48,7 +48,7 @@ def sheets(
     from scoremix.execution.artifacts import write_file
     from scoremix.execution.records import step_folder
     from scoremix.execution.runner import decided
-    from scoremix.stages.mix.sample import weights_for
+    from scoremix.stages.mix.weights import weights_for
     from scoremix.stages.show.illustrate import TICKS, comparison, grid
 
     runtime = runtime_of(out, device)

@@ -94,6 +94,7 @@ class Work:
     notes: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     before: dict[str, float] = field(default_factory=dict)
+    kept: float = field(default_factory=time.monotonic)  # when progress was last due to be kept
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -133,6 +134,14 @@ class Work:
         buffer = io.BytesIO()
         np.savez(buffer, **values)  # type: ignore[arg-type]
         return self.write(name, buffer.getvalue())
+
+    def due(self) -> bool:
+        """Whether progress is to be kept now: once in `checkpoint_seconds`."""
+        now = time.monotonic()
+        if now - self.kept < self.runtime.checkpoint_seconds:
+            return False
+        self.kept = now
+        return True
 
     def keep(self, name: str, content: bytes | str) -> Path:
         """Writes a file an unfinished stage resumes from, and what the first process has spent until now."""

@@ -19,8 +19,9 @@ from scoremix.diffusion.plans import sample
 from scoremix.diffusion.unet import frozen
 from scoremix.execution import processes as engine
 from scoremix.execution.torchrun import processes
-from scoremix.stages.mix.sample import images_of_each, kept_of_each, plan_of
+from scoremix.stages.mix.sample import plan_of
 from scoremix.stages.mix.select import default_count
+from scoremix.stages.mix.weights import images_of_each, kept_of_each
 from scoremix.stages.train import generator as generator_stage
 from scoremix.stages.train import recognizer as recognizer_stage
 

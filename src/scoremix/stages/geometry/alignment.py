@@ -13,7 +13,7 @@ from scoremix.analysis.chance import AlignmentMeasure
 from scoremix.analysis.spaces import as_unit_rows
 from scoremix.data.order import stream_seed
 from scoremix.execution import processes as engine
-from scoremix.stages.geometry.spaces import conditions_over_training, load_spaces
+from scoremix.stages.outputs import GeneratorSummary, SpacesSummary, conditions_over_training, load_spaces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,12 +55,12 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
     """Writes alignment.json: measures against chance, all pairs of spaces, and the conditions over training."""
     device = engine.start(work.runtime.device).device
     found = {name: rows.to(device) for name, rows in load_spaces(spaces).items()}
-    conditions = [s["name"] for s in spaces.json("spaces.json")["spaces"] if s["kind"] == "condition"]
+    conditions = [s["name"] for s in SpacesSummary.load(spaces).spaces if s["kind"] == "condition"]
     centers = [name for name in found if name not in conditions]
     n = len(found[centers[0]])
     measures = measures_of(config, n)
     pairs = [(c, r) for c in conditions for r in centers]
-    times = len(generator.json("generator.json")["conditions"])
+    times = len(GeneratorSummary.load(generator).conditions)
     total, done = len(pairs) + len(HEADLINE) + times, 0
     result: dict[str, Any] = {"labels": LABELS, "classes": n, "k": neighbours(config, n), "tau": config.tau}
     result |= {"level": config.level, "draws": config.permutations, "pairs": [], "matrix": {}, "series": []}

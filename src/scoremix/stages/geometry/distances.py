@@ -12,7 +12,7 @@ from scipy.spatial.distance import squareform
 from scoremix.analysis import geometry
 from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.data.order import stream_seed
-from scoremix.stages.geometry.spaces import load_spaces
+from scoremix.stages.outputs import load_spaces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

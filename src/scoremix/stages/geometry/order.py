@@ -11,7 +11,7 @@ from scoremix.analysis import overlap, preservation
 from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.analysis.preservation import Form
 from scoremix.data.order import stream_seed
-from scoremix.stages.geometry.spaces import load_spaces
+from scoremix.stages.outputs import MPletsSummary, load_spaces
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,7 +33,7 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
     reference, *others = centers
     found = conditions | centers
     n = len(found[reference])
-    k = config.pairs or mplets.json("mplets.json")["count"]
+    k = config.pairs or MPletsSummary.load(mplets).count
     if k >= math.comb(n, 2):
         raise ValueError(f"analysis.order.pairs: {k}, {n} classes have {math.comb(n, 2)} pairs, K must be below that")
     pairs = [(reference, other) for other in others] + [(c, reference) for c in conditions]

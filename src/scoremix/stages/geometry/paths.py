@@ -8,10 +8,10 @@ import numpy as np
 import torch
 
 from scoremix.analysis.geometry import mix_path, pca_map, umap_map
-from scoremix.data import images as imagesets
 from scoremix.data.order import stream_seed
-from scoremix.stages.judge.embeddings import embedded_pixels, opened
+from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Sampler
+from scoremix.stages.outputs import centers_of, chosen_classes, real_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,8 +29,8 @@ def measure_paths(
 ) -> None:
     """Writes paths.npz (similarities, positions, pictures over λ), map.npz (principal axes) and paths.json."""
     assert config.sampling is not None
-    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
-    every = np.load(mplets / "classes.npy")[:, :2]
+    train = real_images(real)
+    every = chosen_classes(mplets)[:, :2]
     if every.shape[1] < 2:
         raise ValueError("selection.strategy 'each': one class alone has no path; select pairs or larger sets")
     pairs = every[np.unique(np.linspace(0, len(every) - 1, config.pairs).round().astype(int))]
@@ -45,7 +45,7 @@ def measure_paths(
     work.count("images", len(made))
 
     net = opened(baseline, work)
-    centers = torch.from_numpy(np.load(baseline / "centers.npy"))
+    centers = centers_of(baseline)
     found = embedded_pixels(net, made).reshape(len(pairs), len(weights), each, -1)
     a, b = centers[pairs[:, 0]], centers[pairs[:, 1]]
     one_by_one = found.transpose(1, 2).flatten(0, 1)

@@ -9,16 +9,15 @@ import torch
 
 from scoremix.analysis.alignment import cka
 from scoremix.analysis.chance import series_correlation
-from scoremix.data import images as imagesets
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.plans import Plan
 from scoremix.diffusion.unet import condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity
 from scoremix.execution import processes as engine
-from scoremix.stages.geometry.spaces import without_padding
-from scoremix.stages.judge.embeddings import embedded_pixels, opened
+from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Networks
+from scoremix.stages.outputs import centers_of, real_images, without_padding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,8 +35,8 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
     assert config.sampling is not None
     device = engine.start(work.runtime.device).device
     recognizer = opened(baseline, work)
-    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
-    centers = torch.from_numpy(np.load(baseline / "centers.npy"))
+    train = real_images(real)
+    centers = centers_of(baseline)
     chosen = np.random.default_rng(stream_seed(config.seed, "classes")).permutation(len(train.class_names))
     chosen = np.sort(chosen[: config.classes])
     labels = np.repeat(chosen, config.images_per_class)

@@ -8,15 +8,22 @@ import numpy as np
 import torch
 
 from scoremix.analysis.spaces import as_space, in_order
-from scoremix.data import images as imagesets
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.recognition import checkpoints as recognition
 from scoremix.recognition.training import class_centers
-from scoremix.stages.judge.embeddings import all_embedded, opened
+from scoremix.stages.embedding import all_embedded, opened
+from scoremix.stages.outputs import (
+    CHECKPOINT,
+    GeneratorSummary,
+    RecognizerSummary,
+    SpacesSummary,
+    real_images,
+    without_padding,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -32,13 +39,13 @@ def collect_spaces(
 
     Recognizers trained on mixes alone know none of these classes; they are left out and listed.
     """
-    images = imagesets.LabeledImages.load(real.folder).of_classes("train")
+    images = real_images(real)
     names = list(images.class_names)
-    info = generator.json("generator.json")
+    info = GeneratorSummary.load(generator)
     found: list[tuple[str, str, str, Tensor]] = []  # name, kind, recognizer, rows
-    for std in dict.fromkeys([*map(float, info["snapshots"]), *config.ema]):
-        net, _ = generators.average(generator.folder, std, info["images_seen"], "float32")
-        rows = in_order(without_padding(condition_matrix(net)), info["classes"], names, "the generator")
+    for std in dict.fromkeys([*map(float, info.snapshots), *config.ema]):
+        net, _ = generators.average(generator.folder, std, info.images_seen, "float32")
+        rows = in_order(without_padding(condition_matrix(net)), info.classes, names, "the generator")
         found.append((f"conditions EMA {std:g}", "condition", "", rows))
     strangers = [name for name, artifact in recognizers.items() if not knows_any(artifact, names)]
     judged = {name: artifact for name, artifact in recognizers.items() if name not in strangers}
@@ -54,11 +61,11 @@ def collect_spaces(
         file = f"space-{number:03d}.npy"
         work.write_array(file, rows.float().cpu().numpy())
         listed.append({"name": name, "kind": form, "recognizer": recognizer, "file": file, "dims": rows.shape[1]})
-    work.write_json("spaces.json", {"classes": names, "spaces": listed, "left_out": strangers})
+    SpacesSummary(names, listed, strangers).write(work)
 
 
 def knows_any(recognizer: Artifact, names: Sequence[str]) -> bool:
-    return not set(names).isdisjoint(recognizer.json("recognizer.json")["class_names"])
+    return not set(names).isdisjoint(RecognizerSummary.load(recognizer).class_names)
 
 
 def centers(
@@ -66,26 +73,8 @@ def centers(
 ) -> Tensor:
     """Centers of the real classes, head weights or mean embeddings."""
     if kind == "head":
-        known = recognizer.json("recognizer.json")["class_names"]
-        rows = recognition.head_centers(recognizer / "recognizer.safetensors")
+        known = RecognizerSummary.load(recognizer).class_names
+        rows = recognition.head_centers(recognizer / CHECKPOINT)
         return in_order(rows, known, images.class_names, f"recognizer {name}")
     labels = torch.from_numpy(images.labels.astype(np.int64))
     return class_centers(all_embedded(opened(recognizer, work), images), labels, len(images.class_names))
-
-
-def without_padding(conditions: Tensor) -> Tensor:
-    """The columns that are not zero throughout, which fill fixed conditions up to the network's width."""
-    return conditions[:, (conditions != 0).any(0)]
-
-
-def load_spaces(spaces: Artifact, kinds: Sequence[str] = ("condition", "head", "mean")) -> dict[str, Tensor]:
-    """Name -> rows (classes, d) of the spaces of those kinds, in their order."""
-    listed = spaces.json("spaces.json")["spaces"]
-    return {s["name"]: torch.from_numpy(np.load(spaces / s["file"])) for s in listed if s["kind"] in kinds}
-
-
-def conditions_over_training(generator: Artifact) -> Iterator[tuple[float, int, Tensor]]:
-    """(EMA length, images seen, condition matrix) of every kept time, ascending, one at a time."""
-    kept = sorted(generator.json("generator.json")["conditions"], key=lambda c: (c["ema"], c["images_seen"]))
-    for c in kept:
-        yield c["ema"], c["images_seen"], without_padding(torch.from_numpy(np.load(generator / c["file"])))

@@ -9,7 +9,7 @@ import numpy as np
 
 from scoremix.analysis.geometry import selection_overlap
 from scoremix.selection import strategies
-from scoremix.stages.geometry.spaces import load_spaces
+from scoremix.stages.outputs import MPletsSummary, load_spaces
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,9 +23,9 @@ STRATEGIES: tuple[Literal["far", "close"], ...] = ("far", "close")
 def compare_selections(config: Order, spaces: Artifact, mplets: Artifact, *, work: Work) -> None:
     """Writes transfer.json: shared m-plets, Jaccard and shared classes between selections of every space and metric."""
     found = {name: rows.numpy() for name, rows in load_spaces(spaces).items()}
-    info = mplets.json("mplets.json")
-    m, n = max(2, info["m"]), len(next(iter(found.values())))
-    count = min(config.pairs or info["count"], math.comb(n, m))
+    info = MPletsSummary.load(mplets)
+    m, n = max(2, info.m), len(next(iter(found.values())))
+    count = min(config.pairs or info.count, math.comb(n, m))
     result: dict[str, Any] = {"m": m, "count": count, "chance": count / math.comb(n, m), "strategies": {}}
     selectors = [(name, metric) for name, rows in found.items() for metric in metrics_of(rows)]
     with work.bar(len(STRATEGIES) * len(selectors), "selections") as advance:

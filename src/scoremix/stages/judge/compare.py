@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.evaluation import metrics
 from scoremix.evaluation.estimate import Estimate, helps
 from scoremix.stages.judge import closed, groups
-from scoremix.stages.judge.evaluate import ROC_POINTS
+from scoremix.stages.outputs import ROC_POINTS, GateResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def compare(
     ]
     levels = metrics.supported_fars(impostors, config.fars)
     headline = headline_of(config, levels)
-    judged = [gate.json("gate.json") for gate in judging.values()]
+    judged = [GateResult.load(gate) for gate in judging.values()]
     stored = LabeledImages.load(real.folder)
     seen = seen_in(stored, config)
     work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
@@ -89,13 +90,13 @@ def compare(
             },
             "differences": differences,
             "verdict": {
-                "kind": verdict(differences, config, headline, all(g["top1"] >= g["floor"] for g in judged)),
+                "kind": verdict(differences, config, headline, all(gate.passed for gate in judged)),
                 "arm": config.treatment,
                 "controls": list(config.controls),
             },
             "images": len(labels),
             "images_of": len(stored.of_classes(config.classes)),
-            "gates": {arm: own.json("gate.json") for arm, own in gates.items()},
+            "gates": {arm: asdict(GateResult.load(gate)) for arm, gate in gates.items()},
             "seen": seen,
             "looks": test_uses(seen, "test", work),
             "groups": groups.compare_groups(config, by_arm),

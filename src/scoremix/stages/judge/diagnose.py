@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
-from scoremix.stages.judge.embeddings import BLOCK, all_embedded, opened
+from scoremix.stages.embedding import BLOCK, all_embedded, opened
+from scoremix.stages.outputs import MixedImages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,10 +54,9 @@ def diagnose_mixes(
     with work.bar(len(sets), "groups") as advance:
         for done, (name, artifact) in enumerate(sets.items()):
             if artifact.key not in by_key:
-                images = imagesets.LabeledImages.load(artifact.folder)
-                mplets = np.load(artifact / "mplets.npy")[images.labels]
-                weights = np.load(artifact / "weights.npy")
-                by_key[artifact.key] = measured(all_embedded(net, images), images, centers, mplets, weights, False)
+                mixed = MixedImages.load(artifact)
+                unit = all_embedded(net, mixed.images)
+                by_key[artifact.key] = measured(unit, mixed.images, centers, mixed.sources, mixed.weights, False)
             groups[name] = by_key[artifact.key]
             advance(done + 1)
     work.write_arrays(

@@ -14,7 +14,6 @@ from scoremix.data.faceimages import FaceImages
 from scoremix.execution import processes as engine
 from scoremix.recognition.checkpoints import Description, network_input
 from scoremix.recognition.training import embed
-from scoremix.stages.train import resume
 
 if TYPE_CHECKING:
     from scoremix.config import Embedding
@@ -32,7 +31,6 @@ def embed_images(
     shape = (len(images), description.embedding)
     mode = "r+" if done else "w+"
     out = np.lib.format.open_memmap(unfinished, mode=mode, dtype=np.float32, shape=shape)
-    saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(len(images), "images", done) as advance:
         for pixels in images.blocks(done, config.batch, description.size, os.cpu_count() or 1):
             x = network_input(torch.from_numpy(with_channels(pixels, description.channels)), description)
@@ -40,7 +38,7 @@ def embed_images(
             out[done : done + len(pixels)] = y.cpu().numpy()
             done += len(pixels)
             work.count("images", len(pixels))
-            if saver.due():
+            if work.due():
                 out.flush()
                 work.keep("rows.json", json.dumps(done))
             advance(done)

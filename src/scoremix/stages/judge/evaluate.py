@@ -13,7 +13,8 @@ from scoremix.data.pixelmix import averaged
 from scoremix.evaluation import bootstrap, closed, fairness, metrics, morphing
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
-from scoremix.stages.judge.embeddings import BLOCK, embedded, embedded_pixels, opened
+from scoremix.stages.embedding import BLOCK, embedded, embedded_pixels, opened
+from scoremix.stages.outputs import CHECKPOINT, ROC_POINTS, RecognizerSummary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Artifact, Work
 
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (1 + resamples,), the plain value first
-ROC_POINTS = np.logspace(-5, 0, 101)
 SCORED = 1024  # images whose scores with all classes are held at a time
 CURVE_DRAWS = 200  # resamples for AUC and EER, whose cost is all pairs each
 
@@ -151,10 +151,10 @@ def rank_held_out(net: torch.nn.Module, recognizer: Artifact, real: LabeledImage
     train, held = real.of_classes("train").class_names, real.of_classes("held_out")
     place = {name: k for k, name in enumerate(train)}
     labels = np.array([place[name] for name in held.class_names])[held.labels]
-    if tuple(recognizer.json("recognizer.json")["class_names"][: len(train)]) != train:
+    if tuple(RecognizerSummary.load(recognizer).class_names[: len(train)]) != train:
         work.write_arrays("held_out.npz", labels=labels)
         return
-    head = checkpoints.head_tensors(recognizer / "recognizer.safetensors")
+    head = checkpoints.head_tensors(recognizer / CHECKPOINT)
     weight, bias = head["weight"][: len(train)], head.get("bias")
     found = []
     for rows in held.blocks(SCORED):

@@ -20,7 +20,8 @@ from scoremix.execution.artifacts import Source
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report import quality as page
-from scoremix.stages.judge.embeddings import BLOCK
+from scoremix.stages.embedding import BLOCK
+from scoremix.stages.outputs import CHECKPOINT, MixedImages, has_sources
 
 if TYPE_CHECKING:
     from scoremix.config import Quality
@@ -116,11 +117,12 @@ class Sources:
 
     @classmethod
     def of(cls, images: LabeledImages, train: LabeledImages, made: Artifact) -> Sources:
-        if (made / "mplets.npy").exists():
-            weights = np.load(made / "weights.npy").astype(np.float64)
+        if has_sources(made):
+            mixed = MixedImages.load(made)
+            weights = mixed.weights.astype(np.float64)
             nowhere = weights.sum(1, keepdims=True) <= 0
             weights = np.where(nowhere, 1 / weights.shape[1], weights)
-            return cls(np.load(made / "mplets.npy"), weights, images.labels)
+            return cls(mixed.mplets, weights, images.labels)
         place = {name: k for k, name in enumerate(train.class_names)}
         if not set(images.class_names) <= set(place):
             return cls(None, np.ones((len(images), 1)), images.labels)
@@ -255,7 +257,7 @@ def closest(config: Quality, real: Real, made: Made) -> list[page.Pair]:
 
 def embedder(config: Quality, judge: Artifact | Source, work: Work) -> Embed:
     """Function from a set and some of its rows to features on the CPU: unit ones of a recognizer, else raw."""
-    path = Path(judge.place) if isinstance(judge, Source) else judge / "recognizer.safetensors"
+    path = Path(judge.place) if isinstance(judge, Source) else judge / CHECKPOINT
     device = engine.start(work.runtime.device).device
     if config.features == "recognizer":
         recognizer, description = checkpoints.load(path)

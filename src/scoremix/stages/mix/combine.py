@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoremix.data import images as imagesets
+from scoremix.stages.outputs import Finish, MixedImages, real_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,18 +22,17 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
 
     finish.json, where training ends on real images alone: which share of it, and how many of the first images are real.
     """
-    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
-    added = imagesets.LabeledImages.load(synthetic.folder)
+    train, mixed = real_images(real), MixedImages.load(synthetic)
+    added = mixed.images
     kept = [train] if config.real else []
     both = imagesets.concatenate([*kept, added], work.folder)
     if config.labels != "new_class":
-        sources = np.load(synthetic / "mplets.npy")[added.labels]
-        labels, weights, names = targets(config, kept, added, sources, np.load(synthetic / "weights.npy"), train)
+        labels, weights, names = targets(config, mixed, train)
         work.write_array("target_labels.npy", labels)
         work.write_array("target_weights.npy", weights)
         work.write_json("targets.json", {"class_names": names})
     if config.finish:
-        work.write_json("finish.json", {"share": config.finish, "images": len(train)})
+        Finish(config.finish, len(train)).write(work)
     work.write_json(
         "summary.json",
         {
@@ -45,26 +45,21 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
 
 
 def targets(
-    config: Mixing,
-    kept: list[LabeledImages],
-    added: LabeledImages,
-    sources: NDArray[np.int64],
-    weights: NDArray[np.float32],
-    train: LabeledImages,
+    config: Mixing, mixed: MixedImages, train: LabeledImages
 ) -> tuple[NDArray[np.int32], NDArray[np.float32], list[str]]:
     """Labels (N, k), weights (N, k) with sum 1, and the head's classes: real ones, then with "both" the mixes."""
-    share = weights / weights.sum(1, keepdims=True)
+    share = mixed.weights / mixed.weights.sum(1, keepdims=True)
     names = list(train.class_names)
-    labels = sources
+    labels = mixed.sources
     if config.labels == "both":
-        labels = np.concatenate([len(names) + added.labels[:, None], labels], 1)
+        labels = np.concatenate([len(names) + mixed.images.labels[:, None], labels], 1)
         share = np.concatenate(
             [np.full((len(share), 1), 1 - config.soft_share, np.float32), config.soft_share * share], 1
         )
-        names += added.class_names
-    if kept:
-        own = np.zeros((len(train), labels.shape[1]), np.int64)
-        own[:, 0] = train.labels
-        labels = np.concatenate([own, labels])
-        share = np.concatenate([(np.arange(own.shape[1]) == 0).astype(np.float32) * np.ones((len(own), 1)), share])
+        names += mixed.images.class_names
+    if config.real:
+        alone = np.zeros((len(train), labels.shape[1]), np.int64)
+        alone[:, 0] = train.labels
+        labels = np.concatenate([alone, labels])
+        share = np.concatenate([(np.arange(alone.shape[1]) == 0).astype(np.float32) * np.ones((len(alone), 1)), share])
     return labels.astype(np.int32), share.astype(np.float32), names

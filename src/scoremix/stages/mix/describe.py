@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from scoremix.report import content, figures
-from scoremix.stages.mix.sample import weights_of
 from scoremix.stages.mix.select import as_csv, quoted
+from scoremix.stages.mix.weights import weights_of
+from scoremix.stages.outputs import MPletsSummary, RecognizerSummary, chosen_classes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,14 @@ SORTS = {1: "single classes", 2: "pairs", 3: "triples", 4: "quads"}
 
 def describe_mplets(config: Sampling, recognizer: Artifact, mplets: Artifact, *, work: Work) -> None:
     """Writes mplets.csv with names and weights, coverage.csv, an SVG of the distances per space, and summary.txt."""
-    names: list[str] = recognizer.json("recognizer.json")["class_names"]
-    info = mplets.json("mplets.json")
-    classes = np.load(mplets / "classes.npy")
+    names = RecognizerSummary.load(recognizer).class_names
+    info, classes = MPletsSummary.load(mplets), chosen_classes(mplets)
     weights = None if config.draw == "image" else weights_of(config, len(classes), classes.shape[1], 1)
-    work.write("mplets.csv", as_csv(classes, names, np.array(info["values"]), weights))
-    rows = (f"{c},{quoted(name)},{uses}" for c, (name, uses) in enumerate(zip(names, info["uses"], strict=True)))
+    work.write("mplets.csv", as_csv(classes, names, np.array(info.values), weights))
+    rows = (f"{c},{quoted(name)},{uses}" for c, (name, uses) in enumerate(zip(names, info.uses, strict=True)))
     work.write("coverage.csv", "\n".join(["class,name,mplets", *rows]) + "\n")
-    for space, metric in info["metrics"].items():
-        made = distances_of(mplets, space, metric, info["strategy"])
+    for space, metric in info.metrics.items():
+        made = distances_of(mplets, space, metric, info.strategy)
         work.write(f"distances-{space}.svg", standalone(figures.distance_histogram(made, {})))
     work.write("summary.txt", summary(info, names))
 
@@ -51,32 +51,32 @@ def standalone(svg: str) -> str:
     return svg.replace("</title>", '</title><rect width="100%" height="100%" fill="#ffffff"/>', 1)
 
 
-def summary(info: dict[str, Any], names: Sequence[str]) -> str:
+def summary(info: MPletsSummary, names: Sequence[str]) -> str:
     """What was chosen, how good it is, that it is exact, and which classes are used, in a few lines."""
-    m, values, uses = info["m"], info["values"], np.array(info["uses"])
-    spaces = " and ".join(f"{METRICS[metric]} of {ROWS[space]}" for space, metric in info["metrics"].items())
-    lines = [f"{len(values):,} {SORTS.get(m, f'{m}-plets')} of {len(names):,} classes: {info['strategy']}"]
+    m, values, uses = info.m, info.values, np.array(info.uses)
+    spaces = " and ".join(f"{METRICS[metric]} of {ROWS[space]}" for space, metric in info.metrics.items())
+    lines = [f"{len(values):,} {SORTS.get(m, f'{m}-plets')} of {len(names):,} classes: {info.strategy}"]
     if m > 1:
         lines[0] += f" by {spaces}"
-        lines.append(f"value ({info['objective']} over pairs): {span(values)}")
-    certificate = info["certificate"]
+        lines.append(f"value ({info.objective} over pairs): {span(values)}")
+    certificate = info.certificate
     if certificate is not None:
         lines.append(
             f"exact: of {certificate['sets']:,} possible ones none beyond {certificate['bound']:.6g} was left out; "
             f"{certificate['pair_sums']:,} were evaluated"
         )
-    verification = info["verification"]
+    verification = info.verification
     if verification is not None:
         better = f"{verification['new']:,}" if verification["new"] else "none"
         lines.append(f"verified: of {verification['samples']:,} random ones {better} should have been on the list")
     most = int(uses.argmax())
     lines.append(
-        f"classes used: {info['classes_used']:,} of {len(names):,}; most often {names[most]!r}, in {uses[most]:,}"
+        f"classes used: {info.classes_used:,} of {len(names):,}; most often {names[most]!r}, in {uses[most]:,}"
     )
-    if info["cost_of_constraint"] is not None:
+    if info.cost_of_constraint is not None:
         lines.append(
             f"cost of the limit on uses: the mean value is {np.mean(values):.6g}, "
-            f"without it {info['mean_value_without_constraint']:.6g}"
+            f"without it {info.mean_value_without_constraint:.6g}"
         )
     return "\n".join(lines) + "\n"
 

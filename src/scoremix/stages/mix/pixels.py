@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoremix.config import Sampling
-from scoremix.data import images as imagesets
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged, patched
-from scoremix.stages.mix.sample import images_of_each, mixed_names, weights_of
+from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
+from scoremix.stages.outputs import chosen_classes, real_images, write_mixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,8 +25,7 @@ BLOCK = 4096  # images made at a time
 
 def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: Work) -> None:
     """Writes a set of images with one class per m-plet; each image blends one random image of every source."""
-    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
-    classes = np.load(mplets / "classes.npy")
+    train, classes = real_images(real), chosen_classes(mplets)
     each = images_of_each(config, int(np.median(train.counts)))
     total, m = len(classes) * each, classes.shape[1]
     shared = {name: getattr(config, name) for name in ("weights", "draw", "concentration", "seed")}
@@ -50,14 +49,5 @@ def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: W
                         yield patched(found, shares, corners)
                 advance(start + len(rows))
 
-    imagesets.write(
-        work.folder,
-        shape=(total, *train.shape[1:]),
-        blocks=blocks(),
-        counts=np.full(len(classes), each),
-        class_names=mixed_names(classes, train.class_names),
-        splits={"train": np.arange(len(classes))},
-    )
-    work.write_array("mplets.npy", classes)
-    work.write_array("weights.npy", weights.astype(np.float32))
+    write_mixed(work, blocks(), train.shape[1:], mixed_names(classes, train.class_names), classes, weights)
     work.count("images", total)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import io
-import math
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from scoremix.data import images as imagesets
 from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints
@@ -18,6 +16,8 @@ from scoremix.diffusion.feynman_kac import effective_sample_size
 from scoremix.diffusion.plans import Plan, weighed_sample
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
+from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
+from scoremix.stages.outputs import GeneratorSummary, SearchSummary, chosen_classes, write_mixed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scoremix.config import PixelMixing, Sampling
+    from scoremix.config import Sampling
     from scoremix.execution.artifacts import Artifact, Work
 
 
@@ -38,13 +38,12 @@ def sample_mixtures(
     disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and the classes' part of it.
     """
     if searched is not None:
-        found = tuple(searched.json("search.json")["weights"])
-        config = config.model_copy(update={"weights": found, "weights_end": None})
-    info = generator.json("generator.json")
-    classes = np.load(mplets / "classes.npy")
+        best = tuple(SearchSummary.load(searched).weights)
+        config = config.model_copy(update={"weights": best, "weights_end": None})
+    info, classes = GeneratorSummary.load(generator), chosen_classes(mplets)
     team = engine.start(work.runtime.device, together=True)
     sampler = Sampler(config, generator, work, team.device)
-    each = images_of_each(config, info["median_class_size"])
+    each = images_of_each(config, info.median_class_size)
     total = len(classes) * each
     weights = weights_of(config, len(classes), classes.shape[1], each)
     files = []
@@ -68,39 +67,11 @@ def sample_mixtures(
         return
     work.settle("evaluations", sum(int(np.load(file)["evaluations"]) for file in files))
     work.count("images", total)
-    work.write_array("weights.npy", weights.astype(np.float32))
     logs = np.concatenate([np.load(file)["logs"] for file in files])
-    for column, name in enumerate(("log_weight.npy", "disagreement.npy")):
-        work.write_array(name, logs[:, column])
     evaluations = sampler.plan.evaluations(1 if config.mixture == "turns" else classes.shape[1])
     work.write_json("sampling.json", summary(evaluations, logs.reshape(-1, each, 2)))
-    imagesets.write(
-        work.folder,
-        shape=(total, *sampler.shape),
-        blocks=(np.load(file)["images"] for file in files),
-        counts=np.full(len(classes), each),
-        class_names=mixed_names(classes, info["classes"]),
-        splits={"train": np.arange(len(classes))},
-    )
-    work.write_array("mplets.npy", classes)
-
-
-def images_of_each(config: Sampling | PixelMixing, class_size: int) -> int:
-    """Images drawn for an m-plet, those included that are not kept."""
-    kept = config.images_per_mplet or max(1, round(config.share * class_size))
-    return math.ceil(kept * config.candidates - 1e-9)
-
-
-def kept_of_each(drawn: int, candidates: float) -> int:
-    """Images kept of an m-plet's: the number of which `images_of_each` drew so many, at least 1."""
-    return max(1, math.floor(drawn / candidates + 1e-9))
-
-
-def mixed_names(classes: NDArray[np.int64], names: Sequence[str]) -> list[str]:
-    """Names of the new classes: the sources', or that of the class that is reproduced."""
-    if classes.shape[1] == 1:
-        return [f"{names[k]} (reproduced)" for k in classes[:, 0]]
-    return [" + ".join(names[k] for k in row) for row in classes]
+    blocks = (np.load(file)["images"] for file in files)
+    write_mixed(work, blocks, sampler.shape, mixed_names(classes, info.classes), classes, weights, *logs.T.copy())
 
 
 def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
@@ -116,24 +87,6 @@ def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
         "disagreement": disagreement,
         "effective_sample_size": float(sizes.mean()),
     }
-
-
-def weights_for(config: Sampling, m: int) -> tuple[float, ...]:
-    """One weight per class of an m-plet, the same for all where none are given; ValueError for another number of them."""
-    config.check_weights(m)
-    return config.weights or (1 / m,) * m
-
-
-def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.float64]:
-    """Mixing weights of every image (mplets * each, m): the given ones, Dirichlet draws, or one class in turn."""
-    if config.mixture == "turns":
-        return np.tile(np.eye(m)[np.arange(each) % m], (mplets, 1))
-    given = weights_for(config, m)
-    if config.draw == "fixed":
-        return np.tile(np.array(given), (mplets * each, 1))
-    rng = np.random.default_rng(stream_seed(config.seed, "weights"))
-    drawn = rng.dirichlet([config.concentration] * m, mplets if config.draw == "mplet" else mplets * each)
-    return np.repeat(drawn, each, axis=0) if config.draw == "mplet" else drawn
 
 
 def plan_of(config: Sampling) -> Plan:
@@ -208,12 +161,12 @@ class Sampler(Networks):
 
     def __init__(self, config: Sampling, generator: Artifact, work: Work, device: torch.device | None = None) -> None:
         self.device = device or engine.start(work.runtime.device).device
-        info = generator.json("generator.json")
-        main, pixels = checkpoints.average(generator.folder, config.ema, info["images_seen"], config.precision)
-        folder = generator / info.get("guide_folder", ".")
-        guide, _ = checkpoints.average(folder, config.guide_ema, info["guide_at"], config.precision)
+        info = GeneratorSummary.load(generator)
+        main, pixels = checkpoints.average(generator.folder, config.ema, info.images_seen, config.precision)
+        folder = generator / info.guide_folder
+        guide, _ = checkpoints.average(folder, config.guide_ema, info.guide_at, config.precision)
         main, guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
-        super().__init__(config, work, main, guide, pixels, plan_of(config), info["classes"])
+        super().__init__(config, work, main, guide, pixels, plan_of(config), info.classes)
         self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
 
     def seeds(self, rows: NDArray[np.int64]) -> list[int]:

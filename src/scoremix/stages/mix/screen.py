@@ -8,14 +8,12 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from scoremix.data import images as imagesets
 from scoremix.evaluation import coherence
-from scoremix.stages.judge.embeddings import BLOCK, embedded, opened
-from scoremix.stages.mix.sample import kept_of_each
+from scoremix.stages.embedding import BLOCK, embedded, opened
+from scoremix.stages.mix.weights import kept_of_each
+from scoremix.stages.outputs import MixedImages, ScreeningSummary, centers_of, write_mixed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
     from scoremix.config import Screening
@@ -27,12 +25,12 @@ SHOWN = 10  # m-plets whose rejected images are kept to be looked at
 def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work: Work) -> None:
     """Writes the kept images as `sample` does, screening.json, and rejected.npz (images of a few m-plets)."""
     net = opened(recognizer, work)
-    drawn = imagesets.LabeledImages.load(synthetic.folder)
+    mixed = MixedImages.load(synthetic)
+    drawn, sources, weights = mixed.images, mixed.mplets, mixed.weights
     classes, n = len(drawn.counts), int(drawn.counts[0])
     keep = kept_of_each(n, config.candidates)
-    given = merit(synthetic, config.by, classes) if config.by in ("log_weight", "agreement") else None
-    centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
-    sources, weights = np.load(synthetic / "mplets.npy"), np.load(synthetic / "weights.npy")
+    given = merit(mixed, config.by) if config.by in ("log_weight", "agreement") else None
+    centers = centers_of(recognizer)
     before, after = np.zeros((classes, n)), np.zeros((classes, keep))
     places = np.zeros((classes, keep), np.int64)
     step = max(1, BLOCK // n)
@@ -53,23 +51,9 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
             advance(part.stop)
     rows = (np.arange(classes)[:, None] * n + places).reshape(-1)
 
-    def blocks() -> Iterator[NDArray[np.uint8]]:
-        for start in range(0, len(rows), BLOCK):
-            yield drawn.take(rows[start : start + BLOCK])[0]
-
-    imagesets.write(
-        work.folder,
-        shape=(len(rows), *drawn.shape[1:]),
-        blocks=blocks(),
-        counts=np.full(classes, keep),
-        class_names=drawn.class_names,
-        splits={"train": np.arange(classes)},
-    )
-    work.write_array("mplets.npy", sources)
-    work.write_array("weights.npy", weights[rows])
-    for name in ("log_weight.npy", "disagreement.npy"):
-        if (synthetic / name).exists():  # of sampled images only
-            work.write_array(name, np.load(synthetic / name)[rows])
+    blocks = (drawn.take(rows[start : start + BLOCK])[0] for start in range(0, len(rows), BLOCK))
+    logs = (None if log is None else log[rows] for log in (mixed.log_weight, mixed.disagreement))
+    write_mixed(work, blocks, drawn.shape[1:], drawn.class_names, sources, weights[rows], *logs)
     shown = np.unique(np.linspace(0, classes - 1, SHOWN).round().astype(int))
     dropped = np.stack([np.setdiff1d(np.arange(n), places[k]) for k in shown])
     work.write_arrays(
@@ -78,17 +62,8 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
         kept=np.stack([drawn.of_class(k)[places[k]] for k in shown]),
         rejected=np.stack([drawn.of_class(k)[out] for k, out in zip(shown, dropped, strict=True)]),
     )
-    work.write_json(
-        "screening.json",
-        {
-            "by": config.by,
-            "drawn": classes * n,
-            "kept": len(rows),
-            "rejected_share": 1 - keep / n,
-            "coherence_before": float(before.mean()),
-            "coherence_after": float(after.mean()),
-        },
-    )
+    coherences = float(before.mean()), float(after.mean())
+    ScreeningSummary(config.by, classes * n, len(rows), 1 - keep / n, *coherences).write(work)
     work.count("images", len(drawn))
 
 
@@ -104,12 +79,10 @@ def hardness(
     return coherence.source_loss(cosine, rows, torch.from_numpy(weights), coherence.SCALE).view(p, n)
 
 
-def merit(synthetic: Artifact, by: str, classes: int) -> torch.Tensor:
+def merit(mixed: MixedImages, by: str) -> torch.Tensor:
     """Log-weights or minus disagreements (classes, n) of the images drawn; ValueError where the sampling has none."""
-    saved = torch.from_numpy(np.load(synthetic / "log_weight.npy"))
-    if by == "agreement":
-        saved = -torch.from_numpy(np.load(synthetic / "disagreement.npy"))
-    saved = saved.view(classes, -1)
+    assert mixed.log_weight is not None and mixed.disagreement is not None
+    saved = torch.from_numpy(mixed.log_weight if by == "log_weight" else -mixed.disagreement)
     if not saved.isfinite().all():
         raise ValueError(f"keep_by {by!r}: these images have none, their weights do not sum to 1 or change with sigma")
-    return saved
+    return saved.view(len(mixed.mplets), -1)

@@ -17,8 +17,9 @@ import torch
 
 from scoremix.config import Sampling
 from scoremix.data.order import stream_seed
-from scoremix.stages.judge.embeddings import embedded_pixels, opened
+from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Sampler
+from scoremix.stages.outputs import SearchSummary, centers_of
 
 if TYPE_CHECKING:
     from scoremix.config import Search
@@ -29,7 +30,7 @@ def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *,
     """Writes search.json (the best weights) and search.npz: m_s, m_d (points, points) over `ticks`."""
     sampling = Sampling.model_validate(config.sampling)
     net = opened(recognizer, work)
-    centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
+    centers = centers_of(recognizer)
     rng = np.random.default_rng(stream_seed(config.seed, "search"))
     pairs = np.stack([rng.permutation(len(centers))[:2] for _ in range(config.pairs)])
     labels = np.repeat(pairs, config.images_per_pair, axis=0)
@@ -49,16 +50,9 @@ def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *,
             advance(done + 1)
     best = np.unravel_index(np.argmax(alike + unlike), alike.shape)
     work.write_arrays("search.npz", ticks=ticks, alike=alike, unlike=unlike)
-    work.write_json(
-        "search.json",
-        {
-            "weights": [float(ticks[k]) for k in best],
-            "m_s": float(alike[best]),
-            "m_d": float(unlike[best]),
-            "images": len(cells) * len(labels),
-        },
-    )
-    work.count("images", len(cells) * len(labels))
+    weights, total = [float(ticks[k]) for k in best], len(cells) * len(labels)
+    SearchSummary(weights, float(alike[best]), float(unlike[best]), total).write(work)
+    work.count("images", total)
 
 
 def objective(unit: torch.Tensor, sources: torch.Tensor) -> tuple[float, float]:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from scoremix.analysis.spaces import in_order
-from scoremix.data import groups, images
+from scoremix.data import groups
 from scoremix.data.mplet_list import read_mplets
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
@@ -22,6 +22,7 @@ from scoremix.selection.criterion import Criterion, Metric
 from scoremix.selection.distribution import pair_histogram
 from scoremix.selection.mplets import MPlets
 from scoremix.selection.search import Progress
+from scoremix.stages.outputs import GeneratorSummary, MPletsSummary, RecognizerSummary, centers_of, real_images
 
 if TYPE_CHECKING:
     from scoremix.config import Selection
@@ -38,8 +39,7 @@ def select_mplets(
     `more` holds what only some selections read: the `generator` for its condition matrix, the `real` images for their
     groups, the files of `groups` and of the m-plets (`file`).
     """
-    spaces = {"embedding": np.load(recognizer / "centers.npy")}
-    names = recognizer.json("recognizer.json")["class_names"]
+    spaces, names = {"embedding": centers_of(recognizer).numpy()}, RecognizerSummary.load(recognizer).class_names
     if "generator" in more:
         spaces["condition"] = conditions(cast("Artifact", more["generator"]), config.ema, names)
     count = config.count or default_count(len(names), config.mixed)
@@ -59,7 +59,7 @@ def select_mplets(
         distances = Criterion.of(spaces[space], metric).distances(chosen.classes)
         work.write_arrays(f"distances-{space}.npz", counts=counts, edges=edges, chosen=distances)
     work.write("mplets.csv", as_csv(chosen.classes, names, chosen.values))
-    work.write_json("mplets.json", description(config, chosen, names))
+    summary(config, chosen, len(names)).write(work)
 
 
 def search(
@@ -96,26 +96,26 @@ def metrics_of(config: Selection) -> Mapping[str, Metric]:
     return {**metrics, "condition": config.condition_metric} if joint else metrics
 
 
-def description(config: Selection, chosen: MPlets, names: list[str]) -> dict[str, Any]:
-    """The selection as mplets.json has it: values, certificate, how often each class is used, the cap's cost."""
+def summary(config: Selection, chosen: MPlets, classes: int) -> MPletsSummary:
+    """The selection: values, certificate, how often each class is used, the cap's cost."""
     coverage = chosen.coverage
     assert coverage is not None
-    return {
-        "strategy": config.strategy,
-        "metrics": dict(metrics_of(config)),
-        "objective": config.objective,
-        "m": chosen.classes.shape[1],
-        "count": len(chosen),
-        "values": chosen.values.tolist(),
-        "certificate": None if chosen.certificate is None else asdict(chosen.certificate),
-        "verification": None if chosen.verification is None else asdict(chosen.verification),
-        "classes": len(names),
-        "classes_used": coverage.used,
-        "most_uses_of_a_class": int(coverage.degrees.max()),
-        "uses": coverage.degrees.tolist(),
-        "mean_value_without_constraint": coverage.unconstrained,
-        "cost_of_constraint": coverage.cost,
-    }
+    return MPletsSummary(
+        strategy=config.strategy,
+        metrics=dict(metrics_of(config)),
+        objective=config.objective,
+        m=chosen.classes.shape[1],
+        count=len(chosen),
+        values=chosen.values.tolist(),
+        certificate=None if chosen.certificate is None else asdict(chosen.certificate),
+        verification=None if chosen.verification is None else asdict(chosen.verification),
+        classes=classes,
+        classes_used=coverage.used,
+        most_uses_of_a_class=int(coverage.degrees.max()),
+        uses=coverage.degrees.tolist(),
+        mean_value_without_constraint=coverage.unconstrained,
+        cost_of_constraint=coverage.cost,
+    )
 
 
 def each_class(classes: int, count: int, seed: int) -> MPlets:
@@ -126,9 +126,9 @@ def each_class(classes: int, count: int, seed: int) -> MPlets:
 
 def conditions(generator: Artifact, ema: float, names: list[str]) -> np.ndarray:
     """The generator's condition of each class (N, c), rows in the order of `names`; ValueError where one is missing."""
-    info = generator.json("generator.json")
-    net, _ = checkpoints.load(generator / info["snapshots"][f"{ema:.3f}"], "float32")
-    rows: np.ndarray = in_order(condition_matrix(net), info["classes"], names, "the generator").numpy()
+    info = GeneratorSummary.load(generator)
+    net, _ = checkpoints.load(generator / info.snapshots[f"{ema:.3f}"], "float32")
+    rows: np.ndarray = in_order(condition_matrix(net), info.classes, names, "the generator").numpy()
     return rows
 
 
@@ -156,7 +156,7 @@ def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact |
         case None:
             return None
         case "data":
-            real = images.LabeledImages.load(cast("Artifact", more["real"]).folder).of_classes("train")
+            real = real_images(cast("Artifact", more["real"]))
             if real.groups is None:
                 raise ValueError("selection.groups 'data': the data has no groups; give a file, or 'name'")
             found = list(real.groups)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from scoremix.report import content, geometry_page
 from scoremix.report.geometry import Geometry, Snapshots, Strip
+from scoremix.stages.outputs import SpacesSummary
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment
@@ -19,19 +18,19 @@ def analyze(
     config: Experiment, measured: Mapping[str, Artifact], followed: Mapping[str, Artifact], *, work: Work
 ) -> None:
     """Writes analysis.html, the same numbers as analysis.csv and analysis.json, and the terminal's summary.txt."""
-    spaces = measured["spaces"].json("spaces.json")
-    names = tuple(spaces["classes"])
+    spaces = SpacesSummary.load(measured["spaces"])
+    names = tuple(spaces.classes)
     artifacts = [*measured.values(), *followed.values()]
     made = Geometry(
         title="Conditions against embeddings",
         run=config.name,
         classes=len(names),
-        spaces=tuple(spaces["spaces"]),
-        left_out=tuple(spaces["left_out"]),
+        spaces=tuple(spaces.spaces),
+        left_out=tuple(spaces.left_out),
         alignment=measured["alignment"].json("alignment.json"),
         order=measured["order"].json("order.json"),
         transfer=measured["transfer"].json("transfer.json"),
-        distances={**measured["distances"].json("distances.json"), **_arrays(measured["distances"], "distances.npz")},
+        distances={**measured["distances"].json("distances.json"), **measured["distances"].arrays("distances.npz")},
         snapshots=tuple(_snapshots(run, artifact) for run, artifact in followed.items()),
         paths=_paths(measured["paths"]),
         strips=_strips(measured["paths"], names),
@@ -46,24 +45,19 @@ def analyze(
     work.write("summary.txt", geometry_page.text_summary(made))
 
 
-def _arrays(artifact: Artifact, name: str) -> dict[str, Any]:
-    with np.load(artifact / name) as file:
-        return {key: file[key] for key in file.files}
-
-
 def _snapshots(run: str, artifact: Artifact) -> Snapshots:
     found = artifact.json("snapshots.json")
     return Snapshots(run, tuple(found["snapshots"]), found["correlation"], found["fewest"])
 
 
 def _paths(artifact: Artifact) -> dict[str, Any]:
-    drawn = _arrays(artifact, "map.npz")
-    weights = _arrays(artifact, "paths.npz")["weights"].tolist()
+    drawn = artifact.arrays("map.npz")
+    weights = artifact.arrays("paths.npz")["weights"].tolist()
     return {**artifact.json("paths.json"), "map": drawn, "weights": weights}
 
 
 def _strips(artifact: Artifact, names: tuple[str, ...]) -> tuple[Strip, ...]:
-    found = _arrays(artifact, "paths.npz")
+    found = artifact.arrays("paths.npz")
     each = len(found["to_a"]) // len(found["pairs"])
     strips = []
     for i, pictures in enumerate(found["pictures"]):

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoremix.data import images as imagesets
+from scoremix.data.images import LabeledImages
 from scoremix.stages.mix.sample import Sampler
+from scoremix.stages.outputs import chosen_classes, real_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.config import Sampling
-    from scoremix.data.images import LabeledImages
     from scoremix.execution.artifacts import Artifact, Work
 
 ROWS, MIXES = 10, 8
@@ -31,9 +31,9 @@ def illustrate(
     work: Work,
 ) -> None:
     """Writes sheet.npz (rows, classes, originals, reproductions, mixes) and grid.npz (images over alpha x beta)."""
-    train = imagesets.LabeledImages.load(real.folder).of_classes("train")
-    mixed = imagesets.LabeledImages.load(synthetic.folder)
-    every = np.load(mplets / "classes.npy")
+    train = real_images(real)
+    mixed = LabeledImages.load(synthetic.folder)
+    every = chosen_classes(mplets)
     rows = np.unique(np.linspace(0, len(every) - 1, ROWS).round().astype(int))
     classes = every[rows]
     sampler = Sampler(config, generator, work)

@@ -12,6 +12,7 @@ from scoremix.data.augment import to_unit
 from scoremix.diffusion.denoisers import condition, mix_conditions
 from scoremix.diffusion.solvers import UnitNoise, karras_sigmas
 from scoremix.stages.mix.sample import Sampler
+from scoremix.stages.outputs import chosen_classes
 
 if TYPE_CHECKING:
     from scoremix.config import Sampling
@@ -31,7 +32,7 @@ def measure_magnitudes(
     then CONDITIONS (one noise prediction under mixed conditions). Pairs only: other m-plets give no rows.
     """
     mixed = imagesets.LabeledImages.load(synthetic.folder)
-    classes = np.load(mplets / "classes.npy")
+    classes = chosen_classes(mplets)
     if classes.shape[1] != 2:
         work.write_arrays("magnitudes.npz", sigmas=np.zeros(0), ratios=np.zeros((0, 0, 0)))
         return

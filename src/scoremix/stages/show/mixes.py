@@ -10,6 +10,7 @@ import torch
 
 from scoremix.diffusion.feynman_kac import effective_sample_size
 from scoremix.report import content
+from scoremix.stages.outputs import MixedImages, ScreeningSummary, SearchSummary
 from scoremix.stages.show.magnitudes import CONDITIONS, SCORES
 
 if TYPE_CHECKING:
@@ -24,23 +25,21 @@ def groups(diagnostics: Artifact) -> tuple[content.Group, ...]:
 
 def similarities(diagnostics: Artifact, treatment: str) -> dict[str, content.Floats]:
     """Coherence of every image, of the groups that fit into one figure."""
-    with np.load(diagnostics / "similarities.npz") as file:
-        wanted = ("training classes", "unseen classes", "reproductions", treatment)
-        found = {name: file[name] for name in wanted if name in file.files}
-    return {name: values for name, values in found.items() if np.isfinite(values).any()}
+    measured = diagnostics.arrays("similarities.npz")
+    wanted = ("training classes", "unseen classes", "reproductions", treatment)
+    return {name: measured[name] for name in wanted if name in measured and np.isfinite(measured[name]).any()}
 
 
 def screened(added: Mapping[str, Artifact]) -> tuple[content.Screened, ...]:
-    made = []
+    of_arms = []
     for arm, artifact in added.items():
-        if (artifact / "screening.json").exists():
-            info = artifact.json("screening.json")
-            with np.load(artifact / "rejected.npz") as file:
-                pairs = zip(file["kept"][:SHOWN], file["rejected"][:SHOWN], strict=True)
-                examples = tuple((tuple(kept), tuple(rejected)) for kept, rejected in pairs)
-            numbers = {k: info[k] for k in ("by", "drawn", "kept", "coherence_before", "coherence_after")}
-            made.append(content.Screened(arm, **numbers, examples=examples))
-    return tuple(made)
+        if (artifact / ScreeningSummary.FILE).exists():
+            of, pictures = ScreeningSummary.load(artifact), artifact.arrays("rejected.npz")
+            pairs = zip(pictures["kept"][:SHOWN], pictures["rejected"][:SHOWN], strict=True)
+            examples = tuple((tuple(kept), tuple(rejected)) for kept, rejected in pairs)
+            coherences = of.coherence_before, of.coherence_after
+            of_arms.append(content.Screened(arm, of.drawn, of.kept, *coherences, of.by, examples))
+    return tuple(of_arms)
 
 
 def agreements(added: Mapping[str, Artifact]) -> tuple[content.Agreement, ...]:
@@ -49,19 +48,18 @@ def agreements(added: Mapping[str, Artifact]) -> tuple[content.Agreement, ...]:
     made = []
     for key, artifact in sets.items():
         arm = ", ".join(name for name, of in added.items() if of.key == key)
-        if not (artifact / "log_weight.npy").exists():
+        mixed = MixedImages.load(artifact)
+        if mixed.log_weight is None or mixed.disagreement is None:
             continue
-        log_weight, disagreement = (np.load(artifact / f"{name}.npy") for name in ("log_weight", "disagreement"))
-        if np.isfinite(log_weight).all() and disagreement.any():
-            of_mplets = torch.from_numpy(log_weight.reshape(len(np.load(artifact / "mplets.npy")), -1))
+        if np.isfinite(mixed.log_weight).all() and mixed.disagreement.any():
+            of_mplets = torch.from_numpy(mixed.log_weight.reshape(len(mixed.mplets), -1))
             effective = float(effective_sample_size(of_mplets).mean())
-            made.append(content.Agreement(arm, disagreement, of_mplets.shape[1], effective))
+            made.append(content.Agreement(arm, mixed.disagreement, of_mplets.shape[1], effective))
     return tuple(made)
 
 
 def magnitudes(artifact: Artifact) -> content.Magnitudes | None:
-    with np.load(artifact / "magnitudes.npz") as file:
-        sigmas, ratios = file["sigmas"], file["ratios"]
+    sigmas, ratios = artifact.arrays("magnitudes.npz").values()
     if not len(sigmas):
         return None
     names = [f"scores ({a:g}, {b:g})" for a, b in SCORES] + [f"conditions ({a:g}, {b:g})" for a, b in CONDITIONS]
@@ -71,7 +69,6 @@ def magnitudes(artifact: Artifact) -> content.Magnitudes | None:
 def search(chain: Mapping[str, Artifact]) -> content.SearchMap | None:
     if "search" not in chain:
         return None
-    with np.load(chain["search"] / "search.npz") as file:
-        ticks, objective = file["ticks"], file["alike"] + file["unlike"]
-    first, second = chain["search"].json("search.json")["weights"]
-    return content.SearchMap(ticks, objective, (second, first))
+    grid = chain["search"].arrays("search.npz")
+    first, second = SearchSummary.load(chain["search"]).weights
+    return content.SearchMap(grid["ticks"], grid["alike"] + grid["unlike"], (second, first))

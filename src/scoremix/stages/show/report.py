@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scoremix.data.images import LabeledImages
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.fairness import pairs_across
 from scoremix.evaluation.metric_table import metric_of
 from scoremix.report import content, page, tables
 from scoremix.report.advice import advice
 from scoremix.stages.mix.describe import distances_of
+from scoremix.stages.outputs import (
+    GateResult,
+    GeneratorSummary,
+    MPletsSummary,
+    RecognizerSummary,
+    chosen_classes,
+    real_images,
+)
 from scoremix.stages.show import mixes
 
 if TYPE_CHECKING:
@@ -32,7 +40,7 @@ def report(
     """Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
     results = chain["results"].json("results.json")
     verdict = results["verdict"]
-    gate, groups = content.Gate(**chain["gate"].json("gate.json")), mixes.groups(chain["diagnostics"])
+    gate, groups = content.Gate(**asdict(GateResult.load(chain["gate"]))), mixes.groups(chain["diagnostics"])
     screened = mixes.screened(added)
     gains = {
         d["arm"]: d["value"]
@@ -154,8 +162,8 @@ def _by_group(results: dict[str, Any], chain: Mapping[str, Artifact]) -> content
         for key in ("fdr", "inequity")
     }
     minus = {control: Estimate.from_json(value) for control, value in found["minus"].items()}
-    names = LabeledImages.load(chain["real"].folder).of_classes("train").groups
-    classes = np.load(chain["mplets"] / "classes.npy")
+    names = real_images(chain["real"]).groups
+    classes = chosen_classes(chain["mplets"])
     across: tuple[float | None, float | None] = (None, None)
     if names is not None and classes.shape[1] > 1:
         sizes = np.unique(names, return_counts=True)[1]
@@ -172,19 +180,18 @@ def _arm(
     recognizers: Mapping[str, Artifact],
 ) -> content.Arm:
     of_arm = [recognizers[f"{name}/{seed}"] for seed in config.seeds]
-    info = of_arm[0].json("recognizer.json")
-    with np.load(chain["results"] / "roc.npz") as file:
-        roc = content.Roc(file["far"], file[name])
+    info = RecognizerSummary.load(of_arm[0])
+    curves = chain["results"].arrays("roc.npz")
     histories = [np.genfromtxt(a / "history.csv", delimiter=",", names=True) for a in of_arm]
     return content.Arm(
         name,
         config.arms[name].note,
         control=name in results["verdict"]["controls"],
-        classes=info["classes"],
-        images=info["images"],
-        steps=info["steps"],
+        classes=info.classes,
+        images=info.images,
+        steps=info.steps,
         metrics={key: Estimate.from_json(value) for key, value in results["arms"][name].items()},
-        roc=roc,
+        roc=content.Roc(curves["far"], curves[name]),
         training=(
             content.Curve("loss", histories[0]["images_seen"], np.stack([np.atleast_1d(h["loss"]) for h in histories])),
         ),
@@ -194,14 +201,13 @@ def _arm(
 def _generator(generator: Artifact) -> content.Generator:
     history = np.genfromtxt(generator / "history.csv", delimiter=",", names=True)
     curve = content.Curve("loss", np.atleast_1d(history["images_seen"]), np.atleast_1d(history["loss"]))
-    return content.Generator((curve,), generator.json("generator.json")["guide_at"])
+    return content.Generator((curve,), GeneratorSummary.load(generator).guide_at)
 
 
 def _sheet(chain: Mapping[str, Artifact]) -> tuple[content.SheetRow, ...]:
-    names = chain["generator"].json("generator.json")["classes"]
-    distances = chain["mplets"].json("mplets.json")["values"]
-    with np.load(chain["pictures"] / "sheet.npz") as file:
-        sheet = {name: file[name] for name in file.files}
+    names = GeneratorSummary.load(chain["generator"]).classes
+    distances = MPletsSummary.load(chain["mplets"]).values
+    sheet = chain["pictures"].arrays("sheet.npz")
     return tuple(
         content.SheetRow(
             tuple(names[c] for c in sheet["classes"][i]),
@@ -215,19 +221,18 @@ def _sheet(chain: Mapping[str, Artifact]) -> tuple[content.SheetRow, ...]:
 
 
 def _grid(chain: Mapping[str, Artifact]) -> content.Grid | None:
-    names = chain["generator"].json("generator.json")["classes"]
-    with np.load(chain["pictures"] / "grid.npz") as file:
-        classes, ticks, images = file["classes"], file["ticks"], file["images"]
-    if len(classes) != 2:
+    names = GeneratorSummary.load(chain["generator"]).classes
+    grid = chain["pictures"].arrays("grid.npz")
+    if len(grid["classes"]) != 2:
         return None
-    pair = (names[classes[0]], names[classes[1]])
-    return content.Grid(pair, tuple(ticks), tuple(ticks), tuple(tuple(row) for row in images))
+    first, second = (names[k] for k in grid["classes"])
+    return content.Grid((first, second), *2 * (tuple(grid["ticks"]),), tuple(tuple(row) for row in grid["images"]))
 
 
 def _distances(mplets: Artifact) -> content.Distances:
-    info = mplets.json("mplets.json")
-    space, metric = next(iter(info["metrics"].items()))
-    return distances_of(mplets, space, metric, info["strategy"])
+    info = MPletsSummary.load(mplets)
+    space, metric = next(iter(info.metrics.items()))
+    return distances_of(mplets, space, metric, info.strategy)
 
 
 def _costs(

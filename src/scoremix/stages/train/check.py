@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scoremix.data.images import LabeledImages
-from scoremix.stages.judge.embeddings import BLOCK, embedded, opened
+from scoremix.stages.embedding import BLOCK, embedded, opened
+from scoremix.stages.outputs import GateResult, MixedImages, centers_of, real_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.config import Gate
+    from scoremix.data.images import LabeledImages
     from scoremix.execution.artifacts import Artifact, Work
 
 
@@ -28,14 +29,12 @@ def check_generator(
 ) -> None:
     """Writes gate.json: shares of reproductions, and of real training images, nearest to their own class center."""
     net = opened(recognizer, work)
-    centers = torch.from_numpy(np.load(recognizer / "centers.npy"))
-    made = LabeledImages.load(reproductions.folder)
-    classes = np.load(singles / "classes.npy")[:, 0]
-    train = LabeledImages.load(real.folder).of_classes("train")
-    top1, top5 = shares(net, made, centers, classes[made.labels])
-    real_top1, real_top5 = shares(net, train, centers, train.labels)
-    result = {"top1": top1, "top5": top5, "real_top1": real_top1, "real_top5": real_top5}
-    work.write_json("gate.json", {**result, "floor": config.floor, "classes": len(classes), "images": len(made)})
+    centers, train = centers_of(recognizer), real_images(real)
+    reproduced = MixedImages.load(reproductions)
+    of_reproductions = shares(net, reproduced.images, centers, reproduced.sources[:, 0])
+    of_real = shares(net, train, centers, train.labels)
+    counts = len(reproduced.mplets), len(reproduced.images)
+    GateResult(*of_reproductions, *of_real, config.floor, *counts).write(work)
 
 
 def shares(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from scoremix.data import images as imagesets
 from scoremix.data.augment import Augment, Part, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion import checkpoints, training
@@ -15,6 +14,7 @@ from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.layers import FixedConditions, normalize
 from scoremix.diffusion.unet import EDM2
 from scoremix.execution import processes as engine
+from scoremix.stages.outputs import GeneratorSummary, real_images
 from scoremix.stages.train import resume
 from scoremix.stages.train.teacher import Teacher
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Artifact, Work
 
 BLOCK = 1024  # images read at a time
-POINTS = 100  # of the stored loss curve
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
 MOST_RAMPUP = 10_000_000  # images
 
@@ -39,19 +38,15 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
 
     The recognizer aligns the generator or gives its conditions, where the config asks for it.
     """
-    images = imagesets.LabeledImages.load(real.folder).of_classes("train")
+    images = real_images(real)
     device = engine.start(work.runtime.device, together=True)
     total = whole(config.images_seen, config)
     guide_at = guide_taken_at(config)
     pixels = scaling(images, config.sigma_data)
     teacher = Teacher.load(config, recognizer, pixels, device) if recognizer else None
     state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
-    history = resume.History(total // config.batch, POINTS)
-    aligned = resume.History(total // config.batch, POINTS)
-    if saved := resume.load(work):
-        state.restore(saved.tensors, saved.info["training"])
-        history.restore(saved.info["history"])
-        aligned.restore(saved.info["aligned"])
+    history, aligned = resume.History(total // config.batch), resume.History(total // config.batch)
+    checkpoint = resume.Checkpoint(work, state, history=history, aligned=aligned)
     device.require_same_progress(state.nimg)
 
     def snapshot() -> dict[str, str]:
@@ -67,46 +62,41 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     kept = kept_at(config)
     if state.nimg == 0 and config.conditional:
         write_conditions(config, state, work)
-    saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
         for _ in steps(config, images, device, total, state, teacher):
             if state.nimg in {guide_at, *kept} - {total}:
                 snapshot()
             if state.nimg in kept and config.conditional:
                 write_conditions(config, state, work)
-            due = saver.due()
+            due = work.due()
             if due or len(state.losses) == READ_EVERY or state.nimg == total:
                 add(history, state.nimg, config.batch, state.take_losses())
                 if teacher and teacher.alignment:
                     add(aligned, state.nimg, config.batch, teacher.alignment.take_losses())
             if due:
-                info = {"training": state.info(), "history": history.state(), "aligned": aligned.state()}
-                resume.save(work, state.tensors(), info)
+                checkpoint.save()
             advance(state.nimg)
     work.count("images", total)
     work.write("history.csv", history.csv())
     if config.align:
         work.write("alignment.csv", aligned.csv())
-    work.write_json(
-        "generator.json",
-        {
-            "images_seen": total,
-            "snapshots": snapshot(),
-            "guides": {f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
-            "guide_at": guide_at,
-            "conditions": [
-                {"images_seen": nimg, "ema": std, "file": conditions_name(nimg, std)}
-                for nimg in [0, *kept]
-                for std in config.ema
-                if config.conditional
-            ],
-            "classes": list(images.class_names),
-            "median_class_size": int(np.median(images.counts)),
-            "parameters": sum(p.numel() for p in state.net.parameters()),
-            "loss": history.last,
-            **({"alignment_loss": aligned.last if aligned.rows else None} if config.align else {}),
-        },
-    )
+    GeneratorSummary(
+        images_seen=total,
+        snapshots=snapshot(),
+        guides={f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
+        guide_at=guide_at,
+        conditions=[
+            {"images_seen": nimg, "ema": std, "file": conditions_name(nimg, std)}
+            for nimg in [0, *kept]
+            for std in config.ema
+            if config.conditional
+        ],
+        classes=list(images.class_names),
+        median_class_size=int(np.median(images.counts)),
+        parameters=sum(p.numel() for p in state.net.parameters()),
+        loss=history.last,
+        alignment_loss=aligned.last if aligned.rows else None,
+    ).write(work)
 
 
 def add(history: resume.History, nimg: int, batch: int, losses: list[float]) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from scoremix.stages.outputs import GeneratorSummary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,17 +20,16 @@ FOLDER = "guide"
 
 def take_guide(config: Generator, generator: Artifact, guide: Artifact, *, work: Work) -> None:
     """Writes the generator's files with the guide's in a folder of their own; ValueError where they do not fit."""
-    info, other = generator.json("generator.json"), guide.json("generator.json")
-    if config.conditional and info["classes"] != other["classes"]:
-        raise ValueError(f"the guide's {len(other['classes'])} classes are not the generator's {len(info['classes'])}")
+    info, other = GeneratorSummary.load(generator), GeneratorSummary.load(guide)
+    if config.conditional and info.classes != other.classes:
+        raise ValueError(f"the guide's {len(other.classes)} classes are not the generator's {len(info.classes)}")
     (work / FOLDER).mkdir(exist_ok=True)
     for artifact, folder in ((generator, work.folder), (guide, work / FOLDER)):
         for name in artifact.manifest["outputs"]:
             _link(artifact / name, folder / name)
-    (work / "generator.json").unlink()
-    guides = {std: f"{FOLDER}/{name}" for std, name in other["snapshots"].items()}
-    changed = {"guides": guides, "guide_at": other["images_seen"], "guide_folder": FOLDER}
-    work.write_json("generator.json", {**info, **changed})
+    (work / GeneratorSummary.FILE).unlink()
+    guides = {std: f"{FOLDER}/{name}" for std, name in other.snapshots.items()}
+    replace(info, guides=guides, guide_at=other.images_seen, guide_folder=FOLDER).write(work)
 
 
 def _link(source: Path, target: Path) -> None:

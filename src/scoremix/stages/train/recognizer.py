@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from scoremix.data import images as imagesets
 from scoremix.data.augment import PRESETS, Part, augment, to_unit
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.data.targets import Targets
@@ -18,7 +16,8 @@ from scoremix.execution import processes as engine
 from scoremix.recognition import blending, checkpoints
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
-from scoremix.stages.judge.embeddings import all_embedded
+from scoremix.stages.embedding import all_embedded
+from scoremix.stages.outputs import CHECKPOINT, Finish, RecognizerSummary, real_images
 from scoremix.stages.train import resume
 
 if TYPE_CHECKING:
@@ -31,53 +30,39 @@ if TYPE_CHECKING:
     from scoremix.data.images import LabeledImages
     from scoremix.execution.artifacts import Artifact, Work
 
-POINTS = 100  # of the stored loss curve
 DEEPER = {"iresnet50": "iresnet100", "iresnet100": "iresnet200", "adaface_ir50": "adaface_ir101"}
 
 
 def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *, work: Work) -> None:
     """Trains on `data` for as many images as `config.epochs` of `length_of` are; writes network, centers, history."""
-    images = imagesets.LabeledImages.load(data.folder).of_classes("train")
-    epoch = len(imagesets.LabeledImages.load(length_of.folder).of_classes("train"))
+    images, epoch = real_images(data), len(real_images(length_of))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
     targets, order = Targets.load(data.folder), Order.of(data, config, len(images), total)
     names = targets.class_names if targets else images.class_names
     description = describe(config, images)
     device = engine.start(work.runtime.device, together=True)
     state = start(config, description, len(names), device.device)
-    history = resume.History(total // config.batch, POINTS)
-    if saved := resume.load(work):
-        state.restore(saved.tensors, saved.info["training"])
-        history.restore(saved.info["history"])
+    history = resume.History(total // config.batch)
+    checkpoint = resume.Checkpoint(work, state, history=history)
     device.require_same_progress(state.nimg)
 
-    saver = resume.Clock(work.runtime.checkpoint_seconds)
     with work.bar(total, "images", state.nimg) as advance:
         for _ in steps(config, images, device, total, state, targets, order):
             history.add(state.nimg, state.loss)
-            if saver.due():
-                resume.save(work, state.tensors(), {"training": state.info(), "history": history.state()})
+            if work.due():
+                checkpoint.save()
             advance(state.nimg)
 
     if work.rank:
         return
     state.net.eval()
-    work.write("recognizer.safetensors", checkpoints.to_bytes(state.net, state.head, description))
+    work.write(CHECKPOINT, checkpoints.to_bytes(state.net, state.head, description))
     work.write("history.csv", history.csv())
     assert isinstance(state.head, Head)
     centers = state.head.centers() if config.centers == "head" else mean_centers(state, images, targets)
     work.write_array("centers.npy", centers.float().cpu().numpy())
-    work.write_json(
-        "recognizer.json",
-        {
-            "classes": len(names),
-            "images": len(images),
-            "steps": state.step,
-            "class_names": list(names),
-            "parameters": sum(p.numel() for p in state.net.parameters()),
-            "loss": history.last,
-        },
-    )
+    parameters = sum(p.numel() for p in state.net.parameters())
+    RecognizerSummary(len(names), len(images), state.step, list(names), parameters, history.last).write(work)
     work.count("images", total)
 
 
@@ -92,10 +77,10 @@ class Order:
 
     @classmethod
     def of(cls, data: Artifact, config: Recognizer, images: int, total: int) -> Order:
-        if not (data / "finish.json").exists():
+        if not (data / Finish.FILE).exists():
             return cls(config.seed, images, images, total)
-        finish = json.loads((data / "finish.json").read_text())
-        return cls(config.seed, images, int(finish["images"]), total - int(finish["share"] * total))
+        finish = Finish.load(data)
+        return cls(config.seed, images, finish.images, total - int(finish.share * total))
 
     def rows(self, seen: int, count: int) -> Int64[np.ndarray, " count"]:
         if seen < self.turn:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import safetensors
 import safetensors.torch
@@ -16,52 +15,45 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Work
 
 FILE = "checkpoint.safetensors"
+POINTS = 100  # of a stored loss curve
 
 
-@dataclass(frozen=True)
-class Saved:
-    tensors: dict[str, Tensor]
-    info: dict[str, Any]
+class Training(Protocol):
+    """The state of a training, of a recognizer or a generator."""
+
+    def tensors(self) -> dict[str, Tensor]: ...
+    def info(self) -> dict[str, Any]: ...
+    def restore(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None: ...
 
 
-def save(work: Work, tensors: dict[str, Tensor], info: dict[str, Any]) -> None:
-    """One file in the stage's progress folder replaces the one before; the first process writes it."""
-    if work.rank:
-        return
-    content = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    work.keep(FILE, safetensors.torch.save(content, {"info": json.dumps(info)}))
+class Checkpoint:
+    """A training and its loss curves in one file of the progress folder, from which they continue when it is made."""
 
+    def __init__(self, work: Work, training: Training, **histories: History) -> None:
+        self.work, self.training, self.histories = work, training, histories
+        path = work.progress / FILE
+        if path.exists():
+            with safetensors.safe_open(path, "pt") as file:
+                info = json.loads(file.metadata()["info"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            training.restore(tensors, info["training"])
+            for name, history in histories.items():
+                history.restore(info[name])
 
-def load(work: Work) -> Saved | None:
-    """What the last process saved, if any."""
-    path = work.progress / FILE
-    if not path.exists():
-        return None
-    with safetensors.safe_open(path, "pt") as file:
-        info = json.loads(file.metadata()["info"])
-        return Saved({name: file.get_tensor(name) for name in file.keys()}, info)  # noqa: SIM118
-
-
-class Clock:
-    """Says when the next checkpoint is due."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds, self.last = seconds, time.monotonic()
-
-    def due(self) -> bool:
-        now = time.monotonic()
-        if now - self.last < self.seconds:
-            return False
-        self.last = now
-        return True
+    def save(self) -> None:
+        """Replaces the file; the first process writes it."""
+        if self.work.rank:
+            return
+        tensors = {name: t.detach().cpu().contiguous() for name, t in self.training.tensors().items()}
+        info = {"training": self.training.info(), **{name: of.state() for name, of in self.histories.items()}}
+        self.work.keep(FILE, safetensors.torch.save(tensors, {"info": json.dumps(info)}))
 
 
 @dataclass
 class History:
-    """Mean loss over `every` steps at a time, for `points` points in all."""
+    """Mean loss over as many of `steps` at a time as make `POINTS` points in all."""
 
     steps: int
-    points: int
     rows: list[tuple[int, float]] = field(default_factory=list)
     total: float = 0.0
     count: int = 0
@@ -70,7 +62,7 @@ class History:
         """Adds the loss of the step that ends at `images_seen`."""
         self.total += loss
         self.count += 1
-        if self.count == max(1, self.steps // self.points):
+        if self.count == max(1, self.steps // POINTS):
             self.rows.append((images_seen, self.total / self.count))
             self.total, self.count = 0.0, 0
 

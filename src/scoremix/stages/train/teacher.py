@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-
 from scoremix.data.order import stream_seed
 from scoremix.diffusion.alignment import Alignment, fixed_conditions
 from scoremix.recognition import checkpoints as recognizers
+from scoremix.stages.outputs import CHECKPOINT, centers_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,9 +30,9 @@ class Teacher:
     @classmethod
     def load(cls, config: Generator, recognizer: Artifact, pixels: Pixels, device: Engine) -> Teacher:
         """From the recognizer's checkpoint and centers."""
-        net, description = recognizers.load(recognizer / "recognizer.safetensors")
+        net, description = recognizers.load(recognizer / CHECKPOINT)
         net.to(device.device).requires_grad_(False)
-        centers = torch.from_numpy(np.load(recognizer / "centers.npy")).to(device.device)
+        centers = centers_of(recognizer).to(device.device)
         alignment, multiple = None, None
         if config.align:
             a, length = config.align, config.images_seen

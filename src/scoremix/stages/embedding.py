@@ -12,6 +12,7 @@ import torch
 from scoremix.execution import processes as engine
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
+from scoremix.stages.outputs import CHECKPOINT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ BLOCK = 8192  # images read at a time
 
 def opened(recognizer: Artifact, work: Work) -> torch.nn.Module:
     """The trained network of a recognizer, on the device of the work."""
-    net, _ = checkpoints.load(recognizer / "recognizer.safetensors")
+    net, _ = checkpoints.load(recognizer / CHECKPOINT)
     return net.to(engine.start(work.runtime.device).device)
 
 
