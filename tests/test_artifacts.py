@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scoremix.config import Experiment, Runtime, Slice
-from scoremix.execution import artifacts, records
+from scoremix.execution import code, records
 from scoremix.execution.artifacts import Artifact, Step, Store, StoreError, Work, write_file
 
 
@@ -51,9 +51,7 @@ def test_manifest_lists_what_was_written(tmp_path: Path) -> None:
     artifact = run(Store(tmp_path / "s"))
     manifest = artifact.manifest
     content = (artifact / "out.json").read_bytes()
-    assert manifest["outputs"] == {
-        "out.json": {"bytes": len(content), "sha256": artifacts.file_hash(artifact / "out.json")}
-    }
+    assert manifest["outputs"] == {"out.json": {"bytes": len(content), "sha256": code.file_hash(artifact / "out.json")}}
     assert manifest["cost"]["evaluations"] == 10
     assert manifest["cost"]["peak_mib"] > 1
     assert manifest["config"] == {"value": 1}
@@ -196,17 +194,17 @@ def test_code_hash_follows_code_and_imports_but_not_comments(tmp_path: Path, mon
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def fresh() -> str:
-        artifacts._closure_hash.cache_clear()
+        code.parsed.cache_clear()
         for name in [n for n in sys.modules if n.startswith("scoremix_probe")]:
             del sys.modules[name]
-        return artifacts._closure_hash("scoremix_probe.stage")
+        return code.closure_hash("scoremix_probe.stage")
 
     first = fresh()
     maths.write_text('def f():\n    """Other words."""\n    # another remark\n    return 1\n')
     assert fresh() == first
     maths.write_text(textwrap.dedent("def f():\n    return 2\n"))
     assert fresh() != first
-    artifacts._closure_hash.cache_clear()
+    code.parsed.cache_clear()
 
 
 def test_code_hash_follows_the_templates_of_a_module_that_loads_them(
@@ -223,13 +221,13 @@ def test_code_hash_follows_the_templates_of_a_module_that_loads_them(
     monkeypatch.syspath_prepend(str(tmp_path))
 
     def hashes() -> list[str]:
-        artifacts._closure_hash.cache_clear()
-        return [artifacts._closure_hash(f"scoremix_page.{module}") for module in ("stage", "page", "plain")]
+        code.parsed.cache_clear()
+        return [code.closure_hash(f"scoremix_page.{module}") for module in ("stage", "page", "plain")]
 
     before = hashes()
     template.write_text("two")
     after = hashes()
-    artifacts._closure_hash.cache_clear()
+    code.parsed.cache_clear()
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
 
 

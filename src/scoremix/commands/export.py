@@ -95,7 +95,7 @@ def metadata(checkpoint: Path, description: checkpoints.Description) -> dict[str
     import torch
 
     from scoremix import __version__
-    from scoremix.execution.artifacts import file_hash
+    from scoremix.execution.code import file_hash
 
     d = description
     scaling = {"-1..1": "x / 127.5 - 1", "0..1": "x / 255"}[d.scaling]

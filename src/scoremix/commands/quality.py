@@ -79,7 +79,8 @@ def of_run(
     """
     from scoremix.config import ConfigError, load
     from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Store, file_hash
+    from scoremix.execution.artifacts import Store
+    from scoremix.execution.code import file_hash
     from scoremix.execution.records import RECOGNIZER, finished
     from scoremix.execution.runner import Runner
     from scoremix.stages.judge.quality import measure_quality
@@ -153,7 +154,8 @@ def _read(stage: Runner, data: Data, place: str, name: str) -> Artifact:
 def _file(exp: Experiment, weights: Path | None) -> Source | None:
     """The network that gives features, None for a recognizer of the run; ConfigError where it is missing."""
     from scoremix.config import ConfigError
-    from scoremix.execution.artifacts import Source, file_hash
+    from scoremix.execution.artifacts import Source
+    from scoremix.execution.code import file_hash
 
     if weights is None and exp.quality.features != "recognizer":
         raise ConfigError(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import fcntl
 import functools
 import hashlib
 import importlib.metadata
-import importlib.util
 import io
 import json
 import os
@@ -29,9 +27,9 @@ from numpy.typing import NDArray
 
 from scoremix.config import Runtime, Slice
 from scoremix.config.base import undecided
+from scoremix.execution.code import code_hash, file_hash
 
 FORMAT = 1
-KEYLESS = ("scoremix", "scoremix.execution", "scoremix.execution.artifacts")  # modules outside the hash of any code
 
 
 class StoreError(RuntimeError):
@@ -284,66 +282,6 @@ class Store:
         return artifact
 
 
-def code_hash(function: Callable[..., Any]) -> str:
-    """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside.
-
-    With a module that loads templates go the bytes of those in the folder beside it.
-    """
-    return _closure_hash(function.__module__)
-
-
-@functools.cache
-def _closure_hash(module: str) -> str:
-    seen: dict[str, str] = {}
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name in seen or name in KEYLESS or name.startswith("scoremix.config"):
-            continue
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.origin is None:
-            continue
-        tree = ast.parse(Path(spec.origin).read_bytes())
-        waiting.extend(_imports(tree))
-        seen[name] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
-        seen |= _templates(tree, Path(spec.origin).parent / "templates")
-    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()
-
-
-def _imports(tree: ast.AST) -> Iterator[str]:
-    """Names of scoremix modules imported anywhere in a tree, except for type checking only."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scoremix"):
-            yield node.module
-            for alias in node.names:
-                with contextlib.suppress(ModuleNotFoundError):
-                    if importlib.util.find_spec(f"{node.module}.{alias.name}"):
-                        yield f"{node.module}.{alias.name}"
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("scoremix"))
-        else:
-            yield from _imports(node)
-
-
-def _templates(tree: ast.AST, folder: Path) -> dict[str, str]:
-    """Hash of every template by its file's name, where the module has a loader of templates."""
-    loads = any(isinstance(node, ast.Attribute) and node.attr == "PackageLoader" for node in ast.walk(tree))
-    files = sorted(file for file in folder.iterdir() if file.is_file()) if loads else []
-    return {f"templates/{file.name}": file_hash(file) for file in files}
-
-
-def _without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return tree
-
-
 def write_file(path: Path, content: bytes | str) -> Path:
     """Writes a file whole or not at all: a neighbour of a name of its own first, then one rename."""
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
@@ -390,11 +328,6 @@ def _outputs(folder: Path) -> dict[str, dict[str, Any]]:
         for p in files
         if p.name not in (".lock", "manifest.json")
     }
-
-
-def file_hash(path: Path) -> str:
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _read_json(path: Path) -> Any:

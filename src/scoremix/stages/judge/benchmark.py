@@ -24,7 +24,8 @@ from scoremix.evaluation.benchmarks import (
     template_pair_measures,
 )
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
-from scoremix.execution.artifacts import Step, Store, code_hash, file_hash
+from scoremix.execution.artifacts import Step, Store
+from scoremix.execution.code import code_hash, file_hash
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
 from scoremix.stages.judge.embed import embed_images

@@ -15,7 +15,8 @@ from scoremix.data import groups
 from scoremix.data.mplet_list import read_mplets
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution.artifacts import Source, file_hash
+from scoremix.execution.artifacts import Source
+from scoremix.execution.code import file_hash
 from scoremix.selection import strategies
 from scoremix.selection.coverage import Coverage, degrees_of
 from scoremix.selection.criterion import Criterion, Metric

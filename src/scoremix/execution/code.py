@@ -1,0 +1,90 @@
+"""The hash of the code a stage runs, which is part of the key of what it makes."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+KEYLESS = ("scoremix", "scoremix.execution", "scoremix.execution.artifacts", "scoremix.execution.code")
+
+
+def code_hash(function: Callable[..., Any]) -> str:
+    """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside.
+
+    With a module that loads templates go the bytes of those in the folder beside it. The config, whose values are part
+    of a key themselves, and `KEYLESS` modules are left out.
+    """
+    return closure_hash(function.__module__)
+
+
+def closure_hash(module: str) -> str:
+    """Hash of a module and all that it imports of the package."""
+    hashes: dict[str, str] = {}
+    seen, waiting = set(KEYLESS), [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and not name.startswith("scoremix.config"):
+            seen.add(name)
+            of, imports = parsed(name)
+            hashes |= of
+            waiting.extend(imports)
+    return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()
+
+
+@functools.cache
+def parsed(module: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Hashes of a module's code, without docstrings, and of the templates it loads; the modules that it imports."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return {}, ()
+    tree = ast.parse(Path(spec.origin).read_bytes())
+    imports, templates = tuple(_imports(tree)), _templates(tree, Path(spec.origin).parent / "templates")
+    code = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+    return {module: code, **templates}, imports
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    """Names of scoremix modules imported anywhere in a tree, except for type checking only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scoremix"):
+            yield node.module
+            for alias in node.names:
+                with contextlib.suppress(ModuleNotFoundError):
+                    if importlib.util.find_spec(f"{node.module}.{alias.name}"):
+                        yield f"{node.module}.{alias.name}"
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("scoremix"))
+        else:
+            yield from _imports(node)
+
+
+def _templates(tree: ast.AST, folder: Path) -> dict[str, str]:
+    """Hash of every template by its file's name, where the module has a loader of templates."""
+    loads = any(isinstance(node, ast.Attribute) and node.attr == "PackageLoader" for node in ast.walk(tree))
+    files = sorted(file for file in folder.iterdir() if file.is_file()) if loads else []
+    return {f"templates/{file.name}": file_hash(file) for file in files}
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+            and ast.get_docstring(node, clean=False) is not None
+        ):
+            node.body = node.body[1:]
+    return tree

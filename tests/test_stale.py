@@ -1,0 +1,90 @@
+"""A stage's key follows the code that makes its bytes and no other: what an edit of a file makes stale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import scoremix
+from scoremix.execution import code
+from scoremix.execution.code import code_hash
+from scoremix.stages.judge.compare import compare
+from scoremix.stages.judge.diagnose import diagnose_mixes
+from scoremix.stages.judge.evaluate import evaluate
+from scoremix.stages.mix.combine import combine
+from scoremix.stages.mix.pixels import mix_pixels
+from scoremix.stages.mix.sample import sample_mixtures
+from scoremix.stages.mix.screen import screen
+from scoremix.stages.mix.search import search_weights
+from scoremix.stages.mix.select import select_mplets
+from scoremix.stages.show.report import report
+from scoremix.stages.train.check import check_generator
+from scoremix.stages.train.generator import train_generator
+from scoremix.stages.train.ingest import ingest
+from scoremix.stages.train.recognizer import train_recognizer
+
+PACKAGE = Path(scoremix.__file__).parent
+TRAINING = (train_recognizer, train_generator)
+MIXING = (select_mplets, sample_mixtures, mix_pixels, search_weights, screen, combine)
+JUDGING = (check_generator, evaluate, compare, diagnose_mixes)
+STAGES = (ingest, *TRAINING, *MIXING, *JUDGING, report)
+
+Stale = Callable[..., set[str]]
+
+
+@pytest.fixture
+def stale(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stale]:
+    """Names of the stages whose code hash changes when some files of the package say something more."""
+
+    def hashes() -> dict[str, str]:
+        code.parsed.cache_clear()
+        return {stage.__name__: code_hash(stage) for stage in STAGES}
+
+    def changed(*edited: Path) -> set[str]:
+        before, read = hashes(), Path.read_bytes
+        assert all(file.is_file() for file in edited)
+        with monkeypatch.context() as patched:
+            patched.setattr(
+                Path, "read_bytes", lambda path: read(path) + (b"\nEDITED = 1\n" if path in edited else b"")
+            )
+            patched.setattr(code, "file_hash", lambda path: f"{path.read_bytes()!r}")
+            after = hashes()
+        return {name for name in after if after[name] != before[name]}
+
+    yield changed
+    code.parsed.cache_clear()
+
+
+def test_an_edit_of_the_page_or_of_a_command_makes_no_training_sampling_or_evaluation_stale(stale: Stale) -> None:
+    pages = [*(PACKAGE / "report").rglob("*.py"), *(PACKAGE / "report").rglob("*.html")]
+    others = [*(PACKAGE / "commands").glob("*.py"), PACKAGE / "pipeline.py", *(PACKAGE / "stages/show").glob("*.py")]
+    assert len(pages) > 5
+    assert stale(*pages, *others) == {"report"}
+
+
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [
+        ("recognition/heads.py", {"train_recognizer"}),
+        ("stages/train/generator.py", {"train_generator"}),
+        ("stages/judge/compare.py", {"compare"}),
+        ("stages/judge/groups.py", {"compare"}),
+        ("stages/judge/closed.py", {"compare"}),
+        ("stages/judge/evaluate.py", {"evaluate"}),
+        ("stages/mix/search.py", {"search_weights"}),
+        ("stages/mix/screen.py", {"screen"}),
+        ("diffusion/solvers.py", {"sample_mixtures", "search_weights"}),
+        ("execution/runner.py", set()),
+        ("execution/estimate.py", set()),
+    ],
+)
+def test_an_edit_makes_stale_what_the_file_decides(stale: Stale, file: str, wanted: set[str]) -> None:
+    assert stale(PACKAGE / file) - {"report"} == wanted
+
+
+def test_what_stages_hand_over_is_part_of_all_that_hand_it_over(stale: Stale) -> None:
+    assert {"train_recognizer", "train_generator", "sample_mixtures", "evaluate"} <= stale(
+        PACKAGE / "stages/outputs.py"
+    )
