@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,26 +35,25 @@ Stale = Callable[..., set[str]]
 
 
 @pytest.fixture
-def stale(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stale]:
-    """Names of the stages whose code hash changes when some files of the package say something more."""
-
-    def hashes() -> dict[str, str]:
-        code.parsed.cache_clear()
-        return {stage.__name__: code_hash(stage) for stage in STAGES}
+def stale(monkeypatch: pytest.MonkeyPatch) -> Stale:
+    """Names of the stages whose code hash changes when some files of the package change."""
+    parsed = code.parsed
 
     def changed(*edited: Path) -> set[str]:
-        before, read = hashes(), Path.read_bytes
         assert all(file.is_file() for file in edited)
-        with monkeypatch.context() as patched:
-            patched.setattr(
-                Path, "read_bytes", lambda path: read(path) + (b"\nEDITED = 1\n" if path in edited else b"")
-            )
-            patched.setattr(code, "file_hash", lambda path: f"{path.read_bytes()!r}")
-            after = hashes()
-        return {name for name in after if after[name] != before[name]}
+        names = {f"templates/{file.name}" for file in edited if file.suffix != ".py"}
+        names |= {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in edited}
 
-    yield changed
-    code.parsed.cache_clear()
+        def after_the_edit(module: str) -> tuple[dict[str, str], tuple[str, ...]]:
+            hashes, imports = parsed(module)
+            return {name: "edited" if name in names else of for name, of in hashes.items()}, imports
+
+        before = {stage.__name__: code_hash(stage) for stage in STAGES}
+        with monkeypatch.context() as patched:
+            patched.setattr(code, "parsed", after_the_edit)
+            return {stage.__name__ for stage in STAGES if code_hash(stage) != before[stage.__name__]}
+
+    return changed
 
 
 def test_an_edit_of_the_page_or_of_a_command_makes_no_training_sampling_or_evaluation_stale(stale: Stale) -> None:
