@@ -135,20 +135,13 @@ def benchmark(
 
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> list[tuple[str, Path]]:
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
-    from scoremix.execution import progress, runner
     from scoremix.execution.artifacts import Store
-    from scoremix.execution.records import RECOGNIZER, Record, source_of
-    from scoremix.execution.runner import decided
-    from scoremix.execution.torchrun import process
+    from scoremix.execution.progress import make
+    from scoremix.execution.records import RECOGNIZER
 
-    exp, store = decided(exp, runtime.device), Store(runtime.out / "store")
-    source = source_of(exp)
-    labels = [f"recognizer {arm}/{seed}" for arm in arms for seed in exp.seeds]
-    plans = runner.plan_all(exp, source, store)
-    team = progress.team_of(runtime, [plan for label in labels for plan in runner.needed(plans, label)])
-    after = progress.noting(Record(runtime.out, exp, plans) if process() == 0 else None)
-    trained = (runner.run(exp, source, runner.Runner(store, runtime, label, after, team=team)) for label in labels)
-    return [(f"{exp.name}/{label.split()[1]}", made / RECOGNIZER) for label, made in zip(labels, trained, strict=True)]
+    labels = [f"{arm}/{seed}" for arm in arms for seed in exp.seeds]
+    trained = make(exp, runtime, Store(runtime.out / "store"), [f"recognizer {label}" for label in labels])
+    return [(f"{exp.name}/{label}", made / RECOGNIZER) for label, made in zip(labels, trained, strict=True)]
 
 
 def text_of(entries: Sequence[dict[str, Any]]) -> str:

@@ -17,7 +17,7 @@ from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, source_of
 from scoremix.execution.runner import decided
-from scoremix.execution.torchrun import processes, say
+from scoremix.execution.torchrun import process, processes, say
 from scoremix.report.tables import noun
 from scoremix.stages.mix.select import files_of, groups_of
 
@@ -27,28 +27,49 @@ MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
 def execute(
     exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False
 ) -> Path:
-    """Runs what is not done yet, up to the step `until`; returns the last artifact's folder."""
+    """Runs what is not done yet, up to the step `until`, and says where it is; returns the last artifact's folder."""
+    (last,) = make(exp, runtime, store, [until], only_report)
+    if process():
+        return last.folder
+    if last.stage != "report":
+        if (last / "summary.txt").exists():
+            print((last / "summary.txt").read_text())
+        print(last.folder)
+        return last.folder
+    shown = show_files(last, runtime.out / exp.name)
+    print((last / "summary.txt").read_text())
+    print(f"report: {shown / 'report.html'}")
+    return shown
+
+
+def make(
+    exp: Experiment, runtime: Runtime, store: Store, labels: Sequence[str | None], only_report: bool = False
+) -> list[Artifact]:
+    """Runs what is not done yet of what some steps need (None: of all), telling a person; returns their artifacts.
+
+    ConfigError where more than the report is to do but it alone was asked for.
+    """
     exp, source = decided(given := exp, runtime.device), source_of(exp)
     plans = runner.plan_all(exp, source, store)
-    wanted = runner.needed(plans, until)
-    team = team_of(runtime, wanted)
-    if team and team.rank:
-        return runner.run(exp, source, runner.Runner(store, runtime, until, team=team)).folder
-    todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
-    if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
-        raise ConfigError(
-            f"run {exp.name!r} is not finished, there is no report yet ({len(open_steps)} steps to do, first: "
-            f"{open_steps[0]}); `scoremix run` continues it"
-        )
-    noted = noting(Record(runtime.out, exp, plans))
-    if todo and wanted:
-        done = sum(store.artifact(plan).done for plan in wanted)
-        say(f"{exp.name}: {done} of {len(wanted)} steps are done already")
-        if exp is not given:
-            say(f"  precision auto: {native(runtime.device)} suits this device")
+    wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
+    team, after = _team(runtime, wanted), noting()
+    if not process():
+        todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
+        if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
+            raise ConfigError(
+                f"run {exp.name!r} is not finished, there is no report yet ({len(open_steps)} steps to do, first: "
+                f"{open_steps[0]}); `scoremix run` continues it"
+            )
+        after = noting(Record(runtime.out, exp, plans))
+        if todo and wanted:
+            say(
+                f"{exp.name}: {sum(store.artifact(plan).done for plan in wanted)} of {len(wanted)} steps are done already"
+            )
+            if exp is not given:
+                say(f"  precision auto: {native(runtime.device)} suits this device")
 
-    def after(plan: Step, artifact: Artifact, made: bool) -> None:
-        noted(plan, artifact, made)
+    def first(plan: Step, artifact: Artifact, made: bool) -> None:
+        after(plan, artifact, made)
         if plan.stage == "ingest":
             summary = artifact.json("summary.json")
             if made:
@@ -59,16 +80,9 @@ def execute(
                 refuse_unknown_classes(exp, artifact)
             _announce(artifact, plans, wanted, store, runtime)
 
-    last = runner.run(exp, source, runner.Runner(store, runtime, until, after, team=team))
-    if last.stage != "report":
-        if (last / "summary.txt").exists():
-            print((last / "summary.txt").read_text())
-        print(last.folder)
-        return last.folder
-    shown = show_files(last, runtime.out / exp.name)
-    print((last / "summary.txt").read_text())
-    print(f"report: {shown / 'report.html'}")
-    return shown
+    calls = [first, *[after] * (len(labels) - 1)]
+    runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, calls, strict=True))
+    return [runner.run(exp, source, one) for one in runners]
 
 
 def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artifact, bool], None]:
@@ -83,7 +97,7 @@ def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artif
     return after
 
 
-def team_of(runtime: Runtime, plans: Sequence[Step]) -> engine.Engine | None:
+def _team(runtime: Runtime, plans: Sequence[Step]) -> engine.Engine | None:
     """The processes that torchrun started, where there are several; ValueError where they cannot share a batch."""
     if processes() == 1:
         return None
