@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ def origin(artifact: Path) -> dict[str, Any]:
     return {name: manifest[name] for name in ("key", "commit", "versions", "finished")}
 
 
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table."""
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
 def quality_section(stored: dict[str, Any]) -> str:
     """What a run's images are and leak, one line per set."""
     heads = {
@@ -74,10 +81,11 @@ def quality_section(stored: dict[str, Any]) -> str:
         "leak@0.001": ("nearer than FMR 10⁻³ allows, %", "{:.0%}"),
         "leak_others@0.001": ("the same, its own classes aside, %", "{:.0%}"),
     }
-    lines = ["| images | " + " | ".join(head for head, _ in heads.values()) + " |", "|---" * (1 + len(heads)) + "|"]
-    for name, values in stored["sets"].items():
-        cells = [form.format(values[key]).rstrip("%") if key in values else "" for key, (_, form) in heads.items()]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    rows = (
+        [name, *(form.format(values[key]).rstrip("%") if key in values else "" for key, (_, form) in heads.items())]
+        for name, values in stored["sets"].items()
+    )
+    lines = markdown(["images", *(head for head, _ in heads.values())], rows)
     made = stored["manifest"]
     about = f"Run {stored['run']}; {'; '.join(stored['notes'])}. Manifest: {made['key'][:12]}, code {str(made['commit'])[:12]}, finished {made['finished'][:10]}."
     return "\n".join([*lines, "", about])
@@ -96,8 +104,7 @@ def table_section(table: dict[str, Any]) -> str:
     wanted = [m for m in table["metrics"] if m.startswith(("tar@", "rank", "mmpmr@"))]
     heads = [m.replace("tar@", "TAR@FAR ").replace("rank", "rank-").replace("mmpmr@", "morphs@FAR ") for m in wanted]
     control = table["controls"][-1]
-    first = f"| arm | {' | '.join(heads)} | {heads[wanted.index(table['headline'])]} minus {control} | runs | p, Holm | coherence |"
-    lines = [first, "|---" * (5 + len(heads)) + "|"]
+    rows = []
     for row in table["rows"]:
         cells = [mean_and_spread(row["metrics"][m]) if m in row["metrics"] else "–" for m in wanted]
         difference = next(
@@ -107,7 +114,9 @@ def table_section(table: dict[str, Any]) -> str:
         against = percent(difference, True) if difference else ""
         p = f"{row['adjusted'][control]:.3f}" if control in row["adjusted"] else ""
         runs = len(next(iter(row["metrics"].values()))["runs"])
-        lines.append("| " + " | ".join([row["arm"], *cells, against, str(runs), p, held]) + " |")
+        rows.append([row["arm"], *cells, against, str(runs), p, held])
+    gain = f"{heads[wanted.index(table['headline'])]} minus {control}"
+    lines = markdown(["arm", *heads, gain, "runs", "p, Holm", "coherence"], rows)
     for arm, other, cells in table.get("pairs", ()):
         shown = "; ".join(f"{head} {percent(cells[m], True)}" for m, head in zip(wanted, heads, strict=True))
         lines += [
@@ -164,21 +173,20 @@ def seeds(estimate: dict[str, Any]) -> str:
 def run_section(stored: dict[str, Any]) -> str:
     """Tables of one run."""
     metrics = [m for m in stored["evaluation"]["metrics"] if not m["reason"]]
-    judged = stored["verdict"]["arm"]
+    judged, counts = stored["verdict"]["arm"], ("classes", "images", "steps")
     heads = [m["label"].replace("\u00a0", " ") for m in metrics]
-    lines = ["| arm | classes | images | steps | " + " | ".join(heads) + " |", "|---" * (4 + len(heads)) + "|"]
-    for arm in stored["arms"]:
-        cells = [percent(arm["metrics"][m["key"]]) for m in metrics]
-        lines.append(
-            "| " + " | ".join([arm["name"], str(arm["classes"]), str(arm["images"]), str(arm["steps"]), *cells]) + " |"
-        )
-    lines += ["", "| difference, points | " + " | ".join(heads) + " |", "|---" * (1 + len(heads)) + "|"]
+    arms = (
+        [arm["name"], *(str(arm[n]) for n in counts), *(percent(arm["metrics"][m["key"]]) for m in metrics)]
+        for arm in stored["arms"]
+    )
+    lines, differences = markdown(["arm", *counts, *heads], arms), []
     for control in stored["verdict"]["controls"]:
         found = {
             d["metric"]: d["estimate"] for d in stored["differences"] if (d["arm"], d["control"]) == (judged, control)
         }
         cells = [f"{percent(found[m['key']], True)}; {seeds(found[m['key']])}" for m in metrics]
-        lines.append("| " + " | ".join([f"{judged} minus {control}", *cells]) + " |")
+        differences.append([f"{judged} minus {control}", *cells])
+    lines += ["", *markdown(["difference, points", *heads], differences)]
     parts = ", ".join(f"{s['classes']} {s['name']} ({s['images']} images)" for s in stored["data"]["splits"])
     gate, cost = stored["gate"], sum(c["seconds"] for c in stored["costs"])
     manifest = stored["manifest"]
@@ -197,13 +205,12 @@ def run_section(stored: dict[str, Any]) -> str:
 
 
 def shift_table(rows: list[dict[str, Any]]) -> str:
-    lines = ["| noise | seed | arm | TAR at FAR 1e-3 | TAR at FAR 1e-2 | rank-1 | mean embedding |", "|---" * 7 + "|"]
+    heads = ("noise", "seed", "arm", "TAR at FAR 1e-3", "TAR at FAR 1e-2", "rank-1", "mean embedding")
+    cells = []
     for r in rows:
         values = [f"{100 * r[n]:.1f}" if r.get(n) is not None else "-" for n in ("tar@0.001", "tar@0.01", "rank1")]
-        lines.append(
-            "| " + " | ".join([f"{r['noise']:g}", str(r["seed"]), r["arm"], *values, f"{r['mean']:.2f}"]) + " |"
-        )
-    return "\n".join(lines)
+        cells.append([f"{r['noise']:g}", str(r["seed"]), r["arm"], *values, f"{r['mean']:.2f}"])
+    return "\n".join(markdown(heads, cells))
 
 
 def mplets_table(stored: dict[str, Any]) -> str:
@@ -239,29 +246,25 @@ def mplets_table(stored: dict[str, Any]) -> str:
 def plans_table(stored: dict[str, Any]) -> str:
     """What ways of sampling cost, and how far their images are from the faithful ones."""
     heads = ("plan", "evaluations", "ms per image", "times AugGen", "distance", "nearer than AugGen's", "similarity")
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    rows = []
     for row in stored["plans"]:
         nearer = "" if row["nearer_than_auggen"] is None else f"{row['nearer_than_auggen']:.0%}"
-        lines.append(
-            f"| {row['name']} | {row['evaluations']} | {1000 * row['seconds_per_image']:.1f} | {row['times_auggen']:.2f} | "
-            f"{row['pixel_distance']:.3f} | {nearer} | {row['similarity']:.3f} |"
-        )
+        price = [str(row["evaluations"]), f"{1000 * row['seconds_per_image']:.1f}", f"{row['times_auggen']:.2f}"]
+        rows.append([row["name"], *price, f"{row['pixel_distance']:.3f}", nearer, f"{row['similarity']:.3f}"])
     about = f"Medians of {stored['rounds']} rounds of {stored['images']} images, {where(stored)}, {stored['precision']}, 8 steps."
-    return "\n".join([*lines, "", about])
+    return "\n".join([*markdown(heads, rows), "", about])
 
 
 def speed_table(stored: list[dict[str, Any]]) -> str:
     """Training and sampling of the generator beside the device's matrix products, one row per measurement."""
     heads = ("network", "batch", "where", "what", "images per second", "share of matrix rate")
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    rows = []
     for of in stored:
         for row in of["precisions"]:
             what = f"{row['what']}, {row['precision']}, {row['memory']}"
-            share = f"{row['share_of_matrix_rate']:.0%}"
-            lines.append(
-                f"| {of['size']} | {of['batch']} | {where(of)} | {what} | {row['images_per_second']:.3g} | {share} |"
-            )
-    lines.append("")
+            speed = [f"{row['images_per_second']:.3g}", f"{row['share_of_matrix_rate']:.0%}"]
+            rows.append([of["size"], str(of["batch"]), where(of), what, *speed])
+    lines = [*markdown(heads, rows), ""]
     for of in stored:
         for precision in PRECISIONS:
             if precision not in of:
