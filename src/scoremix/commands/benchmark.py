@@ -181,15 +181,12 @@ def cell(measure: dict[str, Any]) -> str:
 
 def table_of(results: Sequence[dict[str, Any]]) -> str:
     """All measures as CSV, thresholds included."""
-    import csv
-    import io
+    from scoremix.data.csv_text import csv_text
 
-    buffer = io.StringIO()
-    rows = csv.writer(buffer)
-    rows.writerow(["checkpoint", "set", "kind", "protocol", "switches", *COLUMNS])
+    rows = [["checkpoint", "set", "kind", "protocol", "switches", *COLUMNS]]
     for result in results:
         for entry in result["sets"]:
             switches = " ".join(f"{k}={v}" for k, v in entry["protocol"].items() if k != "name")
             start = [result["checkpoint"]["name"], entry["set"], entry["kind"], entry["protocol"]["name"], switches]
-            rows.writerows([*start, *(m.get(c, "") for c in COLUMNS)] for m in entry["measures"])
-    return buffer.getvalue()
+            rows += ([*start, *(m.get(c, "") for c in COLUMNS)] for m in entry["measures"])
+    return csv_text(rows)

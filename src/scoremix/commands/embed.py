@@ -113,14 +113,9 @@ def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: ND
 
 def table(names: list[str], labels: NDArray[np.int32] | None, class_names: tuple[str, ...]) -> str:
     """CSV with a row per embedding: name, and label and class where known."""
-    import csv
-    import io
+    from scoremix.data.csv_text import csv_text
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     if labels is None:
-        writer.writerows([["name"], *([name] for name in names)])
-    else:
-        rows = ([name, k, class_names[k]] for name, k in zip(names, labels.tolist(), strict=True))
-        writer.writerows([["name", "label", "class"], *rows])
-    return text.getvalue()
+        return csv_text([["name"], *([name] for name in names)])
+    rows = ([name, k, class_names[k]] for name, k in zip(names, labels.tolist(), strict=True))
+    return csv_text([["name", "label", "class"], *rows])

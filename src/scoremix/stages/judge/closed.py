@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scoremix.data.csv_text import csv_text
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import bootstrap, closed
 
@@ -67,14 +66,12 @@ def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifa
 def by_class(found: Measured) -> str:
     """CSV with a row per class: its held-out images, and the mean over seeds of each arm's metrics."""
     columns = [(arm, key) for arm in found.accuracy for key in KS]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["class", "group", "images", *(f"{arm} {key}" for arm, key in columns)])
+    rows: list[list[object]] = [["class", "group", "images", *(f"{arm} {key}" for arm, key in columns)]]
     means = [found.accuracy[arm][key].mean(0) for arm, key in columns]
     for c, name in enumerate(found.names):
         group = found.groups[c] if found.groups is not None else ""
-        writer.writerow([name, group, found.images[c], *(float(mean[c]) for mean in means)])
-    return text.getvalue()
+        rows.append([name, group, found.images[c], *(float(mean[c]) for mean in means)])
+    return csv_text(rows)
 
 
 def extremes(found: Measured, arm: str) -> dict[str, list[dict[str, Any]]]:
@@ -98,10 +95,8 @@ def by_group(found: Measured) -> dict[str, NDArray[np.int64]]:
 
 def groups_csv(groups: list[dict[str, Any]]) -> str:
     """CSV with a row per group and arm: macro-averaged accuracy and its interval, empty for a group of one class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["group", "classes", "images", "arm", "accuracy", "low", "high"])
+    rows: list[list[object]] = [["group", "classes", "images", "arm", "accuracy", "low", "high"]]
     for group in groups:
         for arm, e in group["arms"].items():
-            writer.writerow([group["name"], group["classes"], group["images"], arm, e["value"], e["low"], e["high"]])
-    return text.getvalue()
+            rows.append([group["name"], group["classes"], group["images"], arm, e["value"], e["low"], e["high"]])
+    return csv_text(rows)
