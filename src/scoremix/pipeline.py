@@ -78,11 +78,12 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
     both = stage(combine, exp.mixing, real, synthetic)
 
-    own = (baseline, generator, each_class, reproductions, mplets, synthetic, both)
-    bases = {name: base_of(exp, name, base, frozenset(a.key for a in own)) for name in exp.arms}
-    others = {n: replace(of, baseline=baseline) for n, of in bases.items() if of.generator.key != generator.key}
-    gates = {name: gated(exp, of)[-1] for name, of in others.items()}
-    added = {name: a for name, arm in exp.arms.items() if (a := added_images(exp, arm, bases[name])) is not None}
+    of_experiment = (baseline, generator, each_class, reproductions, mplets, synthetic, both)
+    bases = {name: base_of(exp, name, base, frozenset(a.key for a in of_experiment)) for name in exp.arms}
+    other_generators = {name: of for name, of in bases.items() if of.generator.key != generator.key}
+    gates = {name: gated(exp, replace(of, baseline=baseline))[-1] for name, of in other_generators.items()}
+    mixing = {name: arm for name, arm in exp.arms.items() if arm.images != "real"}
+    added = {name: added_images(exp, arm, bases[name]) for name, arm in mixing.items()}
     sets = {name: training_set(exp, arm, added.get(name), bases[name]) for name, arm in exp.arms.items()}
     recognizers = {
         f"{name}/{seed}": stage(
@@ -95,10 +96,9 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
         for name, arm in exp.arms.items()
         for seed in exp.seeds
     }
-    measures = exp.evaluation.open_set
+    open_set = exp.evaluation.open_set
     evaluated = {
-        name: stage(evaluate, measures, real, recognizer, label=f"evaluate {name}")
-        for name, recognizer in recognizers.items()
+        n: stage(evaluate, open_set, real, trained, label=f"evaluate {n}") for n, trained in recognizers.items()
     }
     judged = gates.get(exp.evaluation.treatment, gate)
     judging = {"gate": judged} if exp.arms[exp.evaluation.treatment].generated else {}
@@ -107,14 +107,9 @@ def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
     magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
     chain = {"real": real, "baseline": baseline, "generator": generator, "gate": judged, "mplets": mplets}
-    chain |= {
-        "described": described,
-        "synthetic": synthetic,
-        "both": both,
-        "diagnostics": diagnostics,
-        "magnitudes": magnitudes,
-    }
-    searching = (name for name, arm in exp.arms.items() if arm.search and arm.images == "mixes")
+    chain |= {"described": described, "synthetic": synthetic, "both": both}
+    chain |= {"diagnostics": diagnostics, "magnitudes": magnitudes}
+    searching = (name for name, arm in mixing.items() if arm.search and arm.images == "mixes")
     if name := next(searching, None):
         chain["search"] = searched_weights(exp, changed(exp.sampling, exp.arms[name].sampling), bases[name])
     return stage(report, exp, {**chain, "pictures": pictures, "results": results}, recognizers, added)
@@ -136,17 +131,17 @@ class ArmStage:
 
     stage: Stage
     arm: str
-    own: frozenset[str]  # keys of the experiment's steps
+    shared: frozenset[str]  # keys of the experiment's steps
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
         step = step_of(function, config, inputs, label)
-        label = step.label if step.key in self.own else f"{step.label} for {self.arm}"
+        label = step.label if step.key in self.shared else f"{step.label} for {self.arm}"
         return self.stage(function, config, *inputs, label=label)
 
 
-def base_of(exp: Experiment, name: str, base: Base, own: frozenset[str]) -> Base:
+def base_of(exp: Experiment, name: str, base: Base, shared: frozenset[str]) -> Base:
     """What an arm starts from, with a generator or a selecting recognizer of its own where it says so."""
-    stage, arm = ArmStage(base.stage, name, own), exp.arms[name]
+    stage, arm = ArmStage(base.stage, name, shared), exp.arms[name]
     generator, baseline = base.generator, base.baseline
     if arm.generator and arm.images != "real":
         changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
@@ -160,8 +155,11 @@ def base_of(exp: Experiment, name: str, base: Base, own: frozenset[str]) -> Base
 def gated(exp: Experiment, base: Base) -> tuple[Artifact, Artifact, Artifact]:
     """One m-plet per class, the generator's reproductions of them, and whether it is good enough to judge mixing."""
     each_class = base.stage(select_mplets, singles(exp), base.baseline, {}, label="select reproductions")
-    made = base.stage(sample_mixtures, reproduction(exp), base.generator, each_class, label="sample reproductions")
-    return each_class, made, base.stage(check_generator, exp.gate, base.real, base.baseline, each_class, made)
+    reproduced = base.stage(
+        sample_mixtures, reproduction(exp), base.generator, each_class, label="sample reproductions"
+    )
+    gate = base.stage(check_generator, exp.gate, base.real, base.baseline, each_class, reproduced)
+    return each_class, reproduced, gate
 
 
 def selected(config: Selection, base: Base) -> Artifact:
@@ -219,19 +217,17 @@ def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Ar
     return stage(take_guide, exp.guide, generator, guide)
 
 
-def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact | None:
+def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
     """The images an arm adds to the real ones: mixes, or a control's images of the same m-plets. `base` is its own."""
-    if arm.images == "real":
-        return None
     stage, sampling = base.stage, changed(exp.sampling, arm.sampling)
     mplets = selected(changed(exp.selection, arm.selection), base)
     drawn = sampling.model_copy(update={"keep_by": "coherence"})  # what is kept does not change what is drawn
     match arm.images:
-        case "mixes" if arm.search:
-            found = searched_weights(exp, sampling, base)
-            added = stage(sample_mixtures, drawn, base.generator, mplets, found)
+        case "real":
+            raise ValueError("an arm of real images adds none")
         case "mixes":
-            added = stage(sample_mixtures, drawn, base.generator, mplets)
+            searched = [searched_weights(exp, sampling, base)] if arm.search else []
+            added = stage(sample_mixtures, drawn, base.generator, mplets, *searched)
         case "relabelled":
             turns = drawn.model_copy(update={"mixture": "turns"})
             added = stage(sample_mixtures, turns, base.generator, mplets)
@@ -264,8 +260,9 @@ def of_pixels(sampling: Sampling, kind: Literal["averages", "cutmixes"]) -> Pixe
 
 def searched_weights(exp: Experiment, sampling: Sampling, base: Base) -> Artifact:
     """AugGen's weights for that sampling, found once whatever weights and numbers it names."""
-    own = {"weights": None, "weights_end": None, "images_per_mplet": None, "share": 1.0, "candidates": 1}
-    plain = sampling.model_copy(update=own)
+    plain = sampling.model_copy(
+        update={"weights": None, "weights_end": None, "images_per_mplet": None, "share": 1.0, "candidates": 1}
+    )
     search = exp.search.model_copy(update={"sampling": plain.model_dump(mode="json")})
     return base.stage(search_weights, search, base.generator, base.baseline)
 
