@@ -14,7 +14,6 @@ import yaml
 
 from scoremix import study
 from scoremix.config import ConfigError, Runtime
-from scoremix.evaluation.estimate import holm
 from scoremix.execution.artifacts import Store
 from scoremix.report.study_tables import Cell, Row, Table
 
@@ -204,13 +203,6 @@ def test_wrong_settings_name_the_data_set(file: Path) -> None:
     config = study.read(file).model_copy(update={"settings": {"sampling": {"stepz": 3}}})
     with pytest.raises(ConfigError, match=r"data\.blobs: sampling.stepz: no such setting; did you mean steps"):
         config.experiments()
-
-
-def test_holm_against_its_definition() -> None:
-    p = [0.01, 0.04, 0.03, 0.005]
-    assert holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([]) == []
 
 
 def test_a_cell_of_known_draws() -> None:
