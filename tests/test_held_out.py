@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
+from scoremix.evaluation import fairness
 from scoremix.execution import progress, records
 from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
@@ -180,6 +182,10 @@ def test_unseen_classes_are_measured_group_by_group(finished: Path) -> None:
             accepted = similarity[i, j][inside & pairs] > threshold
             rate = 1 - accepted.mean() if kind == "fnmr" else accepted.mean()
             assert group[kind]["scoremix"]["seeds"][1] == pytest.approx(rate, abs=1.5 / len(accepted))
+    for key, summary in fairness.SUMMARIES.items():
+        rates = ([g[kind]["scoremix"]["seeds"][1] for g in found["groups"]] for kind in ("fmr", "fnmr"))
+        stored = (found["garbe"] if key == "garbe" else found["others"][key])["scoremix"]["seeds"][1]
+        assert (math.inf if stored is None else stored) == pytest.approx(float(summary(*rates)))
     assert 0 <= found["across"] <= 1 and 0 < found["across_all"] < 1
     assert "Are all groups served alike?" in (finished / "tiny" / "report.html").read_text()
 

@@ -151,6 +151,8 @@ def test_a_cap_and_what_it_costs_reach_the_reader(tmp_path: Path, recognizer: Ar
     info = found.json("mplets.json")
     assert info["mean_value_without_constraint"] == pytest.approx(np.mean(free.json("mplets.json")["values"]))
     assert info["certificate"] is None and free.json("mplets.json")["certificate"]["sets"] == 4060
+    verification = free.json("mplets.json")["verification"]
+    assert info["verification"] is None and verification["known"] > verification["new"] == 0
 
 
 def test_impossible_choices_say_which_selection(tmp_path: Path, recognizer: Artifact) -> None:
