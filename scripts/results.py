@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scoremix.report.study_tables import Study
+from scoremix.report.study import Study
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"

@@ -207,16 +207,14 @@ def test_code_hash_follows_code_and_imports_but_not_comments(tmp_path: Path, mon
     code.parsed.cache_clear()
 
 
-def test_code_hash_follows_the_templates_of_a_module_that_loads_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_code_hash_follows_the_template_beside_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "scoremix_page"
-    (package / "templates").mkdir(parents=True)
+    package.mkdir()
     (package / "__init__.py").write_text("")
-    (package / "page.py").write_text("import jinja2\n\nLOADER = jinja2.PackageLoader('scoremix_page')\n")
+    (package / "page.py").write_text("LOADER = 1\n")
     (package / "plain.py").write_text("X = 1\n")
     (package / "stage.py").write_text("from scoremix_page.page import LOADER\n")
-    template = package / "templates" / "page.html"
+    template = package / "page.html"
     template.write_text("one")
     monkeypatch.syspath_prepend(str(tmp_path))
 

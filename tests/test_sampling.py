@@ -12,9 +12,9 @@ from scoremix.config import ConfigError, Experiment, Generator, Runtime, Samplin
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.report.sections.agreement import agreements
 from scoremix.stages.mix.sample import Sampler, plan_of
 from scoremix.stages.mix.weights import images_of_each, kept_of_each, weights_of
-from scoremix.stages.show import mixes
 from scoremix.stages.train.generator import make
 
 
@@ -212,7 +212,7 @@ def test_the_report_tells_disagreement_where_log_weights_are(tmp_path: Path):
         "averages": Artifact("pixels", "", tmp_path / "averages"),
     }
     added["even and soft"] = added["even"]
-    even, one = mixes.agreements(added)
+    even, one = agreements(added)
     assert (even.arm, even.each, even.effective) == ("even, even and soft", 3, pytest.approx(3))
     assert even.quantiles[1] == 3.5
     assert (one.arm, one.effective) == ("one counts", pytest.approx(1.5))

@@ -13,12 +13,15 @@ from scoremix.execution.code import code_hash
 from scoremix.stages.judge.compare import compare
 from scoremix.stages.judge.diagnose import diagnose_mixes
 from scoremix.stages.judge.evaluate import evaluate
+from scoremix.stages.judge.quality import measure_quality
 from scoremix.stages.mix.combine import combine
+from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
 from scoremix.stages.mix.search import search_weights
 from scoremix.stages.mix.select import select_mplets
+from scoremix.stages.show.analyze import analyze
 from scoremix.stages.show.report import report
 from scoremix.stages.train.check import check_generator
 from scoremix.stages.train.generator import train_generator
@@ -29,7 +32,7 @@ PACKAGE = Path(scoremix.__file__).parent
 TRAINING = (train_recognizer, train_generator)
 MIXING = (select_mplets, sample_mixtures, mix_pixels, search_weights, screen, combine)
 JUDGING = (check_generator, evaluate, compare, diagnose_mixes)
-STAGES = (ingest, *TRAINING, *MIXING, *JUDGING, report)
+STAGES = (ingest, *TRAINING, *MIXING, *JUDGING, report, analyze, measure_quality, describe_mplets)
 
 Stale = Callable[..., set[str]]
 
@@ -41,8 +44,8 @@ def stale(monkeypatch: pytest.MonkeyPatch) -> Stale:
 
     def changed(*edited: Path) -> set[str]:
         assert all(file.is_file() for file in edited)
-        names = {f"templates/{file.name}" for file in edited if file.suffix != ".py"}
-        names |= {".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in edited}
+        modules = {file: ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts) for file in edited}
+        names = {module + file.suffix.removesuffix(".py") for file, module in modules.items()}
 
         def after_the_edit(module: str) -> tuple[dict[str, str], tuple[str, ...]]:
             hashes, imports = parsed(module)
@@ -60,7 +63,15 @@ def test_an_edit_of_the_page_or_of_a_command_makes_no_training_sampling_or_evalu
     pages = [*(PACKAGE / "report").rglob("*.py"), *(PACKAGE / "report").rglob("*.html")]
     others = [*(PACKAGE / "commands").glob("*.py"), PACKAGE / "pipeline.py", *(PACKAGE / "stages/show").glob("*.py")]
     assert len(pages) > 5
-    assert stale(*pages, *others) == {"report"}
+    assert stale(*pages, *others) == {"report", "analyze", "measure_quality", "describe_mplets"}
+
+
+def test_a_sections_text_makes_its_page_alone_stale(stale: Stale) -> None:
+    report_html, geometry_html, frame = (
+        PACKAGE / "report" / name for name in ("sections/cost.html", "sections/paths.html", "page.css")
+    )
+    assert stale(report_html) == {"report"} and stale(geometry_html) == {"analyze"}
+    assert stale(frame) == {"report", "analyze", "measure_quality"}
 
 
 @pytest.mark.parametrize(
@@ -80,7 +91,8 @@ def test_an_edit_of_the_page_or_of_a_command_makes_no_training_sampling_or_evalu
     ],
 )
 def test_an_edit_makes_stale_what_the_file_decides(stale: Stale, file: str, wanted: set[str]) -> None:
-    assert stale(PACKAGE / file) - {"report"} == wanted
+    pages = {"report", "analyze", "measure_quality", "describe_mplets"}
+    assert stale(PACKAGE / file) - pages == wanted
 
 
 def test_what_stages_hand_over_is_part_of_all_that_hand_it_over(stale: Stale) -> None:

@@ -15,7 +15,7 @@ import yaml
 from scoremix import study
 from scoremix.config import ConfigError, Runtime
 from scoremix.execution.artifacts import Store
-from scoremix.report.study_tables import Cell, Row, Table
+from scoremix.report.study import Cell, Row, Table
 
 
 def tree_of(settings: list[str]) -> dict[str, object]:

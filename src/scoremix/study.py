@@ -29,8 +29,8 @@ from scoremix.execution.progress import noting, refuse_unknown_classes, show_fil
 from scoremix.execution.records import Record, source_of
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import say
-from scoremix.report import study_page
-from scoremix.report.study_tables import Cell, Row, Study, Table
+from scoremix.report.pages import study as pages
+from scoremix.report.study import Cell, Row, Study, Table
 
 Say = Callable[[str], None]
 
@@ -263,10 +263,10 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     study = Study(config.name, tuple(of_data), tuple(missing))
     folder = runtime.out / config.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "study.html", study_page.render(study))
-    write_file(folder / "study.csv", study.csv())
-    write_file(folder / "study.json", study.json(config.model_dump(mode="json")))
-    print(study.text())
+    write_file(folder / "study.html", pages.render(study))
+    write_file(folder / "study.csv", pages.to_csv(study))
+    write_file(folder / "study.json", pages.to_json(study, config.model_dump(mode="json")))
+    print(pages.text(study))
     print(f"study: {folder / 'study.html'}")
     return folder
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from scoremix.config import load
 from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
-from scoremix.report.advice import advice
-from scoremix.report.content import Gate, Group
+from scoremix.report.sections.generator import Gate
+from scoremix.report.sections.mixes import Group
+from scoremix.report.sections.verdict import advice
 
 GATE = Gate(top1=0.46, floor=0.5, classes=10, images=40)
 REAL = Group("training classes", 100, 0.9)

@@ -8,39 +8,52 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image as PillowImage
 
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
-from scoremix.report import drawing, figures
-from scoremix.report.content import Arm, Curve, Gate, Generator, Report, Roc
+from scoremix.report import charts
+from scoremix.report.results import Arm, Curve, Roc
+from scoremix.report.sections import agreement, arms, generator, pairs, training
+from scoremix.report.sections.generator import Gate
+from scoremix.report.sections.mixes import Mixes
+from scoremix.report.sections.training import Generator
 from support import fake_report
+from support.fake_report import Report
 
 REPORT = fake_report.build(arms=12)
-DRAWN = drawing.styles(REPORT.arms)
-ROWS = [(a.name, [REPORT.difference(a.name, c, "eer") for c in ("real", "real, equal steps")]) for a in REPORT.arms[2:]]
+RESULTS = REPORT.results
+DRAWN = RESULTS.styles
+ROWS = [
+    (a.name, [RESULTS.difference(a.name, c, "eer") for c in ("real", "real, equal steps")]) for a in RESULTS.arms[2:]
+]
 
 
 def _needed(report: Report) -> dict[str, Callable[[], str]]:
-    gate, generator, distances = report.gate, report.generator, report.distances
-    assert gate is not None and generator is not None and distances is not None
+    gate, losses = report.part(generator.Generator).gate, report.part(training.Training).generator
+    distances, found = report.part(pairs.Pairs).distances, report.part(agreement.Agreements).agreements
+    assert gate is not None and losses is not None and distances is not None
+    groups, all_arms = report.part(Mixes).similarities, report.results.arms
     return {
-        "metric": lambda: figures.metric_rows(metric_table.EER, report.arms, DRAWN),
-        "difference": lambda: figures.difference_rows(metric_table.EER, ROWS, DRAWN),
-        "roc": lambda: figures.roc(report.arms, DRAWN, 1e-4),
-        "gain": lambda: figures.roc_gain(report.arms, report.arms[0], DRAWN, 1e-4),
-        "generator": lambda: figures.generator_loss(generator),
-        "recognizer": lambda: figures.recognizer_loss(report.arms, DRAWN),
-        "gate": lambda: figures.gate_bars(gate),
-        "distances": lambda: figures.distance_histogram(distances, DRAWN),
-        "similarities": lambda: figures.similarity_histogram(report.similarities),
-        "disagreements": lambda: figures.disagreement_histogram({"one": report.agreements[0].disagreement}),
+        "metric": lambda: arms.metric_rows(metric_table.EER, all_arms, DRAWN),
+        "difference": lambda: charts.difference_rows(metric_table.EER, ROWS, DRAWN),
+        "roc": lambda: arms.roc(all_arms, DRAWN, 1e-4),
+        "gain": lambda: arms.roc_gain(all_arms, all_arms[0], DRAWN, 1e-4),
+        "generator": lambda: training.generator_loss(losses),
+        "recognizer": lambda: training.recognizer_loss(all_arms, DRAWN),
+        "gate": lambda: generator.gate_bars(gate),
+        "distances": lambda: pairs.distance_histogram(distances, DRAWN),
+        "similarities": lambda: charts.outlines(groups, "similarities", "similarity", "Similarity histograms of"),
+        "disagreements": lambda: charts.outlines(
+            {"one": found[0].disagreement}, "disagreements", "disagreement", "Histograms of"
+        ),
     }
 
 
@@ -70,10 +83,7 @@ def test_well_formed_with_a_name_and_no_dangling_references(name: str) -> None:
 
 
 def test_same_bytes_in_another_process() -> None:
-    code = (
-        "import hashlib; from support import fake_report as f; from scoremix.report import page; "
-        "print(hashlib.sha256(page.render(f.build()).encode()).hexdigest())"
-    )
+    code = "import fake_report as f, hashlib; print(hashlib.sha256(f.build().html.encode()).hexdigest())"
     here = str(Path(__file__).parents[1])
     told = {
         subprocess.run(
@@ -95,10 +105,14 @@ def _arms(*values: float) -> tuple[Arm, ...]:
     return tuple(Arm(f"arm {i}", metrics={"rank1": Estimate(v)}) for i, v in enumerate(values))
 
 
+def _styles(some: Iterable[Arm]) -> dict[str, charts.Style]:
+    return charts.styles((arm.name, arm.control) for arm in some)
+
+
 def test_marks_stand_in_proportion_to_the_values() -> None:
-    arms = _arms(0.1, 0.2, 0.4)
-    text = figures.metric_rows(metric_table.metric_of("rank1"), arms, drawing.styles(arms))
-    colours = [drawing.PALETTE[s.colour][0] for s in drawing.styles(arms).values()]
+    some = _arms(0.1, 0.2, 0.4)
+    text = arms.metric_rows(metric_table.metric_of("rank1"), some, _styles(some))
+    colours = [charts.PALETTE[s.colour][0] for s in _styles(some).values()]
     found = []
     for colour in colours:
         line = next(x for x in text.splitlines() if "<use" in x and colour in x)
@@ -110,56 +124,79 @@ def test_marks_stand_in_proportion_to_the_values() -> None:
 
 def test_missing_values_leave_no_mark() -> None:
     for value, marks in ((0.2, 1), (np.nan, 0)):
-        arms = _arms(0.1, value)
-        drawn = drawing.styles(arms)
-        lines = figures.metric_rows(metric_table.metric_of("rank1"), arms, drawn).splitlines()
+        some = _arms(0.1, value)
+        drawn = _styles(some)
+        lines = arms.metric_rows(metric_table.metric_of("rank1"), some, drawn).splitlines()
         assert sum("<use" in x and f"--{drawn['arm 1'].colour}," in x for x in lines) == marks
 
 
 def test_arms_are_told_apart_and_keep_their_style() -> None:
-    arms = fake_report.build(arms=30).arms
-    drawn = drawing.styles(arms)
+    many = fake_report.build(arms=30).results.arms
+    drawn = _styles(many)
     assert len(set(drawn.values())) == 30
-    assert all(s.colour.startswith("control") == a.control for a, s in zip(arms, drawn.values(), strict=True))
-    fewer = drawing.styles(arms[:5])
+    assert all(s.colour.startswith("control") == a.control for a, s in zip(many, drawn.values(), strict=True))
+    fewer = _styles(many[:5])
     assert all(drawn[name] == style for name, style in fewer.items())
 
 
 def test_sampled_curves_keep_their_ends_and_values() -> None:
     far = np.concatenate([[0.0], np.geomspace(1e-6, 1, 5000)])
     roc = Roc(far, np.stack([far**0.3, far**0.4]))
-    x, tar = figures._sampled(roc)
+    x, tar = arms.sampled(roc)
     assert len(x) <= 160 and x[0] == far[1] and x[-1] == 1
     assert np.allclose(tar[1], x**0.4)
 
 
 def test_thinned_curves_keep_the_mean() -> None:
     seen = np.arange(1200.0)
-    x, y = figures._thinned(Curve("a", seen, np.stack([seen**2, 3 * seen])))
+    x, y = training.thinned(Curve("a", seen, np.stack([seen**2, 3 * seen])))
     assert x.shape == (120,) and y.shape == (2, 120)
     assert x.mean() == pytest.approx(seen.mean()) and y[0].mean() == pytest.approx((seen**2).mean())
 
 
 def test_difficult_inputs_still_draw() -> None:
     one = Curve("loss", np.array(128.0), np.array([3.0]))
-    ET.fromstring(figures.generator_loss(Generator((one,), 64)))
+    ET.fromstring(training.generator_loss(Generator((one,), 64)))
     flat = Curve("loss", np.array([1.0, 2.0]), np.array([np.nan, -1.0]))
-    ET.fromstring(figures.generator_loss(Generator((flat,))))
-    ET.fromstring(figures.gate_bars(Gate(0.1, 0.5, 10, 100)))
-    ET.fromstring(figures.similarity_histogram({"none": np.array([]), "one": np.array([0.5])}))
+    ET.fromstring(training.generator_loss(Generator((flat,))))
+    ET.fromstring(generator.gate_bars(Gate(0.1, 0.5, 10, 100)))
+    ET.fromstring(
+        charts.outlines({"none": np.array([]), "one": np.array([0.5])}, "outlines", "similarity", "Histograms of")
+    )
     odd = (Arm("$x_1$ <b>&", metrics={"eer": Estimate(0.1)}),)
-    text = figures.metric_rows(metric_table.EER, odd, drawing.styles(odd))
+    text = arms.metric_rows(metric_table.EER, odd, _styles(odd))
     assert "$x_1$ &lt;b&gt;&amp;" in text and ET.fromstring(text) is not None
 
 
 @pytest.mark.parametrize("shape", [(16, 16), (9, 7, 1), (8, 12, 3)])
 def test_png_keeps_every_pixel(shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    back = np.asarray(PillowImage.open(io.BytesIO(figures.png(image))))
+    back = np.asarray(PillowImage.open(io.BytesIO(charts.png(image))))
     assert np.array_equal(back, image.squeeze())
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)])
 def test_png_refuses_what_it_cannot_show(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="image: must be uint8"):
-        figures.png(image)
+        charts.png(image)
+
+
+def test_an_arm_has_one_colour_in_every_chart_and_nothing_else_has_it() -> None:
+    drawn = charts.styles([("real", True), ("scoremix", False), ("coherent_first", False)])
+    for names in (["coherent_first", "scoremix"], ["training classes", "reproductions", "coherent_first"], ["new"]):
+        found = charts.styled(names, drawn)
+        assert list(found) == names and len(set(found.values())) == len(names)
+        assert all(found[name] == drawn[name] for name in names if name in drawn)
+    same_images = charts.styled(["scoremix, scoremix_soft"], drawn)
+    assert same_images["scoremix, scoremix_soft"] == drawn["scoremix"]
+
+
+def test_a_figure_that_cannot_be_drawn_is_left_out_and_says_why() -> None:
+    @charts.figure
+    def broken(what: str) -> tuple[Axes, str, str]:
+        raise ValueError(f"{what} <b>")
+
+    before = dict(matplotlib.rcParams)
+    assert broken("no points") == '<p class="small muted">left out: ValueError: no points &lt;b&gt;</p>'
+    assert dict(matplotlib.rcParams) == before
+    assert "left out: AttributeError" in charts.picture(None, "none")  # type: ignore[arg-type]

@@ -18,9 +18,18 @@ import yaml
 from PIL import Image as PillowImage
 
 from scoremix.evaluation.estimate import Estimate
-from scoremix.report import page, tables
-from scoremix.report.content import Grid, Kind, Report, SheetRow, Verdict
+from scoremix.report import numbers
+from scoremix.report.results import Kind, Verdict
+from scoremix.report.sections import agreement
+from scoremix.report.sections.agreement import Agreements
+from scoremix.report.sections.data import Data
+from scoremix.report.sections.groups import Groups
+from scoremix.report.sections.images import Grid, Images, SheetRow
+from scoremix.report.sections.screening import Screening
+from scoremix.report.sections.settings import Settings
+from scoremix.report.sections.verdict import caveats
 from support import fake_report
+from support.fake_report import Report
 
 KINDS: tuple[Kind, ...] = ("helps", "does not help here", "generator too weak")
 CASES: dict[str, Report] = {
@@ -32,7 +41,7 @@ CASES: dict[str, Report] = {
     "3-plets": fake_report.build(m=3),
     "bare": fake_report.bare(fake_report.build()),
 }
-PAGES = {name: page.render(report) for name, report in CASES.items()}
+PAGES = {name: report.html for name, report in CASES.items()}
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -112,51 +121,51 @@ def test_references_lead_somewhere_and_ids_are_unique(name: str) -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_every_number_is_on_the_page(name: str) -> None:
     report, text = CASES[name], READ[name].text
-    assert tables.verdict_sentence(report) in text and f"Verdict: {report.verdict.kind}" in text
-    for arm in report.arms:
-        for metric in report.supported:
+    assert report.sentence in text and f"Verdict: {report.results.verdict.kind}" in text
+    for arm in report.results.arms:
+        for metric in report.results.supported:
             if metric.key in arm.metrics:
                 e = arm.metrics[metric.key]
-                assert tables.mean(e, metric) in text and tables.interval(e, metric) in text
-    for caveat in tables.caveats(report):
+                assert numbers.mean(e, metric) in text and numbers.interval(e, metric) in text
+    for caveat in caveats(report.results.evaluation):
         assert caveat in text
 
 
 def test_disagreement_is_told_for_every_arm_that_has_one() -> None:
     report, text = CASES["helps"], READ["helps"].text
     assert "Do the classes agree on a mix?" in text and "Do the classes agree" not in READ["bare"].text
-    for found in report.agreements:
+    agreements = report.part(Agreements).agreements
+    for found in agreements:
         low, middle, high = found.quantiles
         assert np.quantile(found.disagreement, 0.95) == high
         row = f"{found.arm}{middle:.4g}{low:.4g} to {high:.4g}{found.each}{found.effective:.2f}"
         assert row in re.sub(r"\n", "", text)
-        assert f"agreement,{found.arm},,disagreement,,{middle}" in tables.to_csv(report)
-    many = replace(report, agreements=tuple(replace(report.agreements[1], arm=f"arm {i}") for i in range(9)))
-    legend = page.render(replace(many, agreements=(*many.agreements, report.agreements[0])))
-    assert (
-        legend.count('class="key"') - page.render(replace(report, agreements=())).count('class="key"') == page.OUTLINES
-    )
+        assert f"agreement,{found.arm},,disagreement,,{middle}" in report.csv
+    many = tuple(replace(agreements[1], arm=f"arm {i}") for i in range(9))
+    legend = report.having(Agreements((*many, agreements[0]))).html
+    keys = legend.count('class="key"') - report.having(Agreements()).html.count('class="key"')
+    assert keys == agreement.OUTLINES
 
 
 def test_pictures_stand_in_the_papers_order_with_their_own_pixels() -> None:
     report = CASES["colour"]
     shown = [pixels for pixels, _ in READ["colour"].images]
-    row = report.sheet[0]
+    sheet, grid = report.part(Images).sheet, report.part(Images).grid
+    row = sheet[0]
     wanted = [row.originals[0], row.reproductions[0], row.mixes[0], row.reproductions[1], row.originals[1]]
     assert all(np.array_equal(a, b) for a, b in zip(shown[:5], wanted, strict=True))
-    after_sheet = 5 * len(report.sheet)
+    after_sheet = 5 * len(sheet)
     assert all(np.array_equal(a, b) for a, b in zip(shown[after_sheet:], row.mixes, strict=False))
-    grid = report.grid
     assert grid is not None
     cells = [cell for line in grid.images for cell in line]
-    after = after_sheet + sum(len(r.mixes) for r in report.sheet)
+    after = after_sheet + sum(len(r.mixes) for r in sheet)
     assert all(np.array_equal(a, b) for a, b in zip(shown[after:], cells, strict=False))
-    screened = sum(len(kept) + len(rejected) for s in report.screened for kept, rejected in s.examples)
+    screened = sum(len(kept) + len(rejected) for s in report.part(Screening).screened for kept, rejected in s.examples)
     assert len(shown) == after + len(cells) + screened
 
 
 def test_three_plets_show_every_source_and_the_mix_last() -> None:
-    row, shown = CASES["3-plets"].sheet[0], READ["3-plets"].images[:7]
+    row, shown = CASES["3-plets"].part(Images).sheet[0], READ["3-plets"].images[:7]
     wanted = [x for pair in zip(row.originals, row.reproductions, strict=True) for x in pair] + [row.mixes[0]]
     assert all(np.array_equal(a, b) for (a, _), b in zip(shown, wanted, strict=True))
 
@@ -171,26 +180,27 @@ def test_the_antidiagonal_of_the_grid_is_marked() -> None:
 def test_markup_in_names_is_harmless(where: str) -> None:
     evil = "<script>alert(1)</script>\"'&{{ 7*7 }}"
     report = fake_report.build(rows=1)
-    arm = report.arms[0]
+    arm, *others = report.results.arms
+    sheet, data = report.part(Images).sheet, report.part(Data).data
+    by_group = report.part(Groups).by_group
+    assert by_group is not None
     changed = {
-        "class": lambda: replace(report, sheet=(replace(report.sheet[0], classes=(evil, "b")),)),
-        "arm": lambda: replace(
-            report, arms=(replace(arm, name=evil), *report.arms[1:]), by_group=None,
-            verdict=replace(report.verdict, controls=(evil, "real, equal steps")),
+        "class": lambda: report.having(Images((replace(sheet[0], classes=(evil, "b")),))),
+        "arm": lambda: report.having(
+            Groups(), arms=(replace(arm, name=evil), *others),
+            verdict=replace(report.results.verdict, controls=(evil, "real, equal steps")),
         ),
-        "group": lambda: replace(
-            report, by_group=replace(report.by_group, groups=(replace(report.by_group.groups[0], name=evil),))
+        "group": lambda: report.having(
+            Groups(replace(by_group, groups=(replace(by_group.groups[0], name=evil),)))
         ),
-        "data": lambda: replace(report, data=replace(report.data, name=evil), title=evil),
-        "skipped": lambda: replace(
-            report, data=replace(report.data, skipped=(replace(report.data.skipped[0], path=evil),))
-        ),
-        "config": lambda: replace(report, config={evil: evil}),
-        "reason": lambda: replace(
-            report, arms=(replace(arm, metrics={"eer": Estimate(math.nan, reason=evil)}), *report.arms[1:])
+        "data": lambda: report.having(Data(replace(data, name=evil)), title=evil),
+        "skipped": lambda: report.having(Data(replace(data, skipped=({**data.skipped[0], "path": evil},)))),
+        "config": lambda: report.having(Settings({evil: evil})),
+        "reason": lambda: report.having(
+            arms=(replace(arm, metrics={"eer": Estimate(math.nan, reason=evil)}), *others)
         ),
     }[where]()  # fmt: skip
-    text = page.render(changed)
+    text = changed.html
     read = _Reader(text)
     assert "script" not in read.tags and "49" not in re.findall(r"\b49\b(?= *})", text)
     assert "<script>alert(1)</script>" in read.text
@@ -217,8 +227,8 @@ def test_what_is_absent_is_left_out() -> None:
 def test_a_missing_metric_is_a_dash_with_its_reason() -> None:
     report = fake_report.build()
     gone = Estimate(math.nan, reason="no class with two images")
-    arms = (replace(report.arms[0], metrics={**report.arms[0].metrics, "rank1": gone}), *report.arms[1:])
-    text = page.render(replace(report, arms=arms))
+    first, *others = report.results.arms
+    text = report.having(arms=(replace(first, metrics={**first.metrics, "rank1": gone}), *others)).html
     assert '<span class="mean">–</span><span class="why">no class with two images</span>' in text
     assert "nan" not in _Reader(text).text.lower().replace("scanning", "")
 
@@ -234,17 +244,17 @@ def test_one_seed_is_said() -> None:
 def test_the_whole_configuration_is_there_and_comes_back() -> None:
     told = re.search(r"Full configuration</summary><pre>(.*?)</pre>", PAGES["helps"], re.S)
     assert told is not None
-    assert yaml.safe_load(told[1].replace("&#39;", "'")) == tables.plain(CASES["helps"].config)
+    assert yaml.safe_load(told[1].replace("&#39;", "'")) == numbers.plain(CASES["helps"].part(Settings).config)
 
 
 def test_wrong_input_is_named() -> None:
     report = fake_report.build()
     with pytest.raises(ValueError, match="verdict: arm 'none' is not one of real"):
-        replace(report, verdict=Verdict("helps", "none", ()))
+        report.having(verdict=Verdict("helps", "none", ()))
     with pytest.raises(ValueError, match="metric: 'none' is not one of"):
-        replace(report, evaluation=replace(report.evaluation, headline="none"))
+        report.having(evaluation=replace(report.results.evaluation, headline="none"))
     with pytest.raises(ValueError, match="arms: needs at least one"):
-        replace(report, arms=report.arms + report.arms)
+        report.having(arms=report.results.arms + report.results.arms)
     with pytest.raises(ValueError, match="interval: 2 is above 1"):
         Estimate(1.5, 2, 1)
     with pytest.raises(ValueError, match="interval: needs both ends"):
@@ -254,8 +264,9 @@ def test_wrong_input_is_named() -> None:
         SheetRow(("a", "b"), (image,), (image, image), (image,))
     with pytest.raises(ValueError, match="grid: images must be 2 rows of 1"):
         Grid(("a", "b"), (0.0, 1.0), (0.0,), ((image,),))
-    with pytest.raises(ValueError, match="image: must be uint8"):
-        page.render(replace(report, sheet=(replace(report.sheet[0], mixes=(image.astype(float),)),)))
+    sheet = report.part(Images).sheet
+    text = report.having(Images((replace(sheet[0], mixes=(image.astype(float),)),))).html
+    assert "left out: ValueError: image: must be uint8" in text
 
 
 @pytest.mark.browser

@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
-from scoremix.report import tables
-from scoremix.report.content import Difference
+from scoremix.report import numbers
+from scoremix.report.results import Difference
+from scoremix.report.sections.cost import Cost
+from scoremix.report.sections.images import Images
 from support import fake_report
 
 SHARE, PLAIN = Metric("a", "A"), Metric("b", "B", percent=False)
@@ -33,9 +35,9 @@ def test_the_last_digit_is_neither_finer_than_the_interval_nor_far_off(
 ) -> None:
     metric, scale = (SHARE, 100) if percent else (PLAIN, 1)
     e = Estimate(value, value - half, value + half)
-    step = 10.0 ** -tables.decimals(e, metric)
+    step = 10.0 ** -numbers.decimals(e, metric)
     assert step >= scale * half / 100 * (1 - 1e-9)  # at most two digits of half the interval
-    shown = float(tables.mean(e, metric).replace("−", "-"))
+    shown = float(numbers.mean(e, metric).replace("−", "-"))
     assert abs(shown - scale * value) <= step / 2 * (1 + 1e-6)
     assert not percent or step >= 0.1 - 1e-12
 
@@ -56,8 +58,8 @@ def test_the_last_digit_is_neither_finer_than_the_interval_nor_far_off(
     ],
 )  # fmt: skip
 def test_numbers_as_written(e: Estimate, metric: Metric, signed: bool, mean: str, interval: str) -> None:
-    assert tables.mean(e, metric, signed) == mean
-    assert tables.interval(e, metric, signed) == interval
+    assert numbers.mean(e, metric, signed) == mean
+    assert numbers.interval(e, metric, signed) == interval
 
 
 @pytest.mark.parametrize(
@@ -67,16 +69,16 @@ def test_numbers_as_written(e: Estimate, metric: Metric, signed: bool, mean: str
 )  # fmt: skip
 def test_direction(low: float, high: float, higher_is_better: bool, way: str) -> None:
     metric = Metric("m", "M", higher_is_better)
-    assert tables.direction(Estimate((low + high) / 2, low, high), metric) == way
+    assert numbers.direction(Estimate((low + high) / 2, low, high), metric) == way
 
 
 def test_units() -> None:
     assert [metric_table.power(v) for v in (0.001, 1e-6, 0.1, 1.0, 3e-4)] == ["10⁻³", "10⁻⁶", "10⁻¹", "1", "3·10⁻⁴"]
-    assert [tables.duration(s) for s in (0.31, 9.96, 59.7, 185, 7799)] == [
+    assert [numbers.duration(s) for s in (0.31, 9.96, 59.7, 185, 7799)] == [
         "0.3 s", "10 s", "1 min 00 s", "3 min 05 s", "2 h 10 min",
     ]  # fmt: skip
-    assert [tables.count(n) for n in (None, 999, 12345, 3_100_000)] == ["–", "999", "12\u202f345", "3.10 M"]
-    assert [tables.size(b) for b in (None, 5 * 2**19, 212 * 2**20, 3 * 2**29)] == [
+    assert [numbers.count(n) for n in (None, 999, 12345, 3_100_000)] == ["–", "999", "12\u202f345", "3.10 M"]
+    assert [numbers.size(b) for b in (None, 5 * 2**19, 212 * 2**20, 3 * 2**29)] == [
         "–",
         "2.5 MiB",
         "212 MiB",
@@ -86,9 +88,9 @@ def test_units() -> None:
 
 def test_csv_and_json_hold_the_same_numbers_unrounded() -> None:
     report = fake_report.build(arms=12, seeds=4)
-    rows = list(csv.DictReader(io.StringIO(tables.to_csv(report))))
-    told = json.loads(tables.to_json(report))
-    for arm, in_json in zip(report.arms, told["arms"], strict=True):
+    rows = list(csv.DictReader(io.StringIO(report.csv)))
+    told = json.loads(report.json)
+    for arm, in_json in zip(report.results.arms, told["arms"], strict=True):
         for key, e in arm.metrics.items():
             mine = [r for r in rows if (r["table"], r["arm"], r["metric"]) == ("arms", arm.name, key)]
             assert [r["seed"] for r in mine] == ["mean", "0", "1", "2", "3"]
@@ -96,55 +98,52 @@ def test_csv_and_json_hold_the_same_numbers_unrounded() -> None:
             assert (float(mine[0]["low"]), float(mine[0]["high"])) == e.interval
             assert in_json["metrics"][key]["seeds"] == list(e.seeds)
         assert np.array_equal(in_json["roc"]["tar"], arm.roc.tar)  # type: ignore[union-attr]
-    assert sum(r["table"] == "differences" for r in rows) == len(report.differences) * (1 + 4)
+    assert sum(r["table"] == "differences" for r in rows) == len(report.results.differences) * (1 + 4)
     seconds = [float(r["value"]) for r in rows if r["table"] == "cost" and r["metric"] == "seconds"]
-    assert seconds == [c.seconds for c in report.costs]
-    assert "images" not in told["grid"] and told["sheet"][0]["classes"] == list(report.sheet[0].classes)
-    assert told["verdict"]["sentence"] == tables.verdict_sentence(report)
+    assert seconds == [c.seconds for c in report.part(Cost).costs]
+    assert "images" not in told["grid"] and told["sheet"][0]["classes"] == list(report.part(Images).sheet[0].classes)
+    assert told["verdict"]["sentence"] == report.sentence
 
 
 def test_missing_values_are_null_and_empty_with_their_reason() -> None:
     report = fake_report.build()
     gone = Estimate(math.nan, seeds=(math.nan, 0.5), reason="too few pairs")
-    report = replace(report, arms=(replace(report.arms[0], metrics={"eer": gone}), *report.arms[1:]))
-    rows = [
-        r
-        for r in csv.DictReader(io.StringIO(tables.to_csv(report)))
-        if r["arm"] == "real" and "group" not in r["table"]
-    ]
+    first, *others = report.results.arms
+    report = report.having(arms=(replace(first, metrics={"eer": gone}), *others))
+    rows = [r for r in csv.DictReader(io.StringIO(report.csv)) if r["arm"] == "real" and "group" not in r["table"]]
     assert [(r["value"], r["reason"]) for r in rows] == [("", "too few pairs"), ("", ""), ("0.5", "")]
-    told = json.loads(tables.to_json(report), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    told = json.loads(report.json, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
     assert told["arms"][0]["metrics"]["eer"]["value"] is None
 
 
 def test_verdict_sentences() -> None:
-    helps = tables.verdict_sentence(fake_report.build("helps"))
+    helps = fake_report.build("helps").sentence
     assert "better on classes it never saw" in helps and "“real, equal steps”" in helps
-    weak = tables.verdict_sentence(fake_report.build("generator too weak"))
+    weak = fake_report.build("generator too weak").sentence
     assert "31.0\u202f%" in weak and "50.0\u202f%" in weak
     report = fake_report.build()
-    assert "did not improve beyond doubt" in tables.verdict_sentence(report)
+    assert "did not improve beyond doubt" in report.sentence
     harm = Difference("ScoreMix far", "real", "tar@0.01", Estimate(-0.05, -0.07, -0.03))
-    harmed = replace(report, differences=(harm,))
-    assert "became worse against “real”." in tables.verdict_sentence(harmed)
-    own = replace(report, verdict=replace(report.verdict, sentence="Said otherwise."))
-    assert tables.verdict_sentence(own) == "Said otherwise."
+    harmed = report.having(differences=(harm,))
+    assert "became worse against “real”." in harmed.sentence
+    own = report.having(verdict=replace(report.results.verdict, sentence="Said otherwise."))
+    assert own.sentence == "Said otherwise."
 
 
 def test_terminal_text() -> None:
     report = fake_report.build("generator too weak", arms=12)
-    text = tables.text_summary(report, "runs/demo/report.html")
+    text = report.text("runs/demo/report.html")
     assert text.startswith("Verdict: generator too weak\n")
     assert text.endswith("Report: runs/demo/report.html\n")
-    for arm in report.arms:
+    for arm in report.results.arms:
         line = next(x for x in text.splitlines() if x.startswith(f"  {arm.name}  "))
-        assert tables.mean(arm.metrics["eer"], metric_table.EER) in line.split()
-    headline = report.difference("ScoreMix far", "real", "tar@0.01")
-    assert f"against real: {tables.mean(headline, metric_table.tar(0.01), True)} points" in text
+        assert numbers.mean(arm.metrics["eer"], metric_table.EER) in line.split()
+    headline = report.results.difference("ScoreMix far", "real", "tar@0.01")
+    assert f"against real: {numbers.mean(headline, metric_table.tar(0.01), True)} points" in text
     assert "To try: Train the generator longer" in text
     assert "seed 0, fixed" in text and "evaluated once" in text and "10 million" in text
-    assert "Report" not in tables.text_summary(report)
+    assert "Report" not in report.text()
 
 
 def test_one_seed_is_said() -> None:
-    assert "One recognizer seed (0)" in tables.text_summary(fake_report.bare(fake_report.build()))
+    assert "One recognizer seed (0)" in fake_report.bare(fake_report.build()).text()

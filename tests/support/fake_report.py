@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 import numpy as np
@@ -14,8 +14,28 @@ from PIL import ImageDraw, ImageFilter, ImageFont
 
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
-from scoremix.report import content
-from scoremix.report.content import Arm, Difference, Report
+from scoremix.report.charts import Image
+from scoremix.report.distances import Distances
+from scoremix.report.page import Manifest, Section, part
+from scoremix.report.pages import report as pages
+from scoremix.report.results import Arm, Curve, Difference, Evaluation, Kind, Results, Roc, Verdict
+from scoremix.report.sections import training, verdict
+from scoremix.report.sections.agreement import Agreement, Agreements
+from scoremix.report.sections.arms import Arms
+from scoremix.report.sections.convexity import Convexity, Magnitudes
+from scoremix.report.sections.cost import Cost, StageCost
+from scoremix.report.sections.data import Data, DataSet
+from scoremix.report.sections.generator import Gate, Generator
+from scoremix.report.sections.glossary import Glossary
+from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
+from scoremix.report.sections.images import Grid, Images, SheetRow
+from scoremix.report.sections.mixes import Group, Mixes
+from scoremix.report.sections.pairs import Pairs
+from scoremix.report.sections.screening import Screened, Screening
+from scoremix.report.sections.search import Search, SearchMap
+from scoremix.report.sections.settings import Settings
+
+S = TypeVar("S", bound=Section)
 
 METRICS = (
     metric_table.tar(0.01),
@@ -73,12 +93,12 @@ def _mix(letters: tuple[str, ...], rng: np.random.Generator, **kind: Any) -> np.
     return mixed.astype(np.uint8)
 
 
-def _sheet(rng: np.random.Generator, rows: int, m: int, **kind: Any) -> tuple[content.SheetRow, ...]:
+def _sheet(rng: np.random.Generator, rows: int, m: int, **kind: Any) -> tuple[SheetRow, ...]:
     made = []
     for i in range(rows):
         letters = tuple(LETTERS[(m * i + j) % len(LETTERS)] for j in range(m))
         made.append(
-            content.SheetRow(
+            SheetRow(
                 classes=tuple(f"U+{ord(c):04X} {c}" for c in letters),
                 originals=tuple(glyph(c, rng, **kind) for c in letters),
                 reproductions=tuple(glyph(c, rng, **kind) for c in letters),
@@ -89,22 +109,22 @@ def _sheet(rng: np.random.Generator, rows: int, m: int, **kind: Any) -> tuple[co
     return tuple(made)
 
 
-def _grid(size: int, rgb: bool) -> content.Grid:
+def _grid(size: int, rgb: bool) -> Grid:
     ticks = (0.0, 0.2, 0.5, 0.8, 1.0)
     a, b = (glyph(c, np.random.default_rng(1), size, rgb).astype(float) - 128 for c in "ΩЖ")
     rows = tuple(
         tuple(np.clip(128 + (u * a + v * b) * (1 + 0.8 * max(0, u + v - 1)), 0, 255).astype(np.uint8) for v in ticks)
         for u in ticks
     )
-    return content.Grid(("U+03A9 Ω", "U+0416 Ж"), ticks, ticks, rows)
+    return Grid(("U+03A9 Ω", "U+0416 Ж"), ticks, ticks, rows)
 
 
-def _screened(size: int, rgb: bool) -> tuple[tuple[content.Image, ...], tuple[content.Image, ...]]:
+def _screened(size: int, rgb: bool) -> tuple[tuple[Image, ...], tuple[Image, ...]]:
     drawn = [glyph("Ω", np.random.default_rng(seed), size, rgb) for seed in range(5)]
     return tuple(drawn[:2]), tuple(drawn[2:])
 
 
-def _by_group(arms: tuple[str, ...], seeds: int) -> content.ByGroup:
+def _by_group(arms: tuple[str, ...], seeds: int) -> ByGroup:
     rng = np.random.default_rng(4)
 
     def rates(low: float, high: float) -> dict[str, Estimate]:
@@ -115,11 +135,11 @@ def _by_group(arms: tuple[str, ...], seeds: int) -> content.ByGroup:
         }
 
     groups = tuple(
-        content.GroupErrors(name, 6 - k, int(300 - 40 * k), int(9000 - 900 * k), rates(0.4, 0.6), rates(0.01, 0.03))
+        GroupErrors(name, 6 - k, int(300 - 40 * k), int(9000 - 900 * k), rates(0.4, 0.6), rates(0.01, 0.03))
         for k, name in enumerate(("Cyrillic", "Greek <b>", "Latin"))
     )
     others = {"fdr": rates(0.8, 0.9), "inequity": rates(1.5, 3.0)}
-    return content.ByGroup(0.01, groups, rates(0.1, 0.3), rates(-0.02, 0.02), 0.72, 0.66, others)
+    return ByGroup(0.01, groups, rates(0.1, 0.3), rates(-0.02, 0.02), 0.72, 0.66, others)
 
 
 def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Generator) -> Arm:
@@ -136,7 +156,7 @@ def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Gene
     note = "the training images alone" if control else "136 new classes of 20 images"
     return Arm(
         name, note, control, 272 if not control else 136, 5440 if not control else 2720, 1500, metrics,
-        content.Roc(far, tar), (content.Curve(name, seen, loss),),
+        Roc(far, tar), (Curve(name, seen, loss),),
     )  # fmt: skip
 
 
@@ -152,8 +172,45 @@ def _differences(arms: tuple[Arm, ...]) -> tuple[Difference, ...]:
     return tuple(made)
 
 
+@dataclass(frozen=True)
+class Report:
+    """What the sections share, and the sections."""
+
+    results: Results
+    parts: tuple[Section, ...]
+
+    def part(self, kind: type[S]) -> S:
+        found = part(self.parts, kind)
+        assert found is not None
+        return found
+
+    def having(self, *parts: Section, **results: Any) -> Report:
+        """With other sections of the same kind, and other fields of the results."""
+        kinds = {type(p): p for p in parts}
+        return Report(replace(self.results, **results), tuple(kinds.get(type(p), p) for p in self.parts))
+
+    @property
+    def sentence(self) -> str:
+        return verdict.sentence(self.results, self.part(verdict.Verdict).gate)
+
+    @property
+    def html(self) -> str:
+        return pages.render(self.results, self.parts)
+
+    @property
+    def csv(self) -> str:
+        return pages.to_csv(self.results, self.parts)
+
+    @property
+    def json(self) -> str:
+        return pages.to_json(self.results, self.parts)
+
+    def text(self, where: str = "") -> str:
+        return pages.text_summary(self.results, self.parts, where)
+
+
 def build(
-    kind: content.Kind = "does not help here",
+    kind: Kind = "does not help here",
     arms: int = 3,
     seeds: int = 3,
     m: int = 2,
@@ -178,93 +235,104 @@ def build(
             "ScoreMix close": np.sort(everything)[:136],
             "ScoreMix random": rng.choice(everything, 136),
         }
+    results = Results(
+        "scoremix run demo",
+        Verdict(kind, "ScoreMix far" if arms > 2 else names[0], names[:2] if arms > 1 else ()),
+        Evaluation(METRICS, "tar@0.01", 11_400, 1_203_004, 1e-4, tuple(range(seeds)), 0, 1),
+        made,
+        _differences(made),
+    )
+    gate = Gate(0.31 if kind == "generator too weak" else 0.664, 0.5, 136, 2720, 0.861, 0.973, 0.994)
+    change = ("Train the generator longer: --set generator.images_seen=500000", "Use more images per class.")
+    splits = (("training", 136, 2720, 0), ("validation", 20, 400, 1), ("test", 60, 1200, 2))
+    keys = ("name", "classes", "images", "single_image_classes")
+    groups = (
+        Group("training classes", 2720, 0.93, 0.991, None, 0.95, 0.31, 1.0, 0.01),
+        Group("unseen classes", 400, 0.85, 0.962, 0.941),
+        Group("reproductions", 2720, 0.79, 0.664, 0.98, 0.72, 0.35, 0.97, 1.2),
+        Group("scoremix", 2720, 0.52, 0.41, 0.73, 0.48, 0.36, 0.91, 2.9),
+    )
+    similarities = {
+        "training classes": rng.normal(0.93, 0.03, 2720),
+        "unseen classes": rng.normal(0.85, 0.06, 400),
+        "reproductions": rng.normal(0.79, 0.1, 2720),
+        "scoremix": rng.normal(0.52, 0.14, 2720),
+    }
+    magnitudes = Magnitudes(
+        np.logspace(-2, 1, 8),
+        {"scores (0.5, 0.5)": np.linspace(0.8, 1, 8), "scores (1, 1)": np.linspace(1.6, 2, 8)},
+    )
+    skipped = {"path": "my_images/b/broken.png", "reason": "cannot identify image file"}
+    shape = (size, size, 3 if rgb else 1)
     return Report(
-        title="scoremix run demo",
-        verdict=content.Verdict(
-            kind,
-            "ScoreMix far" if arms > 2 else names[0],
-            names[:2] if arms > 1 else (),
-            change=(
-                "Train the generator longer: --set generator.images_seen=500000",
-                "Use more images per class.",
-            )
-            if kind == "generator too weak"
-            else (),
-        ),
-        data=content.Data(
-            "characters drawn from 38 fonts",
-            (
-                content.Split("training", 136, 2720, 0),
-                content.Split("validation", 20, 400, 1),
-                content.Split("test", 60, 1200, 2),
+        results,
+        (
+            verdict.Verdict(change if kind == "generator too weak" else (), gate),
+            Arms(),
+            Groups(_by_group(names, seeds)),
+            Images(_sheet(rng, rows, m, size=size, rgb=rgb), _grid(size, rgb)),
+            Generator(gate),
+            Mixes(groups, similarities),
+            Screening((Screened("coherent", 2720, 1088, 0.52, 0.61, examples=(_screened(size, rgb),)),)),
+            Agreements(
+                (
+                    Agreement("scoremix", rng.gamma(9, 4, 2720), 20, 1.42),
+                    Agreement("agreeing", rng.gamma(9, 2.5, 1088), 8, 1.9),
+                )
             ),
-            (size, size, 3 if rgb else 1),
-            (content.Skipped("my_images/b/broken.png", "cannot identify image file"),),
+            Convexity(magnitudes),
+            Search(SearchMap(np.linspace(0.1, 1.1, 11), np.add.outer(np.arange(11), np.arange(11)) / 20, (0.7, 0.7))),
+            Pairs(Distances(counts, edges, chosen)),
+            training.Training(training.Generator((Curve("training loss", seen, curve),), 37_500)),
+            Cost(
+                (
+                    StageCost("ingest", 1.4, None, 212 * 2**20, 4320, True),
+                    StageCost("recognizer, real (3 seeds)", 41.0, None, 890 * 2**20, 576_000),
+                    StageCost("generator", 171.3, 500_000, 1240 * 2**20, 250_000),
+                    StageCost("select", 0.3, None, 300 * 2**20, None),
+                    StageCost("sample", 88.2, 337_280, 960 * 2**20, 2720),
+                    StageCost("recognizer, ScoreMix far (3 seeds)", 44.7, None, 910 * 2**20, 576_000),
+                    StageCost("evaluate", 6.2, None, 700 * 2**20, 10_800),
+                )
+            ),
+            Data(
+                DataSet(
+                    "characters drawn from 38 fonts",
+                    tuple(dict(zip(keys, split, strict=True)) for split in splits),
+                    shape,
+                    (skipped,),
+                )
+            ),
+            Settings(
+                {
+                    "data": {"path": "demo", "size": size},
+                    "generator": {"channels": 32, "mult": (1, 2)},
+                    "mixing": {"weights": [0.5, 0.5], "convex": True},
+                },
+                {"scoremix": "0.1.0", "python": "3.11.2", "torch": "2.9.0", "git commit": "0a1b2c3d"},
+                {"data": 0, "generator": 0, "recognizer": tuple(range(seeds))},
+                tuple(
+                    Manifest(s, f"{i * 7919:012x}", f"store/{s}/{i * 7919:012x}")
+                    for i, s in enumerate(
+                        ("ingest", "recognizer", "generator", "select", "sample", "combine", "evaluate")
+                    )
+                ),
+                "scoremix run demo",
+            ),
+            Glossary(),
         ),
-        evaluation=content.Evaluation(METRICS, "tar@0.01", 11_400, 1_203_004, 1e-4, tuple(range(seeds)), 0, 1),
-        arms=made,
-        differences=_differences(made),
-        gate=content.Gate(0.31 if kind == "generator too weak" else 0.664, 0.5, 136, 2720, 0.861, 0.973, 0.994),
-        generator=content.Generator((content.Curve("training loss", seen, curve),), 37_500),
-        sheet=_sheet(rng, rows, m, size=size, rgb=rgb),
-        grid=_grid(size, rgb),
-        distances=content.Distances(counts, edges, chosen),
-        similarities={
-            "training classes": rng.normal(0.93, 0.03, 2720),
-            "unseen classes": rng.normal(0.85, 0.06, 400),
-            "reproductions": rng.normal(0.79, 0.1, 2720),
-            "scoremix": rng.normal(0.52, 0.14, 2720),
-        },
-        groups=(
-            content.Group("training classes", 2720, 0.93, 0.991, None, 0.95, 0.31, 1.0, 0.01),
-            content.Group("unseen classes", 400, 0.85, 0.962, 0.941),
-            content.Group("reproductions", 2720, 0.79, 0.664, 0.98, 0.72, 0.35, 0.97, 1.2),
-            content.Group("scoremix", 2720, 0.52, 0.41, 0.73, 0.48, 0.36, 0.91, 2.9),
-        ),
-        screened=(content.Screened("coherent", 2720, 1088, 0.52, 0.61, (_screened(size, rgb),)),),
-        agreements=(
-            content.Agreement("scoremix", rng.gamma(9, 4, 2720), 20, 1.42),
-            content.Agreement("agreeing", rng.gamma(9, 2.5, 1088), 8, 1.9),
-        ),
-        by_group=_by_group(names, seeds),
-        magnitudes=content.Magnitudes(
-            np.logspace(-2, 1, 8),
-            {"scores (0.5, 0.5)": np.linspace(0.8, 1, 8), "scores (1, 1)": np.linspace(1.6, 2, 8)},
-        ),
-        search=content.SearchMap(
-            np.linspace(0.1, 1.1, 11), np.add.outer(np.arange(11), np.arange(11)) / 20, (0.7, 0.7)
-        ),
-        costs=(
-            content.Cost("ingest", 1.4, None, 212 * 2**20, 4320, True),
-            content.Cost("recognizer, real (3 seeds)", 41.0, None, 890 * 2**20, 576_000),
-            content.Cost("generator", 171.3, 500_000, 1240 * 2**20, 250_000),
-            content.Cost("select", 0.3, None, 300 * 2**20, None),
-            content.Cost("sample", 88.2, 337_280, 960 * 2**20, 2720),
-            content.Cost("recognizer, ScoreMix far (3 seeds)", 44.7, None, 910 * 2**20, 576_000),
-            content.Cost("evaluate", 6.2, None, 700 * 2**20, 10_800),
-        ),
-        config={
-            "data": {"path": "demo", "size": size},
-            "generator": {"channels": 32, "mult": (1, 2)},
-            "mixing": {"weights": [0.5, 0.5], "convex": True},
-        },
-        versions={"scoremix": "0.1.0", "python": "3.11.2", "torch": "2.9.0", "git commit": "0a1b2c3d"},
-        seeds={"data": 0, "generator": 0, "recognizer": tuple(range(seeds))},
-        manifests=tuple(
-            content.Manifest(s, f"{i * 7919:012x}", f"store/{s}/{i * 7919:012x}")
-            for i, s in enumerate(("ingest", "recognizer", "generator", "select", "sample", "combine", "evaluate"))
-        ),
-        command="scoremix run demo",
     )
 
 
 def bare(report: Report) -> Report:
     """Only what every report has: one arm, one seed, no interval, no optional part."""
-    arm = replace(report.arms[0], metrics={"tar@0.01": Estimate(0.451, seeds=(0.451,))}, roc=None, training=())
-    return Report(
-        report.title,
-        content.Verdict("does not help here", arm.name, (), "Nothing to compare with: only one arm was run."),
-        report.data,
-        replace(report.evaluation, recognizer_seeds=(0,)),
+    arm = replace(report.results.arms[0], metrics={"tar@0.01": Estimate(0.451, seeds=(0.451,))}, roc=None, training=())
+    results = Results(
+        report.results.title,
+        Verdict("does not help here", arm.name, (), "Nothing to compare with: only one arm was run."),
+        replace(report.results.evaluation, recognizer_seeds=(0,)),
         (arm,),
     )
+    kept = (Data, Arms, Glossary)
+    empty = [kind() for kind in pages.SECTIONS if kind not in kept]
+    return Report(results, (*empty, *(p for p in report.parts if isinstance(p, kept))))

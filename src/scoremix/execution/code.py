@@ -18,7 +18,7 @@ KEYLESS = ("scoremix", "scoremix.execution", "scoremix.execution.artifacts", "sc
 def code_hash(function: Callable[..., Any]) -> str:
     """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside.
 
-    With a module that loads templates go the bytes of those in the folder beside it. The config, whose values are part
+    With a module go its .html and .css files, those of its name beside it. The config, whose values are part
     of a key themselves, and `KEYLESS` modules are left out.
     """
     return closure_hash(function.__module__)
@@ -40,14 +40,13 @@ def closure_hash(module: str) -> str:
 
 @functools.cache
 def parsed(module: str) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Hashes of a module's code, without docstrings, and of the templates it loads; the modules that it imports."""
+    """Hashes of a module's code, without docstrings, and of the files beside it; the modules that it imports."""
     spec = importlib.util.find_spec(module)
     if spec is None or spec.origin is None:
         return {}, ()
     tree = ast.parse(Path(spec.origin).read_bytes())
-    imports, templates = tuple(_imports(tree)), _templates(tree, Path(spec.origin).parent / "templates")
     code = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
-    return {module: code, **templates}, imports
+    return {module: code, **_beside(module, Path(spec.origin))}, tuple(_imports(tree))
 
 
 def file_hash(path: Path) -> str:
@@ -73,11 +72,10 @@ def _imports(tree: ast.AST) -> Iterator[str]:
             yield from _imports(node)
 
 
-def _templates(tree: ast.AST, folder: Path) -> dict[str, str]:
-    """Hash of every template by its file's name, where the module has a loader of templates."""
-    loads = any(isinstance(node, ast.Attribute) and node.attr == "PackageLoader" for node in ast.walk(tree))
-    files = sorted(file for file in folder.iterdir() if file.is_file()) if loads else []
-    return {f"templates/{file.name}": file_hash(file) for file in files}
+def _beside(module: str, source: Path) -> dict[str, str]:
+    """Hashes of the template and style of a module: the .html and .css files of its name beside it."""
+    files = (source.with_suffix(suffix) for suffix in (".html", ".css"))
+    return {f"{module}{file.suffix}": file_hash(file) for file in files if file.exists()}
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

@@ -18,7 +18,7 @@ from scoremix.execution.processes import native
 from scoremix.execution.records import Record, source_of
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes, say
-from scoremix.report.tables import noun
+from scoremix.report.numbers import noun
 from scoremix.stages.mix.select import files_of, groups_of
 
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}

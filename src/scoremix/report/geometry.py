@@ -1,66 +1,75 @@
-"""What the page of the geometry shows, as plain data: rows as the stages wrote them, arrays to be drawn."""
+"""What the sections of an analysis of the geometry share: the run, and the spaces that are compared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from scoremix.report.content import Floats, Image, Manifest
+from scoremix.report.numbers import Row
 
-Row = Mapping[str, Any]
+if TYPE_CHECKING:
+    from scoremix.config import Experiment
+    from scoremix.execution.artifacts import Artifact
 
-
-@dataclass(frozen=True)
-class Snapshots:
-    """Reproductions of one run's generator over training: rows of images_seen, ema, cka, top1, align, ics ..."""
-
-    run: str
-    rows: tuple[Row, ...]
-    correlation: Mapping[str, Row]  # EMA length -> snapshots and, if enough, the correlation of CKA with recognition
-    fewest: int
+MEASURES = ("cka", "cka_debiased", "cknna", "soft_cknna")
 
 
 @dataclass(frozen=True)
-class Strip:
-    """One pair of classes from λ = 0 to 1 at fixed noise."""
+class Measured:
+    """What the page is about: settings, what was measured by kind, and the generators followed by run."""
 
-    classes: tuple[str, str]
-    images: tuple[Image, ...]
-    to_a: Floats
-    to_b: Floats
+    config: Experiment
+    measured: Mapping[str, Artifact]
+    followed: Mapping[str, Artifact]
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        return [*self.measured.values(), *self.followed.values()]
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The real classes."""
+        return tuple(self.measured["spaces"].json("spaces.json")["classes"])
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Everything on the page."""
+    """The run and its spaces."""
 
     title: str
     run: str
     classes: int
     spaces: tuple[Row, ...]  # name, kind, dims
-    alignment: Row  # labels, pairs, matrix, series
-    order: Row  # spaces, rates, simulated, simulated_rates
-    transfer: Row
-    distances: Row  # correlations and, as arrays, matrices, signals, histogram
-    snapshots: tuple[Snapshots, ...]
-    paths: Row  # summaries, weights and the map's arrays
-    strips: tuple[Strip, ...] = ()
     left_out: tuple[str, ...] = ()  # recognizers that know none of the real classes
-    manifests: tuple[Manifest, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
     evaluations: int = 0
+
+    @classmethod
+    def of(cls, source: Measured) -> Geometry:
+        info = source.measured["spaces"].json("spaces.json")
+        evaluations = int(sum(a.manifest["cost"].get("evaluations", 0) for a in source.artifacts))
+        spaces, left_out = tuple(info["spaces"]), tuple(info["left_out"])
+        run, classes = source.config.name, len(source.names)
+        return cls("Conditions against embeddings", run, classes, spaces, left_out, evaluations)
+
+    @property
+    def recognizers(self) -> list[str]:
+        """Names of the spaces of class centers."""
+        return [str(space["name"]) for space in self.spaces if space["kind"] != "condition"]
 
     @property
     def reference(self) -> str:
         """Name of the space that all others are compared with: the selecting recognizer's centers."""
-        return str(next(s["name"] for s in self.spaces if s["kind"] != "condition"))
+        return self.recognizers[0]
 
     @property
     def condition(self) -> str:
-        return str(next(s["name"] for s in self.spaces if s["kind"] == "condition"))
+        return str(next(space["name"] for space in self.spaces if space["kind"] == "condition"))
 
-    def measured(self, x: str, y: str) -> dict[str, Row]:
-        """Measure -> row of one pair of spaces."""
-        return {row["measure"]: row for row in self.alignment["pairs"] if (row["x"], row["y"]) == (x, y)}
+
+def among_recognizers(matrix: Mapping[str, Any], shared: Geometry) -> dict[str, float]:
+    """Measure -> mean over pairs of recognizers, {} where there is one only."""
+    own = [i for i, name in enumerate(matrix["names"]) if name in shared.recognizers]
+    pairs = [(i, j) for i in own for j in own if i < j]
+    return {m: sum(matrix[m][i][j] for i, j in pairs) / len(pairs) for m in MEASURES} if pairs else {}

@@ -1,191 +1,209 @@
-"""The report as one HTML page that opens from disk: no network, no scripts, every figure and image inside."""
+"""A page is a list of sections: one HTML file that opens from disk, with no network, no scripts, everything inside."""
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Sequence
-from typing import Any
+import dataclasses
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
 import jinja2
-import numpy as np
 import yaml
 from markupsafe import Markup
 
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
-from scoremix.report import drawing, figures, mix_figures, tables
-from scoremix.report.content import Floats, Image, Report, SheetRow
-from scoremix.report.tables import text_summary
+from scoremix.report import charts, numbers
+from scoremix.report.charts import Style
+from scoremix.report.numbers import Row
 
-__all__ = ["render", "text_summary"]
+if TYPE_CHECKING:
+    from scoremix.execution.artifacts import Artifact
 
-GLOSSARY = (
-    ("class", "identity", "what images are labelled with; the test classes were never trained on"),
-    ("recognizer", "discriminator, FR model", "network that maps an image to an embedding"),
-    ("class center", "class prototype, weight of the head", "a class's direction in the recognizer's space"),
-    ("generator", "class-conditional EDM2", "diffusion network trained on the same images as the recognizer"),
-    ("condition", "condition embedding", "the generator's vector for one class"),
-    ("denoiser", "D(x; σ)", "anything that estimates the clean image from a noisy one"),
-    ("pair, m-plet", "class mixture", "the source classes of one mix"),
-    ("mix", "ScoreMix sample", "image drawn with a weighted sum of its source classes' denoisers"),
-    ("mixing weights α, β", "λ and 1 − λ", "weights of the sum; convex where they add up to 1"),
-    ("reproduction", "D_repro", "image drawn for one original class"),
-    ("guide", "weaker model of autoguidance", "earlier generator snapshot; sampling moves away from it"),
-    ("arm", "row of Tables 1 and 2", "one way of making the training set; everything else is equal"),
-    ("coherence", "–", "similarity of an image to the others of its class: is a mixed class one class?"),
-    ("gate", "–", "check that reproductions are recognised as their class"),
-    ("TAR at FAR", "TAR@FAR", "genuine pairs accepted while at most that share of impostor pairs is"),
-    ("EER, AUC", "EER, AUC", "error where both kinds are equally frequent; area under the verification ROC"),
-    ("accuracy, top-5", "–", "held-out images of training classes named rightly, or among five; classes count the same"),
-    ("rank-1, rank-5", "TR1, TR5", "own class found first, or among five; one enrolled image a class"),
-)  # fmt: skip
-_STAGE_COLOURS = ("arm-1", "arm-2", "arm-3", "arm-4", "arm-5", "arm-6", "control-1", "control-2")
-OUTLINES = 5
-_KINDS = {"helps": "good", "does not help here": "neutral", "generator too weak": "bad"}
+HERE = Path(__file__)
+Layout = Literal["contents", "wide", "narrow"]
 
 
-def environment() -> jinja2.Environment:
-    """Where templates are found, and what they may call."""
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("scoremix.report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
+class Section:
+    """A part of a page: a frozen dataclass with what it loads, and an .html file of its module's name beside it.
+
+    The template finds the section as `s`, what all sections of the page share as `r`, the functions of its module as
+    `draw`, those of charts under `charts`, numbers as text under `t`, and the page's sections by name under `sections`.
+    """
+
+    title: ClassVar[str]  # in the table of contents, and as heading unless the template is `bare`
+    bare: ClassVar[bool] = False  # whether the template writes its elements and headings itself
+
+    @classmethod
+    def load(cls, source: Any) -> Self:
+        """From what the page is about. An error leaves the section out, with a word why."""
+        raise NotImplementedError
+
+    def shown(self, shared: Any) -> bool:
+        """Whether there is anything to show."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        return not fields or any(bool(getattr(self, field.name)) for field in fields)
+
+    def rows(self, shared: Any) -> Iterator[Row]:
+        """Its rows of the page's CSV file."""
+        yield from ()
+
+    def findings(self, shared: Any) -> Iterator[str]:
+        """What it found, one sentence each."""
+        yield from ()
+
+    def json(self) -> dict[str, Any]:
+        """Its entries of the page's JSON file: its fields."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """Where an artifact behind a page lies."""
+
+    stage: str
+    key: str
+    path: str = ""
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Manifest:
+        return cls(artifact.stage, artifact.key, f"store/{artifact.stage}/{artifact.key[:12]}")
+
+
+@dataclasses.dataclass(frozen=True)
+class LeftOut:
+    """A section that could not be loaded, and the error that says why."""
+
+    section: type[Section]
+    error: Exception
+
+
+Part = Section | LeftOut
+S = TypeVar("S", bound=Section)
+
+
+def load(sections: Sequence[type[Section]], source: Any) -> list[Part]:
+    """Every section of a page, in order; those whose input is missing or damaged are left out."""
+    parts: list[Part] = []
+    for section in sections:
+        try:
+            parts.append(section.load(source))
+        except Exception as error:
+            parts.append(LeftOut(section, error))
+    return parts
+
+
+def part(sections: Sequence[Section], kind: type[S]) -> S | None:
+    """The section of that kind, if it is there."""
+    return next((section for section in sections if isinstance(section, kind)), None)
+
+
+def loaded(parts: Sequence[Part]) -> list[Section]:
+    return [part for part in parts if isinstance(part, Section)]
+
+
+def json_of(parts: Sequence[Part]) -> dict[str, Any]:
+    """The entries of all sections; null for those that are left out."""
+    tree: dict[str, Any] = {}
+    for part in parts:
+        if isinstance(part, LeftOut):
+            for field in dataclasses.fields(part.section):  # type: ignore[arg-type]
+                tree.setdefault(field.name, None)
+        else:
+            tree |= part.json()
+    return tree
+
+
+def render(title: str, parts: Sequence[Part], shared: Any, layout: Layout = "contents") -> str:
+    """The whole page, with a table of contents beside it, or wide or narrow without. Same content, same text."""
+    shown = [part for part in parts if isinstance(part, LeftOut) or part.shown(shared)]
+    sections = {_name(part): part for part in loaded(shown)}
+    drawn = [_drawn(part, shared, sections) for part in shown]
+    page = _environment().from_string(HERE.with_suffix(".html").read_text())
+    css = Markup(HERE.with_suffix(".css").read_text())
+    return page.render(title=title, css=css, palette=charts.PALETTE, drawn=drawn, layout=layout)
+
+
+def _drawn(part: Part, shared: Any, sections: Mapping[str, Section]) -> dict[str, Any]:
+    """A section's name, title and text; one that cannot be drawn is left out as well."""
+    section = part.section if isinstance(part, LeftOut) else type(part)
+    made = {"name": _name(part), "title": section.title, "bare": section.bare}
+    try:
+        if isinstance(part, LeftOut):
+            raise part.error
+        module = sys.modules[section.__module__]
+        template = _environment().from_string(_text(module))
+        return {**made, "text": Markup(template.render(s=part, r=shared, draw=module, sections=sections))}
+    except Exception as error:
+        return {**made, "bare": False, "text": charts.left_out(error)}
+
+
+def _name(part: Part) -> str:
+    """The name of a section's module, which is that of its element as well."""
+    section = part.section if isinstance(part, LeftOut) else type(part)
+    return section.__module__.rpartition(".")[2]
+
+
+def _text(module: ModuleType) -> str:
+    """The template beside a section's module."""
+    assert module.__file__ is not None
+    return Path(module.__file__).with_suffix(".html").read_text()
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    made.globals.update(
+        t=numbers,
+        metric_table=metric_table,
+        charts=charts,
+        picture=charts.picture,
+        yaml=_yaml,
+        key=_key,
+        legend=_legend,
+        marks=_marks,
+        estimate=_estimate,
     )
-    made.globals.update(t=tables, metric_table=metric_table, picture=_picture)
     return made
 
 
-def render(report: Report) -> str:
-    """The whole page. Same report, same text. Raises ValueError where an image is not uint8 grey or RGB."""
-    drawn = drawing.styles(report.arms)
-    chosen = report.distances.chosen if report.distances else {}
-    return (
-        environment()
-        .get_template("report.html")
-        .render(
-            r=report,
-            palette=drawing.PALETTE,
-            drawn=drawn,
-            level=tables.level(report),
-            headline=report.evaluation.metric(report.evaluation.headline),
-            tone=_KINDS[report.verdict.kind],
-            sentence=tables.verdict_sentence(report),
-            caveats=tables.caveats(report),
-            svg={name: Markup(text) for name, text in _figures(report, drawn).items()},
-            metric_svgs=[
-                Markup(figures.metric_rows(m, report.arms, drawn))
-                for m in report.supported
-                if _measured(report, m) and not m.closed
-            ],
-            difference_svgs=[Markup(text) for text in _difference_figures(report, drawn, closed=False)],
-            closed_svgs=[Markup(text) for text in _difference_figures(report, drawn, closed=True)],
-            controls=_controls(report),
-            first_control=next((arm.name for arm in report.arms if arm.control), ""),
-            sheet=[_cells(row) for row in report.sheet],
-            stage_colours=[_STAGE_COLOURS[i % len(_STAGE_COLOURS)] for i in range(len(report.costs))],
-            total_seconds=sum(c.seconds for c in report.costs),
-            similarity_styles=drawing.hues(report.similarities),
-            disagreement_styles=drawing.hues(_disagreements(report)),
-            magnitude_styles=drawing.hues(report.magnitudes.ratios) if report.magnitudes else {},
-            has_mixes=any(
-                getattr(report, part)
-                for part in ("groups", "similarities", "screened", "agreements", "magnitudes", "search")
-            ),
-            curve_styles=drawing.hues(c.label for c in report.generator.curves) if report.generator else {},
-            config=yaml.safe_dump(tables.plain(report.config), sort_keys=False, allow_unicode=True),
-            has_settings=any((report.command, report.seeds, report.versions, report.manifests, report.config)),
-            glossary=GLOSSARY,
-            compared=list(dict.fromkeys((d.arm, d.control) for d in report.differences)),
-            selections=figures.selection_styles(report.distances, drawn) if report.distances else {},
-            medians={name: float(np.median(v)) for name, v in chosen.items() if len(v)},
-        )
-    )
+# ---- what templates call
 
 
-def _figures(report: Report, drawn: dict[str, drawing.Style]) -> dict[str, str]:
-    """The figures that the report has data for."""
-    made = {}
-    headline = report.evaluation.metric(report.evaluation.headline)
-    judged = [report.difference(report.verdict.arm, c, headline.key) for c in report.verdict.controls]
-    if any(not e.missing for e in judged):
-        made["verdict"] = figures.difference_rows(headline, [(report.verdict.arm, judged)], drawn, "verdict")
-    if any(arm.roc is not None for arm in report.arms):
-        made["roc"] = figures.roc(report.arms, drawn, report.evaluation.supported_far)
-    control = next((arm for arm in report.arms if arm.control), None)
-    if control is not None and control.roc is not None and sum(arm.roc is not None for arm in report.arms) > 1:
-        made["roc_gain"] = figures.roc_gain(report.arms, control, drawn, report.evaluation.supported_far)
-    if report.generator is not None and report.generator.curves:
-        made["generator"] = figures.generator_loss(report.generator)
-    if any(arm.training for arm in report.arms):
-        made["recognizer"] = figures.recognizer_loss(report.arms, drawn)
-    if report.gate is not None:
-        made["gate"] = figures.gate_bars(report.gate)
-    if report.distances is not None:
-        made["distances"] = figures.distance_histogram(report.distances, drawn)
-    if report.similarities:
-        made["similarities"] = figures.similarity_histogram(report.similarities)
-    if report.agreements:
-        made["disagreements"] = figures.disagreement_histogram(_disagreements(report))
-    if report.magnitudes is not None:
-        made["magnitudes"] = mix_figures.magnitude_lines(report.magnitudes)
-    if report.search is not None:
-        made["search"] = mix_figures.search_map(report.search)
-    return made
+def _yaml(value: Any) -> str:
+    return yaml.safe_dump(numbers.plain(value), sort_keys=False, allow_unicode=True)
 
 
-def _disagreements(report: Report) -> dict[str, Floats]:
-    """Those of the arm that is judged and of the first few others: more outlines cannot be told apart."""
-    first = sorted(report.agreements, key=lambda found: report.verdict.arm not in found.arm.split(", "))[:OUTLINES]
-    return {found.arm: found.disagreement for found in first}
+def _key(style: Style) -> Markup:
+    """A short piece of an arm's line."""
+    dash = Markup(' stroke-dasharray="{}"').format(style.dash) if style.dash else ""
+    return Markup(
+        '<svg class="key" viewBox="0 0 26 12" aria-hidden="true"><line x1="0" y1="6" x2="26" y2="6" '
+        'stroke="var(--{})" stroke-width="2.2"{}/></svg>'
+    ).format(style.colour, dash)
 
 
-def _measured(report: Report, metric: Metric) -> bool:
-    return any(metric.key in arm.metrics and not arm.metrics[metric.key].missing for arm in report.arms)
+def _legend(styles: Mapping[str, Style]) -> Markup:
+    items = (Markup("<li>{} {}</li>\n").format(_key(style), name) for name, style in styles.items())
+    return Markup('<ul class="legend">\n{}</ul>').format(Markup("").join(items))
 
 
-def _controls(report: Report) -> list[str]:
-    """The controls of all differences, the verdict's first."""
-    return list(dict.fromkeys([*report.verdict.controls, *(d.control for d in report.differences)]))
+def _marks(controls: Sequence[str]) -> str:
+    """Which mark of a chart of differences means which control."""
+    signs = "●○□◇△▽"
+    return ", ".join(f"{signs[min(i, 5)]} against {control}" for i, control in enumerate(controls))
 
 
-def _difference_figures(report: Report, drawn: dict[str, drawing.Style], closed: bool) -> list[str]:
-    made = []
-    names = {d.arm for d in report.differences}
-    for metric in (m for m in report.supported if m.closed == closed):
-        rows: list[tuple[str, Sequence[Estimate]]] = [
-            (arm.name, [report.difference(arm.name, c, metric.key) for c in _controls(report)])
-            for arm in report.arms
-            if arm.name in names
-        ]
-        rows = [(arm, estimates) for arm, estimates in rows if any(not e.missing for e in estimates)]
-        if rows:
-            made.append(figures.difference_rows(metric, rows, drawn))
-    return made
-
-
-def _cells(row: SheetRow) -> list[dict[str, Any]]:
-    """A row of the main sheet: A, reproduction, mix, reproduction, B; for other m the mix comes last."""
-
-    def cell(kind: str, image: Image, of: str) -> dict[str, Any]:
-        return {"kind": kind, "image": image, "of": of}
-
-    pairs = [
-        (cell("original", original, name), cell("reproduction", reproduction, name))
-        for name, original, reproduction in zip(row.classes, row.originals, row.reproductions, strict=True)
-    ]
-    mix = cell("mix", row.mixes[0], " × ".join(row.classes))
-    if len(pairs) == 2:
-        return [*pairs[0], mix, *reversed(pairs[1])]
-    return [*(c for pair in pairs for c in pair), mix]
-
-
-def _picture(image: Image, alt: str) -> Markup:
-    """An <img> with the pixels inside, scaled without smoothing by the page's style."""
-    data = base64.b64encode(figures.png(image)).decode()
-    height, width = image.shape[:2]
-    return Markup('<img src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">').format(
-        data, width, height, alt
-    )
+def _estimate(e: Estimate, metric: Metric, signed: bool = False) -> Markup:
+    """The content of a cell: mean, interval and seeds, or why there is none."""
+    if e.missing:
+        return Markup('<span class="mean">–</span><span class="why">{}</span>').format(e.reason or "not measured")
+    way = numbers.direction(e, metric) if signed else ""
+    mean, interval = numbers.mean(e, metric, signed), numbers.interval(e, metric, signed) or "no interval"
+    cell = Markup('<span class="mean {}">{}</span>\n<span class="range">{}</span>\n').format(way, mean, interval)
+    seeds = " ".join(numbers.seeds(e, metric, signed)) if len(e.seeds) > 1 else ""
+    return cell + (Markup('<span class="seeds">{}</span>').format(seeds) if seeds else "")

@@ -19,7 +19,9 @@ from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Source
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
-from scoremix.report import quality as page
+from scoremix.report.pages import quality as page
+from scoremix.report.quality import Pair
+from scoremix.report.quality import Quality as Content
 from scoremix.stages.embedding import BLOCK
 from scoremix.stages.outputs import CHECKPOINT, MixedImages, has_sources
 
@@ -70,9 +72,9 @@ def measure_quality(
     numbers = {name: {k: v if np.isfinite(v) else None for k, v in row.items()} for name, row in rows.items()}
     nearest = {name: _plain(found) for name, found in pairs.items()}
     work.write_json("quality.json", {"notes": notes, "sets": numbers, "closest": nearest})
-    work.write("quality.csv", page.csv(rows))
+    work.write("quality.csv", page.to_csv(rows))
     work.write("quality.txt", page.text(rows, notes))
-    work.write("quality.html", page.render(rows, notes, pairs))
+    work.write("quality.html", page.render(Content(rows, notes, pairs)))
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ def _each(labels: NDArray[np.int64]) -> int:
     return max(1, int(np.median(np.unique(labels, return_counts=True)[1])))
 
 
-def closest(config: Quality, real: Real, made: Made) -> list[page.Pair]:
+def closest(config: Quality, real: Real, made: Made) -> list[Pair]:
     """The generated images most similar to a training image, each beside it."""
     similarity, row = privacy.nearest_similarity(made.features, real.features)
     top = similarity.topk(min(config.pictures, len(similarity)))
@@ -239,7 +241,7 @@ def closest(config: Quality, real: Real, made: Made) -> list[page.Pair]:
     image = made.rows[top.indices.cpu().numpy()]
     names = [made.images.class_names[k] for k in made.images.labels_of(image)]
     return [
-        page.Pair(int(i), name, one, int(t), real.images.class_names[real.labels[t]], two, float(s))
+        Pair(int(i), name, one, int(t), real.images.class_names[real.labels[t]], two, float(s))
         for i, name, one, t, two, s in zip(
             image,
             names,
@@ -306,7 +308,7 @@ def _notes(config: Quality, judge: Artifact | Source, real: Real, sets: Mapping[
     return notes
 
 
-def _plain(pairs: list[page.Pair]) -> list[dict[str, object]]:
+def _plain(pairs: list[Pair]) -> list[dict[str, object]]:
     return [
         {"image": p.image, "class": p.name, "train_image": p.train, "train_class": p.train_name, "cosine": p.cosine}
         for p in pairs

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoremix.report import content, figures
+from scoremix.report.charts import element
+from scoremix.report.distances import METRICS, ROWS, Distances, histogram
 from scoremix.stages.mix.select import as_csv, quoted
 from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.outputs import MPletsSummary, RecognizerSummary, chosen_classes
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from scoremix.config import Sampling
     from scoremix.execution.artifacts import Artifact, Work
 
-METRICS = {"cosine": "cosine distance", "l2": "L2 distance", "sqeuclidean": "squared L2 distance"}
-ROWS = {"embedding": "class centers", "condition": "conditions"}
 SORTS = {1: "single classes", 2: "pairs", 3: "triples", 4: "quads"}
 
 
@@ -32,16 +31,9 @@ def describe_mplets(config: Sampling, recognizer: Artifact, mplets: Artifact, *,
     rows = (f"{c},{quoted(name)},{uses}" for c, (name, uses) in enumerate(zip(names, info.uses, strict=True)))
     work.write("coverage.csv", "\n".join(["class,name,mplets", *rows]) + "\n")
     for space, metric in info.metrics.items():
-        made = distances_of(mplets, space, metric, info.strategy)
-        work.write(f"distances-{space}.svg", standalone(figures.distance_histogram(made, {})))
+        distances = Distances.of(mplets, space, metric, info.strategy)
+        work.write(f"distances-{space}.svg", standalone(element(histogram, distances)))
     work.write("summary.txt", summary(info, names))
-
-
-def distances_of(mplets: Artifact, space: str, metric: str, name: str) -> content.Distances:
-    """The distances of all pairs of classes in a space, and those of the chosen m-plets' pairs."""
-    with np.load(mplets / f"distances-{space}.npz") as file:
-        chosen = {name: file["chosen"].ravel()}
-        return content.Distances(file["counts"], file["edges"], chosen, f"{METRICS[metric]} of {ROWS[space]}")
 
 
 def standalone(svg: str) -> str:

@@ -28,13 +28,14 @@ def measure_magnitudes(
 ) -> None:
     """Writes magnitudes.npz: ratio (weights, levels, images) of |sum_k w_k eps_k| to |eps_A| at `sigmas`.
 
-    eps_k = (x - D_k(x)) / sigma of the main network without guide, at x = a mix + sigma noise; rows follow SCORES,
-    then CONDITIONS (one noise prediction under mixed conditions). Pairs only: other m-plets give no rows.
+    eps_k = (x - D_k(x)) / sigma of the main network without guide, at x = a mix + sigma noise; rows follow the
+    weights `scores`, then `conditions` (one noise prediction under mixed conditions). Pairs only: other m-plets give no rows.
     """
     mixed = imagesets.LabeledImages.load(synthetic.folder)
     classes = chosen_classes(mplets)
+    weights = {"scores": np.array(SCORES), "conditions": np.array(CONDITIONS)}
     if classes.shape[1] != 2:
-        work.write_arrays("magnitudes.npz", sigmas=np.zeros(0), ratios=np.zeros((0, 0, 0)))
+        work.write_arrays("magnitudes.npz", sigmas=np.zeros(0), ratios=np.zeros((0, 0, 0)), **weights)
         return
     sampler = Sampler(config, generator, work)
     rows = np.arange(config.chunk) * len(mixed) // config.chunk  # a fixed number: some repeat in tiny sets
@@ -58,5 +59,5 @@ def measure_magnitudes(
             found += [epsilon(mix_conditions(net, labels, w)(x, level)) for w in CONDITIONS]
             ratios[:, i] = (torch.stack(found).norm(dim=2) / a.norm(dim=1)).cpu().numpy()
             advance(i + 1)
-    work.write_arrays("magnitudes.npz", sigmas=np.array(sigmas), ratios=ratios)
+    work.write_arrays("magnitudes.npz", sigmas=np.array(sigmas), ratios=ratios, **weights)
     work.count("evaluations", LEVELS * len(rows) * (2 + len(CONDITIONS)))

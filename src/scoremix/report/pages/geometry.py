@@ -1,0 +1,55 @@
+"""The page of the geometry: its sections, and the same numbers as CSV, JSON and terminal text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scoremix.report import numbers, page
+from scoremix.report.geometry import Geometry
+from scoremix.report.page import Part, Section
+from scoremix.report.sections.alignment import Alignment
+from scoremix.report.sections.found import Found
+from scoremix.report.sections.order import Order
+from scoremix.report.sections.origin import Origin
+from scoremix.report.sections.over_training import OverTraining
+from scoremix.report.sections.paths import Paths
+from scoremix.report.sections.recognizers import Recognizers
+from scoremix.report.sections.spaces import Spaces
+from scoremix.report.sections.transfer import Transfer
+
+SECTIONS: tuple[type[Section], ...] = (
+    Found,
+    Alignment,
+    OverTraining,
+    Recognizers,
+    Order,
+    Transfer,
+    Spaces,
+    Paths,
+    Origin,
+)
+COLUMNS = ("section", "x", "y", "name", "value", "low", "high", "chance", "p_value", "note")
+
+
+def render(geometry: Geometry, parts: Sequence[Part]) -> str:
+    return page.render(geometry.title, parts, geometry)
+
+
+def findings(geometry: Geometry, parts: Sequence[Part]) -> list[str]:
+    """What was found, one sentence each, chance level beside every number."""
+    return [line for part in page.loaded(parts) for line in part.findings(geometry)]
+
+
+def to_csv(geometry: Geometry, parts: Sequence[Part]) -> str:
+    """Every number in long form."""
+    return numbers.csv_text(COLUMNS, (row for part in page.loaded(parts) for row in part.rows(geometry)))
+
+
+def to_json(geometry: Geometry, parts: Sequence[Part]) -> str:
+    """The same as nested JSON, arrays that are only drawn left out."""
+    shared = {key: getattr(geometry, key) for key in ("title", "run", "classes", "spaces", "evaluations")}
+    return numbers.json_text({**shared, "findings": findings(geometry, parts), **page.json_of(parts)})
+
+
+def text_summary(geometry: Geometry, parts: Sequence[Part]) -> str:
+    return "\n".join([geometry.title, *(f"  {line}" for line in findings(geometry, parts))]) + "\n"

@@ -1,0 +1,28 @@
+"""The page of the quality of images, and the same table as CSV and terminal text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scoremix.report import numbers, page
+from scoremix.report.page import Section
+from scoremix.report.sections.measures import Measures, Quality, Rows, cell, measures, sizes
+from scoremix.report.sections.nearest import Nearest
+
+SECTIONS: tuple[type[Section], ...] = (Measures, Nearest)
+
+
+def render(quality: Quality) -> str:
+    return page.render(Measures.title, page.load(SECTIONS, quality), quality, "narrow")
+
+
+def to_csv(sets: Rows) -> str:
+    """A line per set, a column per number; empty where not measured."""
+    keys = dict.fromkeys(key for values in sets.values() for key in values)
+    return numbers.csv_text(["set", *keys], ({"set": name, **values} for name, values in sets.items()))
+
+
+def text(sets: Rows, notes: Sequence[str]) -> str:
+    """The table for a terminal, a line per measure and a column per set."""
+    lines = [[f"{m.label} {m.better}".strip(), *(cell(values, m) for values in sets.values())] for m in measures(sets)]
+    return "\n".join([numbers.terminal([["", *sets], *lines], right=True), "", sizes(sets), *notes]) + "\n"

@@ -1,0 +1,97 @@
+"""The report of a run: its sections, and the same numbers as CSV, JSON and terminal text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scoremix.evaluation.metric_table import Metric
+from scoremix.report import numbers, page
+from scoremix.report.numbers import MISSING
+from scoremix.report.page import Part, Section
+from scoremix.report.results import Results
+from scoremix.report.sections.agreement import Agreements
+from scoremix.report.sections.arms import Arms
+from scoremix.report.sections.closed import Closed
+from scoremix.report.sections.convexity import Convexity
+from scoremix.report.sections.cost import Cost
+from scoremix.report.sections.data import Data
+from scoremix.report.sections.generator import Generator
+from scoremix.report.sections.glossary import Glossary
+from scoremix.report.sections.groups import Groups
+from scoremix.report.sections.images import Images
+from scoremix.report.sections.mixes import Mixes
+from scoremix.report.sections.pairs import Pairs
+from scoremix.report.sections.screening import Screening
+from scoremix.report.sections.search import Search
+from scoremix.report.sections.settings import Settings
+from scoremix.report.sections.training import Training
+from scoremix.report.sections.verdict import Verdict, caveats, judged, sentence
+
+SECTIONS: tuple[type[Section], ...] = (
+    Verdict,
+    Arms,
+    Groups,
+    Closed,
+    Images,
+    Generator,
+    Mixes,
+    Screening,
+    Agreements,
+    Convexity,
+    Search,
+    Pairs,
+    Training,
+    Cost,
+    Data,
+    Settings,
+    Glossary,
+)
+COLUMNS = ("table", "arm", "control", "metric", "seed", "value", "low", "high", "reason")
+
+
+def render(results: Results, parts: Sequence[Part]) -> str:
+    return page.render(f"{results.title}: {results.verdict.kind}", parts, results)
+
+
+def to_csv(results: Results, parts: Sequence[Part]) -> str:
+    """Every table of the report, one number a row; fractions, not percentages; empty where missing."""
+    return numbers.csv_text(COLUMNS, (row for part in page.loaded(parts) for row in part.rows(results)))
+
+
+def to_json(results: Results, parts: Sequence[Part]) -> str:
+    """The whole report but its images, as strict JSON; fractions, not percentages; null where missing."""
+    head, tree = _head(parts), {**numbers.plain(results), **page.json_of(parts)}
+    told = {"sentence": sentence(results, head.gate), "change": head.change}
+    return numbers.json_text({**tree, "verdict": {**tree["verdict"], **told}})
+
+
+def text_summary(results: Results, parts: Sequence[Part], where: str = "") -> str:
+    """What the terminal prints at the end: verdict, differences, arms in columns, and where the page lies."""
+    verdict, metric, head = results.verdict, results.headline, _head(parts)
+    lines = [f"Verdict: {verdict.kind}", f"  {sentence(results, head.gate)}"]
+    for control, e in zip(verdict.controls, judged(results), strict=True):
+        interval, seeds = numbers.interval(e, metric, True), " ".join(numbers.seeds(e, metric, True))
+        spread = f"{results.level} {interval}" if interval else f"no {results.level}"
+        told = f"{numbers.mean(e, metric, True)} {numbers.unit(metric)} ({spread}{'; seeds ' * bool(seeds)}{seeds})"
+        lines.append(f"  {metric.label} against {control}: {e.reason or 'not measured' if e.missing else told}")
+    lines += [f"  To try: {change}" for change in head.change]
+    lines += ["", _columns(results, metric), "", *(f"  {caveat}" for caveat in caveats(results.evaluation))]
+    lines += [f"  {m.label}: not reported, {m.reason}" for m in results.evaluation.metrics if m.reason]
+    return "\n".join(lines + ([f"Report: {where}"] if where else [])) + "\n"
+
+
+def _head(parts: Sequence[Part]) -> Verdict:
+    return page.part(page.loaded(parts), Verdict) or Verdict()
+
+
+def _columns(results: Results, headline: Metric) -> str:
+    """Arms in rows, metrics in columns, the headline first and with its interval."""
+    metrics = sorted(results.supported, key=lambda m: m.key != headline.key)
+    rows = [["arm", *(m.label + (" %" if m.percent else "") for m in metrics)]]
+    for arm in results.arms:
+        cells = [numbers.mean(arm.metrics.get(m.key, MISSING), m) for m in metrics]
+        spread = numbers.interval(arm.metrics.get(headline.key, MISSING), headline).replace(" to ", "–")
+        if spread and metrics:
+            cells[0] += f" ({spread})"
+        rows.append([arm.name, *cells])
+    return numbers.terminal(rows, indent=2)

@@ -1,0 +1,225 @@
+"""What the sections of a run's report share: arms with their numbers, differences to the controls, the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import Metric, metric_of
+from scoremix.report import charts
+from scoremix.report.charts import Floats, Style
+from scoremix.report.numbers import MISSING
+
+if TYPE_CHECKING:
+    from scoremix.config import Experiment
+    from scoremix.execution.artifacts import Artifact
+
+Kind = Literal["helps", "does not help here", "generator too weak"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a report is about: settings, and the artifacts of the chain, of all recognizers ("arm/seed") and arms."""
+
+    config: Experiment
+    chain: Mapping[str, Artifact]
+    recognizers: Mapping[str, Artifact]
+    added: Mapping[str, Artifact]  # what arms add to the real images
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.chain["results"].json("results.json")
+        return found
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Values against images seen: values (n,) or, one row per seed, (seeds, n)."""
+
+    label: str
+    images_seen: Floats
+    values: Floats
+
+    @classmethod
+    def of(cls, artifacts: Iterable[Artifact]) -> Curve:
+        """The loss of networks trained on the same schedule."""
+        found = [np.atleast_1d(np.genfromtxt(a / "history.csv", delimiter=",", names=True)) for a in artifacts]
+        return cls("loss", found[0]["images_seen"], np.stack([history["loss"] for history in found]))
+
+
+@dataclass(frozen=True)
+class Roc:
+    """Verification curve of one arm: far (n,) increasing in (0, 1], tar (seeds, n), both as fractions."""
+
+    far: Floats
+    tar: Floats
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training the recognizer; `control` arms are drawn in grey."""
+
+    name: str
+    note: str = ""
+    control: bool = False
+    classes: int | None = None
+    images: int | None = None
+    steps: int | None = None
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+    roc: Roc | None = None
+    training: tuple[Curve, ...] = ()  # the recognizer's loss
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Arm minus control in one metric, paired by recognizer seed."""
+
+    arm: str
+    control: str
+    metric: str
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The protocol: what was measured on which pairs, and how often the test classes have been looked at."""
+
+    metrics: tuple[Metric, ...]
+    headline: str  # key of the metric that the verdict is about
+    genuine_pairs: int
+    impostor_pairs: int
+    supported_far: float  # smallest FAR that the impostor pairs support
+    recognizer_seeds: tuple[int, ...]
+    generator_seed: int
+    test_looks: int
+    confidence: float = 0.95
+    images: int | None = None
+    images_of: int | None = None  # where more than `images`, those were drawn evenly from the classes
+    interval_note: str = "bootstrap over test classes with all seeds kept"
+
+    def metric(self, key: str) -> Metric:
+        """The metric of that key. Raises ValueError where there is none."""
+        for metric in self.metrics:
+            if metric.key == key:
+                return metric
+        raise ValueError(f"metric: {key!r} is not one of {', '.join(m.key for m in self.metrics)}")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`arm` judged against `controls`; without a sentence one is written."""
+
+    kind: Kind
+    arm: str
+    controls: tuple[str, ...]
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured."""
+
+    title: str
+    verdict: Verdict
+    evaluation: Evaluation
+    arms: tuple[Arm, ...]
+    differences: tuple[Difference, ...] = ()
+    csv_name: str = "report.csv"
+    json_name: str = "report.json"
+
+    def __post_init__(self) -> None:
+        names = [arm.name for arm in self.arms]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"arms: needs at least one, with names that differ, got {names}")
+        self.evaluation.metric(self.evaluation.headline)
+        for name in (self.verdict.arm, *self.verdict.controls):
+            if name not in names:
+                raise ValueError(f"verdict: arm {name!r} is not one of {', '.join(names)}")
+
+    @classmethod
+    def of(cls, run: Run) -> Results:
+        config, found = run.config, run.results
+        verdict, counted = found["verdict"], ("genuine_pairs", "impostor_pairs", "supported_far", "images", "images_of")
+        roc = run.chain["results"].arrays("roc.npz")
+
+        def arm(name: str) -> Arm:
+            trained = [run.recognizers[f"{name}/{seed}"] for seed in config.seeds]
+            return Arm(
+                name,
+                config.arms[name].note,
+                name in verdict["controls"],
+                **{key: trained[0].json("recognizer.json")[key] for key in ("classes", "images", "steps")},
+                metrics={key: Estimate.from_json(row) for key, row in found["arms"][name].items()},
+                roc=Roc(roc["far"], roc[name]),
+                training=(Curve.of(trained),),
+            )
+
+        return cls(
+            title=f"Does mixing classes help? {config.name}",
+            verdict=Verdict(verdict["kind"], verdict["arm"], tuple(verdict["controls"])),
+            evaluation=Evaluation(
+                metrics=tuple(metric_of(key, found["unsupported"].get(key, "")) for key in found["metrics"]),
+                headline=found["headline"],
+                **{key: found[key] for key in counted},
+                recognizer_seeds=config.seeds,
+                generator_seed=config.generator.seed,
+                test_looks=found["looks"],
+                confidence=config.evaluation.level,
+            ),
+            arms=tuple(arm(name) for name in config.arms),
+            differences=tuple(
+                Difference(d["arm"], d["control"], d["metric"], Estimate.from_json(d)) for d in found["differences"]
+            ),
+        )
+
+    @cached_property
+    def styles(self) -> dict[str, Style]:
+        """How each arm is drawn in every chart of the page."""
+        return charts.styles((arm.name, arm.control) for arm in self.arms)
+
+    @property
+    def headline(self) -> Metric:
+        return self.evaluation.metric(self.evaluation.headline)
+
+    @property
+    def supported(self) -> tuple[Metric, ...]:
+        """The metrics that the test set supports."""
+        return tuple(m for m in self.evaluation.metrics if not m.reason)
+
+    @property
+    def level(self) -> str:
+        """What an interval is called: `95 % interval`."""
+        return f"{100 * self.evaluation.confidence:g}\u202f% interval"
+
+    @property
+    def controls(self) -> list[str]:
+        """The controls of all differences, the verdict's first."""
+        return list(dict.fromkeys([*self.verdict.controls, *(d.control for d in self.differences)]))
+
+    @property
+    def control(self) -> Arm | None:
+        """The first control among the arms."""
+        return next((arm for arm in self.arms if arm.control), None)
+
+    @property
+    def compared(self) -> list[tuple[str, str]]:
+        """Every arm and control between which there are differences."""
+        return list(dict.fromkeys((d.arm, d.control) for d in self.differences))
+
+    def difference(self, arm: str, control: str, metric: str) -> Estimate:
+        """That difference, or a missing estimate where none was measured."""
+        for d in self.differences:
+            if (d.arm, d.control, d.metric) == (arm, control, metric):
+                return d.estimate
+        return MISSING
+
+    def differences_of(self, metric: Metric) -> list[tuple[str, list[Estimate]]]:
+        """(arm, difference to each of the controls) of the arms for which one was measured."""
+        names = [arm.name for arm in self.arms if arm.name in {d.arm for d in self.differences}]
+        rows = [(name, [self.difference(name, c, metric.key) for c in self.controls]) for name in names]
+        return [(name, estimates) for name, estimates in rows if any(not e.missing for e in estimates)]

@@ -1,0 +1,145 @@
+"""Recognition of unseen classes: every arm's numbers, their differences to the controls, verification curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from scoremix.evaluation.metric_table import Metric, power
+from scoremix.report.charts import (
+    Floats,
+    Style,
+    draw_estimate,
+    figure,
+    light,
+    limits,
+    new_axes,
+    row_axes,
+    rows_on,
+    scale_of,
+    seed_lines,
+    slug,
+)
+from scoremix.report.numbers import Row, estimate_rows
+from scoremix.report.page import Section
+from scoremix.report.results import Arm, Results, Roc, Run
+
+
+@dataclass(frozen=True)
+class Arms(Section):
+    title = "Recognition of unseen classes"
+
+    @classmethod
+    def load(cls, run: Run) -> Arms:
+        return cls()  # all of it is in what the sections share
+
+    def rows(self, shared: Results) -> Iterator[Row]:
+        names = shared.evaluation.recognizer_seeds
+        for arm in shared.arms:
+            for key, e in arm.metrics.items():
+                yield from estimate_rows(e, names, table="arms", arm=arm.name, metric=key)
+        for d in shared.differences:
+            yield from estimate_rows(
+                d.estimate, names, table="differences", arm=d.arm, control=d.control, metric=d.metric
+            )
+        for metric in shared.evaluation.metrics:
+            if metric.reason:
+                yield {"table": "not supported", "metric": metric.key, "reason": metric.reason}
+
+
+def measured(results: Results) -> list[Metric]:
+    """The metrics of unseen classes of which some arm has a value."""
+    told = {key for arm in results.arms for key, e in arm.metrics.items() if not e.missing}
+    return [metric for metric in results.supported if metric.key in told and not metric.closed]
+
+
+@figure
+def metric_rows(metric: Metric, arms: Sequence[Arm], drawn: Mapping[str, Style]) -> tuple[Axes, str, str]:
+    """One metric, arms on rows: mean as marker, interval as bar, seeds as points, first control as line."""
+    axes = row_axes([a.name for a in arms], 24)
+    rows_on(axes, [a.name for a in arms])
+    used: list[float] = []
+    for y, arm in enumerate(arms):
+        e = arm.metrics.get(metric.key)
+        if e is not None:
+            used += draw_estimate(axes, y, e, drawn[arm.name], scale_of(metric), False, 0.27)
+    control = next((a for a in arms if a.control), None)
+    if control is not None and len(arms) > 1 and metric.key in control.metrics:
+        at = scale_of(metric) * control.metrics[metric.key].value
+        axes.axvline(at, color=light("muted"), linewidth=0.8, linestyle=(0, (2, 2)))
+    limits(axes, used)
+    axes.set_xlabel(_axis_name(metric) + ("" if metric.higher_is_better else ", lower is better"))
+    alt = f"{metric.label} of {len(arms)} arms with intervals and seeds; the table of arms has the numbers."
+    return axes, f"metric-{slug(metric.key)}", alt
+
+
+def _axis_name(metric: Metric) -> str:
+    return metric.label + (" (%)" if metric.percent else "")
+
+
+@figure
+def roc(arms: Sequence[Arm], drawn: Mapping[str, Style], supported_far: float) -> tuple[Axes, str, str]:
+    """Verification curves, log FAR against TAR: seeds thin, mean thick, unsupported FAR shaded."""
+    with_curve = [(arm, arm.roc) for arm in arms if arm.roc is not None]
+    thin = sum(len(np.atleast_2d(curve.tar)) for _, curve in with_curve) <= 60
+    axes = new_axes(270)
+    for arm, curve in with_curve:
+        far, tar = sampled(curve)
+        seed_lines(axes, far, 100 * tar, drawn[arm.name], thin)
+    _far_axis(axes, [curve for _, curve in with_curve], supported_far)
+    axes.set_ylim(0, 101)
+    axes.set_ylabel("true accept rate (TAR, %)")
+    return axes, "roc", f"Verification ROC of {', '.join(a.name for a, _ in with_curve)}, logarithmic FAR axis."
+
+
+@figure
+def roc_gain(
+    arms: Sequence[Arm], control: Arm, drawn: Mapping[str, Style], supported_far: float
+) -> tuple[Axes, str, str]:
+    """The same curves minus the control's at equal FAR and seed: shows differences too small for the ROC."""
+    assert control.roc is not None
+    base_far, base = sampled(control.roc)
+    others = [(arm, arm.roc) for arm in arms if arm.roc is not None and arm.name != control.name]
+    thin = sum(len(np.atleast_2d(curve.tar)) for _, curve in others) <= 30
+    axes = new_axes(270, left=50)
+    axes.axhline(0, color=light(drawn[control.name].colour), linewidth=1.2)
+    for arm, curve in others:
+        far, tar = sampled(curve)
+        at = np.log(base_far)
+        there = np.stack([np.interp(at, np.log(far), seed) for seed in tar])
+        gain = there - base if len(there) == len(base) else (there.mean(0) - base.mean(0))[None]
+        seed_lines(axes, base_far, 100 * gain, drawn[arm.name], thin)
+    _far_axis(axes, [control.roc], supported_far)
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.set_ylabel("TAR minus the control's (points)")
+    return axes, "roc-gain", f"Verification curves minus that of {control.name}, logarithmic FAR axis."
+
+
+def _far_axis(axes: Axes, curves: Sequence[Roc], supported_far: float) -> None:
+    """A logarithmic FAR axis, shaded below the smallest FAR that the impostor pairs support."""
+    low = min((float(c.far[c.far > 0].min()) for c in curves), default=supported_far)
+    low = max(low, supported_far / 10)
+    if low < supported_far * 0.999:
+        axes.axvspan(low, supported_far, color=light("band"), linewidth=0)
+    axes.set_xscale("log")
+    axes.set_xlim(low, 1)
+    axes.xaxis.set_major_locator(LogLocator(numticks=12))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
+    axes.set_xlabel("false accept rate (FAR)")
+
+
+def sampled(curve: Roc, points: int = 160) -> tuple[Floats, Floats]:
+    """The curve at no more than that many FAR, evenly spaced in the logarithm, always with its ends."""
+    far, tar = np.asarray(curve.far, float), np.atleast_2d(np.asarray(curve.tar, float))
+    keep = far > 0
+    far, tar = far[keep], tar[:, keep]
+    if len(far) > points:
+        wanted = np.geomspace(far[0], far[-1], points)
+        at = np.unique(np.clip(np.searchsorted(far, wanted), 0, len(far) - 1))
+        far, tar = far[at], tar[:, at]
+    return far, tar

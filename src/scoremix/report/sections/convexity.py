@@ -1,0 +1,52 @@
+"""Why convex weights: how long the mixed noise prediction is over noise levels (paper 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from scoremix.report.charts import Floats, figure, light, line, new_axes, styled
+from scoremix.report.page import Section
+from scoremix.report.results import Run
+
+
+@dataclass(frozen=True)
+class Magnitudes:
+    """Length of the mixed noise prediction over that of one class, (n,) per label, at noise levels `sigmas` (n,)."""
+
+    sigmas: Floats
+    ratios: Mapping[str, Floats]
+
+
+@dataclass(frozen=True)
+class Convexity(Section):
+    title = "Why convex weights"
+    magnitudes: Magnitudes | None = None
+
+    @classmethod
+    def load(cls, run: Run) -> Convexity:
+        file = run.chain["magnitudes"].arrays("magnitudes.npz")
+        if not len(file["sigmas"]):
+            return cls()  # m-plets that are no pairs
+        names = [f"{of} ({a:g}, {b:g})" for of in ("scores", "conditions") for a, b in file[of]]
+        return cls(Magnitudes(file["sigmas"], dict(zip(names, file["ratios"].mean(2), strict=True))))
+
+
+@figure
+def magnitude_lines(magnitudes: Magnitudes) -> tuple[Axes, str, str]:
+    """Length of the mixed noise prediction against the noise level, one line per weights."""
+    axes = new_axes(230, left=46)
+    for name, style in styled(magnitudes.ratios).items():
+        line(axes, magnitudes.sigmas, magnitudes.ratios[name], style, linewidth=1.8, label=name)
+    axes.axhline(1, color=light("rule"), linewidth=0.8)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(numticks=8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("noise level σ")
+    axes.set_ylabel("‖mixed ε‖ / ‖ε of one class‖")
+    return axes, "magnitudes", "Length of the mixed noise prediction over noise levels, by weights."

@@ -1,0 +1,57 @@
+"""Cost: time, network evaluations and memory of every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from scoremix.report.numbers import Row
+from scoremix.report.page import Section
+from scoremix.report.results import Run
+
+COLOURS = ("arm-1", "arm-2", "arm-3", "arm-4", "arm-5", "arm-6", "control-1", "control-2")  # of stages, in turn
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What a stage took; None: does not apply or was not measured."""
+
+    stage: str
+    seconds: float
+    evaluations: int | None = None  # of the generator's network, per image
+    peak_bytes: int | None = None
+    images: int | None = None
+    reused: bool = False  # found finished in the store: the cost is the one of the run that made it
+
+
+@dataclass(frozen=True)
+class Cost(Section):
+    title = "Cost"
+    costs: tuple[StageCost, ...] = ()
+
+    @classmethod
+    def load(cls, run: Run) -> Cost:
+        """One row per stage; the recognizers of all arms and seeds are summed."""
+        rows: dict[str, list[dict[str, float]]] = {}
+        every = [*run.recognizers.values(), *run.chain.values(), *run.added.values()]
+        for artifact in {artifact.key: artifact for artifact in every}.values():
+            label = "recognizers, all arms and seeds" if artifact.stage == "recognizer" else artifact.stage
+            rows.setdefault(label, []).append(artifact.manifest["cost"])
+        return cls(
+            tuple(
+                StageCost(
+                    label,
+                    sum(c["seconds"] for c in costs),
+                    int(sum(c.get("evaluations", 0) for c in costs)) or None,
+                    int(max(c["peak_mib"] for c in costs) * 2**20),
+                    int(sum(c.get("images", 0) for c in costs)) or None,
+                )
+                for label, costs in rows.items()
+            )
+        )
+
+    def rows(self, shared: Any) -> Iterator[Row]:
+        for cost in self.costs:
+            for key in ("seconds", "evaluations", "peak_bytes", "images"):
+                yield {"table": "cost", "arm": cost.stage, "metric": key, "value": getattr(cost, key)}

@@ -1,0 +1,33 @@
+"""Data: how the classes were split, and which files were left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scoremix.report.numbers import Row
+from scoremix.report.page import Section
+from scoremix.report.results import Run
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Disjoint sets of classes (name, classes, images, single_image_classes) and files left out (path, reason)."""
+
+    name: str
+    splits: tuple[Row, ...]
+    image_shape: tuple[int, int, int]  # height, width, channels
+    skipped: tuple[Row, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Data(Section):
+    title = "Data"
+    data: DataSet
+
+    @classmethod
+    def load(cls, run: Run) -> Data:
+        info = run.chain["real"].json("summary.json")
+        splits = tuple({"single_image_classes": 0, **split} for split in info["splits"])
+        skipped = tuple({"path": path, "reason": reason} for path, reason in info["skipped"])
+        return cls(DataSet(run.config.source, splits, tuple(info["image_shape"]), skipped, info["note"]))

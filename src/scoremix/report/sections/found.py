@@ -1,0 +1,18 @@
+"""What the analysis found: every section's findings, chance level beside every number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scoremix.report.geometry import Measured
+from scoremix.report.page import Section
+
+
+@dataclass(frozen=True)
+class Found(Section):
+    title = "What was found"
+    bare = True
+
+    @classmethod
+    def load(cls, source: Measured) -> Found:
+        return cls()

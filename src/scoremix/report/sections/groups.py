@@ -1,0 +1,98 @@
+"""Are all groups of unseen classes served alike: error rates within groups at one threshold for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scoremix.data.images import LabeledImages
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.fairness import pairs_across
+from scoremix.report.numbers import Row, estimate_rows
+from scoremix.report.page import Section
+from scoremix.report.results import Results, Run
+
+
+@dataclass(frozen=True)
+class GroupErrors:
+    """A group of unseen classes: pairs within it, and every arm's error rates there, by seed."""
+
+    name: str
+    classes: int
+    genuine: int
+    impostor: int
+    fnmr: Mapping[str, Estimate]
+    fmr: Mapping[str, Estimate]
+
+
+@dataclass(frozen=True)
+class ByGroup:
+    """Error rates within groups at one threshold for all, where FAR over all impostor pairs is `far`."""
+
+    far: float
+    groups: tuple[GroupErrors, ...]  # the worst served by the verdict's arm first
+    garbe: Mapping[str, Estimate]  # 0: all groups alike, 1: all errors in one
+    minus: Mapping[str, Estimate]  # the judged arm's less each control's
+    across: float | None = None  # share of the mixed pairs of classes whose groups differ
+    across_all: float | None = None  # the same of all pairs of training classes
+    others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)  # further summaries by metric and arm
+
+
+@dataclass(frozen=True)
+class Groups(Section):
+    title = "Are all groups served alike?"
+    by_group: ByGroup | None = None
+
+    @classmethod
+    def load(cls, run: Run) -> Groups:
+        found = run.results["groups"]
+        if found is None:
+            return cls()
+
+        def rate(kind: str, k: int) -> dict[str, Estimate]:
+            return {arm: Estimate.from_json(rates[kind][k]) for arm, rates in found["arms"].items()}
+
+        groups = [
+            GroupErrors(
+                name, *(found[key][k] for key in ("classes", "genuine", "impostor")), rate("fnmr", k), rate("fmr", k)
+            )
+            for k, name in enumerate(found["groups"])
+        ]
+        groups.sort(key=lambda group: -group.fnmr[run.results["verdict"]["arm"]].value)
+        garbe = {arm: Estimate.from_json(rates["garbe"]) for arm, rates in found["arms"].items()}
+        others = {
+            key: {arm: Estimate.from_json(rates[key]) for arm, rates in found["arms"].items()}
+            for key in ("fdr", "inequity")
+        }
+        minus = {control: Estimate.from_json(value) for control, value in found["minus"].items()}
+        return cls(ByGroup(found["far"], tuple(groups), garbe, minus, *_across(run), others))
+
+    def rows(self, shared: Results) -> Iterator[Row]:
+        of = self.by_group
+        if of is None:
+            return
+        names, table = shared.evaluation.recognizer_seeds, "unseen classes by group"
+        for group in of.groups:
+            for kind, rates in (("fnmr", group.fnmr), ("fmr", group.fmr)):
+                for arm, e in rates.items():
+                    yield from estimate_rows(e, names, table=table, arm=arm, control=group.name, metric=kind)
+        for arm, e in of.garbe.items():
+            yield from estimate_rows(e, names, table=table, arm=arm, metric="garbe")
+        for key, by_arm in of.others.items():
+            for arm, e in by_arm.items():
+                yield from estimate_rows(e, names, table=table, arm=arm, metric=key)
+        for control, e in of.minus.items():
+            yield from estimate_rows(e, names, table=table, arm=shared.verdict.arm, control=control, metric="garbe")
+
+
+def _across(run: Run) -> tuple[float | None, float | None]:
+    """Shares of the mixed pairs and of all pairs of training classes that join two groups; None without groups."""
+    names = LabeledImages.load(run.chain["real"].folder).of_classes("train").groups
+    classes = np.load(run.chain["mplets"] / "classes.npy")
+    if names is None or classes.shape[1] == 1:
+        return None, None
+    sizes = np.unique(names, return_counts=True)[1]
+    alike = (sizes * (sizes - 1)).sum() / (len(names) * (len(names) - 1))
+    return pairs_across(classes, names), 1 - float(alike)

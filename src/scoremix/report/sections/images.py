@@ -1,0 +1,77 @@
+"""The mixed images: sources, reproductions and mixes side by side (Fig. 3), and one noise under all weights (Fig. 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from scoremix.report.charts import Image
+from scoremix.report.page import Section
+from scoremix.report.results import Run
+
+
+@dataclass(frozen=True)
+class SheetRow:
+    """An m-plet in pictures: an original and a reproduction per source, and images of the mixed class."""
+
+    classes: tuple[str, ...]
+    originals: tuple[Image, ...]
+    reproductions: tuple[Image, ...]
+    mixes: tuple[Image, ...]  # the first stands in the main sheet, all of them in the second
+    distance: float | None = None
+
+    def __post_init__(self) -> None:
+        counts = (len(self.classes), len(self.originals), len(self.reproductions))
+        if len(set(counts)) > 1 or not self.mixes:
+            raise ValueError(
+                f"sheet: classes, originals, reproductions must be equally many and mixes not empty, got "
+                f"{', '.join(map(str, counts))} and {len(self.mixes)} mixes"
+            )
+
+    @property
+    def cells(self) -> list[tuple[str, Image, str]]:
+        """(kind, image, of what): A, reproduction, mix, reproduction, B; for other m the mix comes last."""
+        pairs = [
+            (("original", original, name), ("reproduction", reproduction, name))
+            for name, original, reproduction in zip(self.classes, self.originals, self.reproductions, strict=True)
+        ]
+        mix = ("mix", self.mixes[0], " × ".join(self.classes))
+        if len(pairs) == 2:
+            return [*pairs[0], mix, *reversed(pairs[1])]
+        return [*(cell for pair in pairs for cell in pair), mix]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One noise, all weights: images[i][j] has alphas[i] on the first class and betas[j] on the second."""
+
+    classes: tuple[str, str]
+    alphas: tuple[float, ...]
+    betas: tuple[float, ...]
+    images: tuple[tuple[Image, ...], ...]
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.alphas) or any(len(row) != len(self.betas) for row in self.images):
+            raise ValueError(f"grid: images must be {len(self.alphas)} rows of {len(self.betas)}")
+
+
+@dataclass(frozen=True)
+class Images(Section):
+    title = "The mixed images"
+    sheet: tuple[SheetRow, ...] = ()
+    grid: Grid | None = None
+
+    @classmethod
+    def load(cls, run: Run) -> Images:
+        names = run.chain["generator"].json("generator.json")["classes"]
+        distances = run.chain["mplets"].json("mplets.json")["values"]
+        sheet, grid = (run.chain["pictures"].arrays(f"{name}.npz") for name in ("sheet", "grid"))
+        rows = tuple(
+            SheetRow(tuple(names[c] for c in classes), *map(tuple, pictures), distances[row])
+            for classes, row, *pictures in zip(
+                *(sheet[key] for key in ("classes", "rows", "originals", "reproductions", "mixes")), strict=True
+            )
+        )
+        if len(grid["classes"]) != 2:
+            return cls(rows)
+        (a, b), ticks = grid["classes"], tuple(grid["ticks"])
+        return cls(rows, Grid((names[a], names[b]), ticks, ticks, tuple(map(tuple, grid["images"]))))

@@ -1,0 +1,61 @@
+"""The table of quality: every measure of every set of images, read beside real ones (Appendix D.6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scoremix.evaluation.metric_table import QUALITY, Metric, leak_metric
+from scoremix.report.numbers import DASH
+from scoremix.report.page import Section
+from scoremix.report.sections.nearest import Pair
+
+Rows = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the page is about: numbers by set of images, notes, and each set's images most similar to real ones."""
+
+    sets: Rows
+    notes: Sequence[str]
+    pairs: Mapping[str, Sequence[Pair]]
+
+
+@dataclass(frozen=True)
+class Measures(Section):
+    title = "Quality of generated images"
+    bare = True
+    sets: Rows
+    notes: Sequence[str]
+
+    @classmethod
+    def load(cls, source: Quality) -> Measures:
+        return cls(source.sets, [sizes(source.sets), *source.notes])
+
+
+def measures(rows: Rows) -> list[Metric]:
+    """The lines for which some set has a number."""
+    keys = list(dict.fromkeys(key for values in rows.values() for key in values))
+    leaks = sorted((leak for key in keys if (leak := leak_metric(key))), key=lambda m: m.key.startswith("leak_others"))
+    found = [m for m in QUALITY if any(math.isfinite(v.get(m.key, math.nan)) for v in rows.values())]
+    return [*found, *leaks]
+
+
+def cell(values: Mapping[str, float], measure: Metric) -> str:
+    """A number at three significant digits, with its deviation over classes where there is one."""
+    value, spread = values.get(measure.key, math.nan), values.get(f"{measure.key}_std", math.nan)
+    if not math.isfinite(value):
+        return DASH
+    if measure.key == "images":
+        return f"{value:,.0f}"
+    text = f"{value:.3g}" if measure.key in ("frechet", "kernel") else f"{value:.3f}"
+    return (text + (f" ±{spread:.3f}" if math.isfinite(spread) else "")).replace("-", "−")
+
+
+def sizes(rows: Rows) -> str:
+    """How many images each number rests on."""
+    values = next(iter(rows.values()))
+    n, each = values["compared"], values["images_per_class"]
+    return f"distances and neighbourhoods: {n:,.0f} images against {n:,.0f} real ones in every column; class measures: {each:.0f} images a class"

@@ -1,0 +1,93 @@
+"""Does the order of distances carry over from one space to another (paper Table 3, Appendices E to G)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+
+from scoremix.report.charts import Style, figure, light, new_axes, styled
+from scoremix.report.geometry import Geometry, Measured
+from scoremix.report.numbers import Row, count, signed
+from scoremix.report.page import Section
+
+
+@dataclass(frozen=True)
+class Order(Section):
+    title = "Does order carry over"
+    order: Row  # spaces, rates, simulated, simulated_rates
+
+    @classmethod
+    def load(cls, source: Measured) -> Order:
+        return cls(source.measured["order"].json("order.json"))
+
+    @property
+    def bounds(self) -> list[float]:
+        """K·p over K of the simulated spaces."""
+        return [row["paper_expected"] / self.order["simulated_k"] for row in self.order["simulated"]]
+
+    def rows(self, shared: Geometry) -> Iterator[Row]:
+        for section in ("spaces", "rates"):
+            for row in self.order[section]:
+                base = {"section": f"order {section}", "x": row["x"], "y": row["y"], "note": row.get("mask", "")}
+                yield from ({**base, "name": key, "value": value} for key, value in _numbers(row))
+        for section in ("simulated", "simulated_rates"):
+            for row in self.order[section]:
+                base = {"section": section, "x": f"rho {row['rho']:g}", "note": row.get("mask", "")}
+                yield from ({**base, "name": key, "value": value} for key, value in _numbers(row) if key != "rho")
+
+    def findings(self, shared: Geometry) -> Iterator[str]:
+        row = self.order["spaces"][0]
+        yield (
+            f"Of the {count(self.order['k'])} farthest pairs of {row['x']}, {count(row['shared'])} are among those of "
+            f"{row['y']}; unrelated spaces would share {row['chance']:.3g}."
+        )
+        yield (
+            f"The paper's K·p says {row['paper_expected']:.3g} there, and never less than half of K whatever the spaces: it "
+            f"predicts nothing. Expected by the correlation of the pairs (r = {signed(row['correlation'])}): "
+            f"{row['expected_by_pairs']:.3g}."
+        )
+
+
+def _numbers(row: Row) -> Iterator[tuple[str, float]]:
+    return ((key, value) for key, value in row.items() if isinstance(value, (int, float)))
+
+
+@figure
+def simulated_overlap(rows: Sequence[Row], k: int, bounds: Sequence[float]) -> tuple[Axes, str, str]:
+    """Shared pairs on draws of the theorem's model, what is expected of them, and K·p."""
+    rho = [row["rho"] for row in rows]
+    axes = new_axes(220, left=46)
+    axes.plot(rho, [100 * b for b in bounds], color=light("arm-2"), linestyle=(0, (5, 2)), linewidth=1.5)
+    axes.plot(rho, [100 * row["expected"] / k for row in rows], color=light("arm-1"), linewidth=1.6)
+    axes.errorbar(
+        rho, [100 * row["shared"] / k for row in rows], [200 * row["error"] / k for row in rows],
+        fmt="o", color=light("ink"), markersize=4.5, linewidth=1.2,
+    )  # fmt: skip
+    axes.axhline(100 * rows[0]["chance"] / k, color=light("control-2"), linewidth=1.2)
+    axes.set_ylim(0, 102)
+    axes.set_xlabel("CKA of the two spaces, ρ")
+    axes.set_ylabel("shared among the K farthest (%)")
+    return axes, "simulated-overlap", "Shared pairs against CKA: simulated, expected, and K times p."
+
+
+@figure
+def simulated_rates(rows: Sequence[Row]) -> tuple[Axes, str, str]:
+    """Share of comparisons that hold on draws of the model, the identity, the bound."""
+    axes = new_axes(220, left=46)
+    for mask, style in mask_styles(rows).items():
+        own = [row for row in rows if row["mask"] == mask]
+        rho, colour = [row["rho"] for row in own], light(style.colour)
+        axes.plot(rho, [100 * row["predicted"] for row in own], color=colour, linewidth=1.6)
+        axes.plot(rho, [100 * row["bound"] for row in own], color=colour, linewidth=1.0, linestyle=(0, (3, 2)))
+        errors = [200 * row["error"] for row in own]
+        axes.errorbar(rho, [100 * row["rate"] for row in own], errors, fmt="o", color=colour, markersize=4)
+    axes.set_ylim(48, 101)
+    axes.set_xlabel("CKA of the two spaces, ρ")
+    axes.set_ylabel("comparisons that hold (%)")
+    return axes, "simulated-rates", "Comparisons preserved against CKA: simulated, identity, bound."
+
+
+def mask_styles(rows: Sequence[Row]) -> dict[str, Style]:
+    return styled(dict.fromkeys(row["mask"] for row in rows))

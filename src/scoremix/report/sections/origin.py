@@ -1,0 +1,27 @@
+"""Settings and origin of an analysis: versions, artifacts, settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scoremix.report.geometry import Measured
+from scoremix.report.page import Manifest, Section
+
+
+@dataclass(frozen=True)
+class Origin(Section):
+    title = "Settings and origin"
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    manifests: tuple[Manifest, ...] = ()
+
+    @classmethod
+    def load(cls, source: Measured) -> Origin:
+        versions = source.measured["alignment"].manifest["versions"]
+        manifests = tuple(map(Manifest.of, source.artifacts))
+        return cls(source.config.analysis.model_dump(mode="json"), versions, manifests)
+
+    def json(self) -> dict[str, Any]:
+        return {"settings": self.settings, "versions": self.versions}

@@ -1,0 +1,127 @@
+"""The generator's conditions and reproductions over training (paper Fig. 5, Appendix D.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+
+from scoremix.report.charts import Style, figure, light, line, new_axes, slug, styled
+from scoremix.report.geometry import MEASURES, Geometry, Measured, among_recognizers
+from scoremix.report.numbers import Row, signed
+from scoremix.report.page import Section
+
+QUANTITIES = {
+    "top1": "share recognized",
+    "align": "alignment loss",
+    "ics": "intra-class similarity",
+    "cka": "CKA with the recognizer",
+}
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Reproductions of one run's generator over training: rows of images_seen, ema, cka, top1, align, ics ..."""
+
+    run: str
+    rows: tuple[Row, ...]
+    correlation: Mapping[str, Row]  # EMA length -> snapshots and, if enough, the correlation of CKA with recognition
+    fewest: int
+
+
+@dataclass(frozen=True)
+class OverTraining(Section):
+    title = "Over training"
+    snapshots: tuple[Snapshots, ...]
+    alignment: Row
+
+    @classmethod
+    def load(cls, source: Measured) -> OverTraining:
+        runs = {run: artifact.json("snapshots.json") for run, artifact in source.followed.items()}
+        snapshots = (
+            Snapshots(run, tuple(of["snapshots"]), of["correlation"], of["fewest"]) for run, of in runs.items()
+        )
+        return cls(tuple(snapshots), source.measured["alignment"].json("alignment.json"))
+
+    def level(self, shared: Geometry) -> dict[str, float]:
+        """What recognizers among themselves reach."""
+        return among_recognizers(self.alignment["matrix"], shared)
+
+    def json(self) -> dict[str, Any]:
+        return {"snapshots": [{"run": s.run, "rows": s.rows, "correlation": s.correlation} for s in self.snapshots]}
+
+    def rows(self, shared: Geometry) -> Iterator[Row]:
+        for row in self.alignment["series"]:
+            base = {"section": "training", "x": f"conditions EMA {row['ema']:g}", "y": row["space"]}
+            for measure in MEASURES:
+                yield {**base, "name": measure, "value": row[measure], "note": row["images_seen"]}
+        for run in self.snapshots:
+            for row in run.rows:
+                base = {"section": "snapshots", "x": run.run, "y": f"EMA {row['ema']:g}", "note": row["images_seen"]}
+                for key in ("cka", "top1", "align", "ics", "shift", "coverage"):
+                    yield {**base, "name": key, "value": row[key]}
+
+    def findings(self, shared: Geometry) -> Iterator[str]:
+        for run in self.snapshots:
+            few = {ema: found for ema, found in run.correlation.items() if "pearson" not in found}
+            for ema, found in run.correlation.items():
+                if ema not in few:
+                    yield (
+                        f"Over {found['snapshots']} snapshots of {run.run} (EMA {ema}) CKA and recognition of reproductions "
+                        f"correlate at {signed(found['pearson'])} ({signed(found['low'])} to {signed(found['high'])}); their "
+                        f"steps, without the common trend, at {signed(found['steps'])}."
+                    )
+            if few:
+                counts = ", ".join(f"{found['snapshots']} at EMA {ema}" for ema, found in few.items())
+                yield (
+                    f"Whether phases of higher CKA go with better recognition cannot be told for {run.run}: networks stored "
+                    f"at {counts}, at least {run.fewest} that differ are needed."
+                )
+
+
+@figure
+def over_training(
+    series: Sequence[Row], measure: str, label: str, ema: float, level: Mapping[str, float]
+) -> tuple[Axes, str, str]:
+    """One measure of the conditions against every space over training; dashed: recognizers among themselves."""
+    names = list(dict.fromkeys(row["space"] for row in series))
+    drawn = anchor_styles(names)
+    axes = new_axes(210, left=46)
+    for name in names:
+        own = [row for row in series if row["space"] == name and row["ema"] == ema]
+        seen = [row["images_seen"] / 1000 for row in own]
+        line(axes, seen, [row[measure] for row in own], drawn[name], marker="o", markersize=2.6)
+    if level:
+        axes.axhline(level[measure], color=light("ink"), linewidth=1, linestyle=(0, (4, 3)))
+    axes.set_xlabel("images seen (thousands)")
+    axes.set_ylabel(label)
+    return axes, f"series-{slug(measure)}-{slug(f'{ema:g}')}", f"{label} over training at EMA {ema:g}."
+
+
+def anchor_styles(names: Sequence[str]) -> dict[str, Style]:
+    """Recognizers in hues, random spaces in greys."""
+    random = [name for name in names if name.startswith("random ")]
+    drawn = styled(name for name in names if name not in random)
+    return drawn | {name: Style("control-2", "" if i == 0 else "5 2") for i, name in enumerate(random)}
+
+
+@figure
+def snapshots(runs: Sequence[Snapshots], key: str, label: str) -> tuple[Axes, str, str]:
+    """One quantity of reproductions over training, one line per run and EMA length."""
+    drawn = snapshot_styles(runs)
+    axes = new_axes(200, left=56)
+    for run in runs:
+        for ema in run.correlation:
+            own = [row for row in run.rows if f"{row['ema']:g}" == ema]
+            seen, style = [row["images_seen"] / 1000 for row in own], drawn[f"{run.run}, EMA {ema}"]
+            line(axes, seen, [row[key] for row in own], style, marker="o", markersize=4)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("images seen (thousands)")
+    axes.set_ylabel(label)
+    return axes, f"snapshots-{slug(key)}", f"{label} of reproductions over training."
+
+
+def snapshot_styles(runs: Sequence[Snapshots]) -> dict[str, Style]:
+    return styled(f"{run.run}, EMA {ema}" for run in runs for ema in run.correlation)

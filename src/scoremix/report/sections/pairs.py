@@ -1,0 +1,32 @@
+"""Which classes were mixed: the distances of all pairs, the chosen ones marked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scoremix.report.charts import figure
+from scoremix.report.distances import Distances, histogram
+from scoremix.report.page import Section
+from scoremix.report.results import Run
+
+distance_histogram = figure(histogram)
+
+
+@dataclass(frozen=True)
+class Pairs(Section):
+    title = "Which classes were mixed"
+    distances: Distances | None = None
+
+    @classmethod
+    def load(cls, run: Run) -> Pairs:
+        info = run.chain["mplets"].json("mplets.json")
+        space, metric = next(iter(info["metrics"].items()))
+        return cls(Distances.of(run.chain["mplets"], space, metric, info["strategy"]))
+
+    @property
+    def medians(self) -> Mapping[str, float]:
+        chosen = self.distances.chosen if self.distances else {}
+        return {name: float(np.median(values)) for name, values in chosen.items() if len(values)}

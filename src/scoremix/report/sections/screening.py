@@ -1,0 +1,50 @@
+"""Coherent sampling: what was drawn for an arm, what of it was kept, and what that did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from scoremix.report.charts import Image
+from scoremix.report.numbers import Row
+from scoremix.report.page import Section
+from scoremix.report.results import Run
+
+SHOWN = 4  # m-plets whose rejected images are on the page
+NUMBERS = ("drawn", "kept", "coherence_before", "coherence_after")
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Coherent sampling of one arm: what was drawn, kept, and what that did; images kept (k, ...) and rejected."""
+
+    arm: str
+    drawn: int
+    kept: int
+    coherence_before: float
+    coherence_after: float
+    by: str = "coherence"
+    examples: tuple[tuple[tuple[Image, ...], tuple[Image, ...]], ...] = ()  # per m-plet: kept, rejected
+
+
+@dataclass(frozen=True)
+class Screening(Section):
+    title = "Coherent sampling"
+    screened: tuple[Screened, ...] = ()
+
+    @classmethod
+    def load(cls, run: Run) -> Screening:
+        found = []
+        for arm, artifact in run.added.items():
+            if (artifact / "screening.json").exists():
+                info, images = artifact.json("screening.json"), artifact.arrays("rejected.npz")
+                pairs = zip(images["kept"][:SHOWN], images["rejected"][:SHOWN], strict=True)
+                examples = tuple((tuple(kept), tuple(rejected)) for kept, rejected in pairs)
+                found.append(Screened(arm, **{k: info[k] for k in ("by", *NUMBERS)}, examples=examples))
+        return cls(tuple(found))
+
+    def rows(self, shared: Any) -> Iterator[Row]:
+        for screened in self.screened:
+            for key in NUMBERS:
+                yield {"table": "screened", "arm": screened.arm, "metric": key, "value": getattr(screened, key)}

@@ -1,0 +1,180 @@
+"""The verdict: one sentence, what it rests on, what it does not cover, and what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import AUC
+from scoremix.report.numbers import count, direction, percent
+from scoremix.report.page import Section
+from scoremix.report.results import Evaluation, Kind, Results, Run
+from scoremix.report.sections.generator import Gate
+from scoremix.report.sections.mixes import Group, groups_of
+
+TONES = {"helps": "good", "does not help here": "neutral", "generator too weak": "bad"}
+SHORT = 0.01  # real images that gain more than this with more steps were trained too short
+ALIKE = 0.6  # a mix is incoherent below this share of the coherence of real classes
+
+
+@dataclass(frozen=True)
+class Verdict(Section):
+    title = "Verdict"
+    bare = True
+    change: tuple[str, ...] = ()  # what to try
+    gate: Gate | None = None
+
+    @classmethod
+    def load(cls, run: Run) -> Verdict:
+        return cls(_advice(run), Gate.of(run))
+
+    def shown(self, shared: Any) -> bool:
+        return True
+
+    def json(self) -> dict[str, Any]:
+        return {}  # its entry is that of the results
+
+
+def judged(results: Results) -> list[Estimate]:
+    """The judged arm's difference to each of its controls."""
+    verdict, key = results.verdict, results.headline.key
+    return [results.difference(verdict.arm, control, key) for control in verdict.controls]
+
+
+def sentence(results: Results, gate: Gate | None) -> str:
+    """The given sentence, or one written from the kind and the numbers."""
+    verdict, metric = results.verdict, results.headline
+    if verdict.sentence:
+        return verdict.sentence
+    if verdict.kind == "helps":
+        return (
+            f"Adding mixed classes ({verdict.arm}) made the recognizer better on "
+            f"{'images it never saw of its own classes' if metric.closed else 'classes it never saw'}: "
+            f"{metric.label} improved against {_quoted(verdict.controls)}, in every seed."
+        )
+    if verdict.kind == "generator too weak":
+        if gate is None:
+            return "The generator is too weak to judge mixing."
+        return (
+            "The generator is too weak to judge mixing: the baseline recognizer puts "
+            f"{percent(gate.top1)} of the reproductions in their own class, the floor is {percent(gate.floor)}."
+        )
+    differences = {c: results.difference(verdict.arm, c, metric.key) for c in verdict.controls}
+    worse = [c for c, e in differences.items() if direction(e, metric) == "worse"]
+    outcome = (
+        f"became worse against {_quoted(worse)}"
+        if worse
+        else f"did not improve beyond doubt against {_quoted(differences) or 'a control'}"
+    )
+    return f"Adding mixed classes ({verdict.arm}) does not help here: {metric.label} {outcome}."
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " and ".join(f"“{name}”" for name in names)
+
+
+def caveats(evaluation: Evaluation) -> list[str]:
+    """What the intervals do and do not cover, one sentence each."""
+    n, names = len(evaluation.recognizer_seeds), ", ".join(map(str, evaluation.recognizer_seeds))
+    lines = [
+        f"One recognizer seed ({names}): no interval here covers chance in the recognizer's training."
+        if n == 1
+        else f"{n} recognizer seeds ({names}), each shown.",
+        f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
+        "chance in its training.",
+        _looks(evaluation.test_looks),
+    ]
+    if evaluation.images is not None and evaluation.images != evaluation.images_of:
+        drawn, of = count(evaluation.images), count(evaluation.images_of)
+        lines.append(f"{drawn} of {of} images were evaluated, drawn evenly by class.")
+    if evaluation.headline == AUC.key:
+        lines.append("The verdict is on AUC: the pairs are too few for TAR at the FAR asked for.")
+    return lines
+
+
+def _looks(looks: int) -> str:
+    """How often the test classes were evaluated, and what follows."""
+    if looks == 0:
+        return "These are validation classes, for choosing settings: the test classes were not evaluated."
+    if looks == 1:
+        return "Test classes evaluated once, as far as this store knows."
+    return (
+        f"Test classes evaluated {looks} times with these images: settings chosen by their results look better than they "
+        "are; choose on validation classes (evaluation.classes)."
+    )
+
+
+# ---- what to try next: rules of thumb from our studies (docs/results.md), said where their conditions are met
+
+
+def _advice(run: Run) -> tuple[str, ...]:
+    verdict, headline = run.results["verdict"], run.results["headline"]
+    control = verdict["controls"][-1]
+    measured = (d for d in run.results["differences"] if (d["control"], d["metric"]) == (control, headline))
+    return advice(
+        verdict["kind"],
+        verdict["arm"],
+        run.config.arms,
+        groups_of(run),
+        Gate.of(run),
+        [arm for arm, artifact in run.added.items() if (artifact / "screening.json").exists()],
+        {d["arm"]: d["value"] for d in measured if d["value"] is not None},
+    )
+
+
+def advice(
+    kind: Kind,
+    treatment: str,
+    arms: Collection[str],
+    groups: Collection[Group],
+    gate: Gate,
+    screened: Collection[str] = (),
+    gains: Mapping[str, float] = {},
+) -> tuple[str, ...]:
+    """Sentences for the verdict `kind` on `treatment`, none where no rule applies.
+
+    `arms` are those of the run, `groups` what their images are, `screened` the arms whose images were chosen among
+    more, `gains` each arm's headline metric minus that of the last control.
+    """
+    if kind == "generator too weak":
+        return (
+            f"train the generator longer (generator.images_seen) or larger (generator.model_channels): "
+            f"{100 * gate.top1:.0f} % of its reproductions are named right, {100 * gate.floor:.0f} % are needed",
+            "lower the resolution (data.size) or use fewer classes",
+        )
+    said = []
+    alike = {group.group: group.own_center for group in groups}
+    mix, real = alike.get(treatment), alike.get("training classes")
+    if treatment not in screened and mix is not None and real is not None and mix < ALIKE * real:
+        said.append(
+            f"keep the coherent mixes alone (--arms real,equal_steps,scoremix,coherent): images of one mix are {mix:.2f} "
+            f"alike, those of a real class {real:.2f}; screened mixes did better in our study"
+        )
+    cheap = "averages_first" if treatment == "coherent_first" else "averages"
+    if cheap not in arms:
+        said.append(
+            f"hold the mixes against pixel averages of the same classes (arm {cheap}), which need no generator: it is "
+            "their difference that mixing scores can claim"
+        )
+    elif kind == "helps" and gains.get(cheap, -1.0) >= gains.get(treatment, 0.0):
+        said.append(f"take pixel averages instead (arm {cheap}): they gain as much here and need no generator")
+    if kind == "does not help here":
+        if (more := -gains.get("real", 0.0)) > SHORT:
+            said.append(
+                f"train the recognizer longer first (recognizer.epochs): the real images alone gain {100 * more:.1f} points "
+                "with as many steps as the mixes take, and new classes were no substitute for that in our study"
+            )
+        if "coherent_first" not in arms:
+            said.append(
+                "let coherent mixes come first and end the training on real images alone (--arms "
+                "real,equal_steps,scoremix,coherent_first): in our studies that did best, and was never worse than real "
+                "images beyond doubt, also where mixes throughout did harm"
+            )
+        said.append(
+            "mix other classes, chosen on validation classes (--arms "
+            "real,equal_steps,scoremix,scoremix_close,scoremix_random --set evaluation.classes=validation): in our study "
+            "far pairs were best on one kind of characters and close ones on another"
+        )
+    return tuple(said)

@@ -1,0 +1,98 @@
+"""A section is two files; what cannot be loaded or drawn is left out, and the page says why."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scoremix.report import page
+from scoremix.report.pages import geometry, quality, report, study
+from support import fake_report
+
+SECTION = """
+from dataclasses import dataclass
+
+from scoremix.report.charts import figure, new_axes
+from scoremix.report.page import Section
+
+
+@dataclass(frozen=True)
+class Words(Section):
+    title = "Words of a run"
+    words: tuple[str, ...] = ()
+
+    @classmethod
+    def load(cls, source):
+        return cls(tuple(source.words))
+
+    def rows(self, shared):
+        yield from ({"table": "words", "metric": word, "value": len(word)} for word in self.words)
+
+
+@figure
+def lengths(words):
+    axes = new_axes(100)
+    axes.plot([len(word) for word in words])
+    return axes, "lengths", "Lengths of words."
+
+
+@figure
+def broken(words):
+    raise ValueError("no letters")
+"""
+TEXT = """<p>{{ r.title }}: {{ s.words | join(", ") }}</p>
+<figure>{{ draw.lengths(s.words) }}</figure>
+<figure>{{ draw.broken(s.words) }}</figure>
+"""
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[page.Section]:
+    """The section of two files in a folder, as docs/contributing.md says."""
+    (tmp_path / "spoken_words.py").write_text(SECTION)
+    (tmp_path / "spoken_words.html").write_text(TEXT)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "spoken_words", raising=False)
+    section: type[page.Section] = importlib.import_module("spoken_words").Words
+    return section
+
+
+def test_a_section_of_two_files_is_on_the_page(words: type[page.Section]) -> None:
+    made = fake_report.build(rows=1)
+    added = page.load([words], SimpleNamespace(words=["a", "<b>"]))
+    parts = [*made.parts, *added]
+    text = report.render(made.results, parts)
+    assert '<section id="spoken_words">' in text and '<a href="#spoken_words">Words of a run</a>' in text
+    assert "scoremix run demo: a, &lt;b&gt;" in text and 'aria-label="Lengths of words."' in text
+    assert text.count("left out: ValueError: no letters") == 1
+    assert "words,,,<b>,,3,,," in report.to_csv(made.results, parts)
+    assert json.loads(report.to_json(made.results, parts))["words"] == ["a", "<b>"]
+
+
+def test_a_section_without_its_input_is_left_out(words: type[page.Section]) -> None:
+    made = fake_report.build(rows=1)
+    parts = [*made.parts, *page.load([words], SimpleNamespace())]
+    text = report.render(made.results, parts)
+    assert "left out: AttributeError: " in text and "Words of a run" in text and "Glossary" in text
+    assert report.to_csv(made.results, parts) == made.csv
+    assert json.loads(report.to_json(made.results, parts))["words"] is None
+
+
+def test_a_template_that_fails_leaves_its_section_out(words: type[page.Section], tmp_path: Path) -> None:
+    (tmp_path / "spoken_words.html").write_text("{{ s.nothing }}")
+    made = fake_report.build(rows=1)
+    text = report.render(made.results, [*made.parts, *page.load([words], SimpleNamespace(words=["a"]))])
+    assert re.search("left out: UndefinedError: .*nothing", text) and "Glossary" in text
+
+
+@pytest.mark.parametrize("sections", [report.SECTIONS, geometry.SECTIONS, quality.SECTIONS, study.SECTIONS])
+def test_every_section_has_both_files(sections: tuple[type[page.Section], ...]) -> None:
+    for section in sections:
+        file = importlib.import_module(section.__module__).__file__
+        assert file is not None and Path(file).with_suffix(".html").exists() and section.title
