@@ -56,7 +56,7 @@ class Groups(Section):
 
         groups = [
             GroupErrors(
-                name, *(found[key][k] for key in ("classes", "genuine", "impostor")), rate("fnmr", k), rate("fmr", k)
+                name, found["classes"][k], found["genuine"][k], found["impostor"][k], rate("fnmr", k), rate("fmr", k)
             )
             for k, name in enumerate(found["groups"])
         ]
@@ -65,6 +65,7 @@ class Groups(Section):
         others = {
             key: {arm: Estimate.from_json(rates[key]) for arm, rates in found["arms"].items()}
             for key in ("fdr", "inequity")
+            if all(key in rates for rates in found["arms"].values())  # not in older results
         }
         minus = {control: Estimate.from_json(value) for control, value in found["minus"].items()}
         return cls(ByGroup(found["far"], tuple(groups), garbe, minus, *_across(run), others))

@@ -66,10 +66,14 @@ class Images(Section):
         distances = run.chain["mplets"].json("mplets.json")["values"]
         sheet, grid = (run.chain["pictures"].arrays(f"{name}.npz") for name in ("sheet", "grid"))
         rows = tuple(
-            SheetRow(tuple(names[c] for c in classes), *map(tuple, pictures), distances[row])
-            for classes, row, *pictures in zip(
-                *(sheet[key] for key in ("classes", "rows", "originals", "reproductions", "mixes")), strict=True
+            SheetRow(
+                tuple(names[c] for c in sheet["classes"][i]),
+                tuple(sheet["originals"][i]),
+                tuple(sheet["reproductions"][i]),
+                tuple(sheet["mixes"][i]),
+                distances[row],
             )
+            for i, row in enumerate(sheet["rows"])
         )
         if len(grid["classes"]) != 2:
             return cls(rows)
