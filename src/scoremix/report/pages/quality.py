@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from scoremix.report import numbers, page
 from scoremix.report.page import Section
-from scoremix.report.sections.measures import Measures, Quality, Rows, cell, measures, sizes
+from scoremix.report.quality import Quality, Rows
+from scoremix.report.sections.measures import Measures, cell, measures, sizes
 from scoremix.report.sections.nearest import Nearest
 
 SECTIONS: tuple[type[Section], ...] = (Measures, Nearest)

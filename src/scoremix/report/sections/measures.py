@@ -9,18 +9,7 @@ from dataclasses import dataclass
 from scoremix.evaluation.metric_table import QUALITY, Metric, leak_metric
 from scoremix.report.numbers import DASH
 from scoremix.report.page import Section
-from scoremix.report.sections.nearest import Pair
-
-Rows = Mapping[str, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Quality:
-    """What the page is about: numbers by set of images, notes, and each set's images most similar to real ones."""
-
-    sets: Rows
-    notes: Sequence[str]
-    pairs: Mapping[str, Sequence[Pair]]
+from scoremix.report.quality import Quality, Rows
 
 
 @dataclass(frozen=True)
