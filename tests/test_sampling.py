@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from scoremix.config import ConfigError, Experiment, Generator, Runtime, Sampling, load
+from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.report.sections.agreement import agreements
 from scoremix.stages.mix.sample import Sampler, plan_of
 from scoremix.stages.mix.weights import images_of_each, kept_of_each, weights_of
+from scoremix.stages.outputs import MixedImages
 from scoremix.stages.train.generator import make
 
 
@@ -185,13 +188,15 @@ def test_images_are_kept_by_their_log_weight(tmp_path: Path):
 
     rng = np.random.default_rng(0)
     values = rng.normal(size=15)
-    np.save(tmp_path / "log_weight.npy", values)
-    np.save(tmp_path / "disagreement.npy", values**2)
-    found = [merit(Artifact("sample", "", tmp_path), by, 3).numpy() for by in ("log_weight", "agreement")]
+    images = imagesets.write(
+        tmp_path, shape=(15, 2, 2, 1), blocks=[np.zeros((15, 2, 2, 1), np.uint8)], counts=[5] * 3, class_names="abc"
+    )
+    mixed = MixedImages(images, np.zeros((3, 2), np.int64), np.ones((15, 2), np.float32), values, values**2)
+    found = [merit(mixed, by).numpy() for by in ("log_weight", "agreement")]
     assert np.array_equal(found, [values.reshape(3, 5), -(values**2).reshape(3, 5)])
-    np.save(tmp_path / "log_weight.npy", np.where(np.arange(15) == 3, np.nan, values))
+    mixed = replace(mixed, log_weight=np.where(np.arange(15) == 3, np.nan, values))
     with pytest.raises(ValueError, match="these images have none"):
-        merit(Artifact("sample", "", tmp_path), "log_weight", 3)
+        merit(mixed, "log_weight")
 
 
 def test_the_report_tells_disagreement_where_log_weights_are(tmp_path: Path):

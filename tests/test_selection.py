@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from scoremix.execution.runner import decided
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.select import default_count, files_of, select_mplets
 from scoremix.stages.mix.weights import weights_for
+from scoremix.stages.outputs import GeneratorSummary, RecognizerSummary
 
 N = 30
 NAMES = [f"{'abc'[k % 3]}/class {k:02d}" for k in range(N)]
@@ -33,7 +35,7 @@ def recognizer(tmp_path: Path) -> Artifact:
     folder.mkdir()
     x = np.random.default_rng(0).standard_normal((N, 6)).astype(np.float32)
     np.save(folder / "centers.npy", x / np.linalg.norm(x, axis=1, keepdims=True))
-    (folder / "recognizer.json").write_text(json.dumps({"class_names": NAMES}))
+    (folder / "recognizer.json").write_text(json.dumps(asdict(RecognizerSummary(N, N, 1, NAMES, 1, 0.0))))
     return Artifact("recognizer", "r", folder)
 
 
@@ -46,9 +48,8 @@ def generator(tmp_path: Path) -> Artifact:
     torch.manual_seed(0)
     state = EDM2(**network).state_dict()
     (folder / "s.safetensors").write_bytes(checkpoints.to_bytes(state, network, checkpoints.Pixels()))
-    (folder / "generator.json").write_text(
-        json.dumps({"snapshots": {"0.050": "s.safetensors"}, "classes": NAMES[::-1]})
-    )
+    summary = GeneratorSummary(1, {"0.050": "s.safetensors"}, {}, 1, [], NAMES[::-1], 1, 1, 0.0)
+    (folder / "generator.json").write_text(json.dumps(asdict(summary)))
     return Artifact("generator", "g", folder)
 
 
