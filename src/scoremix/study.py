@@ -188,7 +188,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     own, share the work on one store; all but the first leave the tables to it.
     """
     said: list[str] = []
-    experiments = [(seed, decided(exp, runtime.device)) for _, seed, exp in config.experiments(said.append)]
+    experiments = [(seed, exp) for _, seed, exp in _experiments(config, runtime, said.append)]
     for line in dict.fromkeys(said):
         say(line)
     progress, hours = Progress(store, runtime), config.budget_hours
@@ -205,6 +205,13 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
     except OutOfTime:
         say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
     return runtime.out / config.name if part[0] else tables(config, runtime, store)
+
+
+def _experiments(
+    config: StudyConfig, runtime: Runtime, say: Say = lambda line: None
+) -> list[tuple[str, int, Experiment]]:
+    """Those of the study, with what this device computes in."""
+    return [(data, seed, decided(exp, runtime.device)) for data, seed, exp in config.experiments(say)]
 
 
 def _order(experiments: list[tuple[int, Experiment]]) -> Iterator[tuple[Experiment, str]]:
@@ -251,8 +258,7 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     progress = Progress(store, runtime)
     compared: dict[str, list[tuple[int, Experiment, Artifact]]] = {}
     missing = []
-    for data, generator_seed, undecided in config.experiments():
-        exp = decided(undecided, runtime.device)
+    for data, generator_seed, exp in _experiments(config, runtime):
         part = finished_part(exp, progress)
         missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
         if part is not None:
