@@ -17,7 +17,7 @@ from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnos
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
+from scoremix.execution.artifacts import Artifact, External, Step, Store, Work
 from scoremix.execution.runner import decided
 from scoremix.recognition import checkpoints
 from scoremix.stages.embedding import all_embedded, embedded
@@ -105,7 +105,7 @@ def test_changes_follow_the_experiment() -> None:
 def planned(tmp_path: Path, *names: str, **own: Arm) -> list[Step]:
     """Every step of an experiment with those arms."""
     exp = Experiment(arms=known(["real", "equal_steps", "scoremix", *names, *own], own))
-    return runner.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
+    return runner.plan_all(decided(exp, "cpu"), External("here", "k"), Store(tmp_path / "store"))
 
 
 def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_only_what_a_generator_made_is_judged_by_its_gate(tmp_path: Path) -> Non
     ):
         judged = Evaluation(treatment=treatment, controls=("real",))
         exp = decided(Experiment(arms=arms, evaluation=judged), "cpu")
-        plans = {p.label: p for p in runner.plan_all(exp, Source("here", "k"), Store(tmp_path / "store"))}
+        plans = {p.label: p for p in runner.plan_all(exp, External("here", "k"), Store(tmp_path / "store"))}
         found = plans["compare"].inputs.get("1:gate")
         assert found == (plans[gate].key if gate else None)
 

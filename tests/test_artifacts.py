@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from scoremix.config import Experiment, Runtime, Slice
+from scoremix.data.files import write_file
 from scoremix.execution import code, records
-from scoremix.execution.artifacts import Artifact, Step, Store, StoreError, Work, write_file
+from scoremix.execution.artifacts import Artifact, Step, Store, StoreError, Work
 
 
 class Number(Slice):

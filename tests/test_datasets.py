@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from scoremix import commands as cli
-from scoremix.data.insightface import InsightFace
+from scoremix.data.formats.records import Records
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -44,7 +44,7 @@ def test_a_set_through_every_verb(
         call(monkeypatch, "subset", tmp_path / "rec", tmp_path / "some", "--classes", "3", "--min", "4", "--max", "8")
         == 0
     )
-    chosen = InsightFace(tmp_path / "some", 1)
+    chosen = Records(tmp_path / "some")
     assert len(chosen.counts) == 3 and chosen.counts.min() >= 4 and chosen.counts.max() <= 8
     assert call(monkeypatch, "verify-data", tmp_path / "some", "--json", tmp_path / "found.json") == 0
     said = capsys.readouterr().out

@@ -19,7 +19,7 @@ from scoremix.data.decode import decode
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages
 from scoremix.execution import records, runner
-from scoremix.execution.artifacts import Source, Store
+from scoremix.execution.artifacts import External, Store
 from scoremix.execution.runner import decided
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
@@ -178,7 +178,7 @@ def test_a_checkpoint_is_found_by_file_folder_run_and_arm(tmp_path: Path) -> Non
 
 def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None:
     """real/0 is the baseline under a second label; looking at a run again must not make real mean real/1."""
-    exp, source, store = decided(demo(), "cpu"), Source("glyphs", "0" * 64), Store(tmp_path / "store")
+    exp, source, store = decided(demo(), "cpu"), External("glyphs", "0" * 64), Store(tmp_path / "store")
     plans = runner.plan_all(exp, source, store)
     record = records.Record(tmp_path, exp, plans)
 

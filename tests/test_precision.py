@@ -15,7 +15,7 @@ from scoremix import study
 from scoremix.commands import show
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
 from scoremix.execution import processes, progress, records, runner
-from scoremix.execution.artifacts import Source, Store
+from scoremix.execution.artifacts import External, Store
 from scoremix.study import StudyConfig
 
 AUTO = ["generator.precision=auto", "sampling.precision=auto"]
@@ -71,7 +71,7 @@ def test_auto_is_decided_everywhere_and_a_given_one_stays(monkeypatch: pytest.Mo
 def test_nothing_is_planned_while_it_is_open(tmp_path: Path, tiny_settings: list[str]) -> None:
     exp, store = load(Experiment(), (), [*tiny_settings, *AUTO]), Store(tmp_path / "store")
     with pytest.raises(ValueError, match="precision 'auto'"):
-        runner.plan_all(exp, Source("here", "k"), store)
+        runner.plan_all(exp, External("here", "k"), store)
 
 
 def test_a_run_records_what_it_became(

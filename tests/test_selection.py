@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from scoremix.config import Arm, ConfigError, Experiment, Runtime, Sampling, Selection, load
-from scoremix.data.groups import from_list
+from scoremix.data.lists import read_groups
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.execution import progress, runner
-from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work
+from scoremix.execution.artifacts import Artifact, External, Step, Store, Work
 from scoremix.execution.runner import decided
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.select import default_count, files_of, select_mplets
@@ -54,7 +54,7 @@ def generator(tmp_path: Path) -> Artifact:
 
 
 def chosen(
-    tmp_path: Path, recognizer: Artifact, more: Mapping[str, Artifact | Source] | None = None, **fields: Any
+    tmp_path: Path, recognizer: Artifact, more: Mapping[str, Artifact | External] | None = None, **fields: Any
 ) -> Artifact:
     folder = tmp_path / f"selection-{len(list(tmp_path.iterdir()))}"
     folder.mkdir()
@@ -102,7 +102,7 @@ def test_groups_come_from_names_or_a_file(tmp_path: Path, recognizer: Artifact) 
     listed.write_text("class,group\n" + "".join(f"{name},{group}\n" for name, group in of_class.items()) + "x,y\n")
     nested = tmp_path / "groups.json"
     nested.write_text(json.dumps({g: [n for n in NAMES if n[0] == g] for g in "abc"}))
-    assert from_list(listed, NAMES) == from_list(nested, NAMES) == list(of_class.values())
+    assert read_groups(listed, NAMES) == read_groups(nested, NAMES) == list(of_class.values())
     for across in (True, False):
         by_name = chosen(tmp_path, recognizer, groups="name", across=across, m=3, count=9)
         classes = np.load(by_name / "classes.npy")
@@ -115,20 +115,20 @@ def test_groups_come_from_names_or_a_file(tmp_path: Path, recognizer: Artifact) 
 
 
 def test_groups_that_cannot_be_told_are_refused(tmp_path: Path) -> None:
-    from scoremix.data.groups import from_names
+    from scoremix.data.lists import groups_by_name
 
     with pytest.raises(ValueError, match=r"'bare'.*have no '/'"):
-        from_names(["a/x", "bare"])
+        groups_by_name(["a/x", "bare"])
     file = tmp_path / "g.csv"
     file.write_text("a/class 00,a\n")
     with pytest.raises(ValueError, match="names no group for 'b/class 01'"):
-        from_list(file, NAMES)
+        read_groups(file, NAMES)
     file.write_text("a/class 00,a\na/class 00,b\n")
     with pytest.raises(ValueError, match="more than once"):
-        from_list(file, NAMES[:1])
+        read_groups(file, NAMES[:1])
     file.write_text("a/class 00\n")
     with pytest.raises(ValueError, match="must be class,group"):
-        from_list(file, NAMES[:1])
+        read_groups(file, NAMES[:1])
     with pytest.raises(ValueError, match="no such file"):
         files_of(Selection(groups=str(tmp_path / "absent.csv")))
 
@@ -165,7 +165,7 @@ def test_impossible_choices_say_which_selection(tmp_path: Path, recognizer: Arti
 
 def plans(tmp_path: Path, *settings: str) -> list[Step]:
     return runner.plan_all(
-        decided(load(Experiment(), (), settings), "cpu"), Source("here", "k"), Store(tmp_path / "store")
+        decided(load(Experiment(), (), settings), "cpu"), External("here", "k"), Store(tmp_path / "store")
     )
 
 
@@ -184,7 +184,7 @@ def test_selection_waits_for_the_generator_only_where_it_reads_it(tmp_path: Path
 def test_arms_choose_for_themselves(tmp_path: Path) -> None:
     joint = Arm(selection={"strategy": "joint_top"})
     exp = Experiment(arms={**Experiment().arms, "joint": joint})
-    made = runner.plan_all(decided(exp, "cpu"), Source("here", "k"), Store(tmp_path / "store"))
+    made = runner.plan_all(decided(exp, "cpu"), External("here", "k"), Store(tmp_path / "store"))
     first, second = [plan for plan in made if plan.stage == "select" and plan.config["strategy"] != "each"]
     assert (first.config["strategy"], second.config["strategy"]) == ("far", "joint_top")
     assert set(second.inputs) == {"0", "1:generator"} and set(first.inputs) == {"0"}
@@ -242,7 +242,7 @@ def test_a_list_of_m_plets_is_taken_as_it_stands(tmp_path: Path, tiny_settings: 
     folder = progress.execute(listed, runtime, store, "select")
     assert np.load(folder / "classes.npy").tolist() == [[5, 2], [0, 9]]
     file.write_text(f"{names[5]},nobody\n")
-    with pytest.raises(ValueError, match="'nobody' is not one of"):
+    with pytest.raises(ValueError, match="names 'nobody', not among"):
         progress.execute(listed, runtime, store, "select")
     with pytest.raises(ConfigError, match="go together"):
         load(exp, (), ["selection.strategy=list"])

@@ -28,7 +28,7 @@ from scoremix.config import (
     Slice,
     changed,
 )
-from scoremix.execution.artifacts import Artifact, Source, step_of
+from scoremix.execution.artifacts import Artifact, External, step_of
 from scoremix.stages.geometry.alignment import measure_alignment
 from scoremix.stages.geometry.distances import compare_distances
 from scoremix.stages.geometry.order import measure_order
@@ -56,7 +56,7 @@ from scoremix.stages.train.guide import take_guide
 from scoremix.stages.train.ingest import ingest
 from scoremix.stages.train.recognizer import train_recognizer
 
-Input = Source | Artifact | Mapping[str, Artifact] | Mapping[str, Source | Artifact]
+Input = External | Artifact | Mapping[str, Artifact] | Mapping[str, External | Artifact]
 
 
 class Stage(Protocol):
@@ -65,7 +65,7 @@ class Stage(Protocol):
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = ...) -> Artifact: ...
 
 
-def scoremix(exp: Experiment, source: Source, stage: Stage) -> Artifact:
+def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
     """The method from images to report; arms differ in nothing but their training sets and lengths."""
     real = stage(ingest, exp.data, source)
     baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
@@ -164,7 +164,7 @@ def gated(exp: Experiment, base: Base) -> tuple[Artifact, Artifact, Artifact]:
 
 def selected(config: Selection, base: Base) -> Artifact:
     """The m-plets of a selection, which waits for the generator only where it reads the condition matrix."""
-    more: dict[str, Source | Artifact] = {"generator": base.generator} if config.needs_conditions else {}
+    more: dict[str, External | Artifact] = {"generator": base.generator} if config.needs_conditions else {}
     files = files_of(config)
     config, more = config.model_copy(update=dict.fromkeys(files, "file")), {**more, **files}
     if config.groups == "data":

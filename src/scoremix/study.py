@@ -21,9 +21,10 @@ from pydantic import Field, ValidationError, model_validator
 from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
 from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
+from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Source, Step, Store, StoreBusy, write_file
+from scoremix.execution.artifacts import Artifact, External, Step, Store, StoreBusy
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting, refuse_unknown_classes, show_files
 from scoremix.execution.records import Record, source_of
@@ -145,9 +146,9 @@ class Progress:
     store: Store
     runtime: Runtime
     deadline: float = float("inf")
-    sources: dict[tuple[str, str | None, str | None], Source] = field(default_factory=dict)
+    sources: dict[tuple[str, str | None, str | None], External] = field(default_factory=dict)
 
-    def source(self, exp: Experiment) -> Source:
+    def source(self, exp: Experiment) -> External:
         """The experiment's data; its content is hashed once, not for every step."""
         place = exp.source, exp.split_list, exp.groups
         if place not in self.sources:

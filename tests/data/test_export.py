@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from scoremix.data import export, images, recordio, verification
-from scoremix.data.insightface import InsightFace
-from scoremix.data.sources import Folders, kind_of, open_source
+from scoremix.data.formats.folders import Folders
+from scoremix.data.formats.records import Records
+from scoremix.data.sources import format_of, open_source
 
 Files = dict[str, bytes]
 
@@ -49,7 +50,7 @@ def test_folders_to_records_and_back_keep_every_byte(folders: Path, tmp_path: Pa
     after = files_of(tmp_path / "again")
     del after["classes.tsv"]
     assert after == before
-    source = InsightFace(tmp_path / "rec", 1)
+    source = Records(tmp_path / "rec")
     assert source.class_names == ("a", "b b", "c", "d", "e") and source.notes == []
 
 
@@ -62,7 +63,7 @@ def test_records_without_names_keep_their_labels_through_folders(tmp_path: Path)
     (tmp_path / "train.idx").write_bytes(writer.index())
     assert export.convert(tmp_path, tmp_path.with_name("f")).notes == ()
     export.convert(tmp_path.with_name("f"), tmp_path.with_name("r"))
-    for k, source in enumerate((InsightFace(tmp_path, 1), InsightFace(tmp_path.with_name("r"), 1))):
+    for k, source in enumerate((Records(tmp_path), Records(tmp_path.with_name("r")))):
         found = [(k, c) for k in range(12) for _, c in source.encoded(k, np.arange(2))]
         assert found == [(k, encoded(k, i)) for i, k in enumerate(labels)]
 
@@ -108,7 +109,7 @@ def test_beyond_float32_nothing_is_announced(folders: Path, tmp_path: Path, monk
     monkeypatch.setattr(export, "EXACT", 20)  # 15 images and 5 classes need 21
     notes = export.convert(folders, tmp_path / "rec").notes
     assert "2^24" in notes[0]
-    source = InsightFace(tmp_path / "rec", 1)
+    source = Records(tmp_path / "rec")
     assert source.records.keys.tolist() == list(range(15)) and source.counts.tolist() == [1, 2, 3, 4, 5]
     monkeypatch.setattr(export, "EXACT", 4)
     with pytest.raises(ValueError, match=r"5 classes: labels are float32, .* from 2\^24 on"):
@@ -162,8 +163,8 @@ def test_synthetic_sets_leave_with_the_same_pixels(channels: int, form: export.F
     assert table[1] == "0\tx_1 + y_2\tx/1 + y/2"
     if form == "webdataset":
         return
-    source = open_source(tmp_path / "out", images_per_class=None, seed=0, workers=1)
-    assert isinstance(source, (Folders, InsightFace)) and source.class_names == ("x_1 + y_2", "x_2 + y_1", "z")
+    source = open_source(tmp_path / "out")
+    assert isinstance(source, (Folders, Records)) and source.class_names == ("x_1 + y_2", "x_2 + y_1", "z")
     again = [np.asarray(Image.open(io.BytesIO(c))) for k in range(3) for _, c in source.encoded(k, np.arange(2))]
     np.testing.assert_array_equal(np.stack(again).reshape(pixels.shape), pixels)
 
@@ -179,13 +180,13 @@ def test_npz_and_fonts_are_packed_on_the_way(tiny_npz: Path, tmp_path: Path) -> 
 def test_a_size_makes_squares_of_it(folders: Path, tmp_path: Path) -> None:
     export.convert(folders, tmp_path / "out", size=16)
     assert (tmp_path / "out" / "property").read_text() == "5,16,16"
-    _, content = next(InsightFace(tmp_path / "out", 1).encoded(0, np.array([0])))
+    _, content = next(Records(tmp_path / "out").encoded(0, np.array([0])))
     assert Image.open(io.BytesIO(content)).size == (16, 16) and content.startswith(b"\x89PNG")
 
 
 def test_subset_is_a_rule_and_a_seed(folders: Path, tmp_path: Path) -> None:
     def chosen(seed: int, **wanted: int | None) -> list[str]:
-        source = Folders(folders, 1)
+        source = Folders(folders)
         limits = {"classes": None, "least": 1, "most": None} | wanted
         return [source.class_names[k] for k in export.chosen_classes(source, seed=seed, **limits)]  # type: ignore[arg-type]
 
@@ -220,14 +221,14 @@ def test_parts_of_a_set(folders: Path, tmp_path: Path) -> None:
         for name in names:
             (root / part / name).mkdir(parents=True)
             (root / part / name / "0.png").write_bytes(encoded(ord(name), len(part)))
-    source = Folders(root, 1)
+    source = Folders(root)
     assert source.class_names == ("a", "c", "d") and source.counts.tolist() == [2, 1, 1]
     assert [name for name, _ in source.encoded(0, np.arange(2))] == ["test_0.png", "train_0.png"]
     export.convert(root, tmp_path / "rec")
-    assert InsightFace(tmp_path / "rec", 1).counts.tolist() == [2, 1, 1]
+    assert Records(tmp_path / "rec").counts.tolist() == [2, 1, 1]
     (root / "test").rename(root / "0")
     with pytest.raises(ValueError, match="one class or two"):
-        Folders(root, 1)
+        Folders(root)
 
 
 def collide(folders: Path) -> None:
@@ -267,4 +268,4 @@ def test_places_that_are_taken_are_left_alone(folders: Path, tmp_path: Path) -> 
     (tmp_path / "pairs.txt").write_text("folders/a/0.jpg folders/a/nine.jpg 1\n")
     with pytest.raises(ValueError, match=r"pairs.txt names .*nine.jpg, which is not there"):
         export.convert(tmp_path / "pairs.txt", tmp_path / "x.bin")
-    assert not (tmp_path / "x.bin").exists() and kind_of(folders) == "folders"
+    assert not (tmp_path / "x.bin").exists() and format_of(folders).kind == "folders"

@@ -7,7 +7,7 @@ import pytest
 from scoremix.data import glyphs
 from scoremix.data.glyphs import Alphabet, alphabet, distinct, font_files, render
 from scoremix.data.reading import read
-from scoremix.data.sources import fingerprint, kind_of
+from scoremix.data.sources import fingerprint, format_of
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def test_distinct_against_plain_loops():
 
 
 def test_reading_the_demo_set(builtin, tmp_path):
-    assert kind_of("glyphs") == "fonts"
+    assert format_of("glyphs").kind == "fonts"
     data, reading = read("glyphs", tmp_path / "a", classes=30, images_per_class=4, seed=2)
     assert data.shape == (120, 16, 16, 1) and len(data.class_names) == 30 and reading.ignored_files == 0
     for i in (0, 29):
@@ -161,7 +161,7 @@ def test_a_folder_of_fonts(tmp_path):
         (root / str(i % 2)).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, root / str(i % 2))
     (root / "LICENSE").write_text("free")
-    assert kind_of(root) == "fonts"
+    assert format_of(root).kind == "fonts"
     before = fingerprint(root)
     data, _ = read(root, tmp_path / "out", size=24, images_per_class=3, classes=20, seed=1)
     assert data.shape == (60, 24, 24, 1)

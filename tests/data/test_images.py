@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from scoremix.data.images import LabeledImages, PackedFile, concatenate, write
+from scoremix.data.images import LabeledImages, concatenate, packed_file, write
 
 COUNTS = [3, 1, 4, 2, 5, 2]
 NAMES = list("abcdef")
@@ -99,13 +99,13 @@ def test_write_refuses_a_wrong_count_and_leaves_nothing(tmp_path):
 def test_a_packed_file_appears_whole_or_not_at_all(tmp_path):
     path, images = tmp_path / "x.npy", stored()
     order = np.random.default_rng(0).permutation(17)
-    with PackedFile(path, (6, 6, 1)) as packed:
+    with packed_file(path, (6, 6, 1)) as packed:
         for rows in np.split(order, [5, 6, 12]):
             packed.put(images[rows], rows)
         assert not path.exists()
     assert np.array_equal(np.load(path), images)
     before = path.read_bytes()
-    with pytest.raises(KeyboardInterrupt), PackedFile(path, (6, 6, 1)) as packed:
+    with pytest.raises(KeyboardInterrupt), packed_file(path, (6, 6, 1)) as packed:
         packed.put(images)
         raise KeyboardInterrupt
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["x.npy"]

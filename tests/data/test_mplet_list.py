@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scoremix.data.mplet_list import read_mplets
+from scoremix.data.lists import read_mplets
 
 NAMES = ["ant", "bee", "cat", "dog, big"]
 
@@ -29,7 +29,7 @@ def test_order_is_the_files(tmp_path: Path, name: str, text: str) -> None:
     ("name", "text", "says"),
     [
         ("a.csv", "bee,ant\nant,ant\n", "m-plet 2: 'ant', 'ant' repeat a class"),
-        ("a.csv", "bee,antt\n", "'antt' is not one of the 4 training classes; did you mean 'ant'"),
+        ("a.csv", "bee,antt\n", "names 'antt', not among the 4 training classes; did you mean 'ant'"),
         ("a.csv", "bee,ant,cat\n", "are 3 classes, selection.m is 2"),
         ("a.csv", "bee,ant\nant,bee\n", "stands there twice"),
         ("a.csv", "", "names no m-plets"),

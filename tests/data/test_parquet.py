@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 
 from scoremix.data import export
-from scoremix.data.insightface import InsightFace
+from scoremix.data.formats.records import Records
 from scoremix.data.reading import read
-from scoremix.data.sources import fingerprint, kind_of
+from scoremix.data.sources import fingerprint, format_of
 
 pa = pytest.importorskip("pyarrow", reason="the extra hf is not installed")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -42,9 +42,9 @@ def test_files_of_a_hub_set(tmp_path: Path) -> None:
     labels = [2, 0, 1, 0, 2, 1, 1]
     for i in range(2):
         written(tmp_path / "data" / f"train-0000{i}-of-00002.parquet", labels, ["c", "b", "a"], 7 * i)
-    assert kind_of(tmp_path) == "parquet"
+    assert format_of(tmp_path).kind == "parquet"
     export.convert(tmp_path, tmp_path.with_name("out"), "recordio")
-    source = InsightFace(tmp_path.with_name("out"), 1)
+    source = Records(tmp_path.with_name("out"))
     assert source.class_names == ("c", "b", "a") and source.counts.tolist() == [4, 6, 4]
     for k in range(3):
         want = [png(7 * i + j) for i in range(2) for j in range(7) if labels[j] == k]

@@ -9,7 +9,7 @@ from PIL import Image
 
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages, read
-from scoremix.data.sources import fingerprint, kind_of
+from scoremix.data.sources import fingerprint, format_of
 from scoremix.stages.train.ingest import content_key
 
 CLASSES = [f"c{i}" for i in range(8)]
@@ -300,10 +300,10 @@ def npz(tmp_path, **change):
 
 @pytest.mark.parametrize("shuffled", [False, True])
 def test_npz(tmp_path, shuffled, monkeypatch):
-    monkeypatch.setattr("scoremix.data.sources.BLOCK_BYTES", 700)
+    monkeypatch.setattr("scoremix.data.formats.npz.BLOCK_BYTES", 700)
     order = np.random.default_rng(1).permutation(32) if shuffled else np.arange(32)
     file, arrays = npz(tmp_path, labels=np.repeat(np.arange(8), 4)[order])
-    assert kind_of(file) == "npz"
+    assert format_of(file).kind == "npz"
     data, reading = read(file, tmp_path / "out")
     assert data.shape == (32, 10, 10, 1) and data.class_names == tuple(CLASSES)
     assert data.groups == ("even", "odd") * 4 and reading.unreadable == ()

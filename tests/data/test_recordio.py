@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scoremix.data import recordio
-from scoremix.data.insightface import InsightFace
+from scoremix.data.formats.records import Records
 from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
-from scoremix.data.sources import fingerprint, kind_of
+from scoremix.data.sources import fingerprint, format_of
 
 WORD = struct.pack("<I", recordio.MAGIC)
 
@@ -101,7 +101,7 @@ def test_golden_files_are_written_byte_for_byte(name: str, golden: Callable[[str
 
 def test_golden_sets_as_sources(golden: Callable[[str], Path]) -> None:
     for name, classes in (("faces", 4), ("plain", 1)):
-        source = InsightFace(golden(f"recordio_{name}"), 1)
+        source = Records(golden(f"recordio_{name}"))
         expected = np.load(golden(f"recordio_{name}_expected.npz"))
         image = expected["image_len"] > 0
         np.testing.assert_array_equal(source.counts, np.unique(expected["label0"][image], return_counts=True)[1])
@@ -140,10 +140,10 @@ def test_every_header_variant_reads_the_same(tmp_path: Path) -> None:
     ]
     vector = [(i, [float(k), 1.0], image) for i, (k, image) in enumerate(zip(labels, images, strict=True), 1)]
     sources = [
-        InsightFace(write(tmp_path / "header", with_header), 1),
-        InsightFace(write(tmp_path / "vector", [*vector, *with_header[5:]]), 1),
-        InsightFace(plain(tmp_path / "plain", labels), 1),
-        InsightFace(write(tmp_path / "vectors only", vector), 1),
+        Records(write(tmp_path / "header", with_header)),
+        Records(write(tmp_path / "vector", [*vector, *with_header[5:]])),
+        Records(plain(tmp_path / "plain", labels)),
+        Records(write(tmp_path / "vectors only", vector)),
     ]
     for source in sources:
         assert source.counts.tolist() == [2, 2, 1] and source.class_names == ("0000000", "0000001", "0000002")
@@ -157,7 +157,7 @@ def test_labels_only_in_the_list(tmp_path: Path) -> None:
     write(folder / "record", [(i, 0.0, jpeg(k, i)) for i, k in enumerate([10, 10, 9, 9])], "file")
     (folder / "record" / "list.txt").write_text("0\t10/a.jpg\n1\t10/b.jpg\n2\t9/a.jpg\n3\t9/b.jpg\n")
     (folder / "record" / "done_list.txt").write_text("x\ty\n")
-    source = InsightFace(folder, 1)
+    source = Records(folder)
     assert source.class_names == ("9", "10") and source.counts.tolist() == [2, 2]
     assert list(source.encoded(1, np.array([1]))) == [("b.jpg", jpeg(10, 1))]
     assert "every record has label 0" in source.notes[0]
@@ -174,7 +174,7 @@ LISTS = {
 def test_lists_name_classes_and_files(name: str, tmp_path: Path) -> None:
     folder = plain(tmp_path / "set", [0, 1, 1])
     (folder / name).write_text(LISTS[name])
-    source = InsightFace(folder, 1)
+    source = Records(folder)
     assert source.class_names == ("a", "b")
     assert [n for n, _ in source.encoded(1, np.arange(2))] == ["y.jpg", "z.jpg"]
 
@@ -184,9 +184,9 @@ def test_older_lists_count_lines(tmp_path: Path) -> None:
     lines = [f"1\ta/x.jpg\t0{box}", f"0\tno landmarks.jpg\t0{box}", "1\tb/y.jpg\t1", "1\tb/z.jpg\t1"]
     folder = write(tmp_path / "set", [(i + 1, [k, 1.0], jpeg(k, i)) for i, k in enumerate([0, 1, 1])])
     (folder / "train.lst").write_text("\n".join(lines) + "\n")
-    assert InsightFace(folder, 1).class_names == ("a", "b")
+    assert Records(folder).class_names == ("a", "b")
     (folder / "train.lst").write_text("\n".join(lines[:-1]) + "\n")
-    source = InsightFace(folder, 1)
+    source = Records(folder)
     assert source.class_names == ("0000000", "0000001") and "passed over" in source.notes[-1]
 
 
@@ -210,7 +210,7 @@ def test_lists_out_of_step_are_named(name: str, text: str, wrong: str, tmp_path:
     folder = plain(tmp_path / "set", [0, 0, 0] if name == "list.txt" else [0, 1, 1])
     (folder / name).write_text(text)
     with pytest.raises(ValueError, match=wrong) as caught:
-        InsightFace(folder, 1)
+        Records(folder)
     assert "\n" not in str(caught.value)
 
 
@@ -218,7 +218,7 @@ def test_lists_out_of_step_are_named(name: str, text: str, wrong: str, tmp_path:
 def test_any_list_txt_does_not_stop_labelled_records(text: str, tmp_path: Path) -> None:
     folder = plain(tmp_path / "set", [0, 1, 1])
     (folder / "list.txt").write_text(text)
-    source = InsightFace(folder, 1)
+    source = Records(folder)
     assert source.class_names == ("0000000", "0000001") and "list.txt is passed over" in source.notes[0]
 
 
@@ -281,7 +281,7 @@ def test_damage_is_one_clear_line(how: str, wrong: str, tmp_path: Path) -> None:
     folder = plain(tmp_path / "set", [0, 0, 1, 1])
     damaged(folder, how)
     with pytest.raises(ValueError, match=wrong) as caught:
-        InsightFace(folder, 1)
+        Records(folder)
     assert "\n" not in str(caught.value) and "train." in str(caught.value)
 
 
@@ -298,7 +298,7 @@ def test_any_damage_is_refused_or_harmless(data: st.DataObject) -> None:
                 raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
             (folder / name).write_bytes(raw[: data.draw(st.integers(len(raw) - 4, len(raw)))])
         try:
-            source = InsightFace(folder, 1)
+            source = Records(folder)
             for k, count in enumerate(source.counts):
                 list(source.encoded(k, np.arange(count)))
         except ValueError as error:
@@ -311,10 +311,10 @@ def test_cut_split_records_are_named(tmp_path: Path) -> None:
     for end in range(4, len(whole), 4):
         (folder / "train.rec").write_bytes(whole[:end])
         with pytest.raises(ValueError, match=r"truncated|no place for a record"):
-            InsightFace(folder, 1)
+            Records(folder)
     (folder / "train.rec").write_bytes(whole[:-12] + whole[:8] + whole[-4:])
     with pytest.raises(ValueError, match="breaks off"):
-        InsightFace(folder, 1)
+        Records(folder)
 
 
 @pytest.mark.parametrize("label", [2.0**24, 2.0**24 + 2, -1.0, 0.5, float("nan"), float("inf")])
@@ -323,7 +323,7 @@ def test_labels_that_float32_cannot_hold_are_refused(label: float, tmp_path: Pat
     (tmp_path / "train.rec").write_bytes(recordio.frame(head + jpeg(0)))
     (tmp_path / "train.idx").write_text("0\t0\n")
     with pytest.raises(ValueError, match=r"key 0 has label .*2\^24"):
-        InsightFace(tmp_path, 1)
+        Records(tmp_path)
     with pytest.raises(ValueError, match="16777217 is not exact"):
         recordio.Writer(io.BytesIO()).put(0, 2**24 + 1)
 
@@ -331,15 +331,15 @@ def test_labels_that_float32_cannot_hold_are_refused(label: float, tmp_path: Pat
 def test_announced_images_must_be_there(tmp_path: Path) -> None:
     records = [(1, 0.0, jpeg(0)), (2, 0.0, jpeg(1)), (0, [4.0, 5.0], b""), (4, [1.0, 4.0], b"")]
     with pytest.raises(ValueError, match="announces images 1 to 3, but key 3 has none"):
-        InsightFace(write(tmp_path / "few", records), 1)
+        Records(write(tmp_path / "few", records))
     with pytest.raises(ValueError, match="announces images 1 to 1, but key 2 has one too"):
-        InsightFace(write(tmp_path / "many", [*records[:2], (0, [2.0, 3.0], b"")]), 1)
+        Records(write(tmp_path / "many", [*records[:2], (0, [2.0, 3.0], b"")]))
 
 
 def test_rounded_announcements_are_passed_over_and_said(tmp_path: Path) -> None:
     far = 2**24 + 1  # its announcement of 2^24 + 2 images is exact, that of the last key would not be
     records = [(far - 1, 0.0, jpeg(0)), (far, 1.0, jpeg(1)), (0, [2.0**24 + 2, 2.0**24 + 4], b"")]
-    source = InsightFace(write(tmp_path, records), 1)
+    source = Records(write(tmp_path, records))
     assert source.counts.tolist() == [1, 1] and "rounded" in source.notes[0]
 
 
@@ -347,7 +347,7 @@ def test_traps_are_noted(tmp_path: Path) -> None:
     images = [(i + 1, float(k), jpeg(k, i)) for i, k in enumerate([0, 0, 2, 2])]
     folder = write(tmp_path, [*images, (5, [1.0, 4.0], b""), (6, [4.0, 5.0], b""), (0, [5.0, 7.0], b"")])
     (folder / "property").write_text("3,112,112")
-    notes = InsightFace(folder, 1).notes
+    notes = Records(folder).notes
     assert [any(word in note for note in notes) for word in ("renumbered", "do not agree", "property says 3")] == [
         True
     ] * 3
@@ -355,7 +355,7 @@ def test_traps_are_noted(tmp_path: Path) -> None:
         (tmp_path / "two" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "two" / name).touch()
     with pytest.raises(ValueError, match=r"a.rec, b.rec: name the one"):
-        InsightFace(tmp_path / "two", 1)
+        Records(tmp_path / "two")
 
 
 def test_records_train_like_the_folders_they_came_from(tmp_path: Path) -> None:
@@ -365,7 +365,7 @@ def test_records_train_like_the_folders_they_came_from(tmp_path: Path) -> None:
         path = tmp_path / "folders" / f"{k:07d}" / f"{i:03d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(jpeg(k, i))
-    kinds = {place: kind_of(tmp_path / place) for place in ("rec", "folders")}
+    kinds = {place: format_of(tmp_path / place).kind for place in ("rec", "folders")}
     assert kinds == {"rec": "records", "folders": "folders"}
     sets = [read(tmp_path / place, tmp_path / f"{place} out", size=8, images_per_class=2)[0] for place in kinds]
     np.testing.assert_array_equal(sets[0].images, sets[1].images)
@@ -401,7 +401,7 @@ def test_a_listing_names_images_by_key_and_skips_bad_ones(tmp_path: Path) -> Non
 
 def test_packed_sets_are_sources(tmp_path: Path, tiny_npz: Path) -> None:
     first, _ = read(tiny_npz, tmp_path / "packed")
-    assert kind_of(tmp_path / "packed") == "packed"
+    assert format_of(tmp_path / "packed").kind == "packed"
     again, _ = read(tmp_path / "packed", tmp_path / "again")
     np.testing.assert_array_equal(first.images, again.images)
     assert first.class_names == again.class_names and str(first.splits) == str(again.splits)

@@ -73,7 +73,8 @@ def benchmark(
     from scoremix.config import ConfigError, Embedding
     from scoremix.config.arms import named
     from scoremix.config.presets import PRESETS
-    from scoremix.execution.artifacts import Store, versions, write_file
+    from scoremix.data.files import write_file
+    from scoremix.execution.artifacts import Store, versions
     from scoremix.execution.records import checkpoint_of
     from scoremix.execution.torchrun import process, processes
 

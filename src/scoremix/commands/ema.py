@@ -22,8 +22,8 @@ def ema(
     debug: Debug = False,
 ) -> None:
     """An average of the generator of any length, reconstructed from its snapshots."""
+    from scoremix.data.files import write_file
     from scoremix.diffusion import checkpoints
-    from scoremix.execution.artifacts import write_file
     from scoremix.execution.records import step_folder
 
     folder = step_folder(out, name, "guide network" if guide else "generator")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,25 +89,19 @@ def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: ND
     """Writes the embeddings of some rows of a listing as `embed_images` says."""
     import numpy as np
 
-    from scoremix.execution.artifacts import write_file
+    from scoremix.data.files import whole, write_file
 
     names = [listing.names[i] for i in rows]
     labels = listing.labels[rows] if listing.labels is not None else None
-    partial = out.with_name(out.name + ".partial")
-    try:
-        with open(partial, "wb") as file:
-            if out.suffix == ".npy":
-                np.save(file, embeddings, allow_pickle=False)
-            elif labels is None:
-                np.savez(file, embeddings=embeddings, names=np.array(names))
-            else:
-                known = {"labels": labels, "class_names": np.array(listing.class_names)}
-                np.savez(file, embeddings=embeddings, names=np.array(names), **known)  # type: ignore[arg-type]
+    with whole(out) as partial, open(partial, "wb") as file:
         if out.suffix == ".npy":
+            np.save(file, embeddings, allow_pickle=False)
             write_file(out.with_suffix(".csv"), table(names, labels, listing.class_names))
-        os.replace(partial, out)
-    finally:
-        partial.unlink(missing_ok=True)
+        elif labels is None:
+            np.savez(file, embeddings=embeddings, names=np.array(names))
+        else:
+            known = {"labels": labels, "class_names": np.array(listing.class_names)}
+            np.savez(file, embeddings=embeddings, names=np.array(names), **known)  # type: ignore[arg-type]
 
 
 def table(names: list[str], labels: NDArray[np.int32] | None, class_names: tuple[str, ...]) -> str:

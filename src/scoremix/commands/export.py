@@ -48,7 +48,7 @@ def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None =
     import numpy as np
     import torch
 
-    from scoremix.execution.artifacts import write_file
+    from scoremix.data.files import write_file
     from scoremix.recognition import published
 
     if out.suffix != ".onnx":
@@ -95,7 +95,7 @@ def metadata(checkpoint: Path, description: checkpoints.Description) -> dict[str
     import torch
 
     from scoremix import __version__
-    from scoremix.execution.code import file_hash
+    from scoremix.data.files import file_hash
 
     d = description
     scaling = {"-1..1": "x / 127.5 - 1", "0..1": "x / 255"}[d.scaling]

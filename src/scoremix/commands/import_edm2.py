@@ -17,9 +17,9 @@ def import_edm2(
     debug: Debug = False,
 ) -> None:
     """A published EDM2 snapshot as one of ours; nothing in the pickle is executed."""
+    from scoremix.data.files import write_file
     from scoremix.diffusion import checkpoints, published
     from scoremix.diffusion.unet import EDM2
-    from scoremix.execution.artifacts import write_file
 
     network, tensors = published.read(pickle)
     try:

@@ -92,7 +92,8 @@ def plan(
     With --measure the run's trained networks are used and images compared; without, untrained ones will do.
     """
     from scoremix.config import load
-    from scoremix.execution.artifacts import Store, write_file
+    from scoremix.data.files import write_file
+    from scoremix.execution.artifacts import Store
     from scoremix.execution.records import recorded
     from scoremix.execution.runner import decided
 

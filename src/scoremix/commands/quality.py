@@ -12,7 +12,7 @@ from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, Setti
 
 if TYPE_CHECKING:
     from scoremix.config import Data, Experiment, Runtime
-    from scoremix.execution.artifacts import Artifact, Source
+    from scoremix.execution.artifacts import Artifact, External
     from scoremix.execution.records import Parts
     from scoremix.execution.runner import Runner
 
@@ -78,9 +78,9 @@ def of_run(
     seed, or one trained here. ConfigError for unknown arms, and for changed settings but those of `quality`.
     """
     from scoremix.config import ConfigError, load
+    from scoremix.data.files import file_hash
     from scoremix.data.images import LabeledImages
     from scoremix.execution.artifacts import Store
-    from scoremix.execution.code import file_hash
     from scoremix.execution.records import RECOGNIZER, finished
     from scoremix.execution.runner import Runner
     from scoremix.stages.judge.quality import measure_quality
@@ -145,17 +145,17 @@ def _outside(stage: Runner, data: Data, places: Sequence[str], taken: Mapping[st
 
 def _read(stage: Runner, data: Data, place: str, name: str) -> Artifact:
     from scoremix.data.sources import fingerprint
-    from scoremix.execution.artifacts import Source
+    from scoremix.execution.artifacts import External
     from scoremix.stages.train.external import pack_external
 
-    return stage(pack_external, data, Source(place, fingerprint(place)), label=f"read {name}")
+    return stage(pack_external, data, External(place, fingerprint(place)), label=f"read {name}")
 
 
-def _file(exp: Experiment, weights: Path | None) -> Source | None:
+def _file(exp: Experiment, weights: Path | None) -> External | None:
     """The network that gives features, None for a recognizer of the run; ConfigError where it is missing."""
     from scoremix.config import ConfigError
-    from scoremix.execution.artifacts import Source
-    from scoremix.execution.code import file_hash
+    from scoremix.data.files import file_hash
+    from scoremix.execution.artifacts import External
 
     if weights is None and exp.quality.features != "recognizer":
         raise ConfigError(
@@ -163,7 +163,7 @@ def _file(exp: Experiment, weights: Path | None) -> Source | None:
             "nothing is downloaded"
         )
     try:
-        return Source(str(weights), file_hash(weights)) if weights else None
+        return External(str(weights), file_hash(weights)) if weights else None
     except OSError as error:
         raise ConfigError(f"--weights {weights}: cannot be read ({error.strerror})") from None
 

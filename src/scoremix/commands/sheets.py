@@ -44,8 +44,8 @@ def sheets(
     from scoremix.commands.plan import sampler_of
     from scoremix.config import load
     from scoremix.data.decode import png
+    from scoremix.data.files import write_file
     from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import write_file
     from scoremix.execution.records import step_folder
     from scoremix.execution.runner import decided
     from scoremix.stages.mix.weights import weights_for

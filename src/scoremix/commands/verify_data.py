@@ -28,7 +28,7 @@ def verify_data(
 def verify(place: str, report: Path | None, *, quiet: bool) -> bool:
     """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems."""
     from scoremix.data import audit
-    from scoremix.execution.artifacts import write_file
+    from scoremix.data.files import write_file
 
     with bar("verify", quiet) as advance:
         facts = audit.audit(place, advance=advance)

@@ -12,17 +12,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt64
 from PIL import Image
 
 from scoremix.data import faces, verification
-from scoremix.data.blocks import Block, EncodedSource, Source, all_blocks, windowed
 from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
-from scoremix.data.insightface import InsightFace
-from scoremix.data.sources import Folders, Packed, kind_of, open_source
+from scoremix.data.formats.folders import Folders
+from scoremix.data.formats.packed import Packed
+from scoremix.data.formats.records import Records
+from scoremix.data.source import Encoded, Opening, Source, windowed
+from scoremix.data.sources import open_source
 
 KNOWN_SETS = {
     "CASIA-WebFace": (10_572, 490_623),
@@ -57,7 +59,7 @@ def audit(place: str | Path, *, workers: int | None = None, advance: Advance | N
     workers = workers or os.cpu_count() or 1
     if Path(place).suffix == ".bin":
         return _audit_pairs(Path(place), workers, advance)
-    source = open_source(place, images_per_class=None, seed=0, workers=workers)
+    source = open_source(place, Opening(workers=workers))
     counts = source.counts
     looked = _look(source, workers, advance)
     owners = np.repeat(np.arange(len(counts)), counts)
@@ -72,13 +74,13 @@ def audit(place: str | Path, *, workers: int | None = None, advance: Advance | N
     filled = counts[counts > 0]
     return {
         "place": str(place),
-        "kind": kind_of(place),
+        "kind": source.kind,
         "classes": len(counts),
         "images": int(counts.sum()),
         "first_class": source.class_names[0],
         "last_class": source.class_names[-1],
         "class_sizes": class_sizes(filled),
-        "known_set": next((n for n, found in KNOWN_SETS.items() if found == (len(filled), counts.sum())), None),
+        "known_set": next((n for n, size in KNOWN_SETS.items() if size == (len(filled), counts.sum())), None),
         "image_shapes": dict(looked.shapes.most_common()),
         "unreadable": looked.unreadable,
         "exact_duplicates": exact.described(name),
@@ -99,7 +101,13 @@ def class_sizes(counts: Int64[np.ndarray, " c"]) -> dict[str, Any]:
     }
 
 
-Look = tuple[list[bytes], list[UInt8[np.ndarray, "16 17"] | None], list[str], list[tuple[str, str]]]
+class Seen(NamedTuple):
+    """One image: the hash of its bytes, a small copy, and its size and format, or else why it cannot be read."""
+
+    where: str
+    digest: bytes
+    thumb: UInt8[np.ndarray, "16 17"] | None
+    said: str
 
 
 def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
@@ -107,24 +115,24 @@ def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
     looked = Looked(np.zeros((n, 2), np.uint64), np.zeros((n, 4), np.uint64), np.zeros(n, bool))
     with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
-        for rows, (digests, thumbs, shapes, bad) in _looks(source, pool):
-            fine = np.array([thumb is not None for thumb in thumbs], bool)
+        for rows, images in _looks(source, pool):
+            fine = np.array([image.thumb is not None for image in images], bool)
             looked.readable[rows] = fine
-            looked.digests[rows] = np.frombuffer(b"".join(digests), np.uint64).reshape(-1, 2)
+            looked.digests[rows] = np.frombuffer(b"".join(i.digest for i in images), np.uint64).reshape(-1, 2)
             if fine.any():
-                looked.hashes[rows[fine]] = difference_hash(np.stack([t for t in thumbs if t is not None]))
-            looked.shapes.update(shapes)
-            looked.unreadable += bad
+                looked.hashes[rows[fine]] = difference_hash(np.stack([i.thumb for i in images if i.thumb is not None]))
+            looked.shapes.update(i.said for i in images if i.thumb is not None)
+            looked.unreadable += [(i.where, i.said) for i in images if i.thumb is None]
             done += len(rows)
             if advance is not None:
                 advance(done, n)
     return looked
 
 
-def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.ndarray, " b"], Look]]:
+def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.ndarray, " b"], list[Seen]]]:
     """Rows and what was seen there: encoded images as they are, others as the pixels they are read to."""
     starts = np.cumsum(source.counts) - source.counts
-    if isinstance(source, EncodedSource) and not isinstance(source, Packed):
+    if isinstance(source, Encoded):
         tasks = (
             (k, np.arange(at, min(at + 64, count)))
             for k, count in enumerate(source.counts.tolist())
@@ -132,56 +140,49 @@ def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.
         )
         yield from windowed(pool, lambda task: (starts[task[0]] + task[1], _look_at(source, *task)), tasks)
         return
-    size = source.size
-    assert size is not None
+    assert source.size is not None
     at = 0
-    for block in all_blocks(source, size):
+    for block in source.every_block(source.size):
         rows = block.places if block.places is not None else np.arange(at, at + len(block.images))
         at += len(block.images)
-        yield rows, _look_at_pixels(block)
+        yield rows, list(map(_seen_pixels, block.images))
 
 
-def _look_at(source: EncodedSource, k: int, rows: Int64[np.ndarray, " b"]) -> Look:
-    digests, shapes, bad = [], [], []
-    thumbs: list[UInt8[np.ndarray, "16 17"] | None] = []
+def _look_at(source: Encoded[Any], k: int, rows: Int64[np.ndarray, " b"]) -> list[Seen]:
     try:
-        files: list[tuple[str, bytes]] = list(source.encoded(k, rows))
+        files = list(source.encoded(k, rows))
     except ValueError:
         files = [_one(source, k, row) for row in rows]
-    for name, content in files:
-        digests.append(hashlib.blake2b(content, digest_size=16).digest())
-        try:
-            thumb, shape = _thumb(content)
-            thumbs.append(thumb)
-            shapes.append(shape)
-        except Exception as error:  # Pillow's plugins raise almost anything on damaged files
-            thumbs.append(None)
-            what = "empty or missing" if not content else " ".join(str(error).split()) or type(error).__name__
-            what = "not an image format that Pillow reads" if "cannot identify" in what else what
-            bad.append((f"{source.class_names[k]}/{name}", what))
-    return digests, thumbs, shapes, bad
+    return [_seen(f"{source.class_names[k]}/{name}", content) for name, content in files]
 
 
-def _one(source: EncodedSource, k: int, row: int) -> tuple[str, bytes]:
+def _one(source: Encoded[Any] | Packed, k: int, row: int) -> tuple[str, bytes]:
     try:
         return next(source.encoded(k, np.array([row])))
     except ValueError:
         return f"image {row}", b""
 
 
-def _thumb(content: bytes) -> tuple[UInt8[np.ndarray, "16 17"], str]:
-    with Image.open(io.BytesIO(content)) as image:
-        shape = f"{image.width} x {image.height} {image.format}{' grey' if image.mode in ('1', 'L', 'LA', 'I', 'I;16') else ''}"
-        image.load()
-        return small_grey(image), shape
+def _seen(where: str, content: bytes) -> Seen:
+    """An encoded image as it is."""
+    digest = hashlib.blake2b(content, digest_size=16).digest()
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            grey = " grey" if image.mode in ("1", "L", "LA", "I", "I;16") else ""
+            shape = f"{image.width} x {image.height} {image.format}{grey}"
+            image.load()
+            return Seen(where, digest, small_grey(image), shape)
+    except Exception as error:  # Pillow's plugins raise almost anything on damaged files
+        reason = "empty or missing" if not content else " ".join(str(error).split()) or type(error).__name__
+        reason = "not an image format that Pillow reads" if "cannot identify" in reason else reason
+        return Seen(where, digest, None, reason)
 
 
-def _look_at_pixels(block: Block) -> Look:
-    images = [image[..., 0] if image.shape[-1] == 1 else image for image in block.images]
-    digests = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
-    shapes = [f"{i.shape[1]} x {i.shape[0]} pixels{' grey' if i.ndim == 2 else ''}" for i in images]
-    thumbs: list[UInt8[np.ndarray, "16 17"] | None] = [small_grey(Image.fromarray(image)) for image in images]
-    return digests, thumbs, shapes, list(block.bad)
+def _seen_pixels(pixels: UInt8[np.ndarray, "h w c"]) -> Seen:
+    plain = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    shape = f"{plain.shape[1]} x {plain.shape[0]} pixels{' grey' if plain.ndim == 2 else ''}"
+    digest = hashlib.blake2b(plain.tobytes(), digest_size=16).digest()
+    return Seen("", digest, small_grey(Image.fromarray(plain)), shape)
 
 
 def _namer(source: Source) -> Callable[[int], str]:
@@ -190,7 +191,7 @@ def _namer(source: Source) -> Callable[[int], str]:
     def name(row: int) -> str:
         k = int(np.searchsorted(ends, row, side="right"))
         i = row - int(ends[k] - source.counts[k])
-        file = _one(source, k, i)[0] if isinstance(source, EncodedSource) else f"image {i}"
+        file = _one(source, k, i)[0] if isinstance(source, Encoded | Packed) else f"image {i}"
         return f"{source.class_names[k]}/{file}"
 
     return name
@@ -198,13 +199,13 @@ def _namer(source: Source) -> Callable[[int], str]:
 
 def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> list[str]:
     """The known traps of face sets, as far as they apply."""
-    notes = list(getattr(source, "notes", ()))
+    notes = list(source.notes)
     if ones := int(np.count_nonzero(counts == 1)):
         notes.append(f"{ones:,} classes have a single image: no pair of the same class comes from them")
     sides = {shape.split(" ")[0] + " x " + shape.split(" ")[2] for shape in looked.shapes}
     if len(sides) > 1:
         notes.append(f"images have {len(sides)} different sizes; a trainer that does not resize fails on them")
-    elif sides and sides != {"112 x 112"} and isinstance(source, (Folders, InsightFace)):
+    elif sides and sides != {"112 x 112"} and isinstance(source, (Folders, Records)):
         notes.append(f"images are {next(iter(sides))}; arcface_torch, AdaFace and CVLFace expect 112 x 112")
     names = list(source.class_names)
     if isinstance(source, Folders) and sorted(names) != sorted(names, key=_natural):
@@ -214,7 +215,7 @@ def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> l
     for name, (classes, images) in KNOWN_SETS.items():
         if len(counts) == classes and images != counts.sum():
             notes.append(f"as many classes as {name}, but {counts.sum():,} images instead of {images:,}")
-    if isinstance(source, InsightFace):
+    if isinstance(source, Records):
         absent = [test for test in TESTS if not (source.rec.parent / test).exists()]
         if absent:
             notes.append(
@@ -234,19 +235,13 @@ def _audit_pairs(path: Path, workers: int, advance: Advance | None) -> dict[str,
     total = len(pairs.images)
     shapes: collections.Counter[str] = collections.Counter()
     unreadable: list[tuple[str, str]] = []
-
-    def look(item: tuple[int, bytes]) -> str | tuple[str, str]:
-        try:
-            return _thumb(item[1])[1]
-        except Exception as error:
-            return f"image {item[0]}", " ".join(str(error).split()) or type(error).__name__
-
     with ThreadPoolExecutor(workers) as pool:
-        for done, seen in enumerate(windowed(pool, look, iter(enumerate(pairs.images))), 1):
-            if isinstance(seen, str):
-                shapes[seen] += 1
+        named = ((f"image {i}", content) for i, content in enumerate(pairs.images))
+        for done, image in enumerate(windowed(pool, lambda item: _seen(*item), named), 1):
+            if image.thumb is None:
+                unreadable.append((image.where, image.said))
             else:
-                unreadable.append(seen)
+                shapes[image.said] += 1
             if advance is not None:
                 advance(done, total)
     alike = np.array([a == b for a, b in zip(pairs.images[0::2], pairs.images[1::2], strict=True)])

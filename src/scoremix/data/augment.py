@@ -310,8 +310,8 @@ def noisy(images: Images, generator: torch.Generator, settings: Augment, part: P
     options: dict[str, Any] = {"generator": generator, "device": generator.device}
     size = torch.rand((len(chosen), 1, 1, 1), **options) * settings.noise_size
     added = size * torch.randn((len(chosen), *images.shape[1:]), **options)
-    own = (chosen >= part.first) & (chosen < part.first + part.size)
-    return _changed(images, part, chosen[own], lambda x: (x + added[own].to(x)).clamp(-1, 1))
+    here = (chosen >= part.first) & (chosen < part.first + part.size)
+    return _changed(images, part, chosen[here], lambda x: (x + added[here].to(x)).clamp(-1, 1))
 
 
 def _chosen(probability: float, part: Part, generator: torch.Generator) -> Int[Tensor, " k"]:

@@ -86,10 +86,13 @@ def _square(image: Image.Image, size: int) -> Image.Image:
     return image.resize((size, size), Image.Resampling.LANCZOS, box=box)
 
 
-def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """The pixels (1 or 3 channels) as a PNG file."""
+def png(pixels: np.ndarray) -> bytes:
+    """The pixels, grey (h, w) or (h, w, 1) or RGB (h, w, 3), as a PNG file; ValueError for other arrays."""
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
+        raise ValueError(f"image: must be uint8 (h, w), (h, w, 1) or (h, w, 3), got {pixels.dtype} {pixels.shape}")
     buffer = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG")
+    plain = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
+    Image.fromarray(plain).save(buffer, "PNG")
     return buffer.getvalue()
 
 

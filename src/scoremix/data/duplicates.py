@@ -74,15 +74,16 @@ def near_duplicates(
 ) -> Duplicates:
     """Pairs of images that are near duplicates by the rule above, each counted once."""
     rows = np.flatnonzero(among)
-    found, bands = hashes[rows], hashes[rows].view(np.uint32)
+    compared = hashes[rows]
+    bands = compared.view(np.uint32)
     assert bands.shape[1] == NEAR + 1
     pairs = across = 0
     repeated = np.zeros(len(hashes), bool)
     examples: list[tuple[bool, int, int]] = []
     for band in range(NEAR + 1):
         for a, b in _sharing(bands[:, band]):
-            differ = np.bitwise_count(found[a] ^ found[b]).sum(1, dtype=np.int64)
-            either = np.bitwise_count(found[a] | found[b]).sum(1, dtype=np.int64)
+            differ = np.bitwise_count(compared[a] ^ compared[b]).sum(1, dtype=np.int64)
+            either = np.bitwise_count(compared[a] | compared[b]).sum(1, dtype=np.int64)
             close = (differ <= NEAR) & (SHARE * differ <= either)
             a, b = a[close], b[close]
             new = ~(bands[a, :band] == bands[b, :band]).any(1)  # those that share an earlier band are counted

@@ -13,26 +13,25 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 from PIL import Image
 
 from scoremix.data import faces, verification
-from scoremix.data.blocks import EncodedSource, Source, all_blocks
 from scoremix.data.decode import decode, png
-from scoremix.data.images import PackedFile, write_classes
-from scoremix.data.insightface import extension
+from scoremix.data.files import whole, write_file
+from scoremix.data.formats.packed import Packed
+from scoremix.data.images import packed_file, write_classes
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.data.recordio import EXACT, Writer
-from scoremix.data.sources import Packed, kind_of, open_source
+from scoremix.data.source import Encoded, Form, Opening, Source, extension
+from scoremix.data.sources import format_of, open_source
 
-Form = Literal["folders", "recordio", "webdataset"]
 SHARD = 10_000  # images of one WebDataset shard
 Advance = Callable[[int, int], None]
 
@@ -81,9 +80,9 @@ def convert(
         return _convert_pairs(place, out, advance)
     if out.suffix == ".bin":
         raise ValueError(f"{out}: a .bin holds pairs, {place} is no list of pairs (lines of: image image 0|1)")
-    form = form or ("recordio" if kind_of(place) == "folders" else "folders")
-    with whole(out, place) as part:
-        source = open_source(place, images_per_class=None, seed=seed, workers=None)
+    form = form or ("recordio" if format_of(place).form == "folders" else "folders")
+    with _new_folder(out, place) as part:
+        source = open_source(place, Opening(seed=seed))
         kept = np.arange(len(source.counts)) if keep is None else keep(source)
         if (empty := kept[source.counts[kept] == 0]).size:
             raise ValueError(f"class {source.class_names[empty[0]]!r} of {place} has no images")
@@ -98,12 +97,12 @@ def convert(
                     notes = _write_records(part, images)
                 case "webdataset":
                     notes = _write_shards(part, images, seed)
-    return Export(form, len(kept), len(images), (*getattr(source, "notes", ()), *notes))
+    return Export(form, len(kept), len(images), (*source.notes, *notes))
 
 
 def form_of(place: str | Path) -> Form:
     """The form to write a part of `place` in: its own, or folders where that is none of them."""
-    return "recordio" if kind_of(place) == "records" else "folders"
+    return format_of(place).form or "folders"
 
 
 def chosen_classes(
@@ -127,21 +126,14 @@ def chosen_classes(
 
 
 @contextlib.contextmanager
-def whole(out: Path, source: str | Path) -> Iterator[Path]:
+def _new_folder(out: Path, source: str | Path) -> Iterator[Path]:
     """A folder to write to, which becomes `out` when the block ends, and vanishes if it ends in an exception."""
     _refuse_existing(out)
     if Path(source).resolve() in (out.resolve(), *out.resolve().parents):
         raise ValueError(f"{out} lies inside {source}: name another place")
     out.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
-    try:
+    with whole(out, folder=True) as part:
         yield part
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(part, 0o777 & ~mask)
-        os.replace(part, out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _refuse_existing(out: Path) -> None:
@@ -155,7 +147,7 @@ class Images:
     """The images of the kept classes, labels 0, 1, ... in their order, with file names that are unique in a class."""
 
     def __init__(
-        self, source: EncodedSource, kept: Int64[np.ndarray, " k"], size: int | None, advance: Advance | None
+        self, source: Encoded[Any] | Packed, kept: Int64[np.ndarray, " k"], size: int | None, advance: Advance | None
     ) -> None:
         self.source, self.kept, self.size, self._advance = source, kept, size, advance
         self.names = [source.class_names[k] for k in kept]
@@ -201,17 +193,17 @@ class Images:
 
 
 @contextlib.contextmanager
-def _encoded(source: Source, part: Path) -> Iterator[EncodedSource]:
+def _encoded(source: Source, part: Path) -> Iterator[Encoded[Any] | Packed]:
     """The source, or its images packed beside for the time of the block, if it has none encoded."""
-    if isinstance(source, EncodedSource):
+    if isinstance(source, Encoded | Packed):
         yield source
         return
     size = source.size
     assert size is not None  # only folders and records have none, and they are encoded
     pixels = part / ".pixels"
     pixels.mkdir()
-    with PackedFile(pixels / "images.npy", (size, size, source.channels)) as packed:
-        for block in all_blocks(source, size):
+    with packed_file(pixels / "images.npy", (size, size, source.channels)) as packed:
+        for block in source.every_block(size):
             packed.put(block.images, block.places)
     write_classes(pixels, source.counts, source.class_names, None, None)
     yield Packed(pixels)
@@ -250,12 +242,12 @@ def _line(text: str) -> str:
 
 def _write_folders(part: Path, images: Images) -> list[str]:
     """<class>/<image>, and classes.tsv with the labels."""
-    made = -1
+    folder_of = -1
     for item in images:
         folder = part / images.folders[item.label]
-        if item.label != made:
+        if item.label != folder_of:
             folder.mkdir()
-            made = item.label
+            folder_of = item.label
         (folder / item.name).write_bytes(item.content)
     (part / "classes.tsv").write_text(_classes_table(images), "utf-8")
     if images.folders != sorted(images.folders):
@@ -341,14 +333,9 @@ def _convert_pairs(place: Path, out: Path, advance: Advance | None) -> Export:
     total = len(pairs.images)
     if out.suffix == ".bin":
         _refuse_existing(out)
-        part = out.with_name(out.name + ".partial")
-        try:
-            part.write_bytes(verification.packed(pairs.images, pairs.same))
-            os.replace(part, out)
-        finally:
-            part.unlink(missing_ok=True)
+        write_file(out, verification.packed(pairs.images, pairs.same))
         return Export(".bin", 0, total)
-    with whole(out, place) as part:
+    with _new_folder(out, place) as part:
         (part / "images").mkdir()
         names = [f"images/{i:06d}{extension(content)}" for i, content in enumerate(pairs.images)]
         for i, (name, content) in enumerate(zip(names, pairs.images, strict=True), 1):

@@ -122,16 +122,16 @@ def open_set(item: str, root: Path) -> FaceSet:
 
 def _named(name: str, root: Path) -> Path:
     wanted = f"{name}.bin" if name in LABELS else name
-    found = [p for p in root.iterdir() if p.name.lower() == wanted] if root.is_dir() else []
-    if not found:
+    places = [p for p in root.iterdir() if p.name.lower() == wanted] if root.is_dir() else []
+    if not places:
         raise ValueError(f"set {name!r}: no {wanted if name in LABELS else wanted + '/'} in {root}")
-    return found[0]
+    return places[0]
 
 
-def _unlike(name: str, found: Mapping[str, int]) -> str:
+def _unlike(name: str, counts: Mapping[str, int]) -> str:
     """How the counts differ from the published set's, or nothing; what is absent is not counted."""
     expected = EXPECTED.get(name, {})
-    wrong = [f"{found[k]:,} {k} instead of {v:,}" for k, v in expected.items() if k in found and found[k] != v]
+    wrong = [f"{counts[k]:,} {k} instead of {v:,}" for k, v in expected.items() if counts.get(k, v) != v]
     return f"not the published set: {', '.join(wrong)}" if wrong else ""
 
 
@@ -182,13 +182,13 @@ def ijb(folder: Path, name: str) -> TemplateSet:
         if wrong := np.flatnonzero((table[:, 2] != 0) & (table[:, 2] != 1)).tolist():
             raise ValueError(f"{pairs_file} line {wrong[0] + 1}: label {table[wrong[0], 2]} is neither 0 nor 1")
         _known(pairs_file, pairs, templates, tid_file)
-    galleries = tuple(_gallery(file, templates, tid_file, 2) for file in sorted(meta.glob(f"{short}_1N_gallery_*.csv")))
+    galleries = tuple(_gallery(file, templates, tid_file) for file in sorted(meta.glob(f"{short}_1N_gallery_*.csv")))
     probe_files = sorted(meta.glob(f"{short}_1N_probe_*.csv"))
     if bool(galleries) != bool(probe_files):
         raise ValueError(f"{meta}: holds one of {short}_1N_gallery_*.csv and {short}_1N_probe_*.csv, but not both")
     if same is None and not galleries:
         raise ValueError(f"{meta}: holds neither {pairs_file.name} (1:1) nor {short}_1N_gallery_*.csv (1:N)")
-    probes = _gallery(probe_files[0], templates, tid_file, 2) if probe_files else None
+    probes = _gallery(probe_files[0], templates, tid_file) if probe_files else None
     counts = {"images": len(names), "templates": len(np.unique(templates))}
     if same is not None:
         counts |= {"pairs": len(same), "genuine": int(same.sum())}
@@ -212,23 +212,25 @@ def open_gallery(folder: Path) -> TemplateSet:
     owners: dict[tuple[str, str], int] = {}
     subjects: dict[str, int] = {}
     rows: list[tuple[int, int]] = []  # image, template
-    found = []
+    galleries = []
     for file in (*lists, probe_list):
         members: dict[int, int] = {}
         for number, row in _table(file, ("image", "subject")):
-            own = row.get("template") or f"image {row['image']}"
-            template = owners.setdefault((file.name, own), len(owners))
+            called = row.get("template") or f"image {row['image']}"
+            template = owners.setdefault((file.name, called), len(owners))
             subject = subjects.setdefault(row["subject"], len(subjects))
             if members.setdefault(template, subject) != subject:
-                raise ValueError(f"{file} line {number}: template {own!r} has two subjects")
+                raise ValueError(f"{file} line {number}: template {called!r} has two subjects")
             rows.append((files.setdefault(row["image"], len(files)), template))
-        found.append(Gallery(file.stem, np.array(list(members), np.int64), np.array(list(members.values()), np.int64)))
+        galleries.append(
+            Gallery(file.stem, np.array(list(members), np.int64), np.array(list(members.values()), np.int64))
+        )
     image, template = np.array(rows, np.int64).T
     # an image in several templates is listed once for each
     listed = list(files)
     images = FaceImages(folder, [listed[i] for i in image])
     media = np.arange(len(image))
-    return TemplateSet(folder.name, images, template, media, None, None, None, tuple(found[:-1]), found[-1])
+    return TemplateSet(folder.name, images, template, media, None, None, None, tuple(galleries[:-1]), galleries[-1])
 
 
 def tinyface(folder: Path, name: str) -> RankSet:
@@ -272,17 +274,15 @@ def _subject(root: Path, name: str) -> int:
     return int(text)
 
 
-def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path, columns: int) -> Gallery:
+def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path) -> Gallery:
     """Distinct (template, subject) rows of a 1:N list; the header and further columns are passed over."""
     rows = []
     for number, line in list(_lines(file))[1:]:
-        cells = line.split(",")
         try:
-            rows.append([int(cell) for cell in cells[:columns]])
+            template, subject = map(int, line.split(",")[:2])
         except ValueError:
             raise ValueError(f"{file} line {number}: {line!r} does not start with template,subject") from None
-        if len(rows[-1]) != columns:
-            raise ValueError(f"{file} line {number}: {line!r} has no subject")
+        rows.append((template, subject))
     if not rows:
         raise ValueError(f"{file}: lists no templates")
     table = np.array(rows, np.int64)
@@ -294,9 +294,7 @@ def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path, columns:
 
 
 def _known(file: Path, ids: Int64[Array, "n k"], templates: Int64[Array, " t"], where: Path, header: int = 0) -> None:
-    known = np.unique(templates)
-    found = np.minimum(np.searchsorted(known, ids), len(known) - 1)
-    if (absent := known[found] != ids).any():
+    if (absent := ~np.isin(ids, templates)).any():
         line = int(np.flatnonzero(absent.any(1))[0])
         count = len(np.unique(ids[absent]))
         raise ValueError(

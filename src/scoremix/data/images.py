@@ -7,17 +7,18 @@ splits, groups, perhaps held_out: how many images at the end of each class are k
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
+from typing import IO
 
 import numpy as np
-from jaxtyping import Int32, Int64, Integer, UInt8
+from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 
+from scoremix.data.files import whole, write_file
 from scoremix.data.splits import SPLITS, Splits
 
 BLOCK_BYTES, BLOCK_LABELS = 4 << 20, 1 << 16  # handled at a time
@@ -192,7 +193,10 @@ class LabeledImages:
         images only; every other view is without them.
         """
         if isinstance(which, str) and which == "held_out":
-            return self._held_out()
+            held = self.held_out if self.held_out is not None else np.zeros_like(self.counts)
+            if not held.any():
+                raise ValueError("no images are held out")
+            return self._view(np.flatnonzero(held), self.starts + self.counts, held, {})
         if isinstance(which, str):
             if which not in self.splits:
                 raise ValueError(f"split {which!r} does not exist, there are {', '.join(self.splits) or 'none'}")
@@ -204,27 +208,40 @@ class LabeledImages:
             )
         new = np.full(len(self.class_names), -1, np.int64)
         new[kept] = np.arange(len(kept))
-        return LabeledImages(
-            self.stored,
-            tuple(self.class_names[k] for k in kept),
-            self.starts[kept],
-            self.counts[kept],
-            {part: np.sort(new[old][new[old] >= 0]) for part, old in self.splits.items() if (new[old] >= 0).any()},
-            tuple(self.groups[k] for k in kept) if self.groups is not None else None,
-        )
+        splits = {part: np.sort(new[old][new[old] >= 0]) for part, old in self.splits.items() if (new[old] >= 0).any()}
+        return self._view(kept, self.starts, self.counts, splits)
 
-    def _held_out(self) -> LabeledImages:
-        held = self.held_out if self.held_out is not None else np.zeros_like(self.counts)
-        kept = np.flatnonzero(held)
-        if not kept.size:
-            raise ValueError("no images are held out")
-        return LabeledImages(
-            self.stored,
-            tuple(self.class_names[k] for k in kept),
-            (self.starts + self.counts)[kept],
-            held[kept],
-            groups=tuple(self.groups[k] for k in kept) if self.groups is not None else None,
-        )
+    def _view(
+        self, kept: Int64[np.ndarray, " k"], starts: np.ndarray, counts: np.ndarray, splits: Splits
+    ) -> LabeledImages:
+        names, groups = tuple(self.class_names[k] for k in kept), self.groups
+        groups = tuple(groups[k] for k in kept) if groups is not None else None
+        return LabeledImages(self.stored, names, starts[kept], counts[kept], splits, groups)
+
+
+@dataclass(frozen=True, eq=False)
+class Targets:
+    """What every image is an example of, where that is more than one class or not the class it lies in.
+
+    Row i of `labels` and `weights` belongs to image i; weights are >= 0, of any sum; weight 0 fills up.
+    """
+
+    labels: Int32[np.ndarray, "n k"]
+    weights: Float32[np.ndarray, "n k"]
+    class_names: tuple[str, ...]  # of the head
+
+    @classmethod
+    def load(cls, folder: Path) -> Targets | None:
+        """The targets in a packed set's folder, memory-mapped, or None where labels are the classes."""
+        if not (folder / "targets.json").exists():
+            return None
+        names = tuple(json.loads((folder / "targets.json").read_text())["class_names"])
+        labels = np.load(folder / "target_labels.npy", mmap_mode="r")
+        return cls(labels, np.load(folder / "target_weights.npy", mmap_mode="r"), names)
+
+    def take(self, rows: Integer[np.ndarray, " b"]) -> tuple[Int64[np.ndarray, "b k"], Float32[np.ndarray, "b k"]]:
+        """Copies of the labels and weights of some images."""
+        return np.asarray(self.labels[rows], np.int64), np.asarray(self.weights[rows])
 
 
 def write(
@@ -247,7 +264,7 @@ def write(
     nothing = np.broadcast_to(np.uint8(0), shape)  # all checks come before the first image
     LabeledImages(nothing, tuple(class_names), edges[:-1], np.diff(edges), parts, tuple(groups) if groups else None)
     (folder / "classes.json").unlink(missing_ok=True)
-    with PackedFile(folder / "images.npy", shape[1:]) as packed:
+    with packed_file(folder / "images.npy", shape[1:]) as packed:
         for block in blocks:
             packed.put(block)
         if not packed.rows == shape[0] == int(np.sum(counts)):
@@ -282,22 +299,24 @@ def concatenate(parts: Sequence[LabeledImages], folder: Path) -> LabeledImages:
     )
 
 
+@contextlib.contextmanager
+def packed_file(path: Path, shape: tuple[int, int, int]) -> Iterator[PackedFile]:
+    """An uint8 .npy of growing length; the file appears under its name when the block ends without an exception."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial, partial.open("wb") as file:
+        file.write(_header((0, *shape)))
+        packed = PackedFile(file, shape)
+        yield packed
+        file.seek(0)
+        file.write(_header((packed.rows, *shape)))
+
+
 class PackedFile:
-    """An uint8 .npy of growing length, written through the file so that memory does not grow with it.
+    """Rows of images written through a file, so that memory does not grow with it."""
 
-    A context: the file appears under its name when the block ends, and not at all if it ends in an exception.
-    """
-
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
-        self.path, self.shape, self.rows = path, shape, 0
-        self.part = path.with_name(path.name + ".part")
+    def __init__(self, file: IO[bytes], shape: tuple[int, int, int]) -> None:
+        self._file, self.shape, self.rows = file, shape, 0
         self._row = int(np.prod(shape))
-
-    def __enter__(self) -> PackedFile:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self.part.open("wb")
-        self._file.write(_header((0, *self.shape)))
-        return self
 
     def put(self, images: UInt8[np.ndarray, "b h w c"], places: Int64[np.ndarray, " b"] | None = None) -> None:
         """Writes images to some rows, by default the next ones."""
@@ -311,19 +330,6 @@ class PackedFile:
             self._file.seek(HEADER_BYTES + int(places[run[0]]) * self._row)
             self._file.write(np.ascontiguousarray(images[run[0] : run[-1] + 1]).data)
         self.rows = max(self.rows, int(places.max()) + 1)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._file.seek(0)
-                self._file.write(_header((self.rows, *self.shape)))
-                self._file.close()
-                os.replace(self.part, self.path)
-        finally:
-            self._file.close()
-            self.part.unlink(missing_ok=True)
 
 
 HEADER_BYTES = 128
@@ -361,6 +367,4 @@ def write_classes(
         "groups": list(groups) if groups is not None else None,
         **({"held_out": np.asarray(held_out).tolist()} if held_out is not None else {}),
     }
-    part = folder / "classes.json.part"
-    part.write_text(json.dumps(table, indent=1))
-    os.replace(part, folder / "classes.json")
+    write_file(folder / "classes.json", json.dumps(table, indent=1))

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
-from scoremix.data.blocks import Block, all_blocks, block_of_file, windowed
-from scoremix.data.decode import resize_area, with_channels
-from scoremix.data.images import LabeledImages
-from scoremix.data.insightface import InsightFace, record_files
-from scoremix.data.parquet import Parquet, parquet_files
-from scoremix.data.sources import Folders, Npz, listed, may_be_image
+from scoremix.data.decode import with_channels
+from scoremix.data.source import Block, Opening
+from scoremix.data.sources import open_source
 
 Blocks = Callable[[int], Iterator[Block]]  # side -> all images in order, some of them bad
 
@@ -56,72 +50,10 @@ class Listing:
             yield np.concatenate(pixels), np.concatenate(indices)
 
 
-def open_listing(place: Path, workers: int | None = None) -> Listing:
-    """The images at `place`; ValueError if there are none.
-
-    A folder of class folders, a folder of images, one image, RecordIO, parquet, an .npz with `images` and perhaps
-    `labels`, or a packed set such as an artifact of ingest. Files are read by `decode`'s rules, arrays resized by area, as ingest does.
-    """
-    workers = workers or os.cpu_count() or 1
-    if not place.exists():
-        raise ValueError(f"images {place}: does not exist")
-    if parquet_files(place):
-        return _one_file(Parquet(place, workers))
-    if record_files(place) is not None:
-        return _one_file(InsightFace(place, workers))
-    if place.is_file():
-        return _npz(place) if place.suffix.lower() == ".npz" else _files(place.parent, (place.name,), workers)
-    if (place / "images.npy").exists():
-        return _packed(LabeledImages.load(place))
-    folders, loose = listed(place)
-    files = tuple(name for name in loose if may_be_image(name))
-    if folders and files:
-        raise ValueError(
-            f"images {place}: holds {len(folders)} folders and {len(files)} images such as {files[0]!r}: must be one or the other"
-        )
-    if not folders and not files:
-        raise ValueError(f"images {place}: has neither images nor class folders")
-    return _class_folders(Folders(place, workers)) if folders else _files(place, files, workers)
-
-
-def _class_folders(source: Folders) -> Listing:
-    files = [source.files(k) for k in range(len(source.class_names))]
-    names = tuple(f"{path.parent.name}/{path.name}" for of_class in files for path in of_class)
-    labels = np.repeat(np.arange(len(files), dtype=np.int32), source.counts)
-    return Listing(names, labels, source.class_names, partial(all_blocks, source))
-
-
-def _one_file(source: InsightFace | Parquet) -> Listing:
-    labels = np.repeat(np.arange(len(source.counts), dtype=np.int32), source.counts)
-    return Listing(source.names(), labels, source.class_names, partial(all_blocks, source))
-
-
-def _files(folder: Path, files: tuple[str, ...], workers: int) -> Listing:
-    def blocks(size: int) -> Iterator[Block]:
-        with ThreadPoolExecutor(workers) as pool:
-            yield from windowed(pool, lambda path: block_of_file(path, 0, size), (folder / name for name in files))
-
-    return Listing(files, None, (), blocks)
-
-
-def _npz(path: Path) -> Listing:
-    source = Npz(path, labelled=False)
-    return Listing(
-        tuple(str(i) for i in range(source.shape[0])),
-        source.labels.astype(np.int32) if source.labelled else None,
-        source.class_names if source.labelled else (),
-        partial(all_blocks, source),
-    )
-
-
-def _packed(images: LabeledImages) -> Listing:
-    """All rows of the file, those held out from training too."""
-    if images.held_out is not None:
-        images = replace(images, counts=images.counts + images.held_out, held_out=None)
-
-    def blocks(size: int) -> Iterator[Block]:
-        for rows in images.blocks(1024):
-            pixels, labels = images.take(rows)
-            yield Block(resize_area(pixels, size), labels)
-
-    return Listing(tuple(str(i) for i in range(len(images))), images.labels, images.class_names, blocks)
+def open_listing(place: Path) -> Listing:
+    """All images at `place`, with or without classes; ValueError if there are none."""
+    source = open_source(place, Opening(every=True))
+    names, labels = source.listed()
+    if not source.labelled:
+        return Listing(names, None, (), source.every_block)
+    return Listing(names, labels.astype(np.int32), source.class_names, source.every_block)

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data import groups as grouping
-from scoremix.data.blocks import Block, Source
 from scoremix.data.decode import is_grey, with_channels
-from scoremix.data.images import LabeledImages, PackedFile, write_classes
+from scoremix.data.files import whole
+from scoremix.data.images import LabeledImages, PackedFile, packed_file, write_classes
+from scoremix.data.lists import groups_of
 from scoremix.data.order import batch_indices, stream_seed
+from scoremix.data.source import Block, Opening, Source
 from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, from_list, subset
 
@@ -60,11 +61,11 @@ def read(
 ) -> tuple[LabeledImages, Reading]:
     """Writes the images at `place` as a packed set in `folder`; returns the set and what was left out.
 
-    `place`: see `sources.kind_of`. `size`: side of the images, by default that of the .npz or 16 for fonts;
+    `place`: see `sources.FORMATS`. `size`: side of the images, by default that of the .npz or 16 for fonts;
     folders need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split
     comes from `split_list`, else from the source, else from `fractions` and `seed`; fractions None puts every
     class in 'train'. Classes in no part are left out. `classes` and `images_per_class` keep seeded subsets, drawn
-    per part and per class (for fonts: how many are drawn). `groups`: 'name' or a list file (`groups.named`), else the
+    per part and per class (for fonts: how many are drawn). `groups`: 'name' or a list file (`lists.groups_of`), else the
     source's own. `held_out`: share of each training class's images that
     `of_classes("held_out")` alone has, a seeded choice of at least one where a class has two, and never all.
     `progress(done, total)` is called after every block of images.
@@ -79,7 +80,7 @@ def read(
     for name, value in (("size", size), ("classes", classes), ("images_per_class", images_per_class)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}, must be at least 1")
-    source = open_source(place, images_per_class=images_per_class, seed=seed, workers=workers)
+    source = open_source(place, Opening(images_per_class, seed, workers or os.cpu_count() or 1))
     size = size or source.size
     if size is None:
         raise ValueError("size is None, must be given for folders of images")
@@ -88,9 +89,7 @@ def read(
     members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
     of_class: Mapping[int, str] | None = dict(enumerate(source.groups)) if source.groups is not None else None
     if groups is not None:
-        of_class = dict(
-            zip(members.tolist(), grouping.named(groups, [source.class_names[k] for k in members]), strict=True)
-        )
+        of_class = dict(zip(members.tolist(), groups_of(groups, [source.class_names[k] for k in members]), strict=True))
     kept = members if classes is None else subset(splits, source.class_names, classes, seed)
 
     def choose(k: int) -> Int64[np.ndarray, " chosen"]:
@@ -101,10 +100,10 @@ def read(
 
     channels = channels or (1 if source.channels == 1 else None)
     blocks = _with_progress(source.blocks(kept, choose, size), sum(len(choose(int(k))) for k in kept), progress)
-    raw = folder / "images.raw.npy"
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "classes.json").unlink(missing_ok=True)
-    try:
-        with PackedFile(raw, (size, size, channels or 3)) as packed:
+    with whole(folder / "images.npy") as unfinished:
+        with packed_file(unfinished, (size, size, channels or 3)) as packed:
             counts, bad, grey = _fill(packed, blocks, len(source.counts))
             if bad and not skip_bad:
                 raise UnreadableImages(bad)
@@ -114,18 +113,14 @@ def read(
         left = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in splits.items()}
         if fractions is not None:
             left = checked(left, names, str(place))
-        held = _hold_out(raw, counts[kept], left["train"], names, held_out, seed) if held_out else None
+        held = _hold_out(unfinished, counts[kept], left["train"], names, held_out, seed) if held_out else None
         if channels is None and grey:
-            _reduce(raw, folder / "images.npy")
-        else:
-            os.replace(raw, folder / "images.npy")
-    finally:
-        raw.unlink(missing_ok=True)
+            _reduce(unfinished)
     grouped = [of_class[k] for k in kept] if of_class is not None else None
     write_classes(folder, counts[kept], names, left, grouped, held)
     unsplit = len(filled) - len(members)
     return LabeledImages.load(folder), Reading(
-        tuple(bad), (*empty, *lost), unsplit, source.ignored, tuple(getattr(source, "notes", ()))
+        tuple(bad), (*empty, *lost), unsplit, source.ignored, tuple(source.notes)
     )
 
 
@@ -175,7 +170,7 @@ def _fill(
 
 
 def _hold_out(
-    raw: Path,
+    path: Path,
     counts: Int64[np.ndarray, " classes"],
     train: Int64[np.ndarray, " t"],
     names: Sequence[str],
@@ -187,7 +182,7 @@ def _hold_out(
     held[train] = np.minimum(np.maximum(np.rint(share * counts[train]).astype(np.int64), 1), counts[train] - 1)
     if not held.any():
         raise ValueError(f"held_out is {share:g}, but every training class has one image only")
-    images = np.load(raw, mmap_mode="r+", allow_pickle=False)
+    images = np.load(path, mmap_mode="r+", allow_pickle=False)
     ends = np.cumsum(counts)
     for k in train:
         rows = slice(ends[k] - counts[k], ends[k])
@@ -197,10 +192,10 @@ def _hold_out(
     return held
 
 
-def _reduce(raw: Path, path: Path) -> None:
-    """Copies a packed file of grey images in three channels to one channel."""
-    images = np.load(raw, mmap_mode="r", allow_pickle=False)
-    with PackedFile(path, (*images.shape[1:3], 1)) as packed:
+def _reduce(path: Path) -> None:
+    """Packed grey images in three channels become images of one channel."""
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    with packed_file(path, (*images.shape[1:3], 1)) as packed:
         for start in range(0, len(images), 1024):
             packed.put(with_channels(images[start : start + 1024], 1))
 

@@ -5,17 +5,13 @@ All functions depend on class names and a seed only, never on the order of files
 
 from __future__ import annotations
 
-import collections
-import csv
-import difflib
-import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
+from scoremix.data.lists import class_list, positions, refuse_repeated, some
 from scoremix.data.order import stream_seed
 
 SPLITS = ("train", "validation", "test")
@@ -39,24 +35,19 @@ def by_fractions(names: Sequence[str], fractions: Sequence[float], seed: int) ->
 
 
 def from_list(file: Path, names: Sequence[str]) -> Splits:
-    """The parts named in a list file; classes that it does not name are in no part.
+    """The parts named in a list file (`lists.class_list`); classes that it does not name are in no part.
 
-    JSON: {"class": "train", ...} or {"train": ["class", ...], ...}. CSV: lines of class,split (a first line
-    class,split is skipped). "val" means validation. ValueError names unknown classes, classes named twice,
-    unknown parts, and parts with fewer than two classes.
+    "val" means validation. ValueError names unknown classes, classes named twice, unknown parts, and parts with fewer
+    than two classes.
     """
-    pairs = class_list(file, "split")
-    place = {name: i for i, name in enumerate(names)}
-    refuse_repeated([name for name, _ in pairs], str(file))
-    if unknown := [name for name, _ in pairs if name not in place]:
-        close = difflib.get_close_matches(unknown[0], names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{file} names {some(unknown)}, not among the {len(names)} classes of the data{hint}")
-    parts = {"val": "validation"} | {part: part for part in SPLITS}
-    if strange := sorted({part for _, part in pairs if part not in parts}):
+    entries = class_list(file, "split")
+    listed = [name for name, _ in entries]
+    refuse_repeated(listed, str(file))
+    places = positions(listed, names, str(file), "classes of the data")
+    parts = np.array(["validation" if part == "val" else part for _, part in entries])
+    if strange := sorted(set(parts.tolist()) - set(SPLITS)):
         raise ValueError(f"{file} has the split {some(strange)}, allowed are {', '.join(SPLITS)}")
-    splits = {s: np.array(sorted(place[n] for n, p in pairs if parts[p] == s), np.int64) for s in SPLITS}
-    return checked(splits, names, str(file))
+    return checked({part: places[parts == part] for part in SPLITS}, names, str(file))
 
 
 def checked(splits: Splits, names: Sequence[str], where: str) -> Splits:
@@ -110,53 +101,3 @@ def _shares(total: int, fractions: Sequence[float], most: Sequence[int]) -> list
         free = [i for i in range(len(sizes)) if (sizes[i] < most[i] if step > 0 else sizes[i] > LEAST)]
         sizes[max(free, key=lambda i: step * (quotas[i] - sizes[i]))] += step
     return sizes
-
-
-def class_list(file: Path, kind: str) -> list[tuple[str, str]]:
-    """(class, split) or (class, group) of every entry of a list file, in order; ValueError for anything else.
-
-    JSON: {"class": "a", ...} or {"a": ["class", ...], ...}. CSV: lines of class,a (a first line class,`kind` is
-    skipped).
-    """
-    try:
-        text = file.read_text("utf-8-sig")
-    except FileNotFoundError:
-        raise ValueError(f"{kind} list {file} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{kind} list {file} cannot be read ({error})") from None
-    if file.suffix.lower() == ".json":
-        return _json_list(file, text, kind)
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if rows and [cell.strip() for cell in rows[0]] == ["class", kind]:
-        del rows[0]
-    for row in rows:
-        if len(row) != 2:
-            raise ValueError(f"{file} has a line {','.join(row)!r}, must be class,{kind}")
-    return [(name.strip(), part.strip()) for name, part in rows]
-
-
-def _json_list(file: Path, text: str, kind: str) -> list[tuple[str, str]]:
-    example = "train" if kind == "split" else "a"
-    wrong = ValueError(f'{file} must be JSON: {{"class": "{example}", ...}} or {{"{example}": ["class", ...], ...}}')
-    try:
-        entries = json.loads(text, object_pairs_hook=list)  # a dict would hide repeated names
-        pairs = [
-            pair
-            for key, value in entries
-            for pair in ([(name, key) for name in value] if isinstance(value, list) else [(key, value)])
-        ]
-    except (TypeError, ValueError):
-        raise wrong from None
-    if not all(isinstance(text, str) for pair in pairs for text in pair):
-        raise wrong
-    return pairs
-
-
-def refuse_repeated(names: Sequence[str], where: str) -> None:
-    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
-    if repeated:
-        raise ValueError(f"{where} names {some(repeated)} more than once")
-
-
-def some(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -9,14 +9,12 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import platform
 import resource
 import shutil
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +25,8 @@ from numpy.typing import NDArray
 
 from scoremix.config import Runtime, Slice
 from scoremix.config.base import undecided
-from scoremix.execution.code import code_hash, file_hash
+from scoremix.data.files import file_hash, write_file
+from scoremix.execution.code import code_hash
 
 FORMAT = 1
 
@@ -41,7 +40,7 @@ class StoreBusy(StoreError):
 
 
 @dataclass(frozen=True)
-class Source:
+class External:
     """Data from outside: a place, and the hash of its content as its key."""
 
     place: str
@@ -280,22 +279,6 @@ class Store:
             write_file(artifact.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
             shutil.rmtree(progress, ignore_errors=True)
         return artifact
-
-
-def write_file(path: Path, content: bytes | str) -> Path:
-    """Writes a file whole or not at all: a neighbour of a name of its own first, then one rename."""
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with open(partial, "wb") as handle:
-            handle.write(content.encode() if isinstance(content, str) else content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        error.filename = error.filename or str(path)  # what failed to be written, for the message
-        partial.unlink(missing_ok=True)
-        raise
-    return path
 
 
 def _foreign(root: Path, mark: Path) -> bool:

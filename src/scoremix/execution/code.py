@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-KEYLESS = ("scoremix", "scoremix.execution", "scoremix.execution.artifacts", "scoremix.execution.code")
+from scoremix.data.files import file_hash
+
+KEYLESS = (
+    "scoremix",
+    "scoremix.data.files",
+    "scoremix.execution",
+    "scoremix.execution.artifacts",
+    "scoremix.execution.code",
+)
 
 
 def code_hash(function: Callable[..., Any]) -> str:
@@ -47,12 +55,6 @@ def parsed(module: str) -> tuple[dict[str, str], tuple[str, ...]]:
     tree = ast.parse(Path(spec.origin).read_bytes())
     code = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
     return {module: code, **_beside(module, Path(spec.origin))}, tuple(_imports(tree))
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def _imports(tree: ast.AST) -> Iterator[str]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from scoremix.config import ConfigError, Experiment, Runtime, changed
+from scoremix.data.files import write_file
 from scoremix.data.images import LabeledImages
-from scoremix.data.mplet_list import read_mplets
+from scoremix.data.lists import read_mplets
 from scoremix.execution import processes as engine
 from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Step, Store, write_file
+from scoremix.execution.artifacts import Artifact, Step, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, source_of

@@ -9,15 +9,16 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment
-from scoremix.execution.artifacts import Artifact, Source, Step, StoreError, held, write_file
+from scoremix.data.files import write_file
+from scoremix.execution.artifacts import Artifact, External, Step, StoreError, held
 from scoremix.stages.train.ingest import content_key
 
 RECOGNIZER = "recognizer.safetensors"
 
 
-def source_of(exp: Experiment) -> Source:
+def source_of(exp: Experiment) -> External:
     """The experiment's data with the hash of its content."""
-    return Source(exp.source, content_key(exp.source, exp.split_list, exp.groups), exp.split_list, exp.groups)
+    return External(exp.source, content_key(exp.source, exp.split_list, exp.groups), exp.split_list, exp.groups)
 
 
 class Record:

@@ -10,7 +10,7 @@ from typing import Any
 from scoremix.config import Experiment, Runtime, Slice
 from scoremix.config.base import undecided
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Source, Step, Store, Work, step_of
+from scoremix.execution.artifacts import Artifact, External, Step, Store, Work, step_of
 from scoremix.pipeline import Input, scoremix
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator
@@ -92,7 +92,7 @@ class Runner:
         return artifact
 
 
-def plan_all(exp: Experiment, source: Source, store: Store) -> list[Step]:
+def plan_all(exp: Experiment, source: External, store: Store) -> list[Step]:
     """Every step of an experiment in order, without running any; ValueError while a precision is "auto".
 
     A step that stands for two, as the baseline is also `recognizer real/0`, is there under both labels.
@@ -139,7 +139,7 @@ def _replaced(tree: Any, precision: str) -> Any:
     }
 
 
-def run(exp: Experiment, source: Source, runner: Runner) -> Artifact:
+def run(exp: Experiment, source: External, runner: Runner) -> Artifact:
     """Runs the story (to `runner.until`) and returns the last artifact."""
     exp = decided(exp, runner.runtime.device)
     if runner.until is not None:

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scoremix.data import decode
+from scoremix.data.decode import png
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
 
@@ -339,15 +339,6 @@ def heat(axes: Axes, table: Any, **options: Any) -> Any:
 
 
 # ---- pictures
-
-
-def png(image: Image) -> bytes:
-    """PNG bytes of a uint8 image, grey (h, w) or (h, w, 1) or RGB (h, w, 3). Raises ValueError for others."""
-    array = np.asarray(image)
-    pixels = array[..., None] if array.ndim == 2 else array
-    if array.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] not in (1, 3):
-        raise ValueError(f"image: must be uint8 (h, w), (h, w, 1) or (h, w, 3), got {array.dtype} {array.shape}")
-    return decode.png(pixels)
 
 
 def picture(image: Image, alt: str) -> Markup:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from scoremix.config import Embedding, Runtime
 from scoremix.data.faces import LABELS, FaceSet, PairSet, RankSet, TemplateSet
+from scoremix.data.files import file_hash
 from scoremix.evaluation.benchmarks import (
     Measure,
     open_set_measures,
@@ -25,7 +26,7 @@ from scoremix.evaluation.benchmarks import (
 )
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
 from scoremix.execution.artifacts import Step, Store
-from scoremix.execution.code import code_hash, file_hash
+from scoremix.execution.code import code_hash
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
 from scoremix.stages.judge.embed import embed_images

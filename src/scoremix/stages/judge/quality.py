@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import backbones, generated, privacy
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Source
+from scoremix.execution.artifacts import External
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report.pages import quality as page
@@ -38,7 +38,7 @@ LEAST_PAIRS = 10  # impostor pairs above a threshold that may decide a leak rate
 
 def measure_quality(
     config: Quality,
-    judge: Artifact | Source,
+    judge: Artifact | External,
     real: Mapping[str, Artifact],
     sets: Mapping[str, Artifact],
     *,
@@ -257,9 +257,9 @@ def closest(config: Quality, real: Real, made: Made) -> list[Pair]:
 # ---------------------------------------------------------------------------------- features
 
 
-def embedder(config: Quality, judge: Artifact | Source, work: Work) -> Embed:
+def embedder(config: Quality, judge: Artifact | External, work: Work) -> Embed:
     """Function from a set and some of its rows to features on the CPU: unit ones of a recognizer, else raw."""
-    path = Path(judge.place) if isinstance(judge, Source) else judge / CHECKPOINT
+    path = Path(judge.place) if isinstance(judge, External) else judge / CHECKPOINT
     device = engine.start(work.runtime.device).device
     if config.features == "recognizer":
         recognizer, description = checkpoints.load(path)
@@ -294,8 +294,8 @@ def _part(artifact: Artifact, part: str) -> LabeledImages:
     return images.of_classes(part) if len(images.splits.get(part, ())) else images
 
 
-def _notes(config: Quality, judge: Artifact | Source, real: Real, sets: Mapping[str, Made]) -> list[str]:
-    seed = None if isinstance(judge, Source) else judge.manifest["seed"]
+def _notes(config: Quality, judge: Artifact | External, real: Real, sets: Mapping[str, Made]) -> list[str]:
+    seed = None if isinstance(judge, External) else judge.manifest["seed"]
     notes = [
         f"features: {config.features}" + (f" trained with seed {seed}" if seed is not None else ", weights from a file")
     ]

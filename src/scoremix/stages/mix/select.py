@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from scoremix.analysis.spaces import in_order
-from scoremix.data import groups
-from scoremix.data.mplet_list import read_mplets
+from scoremix.data import lists
+from scoremix.data.files import file_hash
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution.artifacts import Source
-from scoremix.execution.code import file_hash
+from scoremix.execution.artifacts import External
 from scoremix.selection import strategies
 from scoremix.selection.coverage import Coverage, degrees_of
 from scoremix.selection.criterion import Criterion, Metric
@@ -33,7 +32,7 @@ VERIFIED = 100_000  # random m-plets that no list of the best ones may miss (App
 
 
 def select_mplets(
-    config: Selection, recognizer: Artifact, more: Mapping[str, Artifact | Source] = {}, *, work: Work
+    config: Selection, recognizer: Artifact, more: Mapping[str, Artifact | External] = {}, *, work: Work
 ) -> None:
     """Writes classes.npy (K, m), mplets.csv, mplets.json and the distances of all pairs and of the chosen ones.
 
@@ -47,7 +46,7 @@ def select_mplets(
     if config.strategy == "each":
         chosen = each_class(len(names), count, config.seed)
     elif config.strategy == "list":
-        classes = read_mplets(Path(cast("Source", more["file"]).place), names, config.m)
+        classes = lists.read_mplets(Path(cast("External", more["file"]).place), names, config.m)
         values = Criterion.of(spaces[config.space], config.metric).values(classes)
         chosen = MPlets(classes, values, None, Coverage(degrees_of(classes, len(names))))
     else:
@@ -138,7 +137,7 @@ def default_count(classes: int, m: int) -> int:
     return min(classes, math.comb(classes, m))
 
 
-def files_of(config: Selection) -> dict[str, Source]:
+def files_of(config: Selection) -> dict[str, External]:
     """Setting -> the file it names, with the hash of its content; ValueError where there is none."""
     named = {"groups": config.groups if config.groups not in (None, "name", "data") else None, "file": config.file}
     found = {}
@@ -147,11 +146,11 @@ def files_of(config: Selection) -> dict[str, Source]:
             if not Path(place).is_file():
                 hint = " (or 'name', or 'data')" if setting == "groups" else ""
                 raise ValueError(f"selection.{setting} {place!r}: no such file{hint}")
-            found[setting] = Source(place, file_hash(Path(place)))
+            found[setting] = External(place, file_hash(Path(place)))
     return found
 
 
-def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact | Source]) -> np.ndarray | None:
+def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact | External]) -> np.ndarray | None:
     """The group of every class, or None; ValueError where they cannot be told."""
     match config.groups:
         case None:
@@ -162,7 +161,7 @@ def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact |
                 raise ValueError("selection.groups 'data': the data has no groups; give a file, or 'name'")
             found = list(real.groups)
         case how:
-            found = groups.named(how if how == "name" else str(cast("Source", more["groups"]).place), names)
+            found = lists.groups_of(how if how == "name" else str(cast("External", more["groups"]).place), names)
     return np.unique(found, return_inverse=True)[1]
 
 

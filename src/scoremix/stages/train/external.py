@@ -8,10 +8,10 @@ from scoremix.data.reading import read
 
 if TYPE_CHECKING:
     from scoremix.config import Data
-    from scoremix.execution.artifacts import Source, Work
+    from scoremix.execution.artifacts import External, Work
 
 
-def pack_external(config: Data, source: Source, *, work: Work) -> None:
+def pack_external(config: Data, source: External, *, work: Work) -> None:
     """Writes every class of whatever can be read as data, as part 'train'."""
     with work.bar(1, "images") as advance:
         images, _ = read(

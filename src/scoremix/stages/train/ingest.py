@@ -15,7 +15,7 @@ from scoremix.data.splits import SPLITS
 
 if TYPE_CHECKING:
     from scoremix.config import Data
-    from scoremix.execution.artifacts import Source, Work
+    from scoremix.execution.artifacts import External, Work
 
 
 def content_key(place: str, split_list: str | None, groups: str | None = None) -> str:
@@ -33,7 +33,7 @@ def content_key(place: str, split_list: str | None, groups: str | None = None) -
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def ingest(config: Data, source: Source, *, work: Work) -> None:
+def ingest(config: Data, source: External, *, work: Work) -> None:
     """Writes the packed images, and summary.json with what was found and what was left out."""
     with work.bar(1, "images") as advance:
         images, reading = read(

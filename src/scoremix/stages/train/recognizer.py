@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from scoremix.data.augment import PRESETS, Part, augment, to_unit
+from scoremix.data.images import Targets
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.targets import Targets
 from scoremix.execution import processes as engine
 from scoremix.recognition import blending, checkpoints
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax

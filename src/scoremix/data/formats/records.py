@@ -10,19 +10,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data.blocks import Block, Choose, decoded
-from scoremix.data.imagelist import ImageList, read_list
 from scoremix.data.recordio import EXACT, RecordFile
-from scoremix.data.splits import Splits
-
-EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
+from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows
 
 
 def record_files(place: Path) -> tuple[Path, Path] | None:
@@ -31,103 +27,77 @@ def record_files(place: Path) -> tuple[Path, Path] | None:
     Of several in one folder it is train.rec; ValueError if none has that name, or without an index.
     """
     if place.suffix == ".rec" and place.is_file():
-        found = [place]
-    elif not place.is_dir():
-        return None
+        files = [place]
     else:
-        found = sorted(place.glob("*.rec")) or sorted(place.glob("record/*.rec"))
-    if not found:
+        files = sorted(place.glob("*.rec")) or sorted(place.glob("record/*.rec"))
+    if not files:
         return None
-    named = [rec for rec in found if rec.name == "train.rec"] or found
+    named = [rec for rec in files if rec.name == "train.rec"] or files
     if len(named) > 1:
-        raise ValueError(f"{place} holds {', '.join(rec.name for rec in found)}: name the one to read")
+        raise ValueError(f"{place} holds {', '.join(rec.name for rec in files)}: name the one to read")
     idx = named[0].with_suffix(".idx")
     if not idx.is_file():
         raise ValueError(f"{named[0]} has no index: {idx.name} must lie beside it")
     return named[0], idx
 
 
-class InsightFace:
+class Records(Encoded[int]):
     """A `.rec` with its `.idx` and list, classes in ascending order of label.
 
-    Classes are named by the folders of the list where each class has its own, else by their labels. `notes`
-    says what other readers stumble over. ValueError names what does not fit.
+    Classes are named by the folders of the list where each class has its own, else by their labels. Items are
+    positions among all images. ValueError names what does not fit.
     """
 
-    groups: tuple[str, ...] | None = None
-    splits: Splits | None = None
-    size: int | None = None
-    channels = 3
-    ignored = 0
+    kind, form = "records", "recordio"
 
-    def __init__(self, place: Path, workers: int) -> None:
+    def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
         files = record_files(place)
         if files is None:
             raise ValueError(f"{place} has no .rec file")
-        self.records, self.workers = RecordFile(*files), workers
+        self.place, self.workers = place, opening.workers
+        self.records = RecordFile(*files)
         self.rec = self.records.rec
         self.notes: list[str] = []
-        self.rows = self._images()
+        self.images = self._images()
+        self.keys = self.records.keys[self.images]
         labels = self._labels()
-        named = self._listing(len(np.unique(labels)) > 1)
-        self.listing = named and self._fits(named, labels)
+        listing = self._listing(len(np.unique(labels)) > 1)
+        self.listing = listing and self._fits(listing, labels)
         if self.listing is not None and len(np.unique(labels)) == 1:
             labels = self._labels_of(self.listing, labels)
-        distinct, self.labels = np.unique(labels, return_inverse=True)
-        self.order = np.argsort(self.labels, kind="stable")
-        self.counts = np.bincount(self.labels).astype(np.int64)
-        self._ends = np.cumsum(self.counts)
-        self.class_names = self._names(distinct)
+        distinct, classes = np.unique(labels, return_inverse=True)
+        self.rows = Rows(classes)
+        self.counts = self.rows.counts
+        self.class_names = self._names(classes, distinct)
         self._confirm(labels, distinct)
 
-    def files(self) -> list[Path]:
-        """Every file that decides what is read."""
-        return [self.rec, self.records.idx, *([self.listing.file] if self.listing else [])]
+    @classmethod
+    def lies_at(cls, place: Path, every: bool) -> bool:
+        return place.suffix == ".rec" or record_files(place) is not None
 
-    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
-        """See Source."""
-        return decoded(
-            self._rows_of,
-            self._image,
-            lambda row: f"{self.rec}, key {self.records.keys[row]}",
-            kept,
-            choose,
-            size,
-            self.workers,
-        )
+    def files(self) -> Iterator[tuple[str, Path]]:
+        listing = [self.listing.file] if self.listing else []
+        return ((path.name, path) for path in (self.rec, self.records.idx, *listing))
 
-    def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
-        """See EncodedSource; files are named by the list, else by their keys."""
-        for place in self._places_of(k)[chosen]:
-            row = self.rows[place]
-            try:
-                content = self._image(row)
-            except ValueError as error:
-                raise ValueError(f"{self.rec}, key {self.records.keys[row]}: {error}") from None
-            if self.listing is not None:
-                yield os.path.basename(self.listing.paths[place]), content
-            else:
-                yield f"{self.records.keys[row]:08d}{extension(content)}", content
+    def items(self, k: int) -> Int64[np.ndarray, " n"]:
+        return self.rows.of(k)
 
-    def names(self) -> tuple[str, ...]:
-        """Of every image in order of class: its path in the list, else its key."""
-        listed, keys = self.listing, self.records.keys[self.rows]
-        return tuple(listed.paths[i] if listed is not None else str(keys[i]) for i in self.order)
-
-    def _places_of(self, k: int) -> Int64[np.ndarray, " n"]:
-        """Positions among all images of those of class k."""
-        places: np.ndarray = self.order[self._ends[k] - self.counts[k] : self._ends[k]]
-        return places
-
-    def _rows_of(self, k: int) -> Int64[np.ndarray, " n"]:
-        rows: np.ndarray = self.rows[self._places_of(k)]
-        return rows
-
-    def _image(self, row: int) -> bytes:
-        content = self.records.image(row)
+    def content(self, item: int) -> bytes:
+        content = self.records.image(self.images[item])
         if not content:
             raise ValueError("an empty image (0 bytes)")
         return content
+
+    def where(self, item: int) -> str:
+        return f"{self.rec}, key {self.keys[item]}"
+
+    def name(self, item: int) -> str:
+        """Its path in the list, else its key."""
+        return self.listing.paths[item] if self.listing is not None else str(self.keys[item])
+
+    def file_name(self, item: int, content: bytes) -> str:
+        """By the list, else by its key."""
+        return os.path.basename(self.name(item)) if self.listing else super().file_name(self.keys[item], content)
 
     @cached_property
     def header(self) -> bool:
@@ -159,11 +129,10 @@ class InsightFace:
         return rows
 
     def _labels(self) -> Int64[np.ndarray, " n"]:
-        values = self.records.labels[self.rows, 0]
+        values = self.records.labels[self.images, 0]
         if (odd := np.flatnonzero(~((values >= 0) & (values < EXACT) & (values == np.floor(values))))).size:
-            row = self.rows[odd[0]]
             raise ValueError(
-                f"{self.rec}: key {self.records.keys[row]} has label {values[odd[0]]:.10g}, must be a whole number from 0 "
+                f"{self.rec}: key {self.keys[odd[0]]} has label {values[odd[0]]:.10g}, must be a whole number from 0 "
                 f"to {EXACT - 1}: labels are float32, which is not exact from 2^24 on"
             )
         labels: np.ndarray = values.astype(np.int64)
@@ -186,7 +155,7 @@ class InsightFace:
 
     def _fits(self, listing: ImageList, labels: Int64[np.ndarray, " n"]) -> ImageList | None:
         """The list in the order of the images, if both have the same ones (and labels, where the headers have any)."""
-        keys = self.records.keys[self.rows]
+        keys = self.keys
         order = np.argsort(listing.keys, kind="stable")
         sorted_keys = listing.keys[order]
         wrong: str | None = None
@@ -224,10 +193,10 @@ class InsightFace:
         )
         return listed
 
-    def _names(self, distinct: Int64[np.ndarray, " c"]) -> tuple[str, ...]:
+    def _names(self, classes: Int64[np.ndarray, " n"], distinct: Int64[np.ndarray, " c"]) -> tuple[str, ...]:
         if self.listing is not None:
             folders = [os.path.dirname(path) for path in self.listing.paths]
-            pairs = set(zip(folders, self.labels.tolist(), strict=True))
+            pairs = set(zip(folders, classes.tolist(), strict=True))
             if len(pairs) == len(distinct) == len({name for name, _ in pairs}):
                 return tuple(name or "." for name, _ in sorted(pairs, key=lambda pair: pair[1]))
         return tuple(f"{label:07d}" for label in distinct)
@@ -244,7 +213,7 @@ class InsightFace:
         if self.header and r.labels[0, 0] < EXACT and about.size:
             ranges = np.nan_to_num(r.labels[about]).clip(0, EXACT).astype(np.int64)
             ranges = ranges[np.argsort(ranges[:, 1])]
-            keys = np.arange(1, len(self.rows) + 1)
+            keys = np.arange(1, len(self.images) + 1)
             owner = np.searchsorted(ranges[:, 1], keys, side="right")
             inside = (owner < len(ranges)) & (keys >= ranges[np.minimum(owner, len(ranges) - 1), 0])
             pairs = np.unique(owner * np.int64(EXACT) + labels)
@@ -260,11 +229,68 @@ class InsightFace:
             self.notes.append(f"property says {told} classes, the records have {len(distinct)}")
 
 
-def extension(content: bytes) -> str:
-    """The usual file extension of an encoded image, by its first bytes; .img if unknown."""
-    return next((e for start, e in EXTENSIONS.items() if content.startswith(start)), ".img")
-
-
 def _natural(name: str) -> tuple[int, str]:
     """Numbers in order of size before other names."""
     return (int(name), "") if name.isascii() and name.isdigit() else (1 << 62, name)
+
+
+@dataclass(frozen=True)
+class ImageList:
+    """A list that lies beside records: keys of images, their paths, and their labels where the list has them."""
+
+    file: Path
+    keys: Int64[np.ndarray, " n"]
+    paths: list[str]
+    labels: Int64[np.ndarray, " n"] | None
+    dialect: str
+    strict: bool = True  # False: keys are only line numbers
+
+
+def read_list(file: Path) -> ImageList:
+    """A list of images in any dialect in circulation, told apart by which column is a number and which a path.
+
+    key, path (DCFace's list.txt); key, path, label (CVLface's train.tsv); key, labels ..., path (im2rec's .lst);
+    aligned 0/1, path, label, box, landmarks (the older .lst of InsightFace, whose keys are line numbers from 1).
+    """
+    try:
+        lines = [line.rstrip("\r").split("\t") for line in file.read_text("utf-8").split("\n") if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read ({error})") from None
+    if not lines:
+        raise ValueError(f"{file} is empty")
+    first = lines[0]
+    if len(first) == 2 and not _number(first[1]):
+        key, path, label, dialect = 0, 1, None, "key, path"
+    elif file.suffix == ".tsv" and len(first) == 3 and not _number(first[1]):
+        key, path, label, dialect = 0, 1, 2, "key, path, label"
+    elif len(first) >= 3 and _number(first[1]) and not _number(first[-1]):
+        key, path, label, dialect = 0, -1, 1, "key, label, path (im2rec)"
+    elif len(first) >= 3 and first[0] in ("0", "1") and not _number(first[1]) and _number(first[2]):
+        key, path, label, dialect = None, 1, 2, "aligned, path, label (face2rec2)"
+        lines = [line for line in lines if line[0] == "1" or len(line) >= 17]  # what its packer takes
+    else:
+        raise ValueError(f"{file}: the first line is {chr(9).join(first)[:80]!r}, of no known list of images")
+    numbers, labels = [], []
+    for n, line in enumerate(lines, 1):
+        try:
+            numbers.append(n if key is None else int(line[key]))
+            if label is not None:
+                value = float(line[label])
+                if value % 1 or value < 0:
+                    raise ValueError
+                labels.append(int(value))
+            if len(line) < 2:
+                raise ValueError
+        except (ValueError, IndexError):
+            raise ValueError(f"{file}: line {n} is {chr(9).join(line)[:80]!r}, must be {dialect}") from None
+    listed = np.array(labels, np.int64) if label is not None else None
+    paths = [line[path].replace("\\", "/") for line in lines]
+    return ImageList(file, np.array(numbers, np.int64), paths, listed, dialect, strict=key is not None)
+
+
+def _number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

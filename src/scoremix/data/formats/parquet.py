@@ -12,9 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data.blocks import Block, Choose, decoded
-from scoremix.data.insightface import extension
-from scoremix.data.splits import Splits
+from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, readable
 
 
 def parquet_files(place: Path) -> list[Path]:
@@ -24,7 +22,7 @@ def parquet_files(place: Path) -> list[Path]:
     return sorted(place.glob("*.parquet")) or sorted(place.glob("data/*.parquet"))
 
 
-class Parquet:
+class Parquet(Encoded[int]):
     """A column of encoded images and one of labels, as `datasets` writes them; classes in ascending order of label.
 
     The image column is the one of type Image (or with a field `bytes`), the label column the ClassLabel, or else
@@ -32,42 +30,37 @@ class Parquet:
     names what is missing.
     """
 
-    groups: tuple[str, ...] | None = None
-    splits: Splits | None = None
-    size: int | None = None
-    channels = 3
-    ignored = 0
+    kind = "parquet"
 
-    def __init__(self, place: Path, workers: int) -> None:
+    def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
         try:
             import pyarrow.parquet as pq
         except ImportError:
             raise ValueError(f"{place} is parquet, which needs pyarrow: pip install 'scoremix[hf]'") from None
-        self.paths, self.workers, self._pq = parquet_files(place), workers, pq
-        try:
+        self.place, self.paths, self.workers, self._pq = place, parquet_files(place), opening.workers, pq
+        with readable(self.paths[0], "readable parquet"):
             schema = pq.read_schema(self.paths[0])
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{self.paths[0]} is not readable parquet ({' '.join(str(error).split())})") from None
-        self.image_column, label_column, names = _columns(schema, self.paths[0])
-        labels = [self._read_labels(path, label_column) for path in self.paths]
-        flat = [label for part in labels for label in part]
-        if not flat or None in flat or not isinstance(flat[0], (int, str)):
-            raise ValueError(f"{place}: column {label_column!r} must hold a whole number or a name for every image")
-        distinct, self.labels = np.unique(np.array(flat), return_inverse=True)
+        self.image_column, column, names = _columns(schema, self.paths[0])
+        labels: list[Any] = []
+        for path in self.paths:
+            with readable(path, "readable parquet"):
+                labels += pq.read_table(path, columns=[column])[column].to_pylist()
+        if not labels or None in labels or not isinstance(labels[0], (int, str)):
+            raise ValueError(f"{place}: column {column!r} must hold a whole number or a name for every image")
+        distinct, classes = np.unique(np.array(labels), return_inverse=True)
         if names and not 0 <= distinct[0] <= distinct[-1] < len(names):
             raise ValueError(f"{place}: labels go from {distinct[0]} to {distinct[-1]}, {len(names)} names are given")
         numbers = distinct.dtype.kind in "iu"
         self.class_names = tuple(names[i] if names else f"{i:07d}" if numbers else str(i) for i in distinct)
-        self.order = np.argsort(self.labels, kind="stable")
-        self.counts = np.bincount(self.labels).astype(np.int64)
-        self._ends = np.cumsum(self.counts)
+        self.rows = Rows(classes)
+        self.counts = self.rows.counts
 
-    def _read_labels(self, path: Path, column: str) -> list[Any]:
-        try:
-            values: list[Any] = self._pq.read_table(path, columns=[column])[column].to_pylist()
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(f"{path} is not readable parquet ({' '.join(str(error).split())})") from None
-        return values
+    @classmethod
+    def lies_at(cls, place: Path, every: bool) -> bool:
+        return bool(parquet_files(place))
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        return ((path.name, path) for path in self.paths)
 
     @cached_property
     def _spooled(self) -> tuple[np.ndarray, Int64[np.ndarray, " n1"]]:
@@ -85,37 +78,20 @@ class Parquet:
             file.flush()
             return np.memmap(file, np.uint8, "r"), np.array(starts)
 
-    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
-        """See Source."""
+    def items(self, k: int) -> Int64[np.ndarray, " n"]:
         _ = self._spooled  # before the threads ask for it
-        return decoded(
-            self._rows_of,
-            self._image,
-            lambda row: f"{self.paths[0].parent}, image {row}",
-            kept,
-            choose,
-            size,
-            self.workers,
-        )
+        return self.rows.of(k)
 
-    def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
-        """See EncodedSource; files are named by their rows."""
-        for row in self._rows_of(k)[chosen]:
-            content = self._image(row)
-            yield f"{row:08d}{extension(content)}", content
-
-    def names(self) -> tuple[str, ...]:
-        """Of every image in order of class: its row."""
-        return tuple(map(str, self.order))
-
-    def _rows_of(self, k: int) -> Int64[np.ndarray, " n"]:
-        rows: np.ndarray = self.order[self._ends[k] - self.counts[k] : self._ends[k]]
-        return rows
-
-    def _image(self, row: int) -> bytes:
+    def content(self, item: int) -> bytes:
         data, starts = self._spooled
-        content: bytes = data[starts[row] : starts[row + 1]].tobytes()
+        content: bytes = data[starts[item] : starts[item + 1]].tobytes()
         return content
+
+    def where(self, item: int) -> str:
+        return f"{self.paths[0].parent}, image {item}"
+
+    def name(self, item: int) -> str:
+        return str(item)
 
 
 def _columns(schema: Any, path: Path) -> tuple[str, str, list[str]]:
@@ -126,7 +102,7 @@ def _columns(schema: Any, path: Path) -> tuple[str, str, list[str]]:
         field.name for field in schema if str(field.type).startswith("struct") and "bytes:" in str(field.type)
     ]
     labels = [n for n, kind in kinds.items() if kind == "ClassLabel"] or [n for n in schema.names if n == "label"]
-    for what, found in (("images", images), ("labels", labels)):
-        if len(found) != 1:
-            raise ValueError(f"{path}: {len(found)} columns of {what} among {', '.join(schema.names)}, must be one")
+    for what, columns in (("images", images), ("labels", labels)):
+        if len(columns) != 1:
+            raise ValueError(f"{path}: {len(columns)} columns of {what} among {', '.join(schema.names)}, must be one")
     return images[0], labels[0], list(told.get(labels[0], {}).get("names", []))

@@ -1,0 +1,51 @@
+"""Files and folders that appear whole or not at all: the one way in which this package writes what others read."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
+    """A neighbour of `path` to be written; it becomes `path` when the block ends, and vanishes if that is an exception.
+
+    Its name is its own, so that several processes may write at once and the last one stays. An OSError names `path`
+    where it names no file. With `folder` an empty folder is made; `path` must then be absent or an empty folder.
+    """
+    unique = uuid.uuid4().hex
+    partial = path.with_name(f".{path.name}.{unique}.part" if folder else f"{path.name}.{unique}.partial")
+    try:
+        if folder:
+            partial.mkdir()
+        yield partial
+        if not folder:
+            with open(partial, "rb+") as handle:
+                os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # what failed to be written, for the message
+        raise
+    finally:
+        if folder:
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def write_file(path: Path, content: bytes | str) -> Path:
+    """Writes a file whole or not at all; returns its path."""
+    with whole(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file's content."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,0 +1,146 @@
+"""What a person writes about classes by name: which part each is in, which group, which are to be mixed."""
+
+from __future__ import annotations
+
+import collections
+import csv
+import difflib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+
+def positions(wanted: Sequence[str], names: Sequence[str], where: str, known: str) -> Int64[np.ndarray, " wanted"]:
+    """Where each of the wanted names stands among `names`, which are `known`; ValueError, of `where`, for others."""
+    place = {name: k for k, name in enumerate(names)}
+    if unknown := [name for name in wanted if name not in place]:
+        close = difflib.get_close_matches(unknown[0], names, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"{where} names {some(unknown)}, not among the {len(names)} {known}{hint}")
+    return np.array([place[name] for name in wanted], np.int64)
+
+
+def groups_by_name(names: Sequence[str]) -> list[str]:
+    """What stands before the first "/" of every class name; ValueError for a name without one."""
+    if bare := [name for name in names if "/" not in name]:
+        raise ValueError(f"groups 'name': the class names {some(bare)} have no '/' with a group before it")
+    return [name.partition("/")[0] for name in names]
+
+
+def read_groups(file: Path, names: Sequence[str]) -> list[str]:
+    """The groups of a list file in the order of `names`; ValueError for classes named twice or not at all.
+
+    See `class_list`. Other classes may be named as well.
+    """
+    groups = dict(pairs := class_list(file, "group"))
+    refuse_repeated([name for name, _ in pairs], str(file))
+    if missing := [name for name in names if name not in groups]:
+        raise ValueError(f"{file} names no group for {some(missing)}")
+    return [groups[name] for name in names]
+
+
+def groups_of(how: str, names: Sequence[str]) -> list[str]:
+    """The group of every class: `how` is "name" or a list file."""
+    return groups_by_name(names) if how == "name" else read_groups(Path(how), names)
+
+
+def read_mplets(file: Path, names: Sequence[str], m: int) -> Int64[np.ndarray, "k m"]:
+    """Class indices of the m-plets in a file, in its order, which is also that of the mixing weights.
+
+    JSON: [["class", "class"], ...]. CSV: a line of class names per m-plet; under a header, the columns name_0,
+    name_1, ... (as in the mplets.csv that a selection writes). ValueError for anything else, unknown classes, a class
+    twice in an m-plet, an m-plet twice, or another m.
+    """
+    mplets: dict[frozenset[str], Int64[np.ndarray, " m"]] = {}
+    for number, row in enumerate(_rows_of_names(file), 1):
+        where = f"{file}, m-plet {number}"
+        if len(row) != m:
+            raise ValueError(f"{where}: {some(row)} are {len(row)} classes, selection.m is {m}")
+        classes = positions(row, names, where, "training classes")
+        if len(set(row)) < m:
+            raise ValueError(f"{where}: {some(row)} repeat a class")
+        if frozenset(row) in mplets:
+            raise ValueError(f"{file}: the m-plet {some(row)} stands there twice")
+        mplets[frozenset(row)] = classes
+    if not mplets:
+        raise ValueError(f"{file}: names no m-plets")
+    return np.stack(list(mplets.values()))
+
+
+def _rows_of_names(file: Path) -> list[list[str]]:
+    text = _text(file, "m-plets")
+    if file.suffix.lower() == ".json":
+        try:
+            rows = json.loads(text)
+        except ValueError as error:
+            raise ValueError(f"{file}: is not JSON ({error})") from None
+        if not isinstance(rows, list) or not all(
+            isinstance(row, list) and all(isinstance(name, str) for name in row) for row in rows
+        ):
+            raise ValueError(f'{file}: must be [["class", "class"], ...]')
+        return rows
+    lines = _table(text)
+    columns = [i for i, cell in enumerate(lines[0]) if cell.startswith("name_")] if lines else []
+    return [[row[i] for i in columns] for row in lines[1:]] if columns else [[c.strip() for c in row] for row in lines]
+
+
+def class_list(file: Path, kind: str) -> list[tuple[str, str]]:
+    """(class, split) or (class, group) of every entry of a list file, in order; ValueError for anything else.
+
+    JSON: {"class": "a", ...} or {"a": ["class", ...], ...}. CSV: lines of class,a (a first line class,`kind` is
+    skipped).
+    """
+    text = _text(file, kind)
+    if file.suffix.lower() == ".json":
+        return _json_list(file, text, kind)
+    rows = [[cell.strip() for cell in row] for row in _table(text)]
+    if rows and rows[0] == ["class", kind]:
+        del rows[0]
+    for row in rows:
+        if len(row) != 2:
+            raise ValueError(f"{file} has a line {','.join(row)!r}, must be class,{kind}")
+    return [(name, part) for name, part in rows]
+
+
+def _json_list(file: Path, text: str, kind: str) -> list[tuple[str, str]]:
+    example = "train" if kind == "split" else "a"
+    wrong = ValueError(f'{file} must be JSON: {{"class": "{example}", ...}} or {{"{example}": ["class", ...], ...}}')
+    try:
+        entries = json.loads(text, object_pairs_hook=list)  # a dict would hide repeated names
+        pairs = [
+            pair
+            for key, value in entries
+            for pair in ([(name, key) for name in value] if isinstance(value, list) else [(key, value)])
+        ]
+    except (TypeError, ValueError):
+        raise wrong from None
+    if not all(isinstance(text, str) for pair in pairs for text in pair):
+        raise wrong
+    return pairs
+
+
+def _text(file: Path, kind: str) -> str:
+    try:
+        return file.read_text("utf-8-sig")
+    except FileNotFoundError:
+        raise ValueError(f"list of {kind} {file} cannot be read: it does not exist") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"list of {kind} {file} cannot be read ({error})") from None
+
+
+def _table(text: str) -> list[list[str]]:
+    return [row for row in csv.reader(io.StringIO(text)) if row]
+
+
+def refuse_repeated(names: Sequence[str], where: str) -> None:
+    repeated = [name for name, count in collections.Counter(names).items() if count > 1]
+    if repeated:
+        raise ValueError(f"{where} names {some(repeated)} more than once")
+
+
+def some(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -1,0 +1,225 @@
+"""What every source of labelled images offers, and the reading of encoded images a bounded number ahead (paper 4.1)."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import errno
+import io
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+from jaxtyping import Int64, Integer, UInt8
+
+from scoremix.data.decode import decode
+from scoremix.data.splits import Splits
+
+Form = Literal["folders", "recordio", "webdataset"]
+Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
+BLOCK_BYTES = 4 << 20
+EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
+A = TypeVar("A")
+B = TypeVar("B")
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Images of one or more classes on their way into the packed array."""
+
+    images: UInt8[np.ndarray, "b size size c"]
+    classes: Integer[np.ndarray, " b"]  # as numbered by the source
+    places: Int64[np.ndarray, " b"] | None = None  # rows of the packed array; None: the next ones
+    bad: tuple[tuple[str, str], ...] = ()  # (path, reason) of files left out here
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a source is opened."""
+
+    images_per_class: int | None = None  # where images are drawn: how many
+    seed: int = 0  # where images are drawn
+    workers: int = field(default_factory=lambda: os.cpu_count() or 1)
+    every: bool = False  # images without a class and those held out from training, too
+
+
+DEFAULTS = Opening()
+
+
+class Source(ABC):
+    """Classes with their numbers of images at a place, and the images on request: a reader of one format.
+
+    Made from the place and an `Opening`; ValueError names what is wrong there.
+    """
+
+    kind: ClassVar[str]  # in what is printed
+    form: ClassVar[Form | None] = None  # in which `convert` writes the same
+    place: Path
+    class_names: tuple[str, ...]
+    counts: Int64[np.ndarray, " c"]
+    labelled: bool = True  # False: the only class stands for none
+    groups: tuple[str, ...] | None = None
+    splits: Splits | None = None
+    size: int | None = None  # side of the images where none is asked for
+    channels: int = 3
+    ignored: int = 0  # files passed over
+    notes: Sequence[str] = ()  # what other readers stumble over
+
+    @abstractmethod
+    def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None: ...
+
+    @classmethod
+    @abstractmethod
+    def lies_at(cls, place: Path, every: bool) -> bool:
+        """Whether this is the format of what lies at an existing place (`every`: see Opening)."""
+
+    @abstractmethod
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Every file that decides what is read, and its name, which does not depend on the place."""
+
+    @abstractmethod
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]: ...
+
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        """The chosen images of the kept classes, grouped by class in the order of `kept` (or with places)."""
+        with readable(self.place, f"readable {self.kind}", worded=True):
+            yield from self._blocks(kept, choose, size)
+
+    def every_block(self, size: int) -> Iterator[Block]:
+        """All images, class by class."""
+        return self.blocks(np.arange(len(self.counts)), lambda k: np.arange(self.counts[k]), size)
+
+    def listed(self) -> tuple[tuple[str, ...], Integer[np.ndarray, " n"]]:
+        """The name and the class of every image, in the order of `every_block`."""
+        return tuple(map(str, range(self.counts.sum()))), np.repeat(np.arange(len(self.counts)), self.counts)
+
+
+class Encoded(Source, Generic[Item]):
+    """A source that holds its images as files do: a reader says which they are and where the bytes of each lie."""
+
+    together: ClassVar[int] = 64  # images decoded by one task
+    workers: int
+
+    @abstractmethod
+    def items(self, k: int) -> Sequence[Item] | Int64[np.ndarray, " n"]:
+        """The images of class k, in order."""
+
+    @abstractmethod
+    def content(self, item: Item) -> Path | bytes:
+        """An encoded image or its file; ValueError with a short reason."""
+
+    @abstractmethod
+    def where(self, item: Item) -> str:
+        """What an error calls the image."""
+
+    @abstractmethod
+    def name(self, item: Item) -> str:
+        """What a list of all images calls it."""
+
+    def file_name(self, item: Item, content: bytes) -> str:
+        """The name of a file with the image: by default its number with the usual extension."""
+        return f"{item:08d}{extension(content)}"
+
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        def decoded(task: tuple[int, list[Item]]) -> list[Block]:
+            """An unreadable image is a block of its own, so that the order of the blocks is that of the images."""
+            k, items = task
+            blocks: list[Block] = []
+            images: list[np.ndarray] = []
+            for item in items:
+                try:
+                    content = self.content(item)
+                    images.append(decode(content if isinstance(content, Path) else io.BytesIO(content), size))
+                except Exception as error:  # whatever a reader raises is said of this image
+                    blocks += [_block(images, k, size), _block([], k, size, (self.where(item), _reason(error)))]
+                    images = []
+            return [block for block in (*blocks, _block(images, k, size)) if len(block.images) or block.bad]
+
+        tasks = (
+            (k, [items[i] for i in chosen[start : start + self.together]])
+            for k in map(int, kept)
+            for items, chosen in [(self.items(k), choose(k))]
+            for start in range(0, len(chosen), self.together)
+        )
+        with ThreadPoolExecutor(self.workers) as pool:
+            for blocks in windowed(pool, decoded, tasks, ahead=max(4 * self.workers, 64 // self.together)):
+                yield from blocks
+
+    def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
+        """File name and content of some images of class k; ValueError for one that cannot be read at all."""
+        items = self.items(k)
+        for item in (items[i] for i in chosen):
+            try:
+                content = self.content(item)
+                if isinstance(content, Path) and not content.is_file():
+                    raise ValueError("not a regular file")
+                content = content.read_bytes() if isinstance(content, Path) else content
+            except Exception as error:
+                raise ValueError(f"{self.where(item)}: {_reason(error)}") from None
+            yield self.file_name(item, content), content
+
+    def listed(self) -> tuple[tuple[str, ...], Integer[np.ndarray, " n"]]:
+        names = tuple(self.name(item) for k in range(len(self.counts)) for item in self.items(k))
+        return names, super().listed()[1]
+
+
+class Rows:
+    """The rows of a file by their classes: `of(k)` are those of class k, in the order of the file."""
+
+    def __init__(self, labels: Integer[np.ndarray, " n"], classes: int = 0) -> None:
+        self.order = np.argsort(labels, kind="stable")
+        self.counts = np.bincount(labels, minlength=classes).astype(np.int64)
+        self._ends = np.cumsum(self.counts)
+
+    def of(self, k: int) -> Int64[np.ndarray, " n"]:
+        rows: np.ndarray = self.order[self._ends[k] - self.counts[k] : self._ends[k]]
+        return rows
+
+
+@contextlib.contextmanager
+def readable(place: Path, what: str, *, worded: bool = False) -> Iterator[None]:
+    """Whatever goes wrong in the block is a ValueError of one line: the place is not `what`, and why.
+
+    If `worded`, a plain ValueError says it itself. No place is to blame for full memory or a full disk.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make their readers raise almost anything
+        if (worded and type(error) is ValueError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise
+        raise ValueError(f"{place} is not {what}: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def extension(content: bytes) -> str:
+    """The usual file extension of an encoded image, by its first bytes; .img if unknown."""
+    return next((e for start, e in EXTENSIONS.items() if content.startswith(start)), ".img")
+
+
+def windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A], ahead: int = 64) -> Iterator[B]:
+    """`work` of each item, in order, a bounded number of items ahead."""
+    pending: collections.deque[Future[B]] = collections.deque()
+    for item in items:
+        pending.append(pool.submit(work, item))
+        if len(pending) >= ahead:
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+def _block(images: list[np.ndarray], k: int, size: int, *bad: tuple[str, str]) -> Block:
+    stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
+    return Block(stacked, np.full(len(images), k), bad=bad)
