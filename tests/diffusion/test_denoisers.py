@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoremix.diffusion.denoisers import Counted, autoguide, condition, mix, mix_conditions
+from scoremix.diffusion.denoisers import Counted, autoguide, condition, mix, mix_conditions, within
 from scoremix.diffusion.solvers import heun, heun_path, karras_sigmas
 from scoremix.diffusion.unet import EDM2, frozen
+from scoremix.toy import gaussians
 
 CLASSES = 6
 SIGMA = torch.tensor(0.8, dtype=torch.float64)
@@ -105,6 +106,29 @@ def test_every_call_is_counted(net: EDM2, x: Tensor):
     assert counted.images + guide.images == 4 * 5 * len(x)
     assert counted.images == 3 * guide.images
     assert counted.label_dim == CLASSES
+
+
+def test_any_callable_is_a_denoiser(net: EDM2, x: Tensor):
+    """Plain functions, the exact toy and a network composed freely, against formulas written out."""
+    toy = gaussians(torch.linspace(-1, 1, CLASSES)[:, None].expand(CLASSES, 64), torch.full((CLASSES, 64), 0.5))
+    shrink = lambda x, sigma: x / (1 + sigma**2)
+    half = lambda x, sigma: (x / 2).float()  # another dtype than the state's
+    w = [0.2, 0.5, 0.3]
+    by_net = lambda x, s: sum(w[k] * net(x, s, LABELS[:, k]) for k in range(3))
+    by_toy = lambda x, s: sum(w[k] * toy(x, s, LABELS[:, k]) for k in range(3))
+    guided = autoguide(mix(net, LABELS, w), shrink, 1.3)
+    pieces = within((0.5, 2.0), guided, mix(toy, LABELS, w))
+    whole = autoguide(pieces, within((0.0, 1.0), toy, half), 2.0)
+    around = within((0.1, 5.0), whole, shrink)
+    for level in (0.05, 0.3, 0.8, 1.5, 3.0, 20.0):
+        s = torch.tensor(level, dtype=torch.float64)
+        main = 1.3 * by_net(x, s) - 0.3 * x / (1 + level**2) if 0.5 <= level <= 2 else by_toy(x, s)
+        guide = toy(x, s) if level <= 1 else (x / 2).float().double()
+        expected = 2 * main - guide if 0.1 <= level <= 5 else x / (1 + level**2)
+        assert torch.allclose(around(x, s), expected, atol=1e-12)
+        assert around(x, s).dtype == torch.float64
+    assert torch.allclose(autoguide(shrink, shrink, 1.3)(x, SIGMA), shrink(x, SIGMA), atol=1e-15)
+    assert heun(around, x * 20, karras_sigmas(4, 0.01, 20)).isfinite().all()
 
 
 def test_output_follows_the_state_not_the_network(net: EDM2):

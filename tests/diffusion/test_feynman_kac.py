@@ -117,6 +117,14 @@ def test_weights_without_a_product_are_refused():
             Weighing(changing)
 
 
+def test_a_plain_function_has_no_log_weight():
+    good, plain = mix(MAIN, torch.tensor([[0, 1]]), [0.5, 0.5]), lambda x, sigma: x
+    for denoiser in (plain, MAIN, autoguide(good, plain, 1.3), autoguide(plain, good, 1.3)):
+        with pytest.raises(ValueError, match="is a plain function: a log-weight needs") as error:
+            Weighing(denoiser)
+        assert "\n" not in str(error.value)
+
+
 def test_effective_sample_size():
     assert float(effective_sample_size(torch.zeros(7))) == pytest.approx(7)
     assert float(effective_sample_size(torch.tensor([0.0, -800.0, -900.0]))) == pytest.approx(1)

@@ -1,4 +1,8 @@
-"""Denoisers f(x, sigma) of a network: one class, a mix of classes, a guided model (ScoreMix section 3)."""
+"""Denoisers f(x, sigma): one class, a mix of classes, a guided model (ScoreMix section 3).
+
+A denoiser is any callable; `autoguide` and `within` take any. What the functions below return is one whose parts can be
+asked for (`feynman_kac`).
+"""
 
 from __future__ import annotations
 
@@ -14,23 +18,8 @@ from torch import Tensor
 # A network estimates clean images: (x (b, c, h, w), sigma () or (b,), labels) -> (b, c, h, w), and takes
 # label_weights for `mix_conditions`. Labels are checked once against its attribute label_dim, if it has one.
 Network = Callable[..., Tensor]
+Denoiser = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), sigma () or (b,)) -> estimate of the clean x
 Weights = Sequence[float] | Float[Tensor, "*b m"] | Callable[[Tensor], Tensor]  # the last: a schedule over sigma
-
-
-@dataclass(frozen=True)
-class Denoiser:
-    """A callable (x (b, c, h, w), sigma) -> estimate of the clean images, in the dtype of x.
-
-    The estimate is sum_k w_k D_k over network evaluations D_k. Their spreads, (b, 2) float64, are what a Feynman-Kac
-    weight grows by (`feynman_kac`): sum_k w_k |D_k - estimate|^2 with the guide, and of the classes alone without it.
-    `total` is sum_k w_k, one number or one per row, None where weights change with sigma.
-    """
-
-    parts: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # estimate, spreads
-    total: float | Tensor | None = 1.0
-
-    def __call__(self, x: Float[Tensor, "b ..."], sigma: Float[Tensor, ...]) -> Float[Tensor, "b ..."]:
-        return self.parts(x, sigma)[0]
 
 
 @dataclass
@@ -48,6 +37,65 @@ class Counted:
         return getattr(self.network, name)
 
 
+@dataclass(frozen=True)
+class Single:
+    """One evaluation of a network under a condition, in the dtype of x."""
+
+    network: Denoiser
+
+    def __call__(self, x: Float[Tensor, "b ..."], sigma: Tensor) -> Float[Tensor, "b ..."]:
+        return self.network(x, sigma).to(x.dtype)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The weighted sum of the estimates D_k of the m classes of each row, all m·b conditions in one forward."""
+
+    net: Network
+    labels: Int[Tensor, "b m"]
+    weights: Callable[[Tensor], Float[Tensor, "b m"]]  # at a level
+    total: Float[Tensor, " b"] | None  # sum of each row's weights; None where they change with sigma
+    space: Literal["denoised", "score"]
+
+    def __call__(self, x: Float[Tensor, "b ..."], sigma: Tensor) -> Float[Tensor, "b ..."]:
+        return self.parts(x, sigma)[0]
+
+    def parts(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The estimate (b, ...), the classes' estimates (m, b, ...) and their weights (m, b)."""
+        (b, m), spatial, sigma = self.labels.shape, [1] * (x.ndim - 1), torch.as_tensor(sigma)
+        levels = sigma if sigma.ndim == 0 else sigma.expand(b).repeat(m)
+        each = self.net(x.repeat(m, *spatial), levels, self.labels.t().reshape(-1)).to(x.dtype).reshape(m, *x.shape)
+        w = self.weights(sigma).t()
+        factors = w.reshape(m, b, *spatial).to(x.dtype)
+        estimate = (factors * each).sum(0) if self.space == "denoised" else x + (factors * (each - x)).sum(0)
+        return estimate, each, w
+
+
+@dataclass(frozen=True)
+class Guided:
+    """guide + scale (main - guide)."""
+
+    main: Denoiser
+    guide: Denoiser
+    scale: float
+
+    def __call__(self, x: Float[Tensor, "b ..."], sigma: Tensor) -> Float[Tensor, "b ..."]:
+        return torch.lerp(self.guide(x, sigma).to(x.dtype), self.main(x, sigma).to(x.dtype), self.scale)
+
+
+@dataclass(frozen=True)
+class Within:
+    """`inside` at low <= sigma <= high, `outside` elsewhere."""
+
+    low: float
+    high: float
+    inside: Denoiser
+    outside: Denoiser
+
+    def __call__(self, x: Float[Tensor, "b ..."], sigma: Tensor) -> Float[Tensor, "b ..."]:
+        return (self.inside if self.low <= float(sigma) <= self.high else self.outside)(x, sigma)
+
+
 def condition(net: Network, labels: Int[Tensor, " b"] | Float[Tensor, "b l"] | None) -> Denoiser:
     """Denoiser of one condition per row: classes (b,), soft labels (b, L), or None for none.
 
@@ -55,7 +103,7 @@ def condition(net: Network, labels: Int[Tensor, " b"] | Float[Tensor, "b l"] | N
     """
     if labels is not None and not labels.is_floating_point():
         _check_classes(net, labels)
-    return _single(lambda x, sigma: net(x, sigma, labels))
+    return Single(lambda x, sigma: net(x, sigma, labels))
 
 
 def mix(
@@ -72,21 +120,7 @@ def mix(
     """
     if space not in ("denoised", "score"):
         raise ValueError(f"space={space!r}: must be 'denoised' or 'score'")
-    at, total = _weights(net, labels, weights)
-    b, m = labels.shape
-    rows = labels.t().reshape(-1)
-
-    def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        spatial = [1] * (x.ndim - 1)
-        levels = sigma if sigma.ndim == 0 else sigma.expand(b).repeat(m)
-        each = net(x.repeat(m, *spatial), levels, rows).to(x.dtype).reshape(m, *x.shape)
-        w = at(sigma).t()
-        factors = w.reshape(m, b, *spatial).to(x.dtype)
-        estimate = (factors * each).sum(0) if space == "denoised" else x + (factors * (each - x)).sum(0)
-        spread = (w.double() * _size(each - estimate, 2)).sum(0)
-        return estimate, torch.stack([spread, spread], dim=1)
-
-    return Denoiser(parts, total)
+    return Mixture(net, labels, *_weights(net, labels, weights), space)
 
 
 def mix_conditions(net: Network, labels: Int[Tensor, "b m"], weights: Weights) -> Denoiser:
@@ -95,7 +129,7 @@ def mix_conditions(net: Network, labels: Int[Tensor, "b m"], weights: Weights) -
     The network is called with labels (b, m) and label_weights (b, m). ValueError as for `mix`.
     """
     at, _ = _weights(net, labels, weights)
-    return _single(lambda x, sigma: net(x, sigma, labels, label_weights=at(sigma)))
+    return Single(lambda x, sigma: net(x, sigma, labels, label_weights=at(sigma)))
 
 
 def autoguide(main: Denoiser, guide: Denoiser, scale: float) -> Denoiser:
@@ -105,17 +139,7 @@ def autoguide(main: Denoiser, guide: Denoiser, scale: float) -> Denoiser:
     """
     if not math.isfinite(scale):
         raise ValueError(f"scale={scale}: the guidance weight must be finite")
-    if scale == 1:
-        return main
-
-    def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        (d0, spread0), (d1, spread1) = guide.parts(x, sigma), main.parts(x, sigma)
-        between = scale * (1 - scale) * _size(d1 - d0, 1)
-        whole = scale * spread1[:, 0] + (1 - scale) * spread0[:, 0] + between
-        return torch.lerp(d0, d1, scale), torch.stack([whole, spread1[:, 1]], dim=1)
-
-    known = main.total is not None and guide.total is not None
-    return Denoiser(parts, scale * main.total + (1 - scale) * guide.total if known else None)  # type: ignore[operator]
+    return main if scale == 1 else Guided(main, guide, scale)
 
 
 def within(interval: tuple[float, float], inside: Denoiser, outside: Denoiser) -> Denoiser:
@@ -127,7 +151,7 @@ def within(interval: tuple[float, float], inside: Denoiser, outside: Denoiser) -
     low, high = interval
     if not 0 <= low < high:
         raise ValueError(f"interval ({low:g}, {high:g}): must be (low, high) in sigma, 0 <= low < high")
-    return Denoiser(lambda x, sigma: (inside if low <= float(sigma) <= high else outside).parts(x, sigma), None)
+    return Within(low, high, inside, outside)
 
 
 def preserving(weights: Weights) -> Weights:
@@ -138,23 +162,9 @@ def preserving(weights: Weights) -> Weights:
     return _unit(weights if isinstance(weights, Tensor) else torch.tensor(weights, dtype=torch.float64))
 
 
-def _single(network: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
-    """The denoiser of one evaluation."""
-
-    def parts(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        return network(x, sigma).to(x.dtype), torch.zeros(len(x), 2, dtype=torch.float64, device=x.device)
-
-    return Denoiser(parts)
-
-
 def _unit(w: Tensor) -> Tensor:
     unit: Tensor = w / torch.linalg.vector_norm(w, dim=-1, keepdim=True)
     return unit
-
-
-def _size(x: Tensor, batch_dims: int) -> Tensor:
-    """Squared Euclidean norms over all but the first dimensions, float64."""
-    return x.flatten(batch_dims).square().sum(-1, dtype=torch.float64)
 
 
 def _weights(

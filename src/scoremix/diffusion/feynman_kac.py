@@ -13,19 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoremix.diffusion.denoisers import Denoiser
+from scoremix.diffusion.denoisers import Denoiser, Guided, Mixture, Single, Within
 
 
 class Weighing:
     """A denoiser that keeps what the weights need while a solver calls it; `log_weight()`, `disagreement()` afterwards.
 
-    ValueError for weights that depend on sigma or do not sum to 1: no product density is defined then.
+    ValueError for weights that depend on sigma or do not sum to 1, as no product density is defined then, and for a
+    denoiser that is not made by `condition`, `mix`, `mix_conditions` and `autoguide`, whose classes are unknown.
     """
 
     def __init__(self, denoiser: Denoiser) -> None:
-        if denoiser.total is None:
-            raise ValueError("the weights depend on sigma: a log-weight needs the same ones at every level")
-        total = torch.as_tensor(denoiser.total, dtype=torch.float64)
+        total = torch.as_tensor(total_weight(denoiser), dtype=torch.float64)
         if ((total - 1).abs() > 1e-5).any():
             worst = float(total.flatten()[(total - 1).abs().argmax()])
             raise ValueError(f"the weights sum to {worst:g}: a log-weight needs a sum of 1, the guide included")
@@ -33,7 +32,7 @@ class Weighing:
         self.calls: list[tuple[Tensor, Tensor]] = []  # sigma, spreads
 
     def __call__(self, x: Tensor, sigma: Tensor) -> Tensor:
-        estimate, spread = self.denoiser.parts(x, sigma)
+        estimate, spread = spreads(self.denoiser, x, sigma)
         self.calls.append((sigma, spread))
         return estimate
 
@@ -58,6 +57,48 @@ class Weighing:
         growth = spreads / sigmas.clamp(min=1e-90)[:, None, None] ** 3  # spread ~ sigma^4 near 0
         growth[-1] = 0
         return torch.trapezoid(growth, sigmas, dim=0)  # sigmas fall: negative where spreads are positive
+
+
+def spreads(denoiser: Denoiser, x: Tensor, sigma: Tensor) -> tuple[Tensor, Float[Tensor, "b 2"]]:
+    """The estimate sum_k w_k D_k, and by what the weights grow, float64: sum_k w_k |D_k - estimate|^2 over all
+    evaluations D_k, the guide's included, and over those of the main network's classes alone.
+    """
+    match denoiser:
+        case Mixture():
+            estimate, each, w = denoiser.parts(x, sigma)
+            spread = (w.double() * _size(each - estimate, 2)).sum(0)
+            return estimate, torch.stack([spread, spread], dim=1)
+        case Guided(main, guide, scale):
+            (d0, spread0), (d1, spread1) = spreads(guide, x, sigma), spreads(main, x, sigma)
+            between = scale * (1 - scale) * _size(d1 - d0, 1)
+            whole = scale * spread1[:, 0] + (1 - scale) * spread0[:, 0] + between
+            return torch.lerp(d0, d1, scale), torch.stack([whole, spread1[:, 1]], dim=1)
+        case _:
+            return denoiser(x, sigma), torch.zeros(len(x), 2, dtype=torch.float64, device=x.device)
+
+
+def total_weight(denoiser: Denoiser) -> float | Float[Tensor, " b"]:
+    """Sum of the weights of all evaluations, one for all rows or one each; ValueError as for `Weighing`."""
+    match denoiser:
+        case Single():
+            return 1.0
+        case Mixture(total=Tensor() as total):
+            return total
+        case Guided(main, guide, scale):
+            return scale * total_weight(main) + (1 - scale) * total_weight(guide)
+        case Mixture() | Within():
+            raise ValueError("the weights depend on sigma: a log-weight needs the same ones at every level")
+        case _:
+            name = getattr(denoiser, "__name__", type(denoiser).__name__)
+            raise ValueError(
+                f"{name} is a plain function: a log-weight needs a denoiser made by condition, mix, mix_conditions or "
+                "autoguide, which say what they evaluate"
+            )
+
+
+def _size(x: Tensor, batch_dims: int) -> Tensor:
+    """Squared Euclidean norms over all but the first dimensions, float64."""
+    return x.flatten(batch_dims).square().sum(-1, dtype=torch.float64)
 
 
 def effective_sample_size(log_weight: Float[Tensor, "*g n"]) -> Float[Tensor, "*g"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple, assert_never
 
@@ -193,7 +194,10 @@ def weighed_sample(
     shape = (main.img_channels, main.img_resolution, main.img_resolution)
     first, second = Counted(main), None if guide is None else Counted(guide)
     denoiser = plan.denoiser(first, second, labels, weights)
-    weighing = Weighing(denoiser) if weighable(plan, denoiser) else None
+    weighing = None
+    if not plan.churn:
+        with suppress(ValueError):  # no log-weight is defined
+            weighing = Weighing(denoiser)
     images = plan.solve(weighing or denoiser, UnitNoise(seeds, shape, labels.device), labels.device)
     if not bool(images.isfinite().all()):
         checked = plan.denoiser(
@@ -209,13 +213,6 @@ def weighed_sample(
 
 def _images(net: EDM2) -> str:
     return f"{net.img_resolution} px in {net.img_channels} channel{'s' * (net.img_channels > 1)}"
-
-
-def weighable(plan: Plan, denoiser: Denoiser) -> bool:
-    """Whether a log-weight is defined: no churn, weights that stay the same over sigma and sum to 1 in each row."""
-    if plan.churn or denoiser.total is None:
-        return False
-    return bool(((torch.as_tensor(denoiser.total) - 1).abs() <= 1e-5).all())
 
 
 def _checked(net: EDM2, names: Sequence[str] | None) -> Network:
