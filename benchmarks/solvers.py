@@ -2,7 +2,7 @@
 
     python benchmarks/solvers.py [--dimensions 64] [--json FILE]
 
-Two Gaussian classes with known flows (`scoremix.toy`), mixed half and half from sigma 80 to 0: root mean square
+Two Gaussian classes with known flows (`tests/support/toy.py`), mixed half and half from sigma 80 to 0: root mean square
 distance of the ends to the exact ones. Runs in seconds; nothing is timed. For trained networks `scoremix plan
 --measure --set sampling.steps=N` compares images.
 """
@@ -11,13 +11,17 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
 
 from scoremix.diffusion.denoisers import Counted, mix
 from scoremix.diffusion.solvers import dpm2m, euler, heun, karras_sigmas
-from scoremix.toy import gaussians, mixed_flow
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # for `support`
+
+from support.toy import gaussians, mixed_flow
 
 STEPS = (4, 6, 8, 12, 16, 24, 32, 48, 64)
 SOLVERS = {"euler": euler, "heun": heun, "dpm2m": dpm2m}

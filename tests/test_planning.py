@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +11,10 @@ import pytest
 from scoremix import commands as cli
 from scoremix.commands import plan as prices
 from scoremix.config import Experiment, Runtime, load
+from scoremix.config import SamplingPlan as Plan
 from scoremix.config.arms import ARMS
-from scoremix.diffusion.plans import Plan, sample
 from scoremix.execution.artifacts import Store
+from scoremix.stages.mix.plan import evaluations, sample
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -32,11 +32,11 @@ def test_candidates_differ_from_their_rival_in_the_mixing_only():
     for plan in (Plan(), Plan(guide="condition", steps=10), Plan(guide="unconditional", solver="euler")):
         found = prices.candidates(plan)
         faithful, economy, auggen = (found[name] for name in ("faithful", "economy", "AugGen"))
-        assert faithful.evaluations(2) == calls(plan) * (3 if plan.guide == "unconditional" else 4)
-        assert replace(economy, guide=faithful.guide, mixing_interval=None) == faithful
-        assert replace(auggen, mixture="scores") == faithful
-        assert economy.evaluations(2) <= 1.25 * auggen.evaluations(2)
-    assert Plan().evaluations(2) == 2 * prices.candidates(Plan())["AugGen"].evaluations(2)
+        assert evaluations(faithful, 2) == calls(plan) * (3 if plan.guide == "unconditional" else 4)
+        assert prices.varied(economy, guide=faithful.guide, mixing_interval=None) == faithful
+        assert prices.varied(auggen, mixture="scores") == faithful
+        assert evaluations(economy, 2) <= 1.25 * evaluations(auggen, 2)
+    assert evaluations(Plan(), 2) == 2 * evaluations(prices.candidates(Plan())["AugGen"], 2)
 
 
 @pytest.mark.parametrize("plan", [Plan(), Plan(solver="dpm2m"), Plan(guide="unconditional"), Plan(churn=10.0)])
@@ -49,7 +49,7 @@ def test_every_plan_is_timed_once(plan: Plan):
 def test_the_arm_is_the_economy_plan():
     found = prices.candidates(Plan())["economy"]
     changes = ARMS["economy"].sampling
-    assert replace(Plan(), **{n: tuple(v) if isinstance(v, list) else v for n, v in changes.items()}) == found  # type: ignore[arg-type]
+    assert prices.varied(Plan(), **{n: tuple(v) if isinstance(v, list) else v for n, v in changes.items()}) == found  # type: ignore[arg-type]
 
 
 def test_prices_come_before_a_run_and_distances_after(

@@ -15,7 +15,8 @@ from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.report.sections.agreement import agreements
-from scoremix.stages.mix.sample import Sampler, plan_of
+from scoremix.stages.mix.plan import evaluations
+from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.mix.weights import images_of_each, kept_of_each, weights_of
 from scoremix.stages.outputs import MixedImages
 from scoremix.stages.train.generator import make
@@ -66,11 +67,11 @@ def test_evaluations_are_those_foreseen(out: Path, tiny_settings: list[str]):
     changes = ["sampling.solver=dpm2m", "sampling.guide=condition", "sampling.mixing_interval=[0.1, 10]"]
     settings = [*tiny_settings, *changes]
     folder = sampled(out, settings)
-    plan = plan_of(load(Experiment(), (), settings).sampling)
+    plan = load(Experiment(), (), settings).sampling
     cost = json.loads((folder / "manifest.json").read_text())["cost"]
-    assert cost["evaluations"] == 15 * plan.evaluations(2)
+    assert cost["evaluations"] == 15 * evaluations(plan, 2)
     summary = json.loads((folder / "sampling.json").read_text())
-    assert summary["evaluations_per_image"] == plan.evaluations(2)
+    assert summary["evaluations_per_image"] == evaluations(plan, 2)
     assert summary["effective_sample_size"] is None  # weights change with sigma
     assert np.isnan(np.load(folder / "log_weight.npy")).all()
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scoremix.diffusion.denoisers import autoguide, condition, mix
 from scoremix.diffusion.solvers import dpm2m, euler, heun, karras_sigmas
-from scoremix.toy import GaussianMixture, gaussians, mixed_flow
+from support.toy import GaussianMixture, gaussians, mixed_flow
 
 SIGMAS = (0.01, 0.3, 1.0, 5.0, 80.0)
 

@@ -263,7 +263,7 @@ def searched_weights(exp: Experiment, sampling: Sampling, base: Base) -> Artifac
     plain = sampling.model_copy(
         update={"weights": None, "weights_end": None, "images_per_mplet": None, "share": 1.0, "candidates": 1}
     )
-    search = exp.search.model_copy(update={"sampling": plain.model_dump(mode="json")})
+    search = exp.search.model_copy(update={"sampling": plain})
     return base.stage(search_weights, search, base.generator, base.baseline)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from scoremix.diffusion.adapters import Adapted, from_diffusers
 from scoremix.diffusion.denoisers import autoguide, condition, mix, mix_conditions
 from scoremix.diffusion.solvers import heun, karras_sigmas
-from scoremix.toy import GaussianMixture, gaussians, mixed_flow
+from support.toy import GaussianMixture, gaussians, mixed_flow
 
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from scoremix.diffusion.denoisers import Counted, autoguide, condition, mix, mix_conditions, within
 from scoremix.diffusion.solvers import heun, heun_path, karras_sigmas
 from scoremix.diffusion.unet import EDM2, frozen
-from scoremix.toy import gaussians
+from support.toy import gaussians
 
 CLASSES = 6
 SIGMA = torch.tensor(0.8, dtype=torch.float64)

@@ -12,7 +12,7 @@ from torch import Tensor
 from scoremix.diffusion.denoisers import autoguide, condition, mix, mix_conditions, within
 from scoremix.diffusion.feynman_kac import Weighing, effective_sample_size
 from scoremix.diffusion.solvers import dpm2m, euler, heun, karras_sigmas
-from scoremix.toy import GaussianMixture, gaussians
+from support.toy import GaussianMixture, gaussians
 
 MEANS = torch.tensor([[-0.7], [0.6], [0.1]], dtype=torch.float64)
 STDS = torch.tensor([[0.4], [0.7], [0.3]], dtype=torch.float64)

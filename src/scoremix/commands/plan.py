@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from scoremix.config import Experiment, Runtime, Selection
+    from scoremix.config import Experiment, Runtime, SamplingPlan, Selection
     from scoremix.diffusion.checkpoints import Pixels
-    from scoremix.diffusion.plans import Plan
     from scoremix.diffusion.unet import EDM2
     from scoremix.execution.artifacts import Artifact, Store
     from scoremix.stages.mix.sample import Sampler
@@ -121,19 +120,23 @@ def plan(
         write_file(to, json.dumps({**of, "plans": [asdict(row) for row in rows]}, indent=1) + "\n")
 
 
-def candidates(plan: Plan) -> dict[str, Plan]:
+def varied(plan: SamplingPlan, **changes: Any) -> SamplingPlan:
+    return plan.model_copy(update=changes)
+
+
+def candidates(plan: SamplingPlan) -> dict[str, SamplingPlan]:
     """The plan made faithful, and cheaper ones, each once; what AugGen could use too (another solver) is there for both."""
     from scoremix.config.arms import ECONOMY_INTERVAL
 
-    faithful = replace(plan, mixture="scores", guide_interval=None, mixing_interval=None)
-    faithful = faithful if plan.guide == "unconditional" else replace(faithful, guide="each")
-    shared = faithful if plan.guide == "unconditional" else replace(faithful, guide="condition")
-    auggen = replace(faithful, mixture="conditions", weights_end=None)
-    economy = replace(shared, mixing_interval=ECONOMY_INTERVAL)
+    faithful = varied(plan, mixture="scores", guide_interval=None, mixing_interval=None)
+    faithful = faithful if plan.guide == "unconditional" else varied(faithful, guide="each")
+    shared = faithful if plan.guide == "unconditional" else varied(faithful, guide="condition")
+    auggen = varied(faithful, mixture="conditions", weights_end=None)
+    economy = varied(shared, mixing_interval=ECONOMY_INTERVAL)
     all_plans = {FAITHFUL: faithful, "guide once": shared, "economy": economy, AUGGEN: auggen}
     for name in (FAITHFUL, "economy", AUGGEN):
-        all_plans[f"{name}, dpm2m"] = replace(all_plans[name], solver="dpm2m", churn=0.0)
-    once: dict[str, Plan] = {}
+        all_plans[f"{name}, dpm2m"] = varied(all_plans[name], solver="dpm2m", churn=0.0)
+    once: dict[str, SamplingPlan] = {}
     for name, one in all_plans.items():
         if one not in once.values():
             once[name] = one
@@ -145,13 +148,12 @@ def priced(exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, mea
     from functools import partial
 
     from scoremix.diffusion.denoisers import preserving
-    from scoremix.diffusion.plans import sample
-    from scoremix.stages.mix.sample import plan_of
+    from scoremix.stages.mix.plan import evaluations, sample
 
-    plans = candidates(plan_of(exp.sampling))
+    plans = candidates(exp.sampling)
     n, m = subject.labels.shape
 
-    def run(name: str, plan: Plan) -> Tensor:
+    def run(name: str, plan: SamplingPlan) -> Tensor:
         auggen = plan.mixture == "conditions" and name != CONFIGURED
         weights = preserving(subject.weights) if auggen else subject.weights
         return sample(subject.main, subject.guide, subject.labels, weights, subject.seeds, plan)
@@ -162,7 +164,7 @@ def priced(exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, mea
         rival = next((k for k, p in plans.items() if AUGGEN in k and p.solver == plan.solver), AUGGEN)
         each = statistics.median(seconds[name]) / n
         times = statistics.median(own / its for own, its in zip(seconds[name], seconds[rival], strict=True))
-        row = Row(name, plan.solver, plan.steps, plan.evaluations(m), each, each * subject.images_of_job / 3600, times)
+        row = Row(name, plan.solver, plan.steps, evaluations(plan, m), each, each * subject.images_of_job / 3600, times)
         rows.append(replace(row, **distances(subject, made, name)) if measure else row)
     return rows
 

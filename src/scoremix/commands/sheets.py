@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,7 +66,7 @@ def sheets(
     chosen = classes[np.linspace(0, len(classes) - 1, min(pairs, len(classes))).round().astype(int)]
     weights = np.array(weights_for(exp.sampling, m))
     for guidance in guidances or [1.3, 2.75]:
-        sampler.plan = replace(sampler.plan, guidance=guidance)
+        sampler.plan = sampler.plan.model_copy(update={"guidance": guidance})
         noise = [sampler.seeds(np.arange(i * rows, (i + 1) * rows)) for i in range(len(chosen))]
         parts = [comparison(sampler, train, row, weights, s) for row, s in zip(chosen, noise, strict=True)]
         names = ["\n".join(train.class_names[k][:WORD] for k in row) * (i == 0) for row in chosen for i in range(rows)]

@@ -17,9 +17,11 @@ from scoremix.config.slices import (
     Quality,
     Recognizer,
     Sampling,
+    SamplingPlan,
     Screening,
     Search,
     Selection,
+    Weighting,
 )
 
 __all__ = [
@@ -45,11 +47,13 @@ __all__ = [
     "Recognizer",
     "Runtime",
     "Sampling",
+    "SamplingPlan",
     "Screening",
     "Search",
     "Selection",
     "Slice",
     "Spaces",
+    "Weighting",
     "changed",
     "error_line",
     "load",

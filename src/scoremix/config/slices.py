@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 
 from scoremix.config.base import (
     AutoPrecision,
-    Changes,
     EmaLength,
     Fraction,
     Interval,
@@ -236,15 +235,32 @@ class Selection(Slice):
         return self
 
 
-class Sampling(Slice):
-    """How an m-plet becomes images (paper 3.1, 3.2)."""
+class Weighting(Slice):
+    """Which weights a mix has, and how many images are made of it."""
 
     weights: tuple[float, ...] | None = Field(None, description="one per class of the m-plet; by default 1/m each")
-    convex: bool = Field(True, description="false allows weights that do not sum to 1")
     draw: Literal["fixed", "mplet", "image"] = Field(
         "fixed", description="`weights` for all, or drawn at random for every m-plet, or for every image"
     )
     concentration: Annotated[float, Field(gt=0)] = Field(1.0, description="of the Dirichlet draw; 1 is uniform")
+    images_per_mplet: Positive | None = Field(None, description="by default the median class size times `share`")
+    share: Annotated[float, Field(gt=0)] = Field(1.0, description="images of an m-plet over the median class size")
+    candidates: Annotated[float, Field(ge=1)] = Field(
+        1.0, description="images drawn per image kept; above 1 the best ones of an m-plet are kept"
+    )
+    seed: int = 0
+
+    def check_weights(self, m: int) -> None:
+        """ValueError where the weights given are not one per class of an m-plet."""
+        for name in ("weights", "weights_end"):
+            given = getattr(self, name, None)
+            if given is not None and len(given) != m:
+                raise ValueError(f"{name} {list(given)}: {m} classes are mixed, give one weight for each")
+
+
+class SamplingPlan(Slice):
+    """How noise becomes an image; the defaults are the paper's (3.2): Heun, every class of main and guide at every call."""
+
     mixture: Literal["scores", "conditions", "turns"] = Field(
         "scores",
         description="conditions: one evaluation of the weighted sum of the classes' conditions (AugGen); turns: no "
@@ -257,16 +273,6 @@ class Sampling(Slice):
         None, description="sigmas between which scores are mixed, conditions elsewhere; by default everywhere"
     )
     space: Literal["denoised", "score"] = "denoised"
-    images_per_mplet: Positive | None = Field(None, description="by default the median class size times `share`")
-    share: Annotated[float, Field(gt=0)] = Field(1.0, description="images of an m-plet over the median class size")
-    candidates: Annotated[float, Field(ge=1)] = Field(
-        1.0, description="images drawn per image kept; above 1 the best ones of an m-plet are kept"
-    )
-    keep_by: KeepBy = Field(
-        "coherence",
-        description="densest in the recognizer's space, of largest Feynman-Kac log-weight, of least disagreement, or of "
-        "largest or smallest loss of the recognizer under labels that follow the weights",
-    )
     solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim is euler")
     steps: Annotated[int, Field(ge=2)] = 32
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
@@ -278,13 +284,37 @@ class Sampling(Slice):
         "each", description="asked for every class, once for the mixed condition (approximate), or without a class"
     )
     guide_interval: Interval | None = Field(None, description="sigmas between which the guide works")
+
+    @model_validator(mode="after")
+    def _solvable(self) -> SamplingPlan:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
+        for name in ("guide_interval", "mixing_interval"):
+            interval = getattr(self, name)
+            if interval is not None and interval[0] >= interval[1]:
+                raise ValueError(f"{name} {list(interval)}: give the lower sigma first, then the higher")
+        if self.churn and self.solver != "heun":
+            raise ValueError(f"churn {self.churn:g} is for the heun solver, not {self.solver}")
+        if self.mixture == "conditions" and self.mixing_interval is not None:
+            raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
+        return self
+
+
+class Sampling(SamplingPlan, Weighting):
+    """How an m-plet becomes images (paper 3.1, 3.2)."""
+
+    convex: bool = Field(True, description="false allows weights that do not sum to 1")
+    keep_by: KeepBy = Field(
+        "coherence",
+        description="densest in the recognizer's space, of largest Feynman-Kac log-weight, of least disagreement, or of "
+        "largest or smallest loss of the recognizer under labels that follow the weights",
+    )
     ema: EmaLength = 0.05
     guide_ema: EmaLength = 0.10
     chunk: Positive = Field(64, description="images per forward: part of the result, floating point depends on it")
     precision: AutoPrecision = Field(
         "auto", description="auto: bfloat16 where the device computes in it, else float32; what it was is recorded"
     )
-    seed: int = 0
 
     @model_validator(mode="after")
     def _weights_make_sense(self) -> Sampling:
@@ -296,46 +326,22 @@ class Sampling(Slice):
                     f"weights {list(self.weights)} sum to {sum(self.weights):g}; a convex mix needs weights >= 0 "
                     "with sum 1 (or say convex: false)"
                 )
-        if self.sigma_min >= self.sigma_max:
-            raise ValueError(f"sigma_min {self.sigma_min:g} must be below sigma_max {self.sigma_max:g}")
         end = self.weights_end
         if end is not None and self.convex and (abs(sum(end) - 1) > 1e-6 or min(end, default=0) < 0):
             raise ValueError(f"weights_end {list(end)} must be >= 0 and sum to 1 (or say convex: false)")
-        for name in ("guide_interval", "mixing_interval"):
-            interval = getattr(self, name)
-            if interval is not None and interval[0] >= interval[1]:
-                raise ValueError(f"{name} {list(interval)}: give the lower sigma first, then the higher")
-        if self.churn and self.solver != "heun":
-            raise ValueError(f"churn {self.churn:g} is for the heun solver, not {self.solver}")
         changing = [n for n in ("weights_end", "mixing_interval", "guide_interval") if getattr(self, n) is not None]
         if self.keep_by in ("log_weight", "agreement") and (changing or self.churn):
             raise ValueError(
                 f"keep_by {self.keep_by!r} with {(changing or ['churn'])[0]}: a log-weight needs the same weights at every "
                 "sigma and no churn"
             )
-        if self.mixture == "conditions" and self.mixing_interval is not None:
-            raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
         return self
 
-    def check_weights(self, m: int) -> None:
-        """ValueError where the weights given are not one per class of an m-plet."""
-        for name in ("weights", "weights_end"):
-            given = getattr(self, name)
-            if given is not None and len(given) != m:
-                raise ValueError(f"{name} {list(given)}: {m} classes are mixed, give one weight for each")
 
-
-class PixelMixing(Slice):
+class PixelMixing(Weighting):
     """Mixes of real images: what `Sampling` says of weights and numbers, without a generator."""
 
     kind: Literal["averages", "cutmixes"]
-    weights: tuple[float, ...] | None
-    draw: Literal["fixed", "mplet", "image"]
-    concentration: float
-    images_per_mplet: Positive | None
-    share: float
-    candidates: float
-    seed: int
 
 
 class Screening(Slice):
@@ -426,7 +432,7 @@ class Search(Slice):
     pairs: Positive = Field(16, description="random pairs of training classes, the same in every cell")
     images_per_pair: Annotated[int, Field(ge=2)] = 4
     seed: int = 0
-    sampling: Changes = Field({}, description="filled in by the run: how the images are sampled")
+    sampling: Sampling | None = Field(None, description="filled in by the run: how the images are sampled")
 
     @model_validator(mode="after")
     def _ordered(self) -> Search:

@@ -15,11 +15,10 @@ import torch
 
 from scoremix.config import Generator, PixelMixing, Recognizer, Sampling, Search, Selection
 from scoremix.data import images as imagesets
-from scoremix.diffusion.plans import sample
 from scoremix.diffusion.unet import frozen
 from scoremix.execution import processes as engine
 from scoremix.execution.torchrun import processes
-from scoremix.stages.mix.sample import plan_of
+from scoremix.stages.mix.plan import evaluations, sample
 from scoremix.stages.mix.select import default_count
 from scoremix.stages.mix.weights import images_of_each, kept_of_each
 from scoremix.stages.train import generator as generator_stage
@@ -80,7 +79,7 @@ class Clock:
             case "search":
                 search = Search.model_validate(plan.config)
                 cells = search.points * (search.points + 1) // 2
-                sampling = Sampling.model_validate(search.sampling)
+                sampling = search.sampling or Sampling()
                 chunks = math.ceil(search.pairs * search.images_per_pair / sampling.chunk)
                 return self._sampled(plan, sampling, 2, cells * chunks * sampling.chunk)
             case "evaluate":
@@ -133,7 +132,7 @@ class Clock:
         of, guide = self.networks(plan.inputs["0"])
         key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, m])
         rate = self._rate(plan, key, lambda: self._sampling(of, guide, sampling, m))
-        return math.ceil(images / sampling.chunk) * plan_of(sampling).evaluations(m) * rate
+        return math.ceil(images / sampling.chunk) * evaluations(sampling, m) * rate
 
     def _recognizer(self, config: Recognizer) -> float:
         """Seconds per image, of one process's part of a batch."""
@@ -154,13 +153,13 @@ class Clock:
             for config in (of, guide)
         )
         labels = torch.arange(m, device=self.engine.device).expand(sampling.chunk, m)
-        plan = plan_of(sampling.model_copy(update={"steps": 4}))
+        plan = sampling.model_copy(update={"steps": 4})
 
         def chunk() -> float:
             start = time.monotonic()
             sample(main, weaker, labels, (1 / m,) * m, range(sampling.chunk), plan)
             self.engine.synchronize()
-            return (time.monotonic() - start) / plan.evaluations(m)
+            return (time.monotonic() - start) / evaluations(plan, m)
 
         start, times = time.monotonic(), [chunk()]
         while len(times) < 3 and time.monotonic() - start < LONGEST:

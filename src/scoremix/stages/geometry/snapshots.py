@@ -9,9 +9,9 @@ import torch
 
 from scoremix.analysis.alignment import cka
 from scoremix.analysis.chance import series_correlation
+from scoremix.config import SamplingPlan
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints as generators
-from scoremix.diffusion.plans import Plan
 from scoremix.diffusion.unet import condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity
 from scoremix.execution import processes as engine
@@ -61,7 +61,8 @@ def reproduce(
     config: Sampling, net: EDM2, pixels: generators.Pixels, labels: NDArray[np.int64], seeds: list[int], work: Work
 ) -> NDArray[np.uint8]:
     """Unguided images of single classes from one network: what the snapshot itself has learnt."""
-    plan = Plan(steps=config.steps, sigma_min=config.sigma_min, sigma_max=config.sigma_max, rho=config.rho, guidance=1)
+    levels = {name: getattr(config, name) for name in ("steps", "sigma_min", "sigma_max", "rho")}
+    plan = SamplingPlan(**levels, guidance=1)
     return Networks(config, work, net, net, pixels, plan).images(labels[:, None], (1.0,), seeds)
 
 

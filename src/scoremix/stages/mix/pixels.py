@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scoremix.config import Sampling
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged, patched
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
@@ -28,8 +27,7 @@ def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: W
     train, classes = real_images(real), chosen_classes(mplets)
     each = images_of_each(config, int(np.median(train.counts)))
     total, m = len(classes) * each, classes.shape[1]
-    shared = {name: getattr(config, name) for name in ("weights", "draw", "concentration", "seed")}
-    weights = weights_of(Sampling(convex=False, **shared), len(classes), m, each)  # those of the mixes, image by image
+    weights = weights_of(config, len(classes), m, each)  # those of the mixes, image by image
     first = np.cumsum(train.counts) - train.counts
     rng = np.random.default_rng(stream_seed(config.seed, "pixels"))
 

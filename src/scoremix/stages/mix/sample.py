@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +13,9 @@ from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.feynman_kac import effective_sample_size
-from scoremix.diffusion.plans import Plan, weighed_sample
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
+from scoremix.stages.mix.plan import evaluations, weighed_sample
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
 from scoremix.stages.outputs import GeneratorSummary, SearchSummary, chosen_classes, write_mixed
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scoremix.config import Sampling
+    from scoremix.config import Sampling, SamplingPlan
     from scoremix.execution.artifacts import Artifact, Work
 
 
@@ -45,7 +45,9 @@ def sample_mixtures(
     sampler = Sampler(config, generator, work, team.device)
     each = images_of_each(config, info.median_class_size)
     total = len(classes) * each
-    weights = weights_of(config, len(classes), classes.shape[1], each)
+    m, turns = classes.shape[1], config.mixture == "turns"
+    in_turn = np.tile(np.eye(m)[np.arange(each) % m], (len(classes), 1))
+    weights = in_turn if turns else weights_of(config, len(classes), m, each)
     files = []
     with work.bar(total, "images") as advance:
         for number, start in enumerate(range(0, total, config.chunk)):
@@ -54,7 +56,7 @@ def sample_mixtures(
             if number % team.ranks == team.rank and not file.exists():
                 rows = np.arange(start, min(start + config.chunk, total))
                 labels, shares = classes[rows // each], weights[rows]
-                if config.mixture == "turns":
+                if turns:
                     labels, shares = labels[shares > 0][:, None], shares[shares > 0][:, None]
                 before = work.counts.get("evaluations", 0)
                 images, logs = sampler.weighed(labels, shares, sampler.seeds(rows))
@@ -68,15 +70,14 @@ def sample_mixtures(
     work.settle("evaluations", sum(int(np.load(file)["evaluations"]) for file in files))
     work.count("images", total)
     logs = np.concatenate([np.load(file)["logs"] for file in files])
-    evaluations = sampler.plan.evaluations(1 if config.mixture == "turns" else classes.shape[1])
-    work.write_json("sampling.json", summary(evaluations, logs.reshape(-1, each, 2)))
+    work.write_json("sampling.json", summary(evaluations(config, 1 if turns else m), logs.reshape(-1, each, 2)))
     blocks = (np.load(file)["images"] for file in files)
     write_mixed(work, blocks, sampler.shape, mixed_names(classes, info.classes), classes, weights, *logs.T.copy())
 
 
-def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
+def summary(price: int, logs: NDArray[np.float64]) -> dict[str, Any]:
     """Price of an image, and what log-weights and disagreements (m-plets, images, 2) say; None where not defined."""
-    result: dict[str, Any] = {"evaluations_per_image": evaluations, "images_per_mplet": logs.shape[1]}
+    result: dict[str, Any] = {"evaluations_per_image": price, "images_per_mplet": logs.shape[1]}
     if not np.isfinite(logs).all():
         return {**result, "log_weight": None, "disagreement": None, "effective_sample_size": None}
     sizes = effective_sample_size(torch.from_numpy(logs[:, :, 0]))
@@ -89,11 +90,6 @@ def summary(evaluations: int, logs: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
-def plan_of(config: Sampling) -> Plan:
-    plan = Plan(**{field.name: getattr(config, field.name) for field in fields(Plan)})
-    return replace(plan, mixture="scores") if config.mixture == "turns" else plan
-
-
 @dataclass
 class Networks:
     """A main and a guide network under one plan; images in chunks of the fixed size `config.chunk`."""
@@ -103,14 +99,14 @@ class Networks:
     main: EDM2
     guide: EDM2
     pixels: checkpoints.Pixels
-    plan: Plan
+    plan: SamplingPlan
     class_names: Sequence[str] | None = None  # for messages
 
     def images(
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
     ) -> NDArray[np.uint8]:
         """uint8 images (B, H, W, C) for labels (B, m), weights (m,) or (B, m) at every sigma, and B seeds."""
-        return self._made(labels, weights, seeds, replace(self.plan, weights_end=None))[0]
+        return self._made(labels, weights, seeds, self.plan.model_copy(update={"weights_end": None}))[0]
 
     def weighed(
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
@@ -126,7 +122,7 @@ class Networks:
         labels: NDArray[np.int64],
         weights: Sequence[float] | NDArray[np.float64],
         seeds: Sequence[int],
-        plan: Plan,
+        plan: SamplingPlan,
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         weights = np.broadcast_to(np.asarray(weights, np.float64), labels.shape)
         pieces = range(0, len(labels), self.config.chunk)
@@ -135,7 +131,7 @@ class Networks:
         return np.concatenate([images for images, _ in made]), np.concatenate([logs for _, logs in made])
 
     def _chunk(
-        self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int], plan: Plan
+        self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int], plan: SamplingPlan
     ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
         """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
         b, device = len(labels), next(self.main.buffers()).device
@@ -166,7 +162,7 @@ class Sampler(Networks):
         folder = generator / info.guide_folder
         guide, _ = checkpoints.average(folder, config.guide_ema, info.guide_at, config.precision)
         main, guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
-        super().__init__(config, work, main, guide, pixels, plan_of(config), info.classes)
+        super().__init__(config, work, main, guide, pixels, config, info.classes)
         self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
 
     def seeds(self, rows: NDArray[np.int64]) -> list[int]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *, work: Work) -> None:
     """Writes search.json (the best weights) and search.npz: m_s, m_d (points, points) over `ticks`."""
-    sampling = Sampling.model_validate(config.sampling)
+    sampling = config.sampling or Sampling()
     net = opened(recognizer, work)
     centers = centers_of(recognizer)
     rng = np.random.default_rng(stream_seed(config.seed, "search"))

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from scoremix.config import PixelMixing, Sampling
+    from scoremix.config import Weighting
 
 
-def images_of_each(config: Sampling | PixelMixing, class_size: int) -> int:
+def images_of_each(config: Weighting, class_size: int) -> int:
     """Images drawn for an m-plet, those included that are not kept."""
     kept = config.images_per_mplet or max(1, round(config.share * class_size))
     return math.ceil(kept * config.candidates - 1e-9)
@@ -35,16 +35,14 @@ def mixed_names(classes: NDArray[np.int64], names: Sequence[str]) -> list[str]:
     return [" + ".join(names[k] for k in row) for row in classes]
 
 
-def weights_for(config: Sampling, m: int) -> tuple[float, ...]:
+def weights_for(config: Weighting, m: int) -> tuple[float, ...]:
     """One weight per class of an m-plet, the same for all where none are given; ValueError for another number of them."""
     config.check_weights(m)
     return config.weights or (1 / m,) * m
 
 
-def weights_of(config: Sampling, mplets: int, m: int, each: int) -> NDArray[np.float64]:
-    """Mixing weights of every image (mplets * each, m): the given ones, Dirichlet draws, or one class in turn."""
-    if config.mixture == "turns":
-        return np.tile(np.eye(m)[np.arange(each) % m], (mplets, 1))
+def weights_of(config: Weighting, mplets: int, m: int, each: int) -> NDArray[np.float64]:
+    """Mixing weights of every image (mplets * each, m): the given ones, or Dirichlet draws."""
     given = weights_for(config, m)
     if config.draw == "fixed":
         return np.tile(np.array(given), (mplets * each, 1))

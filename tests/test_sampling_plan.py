@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -11,12 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from scoremix.config import SamplingPlan as Plan
 from scoremix.diffusion import training
 from scoremix.diffusion.denoisers import condition, mix, mix_conditions, preserving
-from scoremix.diffusion.plans import Plan, sample, weighed_sample
+from scoremix.diffusion.solvers import karras_sigmas
 from scoremix.diffusion.unet import EDM2
+from scoremix.stages.mix.plan import denoiser_of, evaluations, evaluations_of, sample, weighed_sample
 
 LABELS = torch.tensor([[0, 3, 5], [4, 1, 2]])
+
+
+def replace(plan: Plan, **changes: Any) -> Plan:
+    return plan.model_copy(update=changes)
 
 
 @pytest.fixture(scope="module")
@@ -67,31 +72,31 @@ CHOICES: dict[str, list[Any]] = {
 
 @pytest.mark.parametrize("values", list(product(*CHOICES.values())), ids=str)
 def test_the_price_of_a_plan_is_what_its_networks_are_asked(nets: tuple[EDM2, EDM2], values: tuple[Any, ...]):
-    plan = Plan(steps=4, **dict(zip(CHOICES, values, strict=True)))
+    plan = replace(Plan(steps=4), **dict(zip(CHOICES, values, strict=True)))
     made = weighed_sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
-    assert made.evaluations == plan.evaluations(3)
+    assert made.evaluations == evaluations(plan, 3)
 
 
 def test_prices_of_known_plans():
     faithful = Plan()
-    assert faithful.evaluations(2) == 252
-    assert replace(faithful, guidance=1.0).evaluations(2) == 126
-    assert replace(faithful, guide="unconditional").evaluations(2) == 189
-    assert replace(faithful, guide="condition").evaluations_of(2) == (126, 63)
-    assert replace(faithful, mixture="conditions").evaluations(2) == 126  # AugGen
-    assert replace(faithful, mixture="conditions", guidance=1.0).evaluations(2) == 63
-    assert replace(faithful, solver="dpm2m").evaluations(3) == 32 * 6
-    assert replace(faithful, weights_end=(0.1, 0.9)).evaluations(2) == 252
-    inside = sum(0.3 <= s <= 1.6 for s in faithful.sigmas().tolist())
+    assert evaluations(faithful, 2) == 252
+    assert evaluations(replace(faithful, guidance=1.0), 2) == 126
+    assert evaluations(replace(faithful, guide="unconditional"), 2) == 189
+    assert evaluations_of(replace(faithful, guide="condition"), 2) == (126, 63)
+    assert evaluations(replace(faithful, mixture="conditions"), 2) == 126  # AugGen
+    assert evaluations(replace(faithful, mixture="conditions", guidance=1.0), 2) == 63
+    assert evaluations(replace(faithful, solver="dpm2m"), 3) == 32 * 6
+    assert evaluations(replace(faithful, weights_end=(0.1, 0.9)), 2) == 252
+    inside = sum(0.3 <= s <= 1.6 for s in karras_sigmas(32).tolist())
     interval = replace(faithful, guide="condition", mixing_interval=(0.3, 1.6))
-    assert interval.evaluations(2) == 63 * 2 + 2 * inside  # both calls at a level are one more each
+    assert evaluations(interval, 2) == 63 * 2 + 2 * inside  # both calls at a level are one more each
 
 
 def test_intervals_choose_the_denoiser(nets: tuple[EDM2, EDM2]):
     main, guide = (net.double() for net in (copy.deepcopy(nets[0]), copy.deepcopy(nets[1])))
     plan = Plan(guidance=2.0, guide="condition", guide_interval=(0.2, 1.0), mixing_interval=(0.5, 4.0))
     weights = [0.2, 0.3, 0.5]
-    denoiser = plan.denoiser(main, guide, LABELS, weights)
+    denoiser = denoiser_of(plan, main, guide, LABELS, weights)
     x = torch.randn(2, 1, 8, 8, dtype=torch.float64)
     scores, single = mix(main, LABELS, weights), mix_conditions(main, LABELS, preserving(weights))
     asked = mix_conditions(guide, LABELS, preserving(weights))
@@ -103,7 +108,7 @@ def test_intervals_choose_the_denoiser(nets: tuple[EDM2, EDM2]):
 
 def test_weights_move_with_log_sigma(nets: tuple[EDM2, EDM2]):
     plan = Plan(guidance=1.0, sigma_min=0.01, sigma_max=100.0, weights_end=(0.0, 1.0, 0.0))
-    denoiser = plan.denoiser(nets[0], None, LABELS, [1.0, 0.0, 0.0])
+    denoiser = denoiser_of(plan, nets[0], None, LABELS, [1.0, 0.0, 0.0])
     x = torch.randn(2, 1, 8, 8)
     for sigma, share in ((100.0, 0.0), (1.0, 0.5), (0.01, 1.0), (10.0, 0.25)):
         s = torch.tensor(sigma)
@@ -157,7 +162,7 @@ def test_guides_that_do_not_fit_are_refused(nets: tuple[EDM2, EDM2]):
         assert "\n" not in str(error.value)
     for field in ("guide_interval", "mixing_interval"):
         with pytest.raises(ValueError, match=r"interval \(2, 1\)"):
-            images(nets, LABELS, [0.2, 0.3, 0.5], Plan(**{field: (2.0, 1.0)}))
+            images(nets, LABELS, [0.2, 0.3, 0.5], replace(Plan(), **{field: (2.0, 1.0)}))
     with pytest.raises(ValueError, match="weights_end"):
         images(nets, LABELS, [0.2, 0.3, 0.5], Plan(weights_end=(0.5, 0.5)))
     assert images((nets[0], none), LABELS, [0.2, 0.3, 0.5], Plan(steps=2, guide="unconditional")).shape == (2, 1, 8, 8)
@@ -183,7 +188,7 @@ def test_a_broken_network_is_named_by_level_and_class(nets: tuple[EDM2, EDM2]):
 
 def test_one_class_is_its_condition(nets: tuple[EDM2, EDM2]):
     x, s = torch.randn(2, 1, 8, 8), torch.tensor(0.5)
-    denoiser = Plan(guidance=1.0).denoiser(nets[0], None, LABELS[:, :1], [1.0])
+    denoiser = denoiser_of(Plan(guidance=1.0), nets[0], None, LABELS[:, :1], [1.0])
     assert torch.equal(denoiser(x, s), condition(nets[0], LABELS[:, 0])(x, s))
 
 
