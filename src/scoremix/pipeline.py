@@ -26,6 +26,7 @@ from scoremix.config import (
     Screening,
     Selection,
     Slice,
+    Weighting,
     changed,
 )
 from scoremix.execution.artifacts import Artifact, External, step_of
@@ -254,8 +255,7 @@ def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Slice:
 
 def of_pixels(sampling: Sampling, kind: Literal["averages", "cutmixes"]) -> PixelMixing:
     """The part of a sampling that mixing real images shares with it."""
-    shared = {n: getattr(sampling, n) for n in PixelMixing.model_fields if n != "kind"}
-    return PixelMixing(kind=kind, **shared)
+    return PixelMixing(kind=kind, **sampling.model_dump(include=set(Weighting.model_fields)))
 
 
 def searched_weights(exp: Experiment, sampling: Sampling, base: Base) -> Artifact:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scoremix.commands.options import (
-    CHECKPOINTS,
     Arms,
     Colour,
     ConfigFile,
@@ -72,7 +71,7 @@ def benchmark(
     """
     from scoremix.config import ConfigError, Embedding
     from scoremix.config.arms import named
-    from scoremix.config.presets import PRESETS
+    from scoremix.config.presets import CHECKPOINTS, PRESETS
     from scoremix.data.files import write_file
     from scoremix.execution.artifacts import Store, versions
     from scoremix.execution.records import checkpoint_of

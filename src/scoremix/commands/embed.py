@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from scoremix.config import Runtime
     from scoremix.data.listing import Listing
 
-ROWS = 64  # images per forward, the last ones padded: an embedding depends on no other image
 FORMATS = (".npz", ".npy")
 
 
@@ -51,30 +50,26 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
     Written whole or not at all. ValueError for a wrong place or ending; UnreadableImages unless `skip_bad`.
     """
     import numpy as np
-    import torch
 
     from scoremix.data.listing import open_listing
     from scoremix.data.reading import UnreadableImages
-    from scoremix.execution import processes as engine
     from scoremix.execution.artifacts import Work
-    from scoremix.recognition import checkpoints, published
-    from scoremix.recognition.training import embed
+    from scoremix.execution.trained import ROWS, load_recognizer
 
     if out.suffix not in FORMATS:
         raise ValueError(f"--out {out}: must end in {' or '.join(FORMATS)}")
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
-    net, description = published.load(checkpoint)
-    net.to(engine.start(runtime.device).device)
+    recognizer = load_recognizer(checkpoint, out=runtime.out, device=runtime.device)
+    size, channels = recognizer.description.size, recognizer.description.channels
     listing = open_listing(place)
     embeddings: list[NDArray[np.float32]] = []
     indices: list[NDArray[np.int64]] = []
     bad: list[tuple[str, str]] = []
     with Work(out.parent, runtime, "embed").bar(len(listing), "images") as advance:
-        for pixels, rows in listing.blocks(description.size, description.channels, ROWS, bad):
+        for pixels, rows in listing.blocks(size, channels, ROWS, bad):
             if not bad or skip_bad:  # else only the other unreadable files are still of interest
-                x = checkpoints.network_input(torch.from_numpy(np.ascontiguousarray(pixels)), description)
-                embeddings.append(torch.nn.functional.normalize(embed(net, x, batch=ROWS)).cpu().numpy())
+                embeddings.append(recognizer.embed(pixels))
                 indices.append(rows)
             advance(int(rows[-1]) + 1)
     if bad and not skip_bad:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,7 +10,6 @@ import typer
 if TYPE_CHECKING:
     from scoremix.config import Experiment, Runtime
 
-CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
 
 app = typer.Typer(
     add_completion=False,
@@ -89,33 +86,12 @@ def experiment_of(
 
     Arms that the verdict needs and nobody named are added, and said where there is a verdict (`judged`).
     """
-    from functools import partial
-
-    from scoremix.config import ConfigError, load, read_settings
-    from scoremix.config.arms import named
-    from scoremix.config.presets import PRESETS
+    from scoremix.config import presets, read_settings
     from scoremix.execution.torchrun import say
 
-    chosen = preset or ("folder" if data or config else None)
-    if chosen is None:
-        raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
-    if chosen not in PRESETS:
-        hint = f"; for the images there, say --data {chosen}" if Path(chosen).exists() else ""
-        hint = "; a recognizer is measured by `scoremix benchmark`" if Path(chosen).suffix in CHECKPOINTS else hint
-        raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)}){hint}")
-    changes = [f"{name}={json.dumps(given)}" for name, given in (("source", data), ("arms", arms)) if given]
-    changes += [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
-    base, files = PRESETS[chosen](), [read_settings(file) for file in config or ()]
-    named_here = any("source" in file for file in files) or any(s.partition("=")[0] == "source" for s in changes)
-    if "source" not in base.model_fields_set and not named_here:
-        raise ConfigError(
-            f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
-        )
-    exp = load(base, files, changes, partial(named, say=say) if judged else named)
-    if data and exp.name == "run":
-        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().stem).strip("-.")
-        exp = load(exp, (), [f"name={stem or 'run'}"])
-    return exp
+    files = [read_settings(file) for file in config or ()]
+    changes = [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
+    return presets.experiment(preset, files, data, arms, changes, say if judged else None)
 
 
 def last_reported(name: str | None, out: Path) -> Experiment:

@@ -8,13 +8,29 @@ stored result says so (docs/tables.md).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Any
 
-from scoremix.config import Data, Evaluation, Experiment, Generator, Network, Recognizer, Sampling, Selection
+from scoremix.config import (
+    ConfigError,
+    Data,
+    Evaluation,
+    Experiment,
+    Generator,
+    Network,
+    Recognizer,
+    Sampling,
+    Selection,
+    load,
+)
 from scoremix.config.arms import named
 
+CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
 FIRST = "coherent_first"  # the arm that did best in docs/results.md: a user's own images are judged by it
 JUDGED = {
     "arms": named(["real", "equal_steps", "scoremix", FIRST]),
@@ -270,3 +286,38 @@ PRESETS: dict[str, Callable[[], Experiment]] = {
 }
 PRESETS |= {f"edm2-{size}": partial(edm2, size) for size in EDM2_SIZES}
 PRESETS |= {name: recipe.make for name, recipe in RECIPES.items()}
+
+
+def experiment(
+    preset: str | None,
+    files: Sequence[Mapping[str, Any]] = (),
+    data: str | None = None,
+    arms: str | None = None,
+    settings: Sequence[str] = (),
+    say: Callable[[str], None] | None = None,
+) -> Experiment:
+    """The preset (by default `folder`), changed by what files hold, then by `a.b=c`; named after its data.
+
+    Arms that the verdict needs and nobody named are added, and said. ConfigError with every mistake, also where it has no
+    images and none are given.
+    """
+    chosen = preset or ("folder" if data or files else None)
+    if chosen is None:
+        raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
+    if chosen not in PRESETS:
+        hint = f"; for the images there, say --data {chosen}" if Path(chosen).exists() else ""
+        hint = "; a recognizer is measured by `scoremix benchmark`" if Path(chosen).suffix in CHECKPOINTS else hint
+        raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)}){hint}")
+    given = {"source": data, "arms": arms}
+    changes = [*(f"{name}={json.dumps(value)}" for name, value in given.items() if value), *settings]
+    base = PRESETS[chosen]()
+    named_here = any("source" in file for file in files) or any(s.partition("=")[0] == "source" for s in changes)
+    if "source" not in base.model_fields_set and not named_here:
+        raise ConfigError(
+            f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
+        )
+    exp = load(base, files, changes, partial(named, say=say) if say else named)
+    if data and exp.name == "run":
+        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().stem).strip("-.")
+        exp = load(exp, (), [f"name={stem or 'run'}"])
+    return exp

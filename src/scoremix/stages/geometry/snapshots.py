@@ -16,7 +16,7 @@ from scoremix.diffusion.unet import condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity
 from scoremix.execution import processes as engine
 from scoremix.stages.embedding import embedded_pixels, opened
-from scoremix.stages.mix.sample import Networks
+from scoremix.stages.mix.sample import Networks, noise_seeds
 from scoremix.stages.outputs import centers_of, real_images, without_padding
 
 if TYPE_CHECKING:
@@ -40,8 +40,7 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
     chosen = np.random.default_rng(stream_seed(config.seed, "classes")).permutation(len(train.class_names))
     chosen = np.sort(chosen[: config.classes])
     labels = np.repeat(chosen, config.images_per_class)
-    first = stream_seed(config.seed, "noise")
-    seeds = [(first + row) % 2**32 for row in range(len(labels))]
+    seeds = noise_seeds(config.seed, np.arange(len(labels)))
     rows: list[dict[str, Any]] = []
     kept = generators.stored(generator.folder)
     with work.bar(len(kept), "snapshots") as advance:

@@ -90,6 +90,12 @@ def summary(price: int, logs: NDArray[np.float64]) -> dict[str, Any]:
     }
 
 
+def noise_seeds(seed: int, rows: NDArray[np.int64]) -> list[int]:
+    """One noise seed per image, from the seed of all and the image's number."""
+    first = stream_seed(seed, "noise")
+    return [(first + int(row)) % 2**32 for row in rows]
+
+
 @dataclass
 class Networks:
     """A main and a guide network under one plan; images in chunks of the fixed size `config.chunk`."""
@@ -167,5 +173,4 @@ class Sampler(Networks):
 
     def seeds(self, rows: NDArray[np.int64]) -> list[int]:
         """One noise seed per image, from its number alone; the same in every arm."""
-        first = stream_seed(self.config.seed, "noise")
-        return [(first + int(row)) % 2**32 for row in rows]
+        return noise_seeds(self.config.seed, rows)

@@ -1,0 +1,205 @@
+"""What a run has trained, in a few lines of Python: a generator to sample from, a recognizer to embed with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from scoremix.config import ConfigError, Experiment, Runtime, Sampling, changed, error_line
+from scoremix.data.decode import decode, resize_area, with_channels
+from scoremix.data.listing import open_listing
+from scoremix.data.reading import UnreadableImages
+from scoremix.diffusion import checkpoints as generators
+from scoremix.diffusion.unet import frozen
+from scoremix.execution import processes as engine
+from scoremix.execution import records
+from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.runner import decided
+from scoremix.recognition import published
+from scoremix.recognition.checkpoints import Description, Network, network_input
+from scoremix.recognition.training import embed
+from scoremix.stages.mix.sample import Networks, Sampler, noise_seeds
+
+Device = Literal["auto", "cpu", "cuda"]
+ROWS = 64  # images per forward, the last ones padded: an embedding depends on no other image
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A trained generator; `classes` are the names of the classes that it knows."""
+
+    classes: tuple[str, ...]
+    networks: Networks
+
+    def sample(
+        self,
+        classes: Sequence[str | int],
+        weights: Sequence[float] | None = None,
+        count: int = 1,
+        seed: int = 0,
+    ) -> NDArray[np.uint8]:
+        """Images (count, H, W, C) of the mix of these classes, by name or index; without weights 1/m of each.
+
+        Image i follows from the seed and i alone. ValueError, one line, for unknown or repeated classes, weights that
+        are not one finite number for each, and a count below 1.
+        """
+        if isinstance(classes, str | int) or not len(classes):
+            raise ValueError(f"classes {classes!r}: must be a list of at least one name or index")
+        if count < 1:
+            raise ValueError(f"count {count}: must be at least 1")
+        labels = np.tile([self._index(k) for k in classes], (count, 1))
+        shares = np.full(len(classes), 1 / len(classes)) if weights is None else np.asarray(weights, np.float64)
+        if shares.shape != (len(classes),):
+            raise ValueError(f"weights {weights!r}: {len(classes)} classes are mixed, give one weight for each")
+        return self.networks.images(labels, shares, noise_seeds(seed, np.arange(count)))
+
+    def _index(self, name: str | int) -> int:
+        if isinstance(name, str):
+            if name in self.classes:
+                return self.classes.index(name)
+            close = difflib.get_close_matches(name, self.classes, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the first is {self.classes[0]!r}"
+            raise ValueError(f"class {name!r}: not one of the generator's {len(self.classes)}; {hint}")
+        if not 0 <= name < len(self.classes):
+            raise ValueError(f"class {name}: the generator knows the classes 0 to {len(self.classes) - 1}")
+        return int(name)
+
+
+@dataclass(frozen=True)
+class Recognizer:
+    """A trained recognizer and what its input must be."""
+
+    net: Network
+    description: Description
+
+    def embed(self, images: NDArray[np.uint8] | str | Path | Sequence[str | Path]) -> NDArray[np.float32]:
+        """Embeddings (n, d), unit rows, of images (n, H, W, C), 8-bit RGB or grey, or of those in a file or folder, or in
+        a list of files.
+
+        Other sizes and channels become the recognizer's as in training. ValueError for a place without images,
+        UnreadableImages with every unreadable file.
+        """
+        if isinstance(images, str | Path):
+            bad: list[tuple[str, str]] = []
+            size, channels = self.description.size, self.description.channels
+            blocks = [self.embed(pixels) for pixels, _ in open_listing(Path(images)).blocks(size, channels, ROWS, bad)]
+            if bad:
+                raise UnreadableImages(bad)
+            return np.concatenate(blocks)
+        if not isinstance(images, np.ndarray):
+            images = decoded([Path(file) for file in images], self.description.size)
+        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not len(images):
+            raise ValueError(
+                f"images of shape {images.shape} and type {images.dtype}: must be uint8 (n, height, width, 1 or 3), n > 0"
+            )
+        pixels = with_channels(resize_area(images, self.description.size), self.description.channels)
+        x = network_input(torch.from_numpy(np.ascontiguousarray(pixels)), self.description)
+        unit: NDArray[np.float32] = torch.nn.functional.normalize(embed(self.net, x, batch=ROWS)).cpu().numpy()
+        return unit
+
+
+def load_generator(
+    run_or_folder: str | Path, *, out: str | Path = "scoremix_runs", device: Device = "auto", **settings: Any
+) -> Generator:
+    """The generator of a run in `out`, by name or by its record's file; or of an artifact's folder; or a snapshot file.
+
+    Sampled is as the run does, with `settings` of `Sampling` changed (steps=16); from a folder with the defaults; from a
+    snapshot without a guide, as it has none. ConfigError, a ValueError of one line, where there is no such generator or
+    setting.
+    """
+    path, out = Path(run_or_folder), Path(out)
+    runtime = Runtime(out=out, device=device, quiet=True)
+    if path.suffix == ".safetensors":
+        return _snapshot(path, runtime, _sampling(Experiment(), runtime, {**settings, "guidance": 1.0}))
+    if (path / "generator.json").is_file():
+        exp, folder = Experiment(), path
+    else:
+        name = str(run_or_folder)
+        if path.suffix == ".json" and path.is_file():
+            out, name = path.resolve().parents[1], path.stem
+        exp = records.recorded(out, name)
+        folder = records.step_folder(out, name, "guide" if exp.guide else "generator")
+    artifact = Artifact("generator", "", folder)
+    sampler = Sampler(_sampling(exp, runtime, settings), artifact, Work(folder, runtime, "sample"))
+    return Generator(tuple(artifact.json("generator.json")["classes"]), sampler)
+
+
+def load_recognizer(
+    run_arm_or_file: str | Path,
+    *,
+    out: str | Path = "scoremix_runs",
+    device: Device = "auto",
+    colour: Literal["rgb", "bgr"] | None = None,
+) -> Recognizer:
+    """The recognizer RUN/ARM or RUN/ARM/SEED of a run in `out`, or of a file or artifact's folder.
+
+    A file may be ours, arcface_torch's, AdaFace's or CVLFace's; `colour` is needed where it does not say. ValueError, one
+    line, where there is none.
+    """
+    net, description = published.load(records.checkpoint_of(Path(out), str(run_arm_or_file), "out"), colour)
+    return Recognizer(net.to(engine.start(device).device), description)
+
+
+def run(
+    data: str | Path | None = None,
+    settings: Experiment | Mapping[str, Any] | None = None,
+    *,
+    preset: str | None = None,
+    out: str | Path = "scoremix_runs",
+    device: Device = "auto",
+    quiet: bool = True,
+) -> Path:
+    """The whole method, as `scoremix run`: does what is not done yet and returns the folder of the report.
+
+    `data`: what `--data` takes; `settings`: an Experiment, or what a config file holds, {"generator": {"lr": 0.01}}, on
+    top of a preset's. ConfigError, a ValueError with one line per mistake.
+    """
+    from scoremix.config import presets
+    from scoremix.execution import progress
+    from scoremix.execution.artifacts import Store
+
+    if isinstance(settings, Experiment):
+        exp = settings if data is None else settings.model_copy(update={"source": str(data)})
+    else:
+        exp = presets.experiment(preset, [settings] if settings else [], str(data) if data else None)
+    return progress.execute(exp, Runtime(out=Path(out), device=device, quiet=quiet), Store(Path(out) / "store"))
+
+
+def decoded(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
+    """Images (n, size, size, 3) of files, as ingest reads them; UnreadableImages names all that are none."""
+    images, bad = [], []
+    for file in files:
+        try:
+            images.append(decode(file, size))
+        except (OSError, ValueError) as error:
+            bad.append((str(file), str(error)))
+    if bad:
+        raise UnreadableImages(bad)
+    return np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
+
+
+def _sampling(exp: Experiment, runtime: Runtime, settings: Mapping[str, Any]) -> Sampling:
+    """The experiment's sampling with some settings changed, its precision decided."""
+    try:
+        sampling = changed(exp.sampling, {"weights": None, "weights_end": None, "mixture": "scores", **settings})
+    except ValidationError as error:
+        raise ConfigError("; ".join(error_line(e, Sampling) for e in error.errors())) from None
+    return decided(exp.model_copy(update={"sampling": sampling}), runtime.device).sampling
+
+
+def _snapshot(file: Path, runtime: Runtime, sampling: Sampling) -> Generator:
+    """One network alone; its classes have numbers where no generator.json beside it names them."""
+    net, pixels = generators.load(file, sampling.precision)
+    names = tuple(map(str, range(net.label_dim)))
+    if (beside := file.parent / "generator.json").is_file():
+        names = tuple(Artifact("generator", "", beside.parent).json(beside.name)["classes"])
+    net = frozen(net.to(engine.start(runtime.device).device))
+    return Generator(names, Networks(sampling, Work(file.parent, runtime, "sample"), net, net, pixels, sampling, names))
