@@ -136,7 +136,8 @@ def precisions(watch: Stopwatch, rates: dict[str, float], compiled: bool) -> lis
 
 def step(net: EDM2, x: Tensor, sigma: Tensor, labels: Tensor) -> None:
     """Forward and backward, no optimizer."""
-    loss = training.uncertainty_loss(net, x * 0.5, labels, sigma, x * sigma[:, None, None, None], net.sigma_data)
+    denoised, u = net(x * 0.5 + x * sigma[:, None, None, None], sigma, labels, return_logvar=True)
+    loss = training.weighted_error(denoised, u, x * 0.5, sigma, net.sigma_data)
     torch.autograd.backward(loss.sum() / BATCH)
     net.zero_grad(set_to_none=True)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scoremix.diffusion import training
-from scoremix.diffusion.training import Training, learning_rate, uncertainty_loss
+from scoremix.diffusion.training import Training, learning_rate, weighted_error
 from scoremix.diffusion.unet import EDM2
 
 BATCH = 8
@@ -247,5 +247,6 @@ def test_loop_matches(double: bool, golden, golden_state):
 def test_loss_of_a_perfect_denoiser_is_the_log_variance():
     images = torch.randn(3, 1, 4, 4)
     perfect = lambda x, sigma, labels, return_logvar: (images, torch.full((3, 1, 1, 1), -2.0))
-    loss = uncertainty_loss(perfect, images, None, torch.rand(3) + 0.1, torch.zeros_like(images), 0.5)
+    sigma = torch.rand(3) + 0.1
+    loss = weighted_error(*perfect(images, sigma, None, True), images, sigma, 0.5)
     assert torch.equal(loss, torch.full_like(images, -2.0))

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scoremix.diffusion.layers import MPConv, normalize
-from scoremix.diffusion.training import uncertainty_loss
+from scoremix.diffusion.training import weighted_error
 from scoremix.diffusion.unet import EDM2, Block, condition_matrix, frozen
 
 TINY: dict[str, Any] = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1}
@@ -267,7 +267,8 @@ def test_loss_and_gradients(name: str, double: bool, golden, golden_state):
             block.dropout = 0.0
         sigma = (get("rnd_normal") * options["P_std"] + options["P_mean"]).exp().flatten()
         noise = get("noise_unit") * sigma[:, None, None, None]
-        loss = uncertainty_loss(net, get("images"), get("labels"), sigma, noise, options["sigma_data"])
+        denoised, u = net(get("images") + noise, sigma, get("labels"), return_logvar=True)
+        loss = weighted_error(denoised, u, get("images"), sigma, options["sigma_data"])
         (loss.sum() / len(loss)).backward()
         if mode == "eval":
             expected = data[f"loss{suffix}"]

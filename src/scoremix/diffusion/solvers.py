@@ -45,11 +45,6 @@ class UnitNoise:
         noise = torch.stack([torch.randn(self.shape, generator=g) for g in self.generators])
         return noise.to(self.device, torch.float32 if like is None else like.dtype)
 
-    def integers(self, high: int) -> Tensor:
-        """One integer of 0 .. high - 1 per image, such as a random class."""
-        draws = [torch.randint(high, (), generator=g) for g in self.generators]
-        return torch.stack(draws).to(self.device)
-
 
 @torch.no_grad()
 def heun_path(

@@ -25,19 +25,6 @@ ExtraLoss = Callable[[Tensor, Tensor, Tensor, int], Tensor | None]
 _UNREAD = 100  # losses kept for a caller who does not take them
 
 
-def uncertainty_loss(
-    net: Callable[..., Any],
-    images: Float[Tensor, "b c h w"],
-    labels: Tensor | None,
-    sigma: Float[Tensor, " b"],
-    noise: Float[Tensor, "b c h w"],
-    sigma_data: float,
-) -> Float[Tensor, "b c h w"]:
-    """Loss of each element, weight(sigma) / e^u (D(y + noise) - y)^2 + u; `noise` has the size sigma."""
-    denoised, u = net(images + noise, sigma, labels, return_logvar=True)
-    return weighted_error(denoised, u, images, sigma, sigma_data)
-
-
 def weighted_error(
     denoised: Float[Tensor, "b c h w"],
     u: Float[Tensor, "b 1 1 1"],
@@ -45,7 +32,7 @@ def weighted_error(
     sigma: Float[Tensor, " b"],
     sigma_data: float,
 ) -> Float[Tensor, "b c h w"]:
-    """weight(sigma) / e^u (denoised - images)^2 + u, weight = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
+    """Loss of each element: weight(sigma) / e^u (denoised - images)^2 + u, weight = (sigma^2 + sigma_data^2) / (sigma sigma_data)^2."""
     weight = ((sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2)[:, None, None, None]
     loss: Tensor = weight / u.exp() * (denoised - images).square() + u
     return loss

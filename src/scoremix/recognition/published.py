@@ -1,8 +1,6 @@
 """Published checkpoints of arcface_torch, AdaFace and CVLFace, read strictly; nothing in a file is executed.
 
-Pickles are read by torch's `weights_only` reader. Training leftovers of known libraries (Lightning's callbacks,
-argparse's settings) become inert stand-ins; any other name in a pickle is refused. Every tensor of the network must
-be there, and none too many. The three families disagree on the order of colours:
+Every tensor of the network must be there, and none too many. The three families disagree on the order of colours:
 
 - arcface_torch (`backbone.pth`, `model.pt`, `checkpoint_gpu_0.pt`): RGB.
 - AdaFace (Lightning `.ckpt`, names under `model.`): BGR.
@@ -14,25 +12,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
 import re
-from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import safetensors
-import torch
 import yaml
 from torch import Tensor
 
+from scoremix.data.pickles import read_torch, readable, some
 from scoremix.recognition import checkpoints
 from scoremix.recognition.iresnet import ADAFACE_UNITS, FACE_UNITS
 
 PREFIXES = ("", "module.", "model.", "net.", "model.net.")
 WRAPPERS = ("state_dict", "state_dict_backbone")  # of Lightning, of arcface_torch's training state
-LIBRARIES = {"argparse", "collections", "lightning", "lightning_fabric", "numpy", "omegaconf", "pathlib"}
-LIBRARIES |= {"pytorch_lightning", "torch"}
 # What other files look like: names of tensors that only they have
 OTHERS = (
     (r"(^|\.)(features\.module|module\.features)\.", "a MagFace checkpoint (BGR in 0..1, another epsilon)"),
@@ -60,7 +53,7 @@ def load(path: Path, colour: checkpoints.Colour | None = None) -> tuple[checkpoi
     tensors = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     extra = [n for n in state if not n.startswith(prefix) and not n.startswith("head.")]
     if extra:
-        raise ValueError(f"{path}: looks like {family} {name}, but also holds {_some(extra)}")
+        raise ValueError(f"{path}: looks like {family} {name}, but also holds {some(extra)}")
     said = _said_beside(path) if family == "CVLFace" else {"arcface_torch": "rgb", "AdaFace": "bgr"}[family]
     _agree(path, colour, said)
     if not (order := colour or said):
@@ -79,74 +72,28 @@ def load(path: Path, colour: checkpoints.Colour | None = None) -> tuple[checkpoi
 def _is_ours(path: Path) -> bool:
     if path.suffix != ".safetensors":
         return False
-    with _readable(path), safetensors.safe_open(path, "pt") as file:
+    with readable(path, "checkpoint"), safetensors.safe_open(path, "pt") as file:
         metadata = file.metadata() or {}
     if other := [kind for kind in metadata if kind.startswith("scoremix ") and kind != checkpoints.KIND]:
         raise ValueError(f"{path}: a {other[0]}, not a recognizer")
     return checkpoints.KIND in metadata
 
 
-class _readable:
-    """Turns what readers raise on damaged files into one line."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        if not self.path.is_file():
-            raise ValueError(f"{self.path}: no such checkpoint")
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        wrong = (OSError, RuntimeError, EOFError, KeyError, TypeError, AttributeError, pickle.UnpicklingError)
-        if isinstance(error, (*wrong, safetensors.SafetensorError)):
-            if refused := re.search(r"GLOBAL:? (\S+)", str(error)):
-                raise ValueError(f"{self.path}: its pickle asks for {refused[1]}, which is refused") from None
-            text = " ".join(str(error).split()).split(". ")[0]
-            raise ValueError(f"{self.path}: not a readable checkpoint ({text or type(error).__name__})") from None
-
-
 def _state(path: Path) -> dict[str, Tensor]:
     """Names and tensors of a file, training leftovers aside."""
     if path.suffix.lower() == ".onnx":
         raise ValueError(f"{path}: an ONNX model; give the .pt, .pth, .ckpt or .safetensors file it was made from")
-    with _readable(path):
+    with readable(path, "checkpoint"):
         if path.suffix == ".safetensors":
             with safetensors.safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        with torch.serialization.safe_globals(_stand_ins(path)):
-            found = torch.load(path, map_location="cpu", weights_only=True)
+        found = read_torch(path)
     for wrapper in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
             found = found[wrapper]
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path}: holds no network's tensors, but a {type(found).__name__}")
     return {str(name): value.detach() for name, value in found.items() if isinstance(value, Tensor)}
-
-
-def _stand_ins(path: Path) -> list[Any]:
-    """(inert class, name) of each class of a known library in a pickle; ValueError names any other."""
-    try:
-        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (ValueError, RuntimeError):
-        return []  # the old format: weights_only alone decides
-    if foreign := sorted(name for name in names if name.partition(".")[0] not in LIBRARIES):
-        raise ValueError(f"{path}: its pickle asks for {_some(foreign)}, which is refused")
-    return [
-        (OrderedDict if name.lower().endswith("dict") else type("Inert", (_Inert,), {}), name) for name in sorted(names)
-    ]
-
-
-class _Inert:
-    """Stands for an object of a training library: takes anything, does nothing."""
-
-    def __new__(cls, *args: Any) -> _Inert:
-        return super().__new__(cls)
-
-    def __init__(self, *args: Any) -> None:
-        pass
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
 
 def _recognized(path: Path, state: Mapping[str, Tensor]) -> tuple[str, str, str]:
@@ -174,7 +121,7 @@ def _recognized(path: Path, state: Mapping[str, Tensor]) -> tuple[str, str, str]
                 f"{path}: looks like {looks}; arcface_torch's, AdaFace's and CVLFace's IR networks are read"
             )
     raise ValueError(
-        f"{path}: of none of the families arcface_torch, AdaFace, CVLFace (its tensors: {_some(list(state))})"
+        f"{path}: of none of the families arcface_torch, AdaFace, CVLFace (its tensors: {some(list(state))})"
     )
 
 
@@ -191,9 +138,9 @@ def _depths(units: Mapping[int, tuple[int, ...]]) -> str:
 def _check(path: Path, what: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     start = f"{path}: looks like {what}, but"
     if missing := [name for name in wanted if name not in found]:
-        raise ValueError(f"{start} lacks {_some(missing)}")
+        raise ValueError(f"{start} lacks {some(missing)}")
     if extra := [name for name in found if name not in wanted]:
-        raise ValueError(f"{start} also holds {_some(extra)}")
+        raise ValueError(f"{start} also holds {some(extra)}")
     for name, tensor in wanted.items():
         if tensor.shape != found[name].shape:
             raise ValueError(f"{start} {name} is {tuple(found[name].shape)}, must be {tuple(tensor.shape)}")
@@ -219,7 +166,3 @@ def _said_beside(path: Path) -> str | None:
 def _agree(path: Path, given: str | None, said: str | None) -> None:
     if given and said and given != said:
         raise ValueError(f"{path}: expects {said} images, {given} was asked for")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

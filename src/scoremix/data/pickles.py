@@ -1,0 +1,167 @@
+"""Other people's pickles, without running what they contain: published networks come as such files.
+
+A plain pickle is read by an unpickler that knows a dozen names, each of them a stand-in that only keeps data; some carry
+source code that their own loader executes, which stays text here. A file of `torch.save` goes through torch's
+weights-only reader, where training leftovers of known libraries (Lightning's callbacks, argparse's settings) become inert
+objects. Any other name ends the reading.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+LIBRARIES = {"argparse", "collections", "lightning", "lightning_fabric", "numpy", "omegaconf", "pathlib"}
+LIBRARIES |= {"pytorch_lightning", "torch"}
+
+
+@dataclass
+class Kept:
+    """What is left of any object: its attributes, of a class whose source code the file contains also its name."""
+
+    content: dict[str, Any] = field(default_factory=dict)
+    class_name: str = ""
+
+    def __setstate__(self, state: Any) -> None:
+        self.content = dict(state) if isinstance(state, dict) else {}
+
+
+class KeptDict(dict[str, Any]):
+    """A dictionary with attributes, as data."""
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def read_plain(path: Path) -> Any:
+    """What a plain pickle holds, modules as `Kept`. ValueError naming what it asks for beyond that."""
+    with open(path, "rb") as file:
+        return _Reader(file).load()
+
+
+def read_torch(path: Path) -> Any:
+    """What a file of `torch.save` holds, objects of other libraries inert. ValueError naming what it asks for beyond."""
+    with torch.serialization.safe_globals(_inert(path)):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+@contextlib.contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Whatever goes wrong inside is a ValueError of one line that names the file: a damaged one may fail in any way."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such {what}")
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+    except Exception as error:
+        if refused := re.search(r"GLOBAL:? (\S+)", str(error)):
+            raise ValueError(f"{path}: its pickle asks for {refused[1]}, which is refused") from None
+        text = " ".join(str(error).split()).split(". ")[0][:200]
+        raise ValueError(f"{path}: not a readable {what} ({text or type(error).__name__})") from None
+
+
+def some(names: list[str]) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+class _Inert:
+    """Stands for an object of a training library: takes anything, does nothing."""
+
+    def __new__(cls, *args: Any) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any) -> None:
+        pass
+
+    def __setstate__(self, state: Any) -> None:
+        pass
+
+
+def _inert(path: Path) -> list[Any]:
+    """(inert class, name) of each class of a known library in a file; ValueError names any other."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (ValueError, RuntimeError):
+        return []  # the old format: weights_only alone decides
+    if foreign := sorted(name for name in names if name.partition(".")[0] not in LIBRARIES):
+        raise ValueError(f"its pickle asks for {some(foreign)}, which is refused")
+    return [
+        (OrderedDict if name.lower().endswith("dict") else type("Inert", (_Inert,), {}), name) for name in sorted(names)
+    ]
+
+
+class _Reader(pickle.Unpickler):
+    """Knows the names of a published snapshot's parts, and no other."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _NAMES:
+            return _NAMES[module, name]
+        if module.startswith("torch.nn.modules.") and name.isidentifier():
+            return Kept
+        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+            return dtype
+        raise ValueError(f"it asks for {module}.{name}, which no published snapshot needs; not read further")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise ValueError("it refers to data outside itself; not read further")
+
+
+def _rebuilt(meta: Any) -> Kept:
+    """An object whose source code the file contains: its attributes, never the code."""
+    if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
+        raise ValueError("an object of the snapshot has no attributes")
+    return Kept(dict(meta["state"]), str(meta.get("class_name", "")))
+
+
+def _storage(content: Any) -> Tensor:
+    """Numbers of a storage, one dimension."""
+    if not isinstance(content, bytes):
+        raise ValueError("a storage is not bytes")
+    storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(storage, torch.storage.TypedStorage):
+        raise ValueError(f"a storage holds {type(storage).__name__}")
+    return torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
+
+
+def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    """A view of a storage; ValueError where it would reach beyond."""
+    if (
+        not isinstance(storage, Tensor)
+        or len(size) != len(stride)
+        or not all(isinstance(n, int) and n >= 0 for n in (offset, *size, *stride))
+    ):
+        raise ValueError("a tensor is not described by a storage, an offset, sizes and strides")
+    last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if all(size) else -1
+    if last >= storage.numel() or math.prod(size) > storage.numel():
+        raise ValueError(f"a tensor of size {tuple(size)} reaches beyond its storage of {storage.numel()}")
+    return storage.as_strided(tuple(size), tuple(stride), offset)
+
+
+def _parameter(data: Any, *_: Any) -> Tensor:
+    if not isinstance(data, Tensor):
+        raise ValueError("a parameter is not a tensor")
+    return data
+
+
+_NAMES: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("builtins", "set"): set,
+    ("dnnlib.util", "EasyDict"): KeptDict,
+    ("torch_utils.persistence", "_reconstruct_persistent_obj"): _rebuilt,
+    ("torch.storage", "_load_from_bytes"): _storage,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+}
