@@ -101,7 +101,7 @@ class Recognizer:
                 f"images of shape {images.shape} and type {images.dtype}: must be uint8 (n, height, width, 1 or 3), n > 0"
             )
         pixels = with_channels(resize_area(images, self.description.size), self.description.channels)
-        x = network_input(torch.from_numpy(np.ascontiguousarray(pixels)), self.description)
+        x = network_input(torch.from_numpy(np.array(pixels, order="C")), self.description)
         unit: NDArray[np.float32] = torch.nn.functional.normalize(embed(self.net, x, batch=ROWS)).cpu().numpy()
         return unit
 
