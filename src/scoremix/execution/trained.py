@@ -27,6 +27,7 @@ from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Description, Network, network_input
 from scoremix.recognition.training import embed
 from scoremix.stages.mix.sample import Networks, Sampler, noise_seeds
+from scoremix.stages.outputs import GeneratorSummary
 
 Device = Literal["auto", "cpu", "cuda"]
 ROWS = 64  # images per forward, the last ones padded: an embedding depends on no other image
@@ -129,7 +130,7 @@ def load_generator(
         folder = records.step_folder(out, name, "guide" if exp.guide else "generator")
     artifact = Artifact("generator", "", folder)
     sampler = Sampler(_sampling(exp, runtime, settings), artifact, Work(folder, runtime, "sample"))
-    return Generator(tuple(artifact.json("generator.json")["classes"]), sampler)
+    return Generator(tuple(GeneratorSummary.load(artifact).classes), sampler)
 
 
 def load_recognizer(
@@ -200,6 +201,6 @@ def _snapshot(file: Path, runtime: Runtime, sampling: Sampling) -> Generator:
     net, pixels = generators.load(file, sampling.precision)
     names = tuple(map(str, range(net.label_dim)))
     if (beside := file.parent / "generator.json").is_file():
-        names = tuple(Artifact("generator", "", beside.parent).json(beside.name)["classes"])
+        names = tuple(GeneratorSummary.load(Artifact("generator", "", beside.parent)).classes)
     net = frozen(net.to(engine.start(runtime.device).device))
     return Generator(names, Networks(sampling, Work(file.parent, runtime, "sample"), net, net, pixels, sampling, names))
