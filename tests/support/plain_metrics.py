@@ -74,9 +74,9 @@ def identification(
     """
     unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
     given = as_array(labels)
-    dense = torch.fromas_array(np.unique(given, return_inverse=True)[1])
+    dense = torch.from_numpy(np.unique(given, return_inverse=True)[1])
     by_draw = []
-    for gallery in torch.fromas_array(enrolled(given, draws, seed)):
+    for gallery in torch.from_numpy(enrolled(given, draws, seed)):
         probe = torch.ones(len(unit), dtype=torch.bool)
         probe[gallery] = False
         if not bool(probe.any()):
