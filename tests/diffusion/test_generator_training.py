@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from scoremix.diffusion import training
 from scoremix.diffusion.training import Training, learning_rate, weighted_error
@@ -116,6 +117,114 @@ def test_two_ranks_draw_what_one_draws():
     assert torch.equal(torch.cat([seen[2, 0][0], seen[2, 1][0]]), seen[1, 0][0])
     with pytest.raises(ValueError, match="batch=8"):
         run(training.start(make(), [0.1]), BATCH, ranks=3)
+
+
+@pytest.mark.parametrize("batch", [8, 72])
+def test_a_rank_draws_its_own_rows_alone(batch: int):
+    like = torch.zeros(1, 1, 4, 4)
+    whole = training.drawn(like, slice(0, batch), batch, 3, 64)
+    for ranks in (2, 4, 8):
+        rows = [slice(rank * batch // ranks, (rank + 1) * batch // ranks) for rank in range(ranks)]
+        parts = [training.drawn(like, r, batch, 3, 64) for r in rows]
+        for name in (0, 1):
+            assert torch.equal(torch.cat([part[name] for part in parts]), whole[name])
+    assert len(whole[1].flatten(1).unique(dim=0)) == batch and len(whole[0].unique()) == batch
+    assert not torch.equal(training.drawn(like, slice(0, batch), batch, 3, 128)[1], whole[1])
+
+
+def continued(state: Training, **options: Any) -> Training:
+    """One more step of a copy of a training in float64."""
+    copied = training.start(make().double(), [0.1])
+    copied.restore({name: tensor.clone() for name, tensor in state.tensors().items()}, state.info())
+    copied.net.unet.checkpointing = options.pop("checkpointing", False)
+    return run(copied, state.nimg + BATCH, doubles, **options)
+
+
+def doubles(nimg: int) -> tuple[Tensor, Tensor]:
+    images, labels = batches(nimg)
+    return images.double(), labels
+
+
+def extra(denoised: Tensor, labels: Tensor, sigma: Tensor, nimg: int) -> Tensor:
+    return (1 + labels) * denoised.flatten(1).square().mean(1)
+
+
+@pytest.mark.parametrize("change", [{"microbatch": 1}, {"microbatch": 3}, {"microbatch": 5}, {"checkpointing": True}])
+def test_gradients_of_microbatches_and_of_checkpoints_are_those_of_the_batch(change: dict[str, Any]):
+    """Adam's first moment is linear in the gradient; the network's norms are computed in float32."""
+    state = run(training.start(make().double(), [0.1]), 3 * BATCH, doubles, extra=extra)
+    whole = continued(state, extra=extra).tensors()
+    other = continued(state, extra=extra, **change).tensors()
+    for name, tensor in whole.items():
+        tolerance = 3e-8 if name.startswith("adam.exp_avg.") else 1e-6
+        torch.testing.assert_close(other[name], tensor, rtol=0, atol=tolerance)
+
+
+class Plain(torch.nn.Module):
+    """A denoiser without anything in float32."""
+
+    sigma_data, dropout = 0.5, 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.condition = torch.nn.Conv2d(1, 1, 3, padding=1), torch.nn.Embedding(4, 64)
+
+    def forward(self, x: Tensor, sigma: Tensor, labels: Tensor, return_logvar: bool) -> tuple[Tensor, Tensor]:
+        shown = self.conv(x) + self.condition(labels).reshape(-1, 1, 8, 8)
+        return shown, sigma.log()[:, None, None, None] * self.conv.bias
+
+
+@pytest.mark.parametrize("microbatch", [1, 3, 5])
+def test_a_plain_network_agrees_to_rounding_in_float64(microbatch: int):
+    def trained(size: int | None) -> Training:
+        torch.manual_seed(0)
+        return run(training.start(Plain().double(), [0.1]), 5 * BATCH, doubles, extra=extra, microbatch=size)
+
+    with torch.random.fork_rng():
+        whole, parts = trained(None).tensors(), trained(microbatch).tensors()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(parts[name], tensor, rtol=0, atol=1e-10)
+
+
+def test_microbatches_in_float32_agree_within_rounding():
+    whole, parts = (run(training.start(make(), [0.1]), 6 * BATCH, microbatch=size) for size in (None, 3))
+    for name, tensor in whole.tensors().items():
+        torch.testing.assert_close(parts.tensors()[name], tensor, rtol=1e-2, atol=1e-2)
+    with pytest.raises(ValueError, match="microbatch is 0"):
+        run(training.start(make(), [0.1]), BATCH, microbatch=0)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_checkpointing_keeps_less_and_draws_the_same_dropout(dropout: float):
+    whole, saved = (training.start(make(dropout), [0.1]) for _ in range(2))
+    saved.net.unet.checkpointing = True
+    kept = []
+    for state in (whole, saved):
+        sizes: list[int] = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t, s=sizes: s.append(t.nbytes) or t, lambda t: t):
+            run(state, BATCH)
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 2
+    for name, tensor in whole.tensors().items():
+        if name.startswith("adam.exp_avg."):
+            torch.testing.assert_close(saved.tensors()[name], tensor, rtol=1e-3, atol=1e-5)
+
+
+def test_no_step_waits_for_the_device():
+    class HostReads(TorchDispatchMode):
+        count = 0
+
+        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.count += function is torch.ops.aten._local_scalar_dense.default
+            return function(*args, **(kwargs or {}))
+
+    loop = training.train(
+        training.start(make(), [0.1]), batches, batch=BATCH, total=9 * BATCH, seed=0, rate=lambda n: 1e-3
+    )
+    with HostReads() as reads:
+        for _ in range(8):
+            next(loop)
+    assert reads.count == 0
 
 
 def test_engine_is_passed_in():

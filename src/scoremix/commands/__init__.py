@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from importlib import import_module
@@ -14,6 +15,7 @@ from scoremix import __version__
 from scoremix.commands import errors
 from scoremix.commands.options import app
 from scoremix.commands.story import STEPS
+from scoremix.execution import stopping
 from scoremix.execution.torchrun import process, processes
 
 OTHERS = (  # in the order in which --help lists them, after the steps of the story
@@ -62,8 +64,10 @@ def main() -> None:
         status, text = errors.explained(error)
         print(f"{_called()}: {text}", file=sys.stderr)
         _leave(status)
-    if status == 130:
+    if status == 130:  # typer's word for an interrupt
         print(f"{_called()}: stopped; the next run continues from here", file=sys.stderr)
+        number = stopping.asked()
+        status = 0 if number == signal.SIGALRM else 128 + (number or signal.SIGINT)
     _leave(status)
 
 

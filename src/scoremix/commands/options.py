@@ -54,6 +54,14 @@ Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix 
 Place = Literal["auto", "cpu", "cuda"]
 Device = Annotated[Place, typer.Option("--device", help="where networks compute")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
+Workers = Annotated[
+    str, typer.Option("--workers", help="steps that run side by side: a number, or auto: one per core or GPU")
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="threads of each worker; bytes depend on it")]
+Compile = Annotated[bool, typer.Option("--compile", help="train the generator through torch.compile")]
+MaxHours = Annotated[
+    float | None, typer.Option("--max-hours", min=0, help="stop with a checkpoint after that time; a run continues")
+]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
 Colour = Annotated[
@@ -62,15 +70,37 @@ Colour = Annotated[
 RunsIn = Annotated[Path, typer.Option("--runs", help="folder in which runs are looked for")]
 
 
-def runtime_of(out: Path, device: Place = "auto", quiet: bool = True) -> Runtime:
+def runtime_of(
+    out: Path,
+    device: Place = "auto",
+    quiet: bool = True,
+    workers: str = "1",
+    threads: int | None = None,
+    compiled: bool = False,
+) -> Runtime:
     """How this process computes; ValueError before anything is made where the device is not there."""
-    from scoremix.config import Runtime
+    from scoremix.config import ConfigError, Runtime
+
+    if workers != "auto" and (not workers.isdecimal() or int(workers) < 1):
+        raise ConfigError(f"--workers {workers!r}: allowed are auto and whole numbers from 1")
+    size = "auto" if workers == "auto" else int(workers)
 
     if device == "cuda":
         from scoremix.execution import processes as engine
 
         engine.check(device)
-    return Runtime(out=out, device=device, quiet=quiet)
+    return Runtime(out=out, device=device, quiet=quiet, workers=size, threads=threads, compile=compiled)
+
+
+def stop_after(hours: float | None) -> None:
+    """Ctrl-C, a signal to end and the end of the time given all stop with a checkpoint."""
+    import signal
+
+    from scoremix.execution import stopping
+
+    stopping.listen(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    if hours is not None:
+        stopping.after(3600 * hours)
 
 
 def experiment_of(

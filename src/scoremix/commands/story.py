@@ -6,18 +6,23 @@ from pathlib import Path
 
 from scoremix.commands.options import (
     Arms,
+    Compile,
     ConfigFile,
     DataPath,
     Debug,
     Device,
+    MaxHours,
     Out,
     Preset,
     Quiet,
     Settings,
     SkipBad,
+    Threads,
+    Workers,
     app,
     experiment_of,
     runtime_of,
+    stop_after,
 )
 
 STEPS = {  # name: (the step to stop after, help)
@@ -42,10 +47,16 @@ def _add(name: str, until: str | None, text: str) -> None:
         skip_bad: SkipBad = False,
         out: Out = Path("scoremix_runs"),
         device: Device = "auto",
+        workers: Workers = "auto",
+        threads: Threads = None,
+        compile: Compile = False,
+        max_hours: MaxHours = None,
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> None:
-        exp, runtime = experiment_of(preset, config, data, arms, settings, skip_bad), runtime_of(out, device, quiet)
+        exp = experiment_of(preset, config, data, arms, settings, skip_bad)
+        runtime = runtime_of(out, device, quiet, workers, threads, compile)
+        stop_after(max_hours)
         from scoremix.execution import progress
         from scoremix.execution.artifacts import Store
 

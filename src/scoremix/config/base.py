@@ -49,10 +49,23 @@ class ConfigError(ValueError):
     """A wrong experiment file or option; the message has one line per mistake."""
 
 
+UNHASHED: dict[str, Any] = {"hashed": False}  # of a field that changes results by rounding alone
+
+
 class Slice(BaseModel):
     """A part of the tree; its fields are hashed into the key of the stage that reads it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+    def hashed(self) -> dict[str, Any]:
+        """The settings that decide results, JSON-able: all but those marked `UNHASHED`, of nested slices too."""
+        tree = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            if field.json_schema_extra == UNHASHED:
+                del tree[name]
+            elif isinstance(value := getattr(self, name), Slice):
+                tree[name] = value.hashed()
+        return tree
 
 
 S = TypeVar("S", bound=Slice)

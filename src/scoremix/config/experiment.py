@@ -220,5 +220,8 @@ class Runtime(BaseModel):
 
     out: Path = Path("scoremix_runs")
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    workers: Annotated[int, Field(gt=0)] | Literal["auto"] = Field(1, description="steps that run side by side")
+    threads: Annotated[int, Field(gt=0)] | None = Field(None, description="of each worker; bytes depend on it")
+    compile: bool = Field(False, description="the generator is trained through torch.compile")
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     quiet: bool = False

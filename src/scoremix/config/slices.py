@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from scoremix.config.base import (
+    UNHASHED,
     AutoPrecision,
     EmaLength,
     Fraction,
@@ -60,6 +61,10 @@ class Recognizer(Slice):
     gradient: Literal["exact", "straight_through"] = "exact"
     epochs: Annotated[float, Field(gt=0)] = 20.0
     batch: Positive = 128
+    microbatch: Positive | None = Field(
+        None,
+        description="images whose gradients are made at a time, with batch statistics of their own; by default all",
+    )
     lr: Annotated[float, Field(gt=0)] = 0.1
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-3
@@ -122,6 +127,17 @@ class Generator(Slice):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     images_seen: Positive = Field(250_000, description="length of training")
     batch: Positive = 128
+    microbatch: Positive | Literal["auto"] = Field(
+        "auto",
+        description="images whose gradients are made at a time: auto takes the largest half, quarter ... of the batch "
+        "that fits the device's memory; results agree within rounding",
+        json_schema_extra=UNHASHED,
+    )
+    checkpointing: bool = Field(
+        False,
+        description="blocks keep their inputs alone and compute again in the backward pass: less memory, more time",
+        json_schema_extra=UNHASHED,
+    )
     lr: Annotated[float, Field(gt=0)] = 1e-2
     rampup: Share = Field(0.05, description="share of the run over which the rate rises (at most 10M images)")
     decay_start: Annotated[float, Field(gt=0)] = Field(0.25, description="share of the run after which the rate falls")

@@ -50,6 +50,14 @@ def stream_seed(*parts: int | str) -> int:
     return int.from_bytes(digest.digest()[:8], "big") >> 1
 
 
+def microbatches(images: int, size: int | None) -> list[slice]:
+    """Slices of at most `size` rows that together are all `images` rows; one slice for None. ValueError for size < 1."""
+    if size is not None and size < 1:
+        raise ValueError(f"microbatch is {size}, must be at least 1 image")
+    size = min(size or images, images)
+    return [slice(start, min(start + size, images)) for start in range(0, images, size)]
+
+
 def _permuted(x: UInt64[np.ndarray, " k"], keys: UInt64[np.ndarray, " k"], n: int) -> UInt64[np.ndarray, " k"]:
     """Each x < n under the permutation of range(n) that belongs to its key."""
     a = math.isqrt(n - 1) + 1

@@ -47,7 +47,8 @@ class Alignment:
     start: float  # images seen
     length: float  # images of the ramp
     mean: Callable[[Tensor], Tensor] = lambda value: value  # over the ranks that share a batch
-    losses: list[Tensor] = field(default_factory=list)  # mean loss of each step, w_snr-weighted, not yet read
+    sums: list[Tensor] = field(default_factory=list)  # (w_snr-weighted loss, weights) of each step, not yet read
+    at: int = -1  # images seen at the last of these
 
     def __call__(
         self, denoised: Float[Tensor, "b c h w"], labels: Int[Tensor, " b"], sigma: Float[Tensor, " b"], nimg: int
@@ -58,15 +59,16 @@ class Alignment:
             return None
         loss = alignment_loss(self.features(denoised), self.centers[labels])
         reliable = snr_weight(sigma, self.decay)
-        weighted, weights = self.mean(torch.stack([(loss.detach() * reliable).sum(), reliable.sum()]))
-        self.losses.append(weighted / weights.clamp(min=1e-12))
+        sums = self.mean(torch.stack([(loss.detach() * reliable).sum(), reliable.sum()]))
+        self.sums, self.at = [*self.sums[:-1], self.sums[-1] + sums] if nimg == self.at else [*self.sums, sums], nimg
         return strength * reliable * loss
 
     def take_losses(self) -> list[float]:
         """The mean losses of the steps since the last call, oldest first; waits for the device."""
-        values: list[float] = torch.stack(self.losses).tolist() if self.losses else []
-        self.losses.clear()
-        return values
+        sums = torch.stack(self.sums) if self.sums else torch.zeros(0, 2)
+        self.sums.clear()
+        losses: list[float] = (sums[:, 0] / sums[:, 1].clamp(min=1e-12)).tolist()
+        return losses
 
 
 def fixed_conditions(centers: Float[Tensor, "l d"], dims: int, kind: Kind, seed: int = 0) -> Float[Tensor, "l e"]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from scoremix.data.order import microbatches
 from scoremix.diffusion.ema import PowerEMA
 from scoremix.diffusion.unet import EDM2
 
@@ -23,6 +24,7 @@ NextBatch = Callable[[int], tuple[Tensor, Tensor | None]]
 ExtraLoss = Callable[[Tensor, Tensor, Tensor, int], Tensor | None]
 
 _UNREAD = 100  # losses kept for a caller who does not take them
+NOISE_ROWS = 32  # rows of a batch whose noise one generator draws
 
 
 def weighted_error(
@@ -142,19 +144,30 @@ def step(
     backward: Callable[[Tensor], object] = Tensor.backward,
     mean: Callable[[Tensor], Tensor] = lambda loss: loss,
     extra: ExtraLoss | None = None,
+    microbatch: int | None = None,
+    alone: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
     """One optimizer step on images + noise; `batch` counts the images of all ranks, `images` are this rank's.
 
     The loss is summed over elements and divided by this rank's images; a wrapped module averages over
     ranks. `extra` is added to the loss of every element of its image; the losses kept are those without it.
-    NaN and Inf entries of gradients become 0, and such steps are counted.
+    NaN and Inf entries of gradients become 0, and such steps are counted. Gradients of at most `microbatch`
+    images at a time add up to those of the whole batch; `alone` is the context of all but the last of these
+    backward passes, in which ranks need not wait for each other.
     """
-    denoised, u = (forward or state.net)(images + noise, sigma, labels, return_logvar=True)
-    loss = weighted_error(denoised, u, images, sigma, state.net.sigma_data)
-    total = loss.sum() / len(images)
-    if extra is not None and labels is not None and (term := extra(denoised, labels, sigma, state.nimg)) is not None:
-        total = total + term.mean() * images[0].numel()
-    backward(total)
+    losses = []
+    for part in microbatches(len(images), microbatch):
+        share = (part.stop - part.start) / len(images)
+        here = None if labels is None else labels[part]
+        with nullcontext() if part.stop == len(images) else alone():
+            denoised, u = (forward or state.net)(images[part] + noise[part], sigma[part], here, return_logvar=True)
+            loss = weighted_error(denoised, u, images[part], sigma[part], state.net.sigma_data)
+            total = loss.sum() / len(images)
+            if extra is not None and here is not None:
+                term = extra(denoised, here, sigma[part], state.nimg)
+                total = total if term is None else total + share * term.mean() * images[0].numel()
+            backward(total)
+        losses.append(share * loss.detach().mean())
     gradients = [p.grad for p in state.net.parameters() if p.grad is not None]
     largest = torch.stack(torch._foreach_norm(gradients, math.inf))
     state.bad_steps += ~largest.isfinite().all()
@@ -167,7 +180,7 @@ def step(
     state.nimg += batch
     state.batch = batch
     state.ema.update(state.nimg, batch)
-    state.losses.append(mean(loss.detach().mean()))
+    state.losses.append(mean(torch.stack(losses).sum()))
 
 
 def train(
@@ -186,13 +199,15 @@ def train(
     rank: int = 0,
     ranks: int = 1,
     extra: ExtraLoss | None = None,
+    microbatch: int | None = None,
+    alone: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Training]:
     """Steps until `total` images have been seen, yielding `state` after each.
 
-    ln sigma ~ N(noise_mean, noise_std^2). Noise and its levels depend on (seed, images seen) only, and every
-    rank draws the whole batch's: stopping, resuming or the number of ranks changes none of them.
+    ln sigma ~ N(noise_mean, noise_std^2). Noise and its levels depend on (seed, images seen, row of the batch) only,
+    and a rank draws those of its own rows: stopping, resuming, microbatches or the number of ranks change none of them.
     `forward` is the module as an engine wrapped it, `backward` the engine's, `mean` its mean of a value over the
-    ranks; next_batch gives this rank's images. FloatingPointError for a loss that is not finite, raised when losses
+    ranks; `microbatch` and `alone` as for `step`; next_batch gives this rank's images. FloatingPointError for a loss that is not finite, raised when losses
     are read: by the caller (`take_losses`), here after 100 unread ones, and at the end.
     """
     if batch < 1 or batch % ranks:
@@ -201,11 +216,9 @@ def train(
     mine = slice(rank * batch // ranks, (rank + 1) * batch // ranks)
     while state.nimg < total:
         images, labels = next_batch(state.nimg)
-        generator = torch.Generator(images.device).manual_seed(_seed(seed, state.nimg, 0))
-        shape = (batch, *images.shape[1:])
-        options: dict[str, Any] = {"generator": generator, "device": images.device, "dtype": images.dtype}
-        sigma = (torch.randn(batch, **options) * noise_std + noise_mean).exp()[mine]
-        noise = torch.randn(shape, **options)[mine] * sigma[:, None, None, None]
+        level, noise = drawn(images, mine, batch, seed, state.nimg)
+        sigma = (level * noise_std + noise_mean).exp()
+        noise = noise * sigma[:, None, None, None]
         with _dropout_seed(state.net, _seed(seed, state.nimg, 1 + rank)):
             step(
                 state,
@@ -219,11 +232,32 @@ def train(
                 backward=backward,
                 mean=mean,
                 extra=extra,
+                microbatch=microbatch,
+                alone=alone,
             )
         if len(state.losses) > _UNREAD:
             state.take_losses()
         yield state
     state.take_losses()
+
+
+def drawn(
+    like: Float[Tensor, "b c h w"], rows: slice, batch: int, seed: int, nimg: int
+) -> tuple[Float[Tensor, " b"], Float[Tensor, "b c h w"]]:
+    """Standard normal levels and noise of those rows of a batch, on the device and in the type of `like`.
+
+    Every NOISE_ROWS rows have a generator of their own, so a rank draws its rows (and at most two blocks) alone.
+    """
+    levels, noises = [], []
+    for block in range(rows.start // NOISE_ROWS, -(-rows.stop // NOISE_ROWS)):
+        first = block * NOISE_ROWS
+        count = min(NOISE_ROWS, batch - first)
+        generator = torch.Generator(like.device).manual_seed(_seed(seed, nimg, 0, block))
+        options: dict[str, Any] = {"generator": generator, "device": like.device, "dtype": like.dtype}
+        mine = slice(max(rows.start - first, 0), rows.stop - first)
+        levels.append(torch.randn(count, **options)[mine])
+        noises.append(torch.randn((count, *like.shape[1:]), **options)[mine])
+    return torch.cat(levels), torch.cat(noises)
 
 
 def _seed(*parts: int) -> int:

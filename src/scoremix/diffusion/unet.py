@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -134,6 +135,7 @@ class UNet(nn.Module):
         embedding = model_channels * (channel_mult_emb or max(channel_mult))
         self.label_dim, self.dtype, self.memory_format = label_dim, dtype, torch.channels_last
         self.label_balance, self.concat_balance = label_balance, concat_balance
+        self.checkpointing = False  # blocks keep their input alone for the backward pass and compute again
         self.out_gain = nn.Parameter(torch.zeros([]))
         self.emb_fourier = MPFourier(noise_channels)
         self.emb_noise = MPConv(noise_channels, embedding)
@@ -185,14 +187,21 @@ class UNet(nn.Module):
         x = x.to(self.dtype or x.dtype, memory_format=self.memory_format)
         skips: list[Tensor] = []
         for layer in self.enc.values():
-            x = layer(x, emb) if isinstance(layer, Block) else layer(x)
+            x = self._through(layer, x, emb) if isinstance(layer, Block) else layer(x)
             skips.append(x)
         for name, layer in self.dec.items():
             if "block" in name:
                 x = mp_cat(x, skips.pop(), self.concat_balance)
-            x = layer(x, emb)
+            x = self._through(layer, x, emb)
         out: Tensor = self.out_conv(x, self.out_gain)
         return out.to(c_noise.dtype)
+
+    def _through(self, block: nn.Module, x: Tensor, emb: Tensor) -> Tensor:
+        kept = self.checkpointing and self.training
+        result: Tensor = (
+            torch.utils.checkpoint.checkpoint(block, x, emb, use_reentrant=False) if kept else block(x, emb)
+        )
+        return result
 
     def _condition(self, labels: Tensor | None, label_weights: Tensor | None) -> Tensor | None:
         """Rows emb_label(one_hot(labels) * sqrt(L)), shape (b, e); the sqrt(L) cancels 1 / sqrt(fan_in)."""

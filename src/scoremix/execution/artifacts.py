@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,15 @@ from numpy.typing import NDArray
 from scoremix.config import Runtime, Slice
 from scoremix.config.base import undecided
 from scoremix.data.files import file_hash, write_file
+from scoremix.execution import stopping
 from scoremix.execution.code import code_hash
 
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
 FORMAT = 1
+
+Show = Callable[[str, float, float, str], None]  # label, done, total, unit
 
 
 class StoreError(RuntimeError):
@@ -87,6 +93,8 @@ class Work:
     runtime: Runtime
     label: str
     rank: int = 0  # of the processes that work on the stage; the first writes
+    part: tuple[int, int] | None = None  # this process makes chunks k, k + n, ... alone
+    show: Show | None = None  # tells the process that shows all that runs
     counts: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
@@ -133,9 +141,9 @@ class Work:
         return self.write(name, buffer.getvalue())
 
     def due(self) -> bool:
-        """Whether progress is to be kept now: once in `checkpoint_seconds`."""
+        """Whether progress is to be kept now: once in `checkpoint_seconds`, and when this process was asked to stop."""
         now = time.monotonic()
-        if now - self.kept < self.runtime.checkpoint_seconds:
+        if now - self.kept < self.runtime.checkpoint_seconds and not stopping.asked():
             return False
         self.kept = now
         return True
@@ -155,22 +163,48 @@ class Work:
 
     @contextlib.contextmanager
     def bar(self, total: float, unit: str, start: float = 0) -> Iterator[Callable[..., None]]:
-        """A progress bar with the time left; yields `advance(done, total=None, unit=unit)`, told what is done so far."""
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        """A progress bar with the time left; yields `advance(done, total=None, unit=unit)`, told what is done so far.
 
-        columns = (
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=30),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-        )
-        console = Console(stderr=True)
-        with Progress(*columns, console=console, disable=self.runtime.quiet or not console.is_terminal) as progress:
-            task = progress.add_task(self.label, total=total, completed=int(start), unit=unit)
-            yield lambda done, total=None, unit=unit: progress.update(task, completed=done, total=total, unit=unit)
+        It raises KeyboardInterrupt once this process was asked to stop.
+        """
+        with contextlib.nullcontext(self.show) if self.show else bars(self.runtime) as show:
+            show(self.label, start, total, unit)
+
+            known = total
+
+            def advance(done: float, total: float | None = None, unit: str = unit) -> None:
+                nonlocal known
+                known = known if total is None else total
+                show(self.label, done, known, unit)
+                stopping.check()
+
+            yield advance
+
+
+@contextlib.contextmanager
+def bars(runtime: Runtime) -> Iterator[Show]:
+    """One display of all that runs; yields show(label, done, total, unit). A bar goes when it is full."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=30),
+        TextColumn("{task.completed:,.0f}/{task.total:,.0f} {task.fields[unit]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=runtime.quiet or not console.is_terminal) as progress:
+        tasks: dict[str, TaskID] = {}
+
+        def show(label: str, done: float, total: float, unit: str) -> None:
+            if label not in tasks:
+                tasks[label] = progress.add_task(label, total=total, completed=int(done), unit=unit)
+            progress.update(tasks[label], completed=done, total=total, unit=unit)
+
+        yield show
 
 
 @dataclass(frozen=True)
@@ -196,7 +230,7 @@ def step_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...
             keys |= {f"{position}:{name}": artifact.key for name, artifact in value.items()}
         else:
             keys[str(position)] = value.key
-    stage, settings = function.__module__.rpartition(".")[2], config.model_dump(mode="json")
+    stage, settings = function.__module__.rpartition(".")[2], config.hashed()
     if undecided(settings):
         raise ValueError(
             f"{stage}: precision 'auto' is for the experiment; execution.runner.decided(exp, device) first"
@@ -235,6 +269,7 @@ class Store:
         inputs: tuple[Any, ...],
         runtime: Runtime,
         begin: Callable[[bool], int] = lambda made: 1,
+        show: Show | None = None,
     ) -> Artifact:
         """The finished artifact of a step: found, or made now, continuing what an earlier process left.
 
@@ -256,7 +291,9 @@ class Store:
             for leftover in [*artifact.folder.rglob("*.partial"), *artifact.folder.rglob("*.part")]:
                 leftover.unlink()
             spent = progress / "spent.json"
-            work = Work(artifact.folder, runtime, step.label, before=_read_json(spent) if spent.exists() else {})
+            work = Work(
+                artifact.folder, runtime, step.label, show=show, before=_read_json(spent) if spent.exists() else {}
+            )
             _reset_peak()
             processes = begin(True)
             function(config, *inputs, work=work)
@@ -271,6 +308,7 @@ class Store:
                 "cost": work.spent(),
                 "notes": work.notes,
                 "processes": processes,
+                "threads": runtime.threads,
                 "versions": versions(),
                 "commit": _commit(),
                 "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

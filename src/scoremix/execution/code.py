@@ -20,6 +20,7 @@ KEYLESS = (
     "scoremix.execution",
     "scoremix.execution.artifacts",
     "scoremix.execution.code",
+    "scoremix.execution.stopping",
 )
 
 

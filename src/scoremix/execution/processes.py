@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from scoremix.execution.torchrun import processes
 
-THREADS = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
+_threads = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
 PATIENCE = timedelta(days=30)  # that the others wait while the first process works alone
 
 
@@ -55,6 +56,18 @@ class Engine:
         if self.ranks == 1:
             return module
         return cast("nn.Module", self.fabric.setup_module(module, move_to_device=False))
+
+    def alone(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """Inside, backward passes of a wrapped module leave gradients to this process, to be averaged by the next one."""
+        return nullcontext() if self.ranks == 1 else self.fabric.no_backward_sync(module)
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """The rows of all processes, the first one's first; each brings as many."""
+        if self.ranks == 1:
+            return values
+        rows = [torch.empty_like(values) for _ in range(self.ranks)]
+        torch.distributed.all_gather(rows, values.contiguous())
+        return torch.cat(rows)
 
     def backward(self, loss: Tensor) -> None:
         self.fabric.backward(loss)
@@ -92,6 +105,13 @@ class Engine:
             )
 
 
+def use_threads(count: int) -> None:
+    """From now on this process computes on that many threads; bytes depend on it."""
+    global _threads
+    _threads = count
+    torch.set_num_threads(count)
+
+
 def check(device: str) -> None:
     """ValueError for 'cuda' where there is none."""
     if device == "cuda" and not torch.cuda.is_available():
@@ -118,7 +138,7 @@ def start(device: str = "auto", together: bool = False) -> Engine:
     check(device)
     use_gpu = device != "cpu" and torch.cuda.is_available()
     fabric = _joined(use_gpu) if together and processes() > 1 else _alone(use_gpu)
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(_threads)
     return Engine(fabric)
 
 

@@ -12,7 +12,7 @@ from scoremix.data.files import write_file
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
 from scoremix.execution import processes as engine
-from scoremix.execution import runner
+from scoremix.execution import runner, workers
 from scoremix.execution.artifacts import Artifact, Step, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
@@ -22,6 +22,7 @@ from scoremix.execution.torchrun import process, processes, say
 from scoremix.report.numbers import noun
 from scoremix.stages.mix.select import files_of, groups_of
 
+WORTHWHILE = 40.0  # seconds of work from which several workers, who take some to start, are worth while
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
 
 
@@ -51,7 +52,8 @@ def make(
     ConfigError where more than the report is to do but it alone was asked for.
     """
     exp, source = decided(given := exp, runtime.device), source_of(exp)
-    plans = runner.plan_all(exp, source, store)
+    planner = runner.planned(exp, source, store)
+    plans = list(planner.steps.values())
     wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
     team, after = _team(runtime, wanted), noting()
     if not process():
@@ -69,21 +71,46 @@ def make(
             if exp is not given:
                 say(f"  precision auto: {native(runtime.device)} suits this device")
 
-    def first(plan: Step, artifact: Artifact, made: bool) -> None:
-        after(plan, artifact, made)
-        if plan.stage == "ingest":
-            summary = artifact.json("summary.json")
-            if made:
-                say(read_in_words(summary))
-            if any(step.stage == "compare" for step in wanted):
-                refuse_unmeasurable(summary, exp.evaluation.classes)
-            if any(step.label == "select" for step in wanted):
-                refuse_unknown_classes(exp, artifact)
-            _announce(artifact, plans, wanted, store, runtime)
+    def begin(real: Artifact, made: bool, size: int) -> float:
+        """Says what was read and how long the rest takes, in seconds, or refuses what cannot work."""
+        summary = real.json("summary.json")
+        if made:
+            say(read_in_words(summary))
+        if any(step.stage == "compare" for step in wanted):
+            refuse_unmeasurable(summary, exp.evaluation.classes)
+        if any(step.label == "select" for step in wanted):
+            refuse_unknown_classes(exp, real)
+        return _announce(real, planner, wanted, runtime, size)
 
-    calls = [first, *[after] * (len(labels) - 1)]
-    runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, calls, strict=True))
+    def first(step: Step, artifact: Artifact, made: bool) -> None:
+        after(step, artifact, made)
+        if team and step.stage == "ingest" and not process():
+            begin(artifact, made, 1)
+
+    if team is None:
+        crew = workers.crew(runtime, plans)
+        runtime = runtime.model_copy(update={"threads": crew.threads})
+        engine.use_threads(crew.threads)
+        unread = not store.artifact(plans[0]).done
+        seconds = begin(runner.run(exp, source, runner.Runner(store, runtime, "ingest", after)), unread, crew.size)
+        if crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE):
+            calls = [planner.calls[step.key] for step in wanted]
+            workers.run_all(calls, store, runtime, crew, labelled(after, plans), say)
+            return [store.artifact(next(s for s in plans if s.label == (label or "report"))) for label in labels]
+    told = [first, *[after] * (len(labels) - 1)]
+    runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, told, strict=True))
     return [runner.run(exp, source, one) for one in runners]
+
+
+def labelled(after: workers.After, plans: Sequence[Step]) -> workers.After:
+    """`after` for every label of a step: the baseline is also `recognizer real/0`."""
+
+    def of_each(step: Step, artifact: Artifact, made: bool) -> None:
+        for plan in plans:
+            if plan.key == step.key:
+                after(plan, artifact, made and plan.label == step.label)
+
+    return of_each
 
 
 def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artifact, bool], None]:
@@ -151,19 +178,26 @@ def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
         groups_of(selection, names, {**files_of(selection), "real": real})
 
 
-def _announce(real: Artifact, plans: list[Step], wanted: list[Step], store: Store, runtime: Runtime) -> None:
-    """Says how long what is left will take, from a short measurement on this machine."""
-    todo = [plan for plan in wanted if not store.artifact(plan).done]
+def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:
+    """Says how long what is left will take with that many workers, from a short measurement on this machine.
+
+    Returns the seconds that one worker needs.
+    """
+    todo = [step for step in wanted if not planner.store.artifact(step).done]
     if not todo:
-        return
+        return 0.0
     start = time.monotonic()
-    seconds = estimate(real, plans, todo, runtime)
+    seconds = estimate(real, planner.steps.values(), todo, runtime)
     spent = time.monotonic() - start
     parts: dict[str, float] = {}
     for plan in todo:
         parts[plan.stage] = parts.get(plan.stage, 0) + seconds[plan.key]
     detail = ", ".join(f"{stage} {in_time(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
-    say(f"estimate: about {in_time(sum(parts.values()))} ({detail}; measured here in {spent:.0f} s)")
+    total = sum(parts.values())
+    side = workers.makespan([planner.calls[step.key] for step in todo], seconds, size)
+    shared = f" with {size} workers" if size > 1 else ""
+    say(f"estimate: about {in_time(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
+    return total
 
 
 def cost(artifact: Artifact) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from scoremix.config import Experiment, Runtime, Slice
 from scoremix.config.base import undecided
@@ -19,16 +19,27 @@ from scoremix.stages.train.recognizer import train_recognizer
 TOGETHER = (train_recognizer, train_generator, sample_mixtures)  # stages that share their work among processes
 
 
+class Call(NamedTuple):
+    """A step with what makes it."""
+
+    step: Step
+    function: Callable[..., None]
+    config: Slice
+    inputs: tuple[Input, ...]
+
+
 @dataclass
 class Planner:
     """A stage that runs nothing: it collects every step in order, once under each of its labels."""
 
     store: Store
     steps: dict[tuple[str, str], Step] = field(default_factory=dict)  # by key and label
+    calls: dict[str, Call] = field(default_factory=dict)  # by key
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
         step = step_of(function, config, inputs, label)
         self.steps.setdefault((step.key, step.label), step)
+        self.calls.setdefault(step.key, Call(step, function, config, inputs))
         return self.store.artifact(step)
 
 
@@ -92,14 +103,19 @@ class Runner:
         return artifact
 
 
+def planned(exp: Experiment, source: External, store: Store) -> Planner:
+    """The whole story as a planner has collected it; ValueError while a precision is "auto"."""
+    planner = Planner(store)
+    scoremix(exp, source, planner)
+    return planner
+
+
 def plan_all(exp: Experiment, source: External, store: Store) -> list[Step]:
     """Every step of an experiment in order, without running any; ValueError while a precision is "auto".
 
     A step that stands for two, as the baseline is also `recognizer real/0`, is there under both labels.
     """
-    planner = Planner(store)
-    scoremix(exp, source, planner)
-    return list(planner.steps.values())
+    return list(planned(exp, source, store).steps.values())
 
 
 def needed(steps: list[Step], until: str | None) -> list[Step]:

@@ -160,8 +160,8 @@ class AdaFace(Head):
 
     With |x| clipped to [.001, 100] and z = clip(h (|x| - mean) / (std + 1e-3), -1, 1), the own logit is
     scale * (cos(clip(theta - margin z, eps, pi - eps)) - margin (1 + z)), eps = 1e-3. `batch_mean` and
-    `batch_std` (unbiased) are running averages with rate `t_alpha`, moved once per call in training mode,
-    by the samples of this process alone.
+    `batch_std` (unbiased) are running averages with rate `t_alpha`, moved once per call in training mode
+    by the norms of the whole batch: `gathered` brings those of all processes that share it.
     """
 
     batch_mean: Tensor
@@ -178,6 +178,7 @@ class AdaFace(Head):
     ) -> None:
         super().__init__(dim, classes)
         self.scale, self.margin, self.h, self.t_alpha = scale, margin, h, t_alpha
+        self.gathered: Callable[[Tensor], Tensor] = lambda norms: norms
         self.register_buffer("batch_mean", torch.full((1,), 20.0))
         self.register_buffer("batch_std", torch.full((1,), 100.0))
 
@@ -185,9 +186,10 @@ class AdaFace(Head):
     def quality(self, norms: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """z in [-1, 1] from the norms of raw embeddings; in training mode the averages move first."""
         norms = norms.clamp(1e-3, 100.0)
-        if self.training and len(norms) > 1:
-            self.batch_mean.lerp_(norms.mean().to(self.batch_mean), self.t_alpha)
-            self.batch_std.lerp_(norms.std().to(self.batch_std), self.t_alpha)
+        every = self.gathered(norms) if self.training else norms
+        if self.training and len(every) > 1:
+            self.batch_mean.lerp_(every.mean().to(self.batch_mean), self.t_alpha)
+            self.batch_std.lerp_(every.std().to(self.batch_std), self.t_alpha)
         return (self.h * (norms - self.batch_mean) / (self.batch_std + 1e-3)).clamp(-1, 1)
 
     def logits(

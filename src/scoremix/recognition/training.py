@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -20,11 +20,15 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scoremix.data.order import microbatches
+
 Labels = Tensor | tuple[Tensor, Tensor]  # (B,) or float (B, C), or (labels (B, m), weights (B, m))
 NextBatch = Callable[[int], tuple[Tensor, Labels]]
 Objective = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 Precision = Literal["float32", "bfloat16"]
 M = TypeVar("M", bound=nn.Module)
+
+UNREAD = 100  # reports kept for a caller who does not take them
 
 
 @contextmanager
@@ -96,11 +100,32 @@ class Training:
     optimizer: torch.optim.Optimizer
     nimg: int = 0  # images seen
     step: int = 0  # optimizer steps taken
-    loss: float = math.nan  # mean loss of the last batch
-    gradient_norm: float = math.nan  # of the network, before clipping
+    reports: list[Tensor] = field(default_factory=list)  # (loss, gradient norm) of the last steps, not yet read
+    batch: int = 0  # of the last step
+
+    def take_reports(self) -> list[tuple[float, float]]:
+        """Mean loss and gradient norm before clipping of the steps since the last call; waits for the device.
+
+        FloatingPointError naming the images seen if one is not finite: go back to the last checkpoint.
+        """
+        values = torch.stack(self.reports).tolist() if self.reports else []
+        for ago, pair in zip(reversed(range(len(values))), values, strict=True):
+            for name, value in zip(("loss", "gradient norm"), pair, strict=True):
+                if not math.isfinite(value):
+                    seen = self.nimg - (ago + 1) * self.batch
+                    raise FloatingPointError(
+                        f"recognizer: {name} is {value} after {seen:,} images seen; lower the learning rate (recognizer.lr)"
+                    )
+        self.reports.clear()
+        return [(loss, norm) for loss, norm in values]
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters, buffers and momentum under `net.`, `head.` and `momentum.`: contiguous, not copied."""
+        """Parameters, buffers and momentum under `net.`, `head.` and `momentum.`: contiguous, not copied.
+
+        FloatingPointError while an unread loss or norm is not finite, so that no broken state is ever kept.
+        """
+        if self.reports and not torch.stack(self.reports).isfinite().all():
+            self.take_reports()
         state = {f"net.{k}": v for k, v in self.net.state_dict().items()}
         state |= {f"head.{k}": v for k, v in self.head.state_dict().items()}
         for name, parameter in self._parameters():
@@ -147,6 +172,8 @@ def train(
     backward: Callable[[Tensor], None] = Tensor.backward,
     mean: Callable[[Tensor], Tensor] = lambda loss: loss,
     rank: int = 0,
+    microbatch: int | None = None,
+    alone: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Iterator[Training]:
     """Yields `state` after every optimizer step until `total` images were seen.
 
@@ -155,8 +182,10 @@ def train(
     gradient norm of the network, as in arcface_torch, not of the head; None leaves it. `objective(images, labels,
     weights)` replaces the mean loss of head(net(images)) where the modules are wrapped, `mean` averages a value over the
     ranks that share a batch, this one being `rank`; under "bfloat16" it
-    runs in autocast (heads stay in float32). Raises FloatingPointError, before any parameter changes,
-    when the loss or the gradient is not finite.
+    runs in autocast (heads stay in float32). Gradients of at most `microbatch` images at a time add up to a step's, with
+    batch statistics of each microbatch; `alone` is the context of all but its last backward pass, in which ranks need not
+    wait for each other. No step waits for the device. FloatingPointError for a loss or gradient that is not finite, raised
+    when reports are read: by the caller (`take_reports`), here after 100 unread ones, and at the end.
     """
     device = next(state.net.parameters()).device
     loss_of = objective or (lambda images, labels, weights: state.head(state.net(images), labels, weights).mean())
@@ -167,34 +196,36 @@ def train(
     while state.nimg < total:
         images, target = next_batch(state.nimg)
         labels, weights = target if isinstance(target, tuple) else (target, None)
-        with seeded(seed, state.nimg, device, rank), _autocast(device, precision):
-            loss = loss_of(images, labels, weights)
-        state.loss = float(mean(loss.detach()))
-        _check_finite("loss", state.loss, state.nimg)
         state.optimizer.zero_grad(set_to_none=True)
-        backward(loss)
-        state.gradient_norm = float(nn.utils.clip_grad_norm_(state.net.parameters(), clip or math.inf))
-        _check_finite("gradient norm", state.gradient_norm, state.nimg)
+        losses = []
+        with seeded(seed, state.nimg, device, rank):
+            for part in microbatches(len(images), microbatch):
+                share = (part.stop - part.start) / len(images)
+                here = weights if weights is None else weights[part]
+                with nullcontext() if part.stop == len(images) else alone():
+                    with _autocast(device, precision):
+                        loss = loss_of(images[part], labels[part], here)
+                    backward(loss if share == 1 else share * loss)
+                losses.append(share * loss.detach().float())
+        loss, norm = mean(torch.stack(losses).sum()), nn.utils.clip_grad_norm_(state.net.parameters(), clip or math.inf)
+        state.reports.append(torch.stack([loss, norm.float()]))
         rate = learning_rate(state.step, steps, base_rate, warmup_steps, power, milestones=falls)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         state.optimizer.step()
         state.step += 1
         state.nimg += batch
+        state.batch = batch
+        if len(state.reports) > UNREAD:
+            state.take_reports()
         yield state
+    state.take_reports()
 
 
 def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"precision: {precision!r} is not one of 'float32', 'bfloat16'")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def _check_finite(name: str, value: float, nimg: int) -> None:
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"recognizer: {name} is {value} after {nimg:,} images seen; lower the learning rate (recognizer.lr)"
-        )
 
 
 @torch.no_grad()

@@ -34,7 +34,8 @@ def sample_mixtures(
 ) -> None:
     """Writes a set of images with one class per m-plet, in the order of the m-plets; `searched` gives the weights.
 
-    Several processes take the chunks in turn, and the first one gathers them. weights.npy, log_weight.npy and
+    Several processes take the chunks in turn, and the first one gathers them; a process that is given a part of them
+    (`work.part`) makes that part and stops. weights.npy, log_weight.npy and
     disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and the classes' part of it.
     """
     if searched is not None:
@@ -48,12 +49,12 @@ def sample_mixtures(
     m, turns = classes.shape[1], config.mixture == "turns"
     in_turn = np.tile(np.eye(m)[np.arange(each) % m], (len(classes), 1))
     weights = in_turn if turns else weights_of(config, len(classes), m, each)
-    files = []
+    files, (mine, sharing) = [], work.part or (team.rank, team.ranks)
     with work.bar(total, "images") as advance:
         for number, start in enumerate(range(0, total, config.chunk)):
             file = work.progress / f"chunk-{start:09d}.npz"
             files.append(file)
-            if number % team.ranks == team.rank and not file.exists():
+            if number % sharing == mine and not file.exists():
                 rows = np.arange(start, min(start + config.chunk, total))
                 labels, shares = classes[rows // each], weights[rows]
                 if turns:
@@ -64,6 +65,8 @@ def sample_mixtures(
                 np.savez(buffer, images=images, logs=logs, evaluations=work.counts["evaluations"] - before)
                 work.keep(file.name, buffer.getvalue())
             advance(min(start + config.chunk, total))
+    if work.part:
+        return
     team.wait()
     if work.rank:
         return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -12,7 +13,8 @@ from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion import checkpoints, training
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.layers import FixedConditions, normalize
-from scoremix.diffusion.unet import EDM2
+from scoremix.diffusion.unet import EDM2, Block
+from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.stages.outputs import GeneratorSummary, real_images
 from scoremix.stages.train import resume
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from scoremix.config import Generator
     from scoremix.data.images import LabeledImages
@@ -59,20 +61,21 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
             names[f"{std:.3f}"] = name
         return names
 
+    size = work.notes["microbatch"] = microbatch_of(config, images, device, state, work)
     kept = kept_at(config)
     if state.nimg == 0 and config.conditional:
         write_conditions(config, state, work)
     with work.bar(total, "images", state.nimg) as advance:
-        for _ in steps(config, images, device, total, state, teacher):
+        for _ in steps(config, images, device, total, state, teacher, size, work.runtime.compile):
             if state.nimg in {guide_at, *kept} - {total}:
                 snapshot()
             if state.nimg in kept and config.conditional:
                 write_conditions(config, state, work)
             due = work.due()
             if due or len(state.losses) == READ_EVERY or state.nimg == total:
-                add(history, state.nimg, config.batch, state.take_losses())
+                history.add_steps(state.nimg, config.batch, state.take_losses())
                 if teacher and teacher.alignment:
-                    add(aligned, state.nimg, config.batch, teacher.alignment.take_losses())
+                    aligned.add_steps(state.nimg, config.batch, teacher.alignment.take_losses())
             if due:
                 checkpoint.save()
             advance(state.nimg)
@@ -99,12 +102,6 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     ).write(work)
 
 
-def add(history: resume.History, nimg: int, batch: int, losses: list[float]) -> None:
-    """Adds the losses of the last steps, the last of which ended at `nimg` images."""
-    for ago, loss in zip(reversed(range(len(losses))), losses, strict=True):
-        history.add(nimg - ago * batch, loss)
-
-
 def steps(
     config: Generator,
     images: LabeledImages,
@@ -112,10 +109,13 @@ def steps(
     total: int,
     state: training.Training | None = None,
     teacher: Teacher | None = None,
+    microbatch: int | None = None,
+    compiled: bool = False,
 ) -> Iterator[training.Training]:
     """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
     part = device.part(config.batch, "generator.batch")
     state = state or training.start(make(config, images).to(device.device), config.ema)
+    module = device.wrapped(state.net)
     length = config.images_seen
     return training.train(
         state,
@@ -126,13 +126,51 @@ def steps(
         rate=lambda nimg: training.learning_rate(nimg, config.lr, config.decay_start * length, rampup(config)),
         noise_mean=config.noise_mean,
         noise_std=config.noise_std,
-        forward=device.wrapped(state.net),
+        forward=cast("nn.Module", torch.compile(module)) if compiled else module,
         backward=device.backward,
         mean=device.mean,
         rank=device.rank,
         ranks=device.ranks,
         extra=teacher.alignment if teacher else None,
+        microbatch=microbatch,
+        alone=lambda: device.alone(module),
     )
+
+
+def microbatch_of(
+    config: Generator, images: LabeledImages, device: engine.Engine, state: training.Training, work: Work
+) -> int:
+    """Images whose gradients are made at a time: those configured, or what the device's memory holds.
+
+    Remembered for a resumed training. RuntimeError where not even one image fits.
+    """
+    part, kept = config.batch // device.ranks, work.progress / "microbatch.json"
+    if config.microbatch != "auto":
+        return min(config.microbatch, part)
+    if kept.exists():
+        return int(json.loads(kept.read_text()))
+    with torch.device("meta"):
+        counted = EDM2(**network(config, images)).train()
+    counted.unet.checkpointing = config.checkpointing
+
+    def loss(net: EDM2, count: int) -> Tensor:
+        like = next(net.parameters())
+        x = torch.zeros(count, images.channels, images.size, images.size, device=like.device)
+        labels = torch.zeros(count, dtype=torch.int64, device=like.device) if config.conditional else None
+        return training.uncertainty_loss(net, x, labels, torch.ones_like(x[:, 0, 0, 0]), x, config.sigma_data).sum()
+
+    def trial(count: int) -> None:
+        if device.device.type == "cuda":
+            loss(state.net, count).backward()
+            state.optimizer.zero_grad(set_to_none=True)
+
+    each = memory.bytes_per_image(lambda count: loss(counted, count))
+    if config.checkpointing:
+        each += memory.largest_block(counted, Block, lambda count: loss(counted, count))
+    size = memory.fitting(part, each, memory.free_bytes(device.device), trial)
+    if work.rank == 0:
+        work.keep(kept.name, json.dumps(size))
+    return size
 
 
 def rampup(config: Generator) -> float:
@@ -207,6 +245,7 @@ def make(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "network"))
         net = EDM2(**{**network(config, images, teacher), "dtype": precision or config.precision})
+    net.unet.checkpointing = config.checkpointing
     if teacher and teacher.multiple:
         assert isinstance(net.unet.emb_label, FixedConditions)
         net.unet.emb_label.weight.copy_(teacher.conditions(config, net.unet.emb_label.weight.shape[0]).t())

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from scoremix.data.images import LabeledImages
     from scoremix.execution.artifacts import Artifact, Work
 
+READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
 DEEPER = {"iresnet50": "iresnet100", "iresnet100": "iresnet200", "adaface_ir50": "adaface_ir101"}
 
 
@@ -48,8 +49,10 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
 
     with work.bar(total, "images", state.nimg) as advance:
         for _ in steps(config, images, device, total, state, targets, order):
-            history.add(state.nimg, state.loss)
-            if work.due():
+            due = work.due()
+            if due or len(state.reports) == READ_EVERY or state.nimg == total:
+                history.add_steps(state.nimg, config.batch, [loss for loss, _ in state.take_reports()])
+            if due:
                 checkpoint.save()
             advance(state.nimg)
 
@@ -101,6 +104,9 @@ def steps(
     part = device.part(config.batch, "recognizer.batch")
     order = order or Order(config.seed, len(images), len(images), total)
     state = state or start(config, describe(config, images), len(images.class_names), device.device)
+    module = device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup"))
+    if isinstance(state.head, AdaFace):
+        state.head.gathered = device.gathered
     return train(
         state,
         batches(config, images, targets, order, part, device.device),
@@ -113,10 +119,12 @@ def steps(
         milestones=[round(total * epoch / config.epochs) for epoch in config.milestones],
         clip=config.clip,
         precision=config.precision,
-        objective=device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup")),
+        objective=module,
         backward=device.backward,
         mean=device.mean,
         rank=device.rank,
+        microbatch=config.microbatch,
+        alone=lambda: device.alone(module),
     )
 
 

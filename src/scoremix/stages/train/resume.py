@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -65,6 +66,11 @@ class History:
         if self.count == max(1, self.steps // POINTS):
             self.rows.append((images_seen, self.total / self.count))
             self.total, self.count = 0.0, 0
+
+    def add_steps(self, images_seen: int, batch: int, losses: Sequence[float]) -> None:
+        """Adds the losses of the last steps, the last of which ended at `images_seen`."""
+        for ago, loss in zip(reversed(range(len(losses))), losses, strict=True):
+            self.add(images_seen - ago * batch, loss)
 
     @property
     def last(self) -> float:

@@ -1,0 +1,332 @@
+"""Ready steps side by side, each in a process of its own through concurrent.futures, or on a Dask cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from scoremix.config import Runtime
+from scoremix.execution import processes, stopping
+from scoremix.execution.artifacts import Artifact, Show, Step, Store, Work, bars
+from scoremix.execution.runner import Call
+
+TRIES = 2  # of a step whose worker dies
+PATIENCE = 30.0  # seconds that stopped workers have to write their checkpoints
+SHARED = "sample"  # the stage whose chunks are shared among workers
+After = Callable[[Step, Artifact, bool], None]
+
+
+class Task(NamedTuple):
+    """A step, or one part of its chunks."""
+
+    call: Call
+    part: tuple[int, int] | None = None  # number k of n
+    tries: int = 0
+
+
+class Workers(Protocol):
+    """Where tasks run."""
+
+    size: int
+
+    def submit(self, task: Task, root: Path, runtime: Runtime) -> Future[None] | None:
+        """Begins a task; None while every worker is busy."""
+
+    def died(self, future: Future[None]) -> bool:
+        """Whether the worker of a finished task died, in which case another one takes its place."""
+
+    def progress(self) -> Iterator[tuple[str, float, float, str]]:
+        """What running steps have told since the last call: label, done, total, unit."""
+
+    def stop(self) -> None:
+        """Ends every worker; running steps write a checkpoint."""
+
+
+def run_all(
+    calls: Sequence[Call],
+    store: Store,
+    runtime: Runtime,
+    workers: Workers,
+    after: After,
+    say: Callable[[str], None],
+    deadline: float = float("inf"),
+) -> bool:
+    """Makes every call's artifact, each as soon as its inputs are there; returns whether the time sufficed.
+
+    In the order of the story where several are ready. `after` is told of every step, made or found. A step whose
+    worker dies is tried once more, the others go on; RuntimeError when it dies again. Nothing new begins after
+    `deadline` (of time.monotonic). An error of a step stops all, with checkpoints.
+    """
+    waiting = {call.step.key: call for call in calls}
+    mine, finished = frozenset(waiting), set[str]()
+    parts: dict[str, int] = {}  # open parts of steps that are shared
+    queue: list[Task] = []
+    running: dict[Future[None], Task] = {}
+
+    def finish(call: Call, made: bool) -> None:
+        finished.add(call.step.key)
+        after(call.step, store.artifact(call.step), made)
+
+    def release() -> None:
+        """Queues what has become ready; what is there already is finished at once, which may free more."""
+        for key, call in list(waiting.items()):
+            if all(k in finished for k in call.step.inputs.values() if k in mine):
+                del waiting[key]
+                if store.artifact(call.step).done:
+                    finish(call, False)
+                    release()
+                    return
+                shares = workers.size if call.step.stage == SHARED and workers.size > 1 else 0
+                parts[key] = shares
+                queue.extend(Task(call, (k, shares)) for k in range(shares))
+                if not shares:
+                    queue.append(Task(call))
+
+    def ended(task: Task) -> None:
+        key = task.call.step.key
+        if task.part is None:
+            finish(task.call, True)
+            release()
+        else:
+            parts[key] -= 1
+            if parts[key] == 0:
+                queue.insert(0, Task(task.call))
+
+    with contextlib.ExitStack() as stack:
+        stack.callback(workers.stop)
+        show = stack.enter_context(bars(runtime))
+        release()
+        while running or (queue and time.monotonic() < deadline):
+            while queue and time.monotonic() < deadline:
+                future = workers.submit(queue[0], store.root, runtime)
+                if future is None:
+                    break
+                running[future] = queue.pop(0)
+            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+            for told in workers.progress():
+                show(*told)
+            stopping.check()
+            for future in done:
+                task = running.pop(future)
+                if workers.died(future):
+                    label = task.call.step.label
+                    if task.tries + 1 == TRIES:
+                        raise RuntimeError(f"{label}: its worker died {TRIES} times; finished steps are safe")
+                    say(f"{label}: its worker died; the step is tried once more")
+                    queue.insert(0, task._replace(tries=task.tries + 1))
+                    continue
+                future.result()
+                ended(task)
+    return not (waiting or queue)
+
+
+def perform(task: Task, root: Path, runtime: Runtime, show: Show | None = None) -> None:
+    """Makes a step's artifact, or a part of its chunks, in this process."""
+    call, store = task.call, Store(root)
+    if task.part is None:
+        store.run(call.step, call.function, call.config, call.inputs, runtime, show=show)
+        return
+    folder = store.artifact(call.step).folder
+    folder.mkdir(parents=True, exist_ok=True)
+    call.function(call.config, *call.inputs, work=Work(folder, runtime, call.step.label, part=task.part, show=show))
+
+
+@dataclass
+class Slot:
+    """One process for one task at a time."""
+
+    threads: int
+    gpu: int | None
+    pool: ProcessPoolExecutor | None = None
+    told: Connection | None = None
+    pid: int = 0
+    future: Future[None] | None = None
+
+    def open(self) -> ProcessPoolExecutor:
+        if self.pool is None:
+            context = get_context("spawn")
+            self.told, tell = context.Pipe(duplex=False)
+            self.pool = ProcessPoolExecutor(1, context, _begin, (self.threads, self.gpu, tell))
+            self.pid = self.pool.submit(os.getpid).result()
+            tell.close()  # the worker has its own end
+        return self.pool
+
+    def close(self) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
+        if self.told is not None:
+            self.told.close()
+        self.pool = self.told = self.future = None
+
+
+@dataclass
+class Processes:
+    """Workers on this machine, a process each, started when there is work for them."""
+
+    size: int
+    threads: int
+    gpus: int = 0
+    slots: list[Slot] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.slots = [Slot(self.threads, i % self.gpus if self.gpus else None) for i in range(self.size)]
+
+    def submit(self, task: Task, root: Path, runtime: Runtime) -> Future[None] | None:
+        slot = next((slot for slot in self.slots if slot.future is None), None)
+        if slot is None:
+            return None
+        slot.future = slot.open().submit(_perform, task, root, runtime)
+        return slot.future
+
+    def died(self, future: Future[None]) -> bool:
+        slot = next(slot for slot in self.slots if slot.future is future)
+        slot.future = None
+        if not isinstance(future.exception(), BrokenProcessPool):
+            return False
+        slot.close()
+        return True
+
+    def progress(self) -> Iterator[tuple[str, float, float, str]]:
+        for slot in self.slots:
+            with contextlib.suppress(EOFError, OSError):
+                while slot.told is not None and slot.told.poll():
+                    yield slot.told.recv()
+
+    def stop(self) -> None:
+        busy = [slot for slot in self.slots if slot.future is not None and not slot.future.done()]
+        for slot in busy:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(slot.pid, signal.SIGTERM)
+        wait([slot.future for slot in busy if slot.future is not None], timeout=PATIENCE)
+        for slot in busy:
+            if slot.future is not None and not slot.future.done():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(slot.pid, signal.SIGKILL)
+        for slot in self.slots:
+            slot.close()
+
+
+@dataclass
+class Cluster:
+    """Workers of a Dask cluster on a shared folder; `executor` is its client's `get_executor()`."""
+
+    executor: Executor
+    size: int
+    busy: set[Future[None]] = field(default_factory=set)
+
+    def submit(self, task: Task, root: Path, runtime: Runtime) -> Future[None] | None:
+        if len(self.busy) == self.size:
+            return None
+        quiet = runtime.model_copy(update={"quiet": True})
+        future = self.executor.submit(perform, task, root.resolve(), quiet)
+        self.busy.add(future)
+        return future
+
+    def died(self, future: Future[None]) -> bool:
+        self.busy.discard(future)
+        return type(future.exception()).__name__ == "KilledWorker"
+
+    def progress(self) -> Iterator[tuple[str, float, float, str]]:
+        return iter(())
+
+    def stop(self) -> None:
+        for future in self.busy:
+            future.cancel()
+        self.executor.shutdown(wait=False)
+
+
+def cluster(scheduler: str) -> Cluster:
+    """Workers of the Dask scheduler at an address, or in a scheduler file; ValueError without the extra `dask`."""
+    try:
+        from distributed import Client
+    except ImportError:
+        raise ValueError("--scheduler: needs Dask, pip install 'scoremix[dask]'") from None
+    client = Client(scheduler_file=scheduler) if Path(scheduler).is_file() else Client(scheduler)
+    size = sum(client.nthreads().values())
+    if not size:
+        raise ValueError(f"--scheduler {scheduler}: the cluster has no worker")
+    return Cluster(client.get_executor(), size)
+
+
+_tell: Connection | None = None  # a worker's way to say how far it is
+
+
+def _begin(threads: int, gpu: int | None, tell: Connection) -> None:
+    """What a worker does first: its share of the machine, and stopping with a checkpoint when it is told to."""
+    global _tell
+    _tell = tell
+    if gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which tells the workers
+    stopping.listen(signal.SIGTERM)
+    processes.use_threads(threads)
+
+
+def _perform(task: Task, root: Path, runtime: Runtime) -> None:
+    last = 0.0
+
+    def show(label: str, done: float, total: float, unit: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if _tell is not None and (now - last > 0.2 or done >= total):
+            last = now
+            with contextlib.suppress(OSError):
+                _tell.send((label, done, total, unit))
+
+    try:
+        perform(task, root, runtime, show)
+    except KeyboardInterrupt:
+        raise Stopped(task.call.step.label) from None
+
+
+class Stopped(RuntimeError):
+    """A step was told to stop, and has written its checkpoint."""
+
+
+def makespan(calls: Sequence[Call], seconds: dict[str, float], size: int) -> float:
+    """Seconds until `size` workers have done those of the calls that `seconds` names, each as soon as it is ready."""
+    end: dict[str, float] = {}
+    free = [0.0] * size
+    for call in (call for call in calls if call.step.key in seconds):
+        ready = max((end.get(key, 0.0) for key in call.step.inputs.values()), default=0.0)
+        workers = range(size) if call.step.stage == SHARED else [min(range(size), key=free.__getitem__)]
+        start = max(ready, *(free[i] for i in workers)) if len(workers) > 1 else max(ready, free[workers[0]])
+        end[call.step.key] = start + seconds[call.step.key] / len(workers)
+        for i in workers:
+            free[i] = end[call.step.key]
+    return max(end.values(), default=0.0)
+
+
+def crew(runtime: Runtime, steps: Sequence[Step]) -> Processes:
+    """How many workers and how many threads each: on a CPU one per core with one thread, on GPUs one per GPU.
+
+    Large networks have all cores of a CPU. Bytes depend on the threads, never on the number of workers.
+    """
+    import torch
+
+    large = any(map(_large, steps))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = torch.cuda.device_count() if runtime.device != "cpu" and torch.cuda.is_available() else 0
+    threads = runtime.threads or (cores if large and not gpus else 1)
+    size = (gpus or max(1, cores // threads)) if runtime.workers == "auto" else runtime.workers
+    return Processes(size, threads, gpus)
+
+
+def _large(step: Step) -> bool:
+    """Whether a step trains a network that keeps several cores busy."""
+    if step.stage == "recognizer":
+        return bool(step.config["network"] != "small")
+    return step.stage == "generator" and step.config["model_channels"] * max(step.config["channel_mult"]) > 256
+
+
+__all__ = ["Cluster", "Processes", "Task", "Workers", "cluster", "crew", "makespan", "perform", "run_all"]

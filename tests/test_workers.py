@@ -1,0 +1,208 @@
+"""Ready steps side by side: the same bytes as one after the other, deaths survived, stops with checkpoints."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoremix.config import Experiment, Runtime, load
+from scoremix.config.base import Slice
+from scoremix.execution import progress, runner, workers
+from scoremix.execution.artifacts import Artifact, Store, step_of
+from scoremix.execution.records import source_of
+from scoremix.execution.runner import Call
+
+
+def outputs(out: Path) -> dict[str, Any]:
+    """What every stage wrote, by its key, but for pages, which name times."""
+    manifests = [json.loads(file.read_text()) for file in out.glob("store/*/*/manifest.json")]
+    return {m["label"]: m["outputs"] for m in manifests if m["stage"] not in ("report", "compare")}
+
+
+def run(out: Path, settings: list[str], size: int) -> dict[str, Any]:
+    runtime = Runtime(out=out, device="cpu", quiet=True, workers=size)
+    progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"))
+    return outputs(out)
+
+
+def test_two_workers_end_in_the_bytes_of_one(tiny_settings: list[str], tmp_path: Path) -> None:
+    settings = [*tiny_settings, "sampling.chunk=2"]
+    one, two = run(tmp_path / "one", settings, 1), run(tmp_path / "two", settings, 2)
+    assert one.keys() == two.keys() and len(one) > 12
+    for label, files in one.items():
+        stable = {name: of for name, of in files.items() if not name.endswith(".html")}
+        assert stable == {name: of for name, of in two[label].items() if not name.endswith(".html")}, label
+    record = json.loads((tmp_path / "two" / "runs" / "tiny.json").read_text())
+    assert {"baseline", "recognizer real/0", "report"} <= record["steps"].keys()
+    manifest = json.loads(next((tmp_path / "two" / "store" / "generator").glob("*/manifest.json")).read_text())
+    assert manifest["threads"] == 1
+
+
+class Named(Slice):
+    """What a stage of these tests is told."""
+
+    name: str
+    mark: str = ""
+
+
+def note(config: Named, *inputs: Artifact, work: Any) -> None:
+    work.write("said.txt", config.name + "".join((i / "said.txt").read_text() for i in inputs))
+
+
+def dies_once(config: Named, *inputs: Artifact, work: Any) -> None:
+    if not Path(config.mark).exists():
+        Path(config.mark).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(config, *inputs, work=work)
+
+
+def dies(config: Named, *inputs: Artifact, work: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fails(config: Named, *inputs: Artifact, work: Any) -> None:
+    raise ValueError(f"{config.name}: cannot be made")
+
+
+def slow(config: Named, *inputs: Artifact, work: Any) -> None:
+    time.sleep(1)
+    note(config, *inputs, work=work)
+
+
+def call(function: Callable[..., None], name: str, *inputs: Artifact, mark: str = "") -> Call:
+    config = Named(name=name, mark=mark)
+    return Call(step_of(function, config, inputs, name), function, config, inputs)
+
+
+class Heard:
+    """What a run said, and which steps ended."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.ended: list[str] = []
+
+    def after(self, step: Any, artifact: Artifact, made: bool) -> None:
+        self.ended.append(step.label)
+
+
+def go(calls: list[Call], store: Store, size: int = 2, **options: Any) -> Heard:
+    heard = Heard()
+    crew = workers.Processes(size, 1)
+    workers.run_all(calls, store, Runtime(quiet=True), crew, heard.after, heard.lines.append, **options)
+    assert all(slot.pool is None for slot in crew.slots)
+    return heard
+
+
+def test_a_worker_that_dies_is_named_and_its_step_tried_once_more(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    first = call(slow, "first")
+    a = store.artifact(first.step)
+    second = call(dies_once, "second", a, mark=str(tmp_path / "mark"))
+    beside = call(slow, "beside", a)
+    last = call(note, "last", store.artifact(second.step), store.artifact(beside.step))
+    heard = go([first, second, beside, last], store)
+    assert heard.lines == ["second: its worker died; the step is tried once more"]
+    assert heard.ended[0] == "first" and heard.ended[-1] == "last" and len(heard.ended) == 4
+    assert (store.artifact(last.step) / "said.txt").read_text() == "lastsecondfirstbesidefirst"
+
+
+def test_a_step_that_kills_every_worker_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    done, deadly = call(note, "done"), call(dies, "deadly")
+    with pytest.raises(RuntimeError, match="deadly: its worker died 2 times"):
+        go([done, deadly], store)
+    assert store.artifact(done.step).done and not store.artifact(deadly.step).done
+
+
+def test_an_error_of_a_step_is_the_error_of_the_run(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="broken: cannot be made"):
+        go([call(slow, "beside"), call(fails, "broken")], Store(tmp_path / "store"))
+
+
+def test_nothing_begins_after_the_deadline(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    first = call(note, "first")
+    heard = go([first], store, deadline=0.0)
+    assert heard.ended == [] and not store.artifact(first.step).done
+
+
+def test_makespan_is_that_of_a_list_schedule(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    root = call(note, "root")
+    left, right = (call(note, name, store.artifact(root.step)) for name in ("left", "right"))
+    end = call(note, "end", store.artifact(left.step), store.artifact(right.step))
+    calls = [root, left, right, end]
+    seconds = dict(zip([c.step.key for c in calls], [1.0, 4.0, 3.0, 2.0], strict=True))
+    assert workers.makespan(calls, seconds, 1) == 10
+    assert workers.makespan(calls, seconds, 2) == 7
+    assert workers.makespan(calls, {end.step.key: 2.0}, 2) == 2
+
+
+def test_large_networks_have_all_cores() -> None:
+    small, large = Experiment(), load(Experiment(), (), ["generator.model_channels=192"])
+    cores = len(os.sched_getaffinity(0))
+    for exp, threads in ((small, 1), (large, cores)):
+        exp = runner.decided(exp, "cpu")
+        steps = runner.plan_all(exp, source_of(exp), Store(Path(os.devnull).parent / "shm" / f"scoremix-{os.getpid()}"))
+        crew = workers.crew(Runtime(device="cpu", workers="auto"), steps)
+        assert (crew.size, crew.threads) == (cores // threads, threads)
+    assert workers.crew(Runtime(device="cpu", workers=5), steps).size == 5
+
+
+def test_a_stop_ends_with_one_line_and_the_next_run_ends_in_the_same_bytes(
+    tiny_settings: list[str], tmp_path: Path
+) -> None:
+    settings = [*tiny_settings, "generator.images_seen=64000", "generator.snapshots=2"]
+    chosen = [word for setting in settings for word in ("--set", setting)]
+    command = [sys.executable, "-m", "scoremix", "generator", "folder", *chosen, "--out", str(tmp_path / "out"), "-q"]
+    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
+        process = subprocess.Popen(
+            [*command, "--workers", "2"],
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        folder = tmp_path / "out" / "store" / "generator"
+        before = [file.stat().st_mtime_ns for file in folder.glob("*/progress/checkpoint*")]
+        limit = time.monotonic() + 120
+        while not list(folder.glob("*/progress")) and time.monotonic() < limit:
+            time.sleep(0.1)
+        time.sleep(1.0)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == status, said
+        assert said.strip().splitlines()[-1] == "scoremix: stopped; the next run continues from here"
+        assert "Traceback" not in said
+        saved = [file.stat().st_mtime_ns for file in folder.glob("*/progress/checkpoint*")]
+        assert saved and saved != before
+
+
+def test_a_dask_cluster_survives_a_killed_worker(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as local:
+        crew = workers.cluster(local.scheduler_address)
+        assert crew.size == 2
+        store, heard = Store(tmp_path / "store"), Heard()
+        first = call(slow, "first")
+        second = call(dies_once, "second", store.artifact(first.step), mark=str(tmp_path / "mark"))
+        third = call(slow, "third", store.artifact(first.step))
+        workers.run_all([first, second, third], store, Runtime(quiet=True), crew, heard.after, heard.lines.append)
+        assert sorted(heard.ended) == ["first", "second", "third"]
+
+
+def test_a_wrong_number_of_workers_is_one_line() -> None:
+    command = [sys.executable, "-m", "scoremix", "run", "demo", "--workers", "many"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (
+        2,
+        "scoremix: --workers 'many': allowed are auto and whole numbers from 1",
+    )
