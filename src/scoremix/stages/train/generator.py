@@ -157,7 +157,9 @@ def microbatch_of(
         like = next(net.parameters())
         x = torch.zeros(count, images.channels, images.size, images.size, device=like.device)
         labels = torch.zeros(count, dtype=torch.int64, device=like.device) if config.conditional else None
-        return training.uncertainty_loss(net, x, labels, torch.ones_like(x[:, 0, 0, 0]), x, config.sigma_data).sum()
+        sigma = torch.ones_like(x[:, 0, 0, 0])
+        denoised, u = net(x, sigma, labels, return_logvar=True)
+        return training.weighted_error(denoised, u, x, sigma, config.sigma_data).sum()
 
     def trial(count: int) -> None:
         if device.device.type == "cuda":
