@@ -77,3 +77,13 @@ def test_wrong_calls_write_nothing(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=said):
             export_onnx(tmp_path / place, tmp_path / out)
     assert [f.name for f in tmp_path.iterdir()] == ["bad"]
+
+
+def test_embeddings_that_are_not_finite_are_no_agreement(tmp_path: Path) -> None:
+    description = checkpoints.small(15, 1, (4, 8), (1, 2), 16)
+    net = saved(tmp_path / "r.safetensors", description)
+    next(t for n, t in net.state_dict().items() if "running_var" in n).fill_(-1)  # a finite weight, NaN when used
+    (tmp_path / "r.safetensors").write_bytes(checkpoints.to_bytes(net, ArcFace(16, 3), description))
+    with pytest.raises(ValueError, match="embeddings: 1 of 1 are not finite"):
+        export_onnx(tmp_path / "r.safetensors", tmp_path / "r.onnx")
+    assert not (tmp_path / "r.onnx").exists()

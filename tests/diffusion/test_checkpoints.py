@@ -91,3 +91,15 @@ def test_tensors_of_another_configuration_are_refused_in_one_line(trained, tmp_p
         checkpoints.load(tmp_path / "other.safetensors")
     assert "\n" not in str(error.value)
     assert str(error.value).startswith(f"{tmp_path / 'other.safetensors'}: ") and "size mismatch" in str(error.value)
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    net = EDM2(**NETWORK)  # type: ignore[arg-type]
+    tensors = {n: t.detach().clone() for n, t in net.state_dict().items()}
+    name = sorted(n for n in tensors if n.endswith(".weight"))[0]
+    tensors[name].view(-1)[0] = torch.nan
+    path = tmp_path / checkpoints.snapshot_name(8, 0.05)
+    path.write_bytes(checkpoints.to_bytes(tensors, NETWORK, Pixels()))
+    for read in (checkpoints.load, checkpoints.read):
+        with pytest.raises(ValueError, match=rf"{path}: 1 weights are not finite, the first in {name}"):
+            read(path)

@@ -67,3 +67,10 @@ def test_extremes_are_disjoint_and_ordered() -> None:
     names = list("edcba")
     assert closed.extremes(accuracy, names, 2) == ([2, 3], [4, 1])
     assert closed.extremes(accuracy, names, 9) == ([2, 3], [4, 1])
+
+
+def test_scores_that_are_not_finite_are_not_right(case: tuple[torch.Tensor, torch.Tensor]) -> None:
+    scores, labels = case
+    scores[5] = torch.nan
+    with pytest.raises(ValueError, match="scores: 1 of 300 are not finite"):
+        closed.ranks(scores, labels)

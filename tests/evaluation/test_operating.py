@@ -203,3 +203,20 @@ def test_all_mated_probes_are_refused() -> None:
     x = np.eye(3, dtype=np.float32)
     with pytest.raises(ValueError, match="3 of 3 are mated"):
         operating.search(x, np.arange(3), x, np.arange(3))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", ["gallery", "probes"])
+def test_embeddings_that_are_not_finite_are_no_hits(place: str, value: float) -> None:
+    x = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+    people = np.arange(6)
+    sets = {"gallery": x, "probes": x.copy()}
+    sets[place][:2] = value
+    with pytest.raises(ValueError, match=rf"{place}: 2 of 6 are not finite"):
+        rank_measures(sets["gallery"], people, sets["probes"], people)
+    with pytest.raises(ValueError, match=rf"{place}: 2 of 6 are not finite"):
+        operating.search(sets["gallery"], people, sets["probes"], people)
+    with pytest.raises(ValueError, match="2 of 6 are not finite"):
+        pair_measures(sets["gallery"], sets["probes"], np.arange(6) < 3)
+    with pytest.raises(ValueError, match="2 of 6 are not finite"):
+        pair_similarities([sets[place]], people, people)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from scoremix.config import ConfigError, Experiment, Recognizer, load
-from scoremix.recognition import checkpoints
+from scoremix.recognition import checkpoints, published
 from scoremix.recognition.heads import ArcFace
-from scoremix.recognition.training import learning_rate
+from scoremix.recognition.training import embed, learning_rate
 from scoremix.stages.train.recognizer import describe
 
 
@@ -64,3 +64,23 @@ def test_depth_two_of_a_published_network_is_the_next_one() -> None:
         describe(Recognizer(network="iresnet18", depth=2), faces)
     with pytest.raises(ValueError, match="takes 112 px RGB images, these are 32 px with 1 channels"):
         describe(Recognizer(network="iresnet18"), SimpleNamespace(size=32, channels=1))
+
+
+def test_weights_that_are_not_finite_are_refused_with_their_count(tmp_path: Path) -> None:
+    grey = checkpoints.small(16, 1, (8, 16), (1, 1), 12)
+    net = checkpoints.make(grey)
+    name, tensor = next((n, t) for n, t in net.state_dict().items() if t.numel() > 3)
+    tensor.view(-1)[:3] = torch.tensor([torch.nan, torch.inf, -torch.inf])
+    path = tmp_path / "c.safetensors"
+    path.write_bytes(checkpoints.to_bytes(net, ArcFace(12, 5), grey))
+    for read in (checkpoints.load, checkpoints.head_centers, checkpoints.head_tensors, published.load):
+        with pytest.raises(ValueError, match=rf"^{path}: 3 weights are not finite, the first in net.{name}$"):
+            read(path)
+
+
+def test_embeddings_that_are_not_finite_are_refused_with_their_count() -> None:
+    net = checkpoints.make(checkpoints.small(16, 1, (8, 16), (1, 1), 12))
+    images = torch.zeros(5, 1, 16, 16)
+    images[3] = torch.nan
+    with pytest.raises(ValueError, match="embeddings: 1 of 5 are not finite"):
+        embed(net, images, batch=2)

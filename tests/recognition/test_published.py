@@ -171,3 +171,10 @@ def test_damaged_and_absent_files(tmp_path: Path) -> None:
         published.load(tmp_path / "none.pt")
     with pytest.raises(ValueError, match="holds no network"):
         published.load(saved([1, 2], tmp_path / "list.pt"))
+
+
+def test_weights_that_are_not_finite_are_refused(arc18: State, tmp_path: Path) -> None:
+    damaged = {name: tensor.clone() for name, tensor in arc18.items()}
+    damaged["prelu.weight"][:2] = torch.nan
+    with pytest.raises(ValueError, match=r"backbone.pth: 2 weights are not finite, the first in prelu.weight"):
+        published.load(saved(damaged, tmp_path / "backbone.pth"))

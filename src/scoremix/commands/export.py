@@ -49,6 +49,7 @@ def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None =
     import torch
 
     from scoremix.data.files import write_file
+    from scoremix.data.finite import finite_rows
     from scoremix.recognition import published
 
     if out.suffix != ".onnx":
@@ -81,8 +82,8 @@ def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None =
     for batch in (1, 5):
         x = torch.rand(batch, *shape, generator=torch.Generator().manual_seed(batch)) * 2 - 1
         with torch.no_grad():
-            ours = model(x).numpy()
-        theirs = session.run(["embeddings"], {"images": x.numpy()})[0]
+            ours = finite_rows(model(x).numpy())
+        theirs = finite_rows(session.run(["embeddings"], {"images": x.numpy()})[0], "onnxruntime's embeddings")
         worst = max(worst, float(np.abs(ours - theirs).max()))
     if not worst <= TOLERANCE:
         raise RuntimeError(f"{out}: onnxruntime's embeddings differ from torch's by {worst:.2g}; nothing was written")

@@ -12,6 +12,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from scoremix.data.finite import finite_tensors
 from scoremix.diffusion.ema import posthoc_fit
 from scoremix.diffusion.unet import EDM2
 
@@ -112,6 +113,7 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ValueError(f"{path}: not a readable snapshot ({error})") from None
     if KIND not in metadata:
         raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
+    finite_tensors(tensors, path)
     return json.loads(metadata[KIND]), tensors
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from scoremix.data.finite import finite_tensors
 from scoremix.data.pickles import Kept, read_plain, readable
 
 SETTINGS = {  # arguments of the published network that `EDM2` takes; the rest of a description is not about the network
@@ -24,7 +25,9 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Nothing in the file is executed. ValueError naming what the file contains that such a snapshot does not.
     """
     with readable(path, "snapshot"):
-        return _content(read_plain(path))
+        network, tensors = _content(read_plain(path))
+        finite_tensors(tensors, path)
+        return network, tensors
 
 
 def _content(found: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:

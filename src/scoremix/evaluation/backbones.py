@@ -14,6 +14,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scoremix.data.finite import finite_tensors
+
 Name = Literal["dinov2", "inception"]
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
@@ -247,8 +249,8 @@ class Inception(nn.Module):
 def load(name: Name, path: Path) -> nn.Module:
     """The network in eval mode with the weights of a .safetensors or .pth file; nothing but tensors is unpickled.
 
-    ValueError if the file is something else: `dinov2` takes the published ViT-S/B/L (with or without
-    registers), `inception` the PyTorch conversion of the network of 2015 that Fréchet distances are published with.
+    ValueError if weights are not finite or the file is something else: `dinov2` takes the published ViT-S/B/L (with
+    or without registers), `inception` the PyTorch conversion of the network of 2015 that Fréchet distances are published with.
     """
     state = _tensors(path)
     try:
@@ -259,6 +261,7 @@ def load(name: Name, path: Path) -> nn.Module:
     except (KeyError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0] if not isinstance(error, KeyError) else f"no tensor {error}"
         raise ValueError(f"{path}: not the weights of {name} ({reason})") from None
+    finite_tensors(state, path)
     return net.eval().requires_grad_(False)
 
 

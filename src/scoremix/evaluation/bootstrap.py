@@ -24,6 +24,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
+from scoremix.data.finite import finite_rows
 from scoremix.evaluation.metrics import Data, Pairs, allowed_impostors, as_array, enrolled
 
 
@@ -113,7 +114,7 @@ def weighted_identification(
     gallery: Literal["drawn", "all"] = "drawn",
 ) -> Float[Array, "r k"]:
     """Rank-k rates of `metrics.identification`, its `draws` and `seed`, in each draw of classes."""
-    unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
+    unit = finite_rows(torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu()))
     given = as_array(labels)
     dense = np.unique(given, return_inverse=True)[1]
     _check_classes(int(dense.max()) + 1, n)

@@ -17,6 +17,8 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 from torch import Tensor
 
+from scoremix.data.finite import finite_rows
+
 Data = Tensor | Array
 
 
@@ -211,8 +213,8 @@ def _right(squared: Array, same: Array, grid: Array) -> Array:
 
 
 def unit_rows(x: Float[Data, "*n d"]) -> Float[Array, "*n d"]:
-    """Rows divided by their norm, in float64; a zero row stays zero."""
-    rows = as_array(x).astype(np.float64)
+    """Rows divided by their norm, in float64; a zero row stays zero. ValueError for rows that are not finite."""
+    rows = finite_rows(as_array(x).astype(np.float64))
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
 
 
@@ -252,8 +254,7 @@ def pair_similarities(
     classes, dense, sizes = np.unique(given, return_inverse=True, return_counts=True)
     if len(unit) != len(given):
         raise ValueError(f"labels: {len(given)} labels for {len(unit)} embeddings")
-    if not bool(torch.isfinite(unit).all()):
-        raise ValueError("embeddings: some are not finite")
+    finite_rows(unit)
     n = len(unit)
     genuine = int((sizes * (sizes - 1) // 2).sum())
     impostors = n * (n - 1) // 2 - genuine
@@ -318,8 +319,11 @@ def ahead_of_mates(
     probe_labels: Int[Data, " p"],
     block: int = 4096,
 ) -> tuple[Int[Array, " m"], Int[Array, " m"]]:
-    """For each probe with a mate the number of non-mates at least as similar as its best mate, and its label."""
-    g, p = torch.as_tensor(gallery), torch.as_tensor(probes)
+    """For each probe with a mate the number of non-mates at least as similar as its best mate, and its label.
+
+    ValueError for rows that are not finite, or where no probe has a mate.
+    """
+    g, p = finite_rows(torch.as_tensor(gallery), "gallery"), finite_rows(torch.as_tensor(probes), "probes")
     owners, wanted = torch.as_tensor(gallery_labels), torch.as_tensor(probe_labels)
     mated = torch.isin(wanted, owners)
     if not bool(mated.any()):

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
+from scoremix.data.finite import finite_rows
 from scoremix.data.order import stream_seed
 from scoremix.evaluation.bootstrap import impostor_weight, weighted_thresholds
 from scoremix.evaluation.metrics import Pairs
@@ -36,8 +37,10 @@ def attack_scores(
     """Similarity with which a morph passes for both its sources: the smaller of the two classes' best matches.
 
     Unit rows; the two images a morph was made of are not compared with it. Memory is some 10 bytes for each of
-    BLOCK x n pairs.
+    BLOCK x n pairs. ValueError for rows that are not finite.
     """
+    finite_rows(morphs, "morphs")
+    finite_rows(embeddings)
     scores = np.empty(len(morphs))
     for start in range(0, len(morphs), BLOCK):
         part = slice(start, start + BLOCK)

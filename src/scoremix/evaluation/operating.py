@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
+from scoremix.data.finite import finite_rows
 from scoremix.evaluation.bootstrap import TailTooShort, class_draws, weighted_tar
 from scoremix.evaluation.metrics import Pairs, accepted_counts, allowed_impostors, corners
 
@@ -162,8 +163,11 @@ def search(
     probe_subjects: Int[Array, " q"],
     block: int = 4096,
 ) -> Search:
-    """Inner products of all probes with one gallery, a block at a time. ValueError for probes of one kind only."""
-    g = torch.from_numpy(np.ascontiguousarray(gallery))
+    """Inner products of all probes with one gallery, a block at a time. ValueError for rows that are not finite, or probes
+    of one kind only.
+    """
+    g = torch.from_numpy(np.ascontiguousarray(finite_rows(gallery, "gallery")))
+    finite_rows(probes, "probes")
     owners = torch.from_numpy(gallery_subjects)
     parts = []
     for i in range(0, len(probes), block):

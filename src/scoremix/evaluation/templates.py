@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
+from scoremix.data.finite import finite_rows
+
 BLOCK = 1 << 16
 TILE = 256  # rows: two tiles of 512 dimensions are 1 MB
 
@@ -146,7 +148,7 @@ def _sum_templates(x: Array, order: Array, starts: Array, weights: Array, out: A
 def pair_similarities(
     features: Sequence[Float[Array, "t d"]], a: Int[Array, " n"], b: Int[Array, " n"]
 ) -> list[Float[Array, " n"]]:
-    """Inner products of rows a and b of each of `features`, in float32; ValueError for rows that do not exist.
+    """Inner products of rows a and b of each of `features`, in float32; ValueError for rows that do not exist or are not finite.
 
     Pairs are taken tile by tile, so that the rows of a tile stay in the cache.
     """
@@ -157,6 +159,7 @@ def pair_similarities(
     order = _by_tile(a, b, -(-count // TILE))
     found = []
     for x in features:
+        finite_rows(x, "features")
         found.append(np.empty(len(a), np.float32))
         _dots(np.ascontiguousarray(x, np.float32), a, b, order, found[-1])
     return found

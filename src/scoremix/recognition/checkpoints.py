@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from scoremix.data.finite import finite_tensors
 from scoremix.recognition.iresnet import FACE_SIZE, AdaFaceIR, IRNet, build
 
 KIND = "scoremix recognizer"
@@ -118,4 +119,5 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from None
     if KIND not in metadata:
         raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
+    finite_tensors(tensors, path)
     return metadata, tensors

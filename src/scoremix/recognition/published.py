@@ -20,6 +20,7 @@ import safetensors
 import yaml
 from torch import Tensor
 
+from scoremix.data.finite import finite_tensors
 from scoremix.data.pickles import read_torch, readable, some
 from scoremix.recognition import checkpoints
 from scoremix.recognition.iresnet import ADAFACE_UNITS, FACE_UNITS
@@ -65,6 +66,7 @@ def load(path: Path, colour: checkpoints.Colour | None = None) -> tuple[checkpoi
     description = checkpoints.published(name, order, f"{family} checkpoint {path.name}, sha256 {digest[:16]}")  # type: ignore[arg-type]
     net = checkpoints.make(description)
     _check(path, f"{family} {name}", net.state_dict(), tensors)
+    finite_tensors(tensors, path)
     net.load_state_dict(tensors, strict=True)
     return net.eval(), description
 

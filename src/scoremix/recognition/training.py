@@ -20,6 +20,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scoremix.data.finite import finite_rows
 from scoremix.data.order import microbatches
 
 Labels = Tensor | tuple[Tensor, Tensor]  # (B,) or float (B, C), or (labels (B, m), weights (B, m))
@@ -241,7 +242,7 @@ def embed(
 
     Float images are in [-1, 1]; uint8 images become x / 127.5 - 1. The network runs in evaluation mode on
     chunks of `batch` rows, the last one padded, so an image's embedding depends on `batch` and its index
-    but not on how many images follow. The mode of the network is restored.
+    but not on how many images follow. The mode of the network is restored. ValueError where embeddings are not finite.
     """
     parameter = next(net.parameters())
     modes = [(module, module.training) for module in net.modules()]
@@ -258,7 +259,7 @@ def embed(
     finally:
         for module, mode in modes:
             module.training = mode
-    return torch.cat(out)
+    return finite_rows(torch.cat(out))
 
 
 def class_centers(embeddings: Float[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c d"]:
