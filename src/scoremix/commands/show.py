@@ -38,7 +38,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
     steps = steps_of(store.root.parent, exp.name)
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
     first: dict[str, str] = {}  # key -> the label it was listed under
-    plans = runner.plan_all(exp, source_of(exp), store)
+    plans = runner.plan_all(exp, source_of(exp, store.root.parent), store)
     width = max(28, *(len(plan.label) for plan in plans))
     for plan in plans:
         artifact = store.artifact(plan)

@@ -16,6 +16,26 @@ def _on_grid(length: float) -> float:
     return length
 
 
+RESERVED = ("runs", "store")  # folders beside those that carry the names of runs
+LONGEST_NAME = 100  # characters; file names of 255 bytes have it in them
+
+
+def _free(name: str) -> str:
+    if name.lower() in RESERVED:
+        raise ValueError(f"{name!r} is a folder of every --out; take another name")
+    return name
+
+
+def _plain_text(name: str) -> str:
+    if not name or len(name) > LONGEST_NAME or not name.isprintable():
+        raise ValueError(f"name {name[:LONGEST_NAME]!r}: must be 1 to {LONGEST_NAME} characters that can be printed")
+    return name
+
+
+RunName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=LONGEST_NAME), AfterValidator(_free)
+]  # also the name of a folder
+ArmName = Annotated[str, AfterValidator(_plain_text)]
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -106,18 +126,18 @@ def error_line(error: Any, model: type[Slice]) -> str:
 
 def _count_of(model: Any, path: tuple[Any, ...]) -> str:
     """How many values a setting of fixed length takes."""
-    values = typing.get_args(_annotation(model, path))
+    values = typing.get_args(annotation(model, path))
     return f"needs {len(values)} values" if values else "has the wrong number of values"
 
 
 def _about(model: Any, path: tuple[Any, ...]) -> str:
-    field = getattr(_annotation(model, path[:-1]), "model_fields", {}).get(path[-1])
+    field = getattr(annotation(model, path[:-1]), "model_fields", {}).get(path[-1])
     return f", expected {field.description}" if field is not None and field.description else ""
 
 
 def _table_like(model: Any, path: tuple[Any, ...]) -> str:
     """An example of what the table at that place holds."""
-    kind, example = _annotation(model, path), "{}"
+    kind, example = annotation(model, path), "{}"
     if typing.get_origin(kind) is dict:
         kind, example = typing.get_args(kind)[1], "{{name: {}}}"
     plain = (f"{n}: {f.default}" for n, f in getattr(kind, "model_fields", {}).items() if _is_plain(f.default))
@@ -129,7 +149,7 @@ def _is_plain(default: Any) -> bool:
     return isinstance(default, (str, int, float))
 
 
-def _annotation(model: Any, path: tuple[Any, ...]) -> Any:
+def annotation(model: Any, path: tuple[Any, ...]) -> Any:
     """The type of what is at that place of a tree, without `| None`; None where nothing is."""
     for part in path:
         if typing.get_origin(model) is dict:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from scoremix.config.analysis import Analysis
-from scoremix.config.base import Changes, Slice, changed, error_line
+from scoremix.config.base import ArmName, Changes, RunName, Slice, changed, error_line
 from scoremix.config.slices import (
     Data,
     Evaluation,
@@ -83,7 +83,7 @@ DEFAULT_ARMS: dict[str, Arm] = {
 class Experiment(Slice):
     """Everything that decides the numbers of one run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "run"
+    name: RunName = "run"
     source: str = Field("glyphs", description="a folder of classes, a folder of fonts, an .npz, or 'glyphs'")
     split_list: str | None = Field(None, description="JSON or CSV file that puts classes in train, validation, test")
     groups: str | None = Field(
@@ -99,7 +99,7 @@ class Experiment(Slice):
     sampling: Sampling = Sampling()
     mixing: Mixing = Mixing()
     search: Search = Search()
-    arms: dict[str, Arm] = DEFAULT_ARMS
+    arms: dict[ArmName, Arm] = DEFAULT_ARMS
     seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
     evaluation: Evaluation = Evaluation()
     quality: Quality = Quality()

@@ -12,8 +12,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from scoremix.config.base import ConfigError, error_line
+from scoremix.config.base import ConfigError, annotation, error_line
 from scoremix.config.experiment import Arm, Experiment
+from scoremix.data import limits
+from scoremix.data.limits import parsed_yaml
 
 
 class _Yaml(yaml.SafeLoader):
@@ -49,11 +51,7 @@ def load(
         path, equals, text = setting.partition("=")
         if not equals or not path:
             raise ConfigError(f"--set {setting!r}: expected a.b=c")
-        try:
-            value = yaml.load(text, _Yaml)
-        except yaml.YAMLError:
-            value = text
-        nested: Any = value
+        nested: Any = _value(tuple(path.split(".")), text)
         for part in reversed(path.split(".")):
             nested = {part: nested}
         _merge(tree, nested)
@@ -75,6 +73,15 @@ def load(
         raise ConfigError(str(error)) from None
 
 
+def _value(path: tuple[str, ...], text: str) -> Any:
+    """What a text means for a setting: itself where only text is allowed, however much it looks like a number."""
+    try:
+        value = parsed_yaml(text, _Yaml)
+    except ValueError:
+        return text
+    return text if annotation(Experiment, path) is str and not isinstance(value, str) else value
+
+
 def _judged(evaluation: Any) -> list[str]:
     """The arms of the verdict, controls first; none where these settings are wrong, which is said later."""
     match evaluation:
@@ -86,12 +93,12 @@ def _judged(evaluation: Any) -> list[str]:
 def read_settings(file: Path) -> dict[str, Any]:
     """The table in a YAML, TOML or JSON file; ConfigError names the file."""
     try:
-        text = file.read_text()
-    except (OSError, UnicodeDecodeError) as error:
+        text = limits.text(file)
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
     try:
-        tree = tomllib.loads(text) if file.suffix == ".toml" else yaml.load(text, _Yaml)
-    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        tree = tomllib.loads(text) if file.suffix == ".toml" else parsed_yaml(text, _Yaml)
+    except (RecursionError, ValueError) as error:  # also tomllib's
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
     if tree is None:
         raise ConfigError(f"{file}: is empty, expected a table of settings")

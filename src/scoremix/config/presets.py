@@ -9,6 +9,7 @@ stored result says so (docs/tables.md).
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from scoremix.config import (
     load,
 )
 from scoremix.config.arms import named
+from scoremix.config.base import LONGEST_NAME, RESERVED
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
 FIRST = "coherent_first"  # the arm that did best in docs/results.md: a user's own images are judged by it
@@ -93,6 +95,12 @@ def edm2(size: str) -> Experiment:
     """Folders of classes at 64 px with a generator of a published size, judged as `folder`."""
     made = Experiment(data=Data(size=64), recognizer=Recognizer(augment="face"), generator=edm2_generator(size))
     return made.model_copy(update=JUDGED)
+
+
+def run_name(data: Path) -> str:
+    """The name of a run on the images at a place, from that of the place; `of-` before one that no run may have."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", data.resolve().stem).strip("-._")[:LONGEST_NAME].strip("-._")
+    return f"of-{stem}" if stem.lower() in RESERVED else stem or "run"
 
 
 EDM2_SIZES: dict[str, tuple[int, float, float, int]] = {
@@ -308,6 +316,7 @@ def experiment(
         hint = f"; for the images there, say --data {chosen}" if Path(chosen).exists() else ""
         hint = "; a recognizer is measured by `scoremix benchmark`" if Path(chosen).suffix in CHECKPOINTS else hint
         raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)}){hint}")
+    data = os.path.expanduser(data) if data else data
     given = {"source": data, "arms": arms}
     changes = [*(f"{name}={json.dumps(value)}" for name, value in given.items() if value), *settings]
     base = PRESETS[chosen]()
@@ -318,6 +327,5 @@ def experiment(
         )
     exp = load(base, files, changes, partial(named, say=say) if say else named)
     if data and exp.name == "run":
-        stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", Path(data).resolve().stem).strip("-.")
-        exp = load(exp, (), [f"name={stem or 'run'}"])
+        exp = load(exp, (), [f"name={json.dumps(run_name(Path(data)))}"])
     return exp

@@ -84,6 +84,7 @@ def read(
     size = size or source.size
     if size is None:
         raise ValueError("size is None, must be given for folders of images")
+    refuse_unwritable(source.class_names, str(place))
     filled, empty = _filled(source, str(place), skip_bad, 1 if fractions is None else 2)
     splits = _splits(source, filled, split_list, fractions, seed)
     members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
@@ -122,6 +123,17 @@ def read(
     return LabeledImages.load(folder), Reading(
         tuple(bad), (*empty, *lost), unsplit, source.ignored, tuple(source.notes)
     )
+
+
+def refuse_unwritable(names: Sequence[str], place: str) -> None:
+    """ValueError for a class whose name no text file can hold: a folder's name that is not UTF-8."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{place}: the class {os.fsencode(name)!r} has a name that is not UTF-8: rename it"
+            ) from None
 
 
 def _filled(source: Source, place: str, skip_bad: bool, least: int) -> tuple[Int64[np.ndarray, " c"], list[str]]:

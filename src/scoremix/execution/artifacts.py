@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,10 +135,13 @@ class Work:
         np.save(buffer, value, allow_pickle=False)
         return self.write(name, buffer.getvalue())
 
-    def write_arrays(self, name: str, **values: NDArray[Any]) -> Path:
-        """Writes an .npz file."""
+    def write_arrays(self, name: str, /, **values: NDArray[Any]) -> Path:
+        """Writes an .npz file as `np.savez` does, whose own arguments (`file`) are no names of arrays."""
         buffer = io.BytesIO()
-        np.savez(buffer, **values)  # type: ignore[arg-type]
+        with zipfile.ZipFile(buffer, "w") as archive:
+            for array, value in values.items():
+                with archive.open(f"{array}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asanyarray(value), allow_pickle=False)
         return self.write(name, buffer.getvalue())
 
     def due(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from scoremix.execution import runner, workers
 from scoremix.execution.artifacts import Artifact, Step, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
-from scoremix.execution.records import Record, source_of
+from scoremix.execution.records import Record, refuse_other_data, source_of
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes, say
 from scoremix.report.numbers import noun
@@ -38,7 +39,12 @@ def execute(
             print((last / "summary.txt").read_text())
         print(last.folder)
         return last.folder
-    shown = show_files(last, runtime.out / exp.name)
+    try:
+        shown = show_files(last, runtime.out / exp.name)
+    except OSError as error:
+        if not only_report or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        shown = last.folder  # a store that can only be read
     print((last / "summary.txt").read_text())
     print(f"report: {shown / 'report.html'}")
     return shown
@@ -51,7 +57,8 @@ def make(
 
     ConfigError where more than the report is to do but it alone was asked for.
     """
-    exp, source = decided(given := exp, runtime.device), source_of(exp)
+    refuse_other_data(runtime.out, exp)
+    exp, source = decided(given := exp, runtime.device), source_of(exp, runtime.out if only_report else None)
     planner = runner.planned(exp, source, store)
     plans = list(planner.steps.values())
     wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
@@ -63,7 +70,8 @@ def make(
                 f"run {exp.name!r} is not finished, there is no report yet ({len(open_steps)} steps to do, first: "
                 f"{open_steps[0]}); `scoremix run` continues it"
             )
-        after = noting(Record(runtime.out, exp, plans))
+        if todo or not only_report:  # a finished run is read where nothing can be written
+            after = noting(Record(runtime.out, exp, plans))
         if todo and wanted:
             say(
                 f"{exp.name}: {sum(store.artifact(plan).done for plan in wanted)} of {len(wanted)} steps are done already"

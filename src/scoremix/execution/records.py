@@ -16,9 +16,32 @@ from scoremix.stages.train.ingest import content_key
 RECOGNIZER = "recognizer.safetensors"
 
 
-def source_of(exp: Experiment) -> External:
-    """The experiment's data with the hash of its content."""
-    return External(exp.source, content_key(exp.source, exp.split_list, exp.groups), exp.split_list, exp.groups)
+def source_of(exp: Experiment, out: Path | None = None) -> External:
+    """The experiment's data with the hash of its content.
+
+    Where `out` is given, images that cannot be read any more have the hash that they had when its run read them.
+    """
+    try:
+        key = content_key(exp.source, exp.split_list, exp.groups)
+    except ValueError:
+        record = out / "runs" / f"{exp.name}.json" if out else None
+        read = _read(record)["steps"].get("ingest") if record and record.exists() else None
+        if read is None:
+            raise
+        key = read["inputs"]["0"]
+    return External(exp.source, key, exp.split_list, exp.groups)
+
+
+def refuse_other_data(out: Path, exp: Experiment) -> None:
+    """ConfigError where a run of that name is on other images that are still there: it would be replaced."""
+    record = out / "runs" / f"{exp.name}.json"
+    if not record.exists():
+        return
+    before = Path(_read(record)["experiment"].get("source", exp.source))
+    if before.exists() and before.resolve() != Path(exp.source).resolve():
+        raise ConfigError(
+            f"run {exp.name!r}: its images are {before}, not {exp.source}; name this one with --set name=NAME"
+        )
 
 
 class Record:

@@ -155,7 +155,7 @@ class Results:
                 name in verdict["controls"],
                 **{key: trained[0].json("recognizer.json")[key] for key in ("classes", "images", "steps")},
                 metrics={key: Estimate.from_json(row) for key, row in found["arms"][name].items()},
-                roc=Roc(roc["far"], roc[name]),
+                roc=Roc(roc["far"], roc[key] if (key := f"arm/{name}") in roc else roc[name]),  # older runs: the name
                 training=(Curve.of(trained),),
             )
 

@@ -71,7 +71,7 @@ def compare(
     judged = [GateResult.load(gate) for gate in judging.values()]
     stored = LabeledImages.load(real.folder)
     seen = seen_in(stored, config)
-    work.write_arrays("roc.npz", far=ROC_POINTS, **curves)
+    work.write_arrays("roc.npz", far=ROC_POINTS, **{f"arm/{arm}": curve for arm, curve in curves.items()})
     draws_of = {f"{arm}/{key}": v.astype(np.float32) for arm, values in arms.items() for key, v in values.items()}
     work.write_arrays("draws.npz", **draws_of)
     work.write_json(
