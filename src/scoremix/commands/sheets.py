@@ -56,11 +56,15 @@ def sheets(
     train = LabeledImages.load(step_folder(out, exp.name, "ingest")).of_classes("train")
     to.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, NDArray[np.uint8]] = {}
+    left_out: dict[str, tuple[str, ...]] = {}
     m = classes.shape[1]
     ticks = [f"{tick:g}" for tick in TICKS]
     for seed in (seeds or [0]) if m == 2 else ():
-        cells = grid(sampler, classes[0], seed).swapaxes(0, 1)  # alpha from left to right, beta from top to bottom
-        pictures[f"weights-seed{seed}.png"] = drawn(cells, [f"alpha {t}" for t in ticks], [f"beta {t}" for t in ticks])
+        cells = grid(sampler, classes[0], seed)
+        shown = cells.images.swapaxes(0, 1)  # alpha from left to right, beta from top to bottom
+        file = f"weights-seed{seed}.png"
+        pictures[file] = drawn(shown, [f"alpha {t}" for t in ticks], [f"beta {t}" for t in ticks])
+        left_out[file] = cells.left_out
     sources = [f"{word} {k + 1}" for k in range(m) for word in ("original", "reproduced")]
     heads = [*sources[:2], "mix", sources[3], sources[2]] if m == 2 else [*sources, "mix"]
     chosen = classes[np.linspace(0, len(classes) - 1, min(pairs, len(classes))).round().astype(int)]
@@ -70,9 +74,13 @@ def sheets(
         noise = [sampler.seeds(np.arange(i * rows, (i + 1) * rows)) for i in range(len(chosen))]
         parts = [comparison(sampler, train, row, weights, s) for row, s in zip(chosen, noise, strict=True)]
         names = ["\n".join(train.class_names[k][:WORD] for k in row) * (i == 0) for row in chosen for i in range(rows)]
-        pictures[f"comparison-guidance{guidance:g}.png"] = drawn(np.concatenate(parts), heads, names)
+        file = f"comparison-guidance{guidance:g}.png"
+        pictures[file] = drawn(np.concatenate([part.images for part in parts]), heads, names)
+        left_out[file] = tuple(line for part in parts for line in part.left_out)
     for file, image in pictures.items():
         print(write_file(to / file, png(image)))
+        for line in left_out[file]:
+            print(f"  left out, grey there: {line}")
 
 
 def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str]) -> NDArray[np.uint8]:

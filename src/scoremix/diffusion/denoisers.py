@@ -155,7 +155,10 @@ def within(interval: tuple[float, float], inside: Denoiser, outside: Denoiser) -
 
 
 def preserving(weights: Weights) -> Weights:
-    """weights / |weights|: mixed conditions then keep the size of one, where those of classes are orthogonal."""
+    """weights / |weights|: mixed conditions then keep the size of one, where those of classes are orthogonal.
+
+    ValueError where all weights of an m-plet are 0.
+    """
     if callable(weights) and not isinstance(weights, Tensor):
         schedule = weights
         return lambda sigma: _unit(schedule(sigma))
@@ -163,7 +166,10 @@ def preserving(weights: Weights) -> Weights:
 
 
 def _unit(w: Tensor) -> Tensor:
-    unit: Tensor = w / torch.linalg.vector_norm(w, dim=-1, keepdim=True)
+    length = torch.linalg.vector_norm(w, dim=-1, keepdim=True)
+    if not bool(length.all()):
+        raise ValueError(f"weights {[0.0] * w.shape[-1]}: a mixed condition of no class has no length to keep")
+    unit: Tensor = w / length
     return unit
 
 

@@ -59,6 +59,7 @@ class Images(Section):
     title = "The mixed images"
     sheet: tuple[SheetRow, ...] = ()
     grid: Grid | None = None
+    left_out: tuple[str, ...] = ()  # pictures that could not be made, and why
 
     @classmethod
     def load(cls, run: Run) -> Images:
@@ -75,7 +76,8 @@ class Images(Section):
             )
             for i, row in enumerate(sheet["rows"])
         )
+        left_out = tuple(line for file in (sheet, grid) for line in file["left_out"].tolist())
         if len(grid["classes"]) != 2:
-            return cls(rows)
+            return cls(rows, left_out=left_out)
         (a, b), ticks = grid["classes"], tuple(grid["ticks"])
-        return cls(rows, Grid((names[a], names[b]), ticks, ticks, tuple(map(tuple, grid["images"]))))
+        return cls(rows, Grid((names[a], names[b]), ticks, ticks, tuple(map(tuple, grid["images"]))), left_out)

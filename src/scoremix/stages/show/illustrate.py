@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,8 @@ from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.outputs import chosen_classes, real_images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from scoremix.config import Sampling
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
 
 ROWS, MIXES = 10, 8
 TICKS = (0.0, 0.2, 0.5, 0.8, 1.0)  # the paper's
+
+
+class Pictures(NamedTuple):
+    """Images, grey where one could not be made, and for each of those a line that says which and why."""
+
+    images: NDArray[np.uint8]
+    left_out: tuple[str, ...]
 
 
 def illustrate(
@@ -30,7 +39,10 @@ def illustrate(
     *,
     work: Work,
 ) -> None:
-    """Writes sheet.npz (rows, classes, originals, reproductions, mixes) and grid.npz (images over alpha x beta)."""
+    """Writes sheet.npz (rows, classes, originals, reproductions, mixes) and grid.npz (images over alpha x beta).
+
+    A picture that cannot be made is grey there, and `left_out` of the same file says why: no verdict depends on one.
+    """
     train = real_images(real)
     mixed = LabeledImages.load(synthetic.folder)
     every = chosen_classes(mplets)
@@ -38,42 +50,94 @@ def illustrate(
     classes = every[rows]
     sampler = Sampler(config, generator, work)
     seeds = sampler.seeds(rows)
-    m = classes.shape[1]
-    alone = sampler.images(classes.reshape(-1, 1), (1.0,), np.repeat(seeds, m).tolist())
+    alone = reproductions(sampler, classes, seeds)
     mixes = min(MIXES, int(mixed.counts.min()))
     work.write_arrays(
         "sheet.npz",
         rows=rows,
         classes=classes,
         originals=np.stack([[train.of_class(k)[0] for k in row] for row in classes]),
-        reproductions=alone.reshape(len(rows), m, *sampler.shape),
+        reproductions=alone.images,
         mixes=np.stack([mixed.of_class(k)[:mixes] for k in rows]),
+        left_out=np.array(alone.left_out, np.str_),
     )
-    work.write_arrays("grid.npz", classes=classes[0], ticks=np.array(TICKS), images=grid(sampler, classes[0], seeds[0]))
+    cells = grid(sampler, classes[0], seeds[0])
+    work.write_arrays(
+        "grid.npz",
+        classes=classes[0],
+        ticks=np.array(TICKS),
+        images=cells.images,
+        left_out=np.array(cells.left_out, np.str_),
+    )
 
 
-def grid(sampler: Sampler, classes: NDArray[np.int64], seed: int) -> NDArray[np.uint8]:
+def made(
+    draw: Callable[..., NDArray[np.uint8]],
+    shape: tuple[int, int, int],
+    labels: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    seeds: Sequence[int],
+    names: Sequence[str],
+) -> Pictures:
+    """draw(labels (n, m), weights (n, m), seeds (n,)), by halves where that fails, so that one image spoils no other."""
+    try:
+        return Pictures(draw(labels, weights, seeds), ())
+    except (ValueError, ArithmeticError) as error:
+        if len(labels) == 1:
+            return Pictures(np.full((1, *shape), 128, np.uint8), (f"{names[0]}: {error}",))
+    half = len(labels) // 2
+    first, second = (
+        made(draw, shape, labels[part], weights[part], seeds[part], names[part])
+        for part in (slice(half), slice(half, None))
+    )
+    return Pictures(np.concatenate([first.images, second.images]), first.left_out + second.left_out)
+
+
+def reproductions(sampler: Sampler, classes: NDArray[np.int64], seeds: Sequence[int]) -> Pictures:
+    """Every class of the m-plets (rows, m) alone, all of a row from its seed: (rows, m, H, W, C)."""
+    m = classes.shape[1]
+    labels = classes.reshape(-1, 1)
+    names = [f"reproduction of {name_of(sampler, k)}" for k in labels[:, 0]]
+    alone = made(sampler.images, sampler.shape, labels, np.ones(labels.shape), np.repeat(seeds, m).tolist(), names)
+    return Pictures(alone.images.reshape(len(classes), m, *sampler.shape), alone.left_out)
+
+
+def grid(sampler: Sampler, classes: NDArray[np.int64], seed: int) -> Pictures:
     """One noise under every pair of weights: (alpha, beta, H, W, C); other than two classes give an empty grid."""
     if len(classes) != 2:
-        return np.zeros((0, 0, *sampler.shape), np.uint8)
-    cells = np.array(list(itertools.product(TICKS, TICKS)))
-    images = sampler.images(np.tile(classes, (len(cells), 1)), cells, [seed] * len(cells))
-    return images.reshape(len(TICKS), len(TICKS), *sampler.shape)
+        return Pictures(np.zeros((0, 0, *sampler.shape), np.uint8), ())
+    weights = np.array(list(itertools.product(TICKS, TICKS)))
+    labels, names = np.tile(classes, (len(weights), 1)), [f"alpha {a:g}, beta {b:g}" for a, b in weights]
+    cells = made(sampler.images, sampler.shape, labels, weights, [seed] * len(weights), names)
+    return Pictures(cells.images.reshape(len(TICKS), len(TICKS), *sampler.shape), cells.left_out)
 
 
 def comparison(
     sampler: Sampler, train: LabeledImages, classes: NDArray[np.int64], weights: NDArray[np.float64], seeds: list[int]
-) -> NDArray[np.uint8]:
+) -> Pictures:
     """One m-plet as Fig. 3 shows it, a row per seed: original and reproduction of the first class, the mix,
     reproduction and original of the second; the mix comes last for other m. (rows, 2 m + 1, H, W, C).
     """
     m, rows = len(classes), len(seeds)
-    mixes, _ = sampler.weighed(np.tile(classes, (rows, 1)), weights, seeds)
-    alone = sampler.images(np.tile(classes, rows)[:, None], (1.0,), np.repeat(seeds, m).tolist())
+    labels, name = np.tile(classes, (rows, 1)), " x ".join(name_of(sampler, k) for k in classes)
+    mixes = made(
+        lambda *asked: sampler.weighed(*asked)[0],
+        sampler.shape,
+        labels,
+        np.tile(weights, (rows, 1)),
+        seeds,
+        [f"mix of {name}"] * rows,
+    )
+    alone = reproductions(sampler, labels, seeds)
     columns: list[NDArray[np.uint8]] = []
     for k in range(m):
         own = train.of_class(classes[k])
         originals = own[np.arange(rows) % len(own)]
-        pair = [originals, alone.reshape(rows, m, *sampler.shape)[:, k]]
-        columns += pair if (m, k) != (2, 1) else [mixes, *reversed(pair)]
-    return np.stack(columns if m == 2 else [*columns, mixes], axis=1)
+        pair = [originals, alone.images[:, k]]
+        columns += pair if (m, k) != (2, 1) else [mixes.images, *reversed(pair)]
+    images = np.stack(columns if m == 2 else [*columns, mixes.images], axis=1)
+    return Pictures(images, mixes.left_out + alone.left_out)
+
+
+def name_of(sampler: Sampler, k: int) -> str:
+    return str(k) if sampler.class_names is None else sampler.class_names[k]
