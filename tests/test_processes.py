@@ -168,4 +168,4 @@ def test_a_verb_for_one_process_says_so_in_each() -> None:
     command = [sys.executable, "-m", "scoremix", "study", "any.yaml"]
     done = subprocess.run(command, env=launched, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "scoremix (process 1): " in done.stderr and "a study shares its arms with --part K/N" in done.stderr
+    assert "scoremix (process 1): " in done.stderr and "a study has --workers and --scheduler" in done.stderr

@@ -147,7 +147,7 @@ def test_an_arm_that_repeats_another_has_its_row_for_nothing(finished: Path, fil
     run(file, finished)
 
 
-def test_budget_stops_between_steps_and_processes_share_the_rest(file: Path, tmp_path: Path) -> None:
+def test_budget_stops_between_steps_and_workers_share_the_rest(file: Path, tmp_path: Path) -> None:
     short = {"arms": ("real", "equal_steps", "scoremix"), "generator_seeds": (0,), "seeds": (0,)}
     folder = run(file, tmp_path / "one", **short, budget_hours=1e-9)
     stopped = json.loads((folder / "study.json").read_text())
@@ -155,9 +155,8 @@ def test_budget_stops_between_steps_and_processes_share_the_rest(file: Path, tmp
     assert made(tmp_path / "one", "recognizer") == 0
     run(file, tmp_path / "one", **short)
     config = study.read(file).model_copy(update=short)
-    for part in ((1, 2), (0, 2)):
-        out = tmp_path / "two"
-        study.execute(config, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), part)
+    out = tmp_path / "two"
+    study.execute(config, Runtime(out=out, device="cpu", quiet=True, workers=2), Store(out / "store"))
     one, two = ((tmp_path / o / "small" / "study.csv").read_text() for o in ("one", "two"))
     assert one == two and one.count("\n") > 10
 
@@ -256,7 +255,7 @@ def test_processes_start_together_and_arms_without_real_classes_have_no_accuracy
     shared.write_text(yaml.safe_dump({**tree, **short, "headline": [], "against": {}, "settings": settings}))
     common = [sys.executable, "-m", "scoremix", "study", str(shared), "--out", str(tmp_path / "out"), "-q"]
     started = [
-        subprocess.Popen([*common, "--device", "cpu", "--part", f"{k}/2"], stderr=subprocess.PIPE) for k in (0, 1)
+        subprocess.Popen([*common, "--device", "cpu", "--workers", "1"], stderr=subprocess.PIPE) for _ in range(2)
     ]
     said = [process.communicate(timeout=250)[1].decode() for process in started]
     assert [process.returncode for process in started] == [0, 0], said

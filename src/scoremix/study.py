@@ -12,6 +12,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,12 +24,13 @@ from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
 from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
-from scoremix.execution import runner
+from scoremix.execution import processes as engine
+from scoremix.execution import runner, workers
 from scoremix.execution.artifacts import Artifact, External, Step, Store, StoreBusy
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting, refuse_unknown_classes, show_files
 from scoremix.execution.records import Record, source_of
-from scoremix.execution.runner import decided
+from scoremix.execution.runner import Call, decided
 from scoremix.execution.torchrun import say
 from scoremix.report.pages import study as pages
 from scoremix.report.study import Cell, Row, Study, Table
@@ -135,17 +137,13 @@ def read(file: Path) -> StudyConfig:
         raise ConfigError("\n".join(f"{file}: {error_line(e, StudyConfig)}" for e in error.errors())) from None
 
 
-class OutOfTime(Exception):
-    """The budget is spent; what is finished stays."""
-
-
 @dataclass
 class Progress:
-    """The experiments of a study in one store, and the time that is left for their steps."""
+    """The experiments of a study in one store; each is planned once."""
 
     store: Store
     runtime: Runtime
-    deadline: float = float("inf")
+    planners: dict[str, runner.Planner] = field(default_factory=dict)
     sources: dict[tuple[str, str | None, str | None], External] = field(default_factory=dict)
 
     def source(self, exp: Experiment) -> External:
@@ -155,38 +153,32 @@ class Progress:
             self.sources[place] = source_of(exp)
         return self.sources[place]
 
+    def planner(self, exp: Experiment) -> runner.Planner:
+        settings = exp.model_dump_json()
+        if settings not in self.planners:
+            self.planners[settings] = runner.planned(exp, self.source(exp), self.store)
+        return self.planners[settings]
+
     def steps(self, exp: Experiment) -> list[Step]:
-        return runner.plan_all(exp, self.source(exp), self.store)
+        return list(self.planner(exp).steps.values())
 
     def record(self, exp: Experiment) -> Record:
         return Record(self.runtime.out, exp, self.steps(exp))
 
     def run(self, exp: Experiment, until: str, record: Record) -> Artifact:
-        """Makes what the step `until` needs, waiting for what another process is making.
-
-        OutOfTime between two steps once the budget is spent.
-        """
-        noted = noting(record, exp.name)
-
-        def after(step: Step, artifact: Artifact, made: bool) -> None:
-            noted(step, artifact, made)
-            if made and time.monotonic() > self.deadline:
-                raise OutOfTime
-
+        """Makes what the step `until` needs in this process, waiting for what another process is making."""
         while True:
             try:
-                return runner.run(exp, self.source(exp), runner.Runner(self.store, self.runtime, until, after))
+                noted = noting(record, exp.name)
+                return runner.run(exp, self.source(exp), runner.Runner(self.store, self.runtime, until, noted))
             except StoreBusy:
-                if time.monotonic() > self.deadline:
-                    raise OutOfTime from None
                 time.sleep(1)
 
 
-def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int, int] = (0, 1)) -> Path:
+def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str | None = None) -> Path:
     """Runs what is not done, as far as the budget goes, then writes the tables; returns the folder of the page.
 
-    With `part` (k, n), this process takes every n-th arm of the whole, so that n processes, each with a device of its
-    own, share the work on one store; all but the first leave the tables to it.
+    Ready steps of all experiments run side by side, on `runtime.workers` or on the cluster of a Dask `scheduler`.
     """
     said: list[str] = []
     experiments = [(seed, exp) for _, seed, exp in _experiments(config, runtime, said.append)]
@@ -194,18 +186,33 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, part: tuple[int
         say(line)
     progress, hours = Progress(store, runtime), config.budget_hours
     records = {exp.name: progress.record(exp) for _, exp in experiments}
-    if hours:
-        progress.deadline = time.monotonic() + 3600 * hours
-    try:
-        for _, exp in experiments:
-            refuse_unknown_classes(exp, progress.run(exp, "ingest", records[exp.name]))
-        _announce([exp for _, exp in experiments], progress, hours)
-        for number, (exp, arm) in enumerate(_order(experiments)):
-            for seed in exp.seeds if number % part[1] == part[0] else ():
-                progress.run(exp, f"evaluate {arm}/{seed}", records[exp.name])
-    except OutOfTime:
+    deadline = time.monotonic() + 3600 * hours if hours else float("inf")
+    crew = workers.cluster(scheduler) if scheduler else workers.crew(runtime, progress.steps(experiments[0][1]))
+    if isinstance(crew, workers.Processes):
+        progress.runtime = runtime = runtime.model_copy(update={"threads": crew.threads})
+        engine.use_threads(crew.threads)
+    for _, exp in experiments:
+        refuse_unknown_classes(exp, progress.run(exp, "ingest", records[exp.name]))
+    _announce([exp for _, exp in experiments], progress, hours)
+    calls: dict[str, Call] = {}
+    told: dict[str, list[Callable[[Artifact, bool], None]]] = {}  # by key: who is to know of a step
+    for exp, arm in _order(experiments):
+        planner, noted = progress.planner(exp), noting(records[exp.name], exp.name)
+        steps = list(planner.steps.values())
+        for seed in exp.seeds:
+            for step in runner.needed(steps, f"evaluate {arm}/{seed}"):
+                calls.setdefault(step.key, planner.calls[step.key])
+        for step in steps:
+            told.setdefault(step.key, []).append(partial(noted, step))
+
+    def after(step: Step, artifact: Artifact, made: bool) -> None:
+        for number, note in enumerate(told[step.key]):
+            note(artifact, made and number == 0)
+
+    size = workers.Here() if crew.size == 1 else crew
+    if not workers.run_all(list(calls.values()), store, runtime, size, after, say, deadline):
         say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
-    return runtime.out / config.name if part[0] else tables(config, runtime, store)
+    return tables(config, runtime, store)
 
 
 def _experiments(

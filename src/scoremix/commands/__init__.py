@@ -40,7 +40,7 @@ def _(
     ] = False,
 ) -> None:
     if processes() > 1 and context.invoked_subcommand not in (*STEPS, "benchmark"):
-        hint = "; a study shares its arms with --part K/N" if context.invoked_subcommand == "study" else ""
+        hint = "; a study has --workers and --scheduler" if context.invoked_subcommand == "study" else ""
         raise typer.BadParameter(f"{context.invoked_subcommand} is for one process, not for torchrun{hint}")
 
 

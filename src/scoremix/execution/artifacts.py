@@ -207,6 +207,8 @@ def bars(runtime: Runtime) -> Iterator[Show]:
             if label not in tasks:
                 tasks[label] = progress.add_task(label, total=total, completed=int(done), unit=unit)
             progress.update(tasks[label], completed=done, total=total, unit=unit)
+            if done >= total:
+                progress.remove_task(tasks.pop(label))
 
         yield show
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, Protocol
 
 from scoremix.config import Runtime
 from scoremix.execution import processes, stopping
-from scoremix.execution.artifacts import Artifact, Show, Step, Store, Work, bars
+from scoremix.execution.artifacts import Artifact, Show, Step, Store, StoreBusy, Work, bars
 from scoremix.execution.runner import Call
 
 TRIES = 2  # of a step whose worker dies
@@ -39,8 +39,8 @@ class Workers(Protocol):
 
     size: int
 
-    def submit(self, task: Task, root: Path, runtime: Runtime) -> Future[None] | None:
-        """Begins a task; None while every worker is busy."""
+    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None] | None:
+        """Begins a task; None while every worker is busy. `show` is for who works in this process."""
 
     def died(self, future: Future[None]) -> bool:
         """Whether the worker of a finished task died, in which case another one takes its place."""
@@ -107,8 +107,8 @@ def run_all(
         show = stack.enter_context(bars(runtime))
         release()
         while running or (queue and time.monotonic() < deadline):
-            while queue and time.monotonic() < deadline:
-                future = workers.submit(queue[0], store.root, runtime)
+            while queue and len(running) < workers.size and time.monotonic() < deadline:
+                future = workers.submit(queue[0], store.root, runtime, show)
                 if future is None:
                     break
                 running[future] = queue.pop(0)
@@ -133,12 +133,41 @@ def run_all(
 def perform(task: Task, root: Path, runtime: Runtime, show: Show | None = None) -> None:
     """Makes a step's artifact, or a part of its chunks, in this process."""
     call, store = task.call, Store(root)
-    if task.part is None:
-        store.run(call.step, call.function, call.config, call.inputs, runtime, show=show)
-        return
+    while task.part is None:
+        try:
+            store.run(call.step, call.function, call.config, call.inputs, runtime, show=show)
+            return
+        except StoreBusy:  # of another run, which makes the same
+            stopping.check()
+            time.sleep(1)
     folder = store.artifact(call.step).folder
     folder.mkdir(parents=True, exist_ok=True)
     call.function(call.config, *call.inputs, work=Work(folder, runtime, call.step.label, part=task.part, show=show))
+
+
+@dataclass
+class Here:
+    """This process alone, one task after the other."""
+
+    size: int = 1
+
+    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
+        future: Future[None] = Future()
+        try:
+            perform(task, root, runtime, show)
+            future.set_result(None)
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def died(self, future: Future[None]) -> bool:
+        return False
+
+    def progress(self) -> Iterator[tuple[str, float, float, str]]:
+        return iter(())
+
+    def stop(self) -> None:
+        pass
 
 
 @dataclass
@@ -181,7 +210,7 @@ class Processes:
     def __post_init__(self) -> None:
         self.slots = [Slot(self.threads, i % self.gpus if self.gpus else None) for i in range(self.size)]
 
-    def submit(self, task: Task, root: Path, runtime: Runtime) -> Future[None] | None:
+    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None] | None:
         slot = next((slot for slot in self.slots if slot.future is None), None)
         if slot is None:
             return None
@@ -224,7 +253,7 @@ class Cluster:
     size: int
     busy: set[Future[None]] = field(default_factory=set)
 
-    def submit(self, task: Task, root: Path, runtime: Runtime) -> Future[None] | None:
+    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None] | None:
         if len(self.busy) == self.size:
             return None
         quiet = runtime.model_copy(update={"quiet": True})
@@ -329,4 +358,4 @@ def _large(step: Step) -> bool:
     return step.stage == "generator" and step.config["model_channels"] * max(step.config["channel_mult"]) > 256
 
 
-__all__ = ["Cluster", "Processes", "Task", "Workers", "cluster", "crew", "makespan", "perform", "run_all"]
+__all__ = ["Cluster", "Here", "Processes", "Task", "Workers", "cluster", "crew", "makespan", "perform", "run_all"]
