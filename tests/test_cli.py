@@ -42,6 +42,53 @@ def test_help_names_the_verb(verb: str, monkeypatch: pytest.MonkeyPatch, capsys:
     assert "Usage" in (said := capsys.readouterr().out) and verb in said
 
 
+def test_help_shows_every_preset_and_whole_summaries(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from scoremix.commands.options import PRESET_NAMES
+    from scoremix.config.presets import PRESETS
+
+    assert tuple(PRESETS) == PRESET_NAMES
+    call(monkeypatch, "run", "--help")
+    words = "".join(capsys.readouterr().out.split())
+    assert all(name in words for name in PRESET_NAMES)
+    call(monkeypatch, "--help")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Train every arm and compare them on unseen classes. Runs what it needs and stops there." in said
+    assert "WebFace160K: 10200 classes of 11 to 24" in said
+
+
+@pytest.mark.parametrize("verb", ["run", *cli.OTHERS])
+def test_every_command_can_be_quiet(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(monkeypatch, verb.replace("_", "-"), "--help")
+    assert "--quiet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["embed", "convert"])
+def test_what_is_there_already_is_not_replaced(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    there, data = tmp_path / "there.npz", folder(tmp_path / "images", 2)
+    there.write_text("mine")
+    arguments = ["embed", "a/b", str(data), str(there)] if verb == "embed" else ["convert", str(data), str(there)]
+    assert "there.npz exists already: name another place" in refused(monkeypatch, capsys, *arguments)
+    assert there.read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", ["ingest", "plan", "convert"])
+def test_an_empty_class_gets_the_same_answer_everywhere(
+    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = folder(tmp_path / "images", 6)
+    (data / "nobody").mkdir()
+    wanted = ["--data", str(data), "--out", str(tmp_path / "out")]
+    arguments = [str(data), str(tmp_path / "out")] if verb == "convert" else wanted
+    said = refused(monkeypatch, capsys, verb, *arguments, "--quiet")
+    assert "class 'nobody' of" in said and "has no images (--skip-bad leaves them out)" in said
+
+
 def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(monkeypatch, "--version") == 0
     assert capsys.readouterr().out == f"scoremix {__version__}\n"
@@ -78,7 +125,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["benchmark", "some/arm", "--sets", "/nowhere"], ["/nowhere", "neither"]),
         (["benchmark", "demo"], ["demo", "--sets"]),
         (["evaluate", "real.pt"], ["real.pt", "scoremix benchmark"]),
-        (["embed", "nothing", "."], ["nothing", "--runs says"]),
+        (["embed", "nothing", "."], ["nothing", "--out says"]),
         (["run", "demo", "--set", "evaluation.controls=[]"], ["evaluation.controls"]),
         (["run", "demo", "--set", "evaluation.controls=[scoremix]"], ["evaluation.controls", "scoremix"]),
     ],
@@ -112,6 +159,10 @@ def test_wrong_calls_are_one_line(
         (["run", "demo", "more"], ["more", "run --help"]),
         (["runn", "demo"], ["runn", "did you mean run?"]),
         (["xyz"], ["xyz", "run, ingest"]),
+        (["run", "--data", "a", "--data", "b"], ["--data", "given 2 times", "once"]),
+        (["embed", "a/b", ".", "--runs", "."], ["--runs is now --out"]),
+        (["embed", "a/b", ".", "--out", "e.npz"], ["e.npz", "named last"]),
+        (["export", "a/b", "r.onnx", "--out", "e.onnx"], ["e.onnx", "named last"]),
     ],
 )
 def test_wrong_usage_is_one_line(
@@ -158,7 +209,7 @@ def test_a_missing_device_is_said_before_anything_is_made(
 
 
 def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_path: Path) -> None:
-    for option in ("--runs", "--out"):
+    for option in ("--out", "out"):
         with pytest.raises(ValueError, match=f"{option} says where they are"):
             records.checkpoint_of(tmp_path, "a/b", option)
 

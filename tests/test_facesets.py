@@ -371,3 +371,19 @@ def test_every_arm_of_a_run_on_public_sets(call: Call, tiny_settings: list[str],
     stored = json.loads((tmp_path / "out" / "benchmarks" / "tiny-real-auggen" / "results.json").read_text())["results"]
     assert [r["checkpoint"]["name"] for r in stored] == ARMS
     assert said.count("accuracy") == len(ARMS)
+
+
+@pytest.mark.parametrize(
+    ("line", "cells"),
+    [
+        ("a.png  b.png 1", ["a.png", "b.png", "1"]),
+        ("a b.png\tc.png\t1", ["a b.png", "c.png", "1"]),
+        ('"a b.png" "c,d.png" 0', ["a b.png", "c,d.png", "0"]),
+        ('a.png, "my b.png", 1', ["a.png", "my b.png", "1"]),
+        ("it's.png b's.png 1", ["it's.png", "b's.png", "1"]),
+    ],
+)
+def test_own_lists_take_spaces_tabs_commas_and_quotes(line: str, cells: list[str]) -> None:
+    from scoremix.data.faces import _cells
+
+    assert _cells(line) == cells

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from scoremix.commands.options import Debug, Quiet, app
+from scoremix.commands.options import Debug, Quiet, SkipBad, app
 
 if TYPE_CHECKING:
     from scoremix.data.export import Advance, Export
@@ -28,6 +28,7 @@ def convert(
         int | None, typer.Option("--size", min=8, help="side in pixels, as PNG; default: files as they are")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="of the order in WebDataset shards")] = 0,
+    skip_bad: SkipBad = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -35,7 +36,7 @@ def convert(
     from scoremix.data import export
 
     with bar("convert", quiet) as advance:
-        written = export.convert(source, out, to, size=size, seed=seed, advance=advance)
+        written = export.convert(source, out, to, size=size, seed=seed, skip_bad=skip_bad, advance=advance)
     say_written(written, out)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Out, app
+from scoremix.commands.options import Debug, Out, Quiet, app
 
 
 @app.command()
@@ -19,6 +19,7 @@ def ema(
     guide: Annotated[bool, typer.Option("--guide", help="of the separately trained guide network")] = False,
     to: Annotated[Path | None, typer.Option("--to", help="the .safetensors file to write")] = None,
     out: Out = Path("scoremix_runs"),
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """An average of the generator of any length, reconstructed from its snapshots."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Checkpoint, Debug, Device, Quiet, RunsIn, app, runtime_of
+from scoremix.commands.options import Checkpoint, Debug, Device, Out, Quiet, SkipBad, app, runtime_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,23 +23,25 @@ FORMATS = (".npz", ".npy")
 def embed(
     checkpoint: Checkpoint,
     images: Annotated[Path, typer.Argument(help="folder of class folders or of images, one image, .npz, packed set")],
-    out: Annotated[Path, typer.Option("--out", help=".npz with everything, or .npy with a .csv beside it")] = Path(
-        "embeddings.npz"
-    ),
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="leave unreadable files out instead of stopping")
-    ] = False,
-    runs_in: RunsIn = Path("scoremix_runs"),
+    to: Annotated[
+        Path, typer.Argument(metavar="[FILE]", help=".npz with everything, or .npy with a .csv beside it")
+    ] = Path("embeddings.npz"),
+    skip_bad: SkipBad = False,
+    out: Out = Path("scoremix_runs"),
     device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Embeddings of images by a trained recognizer."""
+    from scoremix.data.files import refuse_existing
     from scoremix.execution.records import checkpoint_of
 
-    runtime = runtime_of(runs_in, device, quiet)
-    count = embed_images(checkpoint_of(runs_in, checkpoint), images, out, runtime, skip_bad)
-    print(f"{out}: {count} embeddings")
+    if out.suffix in FORMATS:
+        raise ValueError(f"--out {out}: is the folder of runs; the file is named last, `embed CHECKPOINT IMAGES {out}`")
+    refuse_existing(to)
+    runtime = runtime_of(out, device, quiet)
+    count = embed_images(checkpoint_of(out, checkpoint), images, to, runtime, skip_bad)
+    print(f"{to}: {count} embeddings")
 
 
 def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, skip_bad: bool = False) -> int:
@@ -57,9 +59,9 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
     from scoremix.execution.trained import ROWS, load_recognizer
 
     if out.suffix not in FORMATS:
-        raise ValueError(f"--out {out}: must end in {' or '.join(FORMATS)}")
+        raise ValueError(f"{out}: must end in {' or '.join(FORMATS)}")
     if not out.parent.is_dir():
-        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
+        raise ValueError(f"{out}: the folder {out.parent} does not exist")
     recognizer = load_recognizer(checkpoint, out=runtime.out, device=runtime.device)
     size, channels = recognizer.description.size, recognizer.description.channels
     listing = open_listing(place)

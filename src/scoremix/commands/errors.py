@@ -41,6 +41,8 @@ def line_of(error: Any) -> str:
     if getattr(error, "param", None) is not None:
         return _of_parameter(error)
     if type(error).__name__ == "NoSuchOption" and command is not None:
+        if option == "--runs":
+            return f"--runs is now --out, the folder of runs, as in every command (`{context.command_path} --help`)"
         if command.name == "evaluate" and option in _options(context.parent.command.commands["benchmark"]):
             return f"evaluate --sets is now `{_as_benchmark(sys.argv[1:])}`"
         return (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoremix.commands.options import Checkpoint, Colour, Debug, RunsIn, app
+from scoremix.commands.options import Checkpoint, Colour, Debug, Out, Quiet, app
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,16 +25,19 @@ TOLERANCE = 1e-4  # of the entries of a unit embedding, between torch and onnxru
 @app.command()
 def export(
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Argument(help="the .onnx file to write")],
+    to: Annotated[Path, typer.Argument(metavar="FILE", help="the .onnx file to write")],
     colour: Colour = None,
-    runs_in: RunsIn = Path("scoremix_runs"),
+    out: Out = Path("scoremix_runs"),
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """A trained recognizer as an ONNX file, checked against onnxruntime."""
     from scoremix.execution.records import checkpoint_of
 
-    worst = export_onnx(checkpoint_of(runs_in, checkpoint), out, colour)
-    print(f"{out}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
+    if out.suffix == ".onnx":
+        raise ValueError(f"--out {out}: is the folder of runs; the file is named last, `export CHECKPOINT {out}`")
+    worst = export_onnx(checkpoint_of(out, checkpoint), to, colour)
+    print(f"{to}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 
 def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None = None) -> float:

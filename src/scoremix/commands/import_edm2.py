@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, app
+from scoremix.commands.options import Debug, Quiet, app
 
 
 @app.command()
 def import_edm2(
     pickle: Annotated[Path, typer.Argument(help="a published pixel-space snapshot, such as edm2-img64-s-*.pkl")],
     out: Annotated[Path, typer.Argument(help="the .safetensors file to write")],
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """A published EDM2 snapshot as one of ours; nothing in the pickle is executed."""

@@ -2,16 +2,44 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment, Runtime
 
 
-app = typer.Typer(
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class OnceEach(TyperCommand):
+    """A command that refuses a second value of an option for one, and whose summary is shown whole."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given: list[Any] = self.make_parser(ctx).parse_args(args=list(args))[2]
+        for parameter, times in Counter(given).items():
+            single = parameter.param_type_name == "option" and not (parameter.multiple or parameter.is_flag)
+            if single and times > 1:
+                raise typer.BadParameter(f"given {times} times, allowed is once", ctx=ctx, param=parameter)
+        return super().parse_args(ctx, args)
+
+    def get_short_help_str(self, limit: int = 45) -> str:
+        return " ".join((self.help or "").partition("\n\n")[0].split())
+
+
+class Commands(typer.Typer):
+    """An application all of whose commands are `OnceEach`."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
+        return super().command(name, cls=OnceEach, **options)
+
+
+app = Commands(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -26,11 +54,31 @@ def _some_arms(given: str | None) -> str | None:
     return given
 
 
+PRESET_NAMES = (  # of config.presets, which --help does not load
+    "folder",
+    "3-plet-sum-max",
+    "3-plet-sum-min",
+    "repro-aligned",
+    "demo",
+    "omniglot",
+    "edm2-xxs",
+    "edm2-xs",
+    "edm2-s",
+    "edm2-m",
+    "edm2-l",
+    "edm2-xl",
+    "edm2-xxl",
+    "adaface-ir50",
+    "adaface-ir101",
+    "arcface-r50",
+    "arcface-r100",
+    "cosface-r50",
+    "webface160k",
+    "webface160k-ir101",
+)
 Preset = Annotated[
     str | None,
-    typer.Argument(
-        help="demo, omniglot, folder (the default with --data), edm2-s and others: a wrong name lists them all"
-    ),
+    typer.Argument(help=f"one of {', '.join(PRESET_NAMES)}; by default folder, which needs --data"),
 ]
 ConfigFile = Annotated[
     list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
@@ -67,7 +115,6 @@ Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, 
 Colour = Annotated[
     Literal["rgb", "bgr"] | None, typer.Option("--colour", help="where a published checkpoint does not say")
 ]
-RunsIn = Annotated[Path, typer.Option("--runs", help="folder in which runs are looked for")]
 
 
 def runtime_of(

@@ -21,6 +21,7 @@ from scoremix.commands.options import (
     Preset,
     Quiet,
     Settings,
+    SkipBad,
     app,
     experiment_of,
     runtime_of,
@@ -77,6 +78,7 @@ def plan(
     config: ConfigFile = None,
     data: DataPath = None,
     settings: Settings = None,
+    skip_bad: SkipBad = False,
     measure: Annotated[bool, typer.Option("--measure", help="compare images of the run's trained generator")] = False,
     images: Annotated[int | None, typer.Option("--images", min=1, help="images timed; by default a chunk")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="how often each plan is timed")] = 3,
@@ -97,7 +99,7 @@ def plan(
     from scoremix.execution.runner import decided
 
     if preset or config or data:
-        exp = experiment_of(preset, config, data, None, settings)
+        exp = experiment_of(preset, config, data, None, settings, skip_bad)
     else:
         exp = load(recorded(out, None), (), settings or ())
     runtime, store = runtime_of(out, device, quiet), Store(out / "store")

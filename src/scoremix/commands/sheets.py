@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Device, Out, Reported, Settings, app, last_reported, runtime_of
+from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, Settings, app, last_reported, runtime_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,6 +32,7 @@ def sheets(
     to: Annotated[Path, typer.Option("--to", help="folder for the pictures")] = Path("sheets"),
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Pictures of a run's mixes: weights alpha and beta (Fig. 2), and sources beside mixes (Fig. 3, 14, 15).
@@ -50,7 +51,7 @@ def sheets(
     from scoremix.stages.mix.weights import weights_for
     from scoremix.stages.show.illustrate import TICKS, comparison, grid
 
-    runtime = runtime_of(out, device)
+    runtime = runtime_of(out, device, quiet)
     exp = decided(load(last_reported(name, out), (), settings or ()), runtime.device)
     sampler, classes = sampler_of(exp, runtime)
     train = LabeledImages.load(step_folder(out, exp.name, "ingest")).of_classes("train")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoremix.commands.options import Debug, Out, app
+from scoremix.commands.options import Debug, Out, Quiet, app
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 def show(
     name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
     out: Out = Path("scoremix_runs"),
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """The chain of a run: done, missing or stale, and why, with the cost of each stage."""

@@ -10,28 +10,29 @@ from typing import Annotated, Any
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import Debug, Quiet, app
+from scoremix.commands.options import Debug, Quiet, SkipBad, app
 
 
 @app.command()
 def verify_data(
     source: Annotated[str, typer.Argument(metavar="PATH", help="what --data takes, or a .bin")],
     report: Annotated[Path | None, typer.Option("--json", help="also write everything found to this file")] = None,
+    skip_bad: SkipBad = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
-    if not verify(source, report, quiet=quiet):
+    if not verify(source, report, quiet=quiet, skip_bad=skip_bad):
         raise typer.Exit(2)
 
 
-def verify(place: str, report: Path | None, *, quiet: bool) -> bool:
+def verify(place: str, report: Path | None, *, quiet: bool, skip_bad: bool = False) -> bool:
     """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems."""
     from scoremix.data import audit
     from scoremix.data.files import write_file
 
     with bar("verify", quiet) as advance:
-        facts = audit.audit(place, advance=advance)
+        facts = audit.audit(place, skip_bad=skip_bad, advance=advance)
     if report is not None:
         write_file(report, json.dumps(facts, indent=1) + "\n")
     print("\n".join(_lines(facts)))

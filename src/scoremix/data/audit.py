@@ -50,11 +50,13 @@ class Looked:
     unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
-def audit(place: str | Path, *, workers: int | None = None, advance: Advance | None = None) -> dict[str, Any]:
+def audit(
+    place: str | Path, *, workers: int | None = None, skip_bad: bool = False, advance: Advance | None = None
+) -> dict[str, Any]:
     """Counts, sizes, duplicates, `problems` and `notes` of the set at `place`, ready for JSON.
 
     Problems are what training or evaluation would suffer from; the set is sound if there are none. ValueError
-    where the set cannot be opened at all.
+    where the set cannot be opened at all. With `skip_bad` what a run leaves out as well is a note.
     """
     workers = workers or os.cpu_count() or 1
     if Path(place).suffix == ".bin":
@@ -66,9 +68,10 @@ def audit(place: str | Path, *, workers: int | None = None, advance: Advance | N
     name = _namer(source)
     exact = exact_duplicates(looked.digests, looked.readable, owners)
     near = near_duplicates(looked.hashes, looked.readable & ~exact.repeated, owners)
-    problems = [f"{len(looked.unreadable):,} images cannot be read"] if looked.unreadable else []
+    bad = [f"{len(looked.unreadable):,} images cannot be read"] if looked.unreadable else []
     if (empty := np.flatnonzero(counts == 0)).size:
-        problems.append(f"{len(empty):,} classes have no images, the first is {source.class_names[empty[0]]!r}")
+        bad.append(f"{len(empty):,} classes have no images, the first is {source.class_names[empty[0]]!r}")
+    problems, left_out = ([], [f"{line} (left out)" for line in bad]) if skip_bad else (bad, [])
     if exact.across:
         problems.append(f"{exact.across:,} images lie with the same bytes in different classes")
     filled = counts[counts > 0]
@@ -86,7 +89,7 @@ def audit(place: str | Path, *, workers: int | None = None, advance: Advance | N
         "exact_duplicates": exact.described(name),
         "near_duplicates": {"rule": RULE} | near.described(name),
         "problems": problems,
-        "notes": _notes(source, looked, filled),
+        "notes": [*left_out, *_notes(source, looked, filled)],
     }
 
 

@@ -24,12 +24,12 @@ from PIL import Image
 
 from scoremix.data import faces, verification
 from scoremix.data.decode import decode, png
-from scoremix.data.files import whole, write_file
+from scoremix.data.files import refuse_existing, whole, write_file
 from scoremix.data.formats.packed import Packed
 from scoremix.data.images import packed_file, write_classes
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.data.recordio import EXACT, Writer
-from scoremix.data.source import Encoded, Form, Opening, Source, extension
+from scoremix.data.source import Encoded, Form, Opening, Source, extension, refuse_empty
 from scoremix.data.sources import format_of, open_source
 
 SHARD = 10_000  # images of one WebDataset shard
@@ -63,6 +63,7 @@ def convert(
     keep: Callable[[Source], Int64[np.ndarray, " k"]] | None = None,
     size: int | None = None,
     seed: int = 0,
+    skip_bad: bool = False,
     advance: Advance | None = None,
 ) -> Export:
     """Writes the images at `place` to `out` in another form; returns what was written.
@@ -71,7 +72,7 @@ def convert(
     pairs.txt, and a list of pairs becomes a `.bin` where `out` ends so. `keep` chooses classes of the source
     (ascending); labels are their positions. Encoded images are copied as they are, unless `size` asks for
     squares of that side by `decode`'s rules; those, and what is not encoded, become PNG. WebDataset shards hold
-    the images in an order shuffled by `seed`. ValueError for what cannot be written.
+    the images in an order shuffled by `seed`. `skip_bad` leaves classes without images out. ValueError for what cannot be written.
     """
     place = Path(place) if str(place) != "glyphs" else place
     if isinstance(place, Path) and place.is_file() and (place.suffix == ".bin" or out.suffix == ".bin"):
@@ -84,8 +85,8 @@ def convert(
     with _new_folder(out, place) as part:
         source = open_source(place, Opening(seed=seed))
         kept = np.arange(len(source.counts)) if keep is None else keep(source)
-        if (empty := kept[source.counts[kept] == 0]).size:
-            raise ValueError(f"class {source.class_names[empty[0]]!r} of {place} has no images")
+        refuse_empty(source, kept, str(place), skip_bad)
+        kept = kept[source.counts[kept] > 0]
         if not kept.size:
             raise ValueError(f"{place} has no classes")
         with _encoded(source, part) as encoded:
@@ -128,19 +129,12 @@ def chosen_classes(
 @contextlib.contextmanager
 def _new_folder(out: Path, source: str | Path) -> Iterator[Path]:
     """A folder to write to, which becomes `out` when the block ends, and vanishes if it ends in an exception."""
-    _refuse_existing(out)
+    refuse_existing(out)
     if Path(source).resolve() in (out.resolve(), *out.resolve().parents):
         raise ValueError(f"{out} lies inside {source}: name another place")
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole(out, folder=True) as part:
         yield part
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise ValueError(f"{out} exists already: name another place, or remove it")
-    if out.parent.exists() and not out.parent.is_dir():
-        raise ValueError(f"{out.parent} is a file: name another place")
 
 
 class Images:
@@ -332,7 +326,7 @@ def _convert_pairs(place: Path, out: Path, advance: Advance | None) -> Export:
     pairs = verification.read(place) if place.suffix == ".bin" else _listed_pairs(place)
     total = len(pairs.images)
     if out.suffix == ".bin":
-        _refuse_existing(out)
+        refuse_existing(out)
         write_file(out, verification.packed(pairs.images, pairs.same))
         return Export(".bin", 0, total)
     with _new_folder(out, place) as part:

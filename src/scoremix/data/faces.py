@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -313,10 +314,11 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _cells(line: str) -> list[str]:
-    for separator in ("\t", ","):
-        if separator in line:
-            return [cell.strip() for cell in line.split(separator)]
-    return line.split()
+    """The cells of a line between tabs, else commas, else spaces; what stands in double quotes is one cell."""
+    bare = re.sub(r'"[^"]*"', "", line)
+    separator = next((s for s in ("\t", ",") if s in bare), " ")
+    rows = csv.reader([line.strip()], delimiter=separator, skipinitialspace=True)
+    return [cell.strip() for cell in next(rows) if cell.strip() or separator != " "]
 
 
 def _table(file: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -45,6 +45,14 @@ def write_file(path: Path, content: bytes | str) -> Path:
     return path
 
 
+def refuse_existing(path: Path) -> None:
+    """ValueError where something is at the place of what a command makes; an empty folder is nothing."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise ValueError(f"{path} exists already: name another place, or remove it")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise ValueError(f"{path.parent} is a file: name another place")
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's content."""
     with open(path, "rb") as handle:

@@ -16,7 +16,7 @@ from scoremix.data.files import whole
 from scoremix.data.images import LabeledImages, PackedFile, packed_file, write_classes
 from scoremix.data.lists import groups_of
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.source import Block, Opening, Source
+from scoremix.data.source import Block, Opening, Source, refuse_empty
 from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, from_list, subset
 
@@ -138,10 +138,7 @@ def refuse_unwritable(names: Sequence[str], place: str) -> None:
 
 def _filled(source: Source, place: str, skip_bad: bool, least: int) -> tuple[Int64[np.ndarray, " c"], list[str]]:
     """The classes that have images, and the names of the others; ValueError if that is not allowed."""
-    empty = [source.class_names[k] for k in np.flatnonzero(source.counts == 0)]
-    if empty and not skip_bad:
-        more = f", nor have {len(empty) - 1} more" if len(empty) > 1 else ""
-        raise ValueError(f"class {empty[0]!r} of {place} has no images{more} (--skip-bad leaves them out)")
+    empty = refuse_empty(source, np.arange(len(source.counts)), place, skip_bad)
     filled = np.flatnonzero(source.counts)
     if len(filled) == 1 < least:
         raise ValueError(f"{place} has one class only, {source.class_names[filled[0]]!r}: a split needs at least 6")

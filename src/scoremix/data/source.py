@@ -100,6 +100,15 @@ class Source(ABC):
         return tuple(map(str, range(self.counts.sum()))), np.repeat(np.arange(len(self.counts)), self.counts)
 
 
+def refuse_empty(source: Source, kept: Int64[np.ndarray, " k"], place: str, skip_bad: bool) -> list[str]:
+    """The names of those of the kept classes that have no images; ValueError unless these are left out."""
+    empty = [source.class_names[k] for k in kept[source.counts[kept] == 0]]
+    if empty and not skip_bad:
+        more = f", nor have {len(empty) - 1} more" if len(empty) > 1 else ""
+        raise ValueError(f"class {empty[0]!r} of {place} has no images{more} (--skip-bad leaves them out)")
+    return empty
+
+
 class Encoded(Source, Generic[Item]):
     """A source that holds its images as files do: a reader says which they are and where the bytes of each lie."""
 

@@ -132,7 +132,7 @@ def step_folder(out: Path, name: str | None, label: str) -> Path:
     return _folder(out, step)
 
 
-def checkpoint_of(out: Path, name: str, option: str = "--runs") -> Path:
+def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
     """The recognizer checkpoint `name`: a file, an artifact's folder, or RUN/ARM or RUN/ARM/SEED of a run in `out`.
 
     Without a seed the first one trained. ConfigError says what there is, and the option that `out` comes from.
