@@ -168,3 +168,31 @@ def test_joint_objectives_are_those_of_z_differences(objective: Any) -> None:
     found = select(X, "joint_top", 20, m=3, conditions=Y, objective=objective)
     np.testing.assert_array_equal(found.classes, sets[order])
     np.testing.assert_allclose(found.values, values[order], rtol=1e-4)
+
+
+@pytest.mark.parametrize("metric", ["l2", "sqeuclidean", "cosine"])
+def test_joint_values_and_certificate_are_float64_of_the_true_distances(metric: Any) -> None:
+    """At 512 dimensions the rounding margin of the search is large; no reported number may be shifted by it."""
+    rng = np.random.default_rng(5)
+    x, y = (3 + rng.standard_normal((600, 512)).astype(np.float32) for _ in range(2))
+    first, second = np.triu_indices(600, 1)
+    distances = [table_of(space, metric)[first, second] for space in (x, y)]
+    z = [(d - d.mean()) / d.std() for d in distances]
+    every = np.sort(z[0] - z[1])[::-1]
+    for space, d in zip((x, y), distances, strict=True):
+        assert pair_moments(space, metric) == pytest.approx((d.mean(), d.std()), rel=1e-10)
+        counts, edges = pair_histogram(space, metric)
+        np.testing.assert_array_equal(counts, np.histogram(d, edges)[0])
+    found = select(x, "joint_top", 200, metric=metric, conditions=y, condition_metric=metric)
+    np.testing.assert_allclose(found.values, every[:200], rtol=0, atol=1e-9)
+    assert found.certificate is not None
+    assert found.certificate.kth_value == pytest.approx(every[199], abs=1e-9)
+    assert found.certificate.bound <= every[199]
+
+
+def table_of(x: np.ndarray, metric: str) -> np.ndarray:
+    """`table` without an (n, n, d) array."""
+    x = x.astype(np.float64)
+    if metric == "cosine":
+        return table(x, metric)
+    return np.stack([np.linalg.norm(x - row, axis=1) for row in x]) ** (1 if metric == "l2" else 2)
