@@ -37,7 +37,14 @@ def test_every_row_names_a_preset_and_an_arm(tables: ModuleType) -> None:
 
 
 def entry(name: str, kind: str, protocol: str, measures: list[dict], unlike: str = "") -> dict:  # type: ignore[type-arg]
-    return {"set": name, "kind": kind, "protocol": {"name": protocol}, "measures": measures, "unlike_published": unlike}
+    return {
+        "set": name,
+        "kind": kind,
+        "protocol": {"name": protocol},
+        "measures": measures,
+        "unlike_published": unlike,
+        "notes": [],
+    }
 
 
 def test_stored_results_stand_beside_the_papers(tables: ModuleType) -> None:

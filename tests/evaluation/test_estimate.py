@@ -7,8 +7,9 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
-from scoremix.evaluation.estimate import Estimate, helps, holm, p_value
+from scoremix.evaluation.estimate import Estimate, helps, holm, p_value, wilson
 
 
 def test_an_estimate_keeps_plain_values_apart_from_draws() -> None:
@@ -58,3 +59,13 @@ def test_holm_against_its_definition() -> None:
 def test_p_values_count_the_draws_beyond_zero() -> None:
     assert p_value(np.linspace(0.1, 0.2, 99)[None]) == (0.02, 0.02)
     assert p_value(np.array([[-1.0, 1.0, 2.0, np.nan]])) == (1.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("right", "trials", "ends"), [(9, 10, (0.596, 0.982)), (19, 20, (0.764, 0.991)), (10, 10, (0.722, 1))]
+)
+def test_wilsons_interval(right: int, trials: int, ends: tuple[float, float]) -> None:
+    assert wilson(right / trials, trials) == pytest.approx(ends, abs=6e-4)
+    assert wilson(right / trials, trials) == pytest.approx(
+        tuple(binomtest(right, trials).proportion_ci(method="wilson")), abs=1e-12
+    )

@@ -13,10 +13,12 @@ from scoremix.evaluation import operating
 from scoremix.evaluation.benchmarks import (
     open_set_measures,
     pair_measures,
+    pair_notes,
     rank_measures,
     template_draws,
     template_pair_measures,
 )
+from scoremix.evaluation.estimate import wilson
 from scoremix.evaluation.metrics import tar_at_far
 from scoremix.evaluation.operating import FARS, operating_points, tar_draws
 from scoremix.evaluation.templates import PROTOCOLS, pair_similarities, protocol, template_features
@@ -220,3 +222,35 @@ def test_embeddings_that_are_not_finite_are_no_hits(place: str, value: float) ->
         pair_measures(sets["gallery"], sets["probes"], np.arange(6) < 3)
     with pytest.raises(ValueError, match="2 of 6 are not finite"):
         pair_similarities([sets[place]], people, people)
+
+
+@pytest.mark.parametrize(("pairs_given", "folds"), [(2, 2), (3, 3), (9, 9), (10, 10), (25, 10)])
+def test_small_pair_sets_say_how_many_folds_they_have_and_how_little_they_show(pairs_given: int, folds: int) -> None:
+    same = np.arange(pairs_given) % 2 == 0
+    a = np.eye(2)[np.zeros(pairs_given, int)]
+    b = np.eye(2)[np.where(same, 0, 1)]
+    accuracy, deviation = pair_measures(a, b, same)
+    assert accuracy.rule == deviation.rule == f"{folds} folds"
+    assert (accuracy.low, accuracy.high) == tuple(wilson(accuracy.value, pairs_given))
+    assert accuracy.low is not None and accuracy.low < accuracy.value
+    assert pair_notes(same) == []
+
+
+@pytest.mark.parametrize("kind", [True, False])
+def test_pairs_of_one_kind_have_an_accuracy_and_a_note(kind: bool) -> None:
+    same = np.full(200, kind)
+    measures = pair_measures(np.eye(2)[same * 1], np.eye(2)[same * 1], same)
+    assert [m.metric for m in measures] == ["accuracy", "deviation"]
+    (note,) = pair_notes(same)
+    assert note.startswith(f"only {'genuine' if kind else 'impostor'} pairs")
+    with pytest.raises(ValueError, match="1 pairs, at least 2"):
+        pair_measures(np.eye(2)[:1], np.eye(2)[:1], same[:1])
+
+
+def test_draws_without_a_difference_are_no_interval() -> None:
+    people, x = np.arange(6), np.eye(6, dtype=np.float32)
+    for found in rank_measures(x, people, x, people):  # no error: no draw has one either
+        assert (found.value, found.low, found.high) == (1, *wilson(1, 6))
+    one = np.zeros(3, int)
+    found = rank_measures(x[:2], np.array([0, 1]), x[[0, 0, 1]], one)[0]
+    assert found.low is not None and found.high is not None and found.high - found.low > 0.5  # one person tells little

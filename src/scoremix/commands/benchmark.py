@@ -30,7 +30,7 @@ from scoremix.commands.options import (
 if TYPE_CHECKING:
     from scoremix.config import Experiment, Runtime
 
-RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule", "10 folds": "10 folds"}
+RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule"}
 COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
 
 
@@ -148,8 +148,7 @@ def text_of(entries: Sequence[dict[str, Any]]) -> str:
     """A table of one set and kind of comparison: a column for each protocol, whose switches are said above it."""
     first = entries[0]
     lines = [f"\n{first['label']} {first['kind']}: {', '.join(f'{v:,} {k}' for k, v in first['counts'].items())}"]
-    if first["unlike_published"]:
-        lines.append(f"  note: {first['unlike_published']}")
+    lines += [f"  note: {note}" for note in (first["unlike_published"], *first["notes"]) if note]
     for entry in entries:
         switches = ", ".join(f"{k} {v}" for k, v in entry["protocol"].items() if k != "name")
         lines.append(f"  protocol {entry['protocol']['name']}: {switches}")
@@ -168,7 +167,13 @@ def label(measure: dict[str, Any]) -> str:
     name, _, gallery = measure["metric"].partition(" ")
     said = {"tar": "TAR at FAR", "tpir": "TPIR at FPIR", "rank": "rank"}.get(name, name)
     said += f" {measure['level']:g}" if "level" in measure else ""
-    return ", ".join([said, *([RULES[measure["rule"]]] if "rule" in measure else []), *([gallery] if gallery else [])])
+    return ", ".join(
+        [
+            said,
+            *([RULES.get(measure["rule"], measure["rule"])] if "rule" in measure else []),
+            *([gallery] if gallery else []),
+        ]
+    )
 
 
 def cell(measure: dict[str, Any]) -> str:

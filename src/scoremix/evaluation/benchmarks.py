@@ -1,8 +1,9 @@
 """From embeddings of a public benchmark to its numbers, each with its rule, its interval and what decides it.
 
-All functions take arrays and return measures. Intervals are percentile bootstraps: over folds' pairs for pair sets,
-over subjects for the others (in IJB 1:1, where subjects are not named, over the groups of templates that genuine pairs
-join).
+All functions take arrays and return measures. Intervals are Wilson's over the pairs for the accuracy of pair sets, for
+the others percentile bootstraps over subjects (in IJB 1:1, where subjects are not named, over the groups of templates
+that genuine pairs join); where no draw differs from another, as with one subject or without an error, Wilson's over the
+subjects.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from scoremix.evaluation.bootstrap import class_draws
-from scoremix.evaluation.estimate import possible_interval
-from scoremix.evaluation.metrics import ahead_of_mates, fold_bounds, kfold_accuracy, unit_rows
+from scoremix.evaluation.estimate import possible_interval, wilson
+from scoremix.evaluation.metrics import ahead_of_mates, kfold_accuracy, unit_rows
 from scoremix.evaluation.operating import FARS, Resampled, identified, operating_points, resampled, search, tar_draws
 
 PAIR_FARS = (1e-4, 1e-3, 1e-2)
 RANKS = (1, 5, 20)
+Ends = tuple[float | None, float | None]
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,33 @@ class Measure:
     of: int | None = None
 
 
-def pair_measures(
-    a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Array, " p"], draws: int = 1000, seed: int = 0
-) -> list[Measure]:
-    """Accuracy over ten folds with its deviation, and TAR where a hundred impostor pairs can say something."""
+def pair_measures(a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Array, " p"]) -> list[Measure]:
+    """Accuracy over ten folds (as many as pairs, below ten) with its deviation, and TAR where there are genuine pairs
+    and a hundred impostor pairs can say something. ValueError for fewer than two pairs.
+    """
+    if len(same) < 2:
+        raise ValueError(f"same: {len(same)} pairs, at least 2 are needed for a threshold chosen on other pairs")
     folds = min(10, len(same))
     fold = kfold_accuracy(a, b, same, folds)
-    # a fold's pairs drawn anew: its right answers are binomial
-    sizes = np.array([j - i for i, j in fold_bounds(len(same), folds)])
-    drawn = np.random.default_rng(seed).binomial(sizes, fold.accuracy, (draws, folds)) / sizes
-    low, high = _ends(drawn.mean(1))
+    low, high = wilson(fold.mean, len(same))
     threshold = float(1 - fold.thresholds.mean() / 2)  # squared distance of unit vectors to cosine
     found = [
-        Measure("accuracy", fold.mean, None, "10 folds", low, high, None, threshold, None, len(same)),
-        Measure("deviation", fold.std, None, "10 folds"),
+        Measure("accuracy", fold.mean, None, f"{folds} folds", low, high, None, threshold, None, len(same)),
+        Measure("deviation", fold.std, None, f"{folds} folds"),
     ]
     cosine = np.einsum("pd,pd->p", unit_rows(a), unit_rows(b))
     fars = [far for far in PAIR_FARS if far * int((~same).sum()) >= 1]
-    if fars:
+    if fars and same.any():
         found += _points(cosine, same, fars, None)
     return found
+
+
+def pair_notes(same: Bool[Array, " p"]) -> list[str]:
+    """What a reader of a pair set's accuracy has to know: whether one kind of pair is missing."""
+    if same.any() and not same.all():
+        return []
+    kind, right = ("genuine", "accepts") if same.all() else ("impostor", "refuses")
+    return [f"only {kind} pairs: a threshold that {right} all of them is always right"]
 
 
 def template_pair_measures(
@@ -83,7 +92,11 @@ def _points(
     similarity: Float[Array, " p"], same: Bool[Array, " p"], fars: Sequence[float], draws: Resampled | None
 ) -> list[Measure]:
     table = tar_draws(similarity, same, fars, draws) if draws is not None else None
-    bounds = {far: _ends(table[:, i]) for i, far in enumerate(fars)} if table is not None else {}
+    points = operating_points(similarity, same, fars)
+    plain = {p.target: p.tar for p in points if p.rule == "at_most"}
+    bounds: dict[float, Ends] = {}
+    if table is not None and draws is not None:
+        bounds = {far: _ends(table[:, i], plain[far], draws.n.shape[1]) for i, far in enumerate(fars)}
     impostors = int((~same).sum())
     return [
         Measure(
@@ -97,7 +110,7 @@ def _points(
             decided_by=p.impostors,
             of=impostors,
         )
-        for p in operating_points(similarity, same, fars)
+        for p in points
     ]
 
 
@@ -127,7 +140,7 @@ def open_set_measures(
     drawn = {name: np.array([[i.tpir for i in identified(s, n=n)] for n in many]) for name, s in searches.items()}
     for name, results in plain.items():
         for k, i in enumerate(results):
-            bounds = _ends(drawn[name][:, k])
+            bounds = _ends(drawn[name][:, k], i.tpir, len(people))
             of = int((~searches[name].mated).sum())
             found.append(
                 Measure(f"tpir {name}", i.tpir, i.target, i.rule, *bounds, i.fpir, i.threshold, i.non_mated, of)
@@ -135,11 +148,11 @@ def open_set_measures(
     if len(searches) > 1:
         for k, i in enumerate(next(iter(plain.values()))):
             value = float(np.mean([results[k].tpir for results in plain.values()]))
-            bounds = _ends(np.mean([d[:, k] for d in drawn.values()], axis=0))
+            bounds = _ends(np.mean([d[:, k] for d in drawn.values()], axis=0), value, len(people))
             found.append(Measure("tpir mean", value, i.target, i.rule, *bounds))
     ahead = np.concatenate([s.ahead[s.mated] for s in searches.values()])
     weights = np.concatenate([many[:, s.mated] for s in searches.values()], axis=1)
-    return found + _rank_measures(ahead, weights, (1, 5, 10))
+    return found + _rank_measures(ahead, weights, (1, 5, 10), len(people))
 
 
 def rank_measures(
@@ -155,19 +168,25 @@ def rank_measures(
     ahead, labels = ahead_of_mates(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
     people, person = np.unique(labels, return_inverse=True)
     many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
-    return _rank_measures(ahead, many, RANKS)
+    return _rank_measures(ahead, many, RANKS, len(people))
 
 
-def _rank_measures(ahead: Int[Array, " m"], weights: Int[Array, "r m"], ranks: Sequence[int]) -> list[Measure]:
+def _rank_measures(
+    ahead: Int[Array, " m"], weights: Int[Array, "r m"], ranks: Sequence[int], people: int
+) -> list[Measure]:
     found = []
     total = weights.sum(1)
     for rank in ranks:
         hit = ahead < rank
         with np.errstate(invalid="ignore"):
-            low, high = _ends(weights @ hit / total)
+            low, high = _ends(weights @ hit / total, float(hit.mean()), people)
         found.append(Measure("rank", float(hit.mean()), rank, None, low, high, of=len(ahead)))
     return found
 
 
-def _ends(draws: Float[Array, " r"]) -> tuple[float | None, float | None]:
-    return possible_interval(draws) or (None, None)
+def _ends(draws: Float[Array, " r"], value: float, subjects: int) -> Ends:
+    """The draws' interval; where they are all alike they say nothing, and it is Wilson's over the subjects."""
+    ends = possible_interval(draws)
+    if ends is not None and ends.low == ends.high:
+        return wilson(value, subjects)
+    return ends or (None, None)

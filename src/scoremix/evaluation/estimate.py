@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,6 +106,16 @@ def possible_interval(values: Float[Array, "*s r"], level: float = LEVEL) -> Int
     with np.errstate(invalid="ignore"):  # an end between infinite draws
         low, high = np.nanquantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(low), float(high))
+
+
+def wilson(share: float, trials: int, level: float = LEVEL) -> Interval:
+    """Wilson's score interval (1927) of a share of `trials`: of use where few trials make draws all alike."""
+    if trials < 1 or not 0 <= share <= 1 or not 0 < level < 1:
+        raise ValueError(f"wilson: share {share} of {trials} trials at level {level}")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2)) / (1 + z**2 / trials)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 
 def p_value(values: Float[Array, "s r"]) -> tuple[float, float]:

@@ -20,6 +20,7 @@ from scoremix.evaluation.benchmarks import (
     Measure,
     open_set_measures,
     pair_measures,
+    pair_notes,
     rank_measures,
     template_draws,
     template_pair_measures,
@@ -84,8 +85,8 @@ def evaluated(
         case PairSet():
             x = embedded(True)
             counts = {"images": len(x), "pairs": len(faces.same), "genuine": int(faces.same.sum())}
-            measures = pair_measures(x[faces.first], x[faces.second], faces.same, draws)
-            return [_entry(faces, "pairs", counts, None, measures)]
+            measures = pair_measures(x[faces.first], x[faces.second], faces.same)
+            return [_entry(faces, "pairs", counts, None, measures, pair_notes(faces.same))]
         case RankSet():
             x = embedded(True)
             counts = {
@@ -136,7 +137,12 @@ def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], dra
 
 
 def _entry(
-    faces: FaceSet, kind: str, counts: dict[str, int], protocol: Protocol | None, measures: Sequence[Measure]
+    faces: FaceSet,
+    kind: str,
+    counts: dict[str, int],
+    protocol: Protocol | None,
+    measures: Sequence[Measure],
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     said = {"name": protocol.name, **protocol.switches()} if protocol else {"name": "common", "flip": "on"}
     return {
@@ -145,6 +151,7 @@ def _entry(
         "kind": kind,
         "counts": counts,
         "unlike_published": faces.unlike,
+        "notes": list(notes),
         "protocol": said,
         "measures": [{k: v for k, v in asdict(m).items() if v is not None} for m in measures],
     }
