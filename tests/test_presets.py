@@ -7,13 +7,14 @@ import torch
 
 from scoremix.config import Generator, load
 from scoremix.config.arms import named
-from scoremix.config.presets import EDM2_SIZES, PRESETS, RECIPES, edm2_generator
+from scoremix.config.presets import EDM2_SIZES, PRESETS, RECIPES, edm2_generator, experiment
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block
 from scoremix.recognition.iresnet import build
 from scoremix.recognition.training import learning_rate as recognizer_rate
 from scoremix.stages.train.generator import guide_taken_at
+from scoremix.study import StudyConfig
 
 PUBLISHED = {"xxs": 31, "xs": 125, "s": 280, "m": 498, "l": 777, "xl": 1119, "xxl": 1523}  # million, 1000 classes
 
@@ -121,3 +122,19 @@ def test_who_names_arms_names_what_is_judged() -> None:
         exp = load(PRESETS["folder"](), (), settings, named)
         assert exp.evaluation.treatment == judged
         assert arms is None or set(exp.arms) == set(arms)
+
+
+@pytest.mark.parametrize(
+    ("preset", "weight"), [("webface160k", 0.8), ("webface160k-ir101", 0.8), ("adaface-ir50", 0.7), ("demo", 0.7)]
+)
+def test_auggen_has_the_weights_its_authors_chose_for_the_set(preset: str, weight: float) -> None:
+    data = None if preset in ("demo", "webface160k", "webface160k-ir101") else "faces"
+    arms = experiment(preset, data=data, arms="auggen,auggen_alone,auggen_searched").arms
+    for name in ("auggen", "auggen_alone"):
+        assert arms[name].sampling["weights"] == [weight, weight]
+    assert f"({weight:g}, {weight:g})".replace("0.", ".") in arms["auggen"].note
+    assert experiment(preset, data=data).arms == PRESETS[preset]().arms  # nothing more is trained unless asked for
+    own = StudyConfig.model_validate(
+        {"name": "s", "arms": ["auggen"], "headline": ["auggen"], "data": {"d": {"preset": preset, "source": "faces"}}}
+    )
+    assert own.experiment("d", 0).arms["auggen"] == arms["auggen"]

@@ -21,7 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
 from scoremix.config.arms import named
-from scoremix.config.presets import PRESETS
+from scoremix.config.presets import PRESETS, arms_of
 from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
 from scoremix.execution import processes as engine
@@ -103,7 +103,7 @@ class StudyConfig(Slice):
                 PRESETS[of.preset](),
                 changes,
                 (),
-                lambda names, known, needed: named(names, {**known, **self.own}, needed, say),
+                lambda names, known, needed: arms_of(of.preset, names, {**known, **self.own}, needed, say),
             )
         except ConfigError as error:
             raise ConfigError("\n".join(f"data.{data}: {line}" for line in str(error).splitlines())) from None

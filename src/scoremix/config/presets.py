@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from scoremix.config import (
+    Arm,
     ConfigError,
     Data,
     Evaluation,
@@ -29,7 +30,7 @@ from scoremix.config import (
     Selection,
     load,
 )
-from scoremix.config.arms import named
+from scoremix.config.arms import auggen, named
 from scoremix.config.base import LONGEST_NAME, RESERVED
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
@@ -296,6 +297,17 @@ PRESETS |= {f"edm2-{size}": partial(edm2, size) for size in EDM2_SIZES}
 PRESETS |= {name: recipe.make for name, recipe in RECIPES.items()}
 
 
+# arms that a preset's data make other ones than `arms.ARMS`
+OWN_ARMS: dict[str, dict[str, Arm]] = dict.fromkeys(("webface160k", "webface160k-ir101"), auggen(0.8))
+
+
+def arms_of(
+    preset: str, names: Iterable[str], own: Mapping[str, Arm], needed: Iterable[str], say: Callable[[str], None]
+) -> dict[str, Arm]:
+    """`arms.named` with the preset's own arms, which come after `own` ones."""
+    return named(names, {**OWN_ARMS.get(preset, {}), **own}, needed, say)
+
+
 def experiment(
     preset: str | None,
     files: Sequence[Mapping[str, Any]] = (),
@@ -325,7 +337,7 @@ def experiment(
         raise ConfigError(
             f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
         )
-    exp = load(base, files, changes, partial(named, say=say) if say else named)
+    exp = load(base, files, changes, partial(arms_of, chosen, say=say or (lambda line: None)))
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={json.dumps(run_name(Path(data)))}"])
     return exp
