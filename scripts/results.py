@@ -1,4 +1,4 @@
-"""Writes docs/results.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
+"""Writes docs/results.md, docs/demo.md and README.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
 
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
 what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and
@@ -304,6 +304,7 @@ def main() -> None:
         add_quality(arguments.add_quality)
     stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
     shift, mplets, plans = (stored.pop(name, None) for name in ("shift", "mplets", "plan_demo"))
+    stored.pop("activations", None)  # a table of docs/scale.md
     speeds = [stored.pop(name) for name in ("generator_small", "generator_s") if name in stored]
     values = {
         f"@{name.upper()}@": next(section for has, section in SECTIONS.items() if has in value)(value)
@@ -317,6 +318,7 @@ def main() -> None:
     for template, page in (
         (STORED / "results.md.in", DOCS / "results.md"),
         (STORED / "readme.md.in", DOCS.parent / "README.md"),
+        (STORED / "demo.md.in", DOCS / "demo.md"),
     ):
         text = template.read_text()
         for name, value in values.items():

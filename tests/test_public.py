@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import scoremix
@@ -37,6 +38,22 @@ def test_every_public_name_is_there_and_known_to_type_checkers():
     assert sorted(checked) == sorted(scoremix.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = scoremix.nothing  # type: ignore[attr-defined]
+
+
+def test_the_readme_is_short_and_its_links_lead_somewhere() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 120
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (README.parent / target).exists(), target
+
+
+def test_the_citation_names_this_version_and_the_paper() -> None:
+    cited = yaml.safe_load((README.parent / "CITATION.cff").read_text())
+    assert cited["version"] == scoremix.__version__
+    paper = cited["preferred-citation"]
+    assert (
+        paper["title"] in README.read_text() and paper["journal"].removeprefix("arXiv preprint ") in README.read_text()
+    )
 
 
 @pytest.fixture(scope="module")
