@@ -227,7 +227,7 @@ def test_parts_of_a_set(folders: Path, tmp_path: Path) -> None:
     export.convert(root, tmp_path / "rec")
     assert Records(tmp_path / "rec").counts.tolist() == [2, 1, 1]
     (root / "test").rename(root / "0")
-    with pytest.raises(ValueError, match="one class or two"):
+    with pytest.raises(ValueError, match="holds 'train' and beside it '0' with images"):
         Folders(root)
 
 

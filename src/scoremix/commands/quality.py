@@ -148,7 +148,7 @@ def _read(stage: Runner, data: Data, place: str, name: str) -> Artifact:
     from scoremix.execution.artifacts import External
     from scoremix.stages.train.external import pack_external
 
-    return stage(pack_external, data, External(place, fingerprint(place)), label=f"read {name}")
+    return stage(pack_external, data, External(place, fingerprint(place, data.told)), label=f"read {name}")
 
 
 def _file(exp: Experiment, weights: Path | None) -> External | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -21,6 +21,9 @@ from scoremix.config.base import (
     Slice,
 )
 
+if TYPE_CHECKING:
+    from scoremix.data.source import Told
+
 
 class Data(Slice):
     """How images are read and classes are split (never which folder: the content itself is hashed)."""
@@ -34,7 +37,19 @@ class Data(Slice):
     held_out: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of each training class's images kept for closed-set accuracy"
     )
+    class_level: Positive | None = Field(
+        None, description="classes are the folders so many steps down, below train, val and test; by default found"
+    )
+    image_column: str | None = Field(None, description="column of a table with images or their paths; by default found")
+    label_column: str | None = Field(None, description="column of a table with the classes; by default found")
     seed: int = 0
+
+    @property
+    def told(self) -> Told:
+        """What the settings say of the layout of a set."""
+        from scoremix.data.source import Told
+
+        return Told(self.class_level, self.image_column, self.label_column)
 
     @field_validator("fractions")
     @classmethod

@@ -16,9 +16,9 @@ from scoremix.data.files import whole
 from scoremix.data.images import LabeledImages, PackedFile, packed_file, write_classes
 from scoremix.data.lists import groups_of
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.source import Block, Opening, Source, refuse_empty
+from scoremix.data.source import DEFAULTS, Block, Opening, Source, Told, refuse_empty
 from scoremix.data.sources import open_source
-from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, from_list, subset
+from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, completed, from_list, subset
 
 
 class UnreadableImages(ValueError):
@@ -57,6 +57,7 @@ def read(
     held_out: float = 0.0,
     seed: int = 0,
     workers: int | None = None,
+    told: Told = DEFAULTS.told,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[LabeledImages, Reading]:
     """Writes the images at `place` as a packed set in `folder`; returns the set and what was left out.
@@ -80,7 +81,7 @@ def read(
     for name, value in (("size", size), ("classes", classes), ("images_per_class", images_per_class)):
         if value is not None and value < 1:
             raise ValueError(f"{name} is {value}, must be at least 1")
-    source = open_source(place, Opening(images_per_class, seed, workers or os.cpu_count() or 1))
+    source = open_source(place, Opening(images_per_class, seed, workers or os.cpu_count() or 1, told=told))
     size = size or source.size
     if size is None:
         raise ValueError("size is None, must be given for folders of images")
@@ -156,7 +157,8 @@ def _splits(
     if fractions is None:
         return {part: filled if part == "train" else filled[:0] for part in SPLITS}
     if split_list is None and source.splits is not None:
-        return {part: np.intersect1d(of, filled) for part, of in source.splits.items()}
+        given = {part: np.intersect1d(of, filled) for part, of in source.splits.items()}
+        return completed(given, source.class_names, fractions, seed)
     names = [source.class_names[k] for k in filled]
     splits = from_list(split_list, names) if split_list is not None else by_fractions(names, fractions, seed)
     return {part: filled[of] for part, of in splits.items()}

@@ -40,6 +40,15 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What a person says of a set that does not tell it itself."""
+
+    class_level: int | None = None  # folders so many steps down are classes
+    image_column: str | None = None  # of a table
+    label_column: str | None = None
+
+
+@dataclass(frozen=True)
 class Opening:
     """How a source is opened."""
 
@@ -47,6 +56,7 @@ class Opening:
     seed: int = 0  # where images are drawn
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     every: bool = False  # images without a class and those held out from training, too
+    told: Told = Told()
 
 
 DEFAULTS = Opening()
@@ -65,7 +75,7 @@ class Source(ABC):
     counts: Int64[np.ndarray, " c"]
     labelled: bool = True  # False: the only class stands for none
     groups: tuple[str, ...] | None = None
-    splits: Splits | None = None
+    splits: Splits | None = None  # parts that are missing are drawn from train
     size: int | None = None  # side of the images where none is asked for
     channels: int = 3
     ignored: int = 0  # files passed over

@@ -10,14 +10,15 @@ from pathlib import Path
 from scoremix.data.files import file_hash
 from scoremix.data.formats.folders import Folders, Loose
 from scoremix.data.formats.fonts import Fonts, Glyphs
+from scoremix.data.formats.listed import Listed
 from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.parquet import Parquet
 from scoremix.data.formats.records import Records
-from scoremix.data.source import DEFAULTS, Opening, Source, readable, windowed
+from scoremix.data.source import DEFAULTS, Opening, Source, Told, readable, windowed
 
 # A new format is one file in `formats` and one word here; the first that lies at a place reads it.
-FORMATS: tuple[type[Source], ...] = (Glyphs, Npz, Parquet, Packed, Records, Fonts, Loose, Folders)
+FORMATS: tuple[type[Source], ...] = (Glyphs, Npz, Parquet, Packed, Records, Fonts, Listed, Loose, Folders)
 
 
 def format_of(place: str | Path, every: bool = False) -> type[Source]:
@@ -29,7 +30,7 @@ def format_of(place: str | Path, every: bool = False) -> type[Source]:
         if reader.lies_at(path, every):
             return reader
     raise ValueError(
-        f"data source {path} is none of: folder of class folders, RecordIO, parquet, packed set, folder of fonts, .npz, 'glyphs'"
+        f"data source {path} is none of: folder of class folders, RecordIO, parquet, packed set, folder of fonts, .npz, table of path,label, 'glyphs'"
     )
 
 
@@ -40,14 +41,14 @@ def open_source(place: str | Path, opening: Opening = DEFAULTS) -> Source:
         return reader(Path(place), opening)
 
 
-def fingerprint(place: str | Path) -> str:
+def fingerprint(place: str | Path, told: Told = DEFAULTS.told) -> str:
     """SHA-256 (hex) of what would be read from `place`: names relative to it and contents, in order of name.
 
     Independent of where `place` lies, of times and of files that are passed over.
     """
     total = hashlib.sha256()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for name, content in windowed(pool, _digest, open_source(place).files()):
+        for name, content in windowed(pool, _digest, open_source(place, Opening(told=told)).files()):
             total.update(len(name).to_bytes(8, "big") + name + content)
     return total.hexdigest()
 

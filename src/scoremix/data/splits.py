@@ -34,6 +34,18 @@ def by_fractions(names: Sequence[str], fractions: Sequence[float], seed: int) ->
     return {part: np.sort(chosen) for part, chosen in zip(SPLITS, np.split(ranked, cuts), strict=True)}
 
 
+def completed(splits: Splits, names: Sequence[str], fractions: Sequence[float], seed: int) -> Splits:
+    """All three parts: those that `splits` lacks are drawn from train, in the shares `fractions` of all and train's."""
+    parts = [part for part in SPLITS if part == "train" or part not in splits]
+    if len(parts) == 1:
+        return splits
+    wanted = [fractions[SPLITS.index(part)] for part in parts]
+    train = splits["train"]
+    sizes = _shares(len(train), [share / sum(wanted) for share in wanted], [len(train)] * len(parts))
+    drawn = np.split(_ranked(names, train, "split", seed), np.cumsum(sizes)[:-1])
+    return splits | {part: np.sort(chosen) for part, chosen in zip(parts, drawn, strict=True)}
+
+
 def from_list(file: Path, names: Sequence[str]) -> Splits:
     """The parts named in a list file (`lists.class_list`); classes that it does not name are in no part.
 
@@ -92,7 +104,7 @@ def _shares(total: int, fractions: Sequence[float], most: Sequence[int]) -> list
     """`total` in whole numbers near its fractions, each between LEAST and `most` (largest remainder)."""
     if total < LEAST * len(fractions):
         raise ValueError(
-            f"{total} classes cannot be split into {', '.join(SPLITS)}, at least {LEAST * len(fractions)} are needed"
+            f"{total} classes cannot be split into {len(fractions)} parts, at least {LEAST * len(fractions)} are needed"
         )
     quotas = [total * f for f in fractions]
     sizes = [min(max(int(q + 1e-9), LEAST), m) for q, m in zip(quotas, most, strict=True)]

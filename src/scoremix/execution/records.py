@@ -22,7 +22,7 @@ def source_of(exp: Experiment, out: Path | None = None) -> External:
     Where `out` is given, images that cannot be read any more have the hash that they had when its run read them.
     """
     try:
-        key = content_key(exp.source, exp.split_list, exp.groups)
+        key = content_key(exp.source, exp.split_list, exp.groups, exp.data.told)
     except ValueError:
         record = out / "runs" / f"{exp.name}.json" if out else None
         read = _read(record)["steps"].get("ingest") if record and record.exists() else None

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from scoremix.data.layout import Steps, layout
 from scoremix.data.source import DEFAULTS, Encoded, Opening
 
 # Files that may lie beside images and are passed over; everything else must be an image.
@@ -15,7 +16,9 @@ TEXTS = {".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yam
 PAGES = {".html", ".htm", ".py", ".sh"}
 ARRAYS = {".npy", ".npz", ".mat", ".pkl", ".pt", ".db", ".lst", ".idx", ".rec", ".zip", ".tar", ".gz"}
 NOT_IMAGES = TEXTS | PAGES | ARRAYS
-PARTS = {"train", "training", "validation", "valid", "val", "dev", "test"}  # of one set of classes
+# What file systems, archivers and photo stations put beside images.
+LITTER = {"__macosx", "@eadir", "lost+found", "#recycle", "$recycle.bin", "system volume information", "thumbs.db"}
+DEEPEST = 16  # folders
 
 
 class Files(Encoded[Path]):
@@ -39,55 +42,53 @@ class Files(Encoded[Path]):
 class Folders(Files):
     """<root>/<class>/<image>: classes are the folders directly in root, in order of their names.
 
-    Or <root>/<part>/<class>/<image>, as WebFace260M (parts 0 to 9) and imagefolder sets (parts train, test ...) lie
-    on disk: the parts train, validation and test share their classes, other parts must not.
-
-    Hidden names and __MACOSX are passed over, and files whose suffix is in NOT_IMAGES; links are followed.
-    ValueError for folders inside class folders and where there are no class folders.
+    Or a set in parts, of sessions, or with a split, as `layout` tells them apart. Hidden names and LITTER are passed over,
+    and files whose suffix is in NOT_IMAGES; links are followed. ValueError where there are no class folders.
     """
 
     kind, form = "folders", "folders"
 
     def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
         self.place, self.workers = place, opening.workers
-        self.folders, loose = _class_folders(place)
+        names, loose = listed(place)
+        if not names:
+            what = (
+                f"{len(loose)} files but no folders"
+                if loose
+                else "an empty folder, with neither images nor class folders"
+            )
+            raise ValueError(f"{place} is {what}: it must hold one folder of images per class")
+        counts, self.ignored = _counted(place, names)
+        self.ignored += len(loose)
+        found = layout(counts, str(place), opening.told.class_level)
         if opening.every and (images := list(filter(may_be_image, loose))):
             raise ValueError(
-                f"{place} holds {len(self.folders)} folders and {len(images)} images such as {images[0]!r}: must be one or the other"
+                f"{place} holds {len(found.classes)} folders and {len(images)} images such as {images[0]!r}: must be one or the other"
             )
-        self.class_names, self.ignored, counts = tuple(self.folders), len(loose), []
-        for of_class in self.folders.values():
-            counts.append(0)
-            for folder in of_class:
-                inner, files = listed(folder)
-                if inner:
-                    raise ValueError(
-                        f"{folder / inner[0]} is a folder inside a class folder: classes are the folders "
-                        f"directly in {folder.parent}, and hold images only"
-                    )
-                images_here = sum(map(may_be_image, files))
-                counts[-1] += images_here
-                self.ignored += len(files) - images_here
-        self.counts = np.array(counts, np.int64)
+        self.folders, self.class_names, self._at = found.classes, tuple(found.classes), found.at
+        self._shared = {steps for folders in self.folders.values() if len(folders) > 1 for steps in folders}
+        self.counts = np.array([sum(counts[steps] for steps in of) for of in self.folders.values()], np.int64)
+        self.splits, self.notes = found.splits, found.notes
 
     @classmethod
     def lies_at(cls, place: Path, every: bool) -> bool:
         return place.is_dir()
 
     def files(self) -> Iterator[tuple[str, Path]]:
-        for k, name in enumerate(self.class_names):
-            yield from ((f"{name}/{path.name}", path) for path in self.items(k))
+        for k in range(len(self.counts)):
+            yield from ((self.name(path), path) for path in self.items(k))
 
     def items(self, k: int) -> list[Path]:
-        folders = self.folders[self.class_names[k]]
+        folders = [self.place.joinpath(*steps) for steps in self.folders[self.class_names[k]]]
         return [folder / name for folder in folders for name in listed(folder)[1] if may_be_image(name)]
 
     def name(self, item: Path) -> str:
-        return f"{item.parent.name}/{item.name}"
+        return item.relative_to(self.place).as_posix()
 
     def file_name(self, item: Path, content: bytes) -> str:
-        """Its own, after the part's where a class is in several."""
-        return f"{item.parent.parent.name}_{item.name}" if len(self.folders[item.parent.name]) > 1 else item.name
+        """Its own, after the other folders on the way where its class is in several."""
+        *steps, name = item.relative_to(self.place).parts
+        return "_".join([*steps[: self._at], *steps[self._at + 1 :], name]) if tuple(steps) in self._shared else name
 
 
 class Loose(Files):
@@ -115,37 +116,36 @@ class Loose(Files):
         return self.paths
 
 
-def _class_folders(root: Path) -> tuple[dict[str, tuple[Path, ...]], tuple[str, ...]]:
-    """The folders of each class, in order of its name, and the loose files."""
-    names, loose = listed(root)
-    if not names:
-        what = (
-            f"{len(loose)} files but no folders" if loose else "an empty folder, with neither images nor class folders"
-        )
-        raise ValueError(f"{root} is {what}: it must hold one folder of images per class")
-    inner, files = listed(root / names[0])
-    if not inner or any(map(may_be_image, files)):
-        return {name: (root / name,) for name in names}, loose
-    folders: dict[str, tuple[Path, ...]] = {}
-    for part in names:
-        inner, files = listed(root / part)
-        if not inner or any(map(may_be_image, files)):
-            raise ValueError(f"{root / names[0]} holds class folders and {root / part} does not: give one of them")
-        for name in inner:
-            if name in folders and not {part, folders[name][0].parent.name} <= PARTS:
-                raise ValueError(f"{folders[name][0]} and {root / part / name} have the same name: one class or two?")
-            folders[name] = (*folders.get(name, ()), root / part / name)
-    return dict(sorted(folders.items())), loose
+def _counted(root: Path, names: Iterable[str]) -> tuple[dict[Steps, int], int]:
+    """The numbers of images in the folders that hold images or no folders, and of the files that are none."""
+    counts: dict[Steps, int] = {}
+    ignored = 0
+    ways: list[Steps] = [(name,) for name in reversed(tuple(names))]
+    while ways:
+        steps = ways.pop()
+        folder = root.joinpath(*steps)
+        if folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"{folder} is a link to a folder that it lies in")
+        inner, files = listed(folder)
+        if inner and len(steps) == DEEPEST:
+            raise ValueError(f"{folder} is {DEEPEST} folders deep: no deeper ones are read")
+        images = sum(map(may_be_image, files))
+        ignored += len(files) - images
+        if images or not inner:
+            counts[steps] = images
+        ways += [(*steps, name) for name in reversed(inner)]
+    return counts, ignored
 
 
 def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the folders and of all else in `folder`, each sorted, hidden ones left out."""
+    """Names of the folders and of all else in `folder`, each sorted, hidden ones and LITTER left out."""
     try:
-        names = sorted(n for n in os.listdir(folder) if not n.startswith(".") and n != "__MACOSX")
+        with os.scandir(folder) as entries:
+            found = [(e.name, e.is_dir()) for e in entries if e.name[0] != "." and e.name.lower() not in LITTER]
     except OSError as error:
         raise ValueError(f"{folder} cannot be listed ({error.strerror})") from None
-    inner = {n for n in names if os.path.isdir(folder / n)}
-    return tuple(n for n in names if n in inner), tuple(n for n in names if n not in inner)
+    found.sort()
+    return tuple(n for n, inner in found if inner), tuple(n for n, inner in found if not inner)
 
 
 def may_be_image(name: str) -> bool:

@@ -21,6 +21,7 @@ def pack_external(config: Data, source: External, *, work: Work) -> None:
             channels=None if config.channels == "auto" else config.channels,
             fractions=None,
             skip_bad=config.skip_bad,
+            told=config.told,
             progress=advance,
         )
     work.count("images", len(images))

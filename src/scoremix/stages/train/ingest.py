@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoremix.data.reading import read
+from scoremix.data.source import DEFAULTS, Told
 from scoremix.data.sources import fingerprint
 from scoremix.data.splits import SPLITS
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import External, Work
 
 
-def content_key(place: str, split_list: str | None, groups: str | None = None) -> str:
+def content_key(place: str, split_list: str | None, groups: str | None = None, told: Told = DEFAULTS.told) -> str:
     """Hash of all that would be read, images and lists, wherever they lie; ValueError for nothing readable."""
-    parts = [fingerprint(place)]
+    parts = [fingerprint(place, told)]
     for setting, given in (("split_list", split_list), ("groups", groups)):
         if given == "name" and setting == "groups":
             parts.append("groups by name")
@@ -49,6 +50,7 @@ def ingest(config: Data, source: External, *, work: Work) -> None:
             skip_bad=config.skip_bad,
             held_out=config.held_out,
             seed=config.seed,
+            told=config.told,
             progress=advance,
         )
     work.count("images", len(images.stored))
