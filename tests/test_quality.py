@@ -14,12 +14,15 @@ import pytest
 import torch
 
 from scoremix import commands as cli
-from scoremix.config import Experiment, Runtime, load
+from scoremix.config import Experiment, Quality, Runtime, load
 from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
+from scoremix.data.reading import read
 from scoremix.evaluation.backbones import DinoV2
+from scoremix.evaluation.generated import of_copying
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
+from scoremix.stages.judge.quality import Real
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
 
@@ -89,7 +92,7 @@ def test_copies_are_faithful_and_found_out(measured: dict[str, dict[str, float]]
     copies, real = measured["copies.npz"], measured["real"]
     assert copies["authenticity"] == 0 and copies["nearest"] == pytest.approx(1, abs=1e-6)
     assert copies["leak@0.02"] == 1 >= real["leak@0.02"] > measured["held-out classes"]["leak@0.02"]
-    assert copies["copying_z"] < real["copying_z"] < -2
+    assert copies["copying_z"] is real["copying_z"] is None  # no images of the training classes were held out
     assert real["authenticity"] > 0.2
     assert copies["mode_coverage"] == 1 and copies["align"] < 0.5
 
@@ -207,3 +210,27 @@ def test_what_is_wrong_is_one_line(
     assert str(half) in says("tiny", "--images", half)
     baseline = recognizer_of(finished, "baseline")
     assert "cannot judge" in says("tiny", "--weights", baseline)
+
+
+def test_c_t_is_measured_against_held_out_images_of_the_training_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    means = rng.uniform(60, 190, (12, 1, 6, 6, 1))  # a class is a pattern; its images scatter around it
+
+    def drawn(each: int) -> np.ndarray:
+        return (
+            (means + rng.normal(0, 8, (12, each, 6, 6, 1))).round().clip(0, 255).astype(np.uint8).reshape(-1, 6, 6, 1)
+        )
+
+    names = [f"c{k:02d}" for k in range(12)]
+    planted(tmp_path / "faces.npz", drawn(30), np.repeat(np.arange(12), 30), names)
+    stored, _ = read(tmp_path / "faces.npz", tmp_path / "packed", fractions=None, held_out=0.4)
+    train, apart = stored.of_classes("train"), stored.of_classes("held_out")
+
+    def pixels(images: LabeledImages, rows: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(images.take(rows)[0].reshape(len(rows), -1).astype(np.float32))
+
+    real = Real.of(Quality(), pixels, train, None, apart)
+    assert real.unseen is not None
+    fresh = torch.from_numpy(drawn(10).reshape(120, -1).astype(np.float32))
+    found, copied = (of_copying(x, real.features, real.unseen, [])["copying_z"] for x in (fresh, real.features[:100]))
+    assert abs(found) < 4 and copied < -8

@@ -53,7 +53,8 @@ def test_warp_is_bilinear_with_black_outside() -> None:
         -1,
     )
     found = warped(Image.fromarray(pixels), matrix)
-    assert np.abs(found - expected).max() <= 1  # rounding
+    assert np.abs(found - expected).max() <= 0.5 + 1e-2
+    assert abs((found - expected).mean()) < 0.01  # rounded, not cut off
     assert (found == 0).all(-1).any()
 
 

@@ -185,3 +185,12 @@ def test_area_resizing_is_the_mean_of_what_a_pixel_covers(source, size):
 def test_area_resizing_cuts_the_centre():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 12, 1), np.uint8)
     assert np.array_equal(resize_area(images, 8), images[:, :, 2:10])
+
+
+def test_the_transparent_value_of_a_16_bit_png_is_white():
+    values = np.full((8, 8), 30_000, np.uint16)
+    values[2:5, 2:5] = 0
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "PNG", transparency=0)
+    got = decode(io.BytesIO(file.getvalue()), 8)
+    assert (got[2:5, 2:5] == 255).all() and (got[0] == round(30_000 / 257)).all()

@@ -222,3 +222,16 @@ def test_centers_are_unit_and_follow_the_weight() -> None:
     head = ArcFace(7, 3)
     torch.testing.assert_close(head.centers().norm(dim=1), torch.ones(3))
     torch.testing.assert_close(head.centers() * head.weight.detach().norm(dim=1, keepdim=True), head.weight.detach())
+
+
+def test_adafaces_statistics_of_two_halves_gathered_are_the_whole_batchs() -> None:
+    norms = torch.cat([torch.linspace(5, 10, 16), torch.linspace(40, 60, 16)])
+    whole = AdaFace(8, 3, t_alpha=1.0)
+    expected = whole.quality(norms)
+    for half in norms.split(16):  # each process sees its own half, and through `gathered` all norms
+        head = AdaFace(8, 3, t_alpha=1.0)
+        head.gathered = lambda own: norms
+        found = head.quality(half)
+        assert torch.equal(head.batch_mean, whole.batch_mean) and torch.equal(head.batch_std, whole.batch_std)
+        assert torch.equal(found, expected[:16] if half[0] < 20 else expected[16:])
+    assert float(whole.batch_mean) == pytest.approx(float(norms.mean()), rel=1e-6)

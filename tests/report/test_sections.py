@@ -11,8 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from scoremix.config import Measures
 from scoremix.report import page
 from scoremix.report.pages import geometry, quality, report, study
+from scoremix.report.sections.alignment import Alignment
+from scoremix.stages.geometry.alignment import permutations
 from support import fake_report
 
 SECTION = """
@@ -96,3 +99,17 @@ def test_every_section_has_both_files(sections: tuple[type[page.Section], ...]) 
     for section in sections:
         file = importlib.import_module(section.__module__).__file__
         assert file is not None and Path(file).with_suffix(".html").exists() and section.title
+
+
+@pytest.mark.parametrize(("low", "p", "beyond"), [(0.02, 0.001, True), (-0.05, 0.048, False), (0.02, 0.2, False)])
+def test_aligned_beyond_chance_needs_interval_and_p_alike(low: float, p: float, beyond: bool) -> None:
+    null = {"permutation": {"mean": 0.0, "std": 0.04, "high": 0.06, "p_value": p}}
+    numbers = {"x": "conditions", "y": "centers", "value": 0.08, "low": low, "high": 0.23, "chance": null}
+    section = Alignment({"pairs": [{**numbers, "measure": name} for name in ("cka", "cka_debiased")]})
+    (said,) = section.findings(SimpleNamespace(condition="conditions", reference="centers"))  # type: ignore[arg-type]
+    assert ("are aligned beyond chance" in said) == beyond
+
+
+def test_few_classes_are_shuffled_999_times() -> None:
+    assert [permutations(Measures(), n) for n in (8, 300, 301)] == [999, 999, 100]
+    assert permutations(Measures(permutations=20), 8) == 20

@@ -34,7 +34,9 @@ class Measures(Slice):
 
     k: Annotated[int, Field(ge=2)] | None = Field(None, description="neighbours; by default 10, fewer below 40 classes")
     tau: Annotated[float, Field(gt=0)] = Field(0.1, description="temperature of soft_cknna")
-    permutations: Annotated[int, Field(ge=2)] = 100
+    permutations: Annotated[int, Field(ge=2)] | None = Field(
+        None, description="shufflings of the classes; by default 999 up to 300 classes, 100 beyond"
+    )
     random_spaces: Annotated[int, Field(ge=2)] = 20
     bootstrap: Annotated[int, Field(ge=20)] = 200
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95

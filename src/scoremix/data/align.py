@@ -34,11 +34,12 @@ def similarity_transform(
 
 
 def warped(image: Image.Image, matrix: Float[np.ndarray, "2 3"], size: int = SIZE) -> UInt8[np.ndarray, "size size 3"]:
-    """`image` (RGB) under a map of pixel centres to pixel centres, bilinear, black outside."""
+    """`image` (RGB) under a map of pixel centres to pixel centres, bilinear and rounded, black outside."""
     inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
     # Pillow's coordinates have pixel centres at halves; the black frame makes edges blend into black
     linear, shift = inverse[:, :2], inverse[:, 2] + 1.5 - inverse[:, :2] @ (0.5, 0.5)
     coefficients = (*linear[0], shift[0], *linear[1], shift[1])
-    framed = ImageOps.expand(image, 1)
-    out = framed.transform((size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-    return np.asarray(out)
+    bands = ImageOps.expand(image, 1).convert("RGB").split()
+    affine = (size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    # in float: Pillow cuts the fraction of 8-bit results off, half a grey level on average
+    return np.stack([np.rint(np.asarray(b.convert("F").transform(*affine))) for b in bands], -1).astype(np.uint8)

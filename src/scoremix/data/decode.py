@@ -62,7 +62,11 @@ def _upright(image: Image.Image) -> Image.Image:
 
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        values, clear = np.asarray(image), image.info.get("transparency")
+        eight = _eight_bits(values)
+        if isinstance(clear, int):  # the value that is transparent (tRNS of a 16-bit PNG)
+            eight = np.where(values == clear, np.uint8(255), eight)
+        return Image.fromarray(eight).convert("RGB")
     if image.has_transparency_data:
         image = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

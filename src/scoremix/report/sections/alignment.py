@@ -37,7 +37,9 @@ class Alignment(Section):
         rows = self.between(shared.condition, shared.reference)
         biased, debiased = rows["cka"], rows["cka_debiased"]
         null = debiased["chance"]["permutation"]
-        verdict = "are aligned beyond chance" if null["p_value"] <= 0.05 else "cannot be told from unrelated spaces"
+        above = debiased["low"] > null["mean"]  # whichever classes were chosen
+        beyond = null["p_value"] <= 0.05 and above
+        verdict = "are aligned beyond chance" if beyond else "cannot be told from unrelated spaces"
         yield (
             f"Conditions and class centers {verdict}: debiased CKA {signed(debiased['value'])} "
             f"({signed(debiased['low'])} to {signed(debiased['high'])}), permuted classes {signed(null['mean'])}, "

@@ -35,6 +35,7 @@ LABELS = {
     "rsa": "RSA, Spearman",
 }
 HEADLINE = ("cka", "cka_debiased", "cknna", "soft_cknna")  # those measured on every pair and at every time
+FEW = 300  # classes up to which 999 shufflings of all measures take some minutes
 BATCH = 256  # rows of a minibatch
 
 
@@ -63,7 +64,7 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
     times = len(GeneratorSummary.load(generator).conditions)
     total, done = len(pairs) + len(HEADLINE) + times, 0
     result: dict[str, Any] = {"labels": LABELS, "classes": n, "k": neighbours(config, n), "tau": config.tau}
-    result |= {"level": config.level, "draws": config.permutations, "pairs": [], "matrix": {}, "series": []}
+    result |= {"level": config.level, "draws": permutations(config, n), "pairs": [], "matrix": {}, "series": []}
     with work.bar(total, "comparisons") as advance:
         for c, r in pairs:
             full = (c, r) == pairs[0]
@@ -84,6 +85,11 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
                 result["series"].append({"ema": std, "images_seen": nimg, "space": anchor, **values})
             advance(done := done + 1)
     work.write_json("alignment.json", result)
+
+
+def permutations(config: Measures, n: int) -> int:
+    """How many shufflings tell chance: where they cost little so many that p can fall to .001."""
+    return config.permutations or (999 if n <= FEW else 100)
 
 
 def neighbours(config: Measures, n: int) -> int:
@@ -136,7 +142,7 @@ def against_chance(
     """One measure of one pair with its permutation null and interval; `full` adds random spaces (Fig. 13)."""
     generator = torch.Generator().manual_seed(stream_seed(config.seed, f"{x}|{y}|{name}"))
     measure, a, b = measures[name], spaces[x], spaces[y]
-    levels = {"permutation": chance.permutation_null(measure, a, b, generator, config.permutations)}
+    levels = {"permutation": chance.permutation_null(measure, a, b, generator, permutations(config, len(a)))}
     for kind in ("normal", "uniform") if full else ():
         levels[kind] = chance.random_null(measure, a, b, generator, kind, config.random_spaces)
     interval = chance.bootstrap_interval(measure, a, b, generator, config.bootstrap, config.level)

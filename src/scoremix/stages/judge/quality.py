@@ -52,12 +52,14 @@ def measure_quality(
     embed = embedder(config, judge, work)
     train = _part(real["train"], "train")
     held = _part(real["held_out"], "test") if "held_out" in real else None
+    stored = LabeledImages.load(real["train"].folder)
+    apart = stored.of_classes("held_out") if stored.held_out is not None else None
     loaded = {name: LabeledImages.load(artifact.folder) for name, artifact in sets.items()}
     for name, images in loaded.items():
         if images.shape[1:] != train.shape[1:]:
             raise ValueError(f"{name}: images are {images.shape[1:]}, the real ones {train.shape[1:]}")
     with work.bar(2 + len(sets), "sets") as advance:
-        reference = Real.of(config, embed, train, held)
+        reference = Real.of(config, embed, train, held, apart)
         advance(1)
         found = {}
         for name, images in loaded.items():
@@ -86,24 +88,33 @@ class Real:
     labels: NDArray[np.int64]
     second: NDArray[np.bool_]  # every other image of each class: the reference row
     centers: Tensor
-    held: Tensor | None
+    held: Tensor | None  # of other classes: what leak rates are read beside
+    unseen: Tensor | None  # of the training classes, set apart before training: what C_T is measured against
     thresholds: list[tuple[float, float]]  # (fmr, cosine) on held-out images
 
     @classmethod
-    def of(cls, config: Quality, embed: Embed, train: LabeledImages, held: LabeledImages | None) -> Real:
+    def of(
+        cls,
+        config: Quality,
+        embed: Embed,
+        train: LabeledImages,
+        held: LabeledImages | None,
+        apart: LabeledImages | None,
+    ) -> Real:
         features, rows = _embedded(embed, train, len(train))
         labels = train.labels_of(rows)
         second = (rows - (np.cumsum(train.counts) - train.counts)[labels]) % 2 == 1
         centers = class_centers(features, torch.from_numpy(labels), len(train.class_names))
+        unseen = None if apart is None else _embedded(embed, apart, config.images)[0]
         if held is None:
-            return cls(train, features, labels, second, centers, None, [])
+            return cls(train, features, labels, second, centers, None, unseen, [])
         other, other_rows = _embedded(embed, held, config.images)
         other_labels = held.labels_of(other_rows)
         counts = np.bincount(other_labels)
         pairs = (len(other) ** 2 - int((counts**2).sum())) // 2
         fmrs = [fmr for fmr in config.fmrs if fmr * pairs >= LEAST_PAIRS]
         cosines = privacy.impostor_thresholds(other, other_labels, fmrs).tolist() if fmrs else []
-        return cls(train, features, labels, second, centers, other, list(zip(fmrs, cosines, strict=True)))
+        return cls(train, features, labels, second, centers, other, unseen, list(zip(fmrs, cosines, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -195,7 +206,7 @@ def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], 
             real.features[chosen], made.features[generated.spread(len(made.features), n)], config.neighbours
         ),
         **generated.of_copying(
-            made.features, real.features, real.held, real.thresholds, parents, torch.from_numpy(real.labels)
+            made.features, real.features, real.unseen, real.thresholds, parents, torch.from_numpy(real.labels)
         ),
     }
 
@@ -217,7 +228,7 @@ def _reference(
             config.neighbours,
         ),
     }
-    values |= generated.of_copying(real.features[second], real.features[first], real.held, real.thresholds)
+    values |= generated.of_copying(real.features[second], real.features[first], real.unseen, real.thresholds)
     return values
 
 
@@ -300,9 +311,11 @@ def _notes(config: Quality, judge: Artifact | External, real: Real, sets: Mappin
         f"features: {config.features}" + (f" trained with seed {seed}" if seed is not None else ", weights from a file")
     ]
     if real.held is None:
-        notes.append("no held-out real images: leak rates and C_T are not measured")
+        notes.append("no held-out real images: leak rates are not measured")
     elif missing := [f"{fmr:g}" for fmr in config.fmrs if fmr not in dict(real.thresholds)]:
         notes.append(f"too few held-out impostor pairs for leak rates at FMR {', '.join(missing)}")
+    if real.unseen is None:
+        notes.append("no images of the training classes were held out (data.held_out): C_T is not measured")
     if unknown := [name for name, made in sets.items() if made.sources.classes is None]:
         notes.append(f"classes not named as in training, no target centers: {', '.join(unknown)}")
     return notes
