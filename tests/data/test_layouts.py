@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from scoremix.data import faces
+from scoremix.data.export import convert
 from scoremix.data.reading import read
 from scoremix.data.source import Opening, Told
 from scoremix.data.sources import fingerprint, open_source
@@ -135,6 +142,39 @@ def _metadata(root: Path) -> None:
     put(root / "train" / "metadata.jsonl", "\n".join(lines))
 
 
+def arrays() -> tuple[np.ndarray, np.ndarray]:
+    """Sixteen images and the number of the class of each."""
+    return np.stack([pixels(k, i) for k in range(8) for i in range(2)]), np.repeat(np.arange(8), 2)
+
+
+def put_npz(root: Path, labels: Any, **names: Any) -> Path:
+    np.savez(root / "set.npz", x=arrays()[0], y=labels, **names)
+    return root / "set.npz"
+
+
+LETTERS = np.array(CLASSES)
+made("npz: labels that are text")(lambda root: put_npz(root, LETTERS[arrays()[1]]))
+made("npz: labels (N, 1)")(lambda root: put_npz(root, arrays()[1][:, None], class_names=LETTERS))
+made("npz: labels that are floats")(lambda root: put_npz(root, arrays()[1].astype(np.float32), class_names=LETTERS))
+made("npz: one-hot labels")(lambda root: put_npz(root, np.eye(8)[arrays()[1]], class_names=LETTERS))
+
+
+@made(".rec without .idx")
+def _rec(root: Path) -> Path:
+    put_classes(root / "folders")
+    convert(root / "folders", root / "rec", "recordio")
+    (root / "rec" / "train.idx").unlink()
+    return root / "rec"
+
+
+@made("parquet columns by name", Told(image_column="photo", label_column="who"))
+def _parquet(root: Path) -> Path:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    images = [{"bytes": png(k, i), "path": None} for k in range(8) for i in range(2)]
+    pq.write_table(pa.table({"photo": images, "who": LETTERS[arrays()[1]].tolist()}), root / "set.parquet")
+    return root / "set.parquet"
+
+
 @pytest.mark.parametrize("name", MAKE)
 def test_a_layout_is_read(name: str, tmp_path: Path) -> None:
     make, told = MAKE[name]
@@ -177,6 +217,65 @@ def _beside(root: Path) -> None:
 def _no_label(root: Path) -> Path:
     put(root / "list.csv", "path,who\nx.png,a\n")
     return root / "list.csv"
+
+
+def _keras(root: Path) -> Path:
+    root.mkdir()
+    x, y = arrays()
+    np.savez(root / "set.npz", x_train=x[:8], y_train=y[:8], x_test=x[8:], y_test=y[8:])
+    return root / "set.npz"
+
+
+def _medmnist(root: Path) -> Path:
+    root.mkdir()
+    x, y = arrays()
+    parts = {part: slice(at, at + 6) for part, at in (("train", 0), ("val", 6), ("test", 12))}
+    named = {f"{part}_images": x[of] for part, of in parts.items()} | {
+        f"{p}_labels": y[of, None] for p, of in parts.items()
+    }
+    np.savez(root / "set.npz", **named)
+    return root / "set.npz"
+
+
+def _zip(root: Path) -> Path:
+    put_classes(root / "set")
+    return Path(shutil.make_archive(str(root / "packed"), "zip", root / "set"))
+
+
+def _tar(root: Path) -> Path:
+    put_classes(root / "set")
+    return Path(shutil.make_archive(str(root / "packed"), "gztar", root / "set"))
+
+
+@pytest.mark.parametrize("make", [_keras, _medmnist, _zip, _tar])
+def test_the_command_of_a_refusal_makes_it_readable(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    place = make(tmp_path / "in")
+    with pytest.raises(ValueError, match=": python -") as caught:
+        open_source(place)
+    command = shlex.split(str(caught.value)[str(caught.value).index("python -") :])
+    subprocess.run([sys.executable, *command[1:]], check=True)
+    source = open_source(command[-1])
+    assert source.counts.tolist() == [2] * 8
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a/0.png,a/1.png,1\na/0.png,b/0.png,0\n",
+        "1 a/0.png a/1.png\n0 a/0.png b/0.png\n",
+        "first;second;same\na/0.png;a/1.png;True\na/0.png;b/0.png;False\n",
+        "a/0.png\ta/1.png\t1\na/0.png\tb/0.png\t-1\n",
+        "1 1\na\t0\t1\na\t0\tb\t0\n",
+    ],
+)
+def test_lists_of_pairs(text: str, tmp_path: Path) -> None:
+    put_classes(tmp_path, "ab")
+    for name in "ab":
+        for i in range(2):
+            put(tmp_path / "lfw" / name / f"{name}_{i:04d}.jpg", png(CLASSES.index(name), i))
+    put(tmp_path / "pairs.txt", text)
+    pairs = faces.pair_list(tmp_path / "pairs.txt")
+    assert pairs.same.tolist() == [True, False] and (pairs.first.tolist(), pairs.second.tolist()) == ([0, 0], [1, 2])
 
 
 @pytest.mark.parametrize(

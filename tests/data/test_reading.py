@@ -346,7 +346,7 @@ def test_npz_without_names_or_split_and_in_colour(tmp_path):
         ({"images": np.zeros((32, 10, 10, 4), np.uint8)}, "must be uint8"),
         ({"images": np.zeros((0, 10, 10), np.uint8)}, "images are empty"),
         ({"labels": np.zeros(31, np.int32)}, r"labels are int32 \(31,\)"),
-        ({"labels": np.zeros(32)}, "labels are float64"),
+        ({"labels": np.full(32, 0.5)}, "labels are float64"),
         ({"labels": np.repeat(np.arange(8), 4) + 1}, "from 1 to 8, class_names has 8"),
         ({"labels": np.zeros(32, int)}, "'c1' .* has no images, nor have 6 more"),
         ({"val_classes": None}, r"has the splits \['test', 'train'\]"),

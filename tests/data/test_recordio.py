@@ -255,8 +255,6 @@ def damaged(folder: Path, how: str) -> None:
             idx.write_text(idx.read_text() + "77\n")
         case "empty":
             rec.write_bytes(b"")
-        case "no index":
-            idx.unlink()
 
 
 @pytest.mark.parametrize(
@@ -274,7 +272,6 @@ def damaged(folder: Path, how: str) -> None:
         ("empty index", "is not an index"),
         ("half a line", "is not an index"),
         ("empty", "cannot be read"),
-        ("no index", "train.idx must lie beside it"),
     ],
 )
 def test_damage_is_one_clear_line(how: str, wrong: str, tmp_path: Path) -> None:

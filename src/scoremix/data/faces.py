@@ -146,20 +146,55 @@ def verification_bin(path: Path, name: str) -> PairSet:
     return PairSet(name, FaceImages(None, pairs.images), first, first + 1, pairs.same, unlike)
 
 
+SAME, DIFFERENT = ("1", "true"), ("0", "-1", "false")
+
+
 def pair_list(path: Path) -> PairSet:
-    """Lines `image image 0|1` (1: the same person), separated by tabs, commas or blanks; paths from the list's folder."""
+    """Lines `image image flag`, or the flag first, separated by tabs, `;`, commas or blanks; paths from the list's folder.
+
+    The flag is 1 or True for the same person, else 0, -1 or False; a header is passed over. Or LFW's own `pairs.txt`:
+    `name n n` and `name n name n` under a line of numbers, of `name/name_000n.jpg` in the folder or in `lfw` beside it.
+    """
     files: dict[str, int] = {}
     rows: list[tuple[int, int, bool]] = []
-    for number, line in _lines(path):
-        cells = _cells(line)
-        if len(cells) != 3 or cells[2] not in ("0", "1"):
+    lines = [(number, line, _cells(line)) for number, line in _lines(path)]
+    if len(lines) > 1 and all(cell.isdecimal() for cell in lines[0][2]) and len(lines[0][2]) < 3:
+        lines, root = _of_lfw(path, lines[1:])
+    else:
+        root = path.parent
+    for i, (number, line, cells) in enumerate(lines):
+        first, last = (cells[0].lower(), cells[-1].lower()) if cells else ("", "")
+        at = 2 if last in SAME + DIFFERENT else 0 if first in SAME + DIFFERENT else None
+        if len(cells) != 3 or at is None:
+            if i == 0 and len(cells) == 3 and len(lines) > 1 and not any("." in cell for cell in cells):
+                continue  # a header
             raise ValueError(f"{path} line {number}: {line!r} is not: image image 0|1")
-        a, b = (files.setdefault(cell, len(files)) for cell in cells[:2])
-        rows.append((a, b, cells[2] == "1"))
+        a, b = (files.setdefault(cell, len(files)) for cell in (cells[:2] if at else cells[1:]))
+        rows.append((a, b, cells[at].lower() in SAME))
     if not rows:
         raise ValueError(f"{path}: holds no pairs")
-    first, second, same = (np.array(column) for column in zip(*rows, strict=True))
-    return PairSet(path.stem, FaceImages(path.parent, list(files)), first, second, same.astype(bool))
+    a_of, b_of, same = (np.array(column) for column in zip(*rows, strict=True))
+    return PairSet(path.stem, FaceImages(root, list(files)), a_of, b_of, same.astype(bool))
+
+
+def _of_lfw(path: Path, lines: list[tuple[int, str, list[str]]]) -> tuple[list[tuple[int, str, list[str]]], Path]:
+    """LFW's own lines as `image image flag`, and the folder that the images lie in."""
+    made = []
+    for number, line, cells in lines:
+        if len(cells) not in (3, 4) or not cells[1].isdecimal() or not cells[-1].isdecimal():
+            raise ValueError(f"{path} line {number}: {line!r} is neither `name n n` nor `name n name n`")
+        other = cells[-2] if len(cells) == 4 else cells[0]
+        images = [f"{name}/{name}_{int(n):04d}" for name, n in ((cells[0], cells[1]), (other, cells[-1]))]
+        made.append((number, line, [*images, "1" if len(cells) == 3 else "0"]))
+    first = made[0][2][0]
+    places = [path.parent, *(path.parent / name for name in ("lfw", "images", "lfw-deepfunneled", "lfw_funneled"))]
+    found = [(root, kind) for root in places for kind in (".jpg", ".png") if (root / f"{first}{kind}").is_file()]
+    if not found:
+        raise ValueError(
+            f"{path}: {first}.jpg is neither beside it nor in its folder lfw; move the list beside the folders"
+        )
+    root, kind = found[0]
+    return [(number, line, [a + kind, b + kind, flag]) for number, line, (a, b, flag) in made], root
 
 
 def ijb(folder: Path, name: str) -> TemplateSet:
@@ -314,9 +349,9 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a line between tabs, else commas, else spaces; what stands in double quotes is one cell."""
+    """The cells of a line between tabs, else `;`, else commas, else spaces; what stands in double quotes is one cell."""
     bare = re.sub(r'"[^"]*"', "", line)
-    separator = next((s for s in ("\t", ",") if s in bare), " ")
+    separator = next((s for s in ("\t", ";", ",") if s in bare), " ")
     rows = csv.reader([line.strip()], delimiter=separator, skipinitialspace=True)
     return [cell.strip() for cell in next(rows) if cell.strip() or separator != " "]
 

@@ -49,7 +49,7 @@ class RecordFile:
 
     def __init__(self, rec: Path, idx: Path) -> None:
         self.rec, self.idx = rec, idx
-        keys, offsets = read_index(idx)
+        keys, offsets = read_index(idx) if idx.is_file() else scanned(rec)
         order = np.argsort(keys, kind="stable")
         self.keys, self._offsets = keys[order], offsets[order]
         if (twice := np.flatnonzero(np.diff(self.keys) == 0)).size:
@@ -183,6 +183,22 @@ def read_index(path: Path) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, "
     if len(numbers) != 2 * lines or text.count(b"\t") != lines:
         raise ValueError(f"{path} is not an index: it must have two whole numbers, key<tab>offset, on every line")
     return numbers[0::2].copy(), numbers[1::2].copy()
+
+
+def scanned(rec: Path) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """Keys and byte offsets of the records of a file without an index: records are numbered as they lie, from 0."""
+    data = np.memmap(rec, np.uint8, "r")
+    offsets, at = [], 0
+    while at + 8 <= len(data):
+        magic, word = struct.unpack("<II", data[at : at + 8].tobytes())
+        if magic != MAGIC:
+            raise ValueError(f"{rec} has no index, and no record at byte {at}, where one should start")
+        if word >> 29 in (_WHOLE, _FIRST):
+            offsets.append(at)
+        at += 8 + ((word & _LONGEST) + 3) // 4 * 4
+    if not offsets:
+        raise ValueError(f"{rec} has no index and no records")
+    return np.arange(len(offsets)), np.array(offsets, np.int64)
 
 
 class Writer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -26,12 +27,31 @@ def format_of(place: str | Path, every: bool = False) -> type[Source]:
     path = Path(place)
     if not path.exists() and not Glyphs.lies_at(path, every):
         raise ValueError(f"data source {path} does not exist")
+    refuse_archives(path)
     for reader in FORMATS:
         if reader.lies_at(path, every):
             return reader
     raise ValueError(
         f"data source {path} is none of: folder of class folders, RecordIO, parquet, packed set, folder of fonts, .npz, table of path,label, 'glyphs'"
     )
+
+
+def refuse_archives(path: Path) -> None:
+    """ValueError with the command that makes an archive, shards or a set of `datasets` readable."""
+    folder = path.with_name(path.name.partition(".")[0])
+    quoted, out = (
+        shlex.quote(str(path)),
+        shlex.quote(str(folder if not path.is_dir() else path.with_name(path.name + "_read"))),
+    )
+    named = path.name.lower()
+    if path.is_file() and named.endswith(".zip"):
+        raise ValueError(f"{path} is an archive: python -m zipfile -e {quoted} {out}")
+    if path.is_file() and named.endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
+        raise ValueError(f"{path} is an archive: python -m tarfile -e {quoted} {out}")
+    if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        save = "d.to_parquet(f'{o}/{n}.parquet')"
+        code = f"import os,sys,datasets as h; i,o=sys.argv[1:]; os.makedirs(o); s=h.load_from_disk(i); [{save} for n,d in (s.items() if hasattr(s,'items') else [('all',s)])]"
+        raise ValueError(f'{path} is a set saved by `datasets`: python -c "{code}" {quoted} {out}')
 
 
 def open_source(place: str | Path, opening: Opening = DEFAULTS) -> Source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,11 @@ from jaxtyping import Int64, Integer
 from scoremix.data.decode import resize_area
 from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Rows, Source, readable
 from scoremix.data.splits import Splits, checked
+from scoremix.data.tables import classes_of
+
+IMAGES = ("images", "x", "X", "data", "image")
+LABELS = ("labels", "y", "Y", "label", "targets", "target", "fine_labels")
+PARTED = "import sys,numpy as n; i,o=sys.argv[1:]; f=n.load(i); k=f.files; e=('train','val','test'); p=lambda a: n.concatenate([f[x] for t in e for c in a for x in (c+'_'+t,t+'_'+c) if x in k]); n.savez(o,images=p(('x','images')),labels=p(('y','labels')))"
 
 
 class Npz(Source):
@@ -30,7 +36,14 @@ class Npz(Source):
         self.place = place
         with self._readable():
             with np.load(place, allow_pickle=False) as arrays:
-                small = {name: arrays[name] for name in arrays.files if name != "images"}
+                files = tuple(arrays.files)
+                if "images" not in files and {"x_train", "train_images"} & set(files):
+                    there, out = (shlex.quote(str(path)) for path in (place, place.with_name(f"{place.stem}_all.npz")))
+                    raise ValueError(f'its images are in parts: python -c "{PARTED}" {there} {out}')
+                self._images = next((name for name in IMAGES if name in files), "images")
+                small = {name: arrays[name] for name in files if name != self._images}
+                if (found := next((name for name in LABELS if name in small), None)) is not None:
+                    small["labels"] = small.pop(found)
             with self._stream() as (_, self.shape):
                 self.size = min(self.shape[1:3])
                 self.channels = 3 if self.shape[3:] == (3,) else 1
@@ -40,8 +53,10 @@ class Npz(Source):
         elif not self.labelled:
             raise ValueError(f"{place} has no array 'labels' (it has images, {', '.join(small) or 'nothing else'})")
         labels = small["labels"]
-        if labels.shape != self.shape[:1] or labels.dtype.kind not in "iu":
+        if labels.shape[:1] != self.shape[:1]:
             raise ValueError(f"{place}: labels are {labels.dtype} {labels.shape}, must be integers ({self.shape[0]},)")
+        names, classes = classes_of(labels, str(place))
+        labels = np.array(names, np.int64)[classes] if all(name.lstrip("-").isdecimal() for name in names) else classes
         if "class_names" in small:
             self.class_names = tuple(str(name) for name in small["class_names"])
             if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
@@ -49,8 +64,7 @@ class Npz(Source):
                     f"{place}: labels go from {labels.min()} to {labels.max()}, class_names has {len(self.class_names)}"
                 )
         else:
-            distinct, labels = np.unique(labels, return_inverse=True)
-            self.class_names = tuple(map(str, distinct))
+            self.class_names, labels = names, classes
         self.labels, self.rows = labels, Rows(labels, len(self.class_names))
         self.counts = self.rows.counts
         self.groups = self._groups(small)
@@ -88,10 +102,10 @@ class Npz(Source):
     def _stream(self) -> Iterator[tuple[IO[bytes], tuple[int, ...]]]:
         """The bytes of `images` after the header, and the shape."""
         with zipfile.ZipFile(self.place) as archive:
-            if "images.npy" not in archive.namelist():
+            if f"{self._images}.npy" not in archive.namelist():
                 names = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
                 raise ValueError(f"it has no array 'images' (it has {names or 'nothing'})")
-            with archive.open("images.npy") as file:
+            with archive.open(f"{self._images}.npy") as file:
                 read_header = {
                     (1, 0): np.lib.format.read_array_header_1_0,
                     (2, 0): np.lib.format.read_array_header_2_0,

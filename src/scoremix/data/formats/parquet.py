@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, readable
+from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, Told, readable
 
 
 def parquet_files(place: Path) -> list[Path]:
@@ -40,7 +40,7 @@ class Parquet(Encoded[int]):
         self.place, self.paths, self.workers, self._pq = place, parquet_files(place), opening.workers, pq
         with readable(self.paths[0], "readable parquet"):
             schema = pq.read_schema(self.paths[0])
-        self.image_column, column, names = _columns(schema, self.paths[0])
+        self.image_column, column, names = _columns(schema, self.paths[0], opening.told)
         labels: list[Any] = []
         for path in self.paths:
             with readable(path, "readable parquet"):
@@ -94,7 +94,7 @@ class Parquet(Encoded[int]):
         return str(item)
 
 
-def _columns(schema: Any, path: Path) -> tuple[str, str, list[str]]:
+def _columns(schema: Any, path: Path, told_by: Told) -> tuple[str, str, list[str]]:
     """The image column, the label column, and the names of the classes where the file has them."""
     told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
     kinds = {name: told[name].get("_type") for name in told if isinstance(told[name], dict)}
@@ -102,7 +102,12 @@ def _columns(schema: Any, path: Path) -> tuple[str, str, list[str]]:
         field.name for field in schema if str(field.type).startswith("struct") and "bytes:" in str(field.type)
     ]
     labels = [n for n, kind in kinds.items() if kind == "ClassLabel"] or [n for n in schema.names if n == "label"]
-    for what, columns in (("images", images), ("labels", labels)):
+    for what, columns, name in (("image", images, told_by.image_column), ("label", labels, told_by.label_column)):
+        if name is not None:
+            columns[:] = [column for column in schema.names if column == name]
         if len(columns) != 1:
-            raise ValueError(f"{path}: {len(columns)} columns of {what} among {', '.join(schema.names)}, must be one")
+            raise ValueError(
+                f"{path}: {len(columns)} columns of {what}s among {', '.join(schema.names)}, must be one: "
+                f"--set data.{what}_column=COLUMN names it"
+            )
     return images[0], labels[0], list(told.get(labels[0], {}).get("names", []))

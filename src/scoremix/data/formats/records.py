@@ -24,7 +24,7 @@ from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows
 def record_files(place: Path) -> tuple[Path, Path] | None:
     """The `.rec` at or in `place` (or in its folder `record`) and its `.idx`; None if there is none.
 
-    Of several in one folder it is train.rec; ValueError if none has that name, or without an index.
+    Of several in one folder it is train.rec; ValueError if none has that name. The `.idx` may be missing.
     """
     if place.suffix == ".rec" and place.is_file():
         files = [place]
@@ -35,10 +35,7 @@ def record_files(place: Path) -> tuple[Path, Path] | None:
     named = [rec for rec in files if rec.name == "train.rec"] or files
     if len(named) > 1:
         raise ValueError(f"{place} holds {', '.join(rec.name for rec in files)}: name the one to read")
-    idx = named[0].with_suffix(".idx")
-    if not idx.is_file():
-        raise ValueError(f"{named[0]} has no index: {idx.name} must lie beside it")
-    return named[0], idx
+    return named[0], named[0].with_suffix(".idx")
 
 
 class Records(Encoded[int]):
@@ -57,7 +54,7 @@ class Records(Encoded[int]):
         self.place, self.workers = place, opening.workers
         self.records = RecordFile(*files)
         self.rec = self.records.rec
-        self.notes: list[str] = []
+        self.notes: list[str] = [] if files[1].is_file() else [f"{files[1].name} is missing: the records were counted"]
         self.images = self._images()
         self.keys = self.records.keys[self.images]
         labels = self._labels()
@@ -77,7 +74,7 @@ class Records(Encoded[int]):
 
     def files(self) -> Iterator[tuple[str, Path]]:
         listing = [self.listing.file] if self.listing else []
-        return ((path.name, path) for path in (self.rec, self.records.idx, *listing))
+        return ((path.name, path) for path in (self.rec, self.records.idx, *listing) if path.is_file())
 
     def items(self, k: int) -> Int64[np.ndarray, " n"]:
         return self.rows.of(k)
