@@ -257,3 +257,18 @@ def test_what_a_killed_process_half_wrote_is_removed(tmp_path: Path) -> None:
     for name in ("images.npy.part", "centers.npy.partial"):
         (folder / name).write_bytes(b"half")
     assert list(run(store).manifest["outputs"]) == ["out.json"]
+
+
+@pytest.mark.parametrize(("first", "second"), [(2, 1), (1, 2)])
+def test_the_manifest_says_how_many_processes_took_part(first: int, second: int, tmp_path: Path) -> None:
+    def killed(config: Number, *, work: Work) -> None:
+        work.count("images", 3)
+        work.keep("half", "done")
+        raise KeyboardInterrupt
+
+    store, inputs = Store(tmp_path / "s"), (Number(value=1), (), Runtime(quiet=True))
+    with pytest.raises(KeyboardInterrupt):
+        store.run(plan(), killed, *inputs, begin=lambda made: first)
+    manifest = store.run(plan(), double, *inputs, begin=lambda made: second).manifest
+    assert manifest["processes"] == 2
+    assert manifest["cost"]["images"] == 3 and "processes" not in manifest["cost"]

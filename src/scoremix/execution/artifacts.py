@@ -100,6 +100,7 @@ class Work:
     notes: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     before: dict[str, float] = field(default_factory=dict)
+    processes: int = 1  # most that have shared the stage since it began, killed ones included
     kept: float = field(default_factory=time.monotonic)  # when progress was last due to be kept
 
     def __truediv__(self, name: str) -> Path:
@@ -156,7 +157,7 @@ class Work:
         """Writes a file an unfinished stage resumes from, and what the first process has spent until now."""
         path = write_file(self.progress / name, content)
         if self.rank == 0:
-            write_file(self.progress / "spent.json", json.dumps(self.spent()))
+            write_file(self.progress / "spent.json", json.dumps({**self.spent(), "processes": self.processes}))
         return path
 
     def spent(self) -> dict[str, float]:
@@ -301,7 +302,7 @@ class Store:
                 artifact.folder, runtime, step.label, show=show, before=_read_json(spent) if spent.exists() else {}
             )
             _reset_peak()
-            processes = begin(True)
+            work.processes = max(begin(True), int(work.before.pop("processes", 1)))
             function(config, *inputs, work=work)
             manifest = {
                 "stage": step.stage,
@@ -313,7 +314,7 @@ class Store:
                 "seed": step.config.get("seed"),
                 "cost": work.spent(),
                 "notes": work.notes,
-                "processes": processes,
+                "processes": work.processes,
                 "threads": runtime.threads,
                 "versions": versions(),
                 "commit": _commit(),
