@@ -247,10 +247,11 @@ class Processes:
 
 @dataclass
 class Cluster:
-    """Workers of a Dask cluster on a shared folder; `executor` is its client's `get_executor()`."""
+    """Workers of a Dask cluster on a shared folder; `executor` is its client's, `close` ends what the client holds."""
 
     executor: Executor
     size: int
+    close: Callable[[], None] = lambda: None
     busy: set[Future[None]] = field(default_factory=set)
 
     def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None] | None:
@@ -272,6 +273,7 @@ class Cluster:
         for future in self.busy:
             future.cancel()
         self.executor.shutdown(wait=False)
+        self.close()
 
 
 def cluster(scheduler: str) -> Cluster:
@@ -284,7 +286,7 @@ def cluster(scheduler: str) -> Cluster:
     size = sum(client.nthreads().values())
     if not size:
         raise ValueError(f"--scheduler {scheduler}: the cluster has no worker")
-    return Cluster(client.get_executor(), size)
+    return Cluster(client.get_executor(), size, client.close)
 
 
 _tell: Connection | None = None  # a worker's way to say how far it is
