@@ -134,3 +134,20 @@ def test_numbers_may_have_an_exponent(text: str, tmp_path: Path) -> None:
     file = tmp_path / "settings.yaml"
     file.write_text(f"generator: {{images_seen: {text}}}\n")
     assert load(Experiment(), [file]).generator.images_seen == 1_000_000
+
+
+def test_a_run_is_continued_from_anywhere_by_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import shlex
+
+    from scoremix.config import presets, read_settings
+    from scoremix.execution.records import Record, to_continue
+
+    (tmp_path / "my images").mkdir()
+    monkeypatch.chdir(tmp_path)
+    exp = presets.experiment("demo", data="my images", arms="real,scoremix", settings=["seeds=[3]", "name=mine"])
+    assert exp.source == str(tmp_path / "my images")
+    Record(Path("out"), exp, [])
+    command = shlex.split(to_continue(Path("out"), "mine").strip("`"))
+    monkeypatch.chdir("/")
+    assert command[:3] == ["scoremix", "run", "--config"] and command[5] == str(tmp_path / "out")
+    assert presets.experiment(None, [read_settings(Path(command[3]))]) == exp

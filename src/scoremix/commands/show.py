@@ -34,7 +34,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
     """Every step of a run with its state (done, started, stale, missing), why, and its cost."""
     from scoremix.execution import runner
     from scoremix.execution.progress import MARKS, cost, in_time
-    from scoremix.execution.records import source_of, steps_of
+    from scoremix.execution.records import source_of, steps_of, to_continue
 
     steps = steps_of(store.root.parent, exp.name)
     lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
@@ -50,7 +50,10 @@ def chain_table(store: Store, exp: Experiment) -> str:
             total += artifact.manifest["cost"]["seconds"]
             why = cost(artifact)
         lines.append(f"{MARKS[state]} {state:<8} {plan.label:<{width}} {plan.key[:12]}  {why}")
-    return "\n".join([*lines, f"total of what is done: {in_time(total)}"])
+    lines.append(f"total of what is done: {in_time(total)}")
+    if not all(store.artifact(plan).done for plan in plans):
+        lines.append(f"to continue: {to_continue(store.root.parent, exp.name)}")
+    return "\n".join(lines)
 
 
 def state_of(plan: Step, artifact: Artifact, before: Mapping[str, Any] | None) -> tuple[str, str]:

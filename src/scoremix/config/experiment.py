@@ -80,6 +80,9 @@ DEFAULT_ARMS: dict[str, Arm] = {
 }
 
 
+NO_PATHS = (None, "glyphs", "name")  # where a setting also takes paths
+
+
 class Experiment(Slice):
     """Everything that decides the numbers of one run."""
 
@@ -105,6 +108,12 @@ class Experiment(Slice):
     quality: Quality = Quality()
     analysis: Analysis = Analysis()
 
+    def located(self) -> Experiment:
+        """The same with absolute paths of what is there: it then means the same wherever one stands."""
+        paths = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
+        there = {n: str(Path(p).absolute()) for n, p in paths.items() if p not in NO_PATHS and Path(p).exists()}
+        return self.model_copy(update=there)
+
     def _guide_fits(self, path: str, generator: Generator, sampling: Sampling) -> None:
         """ValueError unless that generator and its guide keep the averages that the sampling reads."""
         for field, of in (("ema", generator), ("guide_ema", self.guide or generator)):
@@ -126,6 +135,9 @@ class Experiment(Slice):
     def _consistent(self) -> Experiment:
         self._mixes("", self.generator, self.selection, self.sampling)
         self._guide_fits("", self.generator, self.sampling)
+        if any(arm.generated for arm in self.arms.values()):
+            for network in filter(None, (self.generator, self.guide)):
+                network.check_side(self.data.size)
         for name, arm in self.arms.items():
             if arm.steps_of is not None and arm.steps_of not in self.arms:
                 raise ValueError(
@@ -147,6 +159,7 @@ class Experiment(Slice):
                 )
             if arm.generated:
                 self._guide_fits(f"arms.{name}.", generator, sampling)
+                generator.check_side(self.data.size)
         for field, names in (
             ("treatment", [self.evaluation.treatment]),
             ("controls", self.evaluation.controls),

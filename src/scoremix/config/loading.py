@@ -46,7 +46,11 @@ def load(
     tree = base.model_dump(mode="json")
     treatment = tree["evaluation"].pop("treatment")
     for file in files:
-        _merge(tree, file if isinstance(file, Mapping) else read_settings(file))
+        change = file if isinstance(file, Mapping) else read_settings(file)
+        if set(change) >= set(Experiment.model_fields):  # all of a run: nothing else is left
+            tree = dict(change)
+        else:
+            _merge(tree, change)
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:
@@ -91,17 +95,25 @@ def _judged(evaluation: Any) -> list[str]:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """The table in a YAML, TOML or JSON file; ConfigError names the file."""
+    """The table in a YAML, TOML or JSON file, or a run's settings in its record; ConfigError names the file."""
     try:
         text = limits.text(file)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
     try:
-        tree = tomllib.loads(text) if file.suffix == ".toml" else parsed_yaml(text, _Yaml)
+        match file.suffix:
+            case ".toml":
+                tree: Any = tomllib.loads(text)
+            case ".json":
+                tree = json.loads(text)
+            case _:
+                tree = parsed_yaml(text, _Yaml)
     except (RecursionError, ValueError) as error:  # also tomllib's
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
     if tree is None:
         raise ConfigError(f"{file}: is empty, expected a table of settings")
+    if isinstance(tree, dict) and set(tree) == {"experiment", "steps"}:
+        tree = tree["experiment"]  # the record of a run
     if not isinstance(tree, dict):
         raise ConfigError(f"{file}: expected a table of settings, got {type(tree).__name__}")
     return tree

@@ -340,4 +340,4 @@ def experiment(
     exp = load(base, files, changes, partial(arms_of, chosen, say=say or (lambda line: None)))
     if data and exp.name == "run":
         exp = load(exp, (), [f"name={json.dumps(run_name(Path(data)))}"])
-    return exp
+    return exp.located()

@@ -187,6 +187,14 @@ class Generator(Slice):
     def needs_recognizer(self) -> bool:
         return self.align is not None or self.conditions != "learned"
 
+    def check_side(self, size: int) -> None:
+        """ValueError for images of a side that the levels cannot halve."""
+        levels, least = len(self.channel_mult), 2 ** (len(self.channel_mult) - 1)
+        if size % least:
+            raise ValueError(
+                f"data.size {size}: the {levels} levels of channel_mult {list(self.channel_mult)} need a multiple of {least}"
+            )
+
 
 class Gate(Slice):
     """Whether the generator is good enough to judge mixing: reproductions named by the baseline recognizer."""

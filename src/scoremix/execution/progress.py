@@ -17,7 +17,7 @@ from scoremix.execution import runner, workers
 from scoremix.execution.artifacts import Artifact, Step, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
-from scoremix.execution.records import Record, refuse_other_data, source_of
+from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes, say
 from scoremix.report.numbers import noun
@@ -68,7 +68,7 @@ def make(
         if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
             raise ConfigError(
                 f"run {exp.name!r} is not finished, there is no report yet ({len(open_steps)} steps to do, first: "
-                f"{open_steps[0]}); `scoremix run` continues it"
+                f"{open_steps[0]}); {to_continue(runtime.out, exp.name)} continues it"
             )
         if todo or not only_report:  # a finished run is read where nothing can be written
             after = noting(Record(runtime.out, exp, plans))

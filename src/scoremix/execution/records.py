@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,6 +43,12 @@ def refuse_other_data(out: Path, exp: Experiment) -> None:
         raise ConfigError(
             f"run {exp.name!r}: its images are {before}, not {exp.source}; name this one with --set name=NAME"
         )
+
+
+def to_continue(out: Path, name: str) -> str:
+    """The command that continues a run, wherever one stands."""
+    record = (out / "runs" / f"{name}.json").absolute()
+    return f"`{shlex.join(['scoremix', 'run', '--config', str(record), '--out', str(out.absolute())])}`"
 
 
 class Record:
@@ -107,12 +114,16 @@ def finished(out: Path, name: str | None) -> Parts:
     """
     file = _file(out, name or latest_reported(out))
     if (reported := _read(file)["steps"].get("report")) is None:
-        raise ConfigError(f"run {file.stem!r} is not finished, it has no report yet; `scoremix run` continues it")
+        raise ConfigError(
+            f"run {file.stem!r} is not finished, it has no report yet; {to_continue(out, file.stem)} continues it"
+        )
     parts: tuple[dict[str, Artifact], ...] = ({}, {}, {})  # the report's arguments: chain, recognizers, added images
     for place, key in reported["inputs"].items():
         position, _, label = place.partition(":")
         if (artifact := stored(out, key)) is None:
-            raise ConfigError(f"run {file.stem!r}: {label} is gone from {out / 'store'}; `scoremix run` makes it again")
+            raise ConfigError(
+                f"run {file.stem!r}: {label} is gone from {out / 'store'}; {to_continue(out, file.stem)} makes it again"
+            )
         parts[int(position)][label] = artifact
     return Parts(_settings_of(file.stem, reported["config"]), *parts)
 
@@ -128,7 +139,7 @@ def step_folder(out: Path, name: str | None, label: str) -> Path:
     run = recorded(out, name).name
     step = steps_of(out, run).get(label)
     if step is None or not (_folder(out, step) / "manifest.json").exists():
-        raise ConfigError(f"run {run!r}: step {label!r} is not done; `scoremix run` continues it")
+        raise ConfigError(f"run {run!r}: step {label!r} is not done; {to_continue(out, run)} continues it")
     return _folder(out, step)
 
 

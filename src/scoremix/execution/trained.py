@@ -171,7 +171,9 @@ def run(
         exp = settings if data is None else settings.model_copy(update={"source": str(data)})
     else:
         exp = presets.experiment(preset, [settings] if settings else [], str(data) if data else None)
-    return progress.execute(exp, Runtime(out=Path(out), device=device, quiet=quiet), Store(Path(out) / "store"))
+    return progress.execute(
+        exp.located(), Runtime(out=Path(out), device=device, quiet=quiet), Store(Path(out) / "store")
+    )
 
 
 def decoded(files: Sequence[Path], size: int) -> NDArray[np.uint8]:

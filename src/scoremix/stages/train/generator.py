@@ -238,12 +238,7 @@ def make(
 
     ValueError for a side that its levels cannot halve.
     """
-    levels = len(config.channel_mult)
-    if images.size % 2 ** (levels - 1):
-        raise ValueError(
-            f"data.size {images.size}: the {levels} levels of channel_mult {list(config.channel_mult)} need a multiple of "
-            f"{2 ** (levels - 1)}"
-        )
+    config.check_side(images.size)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(config.seed, "network"))
         net = EDM2(**{**network(config, images, teacher), "dtype": precision or config.precision})
