@@ -52,7 +52,7 @@ def _needed(report: Report) -> dict[str, Callable[[], str]]:
         "distances": lambda: pairs.distance_histogram(distances, DRAWN),
         "similarities": lambda: charts.outlines(groups, "similarities", "similarity", "Similarity histograms of"),
         "disagreements": lambda: charts.outlines(
-            {"one": found[0].disagreement}, "disagreements", "disagreement", "Histograms of"
+            {"one": found[0].disagreement}, "disagreements", "disagreement", "Disagreement histograms of"
         ),
     }
 
