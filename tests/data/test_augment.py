@@ -97,6 +97,26 @@ def test_shift_is_a_roll_with_filled_border():
     assert len(seen) == 25
 
 
+def test_shift_without_a_fill_mirrors_the_image_at_its_edge():
+    x = pictures(b=100, h=7, w=5)
+    y = augment(x, generator(), Augment(shift=1, shift_pixels=2, fill=None))
+    filled = augment(x, generator(), Augment(shift=1, shift_pixels=2))
+    seen = set()
+    for a, b, c in zip(x.numpy(), y.numpy(), filled.numpy(), strict=True):
+        matches = [
+            (dy, dx)
+            for dy in range(-2, 3)
+            for dx in range(-2, 3)
+            if np.array_equal(ndimage.shift(a, (0, dy, dx), order=0, mode="mirror"), b)
+            and np.array_equal(ndimage.shift(a, (0, dy, dx), order=0, mode="constant", cval=-1), c)
+        ]
+        assert len(matches) == 1  # the same move with either edge
+        seen.add(matches[0])
+    assert len(seen) == 25
+    with pytest.raises(ValueError, match="affine and crop need a value"):
+        Augment(affine=1, fill=None)
+
+
 @pytest.mark.parametrize("h, w", [(24, 24), (24, 36)])
 @pytest.mark.parametrize(
     "rotation, scale, translation",

@@ -166,7 +166,10 @@ class Generator(Slice):
     snapshots: Annotated[int, Field(ge=0)] = Field(
         8, description="times at which averages and conditions are kept: disk use is this many networks per EMA length"
     )
-    shift: Annotated[int, Field(ge=0)] = Field(1, description="random shifts of up to this many pixels")
+    shift: Annotated[int, Field(ge=0)] = Field(
+        1,
+        description="random shifts of up to this many pixels; beyond the edge lies the images' border colour, or their mirror image",
+    )
     flip: bool = False
     align: Alignment | None = Field(None, description="pull towards the recognizer's class centers")
     conditions: Literal["learned", "raw", "rms", "orthogonal"] = Field(

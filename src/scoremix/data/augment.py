@@ -48,7 +48,7 @@ class Augment:
     flip: float = 0.0  # left and right
     noise: float = 0.0  # Gaussian, of size uniform in 0 .. noise_size; hides whether an image was drawn or photographed
     noise_size: float = 0.1
-    fill: float = -1.0  # value of pixels from outside: -1 is black
+    fill: float | None = -1.0  # value of pixels from outside: -1 is black; None: shifts mirror the image at its edge
 
     def __post_init__(self) -> None:
         for name in ("shift", "affine", "crop", "low_resolution", "photometric", "flip", "noise"):
@@ -64,6 +64,8 @@ class Augment:
         for name in ("shift_pixels", "rotation"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 0")
+        if self.fill is None and (self.affine or self.crop):
+            raise ValueError("fill is None: only shifts mirror the image, affine and crop need a value")
 
 
 PRESETS: dict[str, Augment] = {
@@ -118,7 +120,7 @@ def augment(images: Images, generator: torch.Generator, settings: Augment, part:
 
 
 def shifted(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
-    """Moved by whole pixels, uncovered pixels filled."""
+    """Moved by whole pixels, uncovered pixels filled or, without a fill, mirrored at the edge."""
     if not settings.shift or not settings.shift_pixels:
         return images
     b, (h, w) = part.batch, images.shape[2:]
@@ -129,7 +131,9 @@ def shifted(images: Images, generator: torch.Generator, settings: Augment, part:
     x_at = torch.arange(w, device=images.device) + p - moves[:, 1:]  # [k, w]
 
     def move(x: Images) -> Images:
-        padded = F.pad(x, (p, p, p, p), value=settings.fill).permute(0, 2, 3, 1)
+        mirrored = settings.fill is None
+        padded = F.pad(x, (p, p, p, p), "reflect") if mirrored else F.pad(x, (p, p, p, p), value=settings.fill)
+        padded = padded.permute(0, 2, 3, 1)
         first = torch.arange(len(x), device=x.device)[:, None, None]
         return padded[first, y_at[:, :, None], x_at[:, None, :]].permute(0, 3, 1, 2)
 
@@ -152,10 +156,12 @@ def affine(images: Images, generator: torch.Generator, settings: Augment, part: 
     linear = torch.stack([cos, sin * (h / w), -sin * (w / h), cos], dim=1).view(-1, 2, 2)
     theta = torch.cat([linear, -(linear @ move[:, :, None])], dim=2)
 
+    fill = settings.fill or 0.0
+
     def resample(x: Images) -> Images:
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-        moved = F.grid_sample(x - settings.fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-        return moved + settings.fill
+        moved = F.grid_sample(x - fill, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+        return moved + fill
 
     return _changed(images, part, rows, resample)
 
@@ -170,7 +176,7 @@ def cropped(images: Images, generator: torch.Generator, settings: Augment, part:
     y, x = torch.arange(h, device=images.device), torch.arange(w, device=images.device)
     inside_y, inside_x = (y >= top) & (y < top + height), (x >= left) & (x < left + width)
     inside = inside_y[:, None, :, None] & inside_x[:, None, None, :]
-    return _changed(images, part, rows, lambda x: torch.where(inside, x, settings.fill))
+    return _changed(images, part, rows, lambda x: torch.where(inside, x, settings.fill or 0.0))
 
 
 def _boxes(b: int, h: int, w: int, generator: torch.Generator, settings: Augment) -> Int[Tensor, "b 4"]:

@@ -64,6 +64,7 @@ class GeneratorSummary(Summary):
     parameters: int
     loss: float
     alignment_loss: float | None = None
+    border: dict[str, str | float] | None = None  # how shifts pad: padding, colour in [-1, 1], share of edge pixels with it
     guide_folder: str = "."
 
 

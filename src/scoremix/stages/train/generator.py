@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Artifact, Work
 
 BLOCK = 1024  # images read at a time
+BORDER_LEVELS = 2  # of 255: pixels this near to a colour have it
+BORDER_SHARE = 0.9  # of all pixels on the images' edges: then the images end in one colour
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
 MOST_RAMPUP = 10_000_000  # images
 
@@ -98,6 +101,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
         median_class_size=int(np.median(images.counts)),
         parameters=sum(p.numel() for p in state.net.parameters()),
         loss=history.last,
+        border=border_of(images).described() if config.shift else None,
         alignment_loss=aligned.last if aligned.rows else None,
     ).write(work)
 
@@ -262,11 +266,45 @@ def scaling(images: LabeledImages, sigma_data: float) -> Pixels:
     return Pixels(mean, sigma_data / std)
 
 
+@dataclass(frozen=True)
+class Border:
+    """The commonest grey on the edges of the images, in [-1, 1], and the share of edge pixels that have it."""
+
+    colour: float
+    share: float
+
+    @property
+    def fill(self) -> float | None:
+        """What a shift uncovers: that grey where the images end in it, else None, the image mirrored at its edge.
+
+        A constant beside a photograph would teach the generator a frame that no real image has.
+        """
+        return self.colour if self.share >= BORDER_SHARE else None
+
+    def described(self) -> dict[str, str | float]:
+        """How shifts pad, as generator.json has it."""
+        return {"padding": "mirror" if self.fill is None else "constant", "colour": self.colour, "share": self.share}
+
+
+def border_of(images: LabeledImages) -> Border:
+    """What the training images end in, from exact counts over the outermost pixels of all of them, each channel alike."""
+    counts = np.zeros(256, np.int64)
+    for rows in images.blocks(BLOCK):
+        pixels = images.take(rows)[0]
+        for edge in (pixels[:, 0], pixels[:, -1], pixels[:, 1:-1, 0], pixels[:, 1:-1, -1]):
+            counts += np.bincount(edge.reshape(-1), minlength=256)
+    value = int(counts.argmax())
+    near = counts[max(value - BORDER_LEVELS, 0) : value + BORDER_LEVELS + 1].sum()
+    return Border(value / 127.5 - 1, float(near / counts.sum()))
+
+
 def batches(
     config: Generator, images: LabeledImages, pixels: Pixels, part: slice, device: torch.device
 ) -> Callable[[int], tuple[Tensor, Tensor]]:
     """That part of scaled, shifted and flipped batches as a function of the images seen."""
-    settings = Augment(shift=1.0 if config.shift else 0.0, shift_pixels=config.shift, flip=0.5 if config.flip else 0.0)
+    settings = Augment(flip=0.5 if config.flip else 0.0)
+    if config.shift:
+        settings = replace(settings, shift=1.0, shift_pixels=config.shift, fill=border_of(images).fill)
 
     def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
         rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)[part]

@@ -1,0 +1,50 @@
+"""What shifts of the generator's images uncover: the colour that the images end in, or their mirror image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from scoremix.config import Experiment, Runtime, load
+from scoremix.data.images import LabeledImages
+from scoremix.execution import progress
+from scoremix.execution.artifacts import Store
+from scoremix.stages.train.generator import border_of
+
+
+def of_pixels(images: np.ndarray) -> LabeledImages:
+    return LabeledImages.of(images.astype(np.uint8), np.zeros(len(images), np.int64), ["one"])
+
+
+@pytest.mark.parametrize("colour", [0, 255, 128])
+def test_drawings_on_one_colour_keep_it(colour: int):
+    images = np.full((8, 6, 6, 1), colour)
+    images[:, 1:-1, 1:-1] = np.random.default_rng(0).integers(0, 256, (8, 4, 4, 1))
+    border = border_of(of_pixels(images))
+    assert border.fill == pytest.approx(colour / 127.5 - 1) and border.share == 1
+    assert border.described()["padding"] == "constant"
+
+
+def test_photographs_are_mirrored():
+    images = np.random.default_rng(0).integers(0, 256, (8, 6, 6, 1))
+    border = border_of(of_pixels(images))
+    assert border.fill is None and border.share < 0.1
+    assert border.described()["padding"] == "mirror"
+
+
+def test_a_coloured_frame_is_no_grey():
+    images = np.zeros((4, 6, 6, 3))
+    images[..., 0] = 200
+    assert border_of(of_pixels(images)).fill is None
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_padding_is_recorded_where_there_is_a_shift(shift: int, tiny_settings: list[str], tmp_path: Path):
+    exp = load(Experiment(), (), [*tiny_settings, f"generator.shift={shift}"])
+    store = Store(tmp_path / "store")
+    progress.execute(exp, Runtime(out=tmp_path, device="cpu", quiet=True), store, "generator")
+    info = json.loads(next((tmp_path / "store" / "generator").glob("*/generator.json")).read_text())
+    assert info.get("border", {}).get("padding") == ("mirror" if shift else None)
