@@ -95,6 +95,12 @@ QUALITY = (
     _quality("authenticity", "authenticity", True, "images farther from their nearest training image than that one is from its own nearest"),
     _quality("nearest", "similarity to nearest training image", None, "median cosine"),
     _quality("copying_z", "C_T", None, "z-score of distances to training images against those of held-out ones; far below 0: copies"),
+    _quality("told_apart", "told from real images", False, "accuracy of a linear classifier of real against generated images, pixels and their statistics; 0.5: it cannot tell"),
+    _quality("brightness", "brightness", None, "mean pixel in [−1, 1]; this line and the three after it: as real ones or not"),
+    _quality("contrast", "contrast", None, "standard deviation of an image's pixels"),
+    _quality("frame", "frame", None, "step between the outermost pixels and the next ones"),
+    _quality("noise", "noise", None, "median absolute Laplacian"),
+    _quality("spectrum", "spectrum", False, "mean difference of log power to real images over frequencies, in nats"),
 )  # fmt: skip
 _LEAKS = {
     "leak": ("leak rate at FMR {}", "images whose nearest training image a verifier at that false match rate would accept as the same class"),

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation import backbones, generated, privacy
+from scoremix.evaluation import appearance, backbones, generated, privacy
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import External
 from scoremix.recognition import checkpoints
@@ -208,6 +208,7 @@ def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], 
         **generated.of_copying(
             made.features, real.features, real.unseen, real.thresholds, parents, torch.from_numpy(real.labels)
         ),
+        **appearance.of_appearance(_pixels(real.images, pool), _pixels(made.images, made.rows)),
     }
 
 
@@ -229,7 +230,12 @@ def _reference(
         ),
     }
     values |= generated.of_copying(real.features[second], real.features[first], real.unseen, real.thresholds)
-    return values
+    return values | appearance.of_appearance(_pixels(real.images, first), _pixels(real.images, second))
+
+
+def _pixels(images: LabeledImages, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """As many of some rows as appearance is measured on, evenly spaced."""
+    return images.take(rows[generated.spread(len(rows), appearance.PROBED)])[0]
 
 
 def _of_sources(real: Real, rows: NDArray[np.int64], made: Made) -> NDArray[np.int64]:
