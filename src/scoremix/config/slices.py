@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -411,10 +411,33 @@ class Mixing(Slice):
         0.0, description="share of the training, its end, that sees real images alone"
     )
 
+    ramp: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the training, before `finish`, over which mixes become fewer and fewer"
+    )
+    weight: Annotated[float, Field(gt=0, le=1)] = Field(1.0, description="of the loss of mixed images")
+    margin: bool = Field(True, description="false: mixed classes have no margin")
+    negatives: bool = Field(
+        False, description="mixed classes only push real images away, their own images do not train the network"
+    )
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """What of the recipe differs from treating mixed classes as real ones throughout."""
+        given = {name: getattr(self, name) for name in ("finish", "ramp", "weight", "margin", "negatives")}
+        return {name: value for name, value in given.items() if value != Mixing.model_fields[name].default}
+
     @model_validator(mode="after")
-    def _something_to_finish_on(self) -> Mixing:
+    def _recipe_possible(self) -> Mixing:
         if self.finish and not self.real:
             raise ValueError(f"finish {self.finish:g} with real false: there are no real images to end on")
+        if self.ramp and not self.real:
+            raise ValueError(f"ramp {self.ramp:g} with real false: there are no real images to go over to")
+        if self.finish + self.ramp > 1:
+            raise ValueError(f"finish {self.finish:g} and ramp {self.ramp:g} are longer than the training")
+        of_classes = [name for name in ("weight", "margin", "negatives") if name in self.recipe]
+        if of_classes and (self.labels != "new_class" or not self.real):
+            wrong = f"labels {self.labels!r}" if self.labels != "new_class" else "real false"
+            raise ValueError(f"{of_classes[0]} with {wrong}: it is for mixes as new classes beside real ones")
         return self
 
 

@@ -64,7 +64,9 @@ class GeneratorSummary(Summary):
     parameters: int
     loss: float
     alignment_loss: float | None = None
-    border: dict[str, str | float] | None = None  # how shifts pad: padding, colour in [-1, 1], share of edge pixels with it
+    border: dict[str, str | float] | None = (
+        None  # how shifts pad: padding, colour in [-1, 1], share of edge pixels with it
+    )
     guide_folder: str = "."
 
 
@@ -132,12 +134,20 @@ class ScreeningSummary(Summary):
 
 
 @dataclass(frozen=True)
-class Finish(Summary):
-    """Which share of a training, its end, sees the first `images` images alone."""
+class MixedTraining(Summary):
+    """How training treats what was mixed, where not as real images: these are the first `images`, of the first `classes`.
 
-    FILE = "finish.json"
-    share: float
+    The rest are the fields of `config.Mixing` of the same names.
+    """
+
+    FILE = "recipe.json"
     images: int
+    classes: int
+    finish: float = 0.0
+    ramp: float = 0.0
+    weight: float = 1.0
+    margin: bool = True
+    negatives: bool = False
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scoremix.data import images as imagesets
-from scoremix.stages.outputs import Finish, MixedImages, real_images
+from scoremix.stages.outputs import MixedImages, MixedTraining, real_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) -> None:
     """Writes the real training classes, if wanted, followed by one class per m-plet; targets where labels are soft.
 
-    finish.json, where training ends on real images alone: which share of it, and how many of the first images are real.
+    recipe.json, where training treats mixes differently from real images: in what, and how many of the first images and
+    classes are real.
     """
     train, mixed = real_images(real), MixedImages.load(synthetic)
     added = mixed.images
@@ -31,8 +32,8 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
         work.write_array("target_labels.npy", labels)
         work.write_array("target_weights.npy", weights)
         work.write_json("targets.json", {"class_names": names})
-    if config.finish:
-        Finish(config.finish, len(train)).write(work)
+    if config.recipe:
+        MixedTraining(len(train), len(train.class_names), **config.recipe).write(work)
     work.write_json(
         "summary.json",
         {

@@ -13,11 +13,11 @@ from scoremix.data.augment import PRESETS, Part, augment, to_unit
 from scoremix.data.images import Targets
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.execution import processes as engine
-from scoremix.recognition import blending, checkpoints
+from scoremix.recognition import blending, checkpoints, mixed
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
 from scoremix.stages.embedding import all_embedded
-from scoremix.stages.outputs import CHECKPOINT, Finish, RecognizerSummary, real_images
+from scoremix.stages.outputs import CHECKPOINT, MixedTraining, RecognizerSummary, real_images
 from scoremix.stages.train import resume
 
 if TYPE_CHECKING:
@@ -38,7 +38,13 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     """Trains on `data` for as many images as `config.epochs` of `length_of` are; writes network, centers, history."""
     images, epoch = real_images(data), len(real_images(length_of))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
-    targets, order = Targets.load(data.folder), Order.of(data, config, len(images), total)
+    mixes = MixedTraining.load(data) if (data / MixedTraining.FILE).exists() else None
+    recipe = recipe_of(mixes)
+    if recipe and config.blend != "none":
+        raise ValueError(
+            f"recognizer.blend {config.blend!r}: weight, margin, negatives of mixing are for single classes"
+        )
+    targets, order = Targets.load(data.folder), Order.of(mixes, config.seed, len(images), total)
     names = targets.class_names if targets else images.class_names
     description = describe(config, images)
     device = engine.start(work.runtime.device, together=True)
@@ -48,7 +54,7 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     device.require_same_progress(state.nimg)
 
     with work.bar(total, "images", state.nimg) as advance:
-        for _ in steps(config, images, device, total, state, targets, order):
+        for _ in steps(config, images, device, total, state, targets, order, recipe):
             due = work.due()
             if due or len(state.reports) == READ_EVERY or state.nimg == total:
                 history.add_steps(state.nimg, config.batch, [loss for loss, _ in state.take_reports()])
@@ -71,24 +77,41 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
 
 @dataclass(frozen=True)
 class Order:
-    """In which order images are seen: all of them until `turn` images were seen, then the first `last` alone."""
+    """In which order images are seen: all of them until `turn` images were seen, then the first `last` alone.
+
+    Over the `ramp` images before the turn more and more of a batch are of the first `last` ones.
+    """
 
     seed: int
     images: int
     last: int
     turn: int
+    ramp: int = 0
 
     @classmethod
-    def of(cls, data: Artifact, config: Recognizer, images: int, total: int) -> Order:
-        if not (data / Finish.FILE).exists():
-            return cls(config.seed, images, images, total)
-        finish = Finish.load(data)
-        return cls(config.seed, images, finish.images, total - int(finish.share * total))
+    def of(cls, mixes: MixedTraining | None, seed: int, images: int, total: int) -> Order:
+        """The order for mixes that end, or all images in every epoch."""
+        if mixes is None or not mixes.finish + mixes.ramp:
+            return cls(seed, images, images, total)
+        return cls(seed, images, mixes.images, total - int(mixes.finish * total), int(mixes.ramp * total))
 
     def rows(self, seen: int, count: int) -> Int64[np.ndarray, " count"]:
-        if seen < self.turn:
+        if seen < self.turn - self.ramp:
             return batch_indices(self.images, stream_seed(self.seed, "order"), seen, count)
-        return batch_indices(self.last, stream_seed(self.seed, "finish"), seen, count)
+        real = batch_indices(self.last, stream_seed(self.seed, "finish"), seen, count)
+        if seen >= self.turn:
+            return real
+        every = batch_indices(self.images, stream_seed(self.seed, "order"), seen, count)
+        drawn = np.random.default_rng(stream_seed(self.seed, seen, "ramp")).random(count)
+        return np.where(drawn < (self.turn - seen) / self.ramp, every, real)
+
+
+def recipe_of(mixes: MixedTraining | None) -> mixed.Recipe | None:
+    """How mixed classes count, None where as the others do."""
+    if mixes is None:
+        return None
+    recipe = mixed.Recipe(mixes.classes, mixes.weight, mixes.margin, mixes.negatives)
+    return None if recipe == mixed.Recipe(mixes.classes) else recipe
 
 
 def steps(
@@ -99,12 +122,13 @@ def steps(
     state: Training | None = None,
     targets: Targets | None = None,
     order: Order | None = None,
+    recipe: mixed.Recipe | None = None,
 ) -> Iterator[Training]:
     """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
     part = device.part(config.batch, "recognizer.batch")
     order = order or Order(config.seed, len(images), len(images), total)
     state = state or start(config, describe(config, images), len(images.class_names), device.device)
-    module = device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup"))
+    module = device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup", recipe))
     if isinstance(state.head, AdaFace):
         state.head.gathered = device.gathered
     return train(
@@ -131,14 +155,17 @@ def steps(
 class BatchLoss(nn.Module):
     """The mean loss of a batch, of network and head as one module."""
 
-    def __init__(self, net: nn.Module, head: nn.Module, blended: bool) -> None:
+    def __init__(self, net: nn.Module, head: nn.Module, blended: bool, recipe: mixed.Recipe | None = None) -> None:
         super().__init__()
-        self.net, self.head = net, head
+        self.net, self.head, self.recipe = net, head, recipe
         self.blended = blending.feature_mixup(net, head) if blended else None
 
     def forward(self, images: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         if self.blended:
             return self.blended(images, labels, weights)
+        if self.recipe:
+            assert isinstance(self.head, Head)
+            return mixed.loss(self.net(images), labels, self.head, self.recipe).mean()
         loss: Tensor = self.head(self.net(images), labels, weights).mean()
         return loss
 

@@ -1,0 +1,39 @@
+"""How mixed classes count in a recognizer's training: the weight of their images, their margin, what they pull."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from scoremix.recognition.heads import Head
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Classes from number `real` on are mixed; the defaults treat them as the others."""
+
+    real: int
+    weight: float = 1.0  # of the loss of their images, real ones having 1
+    margin: bool = True  # false: the head's margin is on real classes alone
+    negatives: bool = False  # their images move their centers but not the network
+
+
+def loss(
+    embeddings: Float[Tensor, "b d"], labels: Int[Tensor, " b"], head: Head, recipe: Recipe
+) -> Float[Tensor, " b"]:
+    """Loss of each image by raw embeddings, in float32; labels are of the head's classes, one for each image.
+
+    With `negatives`, mixed classes only push: an embedding of one of their images is a constant, so that centers
+    follow the mixes and real images are driven away from these centers.
+    """
+    mixed = labels >= recipe.real
+    if recipe.negatives:
+        embeddings = torch.where(mixed[:, None], embeddings.detach(), embeddings)
+    with torch.autocast(embeddings.device.type, enabled=False):
+        logits = head.classify(embeddings.float())(labels if recipe.margin else labels.masked_fill(mixed, -1))
+        each = F.cross_entropy(logits, labels, reduction="none")
+    return torch.where(mixed, recipe.weight * each, each)
