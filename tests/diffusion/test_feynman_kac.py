@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from scoremix.diffusion.denoisers import autoguide, condition, mix, mix_conditions, within
-from scoremix.diffusion.feynman_kac import Weighing, effective_sample_size
+from scoremix.diffusion.feynman_kac import Weighing, effective_sample_size, resampled, systematic
 from scoremix.diffusion.solvers import dpm2m, euler, heun, karras_sigmas
 from support.toy import GaussianMixture, gaussians
 
@@ -151,3 +152,51 @@ def test_disagreement_is_of_the_classes_alone():
     expected = torch.trapezoid(torch.tensor([*values, 0.0], dtype=torch.float64), -sigmas)
     assert float(weighing.disagreement()) == pytest.approx(float(expected), rel=1e-9)
     assert float(weighing.log_weight()) != pytest.approx(-float(expected), rel=0.1)
+
+
+def unit_normals(seed: int) -> tuple[Callable[[Tensor], Tensor], Callable[[], float]]:
+    g = torch.Generator().manual_seed(seed)
+    return lambda x: torch.randn(x.shape, generator=g, dtype=x.dtype), lambda: float(torch.rand((), generator=g))
+
+
+@pytest.mark.parametrize("weights", [(0.5, 0.5), (0.3, 0.7)])
+def test_resampled_paths_end_as_the_product_of_the_classes(weights: tuple[float, ...]):
+    n, w = 6000, torch.tensor(weights, dtype=torch.float64)
+    labels = torch.arange(2).expand(n, 2)
+    noise, uniform = unit_normals(0)
+    noisy = (STDS[:2, 0] ** 2 + 20**2).sqrt()
+    mean, std = product(MEANS[:2, 0], noisy, w)
+    x = mean + std * noise(torch.zeros(n, 1, dtype=torch.float64))
+    groups = torch.arange(n) // (n // 2)
+    found, ancestors, log_weight = resampled(
+        mix(MAIN, labels, w), x, karras_sigmas(40, 0.002, 20), groups, noise, uniform, churn=20.0, threshold=0.98
+    )
+    share = log_weight.softmax(0)
+    ended = float((share * found[:, 0]).sum())
+    spread = float((share * (found[:, 0] - ended).square()).sum().sqrt())
+    expected = product(MEANS[:2, 0], STDS[:2, 0], w)
+    assert (ended, spread) == pytest.approx(expected, abs=0.04)
+    assert len(ancestors.unique()) < n and (groups[ancestors] == groups).all()
+
+
+def test_rows_outside_groups_and_small_differences_are_left_alone():
+    labels = torch.arange(2).expand(6, 2)
+    noise, uniform = unit_normals(1)
+    x = 20 * noise(torch.zeros(6, 1, dtype=torch.float64))
+    sigmas, w = karras_sigmas(10, 0.002, 20), torch.tensor([0.5, 0.5], dtype=torch.float64)
+    _, alone, _ = resampled(mix(MAIN, labels, w), x, sigmas, torch.full((6,), -1), noise, uniform, threshold=1.0)
+    _, lenient, log_weight = resampled(
+        mix(MAIN, labels, w), x, sigmas, torch.zeros(6).long(), noise, uniform, threshold=0.0
+    )
+    assert alone.tolist() == lenient.tolist() == list(range(6)) and (log_weight < 0).all()
+    with pytest.raises(ValueError, match="stay copies"):
+        resampled(mix(MAIN, labels, w), x, sigmas, torch.zeros(6).long(), noise, uniform, churn=0.0)
+
+
+def test_systematic_resampling_gives_every_row_its_share():
+    log_weight = torch.tensor([0.5, 0.3, 0.2, 1e-9]).log()
+    counts = torch.stack(
+        [torch.bincount(systematic(log_weight, (s + 0.5) / 50), minlength=4) for s in range(50)]
+    ).double()
+    assert (counts[:, 0] == 2).all() and (counts[:, 3] == 0).all()
+    assert counts.mean(0).tolist() == pytest.approx([2.0, 1.2, 0.8, 0.0], abs=0.05)

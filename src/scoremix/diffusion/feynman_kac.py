@@ -9,11 +9,15 @@ unguided classes it is -lambda (1 - lambda) |s_1 - s_2|^2 sigma |d sigma|: how m
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoremix.diffusion.denoisers import Denoiser, Guided, Mixture, Single, Within
+from scoremix.diffusion.solvers import heun_path
 
 
 class Weighing:
@@ -105,3 +109,53 @@ def effective_sample_size(log_weight: Float[Tensor, "*g n"]) -> Float[Tensor, "*
     """(sum W)^2 / sum W^2 over the last dimension, between 1 and n: how many equal weights are worth as much."""
     log_weight = log_weight.double()
     return (2 * log_weight.logsumexp(-1) - (2 * log_weight).logsumexp(-1)).exp()
+
+
+@torch.no_grad()
+def resampled(
+    denoiser: Denoiser,
+    x: Float[Tensor, "b ..."],
+    sigmas: Float[Tensor, " n+1"],
+    groups: Int[Tensor, " b"],
+    noise: Callable[[Tensor], Tensor],
+    uniform: Callable[[], float],
+    churn: float = 10.0,
+    threshold: float = 0.5,
+) -> tuple[Float[Tensor, "b ..."], Int[Tensor, " b"], Float[Tensor, " b"]]:
+    """Ends of stochastic Heun paths that are chosen anew within each group on the way (Skreta et al. 2025, section 4).
+
+    After a step, a group whose effective sample size is below `threshold` of its rows is drawn again by its weights
+    (systematic resampling by one number `uniform()` of [0, 1)), and its weights start afresh; `churn` makes copies of
+    one row differ from there on. A step of noise upwards and the same way down change no weight. Returns the images,
+    the row each started as, and log-weights (float64) since the last draw. Rows of group -1 are left alone.
+    ValueError without churn, and as for `Weighing` and `heun`.
+    """
+    if not churn > 0:
+        raise ValueError(f"churn={churn}: must be above 0, or the copies of a row stay copies")
+    weighing = Weighing(denoiser)
+    log_weight = torch.zeros(len(x), dtype=torch.float64, device=x.device)
+    ancestors = torch.arange(len(x), device=x.device)
+    levels = sigmas.tolist()
+    path = heun_path(weighing, x.clone(), sigmas, churn, noise)
+    state = next(path)
+    for (t, t_next), state in zip(pairwise(levels), path, strict=True):
+        growth = [spread[:, 0] / sigma.double() ** 3 for sigma, spread in weighing.calls]
+        weighing.calls.clear()
+        log_weight -= (t - t_next) * (growth[0] if len(growth) == 1 else growth[0] + growth[1]) / 2
+        if t_next == 0:
+            break
+        for group in groups[groups >= 0].unique().tolist():
+            rows = (groups == group).nonzero()[:, 0]
+            if float(effective_sample_size(log_weight[rows])) < threshold * len(rows):
+                chosen = rows[systematic(log_weight[rows], uniform())]
+                state[rows], ancestors[rows] = state[chosen], ancestors[chosen]  # the solver goes on from here
+                log_weight[rows] = 0
+    return state, ancestors, log_weight
+
+
+def systematic(log_weight: Float[Tensor, " n"], start: float) -> Int[Tensor, " n"]:
+    """n rows, each floor or ceil of n times its share of the weight often, ascending; `start` in [0, 1)."""
+    n = len(log_weight)
+    edges = log_weight.double().softmax(0).cumsum(0)
+    points = (torch.arange(n, dtype=torch.float64, device=log_weight.device) + start) / n
+    return torch.searchsorted(edges, points, right=True).clamp(max=n - 1)
