@@ -65,7 +65,12 @@ def tuning(name: str) -> str:
 def gates(*names: str) -> str:
     """Snapshots of generators: what the recognizer names, how alike a class is, what gives the images away."""
     head = ["generator", "images seen", "per person", "guidance", "gate", "among 5", "cosine to own center"]
-    head += ["within a class", "told apart by pixels", "by statistics", "nearer to training images than 99 % of held-out"]
+    head += [
+        "within a class",
+        "told apart by pixels",
+        "by statistics",
+        "nearer to training images than 99 % of held-out",
+    ]
     rows = []
     for name in names:
         for row in sorted(load(name), key=lambda r: (r["images_seen"], r["guidance"])):
@@ -116,7 +121,11 @@ def filled(text: str) -> str:
         file, _, rest = match[1].partition(":")
         what, _, metric = rest.rpartition("/")
         stored = load(file)
-        return signed(stored["differences"][what][metric]) if " - " in what else f"{stored['arms'][what][metric]['mean']:.1f}"
+        return (
+            signed(stored["differences"][what][metric])
+            if " - " in what
+            else f"{stored['arms'][what][metric]['mean']:.1f}"
+        )
 
     tables = {"study": study, "tuning": tuning, "gates": gates, "appearance": appearance}
 

@@ -144,7 +144,7 @@ def resampled(
         log_weight -= (t - t_next) * (growth[0] if len(growth) == 1 else growth[0] + growth[1]) / 2
         if t_next == 0:
             break
-        for group in groups[groups >= 0].unique().tolist():
+        for group in sorted(set(groups.tolist()) - {-1}):
             rows = (groups == group).nonzero()[:, 0]
             if float(effective_sample_size(log_weight[rows])) < threshold * len(rows):
                 chosen = rows[systematic(log_weight[rows], uniform())]
