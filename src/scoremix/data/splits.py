@@ -41,7 +41,7 @@ def completed(splits: Splits, names: Sequence[str], fractions: Sequence[float], 
         return splits
     wanted = [fractions[SPLITS.index(part)] for part in parts]
     train = splits["train"]
-    sizes = _shares(len(train), [share / sum(wanted) for share in wanted], [len(train)] * len(parts))
+    sizes = _shares(len(train), [share / sum(wanted) for share in wanted], [len(train)] * len(parts), parts)
     drawn = np.split(_ranked(names, train, "split", seed), np.cumsum(sizes)[:-1])
     return splits | {part: np.sort(chosen) for part, chosen in zip(parts, drawn, strict=True)}
 
@@ -100,11 +100,11 @@ def _ranked(
     return np.array(sorted(chosen, key=lambda i: (stream_seed(purpose, seed, names[i]), names[i])), np.int64)
 
 
-def _shares(total: int, fractions: Sequence[float], most: Sequence[int]) -> list[int]:
+def _shares(total: int, fractions: Sequence[float], most: Sequence[int], parts: Sequence[str] = SPLITS) -> list[int]:
     """`total` in whole numbers near its fractions, each between LEAST and `most` (largest remainder)."""
-    if total < LEAST * len(fractions):
+    if total < LEAST * len(parts):
         raise ValueError(
-            f"{total} classes cannot be split into {len(fractions)} parts, at least {LEAST * len(fractions)} are needed"
+            f"{total} classes cannot be split into {', '.join(parts)}, at least {LEAST * len(parts)} are needed"
         )
     quotas = [total * f for f in fractions]
     sizes = [min(max(int(q + 1e-9), LEAST), m) for q, m in zip(quotas, most, strict=True)]
