@@ -272,3 +272,52 @@ def test_the_manifest_says_how_many_processes_took_part(first: int, second: int,
     manifest = store.run(plan(), double, *inputs, begin=lambda made: second).manifest
     assert manifest["processes"] == 2
     assert manifest["cost"]["images"] == 3 and "processes" not in manifest["cost"]
+
+
+def kept(tmp_path: Path) -> Work:
+    return Work(tmp_path, Runtime(quiet=True), "x")
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", None])
+def test_what_is_kept_is_sealed(damage: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    work = kept(tmp_path)
+    assert work.kept("state") is None
+    work.keep_two("state", b"first")
+    work.keep_two("state", b"second")
+    assert work.kept("state") == b"second" and not capsys.readouterr().err
+    path = work.progress / "state"
+    path.write_bytes(bytes([path.read_bytes()[0] ^ 1]) + path.read_bytes()[1:] if damage is None else damage)
+    assert work.kept("state") == b"first"
+    assert str(path) in capsys.readouterr().err
+    path.with_name("state.before").write_bytes(b"")
+    assert work.kept("state") is None
+    with pytest.raises(StoreError, match="state"):
+        work.surely_kept("state")
+
+
+def triple(config: Number, first: Artifact, *, work: Work) -> None:
+    work.write_json("out.json", 3 * first.json("out.json"))
+
+
+@pytest.mark.parametrize("damage", ["3", "22", None, "manifest"])
+def test_a_damaged_input_is_named_and_made_again(damage: str | None, tmp_path: Path) -> None:
+    store = Store(tmp_path / "s")
+    first = run(store)
+    step = plan(code="d", inputs={"0": first.key})
+    assert not first.damaged()
+    if damage is None:
+        (first / "out.json").unlink()
+    else:
+        (first / ("manifest.json" if damage == "manifest" else "out.json")).write_text(damage)
+    with pytest.raises(StoreError, match=r"double/\w+: (out|manifest).json .*; the next run makes it again"):
+        store.run(step, triple, Number(), (first,), Runtime(quiet=True))
+    assert not first.done
+    (first / "left over").write_text("")
+    assert run(store).json("out.json") == 2 and not (first / "left over").exists()
+    assert store.run(step, triple, Number(), (first,), Runtime(quiet=True)).json("out.json") == 6
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "measures.npz").write_bytes(b"PK")
+    with pytest.raises(StoreError, match=r"measures\.npz: damaged"):
+        Artifact("x", "k", tmp_path).arrays("measures.npz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,9 @@ def show(
     name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
     out: Out = Path("scoremix_runs"),
     quiet: Quiet = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="read every file that is done: are its bytes those that were written?")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """The chain of a run: done, missing or stale, and why, with the cost of each stage."""
@@ -27,7 +31,26 @@ def show(
     from scoremix.execution.records import recorded
 
     exp = recorded(out, name)
-    print(chain_table(Store(out / "store"), exp))
+    store = Store(out / "store")
+    wrong = damaged(store, exp) if verify else []
+    print(chain_table(store, exp))
+    if wrong:
+        raise RuntimeError("\n".join([f"{len(wrong)} damaged, the next run makes what needs them again:", *wrong]))
+
+
+def damaged(store: Store, exp: Experiment) -> list[str]:
+    """A line for every artifact of a run whose bytes are not those of its manifest; it is not done any more."""
+    from scoremix.execution import runner
+    from scoremix.execution.records import source_of
+
+    lines = []
+    for plan in runner.plan_all(exp, source_of(exp, store.root.parent), store):
+        artifact = store.artifact(plan)
+        if artifact.done and (wrong := artifact.damaged()):
+            lines.append(f"  {plan.label}, {artifact.folder}: {'; '.join(wrong)}")
+            with contextlib.suppress(OSError):  # a store that can only be read
+                artifact.disown()
+    return lines
 
 
 def chain_table(store: Store, exp: Experiment) -> str:

@@ -53,6 +53,25 @@ def refuse_existing(path: Path) -> None:
         raise ValueError(f"{path.parent} is a file: name another place")
 
 
+def write_sealed(path: Path, content: bytes | str) -> Path:
+    """Writes a file whole or not at all, with its SHA-256 behind its content."""
+    plain = content.encode() if isinstance(content, str) else content
+    with whole(path) as partial, open(partial, "wb") as file:
+        file.write(plain)
+        file.write(hashlib.sha256(plain).digest())
+    return path
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The content of a file of `write_sealed`; None where it is damaged or cannot be read."""
+    try:
+        stored = memoryview(path.read_bytes())
+    except OSError:
+        return None
+    plain, seal = stored[:-32], stored[-32:]
+    return bytes(plain) if hashlib.sha256(plain).digest() == seal else None
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's content."""
     with open(path, "rb") as handle:

@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
+import os
 import platform
 import resource
 import shutil
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from scoremix.config import Runtime, Slice
 from scoremix.config.base import undecided
-from scoremix.data.files import file_hash, write_file
+from scoremix.data.files import file_hash, read_sealed, write_file, write_sealed
 from scoremix.execution import stopping
 from scoremix.execution.code import code_hash
 
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 FORMAT = 1
+DISOWNED = "manifest.damaged"  # of an artifact whose bytes are no longer those that were written
+SPENT = "spent.json"
 
 Show = Callable[[str, float, float, str], None]  # label, done, total, unit
 
@@ -81,9 +84,24 @@ class Artifact:
         return _read_json(self.folder / name)
 
     def arrays(self, name: str) -> dict[str, NDArray[Any]]:
-        """All arrays of an .npz file."""
-        with np.load(self.folder / name) as file:
-            return dict(file)
+        """All arrays of an .npz file; StoreError where it is damaged."""
+        try:
+            with np.load(self.folder / name) as file:
+                return dict(file)
+        except Exception as error:  # damaged archives raise almost anything
+            raise StoreError(f"{self.folder / name}: damaged or unreadable ({error})") from None
+
+    def damaged(self) -> list[str]:
+        """Outputs whose bytes are not those that the manifest lists, each with what is wrong; read once by a process."""
+        try:
+            listed = self.manifest["outputs"].items()
+            return [f"{name} {wrong}" for name, told in listed if (wrong := _wrong(self.folder / name, told))]
+        except (StoreError, AttributeError, KeyError, TypeError):
+            return ["manifest.json is damaged"]
+
+    def disown(self) -> None:
+        """From now on a damaged artifact is not done: what needs it makes it again."""
+        os.replace(self.folder / "manifest.json", self.folder / DISOWNED)
 
 
 @dataclass
@@ -101,7 +119,7 @@ class Work:
     started: float = field(default_factory=time.monotonic)
     before: dict[str, float] = field(default_factory=dict)
     processes: int = 1  # most that have shared the stage since it began, killed ones included
-    kept: float = field(default_factory=time.monotonic)  # when progress was last due to be kept
+    kept_at: float = field(default_factory=time.monotonic)  # when progress was last due to be kept
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -148,17 +166,37 @@ class Work:
     def due(self) -> bool:
         """Whether progress is to be kept now: once in `checkpoint_seconds`, and when this process was asked to stop."""
         now = time.monotonic()
-        if now - self.kept < self.runtime.checkpoint_seconds and not stopping.asked():
+        if now - self.kept_at < self.runtime.checkpoint_seconds and not stopping.asked():
             return False
-        self.kept = now
+        self.kept_at = now
         return True
 
-    def keep(self, name: str, content: bytes | str) -> Path:
+    def keep(self, name: str, content: bytes | str) -> None:
         """Writes a file an unfinished stage resumes from, and what the first process has spent until now."""
-        path = write_file(self.progress / name, content)
+        write_sealed(self.progress / name, content)
         if self.rank == 0:
-            write_file(self.progress / "spent.json", json.dumps({**self.spent(), "processes": self.processes}))
-        return path
+            write_sealed(self.progress / SPENT, json.dumps({**self.spent(), "processes": self.processes}))
+
+    def keep_two(self, name: str, content: bytes | str) -> None:
+        """The same; the file of that name before stays as well, for when this one is found damaged."""
+        if (path := self.progress / name).exists():
+            os.replace(path, path.with_name(f"{name}.before"))
+        self.keep(name, content)
+
+    def kept(self, name: str) -> bytes | None:
+        """What was kept under that name, of two the newer that is sound; None where none is. A damaged one is named."""
+        for path in (self.progress / name, self.progress / f"{name}.before"):
+            if path.exists():
+                if (content := read_sealed(path)) is not None:
+                    return content
+                print(f"{path}: damaged; resuming from what was kept before it", file=sys.stderr, flush=True)
+        return None
+
+    def surely_kept(self, name: str) -> bytes:
+        """The same of what this stage has kept itself; StoreError where it has been damaged since."""
+        if (content := self.kept(name)) is None:
+            raise StoreError(f"{self.progress / name}: damaged or gone; the next run makes it again")
+        return content
 
     def spent(self) -> dict[str, float]:
         """Seconds, counters and peak memory of this process and of those that were killed before it."""
@@ -290,6 +328,7 @@ class Store:
                 shutil.rmtree(progress, ignore_errors=True)
             begin(False)
             return artifact
+        refuse_damaged(inputs)
         artifact.folder.mkdir(parents=True, exist_ok=True)
         with _lock(artifact.folder):
             if artifact.done:
@@ -297,10 +336,9 @@ class Store:
                 return artifact
             for leftover in [*artifact.folder.rglob("*.partial"), *artifact.folder.rglob("*.part")]:
                 leftover.unlink()
-            spent = progress / "spent.json"
-            work = Work(
-                artifact.folder, runtime, step.label, show=show, before=_read_json(spent) if spent.exists() else {}
-            )
+            _clear_disowned(artifact)
+            work = Work(artifact.folder, runtime, step.label, show=show)
+            work.before = json.loads(work.kept(SPENT) or "{}")
             _reset_peak()
             work.processes = max(begin(True), int(work.before.pop("processes", 1)))
             function(config, *inputs, work=work)
@@ -324,6 +362,41 @@ class Store:
             write_file(artifact.folder / "manifest.json", json.dumps(manifest, indent=1) + "\n")
             shutil.rmtree(progress, ignore_errors=True)
         return artifact
+
+
+def refuse_damaged(inputs: Iterable[Any]) -> None:
+    """StoreError where an input's bytes are not those of its manifest; the next run makes that artifact again."""
+    for value in inputs:
+        for artifact in value.values() if isinstance(value, Mapping) else (value,):
+            if isinstance(artifact, Artifact) and artifact.done and (wrong := artifact.damaged()):
+                artifact.disown()
+                raise StoreError(f"{artifact.folder}: {'; '.join(wrong)}; the next run makes it again")
+
+
+def _clear_disowned(artifact: Artifact) -> None:
+    """Removes what a damaged artifact held, before it is made again."""
+    if (artifact / DISOWNED).exists():
+        for path in artifact.folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+
+
+_hashes: dict[tuple[Path, int, int], str] = {}  # (file, time of its last change in ns, bytes) -> SHA-256
+
+
+def _wrong(path: Path, told: Mapping[str, Any]) -> str:
+    """What is wrong with an output, in words; empty where nothing is."""
+    try:
+        found = path.stat()
+        if found.st_size != told["bytes"]:
+            return f"has {found.st_size:,} bytes, not {told['bytes']:,}"
+        key = (path, found.st_mtime_ns, found.st_size)
+        _hashes[key] = _hashes.get(key) or file_hash(path)
+        return "" if _hashes[key] == told["sha256"] else "has other bytes than were written"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
 
 
 def _foreign(root: Path, mark: Path) -> bool:

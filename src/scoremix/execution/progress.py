@@ -64,6 +64,7 @@ def make(
     wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
     team, after = _team(runtime, wanted), noting()
     if not process():
+        _unmake_damaged(store, plans, wanted)
         todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
         if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
             raise ConfigError(
@@ -108,6 +109,17 @@ def make(
     told = [first, *[after] * (len(labels) - 1)]
     runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, told, strict=True))
     return [runner.run(exp, source, one) for one in runners]
+
+
+def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step]) -> None:
+    """Inputs of what is to be done whose bytes are no longer those that were written are named, and not done any more."""
+    made, looked = {plan.key: store.artifact(plan) for plan in plans}, set[str]()
+    while inputs := {k for s in wanted if not made[s.key].done for k in s.inputs.values() if k in made} - looked:
+        looked |= inputs
+        for artifact in (made[key] for key in sorted(inputs)):
+            if artifact.done and (wrong := artifact.damaged()):
+                say(f"  {artifact.folder}: {'; '.join(wrong)}; it is made again")
+                artifact.disown()
 
 
 def labelled(after: workers.After, plans: Sequence[Step]) -> workers.After:

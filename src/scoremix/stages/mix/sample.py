@@ -20,7 +20,7 @@ from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
 from scoremix.stages.outputs import GeneratorSummary, SearchSummary, chosen_classes, write_mixed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from numpy.typing import NDArray
@@ -49,12 +49,11 @@ def sample_mixtures(
     m, turns = classes.shape[1], config.mixture == "turns"
     in_turn = np.tile(np.eye(m)[np.arange(each) % m], (len(classes), 1))
     weights = in_turn if turns else weights_of(config, len(classes), m, each)
-    files, (mine, sharing) = [], work.part or (team.rank, team.ranks)
+    names, (mine, sharing) = [], work.part or (team.rank, team.ranks)
     with work.bar(total, "images") as advance:
         for number, start in enumerate(range(0, total, config.chunk)):
-            file = work.progress / f"chunk-{start:09d}.npz"
-            files.append(file)
-            if number % sharing == mine and not file.exists():
+            names.append(f"chunk-{start:09d}.npz")
+            if number % sharing == mine and work.kept(names[-1]) is None:
                 rows = np.arange(start, min(start + config.chunk, total))
                 labels, shares = classes[rows // each], weights[rows]
                 if turns:
@@ -63,19 +62,24 @@ def sample_mixtures(
                 images, logs = sampler.weighed(labels, shares, sampler.seeds(rows))
                 buffer = io.BytesIO()
                 np.savez(buffer, images=images, logs=logs, evaluations=work.counts["evaluations"] - before)
-                work.keep(file.name, buffer.getvalue())
+                work.keep(names[-1], buffer.getvalue())
             advance(min(start + config.chunk, total))
     if work.part:
         return
     team.wait()
     if work.rank:
         return
-    work.settle("evaluations", sum(int(np.load(file)["evaluations"]) for file in files))
+
+    def of_chunks(key: str) -> Iterator[NDArray[Any]]:
+        return (np.load(io.BytesIO(work.surely_kept(name)))[key] for name in names)
+
+    work.settle("evaluations", sum(map(int, of_chunks("evaluations"))))
     work.count("images", total)
-    logs = np.concatenate([np.load(file)["logs"] for file in files])
+    logs = np.concatenate(list(of_chunks("logs")))
     work.write_json("sampling.json", summary(evaluations(config, 1 if turns else m), logs.reshape(-1, each, 2)))
-    blocks = (np.load(file)["images"] for file in files)
-    write_mixed(work, blocks, sampler.shape, mixed_names(classes, info.classes), classes, weights, *logs.T.copy())
+    write_mixed(
+        work, of_chunks("images"), sampler.shape, mixed_names(classes, info.classes), classes, weights, *logs.T.copy()
+    )
 
 
 def summary(price: int, logs: NDArray[np.float64]) -> dict[str, Any]:

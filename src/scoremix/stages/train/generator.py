@@ -35,6 +35,7 @@ BLOCK = 1024  # images read at a time
 BORDER_LEVELS = 2  # of 255: pixels this near to a colour have it
 BORDER_SHARE = 0.9  # of all pixels on the images' edges: then the images end in one colour
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
+MICROBATCH = "microbatch.json"
 MOST_RAMPUP = 10_000_000  # images
 
 
@@ -148,11 +149,11 @@ def microbatch_of(
 
     Remembered for a resumed training. RuntimeError where not even one image fits.
     """
-    part, kept = config.batch // device.ranks, work.progress / "microbatch.json"
+    part = config.batch // device.ranks
     if config.microbatch != "auto":
         return min(config.microbatch, part)
-    if kept.exists():
-        return int(json.loads(kept.read_text()))
+    if (kept := work.kept(MICROBATCH)) is not None:
+        return int(json.loads(kept))
     with torch.device("meta"):
         counted = EDM2(**network(config, images)).train()
     counted.unet.checkpointing = config.checkpointing
@@ -175,7 +176,7 @@ def microbatch_of(
         each += memory.largest_block(counted, Block, lambda count: loss(counted, count))
     size = memory.fitting(part, each, memory.free_bytes(device.device), trial)
     if work.rank == 0:
-        work.keep(kept.name, json.dumps(size))
+        work.keep(MICROBATCH, json.dumps(size))
     return size
 
 

@@ -8,14 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from scoremix.execution.artifacts import Work
 
 FILE = "checkpoint.safetensors"
+INFO = "info"  # a tensor of the bytes of a JSON text, beside those of the training
 POINTS = 100  # of a stored loss curve
 
 
@@ -32,11 +33,10 @@ class Checkpoint:
 
     def __init__(self, work: Work, training: Training, **histories: History) -> None:
         self.work, self.training, self.histories = work, training, histories
-        path = work.progress / FILE
-        if path.exists():
-            with safetensors.safe_open(path, "pt") as file:
-                info = json.loads(file.metadata()["info"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if (content := work.kept(FILE)) is not None:
+            tensors = safetensors.torch.load(content)
+            info = json.loads(bytes(tensors.pop(INFO).tolist()))
+            del content
             training.restore(tensors, info["training"])
             for name, history in histories.items():
                 history.restore(info[name])
@@ -47,7 +47,8 @@ class Checkpoint:
             return
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.training.tensors().items()}
         info = {"training": self.training.info(), **{name: of.state() for name, of in self.histories.items()}}
-        self.work.keep(FILE, safetensors.torch.save(tensors, {"info": json.dumps(info)}))
+        tensors[INFO] = torch.tensor(list(json.dumps(info).encode()), dtype=torch.uint8)
+        self.work.keep_two(FILE, safetensors.torch.save(tensors))
 
 
 @dataclass
