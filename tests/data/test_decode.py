@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scoremix.data import limits
 from scoremix.data.decode import decode, is_grey, resize_area, with_channels
 
 
@@ -154,7 +155,7 @@ def test_reasons(tmp_path, monkeypatch):
         decode(saved(Image.fromarray(np.full((8, 8), np.nan, np.float32)), "TIFF"), 8)
     bomb = saved(Image.new("1", (2000, 1000)))
     for limit in (1_500_000, 500_000):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        monkeypatch.setattr(limits, "PIXELS", limit)
         with warnings.catch_warnings(), pytest.raises(ValueError, match="pixels"):
             warnings.simplefilter("ignore")
             decode(bomb, 8)

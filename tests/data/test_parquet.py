@@ -70,7 +70,7 @@ def test_ingest_reads_them(labels: list[Any], tmp_path: Path) -> None:
         ("two images", "2 columns of images among image, label, other"),
         ("null label", "must hold a whole number or a name for every image"),
         ("beyond names", "labels go from 0 to 2, 2 names are given"),
-        ("path only", "image 1 has no bytes"),
+        ("path only", "image 1: no bytes"),
         ("no pyarrow", r"needs pyarrow: pip install 'scoremix\[hf\]'"),
     ],
 )

@@ -354,7 +354,7 @@ def test_npz_without_names_or_split_and_in_colour(tmp_path):
         ({"val_classes": np.array([2, 9])}, "splits class 9"),
         ({"class_alphabet": np.zeros(3, int)}, "class_alphabet"),
         ({"class_names": np.array(["x"] * 8)}, "'x' more than once"),
-        ({"labels": np.array([None] * 32)}, "allow_pickle"),
+        ({"labels": np.array([None] * 32)}, "Python objects"),
     ],
 )
 def test_bad_npz_are_refused_by_array(tmp_path, change, message):

@@ -19,6 +19,7 @@ from jaxtyping import Bool, Int64, UInt8, UInt64
 from PIL import Image
 
 from scoremix.data import faces, verification
+from scoremix.data.decode import opened
 from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.packed import Packed
@@ -170,14 +171,13 @@ def _seen(where: str, content: bytes) -> Seen:
     """An encoded image as it is."""
     digest = hashlib.blake2b(content, digest_size=16).digest()
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with opened(io.BytesIO(content)) as image:
             grey = " grey" if image.mode in ("1", "L", "LA", "I", "I;16") else ""
             shape = f"{image.width} x {image.height} {image.format}{grey}"
             image.load()
             return Seen(where, digest, small_grey(image), shape)
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
         reason = "empty or missing" if not content else " ".join(str(error).split()) or type(error).__name__
-        reason = "not an image format that Pillow reads" if "cannot identify" in reason else reason
         return Seen(where, digest, None, reason)
 
 

@@ -8,6 +8,7 @@ short side, resized to `size` with Pillow's anti-aliased Lanczos filter.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Iterator
@@ -17,6 +18,21 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from scoremix.data import limits
+
+FORMATS = (
+    "JPEG",
+    "MPO",
+    "PNG",
+    "WEBP",
+    "BMP",
+    "GIF",
+    "TIFF",
+    "JPEG2000",
+    "AVIF",
+    "PPM",
+    "TGA",
+)  # none starts a program
 GREY_TOLERANCE = 2  # levels of 255 by which the channels of a grey image may differ (JPEG rounding)
 
 
@@ -26,10 +42,7 @@ def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3
         raise ValueError("a broken link" if file.is_symlink() else "not a regular file")
     if isinstance(file, Path) and os.path.getsize(file) == 0:
         raise ValueError("empty file (0 bytes)")
-    with _opened(file) as image:
-        limit = Image.MAX_IMAGE_PIXELS
-        if limit is not None and image.width * image.height > limit:
-            raise ValueError(f"{image.width} x {image.height} pixels, the limit is {limit} in all")
+    with opened(file) as image:
         image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
         image.load()
         return np.asarray(_square(_rgb(_upright(image)), size))
@@ -37,19 +50,30 @@ def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3
 
 def upright_rgb(file: io.BytesIO) -> Image.Image:
     """The whole image in `file`, orientation applied, in RGB; ValueError with a short reason if it cannot be read."""
-    with _opened(file) as image:
+    with opened(file) as image:
         image.load()
         return _rgb(_upright(image))
 
 
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
 @contextlib.contextmanager
-def _opened(file: Path | io.BytesIO) -> Iterator[Image.Image]:
-    """The image in `file`; whatever goes wrong with it inside the block is a ValueError with a short reason."""
+def opened(file: Path | io.BytesIO) -> Iterator[Image.Image]:
+    """The image in `file`, not larger than allowed and in one of FORMATS, told by its content: the one way to open images.
+
+    Whatever goes wrong with it inside the block is a ValueError with a short reason.
+    """
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=_formats()) as image:
+            limits.refuse_pixels(image.width, image.height)
             yield image
     except UnidentifiedImageError:
-        raise ValueError("not an image format that Pillow reads") from None
+        raise ValueError(f"not an image format that is read ({', '.join(_formats())})") from None
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
         raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
 

@@ -20,10 +20,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
-from PIL import Image
 
 from scoremix.data import faces, verification
-from scoremix.data.decode import decode, png
+from scoremix.data.decode import decode, opened, png
 from scoremix.data.files import refuse_existing, whole, write_file
 from scoremix.data.formats.packed import Packed
 from scoremix.data.images import packed_file, write_classes
@@ -292,10 +291,10 @@ def _write_records(part: Path, images: Images) -> list[str]:
 def _side(item: Item) -> tuple[int, int]:
     """Height and width of an encoded image."""
     try:
-        with Image.open(io.BytesIO(item.content)) as image:
+        with opened(io.BytesIO(item.content)) as image:
             return image.height, image.width
-    except Exception as error:
-        raise ValueError(f"{item.name}: not an image that Pillow reads ({type(error).__name__})") from None
+    except ValueError as error:
+        raise ValueError(f"{item.name}: {error}") from None
 
 
 def _write_shards(part: Path, images: Images, seed: int) -> list[str]:

@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import Float32, Int32, Int64, Integer, UInt8
 
+from scoremix.data import limits
 from scoremix.data.files import whole, write_file
 from scoremix.data.splits import SPLITS, Splits
 
@@ -102,12 +103,12 @@ class LabeledImages:
     def load(cls, folder: Path) -> LabeledImages:
         """The set in `folder`, images memory-mapped; ValueError names what is missing or does not fit."""
         try:
-            table = json.loads((folder / "classes.json").read_text())
+            table = limits.parsed_json(limits.text(folder / "classes.json", limits.TEXT_BYTES))
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
             labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
             return cls.of(images, labels, table["names"], table["splits"], table["groups"], table.get("held_out"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder} is not a packed set of images: {error}") from None
+        except Exception as error:  # damaged headers make numpy raise almost anything
+            raise ValueError(f"{folder} is not a packed set of images: {' '.join(str(error).split())}") from None
 
     def save(self, folder: Path) -> LabeledImages:
         """Writes the three files, without images held out; returns the set as `load(folder)` does."""

@@ -16,15 +16,14 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
-PIXELS = 1 << 27  # of one image: 11,585 x 11,585
+PIXELS = 89_478_485  # of one image, Pillow's own: 9,459 x 9,459
 ARRAY_BYTES = 1 << 30  # of one array beside the images in an .npz
-IMAGE_BYTES = 1 << 28  # of one image in an .npz, of one cell of a parquet file
-PICKLE_STRING = 1 << 28  # bytes of one string of a pickle, and never more than its file has
+SWELLS = 64  # times its size in the file that a column of parquet may take, from SMALL on: encoded images do not shrink
+SMALL = 1 << 26
 TEXT_BYTES = 1 << 28  # of a list of classes, images or pairs
 SETTINGS_BYTES = 1 << 20  # of a file of settings
 VALUES = 100_000  # of a file of settings, aliases counted as what they stand for
 DEPTH = 64  # of nested lists and tables
-PARAMETERS = 1 << 33  # of a network that a checkpoint describes
 
 
 def text(path: Path, limit: int = SETTINGS_BYTES) -> str:
@@ -94,25 +93,32 @@ def refuse_pixels(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels, the limit is {PIXELS} in all")
 
 
-def pickle_strings(file: IO[bytes]) -> None:
-    """ValueError where a pickle, without being run, announces a string that is longer than its file or PICKLE_STRING.
+def refuse_swelling(what: str, stored: int, unfolded: int) -> None:
+    """ValueError where few bytes of a file stand for very many."""
+    if unfolded > max(SMALL, SWELLS * stored):
+        raise ValueError(f"{what}: {stored:,} bytes unfold into {unfolded:,}, the limit is {SWELLS} times as many")
 
-    The file is back at its start afterwards.
+
+def refuse_greedy(file: IO[bytes]) -> None:
+    """ValueError where a pickle, without being run, asks for more places than its file has bytes.
+
+    What it holds is in the file itself but for its memo, which is as long as it says. The file is back at its start
+    afterwards.
     """
     size = file.seek(0, 2)
     file.seek(0)
     try:
         for opcode, argument, at in pickletools.genops(file):
-            if isinstance(argument, int) and opcode.name in _ALLOCATING and argument > size:
+            if opcode.name in _NUMBERED and argument is not None and argument > size:
                 raise ValueError(f"its pickle asks for {argument:,} places at byte {at}, the file has {size:,} bytes")
     finally:
         file.seek(0)
 
 
-_ALLOCATING = {"LONG_BINPUT", "FRAME"}
+_NUMBERED = {"PUT", "LONG_BINPUT", "FRAME"}
 
 
-def member(archive: zipfile.ZipFile, name: str, limit: int = ARRAY_BYTES) -> None:
+def refuse_array(archive: zipfile.ZipFile, name: str, limit: int = ARRAY_BYTES) -> None:
     """ValueError where an array of an .npz would take more than `limit` bytes, by its own header."""
     with archive.open(f"{name}.npy") as file:
         shape, _, dtype = header(file)
@@ -134,10 +140,21 @@ def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     return shape, fortran, dtype
 
 
-def refuse_tensors(wanted: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """ValueError where tensors of other names or shapes are wanted than a file has, before any is read."""
-    for name, shape in wanted.items():
-        if name not in shapes:
-            raise ValueError(f"no tensor {name!r}")
-        if tuple(shape) != tuple(shapes[name]):
-            raise ValueError(f"tensor {name!r} is {tuple(shapes[name])}, must be {tuple(shape)}")
+def refuse_misfits(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """ValueError unless the tensors of a network as described (on device meta) are those of a file, by name and shape."""
+    for name in {**wanted, **found}:
+        if name not in found:
+            raise ValueError(f"lacks the tensor {name!r}")
+        if name not in wanted:
+            raise ValueError(f"also holds the tensor {name!r}")
+        if wanted[name].shape != found[name].shape:
+            raise ValueError(f"tensor {name!r} is {tuple(found[name].shape)}, must be {tuple(wanted[name].shape)}")
+
+
+def refuse_packed(path: Path) -> None:
+    """ValueError for a zip of which parts are compressed: torch writes none, and a small one may stand for anything."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if info.compress_type != zipfile.ZIP_STORED:
+                    raise ValueError(f"its part {info.filename!r} is compressed, which torch's files never are")

@@ -6,12 +6,13 @@ import collections
 import csv
 import difflib
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
+
+from scoremix.data import limits
 
 
 def positions(wanted: Sequence[str], names: Sequence[str], where: str, known: str) -> Int64[np.ndarray, " wanted"]:
@@ -75,7 +76,7 @@ def _rows_of_names(file: Path) -> list[list[str]]:
     text = _text(file, "m-plets")
     if file.suffix.lower() == ".json":
         try:
-            rows = json.loads(text)
+            rows = limits.parsed_json(text)
         except ValueError as error:
             raise ValueError(f"{file}: is not JSON ({error})") from None
         if not isinstance(rows, list) or not all(
@@ -83,8 +84,10 @@ def _rows_of_names(file: Path) -> list[list[str]]:
         ):
             raise ValueError(f'{file}: must be [["class", "class"], ...]')
         return rows
-    lines = _table(text)
+    lines = _table(file, text)
     columns = [i for i, cell in enumerate(lines[0]) if cell.startswith("name_")] if lines else []
+    if columns and (short := next((n for n, row in enumerate(lines, 1) if len(row) <= columns[-1]), None)):
+        raise ValueError(f"{file}: row {short} has {len(lines[short - 1])} cells, the first has {len(lines[0])}")
     return [[row[i] for i in columns] for row in lines[1:]] if columns else [[c.strip() for c in row] for row in lines]
 
 
@@ -97,7 +100,7 @@ def class_list(file: Path, kind: str) -> list[tuple[str, str]]:
     text = _text(file, kind)
     if file.suffix.lower() == ".json":
         return _json_list(file, text, kind)
-    rows = [[cell.strip() for cell in row] for row in _table(text)]
+    rows = [[cell.strip() for cell in row] for row in _table(file, text)]
     if rows and rows[0] == ["class", kind]:
         del rows[0]
     for row in rows:
@@ -110,7 +113,7 @@ def _json_list(file: Path, text: str, kind: str) -> list[tuple[str, str]]:
     example = "train" if kind == "split" else "a"
     wrong = ValueError(f'{file} must be JSON: {{"class": "{example}", ...}} or {{"{example}": ["class", ...], ...}}')
     try:
-        entries = json.loads(text, object_pairs_hook=list)  # a dict would hide repeated names
+        entries = limits.parsed_json(text, object_pairs_hook=list)  # a dict would hide repeated names
         pairs = [
             pair
             for key, value in entries
@@ -125,15 +128,18 @@ def _json_list(file: Path, text: str, kind: str) -> list[tuple[str, str]]:
 
 def _text(file: Path, kind: str) -> str:
     try:
-        return file.read_text("utf-8-sig")
+        return limits.text(file, limits.TEXT_BYTES)
     except FileNotFoundError:
         raise ValueError(f"list of {kind} {file} cannot be read: it does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"list of {kind} {file} cannot be read ({error})") from None
 
 
-def _table(text: str) -> list[list[str]]:
-    return [row for row in csv.reader(io.StringIO(text)) if row]
+def _table(file: Path, text: str) -> list[list[str]]:
+    try:
+        return [row for row in csv.reader(io.StringIO(text)) if row]
+    except csv.Error as error:
+        raise ValueError(f"{file}: is not CSV ({error})") from None
 
 
 def refuse_repeated(names: Sequence[str], where: str) -> None:

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from scoremix.data import limits
+
 LIBRARIES = {"argparse", "collections", "lightning", "lightning_fabric", "numpy", "omegaconf", "pathlib"}
 LIBRARIES |= {"pytorch_lightning", "torch"}
 
@@ -47,11 +49,13 @@ class KeptDict(dict[str, Any]):
 def read_plain(path: Path) -> Any:
     """What a plain pickle holds, modules as `Kept`. ValueError naming what it asks for beyond that."""
     with open(path, "rb") as file:
+        limits.refuse_greedy(file)
         return _Reader(file).load()
 
 
 def read_torch(path: Path) -> Any:
     """What a file of `torch.save` holds, objects of other libraries inert. ValueError naming what it asks for beyond."""
+    limits.refuse_packed(path)
     with torch.serialization.safe_globals(_inert(path)):
         return torch.load(path, map_location="cpu", weights_only=True)
 

@@ -205,14 +205,17 @@ class Rows:
 def readable(place: Path, what: str, *, worded: bool = False) -> Iterator[None]:
     """Whatever goes wrong in the block is a ValueError of one line: the place is not `what`, and why.
 
-    If `worded`, a plain ValueError says it itself. No place is to blame for full memory or a full disk.
+    If `worded`, a plain ValueError that names a file there says it itself. No place is to blame for full memory or a
+    full disk.
     """
     try:
         yield
     except MemoryError:
         raise
     except Exception as error:  # damaged files make their readers raise almost anything
-        if (worded and type(error) is ValueError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+        if (worded and type(error) is ValueError and str(place) in str(error)) or (
+            isinstance(error, OSError) and error.errno == errno.ENOSPC
+        ):
             raise
         raise ValueError(f"{place} is not {what}: {_reason(error)}") from None
 

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
+from scoremix.data import limits
+
 PROTOCOL = 4  # lists of bytes and booleans: a file that names nothing
 _KINDS = {f"{kind}{size}" for kind, sizes in {"b": "1", "u": "1248", "i": "1248", "f": "48"}.items() for size in sizes}
 
@@ -36,7 +38,8 @@ def read(path: Path) -> Pairs:
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror})") from None
     try:
-        value = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        limits.refuse_greedy(file := io.BytesIO(content))
+        value = _Unpickler(file, encoding="bytes").load()
     except _Refused as error:
         raise ValueError(
             f"{path}: refused, its pickle names {error}; a verification set needs numpy arrays and bytes only"
@@ -49,7 +52,8 @@ def read(path: Path) -> Pairs:
     images = [_encoded(item, i, path) for i, item in enumerate(_items(value[0], "images", path))]
     flags = _items(value[1], "booleans", path)
     if strange := [flag for flag in flags if not isinstance(flag, (bool, int)) or flag not in (0, 1)]:
-        raise ValueError(f"{path}: the list of booleans holds {strange[0]!r}")
+        said = repr(strange[0]) if isinstance(strange[0], (int, float, str)) else f"a {type(strange[0]).__name__}"
+        raise ValueError(f"{path}: the list of booleans holds {said:.80}")
     same = np.array(flags, bool)
     if len(images) != 2 * len(same) or not len(same):
         raise ValueError(f"{path} has {len(images)} images for {len(same)} pairs, must be two for each")
@@ -90,6 +94,8 @@ class _Array:
 
 
 def _values(dtype: _Dtype, raw: Any) -> bytes | list[Any]:
+    if not isinstance(raw, (bytes, bytearray)):
+        raise ValueError(f"an array's content is of type {type(raw).__name__}, must be bytes")
     raw = bytes(raw)
     values: list[Any] = np.frombuffer(raw, dtype.kind).tolist()
     return raw if dtype.kind == "u1" else values

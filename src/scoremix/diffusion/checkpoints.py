@@ -10,9 +10,12 @@ from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from scoremix.data.finite import finite_tensors
+from scoremix.data.limits import parsed_json, refuse_misfits
+from scoremix.data.pickles import readable
 from scoremix.diffusion.ema import posthoc_fit
 from scoremix.diffusion.unet import EDM2
 
@@ -109,21 +112,27 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
+    except Exception as error:  # damaged headers make its reader raise almost anything
         raise ValueError(f"{path}: not a readable snapshot ({error})") from None
     if KIND not in metadata:
         raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
     finite_tensors(tensors, path)
-    return json.loads(metadata[KIND]), tensors
+    with readable(path, "snapshot"):
+        return dict(parsed_json(metadata[KIND])), tensors
 
 
 def build(description: Mapping[str, Any], tensors: Mapping[str, Tensor], precision: str | None) -> tuple[EDM2, Pixels]:
     """The described network with these tensors, in eval mode; ValueError where they do not fit."""
-    network = description["network"]
-    net = EDM2(**{**network, "dtype": precision or network.get("dtype")})
     try:
+        network = {**description["network"], "dtype": precision or description["network"].get("dtype")}
+        pixels = Pixels(**description["pixels"])
+        if (blocks := int(network.get("num_blocks", 0)) * len(network.get("channel_mult", ()))) > len(tensors):
+            raise ValueError(f"{blocks} blocks are described, {len(tensors)} tensors are there")
+        with torch.device("meta"):  # takes no memory, whatever is described
+            refuse_misfits(EDM2(**network).state_dict(), tensors)
+        net = EDM2(**network)
         net.load_state_dict(tensors)
-    except RuntimeError as error:
-        said = " ".join(str(error).split("\n\t")[1:3])[:200]  # the first two mismatches, after torch's heading
+    except Exception as error:  # a description may hold anything
+        said = " ".join(str(error).split())[:200]
         raise ValueError(f"the snapshot's tensors are not those of its configuration ({said})") from None
-    return net.eval(), Pixels(**description["pixels"])
+    return net.eval(), pixels

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scoremix.data.finite import finite_tensors
+from scoremix.data.limits import refuse_packed
 
 Name = Literal["dinov2", "inception"]
 
@@ -258,7 +259,7 @@ def load(name: Name, path: Path) -> nn.Module:
         if name == "inception":
             state = {n: t for n, t in state.items() if not n.startswith(("fc.", "AuxLogits."))}
         net.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError) as error:
+    except Exception as error:  # tensors of any names and shapes
         reason = str(error).splitlines()[0] if not isinstance(error, KeyError) else f"no tensor {error}"
         raise ValueError(f"{path}: not the weights of {name} ({reason})") from None
     finite_tensors(state, path)
@@ -269,6 +270,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
+        refuse_packed(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise ValueError(f"{path}: not a file of tensors ({type(error).__name__})") from None

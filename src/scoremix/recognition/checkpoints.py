@@ -14,6 +14,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from scoremix.data.finite import finite_tensors
+from scoremix.data.limits import parsed_json, refuse_misfits
+from scoremix.data.pickles import readable
 from scoremix.recognition.iresnet import FACE_SIZE, AdaFaceIR, IRNet, build
 
 KIND = "scoremix recognizer"
@@ -92,17 +94,24 @@ def to_bytes(net: nn.Module, head: nn.Module, description: Description) -> bytes
 
 def load(path: Path) -> tuple[Network, Description]:
     """The network of a checkpoint in eval mode; ValueError if the file is something else."""
-    metadata, tensors = _open(path)
-    fields: dict[str, Any] = json.loads(metadata[KIND])
-    description = Description(**{**fields, "widths": tuple(fields["widths"]), "units": tuple(fields["units"])})
-    net = make(description)
-    net.load_state_dict({n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")})
-    return net.eval(), description
+    with readable(path, "checkpoint"):
+        metadata, tensors = _open(path)
+        fields: dict[str, Any] = parsed_json(metadata[KIND])
+        description = Description(**{**fields, "widths": tuple(fields["widths"]), "units": tuple(fields["units"])})
+        own = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
+        if sum(description.units) > len(own):
+            raise ValueError(f"{sum(description.units)} blocks are described, {len(own)} tensors are there")
+        with torch.device("meta"):  # takes no memory, whatever is described
+            refuse_misfits(make(description).state_dict(), own)
+        net = make(description)
+        net.load_state_dict(own)
+        return net.eval(), description
 
 
 def head_centers(path: Path) -> Tensor:
     """Unit weights (classes, d) of the head of a checkpoint; ValueError if the file is something else."""
-    return nn.functional.normalize(_open(path)[1]["head.weight"])
+    with readable(path, "checkpoint"):
+        return nn.functional.normalize(_open(path)[1]["head.weight"])
 
 
 def head_tensors(path: Path) -> dict[str, Tensor]:
@@ -115,7 +124,7 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError) as error:
+    except Exception as error:  # damaged headers make its reader raise almost anything
         raise ValueError(f"{path}: not a readable checkpoint ({error})") from None
     if KIND not in metadata:
         raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")

@@ -11,25 +11,28 @@ Every tensor of the network must be there, and none too many. The three families
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
-import yaml
 from torch import Tensor
 
 from scoremix.data.finite import finite_tensors
+from scoremix.data.limits import parsed_json, parsed_yaml, text
 from scoremix.data.pickles import read_torch, readable, some
 from scoremix.recognition import checkpoints
 from scoremix.recognition.iresnet import ADAFACE_UNITS, FACE_UNITS
 
 PREFIXES = ("", "module.", "model.", "net.", "model.net.")
-WRAPPERS = ("state_dict", "state_dict_backbone")  # of Lightning, of arcface_torch's training state
+WRAPPERS = ("state_dict", "state_dict_backbone", "model")  # of Lightning, of arcface_torch's training state, of others
+AROUND = ("module", "backbone")  # names before all others: of data parallelism, of trainers that keep a head beside
 # What other files look like: names of tensors that only they have
 OTHERS = (
-    (r"(^|\.)(features\.module|module\.features)\.", "a MagFace checkpoint (BGR in 0..1, another epsilon)"),
+    (
+        r"(^|\.)(features\.module|module\.features)\.|^features\.(conv1|layer1|input_layer)\.",
+        "a MagFace checkpoint (BGR in 0..1, another epsilon)",
+    ),
     (r"(^|\.)patch_embed\.", "a vision transformer"),
     (r"(^|\.)repeat_1\.0\.branch", "FaceNet's Inception-ResNet"),
     (r"(^|\.)layers\.0\.layers\.", "arcface_torch's MobileFaceNet"),
@@ -45,6 +48,11 @@ def load(path: Path, colour: checkpoints.Colour | None = None) -> tuple[checkpoi
     `colour` is needed where the file and its family do not say, and must agree where they do. ValueError, one line,
     for anything else than a recognizer of the four families.
     """
+    with readable(path, "checkpoint"):
+        return _load(path, colour)
+
+
+def _load(path: Path, colour: checkpoints.Colour | None) -> tuple[checkpoints.Network, checkpoints.Description]:
     if _is_ours(path):
         net, description = checkpoints.load(path)
         _agree(path, colour, description.colour)
@@ -90,12 +98,22 @@ def _state(path: Path) -> dict[str, Tensor]:
             with safetensors.safe_open(path, "pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         found = read_torch(path)
-    for wrapper in WRAPPERS:
-        if isinstance(found, Mapping) and isinstance(found.get(wrapper), Mapping):
-            found = found[wrapper]
+    while isinstance(found, Mapping) and (
+        inner := next((w for w in WRAPPERS if isinstance(found.get(w), Mapping)), "")
+    ):
+        found = found[inner]
     if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path}: holds no network's tensors, but a {type(found).__name__}")
-    return {str(name): value.detach() for name, value in found.items() if isinstance(value, Tensor)}
+    return bare({str(name): value.detach() for name, value in found.items() if isinstance(value, Tensor)})
+
+
+def bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same under the names of the network: without what torch.compile, data parallelism and trainers put before."""
+    state = {name.replace("_orig_mod.", ""): tensor for name, tensor in state.items()}
+    while len(first := {name.partition(".")[0] for name in state} - {"head"}) == 1 and first < {*AROUND, ""}:
+        around = f"{first.pop()}."
+        state = {name.removeprefix(around): tensor for name, tensor in state.items()}
+    return state
 
 
 def _recognized(path: Path, state: Mapping[str, Tensor]) -> tuple[str, str, str]:
@@ -155,8 +173,8 @@ def _said_beside(path: Path) -> str | None:
         if not file.is_file():
             continue
         try:
-            settings = json.loads(file.read_text()) if file.suffix == ".json" else yaml.safe_load(file.read_text())
-        except (OSError, ValueError, yaml.YAMLError):
+            settings = (parsed_json if file.suffix == ".json" else parsed_yaml)(text(file))
+        except (OSError, ValueError):
             raise ValueError(f"{file}: not readable settings of a model") from None
         settings = settings.get("conf", settings) if isinstance(settings, dict) else {}
         said = str(settings.get("color_space", "")).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import zipfile
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import IO
 import numpy as np
 from jaxtyping import Int64, Integer
 
+from scoremix.data import limits
 from scoremix.data.decode import resize_area
 from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Rows, Source, readable
 from scoremix.data.splits import Splits, checked
@@ -20,6 +22,16 @@ from scoremix.data.tables import classes_of
 IMAGES = ("images", "x", "X", "data", "image")
 LABELS = ("labels", "y", "Y", "label", "targets", "target", "fine_labels")
 PARTED = "import sys,numpy as n; i,o=sys.argv[1:]; f=n.load(i); k=f.files; e=('train','val','test'); p=lambda a: n.concatenate([f[x] for t in e for c in a for x in (c+'_'+t,t+'_'+c) if x in k]); n.savez(o,images=p(('x','images')),labels=p(('y','labels')))"
+
+BESIDE = (  # arrays that are read beside the images
+    *("class_names", "train_classes", "val_classes", "test_classes"),
+    *("class_group", "group_names", "class_alphabet", "alphabet_names"),
+)
+
+
+def _texts(names: np.ndarray) -> tuple[str, ...]:
+    """Names as text: bytes are UTF-8."""
+    return tuple(name.decode() if isinstance(name, bytes) else str(name) for name in names.tolist())
 
 
 class Npz(Source):
@@ -35,13 +47,17 @@ class Npz(Source):
     def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
         self.place = place
         with self._readable():
-            with np.load(place, allow_pickle=False) as arrays:
+            with zipfile.ZipFile(place) as archive, np.load(place, allow_pickle=False) as arrays:
                 files = tuple(arrays.files)
                 if "images" not in files and {"x_train", "train_images"} & set(files):
                     there, out = (shlex.quote(str(path)) for path in (place, place.with_name(f"{place.stem}_all.npz")))
                     raise ValueError(f'its images are in parts: python -c "{PARTED}" {there} {out}')
                 self._images = next((name for name in IMAGES if name in files), "images")
-                small = {name: arrays[name] for name in files if name != self._images}
+                known = [name for name in files if name in (*LABELS, *BESIDE)]
+                others = [name for name in files if name not in (self._images, *known)]
+                for name in known:
+                    limits.refuse_array(archive, name)
+                small = {name: arrays[name] for name in known}
                 if (found := next((name for name in LABELS if name in small), None)) is not None:
                     small["labels"] = small.pop(found)
             with self._stream() as (_, self.shape):
@@ -51,14 +67,14 @@ class Npz(Source):
         if not self.labelled and opening.every:
             small = {"labels": np.zeros(self.shape[0], np.int64)}
         elif not self.labelled:
-            raise ValueError(f"{place} has no array 'labels' (it has images, {', '.join(small) or 'nothing else'})")
+            raise ValueError(f"{place} has no array 'labels' (it has {', '.join([self._images, *small, *others])})")
         labels = small["labels"]
         if labels.shape[:1] != self.shape[:1]:
             raise ValueError(f"{place}: labels are {labels.dtype} {labels.shape}, must be integers ({self.shape[0]},)")
         names, classes = classes_of(labels, str(place))
         labels = np.array(names, np.int64)[classes] if all(name.lstrip("-").isdecimal() for name in names) else classes
         if "class_names" in small:
-            self.class_names = tuple(str(name) for name in small["class_names"])
+            self.class_names = _texts(small["class_names"])
             if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
                 raise ValueError(
                     f"{place}: labels go from {labels.min()} to {labels.max()}, class_names has {len(self.class_names)}"
@@ -88,7 +104,7 @@ class Npz(Source):
                 group, known = small[index], small[names]
                 if group.shape != (len(self.class_names),) or group.min() < 0 or group.max() >= len(known):
                     raise ValueError(f"{self.place}: {index} must be one index into {names} for each class")
-                return tuple(str(known[g]) for g in group)
+                return tuple(_texts(known)[g] for g in group)
         return None
 
     @contextlib.contextmanager
@@ -106,17 +122,17 @@ class Npz(Source):
                 names = ", ".join(name.removesuffix(".npy") for name in archive.namelist())
                 raise ValueError(f"it has no array 'images' (it has {names or 'nothing'})")
             with archive.open(f"{self._images}.npy") as file:
-                read_header = {
-                    (1, 0): np.lib.format.read_array_header_1_0,
-                    (2, 0): np.lib.format.read_array_header_2_0,
-                }
-                shape, fortran, dtype = read_header[np.lib.format.read_magic(file)](file)
+                shape, fortran, dtype = limits.header(file)
                 if dtype != np.uint8 or len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
                     raise ValueError(f"images are {dtype} {shape}, must be uint8 (N, H, W) or (N, H, W, 1 or 3)")
                 if 0 in shape:
                     raise ValueError("images are empty")
                 if fortran:
                     raise ValueError("images are in Fortran order, must be in C order")
+                limits.refuse_pixels(shape[2], shape[1])
+                each, stored = math.prod(shape[1:]), archive.getinfo(f"{self._images}.npy").file_size
+                if shape[0] * each > stored:
+                    raise ValueError(f"images end after {stored // each} of {shape[0]}")
                 yield file, shape
 
     def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:

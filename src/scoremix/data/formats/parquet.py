@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from functools import cached_property
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
+from scoremix.data import limits
 from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, Told, readable
 
 
@@ -44,8 +44,13 @@ class Parquet(Encoded[int]):
         labels: list[Any] = []
         for path in self.paths:
             with readable(path, "readable parquet"):
+                _refuse_swelling(pq.read_metadata(path), path, self.image_column)
                 labels += pq.read_table(path, columns=[column])[column].to_pylist()
-        if not labels or None in labels or not isinstance(labels[0], (int, str)):
+        if (
+            not labels
+            or type(labels[0]) not in (int, str)
+            or any(type(label) is not type(labels[0]) for label in labels)
+        ):
             raise ValueError(f"{place}: column {column!r} must hold a whole number or a name for every image")
         distinct, classes = np.unique(np.array(labels), return_inverse=True)
         if names and not 0 <= distinct[0] <= distinct[-1] < len(names):
@@ -68,13 +73,15 @@ class Parquet(Encoded[int]):
         starts = [0]
         with tempfile.TemporaryFile() as file:
             for path in self.paths:
-                for batch in self._pq.ParquetFile(path).iter_batches(batch_size=256, columns=[self.image_column]):
+                before, size = starts[-1], path.stat().st_size
+                for batch in self._pq.ParquetFile(path).iter_batches(batch_size=16, columns=[self.image_column]):
                     for value in batch.column(0).to_pylist():
                         content = value.get("bytes") if isinstance(value, dict) else value
-                        if not content:
-                            raise ValueError(f"{path}: image {len(starts) - 1} has no bytes (only a path?)")
-                        file.write(content)
-                        starts.append(starts[-1] + len(content))
+                        file.write(content or b"")
+                        starts.append(starts[-1] + len(content or b""))
+                    limits.refuse_swelling(f"{path}: its images", size, starts[-1] - before)
+            if starts[-1] == 0:
+                raise ValueError(f"{self.place}: no image has bytes (only paths?)")
             file.flush()
             return np.memmap(file, np.uint8, "r"), np.array(starts)
 
@@ -85,6 +92,8 @@ class Parquet(Encoded[int]):
     def content(self, item: int) -> bytes:
         data, starts = self._spooled
         content: bytes = data[starts[item] : starts[item + 1]].tobytes()
+        if not content:
+            raise ValueError("no bytes (null, or only a path)")
         return content
 
     def where(self, item: int) -> str:
@@ -94,10 +103,27 @@ class Parquet(Encoded[int]):
         return str(item)
 
 
+def _refuse_swelling(metadata: Any, path: Path, column: str) -> None:
+    """ValueError where the images of a group of rows are stored in far fewer bytes than they take."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for part in map(group.column, range(group.num_columns)):
+            if part.path_in_schema.partition(".")[0] == column:
+                limits.refuse_swelling(f"{path}: its images", part.total_compressed_size, part.total_uncompressed_size)
+
+
+def _features(schema: Any) -> dict[str, dict[str, Any]]:
+    """What the library `datasets` says of each column; nothing where its word cannot be read."""
+    try:
+        found = limits.parsed_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {name: of for name, of in found.items() if isinstance(of, dict)}
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return {}
+
+
 def _columns(schema: Any, path: Path, told_by: Told) -> tuple[str, str, list[str]]:
     """The image column, the label column, and the names of the classes where the file has them."""
-    told = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
-    kinds = {name: told[name].get("_type") for name in told if isinstance(told[name], dict)}
+    told = {name: of for name, of in _features(schema).items() if name in schema.names}
+    kinds = {name: of.get("_type") for name, of in told.items()}
     images = [n for n, kind in kinds.items() if kind == "Image"] or [
         field.name for field in schema if str(field.type).startswith("struct") and "bytes:" in str(field.type)
     ]
@@ -110,4 +136,7 @@ def _columns(schema: Any, path: Path, told_by: Told) -> tuple[str, str, list[str
                 f"{path}: {len(columns)} columns of {what}s among {', '.join(schema.names)}, must be one: "
                 f"--set data.{what}_column=COLUMN names it"
             )
-    return images[0], labels[0], list(told.get(labels[0], {}).get("names", []))
+    names = told.get(labels[0], {}).get("names") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"{path}: the names of the classes must be a list of texts")
+    return images[0], labels[0], names

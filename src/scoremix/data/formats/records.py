@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from scoremix.data import limits
 from scoremix.data.recordio import EXACT, RecordFile
 from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows
 
@@ -250,8 +251,9 @@ def read_list(file: Path) -> ImageList:
     aligned 0/1, path, label, box, landmarks (the older .lst of InsightFace, whose keys are line numbers from 1).
     """
     try:
-        lines = [line.rstrip("\r").split("\t") for line in file.read_text("utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
+        content = limits.text(file, limits.TEXT_BYTES)
+        lines = [line.rstrip("\r").split("\t") for line in content.split("\n") if line.strip()]
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file} cannot be read ({error})") from None
     if not lines:
         raise ValueError(f"{file} is empty")
@@ -278,8 +280,10 @@ def read_list(file: Path) -> ImageList:
                 labels.append(int(value))
             if len(line) < 2:
                 raise ValueError
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, OverflowError):
             raise ValueError(f"{file}: line {n} is {chr(9).join(line)[:80]!r}, must be {dialect}") from None
+    if any(abs(number) >= 1 << 63 for number in (*numbers, *labels)):
+        raise ValueError(f"{file}: a key or label is beyond 64 bits")
     listed = np.array(labels, np.int64) if label is not None else None
     paths = [line[path].replace("\\", "/") for line in lines]
     return ImageList(file, np.array(numbers, np.int64), paths, listed, dialect, strict=key is not None)

@@ -1,0 +1,152 @@
+"""What may be decoded: small files that stand for gigabytes, and files that would start something, are refused."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import resource
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+from scoremix.config import read_settings
+from scoremix.data import limits, pickles, verification
+from scoremix.data.decode import decode, opened, upright_rgb
+from scoremix.data.formats.npz import Npz
+from scoremix.diffusion import checkpoints as generators
+from scoremix.diffusion.checkpoints import Pixels
+from scoremix.recognition import checkpoints, published
+from scoremix.recognition.iresnet import IRNet
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def aliases(_: Path) -> bytes:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 10)]
+    return "\n".join(lines).encode()
+
+
+def zeros(**arrays: tuple[tuple[int, ...], str]) -> bytes:
+    """An .npz of arrays of zeros, made without holding them."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, (shape, dtype) in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array_header_1_0(file, {"descr": dtype, "fortran_order": False, "shape": shape})
+                for _ in range(0, int(np.prod(shape)) * np.dtype(dtype).itemsize, 1 << 24):
+                    file.write(bytes(1 << 24))
+    return buffer.getvalue()
+
+
+def wide(widths: list[int], units: list[int]) -> bytes:
+    described = {"size": 32, "channels": 3, "widths": widths, "units": units, "embedding": 64, "network": "small"}
+    net = IRNet(32, 3, (4, 4), (1, 1), 8)
+    tensors = {f"net.{name}": tensor for name, tensor in net.state_dict().items()}
+    return safetensors.torch.save(tensors, {checkpoints.KIND: json.dumps(described)})
+
+
+def generator(_: Path) -> bytes:
+    network = {"img_resolution": 32, "img_channels": 3, "label_dim": 10, "model_channels": 100_000}
+    return generators.to_bytes({"unet.out_gain": torch.zeros([])}, network, Pixels())
+
+
+def nested(shared: tuple[Any, ...]) -> bytes:
+    for _ in range(40):
+        shared = (shared, shared)
+    return pickle.dumps(([b"x", b"x"], [shared]))
+
+
+def deflated_pth(_: Path) -> bytes:
+    buffer, packed = io.BytesIO(), io.BytesIO()
+    torch.save({"x": torch.zeros(10)}, buffer)
+    with zipfile.ZipFile(buffer) as plain, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in plain.namelist():
+            archive.writestr(name, plain.read(name))
+    return packed.getvalue()
+
+
+LONG_BINPUT = b"\x80\x02Nr" + struct.pack("<I", 1 << 27) + b"."
+FROMBUFFER = (
+    pickle.PROTO + b"\x02cnumpy._core.numeric\n_frombuffer\n(J\xff\xff\xff\x07cnumpy\ndtype\n(X\x02\0\0\0u1tRtR."
+)
+BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], Any], str]] = {
+    "yaml": ("a.yaml", aliases, read_settings, "aliases are unfolded"),
+    "deep yaml": ("a.yaml", b"a: " + b"[" * 5000, read_settings, "nested"),
+    "deep json": ("a.json", b'{"a": ' + b"[" * 50000, read_settings, "nested"),
+    "long yaml": ("a.yaml", b"a: 1\n" * 500_000, read_settings, "the limit is 1,048,576"),
+    "memo of a pickle": ("a.bin", LONG_BINPUT, verification.read, "asks for 134,217,728 places"),
+    "memo of a snapshot": ("a.pkl", LONG_BINPUT, pickles.read_plain, "asks for 134,217,728 places"),
+    "array of a number": ("a.bin", FROMBUFFER, verification.read, "content is of type int"),
+    "nested tuples": ("a.bin", nested(()), verification.read, "booleans holds a tuple"),
+    "packed pth": ("a.pth", deflated_pth, published.load, "is compressed"),
+    "large image": ("a.npz", zeros(images=((1, 32768, 32768), "|u1"), labels=((1,), "<i8")), Npz, "32768 x 32768 pixels"),
+    "large labels": ("a.npz", zeros(images=((1, 8, 8), "|u1"), labels=((1 << 28,), "<i8")), Npz, "the limit is 1,073,741,824"),
+    "wide": ("a.safetensors", wide([12000, 12000], [1, 1]), checkpoints.load, "must be"),
+    "deep": ("a.safetensors", wide([4, 4], [10**9, 10**9]), published.load, "blocks are described"),
+    "wide generator": ("a.safetensors", generator, generators.load, "lacks the tensor"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_small_files_cost_no_gigabytes(bomb: str, tmp_path: Path) -> None:
+    name, content, reader, said = BOMBS[bomb]
+    path, before = tmp_path / name, peak_mib()
+    path.write_bytes(content if isinstance(content, bytes) else content(path))
+    with pytest.raises(ValueError, match=said) as caught:
+        reader(path)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    assert peak_mib() - before < 600
+
+
+def test_arrays_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
+    path, before = tmp_path / "a.npz", peak_mib()
+    path.write_bytes(zeros(images=((2, 8, 8), "|u1"), labels=((2,), "<i4"), unused=((1 << 30,), "|u1")))
+    assert Npz(path).counts.tolist() == [2]
+    assert peak_mib() - before < 400
+
+
+@pytest.mark.parametrize("of_bytes", [True, False])
+def test_names_of_an_npz_are_text(of_bytes: bool, tmp_path: Path) -> None:
+    names = np.array(["ä".encode(), b"n1"]) if of_bytes else np.array(["ä", "n1"])
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8), labels=[0, 1], class_names=names)
+    assert Npz(tmp_path / "a.npz").class_names == ("ä", "n1")
+
+
+@pytest.mark.parametrize("read", [lambda file: decode(file, 8), upright_rgb])
+def test_large_images_are_refused_by_every_path(
+    read: Callable[[io.BytesIO], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    buffer = io.BytesIO()
+    Image.new("1", (2000, 1000)).save(buffer, "PNG")
+    monkeypatch.setattr(limits, "PIXELS", 1_999_999)
+    with pytest.raises(ValueError, match="2000 x 1000 pixels, the limit is 1999999"):
+        read(buffer)
+
+
+@pytest.mark.parametrize("form", ["EPS", "PDF", "PCX", "ICO"])
+def test_formats_are_told_by_content_and_few_are_allowed(form: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    Image.new("RGB", (32, 32)).save(path, form)
+    with pytest.raises(ValueError, match="not an image format that is read"), opened(path):
+        pass
+
+
+def test_what_is_put_around_a_network_is_taken_off() -> None:
+    names = ["conv1.weight", "layer1.0.bn1.bias"]
+    for around in ("", "module.", "backbone.", "_orig_mod.", "module._orig_mod.backbone.", "_orig_mod.module."):
+        state = {around + name: torch.zeros(1) for name in names} | {"head.weight": torch.zeros(1)}
+        assert list(published.bare(state)) == [*names, "head.weight"]
+    mixed = {"module.a": torch.zeros(1), "b": torch.zeros(1)}
+    assert published.bare(mixed) == mixed
