@@ -26,7 +26,7 @@ def test_a_run_is_named_as_its_folder(place: str) -> None:
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [("_x", "x"), ("runs", "of-runs"), ("Store", "of-Store"), ("a" * 300, "a" * 100), ("日本", "run")],
+    [("_x", "x"), ("runs", "of-runs"), ("Store", "of-Store"), ("a" * 200, "a" * 100), ("日本", "run")],
 )
 def test_a_folder_whose_name_no_run_can_have(place: str, name: str) -> None:
     assert presets.experiment(None, data=place).name == name

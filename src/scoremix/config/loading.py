@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from scoremix.config.base import ConfigError, annotation, error_line
 from scoremix.config.experiment import Arm, Experiment
 from scoremix.data import limits
-from scoremix.data.limits import parsed_yaml
+from scoremix.data.limits import parsed_json, parsed_yaml
 
 
 class _Yaml(yaml.SafeLoader):
@@ -97,7 +97,7 @@ def _judged(evaluation: Any) -> list[str]:
 def read_settings(file: Path) -> dict[str, Any]:
     """The table in a YAML, TOML or JSON file, or a run's settings in its record; ConfigError names the file."""
     try:
-        text = limits.text(file)
+        text = limits.text(file, limits.TEXT_BYTES if file.suffix == ".json" else limits.SETTINGS_BYTES)  # also records
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: cannot be read ({error})") from None
     try:
@@ -105,7 +105,7 @@ def read_settings(file: Path) -> dict[str, Any]:
             case ".toml":
                 tree: Any = tomllib.loads(text)
             case ".json":
-                tree = json.loads(text)
+                tree = parsed_json(text)
             case _:
                 tree = parsed_yaml(text, _Yaml)
     except (RecursionError, ValueError) as error:  # also tomllib's
