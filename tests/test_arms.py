@@ -13,7 +13,7 @@ import torch
 
 from scoremix import pipeline, study
 from scoremix.commands import quality, show
-from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Recognizer, Runtime, changed, load
+from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Runtime, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
@@ -24,6 +24,7 @@ from scoremix.stages.embedding import all_embedded, embedded
 from scoremix.stages.judge import diagnose
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.weights import weights_of
+from scoremix.stages.outputs import MixedTraining
 from scoremix.stages.train.recognizer import Order
 
 OWN = study.read(Path(__file__).parents[1] / "studies" / "factors.yaml").own
@@ -224,13 +225,14 @@ def test_labels_follow_their_policy(store: Path) -> None:
 def test_training_ends_on_real_images_where_that_is_asked_for(store: Path) -> None:
     folder = training_sets(store)["scoremix_first"]
     real, images = len(LabeledImages.load(training_sets(store)["real"]).of_classes("train")), LabeledImages.load(folder)
-    config, batch, total = Recognizer(seed=3), 4, 400
-    order = Order.of(Artifact("combine", "", folder), config, len(images), total)
+    batch, total = 4, 400
+    order = Order.of(MixedTraining.load(Artifact("combine", "", folder)), 3, len(images), total)
     seen = np.concatenate([order.rows(start, batch) for start in range(0, total, batch)])
     assert (seen[:200] >= real).any() and seen[:200].max() < len(images)
     assert sorted(np.unique(seen[200:])) == list(range(real))
     assert (images.labels[seen[200:]] < len(LabeledImages.load(training_sets(store)["real"]).class_names)).all()
-    plain = Order.of(Artifact("combine", "", training_sets(store)["scoremix"]), config, len(images), total)
+    assert not (training_sets(store)["scoremix"] / MixedTraining.FILE).exists()
+    plain = Order.of(None, 3, len(images), total)
     assert np.array_equal(np.concatenate([plain.rows(start, batch) for start in range(0, 200, batch)]), seen[:200])
 
 
