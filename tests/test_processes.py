@@ -24,7 +24,7 @@ from scoremix.stages.train import recognizer
 TELL = """
 import os, sys
 from pathlib import Path
-from scoremix.execution import processes as engine, records as runs
+from scoremix.execution import processes as engine, records
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Store
 from scoremix.config import Runtime, load
@@ -121,7 +121,7 @@ def test_images_of_two_processes_are_those_of_one_to_the_byte(settings: list[str
 class Halves(nn.Module):
     """The loss as two processes have it: batch statistics within a half of the batch, the mean of both losses."""
 
-    def __init__(self, net: nn.Module, head: nn.Module, blended: bool) -> None:
+    def __init__(self, net: nn.Module, head: nn.Module, blended: bool, recipe: None = None) -> None:
         super().__init__()
         self.net, self.head = net, head
 

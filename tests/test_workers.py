@@ -158,30 +158,40 @@ def test_large_networks_have_all_cores() -> None:
     assert workers.crew(Runtime(device="cpu", workers=5), steps).size == 5
 
 
-def test_a_stop_by_any_signal_ends_with_a_checkpoint_and_one_line(tiny_settings: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(signal.SIGHUP, 129, marks=pytest.mark.slow),
+    ],
+)
+def test_a_stop_by_any_signal_ends_with_a_checkpoint_and_one_line(
+    number: int, status: int, tiny_settings: list[str], tmp_path: Path
+) -> None:
     settings = [*tiny_settings, "generator.images_seen=64000", "generator.snapshots=2"]
     chosen = [word for setting in settings for word in ("--set", setting)]
     command = [sys.executable, "-m", "scoremix", "generator", "folder", *chosen, "--out", str(tmp_path / "out"), "-q"]
-    for number, status in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)):
-        process = subprocess.Popen(
-            [*command, "--workers", "1"],
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        )
-        assert process.stderr is not None
-        lines = iter(process.stderr.readline, "")
-        assert any("estimate: " in line for line in lines)  # what follows is training
-        while not list(tmp_path.glob("out/store/generator/*/conditions-*")):
-            time.sleep(0.1)
-        time.sleep(1.0)
-        process.send_signal(number)
-        last = process.stderr.read().strip().splitlines()[-1]
-        assert process.wait(60) == status, last
-        assert last == "scoremix: stopped; the next run continues from here"
+    process = subprocess.Popen(
+        [*command, "--workers", "1"],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stderr is not None
+    lines = iter(process.stderr.readline, "")
+    assert any("estimate: " in line for line in lines)  # what follows is training
+    while not list(tmp_path.glob("out/store/generator/*/conditions-*")):
+        time.sleep(0.1)
+    time.sleep(1.0)
+    process.send_signal(number)
+    last = process.stderr.read().strip().splitlines()[-1]
+    assert process.wait(60) == status, last
+    assert last == "scoremix: stopped; the next run continues from here"
     assert len(list(tmp_path.glob("out/store/generator/*/progress/checkpoint.safetensors"))) == 1
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_survives_a_killed_worker(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as local:
