@@ -174,6 +174,7 @@ def test_a_second_analysis_computes_nothing_and_settings_redo_only_what_they_tou
     assert "paths" in made and "analyze" in made and "alignment" not in made and "order" not in made
 
 
+@pytest.mark.slow
 def test_generators_of_two_runs_stand_side_by_side(shown: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
     out = tmp_path / "copy"
     shutil.copytree(shown.parent, out)

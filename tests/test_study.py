@@ -245,6 +245,7 @@ def test_generators_and_their_guides_take_the_seeds_of_the_study(file: Path, tmp
     assert found == [(0, 0), (1, 1)]
 
 
+@pytest.mark.slow
 def test_processes_start_together_and_arms_without_real_classes_have_no_accuracy(file: Path, tmp_path: Path) -> None:
     tree = yaml.safe_load(file.read_text())
     settings = {**tree["settings"], "data": {**tree["settings"]["data"], "held_out": 0.34}}
