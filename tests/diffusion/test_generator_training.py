@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from scoremix.diffusion import training
 from scoremix.diffusion.training import Training, learning_rate, weighted_error
 from scoremix.diffusion.unet import EDM2
+from support.host_reads import HostReads
 
 BATCH = 8
 
@@ -211,13 +211,6 @@ def test_checkpointing_keeps_less_and_draws_the_same_dropout(dropout: float):
 
 
 def test_no_step_waits_for_the_device():
-    class HostReads(TorchDispatchMode):
-        count = 0
-
-        def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            self.count += function is torch.ops.aten._local_scalar_dense.default
-            return function(*args, **(kwargs or {}))
-
     loop = training.train(
         training.start(make(), [0.1]), batches, batch=BATCH, total=9 * BATCH, seed=0, rate=lambda n: 1e-3
     )

@@ -13,12 +13,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from scoremix.recognition import training
 from scoremix.recognition.heads import AdaFace, ArcFace, CosFace, Head
 from scoremix.recognition.iresnet import IRNet
 from scoremix.recognition.training import Training, initialised, learning_rate, sgd, train
+from support.host_reads import HostReads
 
 CLASSES, BATCH = 6, 24
 
@@ -172,18 +172,6 @@ def test_what_is_not_finite_is_named_and_never_kept(where: str) -> None:
         state.take_reports()
     with pytest.raises(FloatingPointError, match=message):
         steps(state, 38, objective=objective)
-
-
-class HostReads(TorchDispatchMode):
-    """Counts what waits for the device: a value copied to the host, one by one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.count = 0
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += function is torch.ops.aten._local_scalar_dense.default
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("make", [ArcFace, AdaFace])

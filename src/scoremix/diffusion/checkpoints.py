@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 
-from scoremix.data.finite import finite_tensors
+from scoremix.data.described import described_bytes, read_described
 from scoremix.data.limits import parsed_json, refuse_misfits
 from scoremix.data.pickles import readable
 from scoremix.diffusion.ema import posthoc_fit
@@ -52,9 +49,7 @@ def stored(folder: Path) -> list[tuple[float, int, Path]]:
 
 def to_bytes(tensors: Mapping[str, Tensor], network: Mapping[str, Any], pixels: Pixels) -> bytes:
     """The content of a snapshot: parameters under the published names, configuration in the metadata."""
-    description = json.dumps({"network": dict(network), "pixels": asdict(pixels)})
-    metadata = {KIND: description}  # one entry: the order of several is not kept
-    return safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, metadata)
+    return described_bytes(tensors, KIND, {"network": dict(network), "pixels": asdict(pixels)})
 
 
 def load(path: Path, precision: str | None = None) -> tuple[EDM2, Pixels]:
@@ -108,17 +103,9 @@ def reconstructed(folder: Path, std: float, images_seen: int) -> tuple[dict[str,
 
 def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Description (network, pixels) and tensors of a snapshot; ValueError if the file is something else."""
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # damaged headers make its reader raise almost anything
-        raise ValueError(f"{path}: not a readable snapshot ({error})") from None
-    if KIND not in metadata:
-        raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
-    finite_tensors(tensors, path)
+    description, tensors = read_described(path, KIND, "snapshot")
     with readable(path, "snapshot"):
-        return dict(parsed_json(metadata[KIND])), tensors
+        return dict(parsed_json(description)), tensors
 
 
 def build(description: Mapping[str, Any], tensors: Mapping[str, Tensor], precision: str | None) -> tuple[EDM2, Pixels]:

@@ -39,8 +39,8 @@ class Workers(Protocol):
 
     size: int
 
-    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None] | None:
-        """Begins a task; None while every worker is busy. `show` is for who works in this process."""
+    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
+        """Begins a task, of which at most `size` run at a time. `show` is for who works in this process."""
 
     def died(self, future: Future[None]) -> bool:
         """Whether the worker of a finished task died, in which case another one takes its place."""
@@ -108,10 +108,8 @@ def run_all(
         release()
         while running or (queue and time.monotonic() < deadline):
             while queue and len(running) < workers.size and time.monotonic() < deadline:
-                future = workers.submit(queue[0], store.root, runtime, show)
-                if future is None:
-                    break
-                running[future] = queue.pop(0)
+                task = queue.pop(0)
+                running[workers.submit(task, store.root, runtime, show)] = task
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
             for told in workers.progress():
                 show(*told)
@@ -210,10 +208,8 @@ class Processes:
     def __post_init__(self) -> None:
         self.slots = [Slot(self.threads, i % self.gpus if self.gpus else None) for i in range(self.size)]
 
-    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None] | None:
-        slot = next((slot for slot in self.slots if slot.future is None), None)
-        if slot is None:
-            return None
+    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
+        slot = next(slot for slot in self.slots if slot.future is None)
         slot.future = slot.open().submit(_perform, task, root, runtime)
         return slot.future
 
@@ -254,9 +250,7 @@ class Cluster:
     close: Callable[[], None] = lambda: None
     busy: set[Future[None]] = field(default_factory=set)
 
-    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None] | None:
-        if len(self.busy) == self.size:
-            return None
+    def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
         quiet = runtime.model_copy(update={"quiet": True})
         future = self.executor.submit(perform, task, root.resolve(), quiet)
         self.busy.add(future)
@@ -331,7 +325,7 @@ def makespan(calls: Sequence[Call], seconds: dict[str, float], size: int) -> flo
     for call in (call for call in calls if call.step.key in seconds):
         ready = max((end.get(key, 0.0) for key in call.step.inputs.values()), default=0.0)
         workers = range(size) if call.step.stage == SHARED else [min(range(size), key=free.__getitem__)]
-        start = max(ready, *(free[i] for i in workers)) if len(workers) > 1 else max(ready, free[workers[0]])
+        start = max(ready, *(free[i] for i in workers))
         end[call.step.key] = start + seconds[call.step.key] / len(workers)
         for i in workers:
             free[i] = end[call.step.key]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import safetensors
-import safetensors.torch
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scoremix.data.finite import finite_tensors
+from scoremix.data.described import described_bytes, read_described
 from scoremix.data.limits import parsed_json, refuse_misfits
 from scoremix.data.pickles import readable
 from scoremix.recognition.iresnet import FACE_SIZE, AdaFaceIR, IRNet, build
@@ -88,15 +85,14 @@ def to_bytes(net: nn.Module, head: nn.Module, description: Description) -> bytes
     """The content of a checkpoint: network under `net.`, head under `head.`, description in the metadata."""
     tensors = {f"net.{name}": t for name, t in net.state_dict().items()}
     tensors |= {f"head.{name}": t for name, t in head.state_dict().items()}
-    metadata = {KIND: json.dumps(asdict(description))}  # one entry: the order of several is not kept
-    return safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, metadata)
+    return described_bytes(tensors, KIND, asdict(description))
 
 
 def load(path: Path) -> tuple[Network, Description]:
     """The network of a checkpoint in eval mode; ValueError if the file is something else."""
     with readable(path, "checkpoint"):
-        metadata, tensors = _open(path)
-        fields: dict[str, Any] = parsed_json(metadata[KIND])
+        described, tensors = _open(path)
+        fields: dict[str, Any] = parsed_json(described)
         description = Description(**{**fields, "widths": tuple(fields["widths"]), "units": tuple(fields["units"])})
         own = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
         if sum(description.units) > len(own):
@@ -119,14 +115,5 @@ def head_tensors(path: Path) -> dict[str, Tensor]:
     return {n.removeprefix("head."): t for n, t in _open(path)[1].items() if n.startswith("head.")}
 
 
-def _open(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safetensors.safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, torch.Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # damaged headers make its reader raise almost anything
-        raise ValueError(f"{path}: not a readable checkpoint ({error})") from None
-    if KIND not in metadata:
-        raise ValueError(f"{path}: expected a {KIND}, found {', '.join(metadata) or 'tensors without a description'}")
-    finite_tensors(tensors, path)
-    return metadata, tensors
+def _open(path: Path) -> tuple[str, dict[str, Tensor]]:
+    return read_described(path, KIND, "checkpoint")

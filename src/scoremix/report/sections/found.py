@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scoremix.report.geometry import Measured
 from scoremix.report.page import Section
 
 
@@ -12,7 +11,3 @@ from scoremix.report.page import Section
 class Found(Section):
     title = "What was found"
     bare = True
-
-    @classmethod
-    def load(cls, source: Measured) -> Found:
-        return cls()

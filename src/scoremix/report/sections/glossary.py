@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scoremix.report.page import Section
-from scoremix.report.results import Run
 
 GLOSSARY = (
     ("class", "identity", "what images are labelled with; the test classes were never trained on"),
@@ -32,7 +31,3 @@ GLOSSARY = (
 @dataclass(frozen=True)
 class Glossary(Section):
     title = "Glossary"
-
-    @classmethod
-    def load(cls, run: Run) -> Glossary:
-        return cls()
