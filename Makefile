@@ -18,5 +18,5 @@ types: setup
 layers: setup
 	@.venv/bin/lint-imports
 
-results: setup  ## docs/results.md, docs/demo.md, docs/tables.md, docs/faces_study.md and README.md from the JSON in docs/results/; docs/settings.md from the config
+results: setup  ## docs/results.md, docs/studies/, docs/demo.md, docs/tables.md and README.md from the JSON in docs/results/; docs/settings.md from the config
 	@.venv/bin/python scripts/results.py && .venv/bin/python scripts/tables.py && .venv/bin/python scripts/people.py && .venv/bin/python scripts/settings.py

@@ -1,7 +1,7 @@
-"""Writes docs/faces_study.md and its figure from the JSON in docs/results/people/: `make results`.
+"""Writes docs/studies/faces.md and its figure from the JSON in docs/results/people/: `make results`.
 
 The files are written by the runs themselves: gate_*.json (a generator's snapshots), tune_*.json and floor_*.json (the
-recognizer on real images alone), study_*.json (arms on people not trained on). Sentences come from faces_study.md.in,
+recognizer on real images alone), study_*.json (arms on people not trained on). Sentences come from faces.md.in,
 where {{FILE:arm/metric}} is a mean in per cent, {{FILE:arm - control/metric}} a difference with its interval, and
 {{gate_NAME:IMAGES/GUIDANCE/FIELD}} a number of one snapshot.
 """
@@ -167,9 +167,12 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    figure({"gate_a": "a: learned", "gate_b": "b: centers", "gate_c": "c: centers, batch 32"}, DOCS / "faces_gate.png")
-    (DOCS / "faces_study.md").write_text(filled((STORED / "faces_study.md.in").read_text()))
-    print("docs/faces_study.md")
+    figure(
+        {"gate_a": "a: learned", "gate_b": "b: centers", "gate_c": "c: centers, batch 32"},
+        DOCS / "studies" / "faces_gate.png",
+    )
+    (DOCS / "studies" / "faces.md").write_text(filled((STORED / "faces.md.in").read_text()))
+    print("docs/studies/faces.md")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Writes docs/results.md, docs/demo.md and README.md from the JSON in docs/results/, so that no number in it is typed: `make results`.
+"""Writes docs/results.md, docs/studies/, docs/demo.md and README.md from docs/results/: no number is typed (`make results`).
 
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
-what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and
-the manifests). Sentences take their numbers from there too:
-{{STUDY/DATA/ARM/METRIC}} becomes a mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval.
+what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and the
+manifests). Sentences of docs/results/pages/*.md.in take their numbers from there too: {{STUDY/DATA/ARM/METRIC}} becomes a
+mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval; @STUDY@ becomes its tables.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scoremix.report.study import Study
+import findings
+import result_tables as tables
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"
-PRECISIONS = ("float32", "bfloat16")
+PAGES = STORED / "pages"
 
 
 def add(run: Path) -> None:
@@ -62,232 +62,50 @@ def origin(artifact: Path) -> dict[str, Any]:
     return {name: manifest[name] for name in ("key", "commit", "versions", "finished")}
 
 
-def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a table."""
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows)]
-
-
-def quality_section(stored: dict[str, Any]) -> str:
-    """What a run's images are and leak, one line per set."""
-    heads = {
-        "images": ("images", "{:,.0f}"),
-        "ics": ("alike within a class", "{:.2f}"),
-        "align": ("distance to the target", "{:.2f}"),
-        "precision": ("precision", "{:.2f}"),
-        "recall": ("recall", "{:.2f}"),
-        "nearest": ("similarity to the nearest training image", "{:.2f}"),
-        "leak@0.01": ("nearer than FMR 10⁻² allows, %", "{:.0%}"),
-        "leak@0.001": ("nearer than FMR 10⁻³ allows, %", "{:.0%}"),
-        "leak_others@0.001": ("the same, its own classes aside, %", "{:.0%}"),
-    }
-    rows = (
-        [name, *(form.format(values[key]).rstrip("%") if key in values else "" for key, (_, form) in heads.items())]
-        for name, values in stored["sets"].items()
-    )
-    lines = markdown(["images", *(head for head, _ in heads.values())], rows)
-    made = stored["manifest"]
-    about = f"Run {stored['run']}; {'; '.join(stored['notes'])}. Manifest: {made['key'][:12]}, code {str(made['commit'])[:12]}, finished {made['finished'][:10]}."
-    return "\n".join([*lines, "", about])
-
-
-def study_section(stored: dict[str, Any]) -> str:
-    """Tables of a study: every arm, and its differences to the last control."""
-    parts = [table_section(table) for table in stored["tables"]]
-    if stored["missing"]:
-        runs = Study(stored["name"], (), tuple(stored["missing"])).not_run()
-        parts += [f"Not run in {run}: {', '.join(arms)}." for run, arms in runs.items()]
-    return "\n\n".join(parts)
-
-
-def table_section(table: dict[str, Any]) -> str:
-    wanted = [m for m in table["metrics"] if m.startswith(("tar@", "rank", "mmpmr@"))]
-    heads = [m.replace("tar@", "TAR@FAR ").replace("rank", "rank-").replace("mmpmr@", "morphs@FAR ") for m in wanted]
-    control = table["controls"][-1]
-    rows = []
-    for row in table["rows"]:
-        cells = [mean_and_spread(row["metrics"][m]) if m in row["metrics"] else "–" for m in wanted]
-        difference = next(
-            (d for d in row["differences"] if (d["control"], d["metric"]) == (control, table["headline"])), None
-        )
-        held = f"{row['mix']['own_center']:.2f}" if "own_center" in row["mix"] else ""
-        against = percent(difference, True) if difference else ""
-        p = f"{row['adjusted'][control]:.3f}" if control in row["adjusted"] else ""
-        runs = len(next(iter(row["metrics"].values()))["runs"])
-        rows.append([row["arm"], *cells, against, str(runs), p, held])
-    gain = f"{heads[wanted.index(table['headline'])]} minus {control}"
-    lines = markdown(["arm", *heads, gain, "runs", "p, Holm", "coherence"], rows)
-    for arm, other, cells in table.get("pairs", ()):
-        shown = "; ".join(f"{head} {percent(cells[m], True)}" for m, head in zip(wanted, heads, strict=True))
-        lines += [
-            "",
-            f"{arm} minus {other}, points: {shown}. Seed by seed in {heads[wanted.index(table['headline'])]}: "
-            f"{', '.join(f'{100 * v:+.1f}' for v in cells[table['headline']]['runs'])}.",
-        ]
-    gates = ", ".join(f"{100 * g['top1']:.0f} % (seed {seed})" for seed, g in table["gates"].items())
-    made = next(iter(table["manifests"].values()))
-    return "\n".join(
-        [
-            f"### {table['data']}",
-            "",
-            f"**{table['sentence']}**",
-            "",
-            *lines,
-            "",
-            f"Per cent: mean ± standard deviation over runs (recognizer seeds × generators), on {table['classes']} classes, {table['size']} px; "
-            f"the difference with its 95 % interval over classes; Holm's correction is over all arms and controls of this data. Reproductions named by the "
-            f"baseline: {gates}. Manifests: {', '.join(m['key'][:12] for m in table['manifests'].values())}, code {str(made['commit'])[:12]}, "
-            f"torch {made['versions']['torch']}, finished {made['finished'][:10]}.",
-        ]
-    )
-
-
-def mean_and_spread(cell: dict[str, Any]) -> str:
-    """Mean and standard deviation over runs in per cent."""
-    return f"{100 * cell['value']:.1f}" + ("" if cell["spread"] is None else f" ± {100 * cell['spread']:.1f}")
-
-
 def quoted(stored: dict[str, Any], study: str, data: str, arms: str, metric: str) -> str:
     """A number of a study for a sentence; KeyError or StopIteration where there is none."""
-    table = next(t for t in stored[study]["tables"] if t["data"] == data)
     arm, _, other = arms.partition("-")
-    row = next(row for row in table["rows"] if row["arm"] == arm)
-    if not other:
-        return f"{100 * row['metrics'][metric]['value']:.1f}"
-    found = [d for d in row["differences"] if (d["control"], d["metric"]) == (other, metric)]
-    found += [cells[metric] for *pair, cells in table["pairs"] if pair == [arm, other]]
-    return percent(found[0], True)
+    found = findings.cell(stored, study, data, arm, metric, other)
+    if found is None:
+        raise KeyError(f"{study}/{data}/{arms}/{metric}: not stored")
+    return tables.percent(found, True) if other else f"{100 * found['value']:.1f}"
 
 
-def percent(estimate: dict[str, Any], signed: bool = False) -> str:
-    """Value and interval in per cent."""
-    form = "+.1f" if signed else ".1f"
-    value, low, high = (format(100 * estimate[n], form) for n in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+def blocks(stored: dict[str, Any]) -> dict[str, str]:
+    """Tables by the @NAME@ that a page has in their place."""
+    of_content = {"tables": tables.study_section, "sets": tables.quality_section, "verdict": tables.run_section}
+    made = {
+        f"@{name.upper()}@": section(value)
+        for name, value in stored.items()
+        for has, section in of_content.items()
+        if has in value and name != "people"
+    }
+    made["@SHIFT@"] = tables.shift_table(stored["shift"])
+    made["@MPLETS@"] = tables.mplets_table(stored["mplets"])
+    made["@PLANS@"] = tables.plans_table(stored["plan_demo"])
+    made["@SPEED@"] = tables.speed_table([stored["generator_small"], stored["generator_s"]])
+    made["@STAGES@"] = tables.stage_table(stored["demo"])
+    return made
 
 
-def seeds(estimate: dict[str, Any]) -> str:
-    return ", ".join(f"{100 * v:+.1f}" for v in estimate["seeds"])
+def load() -> dict[str, Any]:
+    """All that is stored, by name; studies of people in the form of the others."""
+    stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
+    return stored | findings.people(STORED / "people")
 
 
-def run_section(stored: dict[str, Any]) -> str:
-    """Tables of one run."""
-    metrics = [m for m in stored["evaluation"]["metrics"] if not m["reason"]]
-    judged, counts = stored["verdict"]["arm"], ("classes", "images", "steps")
-    heads = [m["label"].replace("\u00a0", " ") for m in metrics]
-    arms = (
-        [arm["name"], *(str(arm[n]) for n in counts), *(percent(arm["metrics"][m["key"]]) for m in metrics)]
-        for arm in stored["arms"]
-    )
-    lines, differences = markdown(["arm", *counts, *heads], arms), []
-    for control in stored["verdict"]["controls"]:
-        found = {
-            d["metric"]: d["estimate"] for d in stored["differences"] if (d["arm"], d["control"]) == (judged, control)
-        }
-        cells = [f"{percent(found[m['key']], True)}; {seeds(found[m['key']])}" for m in metrics]
-        differences.append([f"{judged} minus {control}", *cells])
-    lines += ["", *markdown(["difference, points", *heads], differences)]
-    parts = ", ".join(f"{s['classes']} {s['name']} ({s['images']} images)" for s in stored["data"]["splits"])
-    gate, cost = stored["gate"], sum(c["seconds"] for c in stored["costs"])
-    manifest = stored["manifest"]
-    return "\n".join(
-        [
-            f"**Verdict: {stored['verdict']['kind']}.** Classes: {parts}. Reproductions put in their own class by the baseline "
-            f"recognizer: {100 * gate['top1']:.0f} % (floor {100 * gate['floor']:.0f} %). {cost / 60:.0f} minutes on two CPU cores.",
-            "",
-            *lines,
-            "",
-            f"Per cent, mean over seeds {stored['evaluation']['recognizer_seeds']} with 95 % interval over test classes, differences also seed by seed; one generator. "
-            f"Manifest: compare {manifest['key'][:12]}, code {str(manifest['commit'])[:12]}, torch {manifest['versions']['torch']}, "
-            f"finished {manifest['finished'][:10]}.",
-        ]
-    )
-
-
-def shift_table(rows: list[dict[str, Any]]) -> str:
-    heads = ("noise", "seed", "arm", "TAR at FAR 1e-3", "TAR at FAR 1e-2", "rank-1", "mean embedding")
-    cells = []
-    for r in rows:
-        values = [f"{100 * r[n]:.1f}" if r.get(n) is not None else "-" for n in ("tar@0.001", "tar@0.01", "rank1")]
-        cells.append([f"{r['noise']:g}", str(r["seed"]), r["arm"], *values, f"{r['mean']:.2f}"])
-    return "\n".join(markdown(heads, cells))
-
-
-def mplets_table(stored: dict[str, Any]) -> str:
-    """Exact m-plets: time in units of the same run's product, work, memory; then the comparisons."""
-    machine, results = stored["machine"], stored["results"]
-    lines = ["| case | N | D | threads | products | CPU products | sets evaluated, all / | peak GB |", "|---" * 8 + "|"]
-    for name, r in results.items():
-        if "products" in r:
-            times, work = f"{r['products']:.1f} | {r['products_cpu']:.1f}", f"{r['less_work_than_all']:,.0f}"
-            threads = r.get("threads", machine["threads"])
-            lines.append(f"| {name} | {r['n']:,} | {r['d']} | {threads} | {times} | {work} | {r['peak_gb']:.2f} |")
-    lines += ["", "| against | N | D | times as fast | by CPU time | at most, by CPU time |", "|---" * 6 + "|"]
-    for name, against in (
-        ("exhaustive", "a compiled loop over all triples, heaps of the best 20,000"),
-        ("exhaustive-1", "the same, one thread"),
-        ("exhaustive-100", "the same, the best 100"),
-        ("faiss", "faiss, the best 20,000 pairs"),
-    ):
-        if "times_faster" in (r := results.get(name, {})):
-            most = f"{r['most_times_cpu']:.0f}" if "most_times_cpu" in r else ""
-            lines.append(
-                f"| {against} | {r['n']:,} | {r['d']} | {r['times_faster']:.1f} | {r['times_faster_cpu']:.1f} | {most} |"
-            )
-        if "times_faster_than_counting" in r:
-            times = f"{r['times_faster_than_counting']:.1f} | {r['times_faster_than_counting_cpu']:.1f}"
-            lines.append(
-                f"| {against.split(',')[0]} that only counts, told the K-th value | {r['n']:,} | {r['d']} | {times} | |"
-            )
-    about = f"{machine['cpu']}, {machine['threads']} threads, load {machine['load'][0]:.1f}, numba {machine['numba']}."
-    return "\n".join([*lines, "", about])
-
-
-def plans_table(stored: dict[str, Any]) -> str:
-    """What ways of sampling cost, and how far their images are from the faithful ones."""
-    heads = ("plan", "evaluations", "ms per image", "times AugGen", "distance", "nearer than AugGen's", "similarity")
-    rows = []
-    for row in stored["plans"]:
-        nearer = "" if row["nearer_than_auggen"] is None else f"{row['nearer_than_auggen']:.0%}"
-        price = [str(row["evaluations"]), f"{1000 * row['seconds_per_image']:.1f}", f"{row['times_auggen']:.2f}"]
-        rows.append([row["name"], *price, f"{row['pixel_distance']:.3f}", nearer, f"{row['similarity']:.3f}"])
-    about = f"Medians of {stored['rounds']} rounds of {stored['images']} images, {where(stored)}, {stored['precision']}, 8 steps."
-    return "\n".join([*markdown(heads, rows), "", about])
-
-
-def speed_table(stored: list[dict[str, Any]]) -> str:
-    """Training and sampling of the generator beside the device's matrix products, one row per measurement."""
-    heads = ("network", "batch", "where", "what", "images per second", "share of matrix rate")
-    rows = []
-    for of in stored:
-        for row in of["precisions"]:
-            what = f"{row['what']}, {row['precision']}, {row['memory']}"
-            speed = [f"{row['images_per_second']:.3g}", f"{row['share_of_matrix_rate']:.0%}"]
-            rows.append([of["size"], str(of["batch"]), where(of), what, *speed])
-    lines = [*markdown(heads, rows), ""]
-    for of in stored:
-        for precision in PRECISIONS:
-            if precision not in of:
-                continue
-            loop, mix = of[precision]["training"], of[precision]["mix"]
-            lines.append(
-                f"- {of['size']}, {precision}: {loop['share_outside_network']:.1%} of the training loop outside the network, "
-                f"{loop['share_waiting_for_data']:.1%} waiting for data; a mix of two classes costs {mix['ratio']:.2f} times one class, two "
-                f"conditions as one batch {mix['one_batch_over_separate_forwards']:.2f} times two forwards."
-            )
-    return "\n".join(lines)
-
-
-def where(of: dict[str, Any]) -> str:
-    threads = f"{of['threads']} thread" + ("" if of["threads"] == 1 else "s")
-    return threads if of["device"] == "cpu" else of["device"]
-
-
-def stage_table(stored: dict[str, Any]) -> str:
-    return "\n".join(f"| {c['stage']} | {c['seconds']:.0f} |" for c in stored["costs"] if c["seconds"] >= 1)
-
-
-SECTIONS = {"tables": study_section, "sets": quality_section, "arms": run_section}  # by what the JSON holds
+def pages(stored: dict[str, Any]) -> dict[Path, str]:
+    """Every page with its numbers; SystemExit for a number that is not stored."""
+    values, made = blocks(stored), {}
+    own = {"readme": DOCS.parent / "README.md", "demo": DOCS / "demo.md", "results": DOCS / "results.md"}
+    for template in sorted(PAGES.glob("*.md.in")):
+        name = template.name.removesuffix(".md.in")
+        text = re.sub(r"@[A-Z0-9_]+@", lambda m: values.get(m[0], m[0]), template.read_text())
+        text = re.sub(r"\{\{([^{}/]+)/([^{}/]+)/([^{}/]+)/([^{}/]+)\}\}", lambda m: quoted(stored, *m.groups()), text)
+        if left := re.findall(r"@[A-Z0-9_]+@|\{\{.*?\}\}", text):
+            raise SystemExit(f"{template.name}: no result is stored for {', '.join(left)}")
+        made[own.get(name, DOCS / "studies" / f"{name}.md")] = text
+    return made
 
 
 def main() -> None:
@@ -296,37 +114,13 @@ def main() -> None:
     parser.add_argument("--add-study", type=Path, metavar="FOLDER")
     parser.add_argument("--add-quality", type=Path, metavar="RUN")
     arguments = parser.parse_args()
-    if arguments.add:
-        add(arguments.add)
-    if arguments.add_study:
-        add_study(arguments.add_study)
-    if arguments.add_quality:
-        add_quality(arguments.add_quality)
-    stored = {file.stem: json.loads(file.read_text()) for file in sorted(STORED.glob("*.json"))}
-    shift, mplets, plans = (stored.pop(name, None) for name in ("shift", "mplets", "plan_demo"))
-    stored.pop("activations", None)  # a table of docs/scale.md
-    speeds = [stored.pop(name) for name in ("generator_small", "generator_s") if name in stored]
-    values = {
-        f"@{name.upper()}@": next(section for has, section in SECTIONS.items() if has in value)(value)
-        for name, value in stored.items()
-    }
-    values["@SHIFT@"] = shift_table(shift) if shift else ""
-    values["@MPLETS@"] = mplets_table(mplets) if mplets else ""
-    values["@PLANS@"] = plans_table(plans) if plans else ""
-    values["@SPEED@"] = speed_table(speeds)
-    values["@STAGES@"] = stage_table(stored["demo"]) if "demo" in stored else ""
-    for template, page in (
-        (STORED / "results.md.in", DOCS / "results.md"),
-        (STORED / "readme.md.in", DOCS.parent / "README.md"),
-        (STORED / "demo.md.in", DOCS / "demo.md"),
-    ):
-        text = template.read_text()
-        for name, value in values.items():
-            text = text.replace(name, value)
-        text = re.sub(r"\{\{([^{}/]+)/([^{}/]+)/([^{}/]+)/([^{}/]+)\}\}", lambda m: quoted(stored, *m.groups()), text)
-        if left := re.findall(r"@[A-Z0-9_]+@|\{\{.*?\}\}", text):
-            raise SystemExit(f"{template.name}: no result is stored for {', '.join(left)}")
+    for given, action in ((arguments.add, add), (arguments.add_study, add_study), (arguments.add_quality, add_quality)):
+        if given:
+            action(given)
+    stored = load()
+    for page, text in pages(stored).items():
         page.write_text(text)
+    findings.draw(stored, DOCS / "studies")
 
 
 if __name__ == "__main__":
