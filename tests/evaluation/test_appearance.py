@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
-from scoremix.evaluation.appearance import of_appearance, spectrum, statistics, told_apart
+from scoremix.evaluation.appearance import of_appearance, separable, spectrum, statistics, told_apart
 
 
 def pictures(n: int = 200, side: int = 12, seed: int = 0, sharp: float = 1.0) -> np.ndarray:
@@ -52,6 +53,13 @@ def test_a_frame_gives_generated_images_away():
     values = of_appearance(real, made)
     assert values["told_apart"] > 0.95 and values["frame"] > 0.5
     assert of_appearance(real, pictures(seed=1))["spectrum"] < 0.2 < values["spectrum"]
+
+
+def test_rows_are_told_apart_by_their_mean_alone():
+    rows = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
+    assert abs(separable(rows[:150], rows[150:]) - 0.5) < 0.1
+    assert separable(rows[:150], rows[150:] + 3 * torch.eye(8)[0]) > 0.9
+    assert math.isnan(separable(rows[:9], rows[9:]))
 
 
 def test_noise_alone_gives_them_away_by_its_statistics():
