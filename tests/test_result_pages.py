@@ -34,9 +34,8 @@ def test_a_sentence_quotes_what_a_run_wrote(results: ModuleType) -> None:
         results.quoted(results.load(), "people", "test", "nobody", "rank1")
 
 
-@pytest.mark.parametrize("page", [DOCS / "results.md", *sorted((DOCS / "studies").glob("*.md"))], ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", [*sorted(DOCS.glob("*/*.md")), *sorted(DOCS.glob("*.md"))], ids=lambda p: p.stem)
 def test_links_and_pictures_are_there(page: Path) -> None:
     targets = re.findall(r"\]\(([^)#:]+)\)", page.read_text())
-    assert targets
     for target in targets:
         assert (page.parent / target).exists(), target
