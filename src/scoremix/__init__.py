@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scoremix.execution.trained import load_generator, load_recognizer, run
     from scoremix.selection.mplets import top_mplets
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {  # name: the module that is imported when it is first asked for
     **dict.fromkeys(("autoguide", "condition", "mix", "mix_conditions", "within"), "diffusion.denoisers"),
