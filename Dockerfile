@@ -16,9 +16,9 @@ COPY --from=wheel /wheels /wheels
 COPY constraints.txt /wheels/
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} -c /wheels/constraints.txt torch \
  && pip install --no-cache-dir -c /wheels/constraints.txt /wheels/*.whl \
- && useradd --create-home scoremix \
+ && useradd --create-home --uid 1000 scoremix \
  && install -d -o scoremix /data
-USER scoremix
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["scoremix"]
 CMD ["--help"]

@@ -8,6 +8,7 @@ from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
+from sphinx import addnodes
 
 import scoremix
 
@@ -24,6 +25,7 @@ suppress_warnings = ["myst.header"]  # pages that scripts write may begin lower
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 autodoc_class_signature = "mixed"
 maximum_signature_line_length = 100
 python_display_short_literal_types = True
@@ -58,11 +60,11 @@ def _plain_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lin
 
 
 def _outside(app: Any, doctree: nodes.document) -> None:
-    """Links of the pages to files of the repository stand as their names: the site holds the pages alone."""
+    """Links of pages to files of the repository stand as their names: the site holds the pages alone."""
     root = Path(app.srcdir).parent
-    for link in list(doctree.findall(nodes.reference)):
-        target = str(link.get("refuri", ""))
-        if not re.match(r"[a-z]+:", target) and target and (root / target.lstrip("./")).exists():
+    for link in list(doctree.findall(addnodes.pending_xref)):
+        target = str(link.get("reftarget", ""))
+        if link.get("reftype") == "myst" and (root / target).is_file():
             link.replace_self(nodes.literal(text=link.astext()))
 
 

@@ -41,6 +41,22 @@ def test_the_changelog_tells_of_this_version() -> None:
     assert versions[:2] == ["Unreleased", scoremix.__version__]
 
 
+def test_workflows_forms_and_citation_fit_their_schemas() -> None:
+    pytest.importorskip("check_jsonschema")
+    github = ROOT / ".github"
+    for schema, files in (
+        ("github-workflows", [*github.glob("workflows/*.yml")]),
+        ("github-issue-forms", [file for file in github.glob("ISSUE_TEMPLATE/*.yml") if file.stem != "config"]),
+        ("citation-file-format", [ROOT / "CITATION.cff"]),
+    ):
+        shell(sys.executable, "-m", "check_jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    typed = {
+        name for file in github.glob("workflows/*.yml") for name in re.findall(r"run: make (\w+)", file.read_text())
+    }
+    assert typed >= {"test", "lint", "docs", "wheel", "oldest"} and typed <= targets
+
+
 def shell(*command: str | Path, status: int = 0, **options: object) -> str:
     """What a command says, once it ended as it should."""
     done = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)  # type: ignore[call-overload]
@@ -97,16 +113,16 @@ def test_the_wheel_alone_does_the_whole_method(fresh: Path, tiny_settings: list[
     call("run", "demo", "--device", "cpu", "-q", *(w for s in [*smaller, *sizes] for w in ("--set", s)))
     assert "</html>" in (tmp_path / "scoremix_runs" / "demo" / "report.html").read_text()
     assert "demo" in call("show")
-    call("embed", "demo/real", "glyphs.npz", status=2)
-
     (tmp_path / "set.parquet").write_bytes(b"PAR1")
+    (tmp_path / "study.yaml").write_text(
+        "name: s\ndata: {g: {source: glyphs}}\narms: [real, equal_steps]\nheadline: [real]\n"
+    )
     np.savez(tmp_path / "set.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.arange(2))
     for words, extra in (
         (("convert", "set.parquet", "out"), "hf"),
-        (("convert", "set.npz", "out", "--to", "parquet"), "hf"),
         (("export", "demo/real", "real.onnx"), "onnx"),
         (("analyze", "demo", "--set", "analysis.paths.map=umap"), "umap"),
-        (("run", "demo", "--scheduler", "tcp://127.0.0.1:1"), "dask"),
+        (("study", "study.yaml", "--scheduler", "tcp://127.0.0.1:1"), "dask"),
     ):
         said = call(*words, status=2).strip()
         assert f"pip install 'scoremix[{extra}]'" in said and "Traceback" not in said and said.count("\n") == 0, said
