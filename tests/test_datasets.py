@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -12,10 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from scoremix import commands as cli
 from scoremix.data.formats.records import Records
+from scoremix.recognition import checkpoints
+from scoremix.recognition.iresnet import IRNet
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
@@ -33,6 +37,24 @@ def folders(tmp_path: Path) -> Path:
             pixels = np.random.default_rng((k, i)).integers(0, 256, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "faces" / f"id{k}" / f"{i}.png")
     return tmp_path / "faces"
+
+
+def test_a_class_that_was_cut_in_two_is_listed(
+    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(0)
+    net, description = IRNet(8, 1, (8, 16), (1, 1), 16), checkpoints.small(8, 1, (8, 16), (1, 1), 16)
+    (tmp_path / "net.safetensors").write_bytes(checkpoints.to_bytes(net, torch.nn.Identity(), description))
+    arrays = dict(np.load(tiny_npz))
+    arrays["labels"][arrays["labels"] == 5] = [5, 24, 5, 24, 5, 24]
+    np.savez(tmp_path / "cut.npz", **{**arrays, "class_names": np.append(arrays["class_names"], "other half")})
+    options = ["--recognizer", tmp_path / "net.safetensors", "--json", tmp_path / "found.json", "--quiet"]
+    assert call(monkeypatch, "verify-data", tmp_path / "cut.npz", *options) == 0
+    assert "blob 05 = other half" in capsys.readouterr().out
+    found = json.loads((tmp_path / "found.json").read_text())["alike_classes"]
+    assert ["blob 05", "other half"] in [pair[:2] for pair in found["pairs"]] and found["classes_measured"] == 25
+    assert call(monkeypatch, "verify-data", tmp_path / "cut.npz", "--recognizer", "nowhere.pt") == 2
+    assert "nowhere.pt" in capsys.readouterr().err
 
 
 def test_a_set_through_every_verb(

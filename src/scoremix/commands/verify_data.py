@@ -3,40 +3,91 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import Debug, Quiet, SkipBad, app
+from scoremix.commands.options import Debug, Device, Out, Quiet, SkipBad, app
 
 
 @app.command()
 def verify_data(
     source: Annotated[str, typer.Argument(metavar="PATH", help="what --data takes, or a .bin")],
     report: Annotated[Path | None, typer.Option("--json", help="also write everything found to this file")] = None,
+    recognizer: Annotated[
+        str | None,
+        typer.Option(
+            help="also list classes that may be one, by a recognizer that was trained on others: a file, or RUN/ARM"
+        ),
+    ] = None,
     skip_bad: SkipBad = False,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
-    if not verify(source, report, quiet=quiet, skip_bad=skip_bad):
+    more = (lambda: alike(source, recognizer, out, device, quiet)) if recognizer else dict
+    if not verify(source, report, quiet=quiet, skip_bad=skip_bad, more=more):
         raise typer.Exit(2)
 
 
-def verify(place: str, report: Path | None, *, quiet: bool, skip_bad: bool = False) -> bool:
-    """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems."""
+def verify(
+    place: str,
+    report: Path | None,
+    *,
+    quiet: bool,
+    skip_bad: bool = False,
+    more: Callable[[], dict[str, Any]] = dict,
+) -> bool:
+    """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems.
+
+    `more` gives further facts.
+    """
     from scoremix.data import audit
     from scoremix.data.files import write_file
 
     with bar("verify", quiet) as advance:
         facts = audit.audit(place, skip_bad=skip_bad, advance=advance)
+    facts |= more()
     if report is not None:
         write_file(report, json.dumps(facts, indent=1) + "\n")
     print("\n".join(_lines(facts)))
     return not facts["problems"]
+
+
+def alike(place: str, checkpoint: str, out: Path, device: Any, quiet: bool) -> dict[str, Any]:
+    """Pairs of classes that may be one by a recognizer, as facts; unreadable images are passed over.
+
+    ValueError for a set without classes, or with too few of several images.
+    """
+    import numpy as np
+    import torch
+
+    from scoremix.data.listing import open_listing
+    from scoremix.evaluation.alike import alike_classes
+    from scoremix.execution.trained import ROWS, load_recognizer
+
+    recognizer, listing = load_recognizer(checkpoint, out=out, device=device), open_listing(Path(place))
+    if listing.labels is None:
+        raise ValueError(f"--recognizer: {place} has no classes to compare")
+    size, channels = recognizer.description.size, recognizer.description.channels
+    unit, rows = [], []
+    with bar("compare classes", quiet) as advance:
+        for pixels, which in listing.blocks(size, channels, ROWS, []):
+            unit.append(recognizer.embed(pixels))
+            rows.append(which)
+            advance(int(which[-1]) + 1, len(listing))
+    labels = listing.labels[np.concatenate(rows)].astype(np.int64)
+    found = alike_classes(torch.from_numpy(np.concatenate(unit)), torch.from_numpy(labels))
+    names = listing.class_names
+    pairs = [
+        [names[a], names[b], round(float(cosine), 4)] for (a, b), cosine in zip(found.pairs, found.cosines, strict=True)
+    ]
+    return {"alike_classes": {"pairs": pairs, "threshold": found.threshold, "classes_measured": found.halves}}
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
@@ -57,6 +108,12 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
             rule = f" ({alike['rule']})" if "rule" in alike else ""
             yield f"  {kind.replace('_', ' ')}{rule}: {alike['pairs']:,} pairs, {alike['between_classes']:,} between classes"
             yield from (f"    {a} = {b}" for a, b in alike["examples"][:3])
+    if (alike := facts.get("alike_classes")) is not None:
+        yield (
+            f"  classes that may be one: {len(alike['pairs']):,} pairs (means of cosine {alike['threshold']:.3f} or more, as nine "
+            f"of ten classes have between their own halves)"
+        )
+        yield from (f"    {cosine:.3f}  {a} = {b}" for a, b, cosine in alike["pairs"][:20])
     yield from (f"    {where}: {why}" for where, why in facts["unreadable"][:10])
     yield from (f"  note: {note}" for note in facts["notes"])
     yield from (f"  PROBLEM: {problem}" for problem in facts["problems"])
