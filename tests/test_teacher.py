@@ -14,9 +14,11 @@ from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Step, Store
-from scoremix.stages.train import resume
+from scoremix.stages.train import resume, watch
 
 ALIGNED = ["generator.align={}", "generator.align.start=0.2", "generator.align.ramp=0.4", "generator.align.weight=0.05"]
+
+WATCHED = ["generator.until=gate", "generator.snapshots=5"]
 
 
 def until(out: Path, settings: list[str], label: str = "generator") -> Path:
@@ -37,7 +39,7 @@ def test_only_a_generator_that_needs_it_depends_on_the_recognizer(tmp_path: Path
         return next(plan.inputs for plan in plans if plan.stage == "generator")
 
     assert list(inputs()) == ["0"] and inputs("recognizer.lr=0.05") == inputs()
-    for needs in (ALIGNED, ["generator.conditions=rms"]):
+    for needs in (ALIGNED, ["generator.conditions=rms"], WATCHED):
         assert list(inputs(*needs)) == ["0", "1"] and inputs("recognizer.lr=0.05", *needs) != inputs(*needs)
 
 
@@ -99,3 +101,53 @@ def test_an_aligned_arm_trains_its_own_generator_and_changes_no_other(tmp_path: 
     assert [list(plan.inputs) for plan in generators] == [["0"], ["0", "1"]]
     unchanged = {key for key, plan in without.items() if plan.stage not in ("compare", "report", "diagnose")}
     assert unchanged <= set(with_aligned)
+
+
+def test_watching_the_gate_changes_nothing_that_is_learnt(
+    tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "reason_to_stop", lambda *measured: None)
+    plain = contents(until(tmp_path, [*tiny_settings, "generator.snapshots=5"]))
+    watched = contents(until(tmp_path, [*tiny_settings, *WATCHED]))
+    summary, curve = json.loads(watched.pop("generator.json")), json.loads(plain.pop("generator.json"))
+    assert watched == plain and {**curve, "gate": summary["gate"]} == summary
+    assert summary["gate"]["images_seen"] == [128, 256, 384, 512, 640] and summary["gate"]["reason"] is None
+
+
+def test_a_training_that_ends_by_its_gate_is_shorter_and_killed_ends_in_the_same_bytes(
+    tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [*tiny_settings, *WATCHED]
+    monkeypatch.setattr(watch, "reason_to_stop", lambda gates, *known: "levelled" if len(gates) == 3 else None)
+    folder = until(tmp_path / "whole", settings)
+    whole, summary = contents(folder), json.loads((folder / "generator.json").read_text())
+    assert summary["images_seen"] == 384 == max(summary["gate"]["images_seen"])
+    assert summary["gate"]["reason"] == "levelled" and summary["gate"]["longest"] == 640
+    assert set(summary["snapshots"].values()) | set(summary["guides"].values()) <= set(whole)
+    assert {c["file"] for c in summary["conditions"]} == {name for name in whole if name.startswith("conditions")}
+    told = json.loads((folder / "manifest.json").read_text())["notes"]["ended"]
+    assert told.startswith("ended after 384 of 640: the gate in training, 0.") and told.endswith(", rises no more")
+    curve = np.loadtxt(folder / "history.csv", delimiter=",", skiprows=1)
+    assert curve[-1, 0] == 384
+    until(tmp_path / "killed", settings, "baseline")
+    save, calls = resume.Checkpoint.save, [0]
+
+    def dying(checkpoint: resume.Checkpoint) -> None:
+        save(checkpoint)
+        calls[0] += 1
+        if calls[0] in (6, 12):  # in the middle, and when the end was just decided
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(resume.Checkpoint, "save", dying)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            until(tmp_path / "killed", settings)
+    assert contents(until(tmp_path / "killed", settings)) == whole
+    until(tmp_path / "killed", settings, "check")  # what follows takes the last snapshot
+
+
+def test_settings_that_leave_no_curve_to_judge_are_refused() -> None:
+    for settings, word in ((["generator.snapshots=3"], "at least 4"), (["guide.conditional=false"], "need classes")):
+        settings = [*settings, "generator.until=gate", *(["guide.until=gate"] if "guide" in settings[0] else [])]
+        with pytest.raises(ValueError, match=word):
+            load(Experiment(), (), settings)

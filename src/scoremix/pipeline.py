@@ -20,8 +20,10 @@ from typing import Literal, Protocol
 from scoremix.config import (
     Arm,
     Experiment,
+    LeakGate,
     MixDiagnostics,
     PixelMixing,
+    Recognizer,
     Sampling,
     Screening,
     Selection,
@@ -42,6 +44,7 @@ from scoremix.stages.judge.diagnose import diagnose_mixes
 from scoremix.stages.judge.evaluate import evaluate
 from scoremix.stages.mix.combine import combine
 from scoremix.stages.mix.describe import describe_mplets
+from scoremix.stages.mix.leaks import drop_leaks
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
@@ -56,6 +59,7 @@ from scoremix.stages.train.generator import train_generator
 from scoremix.stages.train.guide import take_guide
 from scoremix.stages.train.ingest import ingest
 from scoremix.stages.train.recognizer import train_recognizer
+from scoremix.stages.train.started import decided_by_file, file_of
 
 Input = External | Artifact | Mapping[str, Artifact] | Mapping[str, External | Artifact]
 
@@ -69,7 +73,7 @@ class Stage(Protocol):
 def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
     """The method from images to report; arms differ in nothing but their training sets and lengths."""
     real = stage(ingest, exp.data, source)
-    baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), real, real, label="baseline")
+    baseline = trained(stage, seeded(exp, exp.seeds[0]), real, real, "baseline")
     generator = guided_generator(exp, stage, real, baseline)
 
     base = Base(stage, real, baseline, generator)
@@ -77,7 +81,7 @@ def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
     mplets = selected(exp.selection, base)
     described = stage(describe_mplets, exp.sampling, baseline, mplets)
     synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
-    both = stage(combine, exp.mixing, real, synthetic)
+    both = stage(combine, exp.mixing, real, without_leaks(exp.sampling, synthetic, base))
 
     of_experiment = (baseline, generator, each_class, reproductions, mplets, synthetic, both)
     bases = {name: base_of(exp, name, base, frozenset(a.key for a in of_experiment)) for name in exp.arms}
@@ -87,12 +91,8 @@ def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
     added = {name: added_images(exp, arm, bases[name]) for name, arm in mixing.items()}
     sets = {name: training_set(exp, arm, added.get(name), bases[name]) for name, arm in exp.arms.items()}
     recognizers = {
-        f"{name}/{seed}": stage(
-            train_recognizer,
-            seeded(exp, seed, arm),
-            sets[name],
-            sets[arm.steps_of or name],
-            label=f"recognizer {name}/{seed}",
+        f"{name}/{seed}": trained(
+            stage, seeded(exp, seed, arm), sets[name], sets[arm.steps_of or name], f"recognizer {name}/{seed}"
         )
         for name, arm in exp.arms.items()
         for seed in exp.seeds
@@ -149,7 +149,7 @@ def base_of(exp: Experiment, name: str, base: Base, shared: frozenset[str]) -> B
         generator = guided_generator(changes, stage, base.real, base.baseline)
     if arm.selector and arm.images != "real":
         other = changed(exp.recognizer, arm.selector)
-        baseline = stage(train_recognizer, other, base.real, base.real, label="selecting recognizer")
+        baseline = trained(stage, other, base.real, base.real, "selecting recognizer")
     return Base(stage, base.real, baseline, generator)
 
 
@@ -187,11 +187,11 @@ def geometry(
     real, generator, baseline, mplets = (chain[name] for name in ("real", "generator", "baseline", "mplets"))
     config = exp.analysis
     paths = config.paths.model_copy(update={"sampling": config.paths.sampling or exp.sampling})
-    trained = {"baseline": baseline}
-    trained |= {name: recognizer for name, recognizer in recognizers.items() if recognizer.key != baseline.key}
+    known = {"baseline": baseline}
+    known |= {name: recognizer for name, recognizer in recognizers.items() if recognizer.key != baseline.key}
     for name in config.recognizers:
-        trained[name] = stage(train_recognizer, exp.other_recognizer(name), real, real, label=f"recognizer {name}")
-    spaces = stage(collect_spaces, config.spaces, real, generator, trained)
+        known[name] = trained(stage, exp.other_recognizer(name), real, real, f"recognizer {name}")
+    spaces = stage(collect_spaces, config.spaces, real, generator, known)
     measured = {
         "spaces": spaces,
         "alignment": stage(measure_alignment, config.measures, spaces, generator),
@@ -238,7 +238,14 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
         sampled = arm.images == "mixes" or sampling.keep_by in ("hardest", "easiest")
         by = sampling.keep_by if sampled else "coherence"  # pixel mixes have no log-weights
         added = stage(screen, Screening(candidates=sampling.candidates, by=by), added, base.baseline)
-    return added
+    return without_leaks(sampling, added, base) if arm.generated else added
+
+
+def without_leaks(sampling: Sampling, synthetic: Artifact, base: Base) -> Artifact:
+    """Generated images, those aside that are too near to a training image, where that is asked for."""
+    if sampling.leak_gate is None:
+        return synthetic
+    return base.stage(drop_leaks, LeakGate(rate=sampling.leak_gate), synthetic, base.baseline, base.real)
 
 
 def training_set(exp: Experiment, arm: Arm, added: Artifact | None, base: Base) -> Artifact:
@@ -248,7 +255,14 @@ def training_set(exp: Experiment, arm: Arm, added: Artifact | None, base: Base) 
     return base.stage(combine, changed(exp.mixing, arm.mixing), base.real, added)
 
 
-def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Slice:
+def trained(stage: Stage, config: Recognizer, images: Artifact, length_of: Artifact, label: str) -> Artifact:
+    """A recognizer trained on `images` for as many steps as `length_of` takes, from scratch or from a file."""
+    if config.start is None:
+        return stage(train_recognizer, config, images, length_of, label=label)
+    return stage(train_recognizer, decided_by_file(config), images, length_of, file_of(config), label=label)
+
+
+def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Recognizer:
     recognizer = changed(exp.recognizer, arm.recognizer if arm else {})
     return recognizer.model_copy(update={"seed": recognizer.seed + seed})
 

@@ -25,10 +25,12 @@ from scoremix.report.sections.arms import Arms
 from scoremix.report.sections.convexity import Convexity, Magnitudes
 from scoremix.report.sections.cost import Cost, StageCost
 from scoremix.report.sections.data import Data, DataSet
+from scoremix.report.sections.generator import Curve as Rise
 from scoremix.report.sections.generator import Gate, Generator
 from scoremix.report.sections.glossary import Glossary
 from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow
+from scoremix.report.sections.leaks import Leaks
 from scoremix.report.sections.mixes import Group, Mixes
 from scoremix.report.sections.pairs import Pairs
 from scoremix.report.sections.screening import Screened, Screening
@@ -262,6 +264,8 @@ def build(
         np.logspace(-2, 1, 8),
         {"scores (0.5, 0.5)": np.linspace(0.8, 1, 8), "scores (1, 1)": np.linspace(1.6, 2, 8)},
     )
+    leaks = {"rate": 0.01, "threshold": 0.83, "unseen": "validation", "unseen_images": 300}
+    leaks |= {"images": 2720, "dropped": 31, "mplets_dropped": 1}
     skipped = {"path": "my_images/b/broken.png", "reason": "cannot identify image file"}
     shape = (size, size, 3 if rgb else 1)
     return Report(
@@ -271,9 +275,12 @@ def build(
             Arms(),
             Groups(_by_group(names, seeds)),
             Images(_sheet(rng, rows, m, size=size, rgb=rgb), _grid(size, rgb)),
-            Generator(gate),
+            Generator(
+                gate, Rise((75_000, 150_000, 225_000, 300_000), (0.12, 0.4, 0.51, 0.52), 300, 0.02, 500_000, "levelled")
+            ),
             Mixes(groups, similarities),
             Screening((Screened("coherent", 2720, 1088, 0.52, 0.61, examples=(_screened(size, rgb),)),)),
+            Leaks({"ScoreMix far": leaks}),
             Agreements(
                 (
                     Agreement("scoremix", rng.gamma(9, 4, 2720), 20, 1.42),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -61,6 +62,18 @@ Network = Literal[
     "adaface_irse101",
 ]
 
+TIMM = re.compile(r"timm/[A-Za-z0-9_]+")
+
+
+def _known_network(name: str) -> str:
+    if name not in get_args(Network) and not TIMM.fullmatch(name):
+        raise ValueError(f"{name!r} must be one of {', '.join(get_args(Network))}, or timm/NAME")
+    return name
+
+
+AnyNetwork = Annotated[
+    str, AfterValidator(_known_network), Field(json_schema_extra={"enum": [*get_args(Network), "timm/NAME"]})
+]
 
 Changes = dict[str, Any]  # fields of a slice that differ
 
@@ -70,7 +83,7 @@ class ConfigError(ValueError):
 
 
 MANY = 8  # names in one line of an error
-UNHASHED: dict[str, Any] = {"hashed": False}  # of a field that changes results by rounding alone
+UNHASHED: dict[str, Any] = {"hashed": False}  # of a field that changes results by rounding alone, or what follows
 
 
 class Slice(BaseModel):

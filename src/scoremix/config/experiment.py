@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from scoremix.config.analysis import Analysis
-from scoremix.config.base import ArmName, Changes, RunName, Slice, changed, error_line
+from scoremix.config.base import ArmName, Changes, Network, RunName, Slice, changed, error_line
 from scoremix.config.slices import (
     Data,
     Evaluation,
@@ -112,6 +112,10 @@ class Experiment(Slice):
         """The same with absolute paths of what is there: it then means the same wherever one stands."""
         paths = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
         there = {n: str(Path(p).absolute()) for n, p in paths.items() if p not in NO_PATHS and Path(p).exists()}
+        start = self.recognizer.start
+        if start is not None and Path(start).exists():
+            recognizer = self.recognizer.model_copy(update={"start": str(Path(start).absolute())})
+            return self.model_copy(update={**there, "recognizer": recognizer})
         return self.model_copy(update=there)
 
     def _guide_fits(self, path: str, generator: Generator, sampling: Sampling) -> None:
@@ -218,7 +222,8 @@ class Experiment(Slice):
     def _faces_fit(self) -> Experiment:
         arms = {f"arms.{n}.recognizer": changed(self.recognizer, a.recognizer) for n, a in self.arms.items()}
         for name, recognizer in {"recognizer": self.recognizer, **arms}.items():
-            if recognizer.network != "small" and (self.data.size != 112 or self.data.channels == 1):
+            faces = recognizer.network in get_args(Network) and recognizer.network != "small"
+            if faces and (self.data.size != 112 or self.data.channels == 1):
                 raise ValueError(
                     f"{name}.network {recognizer.network!r} takes 112 px RGB images: set data.size to 112 "
                     f"(is {self.data.size}) and data.channels to 3 (is {self.data.channels})"

@@ -9,12 +9,12 @@ from pydantic import Field, field_validator, model_validator
 
 from scoremix.config.base import (
     UNHASHED,
+    AnyNetwork,
     AutoPrecision,
     EmaLength,
     Fraction,
     Interval,
     KeepBy,
-    Network,
     Positive,
     Precision,
     Share,
@@ -62,11 +62,17 @@ class Data(Slice):
 class Recognizer(Slice):
     """The discriminator of the paper: an IR-type network under an angular-margin head."""
 
-    network: Network = Field("small", description="small: widths, units, embedding below; others: 112 px RGB faces")
+    network: AnyNetwork = Field(
+        "small",
+        description="small: widths, units, embedding below; timm/NAME: that network of timm, of any side and colours; "
+        "others: 112 px RGB faces",
+    )
     widths: tuple[Positive, ...] = Field((32, 64, 128), min_length=1)
     units: tuple[Positive, ...] = (1, 1, 1)
     depth: Positive = Field(1, description="times as many units in every level; 2 of a published network: the next one")
-    embedding: Positive = Field(256, description="dimensions of the small network's embedding; published ones have 512")
+    embedding: Positive = Field(
+        256, description="dimensions of the embedding of the small network and of timm's; published ones have 512"
+    )
     head: Literal["arcface", "cosface", "adaface", "combined", "softmax"] = "arcface"
     scale: Annotated[float, Field(gt=0)] = 32.0
     margin: Annotated[float, Field(ge=0, lt=math.pi / 2)] = Field(
@@ -95,10 +101,18 @@ class Recognizer(Slice):
     blend_alpha: Annotated[float, Field(gt=0)] = Field(1.0, description="Beta(a, a) of the share of the first image")
     precision: Precision = "float32"
     centers: Literal["head", "mean"] = Field("head", description="class centers: head weights or mean embeddings")
+    start: str | None = Field(
+        None,
+        description="file of a recognizer that training starts from, ours or of arcface_torch, AdaFace or CVLFace, which "
+        "decides the network, or of weights for network timm/NAME; a lower lr, such as 0.01, keeps what it knows",
+    )
+    start_colour: Literal["rgb", "bgr"] | None = Field(None, description="where that file does not say its colours")
     seed: int = 0
 
     @model_validator(mode="after")
     def _stages_match(self) -> Recognizer:
+        if self.start_colour and self.start is None:
+            raise ValueError(f"start_colour {self.start_colour!r} goes with start")
         if len(self.widths) != len(self.units):
             raise ValueError(f"widths and units need the same length, got {len(self.widths)} and {len(self.units)}")
         if (self.schedule == "steps") != bool(self.milestones):
@@ -128,6 +142,9 @@ class Alignment(Slice):
     ramp: Share = Field(0.1, description="share of the run over which it grows to its full weight")
 
 
+LEAST_SNAPSHOTS = 4  # measurements of the gate, without which no curve can be called level
+
+
 class Generator(Slice):
     """The class-conditional EDM2 network and its training."""
 
@@ -140,7 +157,12 @@ class Generator(Slice):
     )
     conditional: bool = Field(True, description="false trains without classes: an unconditional guide")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    images_seen: Positive = Field(250_000, description="length of training")
+    images_seen: Positive = Field(250_000, description="length of training, the longest one with until: gate")
+    until: Literal["images", "gate"] = Field(
+        "images",
+        description="images: to the end; gate: while more of its images are recognized as their own class, measured at "
+        "every snapshot by the baseline recognizer",
+    )
     batch: Positive = 128
     microbatch: Positive | Literal["auto"] = Field(
         "auto",
@@ -183,12 +205,23 @@ class Generator(Slice):
     @model_validator(mode="after")
     def _classes_to_align(self) -> Generator:
         if self.needs_recognizer and not self.conditional:
-            raise ValueError("align and fixed conditions need classes: they do not go with conditional: false")
+            raise ValueError(
+                "align, fixed conditions and until: gate need classes: they do not go with conditional: false"
+            )
+        if self.until == "gate" and self.snapshots < LEAST_SNAPSHOTS:
+            raise ValueError(
+                f"snapshots {self.snapshots}: until: gate measures at each of them and needs at least {LEAST_SNAPSHOTS}"
+            )
         return self
 
     @property
-    def needs_recognizer(self) -> bool:
+    def taught(self) -> bool:
+        """Whether the recognizer has a part in what the network learns."""
         return self.align is not None or self.conditions != "learned"
+
+    @property
+    def needs_recognizer(self) -> bool:
+        return self.taught or self.until == "gate"
 
     def check_side(self, size: int) -> None:
         """ValueError for images of a side that the levels cannot halve."""
@@ -353,6 +386,11 @@ class Sampling(SamplingPlan, Weighting):
     )
     ema: EmaLength = 0.05
     guide_ema: EmaLength = 0.10
+    leak_gate: Fraction | None = Field(
+        None,
+        description="images nearer to a training image than all but this share of unseen real images are dropped",
+        json_schema_extra=UNHASHED,
+    )
     chunk: Positive = Field(64, description="images per forward: part of the result, floating point depends on it")
     precision: AutoPrecision = Field(
         "auto", description="auto: bfloat16 where the device computes in it, else float32; what it was is recorded"
@@ -393,6 +431,12 @@ class Screening(Slice):
 
     candidates: Annotated[float, Field(ge=1)] = Field(2.5, description="images drawn per image kept")
     by: KeepBy = "coherence"
+
+
+class LeakGate(Slice):
+    """Which generated images are dropped for being nearer to a training image than unseen real images are."""
+
+    rate: Fraction = Field(0.01, description="share of unseen real images that would be dropped, too")
 
 
 class MixDiagnostics(Slice):

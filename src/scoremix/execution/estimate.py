@@ -100,6 +100,8 @@ class Clock:
                 mplets = self.mplets(self.plans[plan.inputs["0"]].inputs["1"])
                 drawn = self.images(plan.inputs["0"]) // mplets
                 return mplets * kept_of_each(drawn, float(plan.config["candidates"]))
+            case "leaks":
+                return self.images(plan.inputs["0"])
             case "combine":
                 added = self.images(plan.inputs["1"])
                 return added + (self.images(plan.inputs["0"]) if plan.config["real"] else 0)

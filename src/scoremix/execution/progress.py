@@ -89,6 +89,7 @@ def make(
             refuse_unmeasurable(summary, exp.evaluation.classes)
         if any(step.label == "select" for step in wanted):
             refuse_unknown_classes(exp, real)
+        refuse_untold_rate(exp, summary)
         return _announce(real, planner, wanted, runtime, size)
 
     def first(step: Step, artifact: Artifact, made: bool) -> None:
@@ -186,6 +187,18 @@ def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
         )
 
 
+def refuse_untold_rate(exp: Experiment, summary: Mapping[str, Any]) -> None:
+    """ConfigError, before anything is trained, where there are too few unseen images for the rate of a leak gate."""
+    images = {split["name"]: split["images"] for split in summary["splits"]}
+    unseen = int(exp.data.held_out * images["train"]) if exp.data.held_out else images["validation"]
+    for sampling in (exp.sampling, *(changed(exp.sampling, arm.sampling) for arm in exp.arms.values())):
+        rate = sampling.leak_gate
+        if rate is not None and rate * unseen < 1:
+            raise ConfigError(
+                f"sampling.leak_gate {rate:g}: {noun(unseen, 'unseen image')} can tell rates from {1 / max(unseen, 1):.2g} on"
+            )
+
+
 def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
     """ValueError, before anything is trained, where a list of m-plets or of groups does not fit the training classes."""
     chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
@@ -216,15 +229,19 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     total = sum(parts.values())
     side = workers.makespan([planner.calls[step.key] for step in todo], seconds, size)
     shared = f" with {size} workers" if size > 1 else ""
-    say(f"estimate: about {in_time(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
+    about = "at most" if any(step.config.get("until") == "gate" for step in todo) else "about"
+    say(f"estimate: {about} {in_time(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
     return total
 
 
 def cost(artifact: Artifact) -> str:
     """What a step cost, in words."""
-    spent = artifact.manifest["cost"]
+    manifest = artifact.manifest
+    spent, ended = manifest["cost"], manifest.get("notes", {}).get("ended")
     extra = [f"{spent[n]:,.0f} {n}" for n in ("evaluations", "images") if spent.get(n)]
-    return ", ".join([in_time(spent["seconds"]), *extra, f"peak {spent['peak_mib']:,.0f} MiB"])
+    return ", ".join(
+        [in_time(spent["seconds"]), *extra, f"peak {spent['peak_mib']:,.0f} MiB", *([ended] if ended else [])]
+    )
 
 
 def in_time(seconds: float) -> str:

@@ -14,19 +14,20 @@ from scoremix.data.described import described_bytes, read_described
 from scoremix.data.limits import parsed_json, refuse_misfits
 from scoremix.data.pickles import readable
 from scoremix.recognition.iresnet import FACE_SIZE, AdaFaceIR, IRNet, build
+from scoremix.recognition.timm_networks import PREFIX, TimmNetwork
 
 KIND = "scoremix recognizer"
 Colour = Literal["rgb", "bgr", "grey"]
 Scaling = Literal["-1..1", "0..1"]
-Network = IRNet | AdaFaceIR
+Network = IRNet | AdaFaceIR | TimmNetwork
 
 
 @dataclass(frozen=True)
 class Description:
     """How to rebuild a recognizer and what its input must be.
 
-    `network` is "small" (built from size, channels, widths, units, embedding) or a name of `iresnet.build`. 8-bit
-    pixels go in as `colour` and `scaling` say: x / 127.5 - 1 or x / 255.
+    `network` is "small" (built from size, channels, widths, units, embedding), a name of `iresnet.build`, or timm/NAME
+    (built from size, channels, embedding). 8-bit pixels go in as `colour` and `scaling` say: x / 127.5 - 1 or x / 255.
     """
 
     size: int
@@ -52,6 +53,11 @@ def small(size: int, channels: int, widths: tuple[int, ...], units: tuple[int, .
     return Description(size, channels, widths, units, embedding, colour="grey" if channels == 1 else "rgb")
 
 
+def of_timm(name: str, size: int, channels: int, embedding: int) -> Description:
+    """The description of a network of timm."""
+    return Description(size, channels, (), (), embedding, name, "grey" if channels == 1 else "rgb")
+
+
 def published(name: str, colour: Colour = "rgb", provenance: str = Description.provenance) -> Description:
     """The description of a network of `iresnet.build`: 112 px colour images, embeddings of 512."""
     return Description(FACE_SIZE, 3, (), (), 512, name, colour, "-1..1", provenance)
@@ -60,6 +66,8 @@ def published(name: str, colour: Colour = "rgb", provenance: str = Description.p
 def make(description: Description) -> Network:
     """An untrained network as described."""
     d = description
+    if d.network.startswith(PREFIX):
+        return TimmNetwork(d.network, d.size, d.channels, d.embedding)
     return IRNet(d.size, d.channels, d.widths, d.units, d.embedding) if d.network == "small" else build(d.network)
 
 

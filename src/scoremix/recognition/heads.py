@@ -76,6 +76,11 @@ class Head(nn.Module):
         """Unit vectors of the classes."""
         return F.normalize(self.weight.detach())
 
+    @torch.no_grad()
+    def turn_to(self, centers: Float[Tensor, "c d"]) -> None:
+        """Rows in the directions of unit `centers`, with the lengths they have on average."""
+        self.weight.copy_(centers.to(self.weight) * self.weight.norm(dim=1).mean())
+
     def forward(
         self,
         embeddings: Float[Tensor, "b d"],

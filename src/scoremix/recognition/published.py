@@ -53,11 +53,11 @@ def load(path: Path, colour: checkpoints.Colour | None = None) -> tuple[checkpoi
 
 
 def _load(path: Path, colour: checkpoints.Colour | None) -> tuple[checkpoints.Network, checkpoints.Description]:
-    if _is_ours(path):
+    if is_ours(path):
         net, description = checkpoints.load(path)
         _agree(path, colour, description.colour)
         return net, description
-    state = _state(path)
+    state = tensors_of(path)
     prefix, family, name = _recognized(path, state)
     tensors = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     extra = [n for n in state if not n.startswith(prefix) and not n.startswith("head.")]
@@ -79,7 +79,8 @@ def _load(path: Path, colour: checkpoints.Colour | None) -> tuple[checkpoints.Ne
     return net.eval(), description
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether a file is one of our recognizers; ValueError for another file of ours."""
     if path.suffix != ".safetensors":
         return False
     with readable(path, "checkpoint"), safetensors.safe_open(path, "pt") as file:
@@ -89,7 +90,7 @@ def _is_ours(path: Path) -> bool:
     return checkpoints.KIND in metadata
 
 
-def _state(path: Path) -> dict[str, Tensor]:
+def tensors_of(path: Path) -> dict[str, Tensor]:
     """Names and tensors of a file, training leftovers aside."""
     if path.suffix.lower() == ".onnx":
         raise ValueError(f"{path}: an ONNX model; give the .pt, .pth, .ckpt or .safetensors file it was made from")

@@ -101,6 +101,7 @@ class Evaluation:
     images: int | None = None
     images_of: int | None = None  # where more than `images`, those were drawn evenly from the classes
     interval_note: str = "bootstrap over test classes with all seeds kept"
+    started: str | None = None  # SHA-256 of the file that the recognizers started from
 
     def metric(self, key: str) -> Metric:
         """The metric of that key. Raises ValueError where there is none."""
@@ -169,6 +170,7 @@ class Results:
                 recognizer_seeds=config.seeds,
                 generator_seed=config.generator.seed,
                 test_looks=found["looks"],
+                started=run.chain["baseline"].json("recognizer.json").get("started"),
                 confidence=config.evaluation.level,
             ),
             arms=tuple(arm(name) for name in config.arms),

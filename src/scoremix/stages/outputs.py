@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypedDict
 
 import numpy as np
 import torch
@@ -47,6 +47,18 @@ class RecognizerSummary(Summary):
     class_names: list[str]
     parameters: int
     loss: float
+    started: str | None = None  # SHA-256 of the file that training started from
+
+
+class GateCurve(TypedDict):
+    """The gate while a generator was trained: unguided, cheap reproductions, so lower than the one that is judged."""
+
+    images_seen: list[int]
+    gate: list[float]  # share recognized as their own class
+    images: int  # reproductions of a measurement
+    chance: float
+    longest: int  # images that training may have seen
+    reason: str | None  # why it ended before: "levelled" or "at chance"
 
 
 @dataclass(frozen=True)
@@ -68,6 +80,7 @@ class GeneratorSummary(Summary):
         None  # how shifts pad: padding, colour in [-1, 1], share of edge pixels with it
     )
     guide_folder: str = "."
+    gate: GateCurve | None = None  # of a generator that was trained until its gate rose no more
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,20 @@ class ScreeningSummary(Summary):
     rejected_share: float
     coherence_before: float
     coherence_after: float
+
+
+@dataclass(frozen=True)
+class LeakSummary(Summary):
+    """Images dropped for being nearer to a training image than all but a share `rate` of unseen real images."""
+
+    FILE = "leaks.json"
+    rate: float
+    threshold: float  # cosine to the nearest training image
+    unseen: str  # part of the real images that the threshold is of
+    unseen_images: int
+    images: int
+    dropped: int
+    mplets_dropped: int  # of which no image stayed
 
 
 @dataclass(frozen=True)
@@ -201,13 +228,18 @@ def write_mixed(
     weights: NDArray[np.floating[Any]],
     log_weight: NDArray[np.float64] | None = None,
     disagreement: NDArray[np.float64] | None = None,
+    *,
+    counts: NDArray[np.int64] | None = None,
 ) -> None:
-    """Writes what `MixedImages` loads: blocks of images of that shape, as many of each m-plet, in their order."""
+    """Writes what `MixedImages` loads: blocks of images of that shape, in the order of the m-plets.
+
+    `counts` of each m-plet, by default as many of each.
+    """
     imagesets.write(
         work.folder,
         shape=(len(weights), *shape),
         blocks=blocks,
-        counts=np.full(len(mplets), len(weights) // len(mplets)),
+        counts=np.full(len(mplets), len(weights) // len(mplets)) if counts is None else counts,
         class_names=names,
         splits={"train": np.arange(len(mplets))},
     )

@@ -19,6 +19,7 @@ from scoremix.report.sections.generator import Generator
 from scoremix.report.sections.glossary import Glossary
 from scoremix.report.sections.groups import Groups
 from scoremix.report.sections.images import Images
+from scoremix.report.sections.leaks import Leaks
 from scoremix.report.sections.mixes import Mixes
 from scoremix.report.sections.pairs import Pairs
 from scoremix.report.sections.screening import Screening
@@ -36,6 +37,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Generator,
     Mixes,
     Screening,
+    Leaks,
     Agreements,
     Convexity,
     Search,

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from scoremix.report.charts import figure, light, row_axes, rows_on
-from scoremix.report.numbers import Row
+from scoremix.report.charts import figure, light, new_axes, row_axes, rows_on
+from scoremix.report.numbers import Row, count
 from scoremix.report.page import Section
 from scoremix.report.results import Run
 
@@ -36,17 +36,47 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """The gate while the generator was trained, on cheap reproductions without guidance."""
+
+    images_seen: tuple[int, ...]
+    gate: tuple[float, ...]
+    images: int
+    chance: float
+    longest: int
+    reason: str | None = None
+
+    @property
+    def ending(self) -> str:
+        """Why training ended where it did."""
+        last = f"{count(self.images_seen[-1])} of at most {count(self.longest)} images"
+        match self.reason:
+            case "at chance":
+                return (
+                    f"Training ended after {last}: the generator's images were recognized no better than by guessing, so "
+                    "that the floor was out of reach."
+                )
+            case "levelled":
+                return f"Training ended after {last}: the gate rose no more."
+        return f"Training went on to its end, {count(self.longest)} images."
+
+
+@dataclass(frozen=True)
 class Generator(Section):
     title = "Is the generator good enough"
     gate: Gate | None = None
+    curve: Curve | None = None
 
     @classmethod
     def load(cls, run: Run) -> Generator:
-        return cls(Gate.of(run))
+        curve = run.chain["generator"].json("generator.json").get("gate")
+        return cls(Gate.of(run), Curve(**curve) if curve else None)
 
     def rows(self, shared: Any) -> Iterator[Row]:
         for key, value in asdict(self.gate).items() if self.gate else ():
             yield {"table": "gate", "metric": key, "value": value}
+        for seen, gate in zip(self.curve.images_seen, self.curve.gate, strict=True) if self.curve else ():
+            yield {"table": "gate in training", "metric": f"after {seen} images", "value": gate}
 
 
 @figure
@@ -72,3 +102,23 @@ def gate_bars(gate: Gate) -> tuple[Axes, str, str]:
     axes.set_xlabel("share put in their own class (%)")
     alt = f"{100 * gate.top1:.1f} % of reproductions put in their class; floor {100 * gate.floor:.1f} %."
     return axes, "gate", alt
+
+
+@figure
+def gate_curve(curve: Curve, floor: float) -> tuple[Axes, str, str]:
+    """The gate against images seen, with the floor and chance."""
+    axes = new_axes(190)
+    seen = [images / 1000 for images in curve.images_seen]
+    axes.plot(seen, [100 * gate for gate in curve.gate], color=light("arm-1"), marker="o", markersize=4, linewidth=1.6)
+    axes.axhline(100 * floor, color=light("arm-2"), linewidth=1.6, linestyle=(0, (3, 1.5)))
+    axes.axhline(100 * curve.chance, color=light("muted"), linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.set_xlim(0, curve.longest / 1000)
+    axes.set_ylim(0, 100)
+    axes.set_xlabel("images seen (thousands)")
+    axes.set_ylabel("gate in training (%)")
+    last = f"{100 * curve.gate[-1]:.1f} % after {curve.images_seen[-1]:,} images"
+    return (
+        axes,
+        "gate-curve",
+        f"Share of cheap reproductions recognized as their class while the generator was trained: {last}.",
+    )

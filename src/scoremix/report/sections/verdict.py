@@ -86,6 +86,11 @@ def caveats(evaluation: Evaluation) -> list[str]:
         "chance in its training.",
         _looks(evaluation.test_looks),
     ]
+    if evaluation.started:
+        lines.append(
+            f"All recognizers started from one file (SHA-256 {evaluation.started[:16]}). What that one was trained on is "
+            "unknown here: it may have seen the classes that these recognizers have not."
+        )
     if evaluation.images is not None and evaluation.images != evaluation.images_of:
         drawn, of = count(evaluation.images), count(evaluation.images_of)
         lines.append(f"{drawn} of {of} images were evaluated, drawn evenly by class.")

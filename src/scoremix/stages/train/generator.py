@@ -14,12 +14,13 @@ from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion import checkpoints, training
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.layers import FixedConditions, normalize
-from scoremix.diffusion.unet import EDM2, Block
+from scoremix.diffusion.unet import EDM2, Block, frozen
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.stages.outputs import GeneratorSummary, real_images
 from scoremix.stages.train import resume
 from scoremix.stages.train.teacher import Teacher
+from scoremix.stages.train.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,17 +43,22 @@ MOST_RAMPUP = 10_000_000  # images
 def train_generator(config: Generator, real: Artifact, recognizer: Artifact | None = None, *, work: Work) -> None:
     """Writes EMA snapshots and conditions over training (the guide's time too), generator.json, the loss curve.
 
-    The recognizer aligns the generator or gives its conditions, where the config asks for it.
+    The recognizer aligns the generator, gives its conditions, or watches the gate, where the config asks for it.
     """
     images = real_images(real)
     device = engine.start(work.runtime.device, together=True)
     total = whole(config.images_seen, config)
     guide_at = guide_taken_at(config)
     pixels = scaling(images, config.sigma_data)
-    teacher = Teacher.load(config, recognizer, pixels, device) if recognizer else None
+    teacher = Teacher.load(config, recognizer, pixels, device) if recognizer and config.taught else None
+    kept = kept_at(config)
+    watch = (
+        Watch.load(recognizer, config.seed, len(kept), device.device) if recognizer and config.until == "gate" else None
+    )
     state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
     history, aligned = resume.History(total // config.batch), resume.History(total // config.batch)
-    checkpoint = resume.Checkpoint(work, state, history=history, aligned=aligned)
+    curves: dict[str, resume.Kept] = {"history": history, "aligned": aligned, **({"gate": watch} if watch else {})}
+    checkpoint = resume.Checkpoint(work, state, **curves)
     device.require_same_progress(state.nimg)
 
     def snapshot() -> dict[str, str]:
@@ -65,30 +71,46 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
             names[f"{std:.3f}"] = name
         return names
 
+    def average() -> EDM2:
+        net = make(config, images, teacher=teacher)
+        net.load_state_dict(state.ema.state(0))
+        return frozen(net.to(device.device))
+
     size = work.notes["microbatch"] = microbatch_of(config, images, device, state, work)
-    kept = kept_at(config)
     if state.nimg == 0 and config.conditional:
         write_conditions(config, state, work)
+
+    def ended() -> bool:
+        return state.nimg >= total or (watch is not None and state.nimg > guide_at and watch.reason is not None)
+
     with work.bar(total, "images", state.nimg) as advance:
-        for _ in steps(config, images, device, total, state, teacher, size, work.runtime.compile):
+        training_steps = steps(config, images, device, total, state, teacher, size, work.runtime.compile)
+        for _ in () if ended() else training_steps:
             if state.nimg in {guide_at, *kept} - {total}:
                 snapshot()
             if state.nimg in kept and config.conditional:
                 write_conditions(config, state, work)
+            if state.nimg in kept and watch:
+                watch.add(state.nimg, device.total(watch.gate_of(average(), pixels) if not work.rank else 0.0)[0])
             due = work.due()
-            if due or len(state.losses) == READ_EVERY or state.nimg == total:
+            if due or len(state.losses) == READ_EVERY or ended():
                 history.add_steps(state.nimg, config.batch, state.take_losses())
                 if teacher and teacher.alignment:
                     aligned.add_steps(state.nimg, config.batch, teacher.alignment.take_losses())
             if due:
                 checkpoint.save()
-            advance(state.nimg)
-    work.count("images", total)
+            if ended():
+                break
+            advance(state.nimg, unit=f"images{watch.in_words if watch else ''}")
+        advance(total)
+    work.count("images", state.nimg)
+    if watch:
+        work.notes["ended"] = watch.ending(total)
     work.write("history.csv", history.csv())
     if config.align:
         work.write("alignment.csv", aligned.csv())
     GeneratorSummary(
-        images_seen=total,
+        images_seen=state.nimg,
         snapshots=snapshot(),
         guides={f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
         guide_at=guide_at,
@@ -96,7 +118,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
             {"images_seen": nimg, "ema": std, "file": conditions_name(nimg, std)}
             for nimg in [0, *kept]
             for std in config.ema
-            if config.conditional
+            if config.conditional and nimg <= state.nimg
         ],
         classes=list(images.class_names),
         median_class_size=int(np.median(images.counts)),
@@ -104,6 +126,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
         loss=history.last,
         border=border_of(images).described() if config.shift else None,
         alignment_loss=aligned.last if aligned.rows else None,
+        gate=watch.curve(total) if watch else None,
     ).write(work)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,13 @@ from scoremix.data.augment import PRESETS, Part, augment, to_unit
 from scoremix.data.images import Targets
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.execution import processes as engine
-from scoremix.recognition import blending, checkpoints, mixed
+from scoremix.recognition import blending, checkpoints, mixed, published
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
+from scoremix.recognition.timm_networks import PREFIX, TimmNetwork
 from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
 from scoremix.stages.embedding import all_embedded
 from scoremix.stages.outputs import CHECKPOINT, MixedTraining, RecognizerSummary, real_images
-from scoremix.stages.train import resume
+from scoremix.stages.train import resume, started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,14 +30,19 @@ if TYPE_CHECKING:
 
     from scoremix.config import Recognizer
     from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
+    from scoremix.execution.artifacts import Artifact, External, Work
 
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
 DEEPER = {"iresnet50": "iresnet100", "iresnet100": "iresnet200", "adaface_ir50": "adaface_ir101"}
 
 
-def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *, work: Work) -> None:
-    """Trains on `data` for as many images as `config.epochs` of `length_of` are; writes network, centers, history."""
+def train_recognizer(
+    config: Recognizer, data: Artifact, length_of: Artifact, start_from: External | None = None, *, work: Work
+) -> None:
+    """Trains on `data` for as many images as `config.epochs` of `length_of` are; writes network, centers, history.
+
+    Started from a file of `start_from`, the head's rows begin as the mean embeddings of their classes.
+    """
     images, epoch = real_images(data), len(real_images(length_of))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
     mixes = MixedTraining.load(data) if (data / MixedTraining.FILE).exists() else None
@@ -52,6 +59,10 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     history = resume.History(total // config.batch)
     checkpoint = resume.Checkpoint(work, state, history=history)
     device.require_same_progress(state.nimg)
+    if start_from is not None and state.nimg == 0:
+        take_over(state, start_from, config, description)
+        assert isinstance(state.head, Head)
+        state.head.turn_to(mean_centers(state, images, targets))
 
     with work.bar(total, "images", state.nimg) as advance:
         for _ in steps(config, images, device, total, state, targets, order, recipe):
@@ -65,13 +76,16 @@ def train_recognizer(config: Recognizer, data: Artifact, length_of: Artifact, *,
     if work.rank:
         return
     state.net.eval()
+    origin = None if start_from is None else start_from.key
+    if origin:
+        description = replace(description, provenance=f"trained on by scoremix from a file of sha256 {origin}")
     work.write(CHECKPOINT, checkpoints.to_bytes(state.net, state.head, description))
     work.write("history.csv", history.csv())
     assert isinstance(state.head, Head)
     centers = state.head.centers() if config.centers == "head" else mean_centers(state, images, targets)
     work.write_array("centers.npy", centers.float().cpu().numpy())
     parameters = sum(p.numel() for p in state.net.parameters())
-    RecognizerSummary(len(names), len(images), state.step, list(names), parameters, history.last).write(work)
+    RecognizerSummary(len(names), len(images), state.step, list(names), parameters, history.last, origin).write(work)
     work.count("images", total)
 
 
@@ -176,6 +190,8 @@ def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Descripti
         return checkpoints.small(
             images.size, images.channels, config.widths, tuple(config.depth * u for u in config.units), config.embedding
         )
+    if config.network.startswith(PREFIX):
+        return checkpoints.of_timm(config.network, images.size, images.channels, config.embedding)
     if config.depth > 1 and (config.depth > 2 or config.network not in DEEPER):
         raise ValueError(
             f"recognizer.depth {config.depth}: no published network is that much deeper than {config.network}"
@@ -197,6 +213,20 @@ def start(config: Recognizer, description: checkpoints.Description, classes: int
         device
     )
     return Training(net, head, sgd(net, head, config.momentum, config.weight_decay))
+
+
+def take_over(state: Training, file: External, config: Recognizer, wanted: checkpoints.Description) -> None:
+    """The network of a file becomes that of the training; ValueError where it is another, or takes other images."""
+    if isinstance(state.net, TimmNetwork) and not published.is_ours(Path(file.place)):
+        state.net.take_over(published.tensors_of(Path(file.place)))
+        return
+    net, found = started.opened(file, config)
+    if (found.size, found.channels) != (wanted.size, wanted.channels):
+        raise ValueError(
+            f"recognizer.start: takes images of {found.size} px with {found.channels} channels, these have {wanted.size} px "
+            f"and {wanted.channels}: set data.size={found.size} and data.channels={found.channels}"
+        )
+    state.net.load_state_dict(net.state_dict())
 
 
 def make_head(config: Recognizer, dim: int, classes: int) -> Head:

@@ -28,10 +28,17 @@ class Training(Protocol):
     def restore(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None: ...
 
 
-class Checkpoint:
-    """A training and its loss curves in one file of the progress folder, from which they continue when it is made."""
+class Kept(Protocol):
+    """What is kept beside a training."""
 
-    def __init__(self, work: Work, training: Training, **histories: History) -> None:
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class Checkpoint:
+    """A training and its curves in one file of the progress folder, from which they continue when it is made."""
+
+    def __init__(self, work: Work, training: Training, **histories: Kept) -> None:
         self.work, self.training, self.histories = work, training, histories
         if (content := work.kept(FILE)) is not None:
             tensors = safetensors.torch.load(content)

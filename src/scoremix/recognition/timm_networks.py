@@ -1,0 +1,83 @@
+"""Networks of timm (PyTorch Image Models) as recognizers, by name; weights come from a file or from nowhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from scoremix.data.pickles import some
+
+PREFIX = "timm/"
+
+
+class TimmNetwork(nn.Module):
+    """A network of timm whose last layer gives the embedding; images in [-1, 1] are scaled as its weights expect.
+
+    Nothing is downloaded. ValueError for an unknown name, a side that it does not take, or without timm.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, size: int, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.net = _created(name, size, channels, embedding)
+        told = self.net.default_cfg
+        for field in ("mean", "std"):
+            value = torch.tensor([float(part) for part in told[field]])
+            value = value if channels == len(value) else value.mean().expand(channels)
+            self.register_buffer(field, value[:, None, None].clone(), persistent=False)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        y: Tensor = self.net(((x + 1) / 2 - self.mean) / self.std)
+        return y
+
+    def take_over(self, tensors: Mapping[str, Tensor]) -> None:
+        """The weights of timm's file for the network, but for the last layer, whose classes are others.
+
+        Colour filters are summed for grey images. ValueError, one line, naming tensors that are missing, too many, or
+        of another shape.
+        """
+        told, own = self.net.default_cfg, self.net.state_dict()
+        classifier, first = _names(told["classifier"]), {f"{name}.weight" for name in _names(told["first_conv"])}
+        last = {name for name in own if name.rpartition(".")[0] in classifier}
+        given = {n: t for n, t in tensors.items() if n.rpartition(".")[0] not in classifier}
+        for name in first & given.keys() & own.keys():
+            if own[name].shape[1] == 1:
+                given[name] = given[name].sum(1, keepdim=True)
+        wanted = own.keys() - last
+        if missing := sorted(wanted - given.keys()):
+            raise ValueError(f"the file lacks {some(missing)}")
+        if extra := sorted(given.keys() - wanted):
+            raise ValueError(f"the file also holds {some(extra)}")
+        for name in wanted:
+            if own[name].shape != given[name].shape:
+                raise ValueError(f"{name} is {tuple(given[name].shape)} in the file, must be {tuple(own[name].shape)}")
+        self.net.load_state_dict({**{name: own[name] for name in last}, **given})
+
+
+def _names(told: str | tuple[str, ...] | None) -> set[str]:
+    return {told} if isinstance(told, str) else set(told or ())
+
+
+def _created(name: str, size: int, channels: int, embedding: int) -> Any:
+    plain = name.removeprefix(PREFIX)
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(f"network {name!r} needs timm ({error}): pip install 'scoremix[timm]'") from None
+    if not re.fullmatch(r"[A-Za-z0-9_]+", plain) or not timm.is_model(plain):
+        close = timm.list_models(f"*{re.sub('[^A-Za-z0-9_]', '', plain)[:6]}*")[:5]
+        raise ValueError(f"network {name!r}: timm has none of that name (such as {', '.join(close) or 'resnet18'})")
+    options = {"pretrained": False, "num_classes": embedding, "in_chans": channels}
+    try:
+        return timm.create_model(plain, img_size=size, **options)  # what looks at patches needs to know the side
+    except TypeError:
+        return timm.create_model(plain, **options)
+    except (AssertionError, ValueError, RuntimeError) as error:
+        raise ValueError(f"network {name!r} does not take {size} px ({error})") from None

@@ -1,0 +1,61 @@
+"""Generated images that give a real one away are dropped: those nearer to a training image than unseen ones are."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoremix.data.images import LabeledImages
+from scoremix.evaluation.privacy import nearest_similarity
+from scoremix.stages.embedding import BLOCK, all_embedded, opened
+from scoremix.stages.outputs import LeakSummary, MixedImages, write_mixed
+
+if TYPE_CHECKING:
+    from scoremix.config import LeakGate
+    from scoremix.execution.artifacts import Artifact, Work
+
+CARRIED = ("screening.json", "rejected.npz")  # what screening said of the same images
+
+
+def drop_leaks(config: LeakGate, synthetic: Artifact, recognizer: Artifact, real: Artifact, *, work: Work) -> None:
+    """Writes the images that stay, as `sample` does but with fewer of some m-plets, and leaks.json.
+
+    The threshold is the cosine to the nearest training image that a share `rate` of unseen real images exceeds: those
+    set apart of the training classes (data.held_out), else those of the validation classes. ValueError where nothing
+    stays.
+    """
+    net = opened(recognizer, work)
+    stored = LabeledImages.load(real.folder)
+    part = "validation" if stored.held_out is None else "held_out"
+    mixed = MixedImages.load(synthetic)
+    with work.bar(3, "sets of images") as advance:
+        train = all_embedded(net, stored.of_classes("train"))
+        advance(1)
+        unseen, _ = nearest_similarity(all_embedded(net, stored.of_classes(part)), train)
+        advance(2)
+        near, _ = nearest_similarity(all_embedded(net, mixed.images), train)
+        advance(3)
+    threshold = float(np.quantile(unseen.numpy(), 1 - config.rate))
+    stay = near.numpy() <= threshold
+    rows, labels = np.flatnonzero(stay), mixed.images.labels.astype(np.int64)
+    counts = np.bincount(labels[rows], minlength=len(mixed.mplets))
+    used = np.flatnonzero(counts)
+    if not len(used):
+        raise ValueError(
+            f"sampling.leak_gate {config.rate:g}: all {len(stay):,} images are nearer to a training image than "
+            f"{1 - config.rate:.0%} of unseen ones; the generator copies"
+        )
+    blocks = (mixed.images.take(rows[start : start + BLOCK])[0] for start in range(0, len(rows), BLOCK))
+    names = [mixed.images.class_names[k] for k in used]
+    logs = (None if log is None else log[rows] for log in (mixed.log_weight, mixed.disagreement))
+    write_mixed(
+        work, blocks, mixed.images.shape[1:], names, mixed.mplets[used], mixed.weights[rows], *logs, counts=counts[used]
+    )
+    for name in CARRIED:
+        if (synthetic / name).exists():
+            shutil.copyfile(synthetic / name, work / name)
+    lost = len(mixed.mplets) - len(used)
+    LeakSummary(config.rate, threshold, part, len(unseen), len(stay), len(stay) - len(rows), lost).write(work)
+    work.count("images", len(stay))
