@@ -85,7 +85,7 @@ def test_a_sections_text_makes_its_page_alone_stale(stale: Stale) -> None:
         ("stages/judge/evaluate.py", {"evaluate"}),
         ("stages/mix/search.py", {"search_weights"}),
         ("stages/mix/screen.py", {"screen"}),
-        ("diffusion/solvers.py", {"sample_mixtures", "search_weights"}),
+        ("diffusion/solvers.py", {"sample_mixtures", "search_weights", "train_generator"}),  # which may watch its gate
         ("execution/runner.py", set()),
         ("execution/estimate.py", set()),
     ],
