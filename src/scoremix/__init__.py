@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from scoremix.evaluation.quality import frechet_distance, prdc
     from scoremix.execution.trained import load_generator, load_recognizer, run
     from scoremix.selection.mplets import top_mplets
+    from scoremix.use.model import load_model
 
 __version__ = "0.2.0"
 
@@ -30,6 +31,7 @@ _HOMES = {  # name: the module that is imported when it is first asked for
     "LabeledImages": "data.images",
     "Weighing": "diffusion.feynman_kac",
     "cka": "analysis.alignment",
+    "load_model": "use.model",
     "top_mplets": "selection.mplets",
 }
 
@@ -51,6 +53,7 @@ __all__ = [
     "karras_sigmas",
     "kfold_accuracy",
     "load_generator",
+    "load_model",
     "load_recognizer",
     "mix",
     "mix_conditions",

@@ -19,7 +19,23 @@ from scoremix.execution import stopping
 from scoremix.execution.torchrun import process, processes
 
 OTHERS = (  # in the order in which --help lists them, after the steps of the story
-    *("benchmark", "study", "report", "analyze", "show", "plan", "quality", "embed", "export", "sheets", "ema"),
+    *(
+        "fit",
+        "verify",
+        "enroll",
+        "identify",
+        "benchmark",
+        "study",
+        "report",
+        "analyze",
+        "show",
+        "plan",
+        "quality",
+        "embed",
+        "export",
+        "sheets",
+        "ema",
+    ),
     *("import_edm2", "convert", "verify_data", "subset"),
 )
 for _name in OTHERS:

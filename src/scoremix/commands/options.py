@@ -112,6 +112,10 @@ MaxHours = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
+Delivered = Annotated[str, typer.Argument(help="a folder of `fit`, its .onnx file, or a run in ./scoremix_runs")]
+Far = Annotated[
+    float | None, typer.Option("--far", help="false accept rate of the threshold; by default what suits the question")
+]
 Colour = Annotated[
     Literal["rgb", "bgr"] | None, typer.Option("--colour", help="where a published checkpoint does not say")
 ]

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -34,9 +34,14 @@ PAIR = 4e-7  # seconds that a pair of evaluated images costs, all draws of class
 OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any stage's start and end
 
 
-def estimate(real: Artifact, plans: Iterable[Step], todo: Iterable[Step], runtime: Runtime) -> dict[str, float]:
-    """Seconds by key of the steps `todo`, some of all `plans`; several processes share the work without loss."""
-    clock = Clock({plan.key: plan for plan in plans}, real, runtime)
+def estimate(
+    real: Artifact, plans: Iterable[Step], todo: Iterable[Step], runtime: Runtime, known: Mapping[str, int] = {}
+) -> dict[str, float]:
+    """Seconds by key of the steps `todo`, some of all `plans`; several processes share the work without loss.
+
+    `known`: images in finished artifacts that are not planned, by key.
+    """
+    clock = Clock({plan.key: plan for plan in plans}, real, runtime, known)
     shared = {"recognizer", "generator", "sample"}
     return {p.key: OTHERS + clock.seconds(p) / (processes() if p.stage in shared else 1) for p in todo}
 
@@ -48,6 +53,7 @@ class Clock:
     plans: dict[str, Step]
     real: Artifact
     runtime: Runtime
+    known: Mapping[str, int] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,6 +96,8 @@ class Clock:
 
     def images(self, key: str) -> int:
         """Training images in an artifact of images that may not exist yet."""
+        if key in self.known:
+            return self.known[key]
         plan = self.plans[key]
         match plan.stage:
             case "sample" | "pixels":

@@ -128,6 +128,18 @@ def finished(out: Path, name: str | None) -> Parts:
     return Parts(_settings_of(file.stem, reported["config"]), *parts)
 
 
+def evaluated(out: Path, run: Parts, arm: str) -> dict[str, Artifact]:
+    """By seed what was measured of an arm's recognizers when the run was compared; ConfigError where it is gone."""
+    keys = {place.partition(":")[2]: key for place, key in run.chain["results"].manifest["inputs"].items()}
+    found = {str(seed): stored(out, keys.get(f"{arm}/{seed}", "none")) for seed in run.exp.seeds}
+    if gone := [seed for seed, artifact in found.items() if artifact is None]:
+        raise ConfigError(
+            f"run {run.exp.name!r}: evaluate {arm}/{gone[0]} is gone from {out / 'store'}; "
+            f"{to_continue(out, run.exp.name)} makes it again"
+        )
+    return {seed: artifact for seed, artifact in found.items() if artifact}
+
+
 def stored(out: Path, key: str) -> Artifact | None:
     """The finished artifact of a key, whatever stage made it."""
     file = next((out / "store").glob(f"*/{key[:12]}/manifest.json"), None)

@@ -1,0 +1,31 @@
+"""`scoremix enroll`: the embeddings of known images, to be found among."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scoremix.commands.options import Debug, Delivered, app
+
+
+@app.command()
+def enroll(
+    model: Delivered,
+    images: Annotated[Path, typer.Argument(help="folder of class folders, or of images that are a class each")],
+    out: Annotated[Path, typer.Option("--out", help="the .npz file to write")] = Path("gallery.npz"),
+    debug: Debug = False,
+) -> None:
+    """A gallery of known images, for `identify`; it holds embeddings and names, no images."""
+    from scoremix.data.files import refuse_existing
+    from scoremix.use.model import load_model
+
+    if out.suffix != ".npz":
+        raise ValueError(f"--out {out}: must end in .npz")
+    refuse_existing(out)
+    if not out.parent.is_dir():
+        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
+    gallery = load_model(model).enroll(images)
+    gallery.save(out)
+    print(f"{out}: {len(gallery)} images of {len(gallery.class_names)} classes")

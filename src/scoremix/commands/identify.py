@@ -1,0 +1,71 @@
+"""`scoremix identify`: which of the enrolled classes is on an image, if any?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scoremix.commands.options import Debug, Delivered, Far, app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from scoremix.use.model import Identified
+
+SHOWN = 20  # probes in the terminal
+FORMS = (".html", ".png", ".csv")
+
+
+@app.command()
+def identify(
+    model: Delivered,
+    gallery: Annotated[Path, typer.Argument(help="an .npz of `enroll`, or a folder to enroll")],
+    probes: Annotated[Path, typer.Argument(help="a folder of images, or one image")],
+    k: Annotated[int, typer.Option("--top", min=1, help="so many classes per image")] = 5,
+    far: Far = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="a .html or .png with the images side by side, or a .csv with all")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Which enrolled class is on each image, or "unknown"; --out page.html shows the images beside each other."""
+    if out is not None and out.suffix not in FORMS:
+        raise ValueError(f"--out {out}: must end in {', '.join(FORMS)}")
+    if out is not None and not out.parent.is_dir():
+        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
+    from scoremix.data.files import write_file
+    from scoremix.use import pictures
+    from scoremix.use.model import load_model
+
+    opened = load_model(model)
+    known = opened.gallery(gallery)
+    found = opened.identify(known, probes, k, far)
+    note = pictures.said(found, len(known), opened.for_gallery(len(known), far))
+    for one in found[:SHOWN]:
+        alike = ", ".join(f"{match.name} {match.similarity:.3f}" for match in one.matches)
+        print(f"{one.probe}: {one.name} ({alike})")
+    if len(found) > SHOWN:
+        print(f"... and {len(found) - SHOWN} more (--out FILE.csv has all)")
+    print(note)
+    if out is None:
+        return
+    if out.suffix == ".csv":
+        write_file(out, table(found))
+    else:
+        rows = pictures.rows_of(found, probes, known)
+        write_file(out, pictures.page(rows, note) if out.suffix == ".html" else pictures.picture(rows))
+    print(out)
+
+
+def table(found: Sequence[Identified]) -> str:
+    """CSV with a row per probe and match."""
+    from scoremix.data.csv_text import csv_text
+
+    rows = (
+        [one.probe, one.name, rank, match.name, f"{match.similarity:.6f}", match.image]
+        for one in found
+        for rank, match in enumerate(one.matches, 1)
+    )
+    return csv_text([["probe", "identified", "rank", "class", "similarity", "image"], *rows])

@@ -1,0 +1,32 @@
+"""`scoremix verify`: are two images of one class?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scoremix.commands.options import Debug, Delivered, Far, app
+
+
+@app.command()
+def verify(
+    model: Delivered,
+    first: Annotated[Path, typer.Argument(metavar="A", help="an image")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="another image")],
+    far: Far = None,
+    debug: Debug = False,
+) -> None:
+    """Whether two images are of one class, by a delivered recognizer."""
+    from scoremix.use.model import load_model
+
+    found = load_model(model).verify(first, second, far)
+    if found.threshold is None:
+        print(f"similarity {found.similarity:.3f} (the model has no thresholds)")
+        return
+    point = found.threshold
+    where = "above" if found.same else "not above"
+    print(f"{'same' if found.same else 'not the same'}: similarity {found.similarity:.3f}, {where} {point.value:.3f}")
+    print(f"  false accept rate {point.far:g}: so many pairs of two classes lie above that threshold")
+    print(f"  recognized {point.tar:.1%}: so many pairs of one class do")

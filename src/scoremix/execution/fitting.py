@@ -1,0 +1,133 @@
+"""A finished run's recipe on all its classes: planned, announced, made side by side, and put where a person looks."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from scoremix.config import ConfigError, Runtime
+from scoremix.config.delivery import Delivery
+from scoremix.config.experiment import NO_PATHS, Experiment
+from scoremix.data.files import refuse_existing, whole
+from scoremix.data.images import LabeledImages
+from scoremix.delivery import delivery
+from scoremix.execution import processes as engine
+from scoremix.execution import records, workers
+from scoremix.execution.artifacts import Artifact, Store
+from scoremix.execution.estimate import estimate
+from scoremix.execution.progress import in_time, labelled, noting
+from scoremix.execution.recipe import Recipe, chosen_recipe
+from scoremix.execution.runner import Planner
+from scoremix.execution.torchrun import say
+from scoremix.recognition.onnxfile import refuse_without_onnx
+from scoremix.stages.outputs import GateResult
+
+MODEL = "model"  # the stage, and the folder of a run's model
+
+
+def fit(
+    run: str | None,
+    runtime: Runtime,
+    folder: Path | None = None,
+    *,
+    arm: str | None = None,
+    retrain_generator: bool = False,
+    ensemble: bool = False,
+    licence: str = "other",
+) -> Path:
+    """Trains a finished run's recipe (its best one, or that of `arm`) on all its classes; returns the model's folder.
+
+    The folder is RUN/model where none is named. ConfigError, one line, before anything is trained, where the run is not
+    finished or the recipe cannot be used.
+    """
+    refuse_without_onnx("fit")
+    parts = records.finished(runtime.out, run)
+    exp = parts.exp
+    recipe = chosen_recipe(parts) if arm is None else Recipe(arm, "it was asked for by name.")
+    refuse_unusable(parts, recipe.arm, retrain_generator, ensemble)
+    to = folder or runtime.out / exp.name / MODEL
+    if not _ours(to):
+        refuse_existing(to)
+    if retrain_generator and not exp.arms[recipe.arm].generated:
+        say(f"--retrain-generator: the recipe {recipe.arm!r} needs no generator, none is trained")
+        retrain_generator = False
+    config = Delivery(
+        experiment=_without_places(exp),
+        recipe=recipe.arm,
+        why=recipe.why,
+        seeds=exp.seeds if ensemble else exp.seeds[:1],
+        retrained=retrain_generator,
+        licence=licence,
+    )
+    say(f"{exp.name}: recipe {recipe.arm}: {recipe.why}")
+    made = make(parts, config, runtime)
+    put(made, to)
+    say(f"model: {to}")
+    return to
+
+
+def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bool) -> None:
+    """ConfigError for an arm that the run has not trained, one of a generator that is too weak, or too few seeds."""
+    exp = parts.exp
+    trained = dict.fromkeys(label.rpartition("/")[0] for label in parts.recognizers)
+    if name not in trained:
+        raise ConfigError(f"--arm {name!r}: not an arm of run {exp.name!r} (arms: {', '.join(trained)})")
+    if ensemble and len(exp.seeds) < 2:
+        raise ConfigError(f"--ensemble: run {exp.name!r} has one seed, {exp.seeds[0]}; an ensemble needs two or more")
+    if exp.arms[name].generated and not retrain:
+        gates = parts.chain["results"].json("results.json")["gates"]
+        gate = GateResult(**gates[name]) if name in gates else GateResult.load(parts.chain["gate"])
+        if not gate.passed:
+            raise ConfigError(
+                f"--arm {name!r}: its generator is too weak ({gate.top1:.0%} of its reproductions are in their own class, "
+                f"the floor is {gate.floor:.0%}); train it longer, or take an arm of real images"
+            )
+
+
+def make(parts: records.Parts, config: Delivery, runtime: Runtime) -> Artifact:
+    """The model's artifact: what is not there yet is made, ready steps side by side."""
+    store, evaluated = Store(runtime.out / "store"), records.evaluated(runtime.out, parts, config.recipe)
+    planner = Planner(store)
+    last = delivery(parts.exp, config, parts.chain, parts.recognizers, parts.added, evaluated, planner)
+    steps, calls = list(planner.steps.values()), list(planner.calls.values())
+    todo = [step for step in steps if not store.artifact(step).done]
+    if todo:
+        say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")
+        crew = workers.crew(runtime, steps)
+        runtime = runtime.model_copy(update={"threads": crew.threads})
+        engine.use_threads(crew.threads)
+        first = calls[0]
+        real = store.run(first.step, first.function, first.config, first.inputs, runtime)
+        start = time.monotonic()
+        known = {artifact.key: len(LabeledImages.load(artifact.folder)) for artifact in parts.added.values()}
+        seconds = estimate(real, steps, todo, runtime, known)
+        left = workers.makespan(calls, seconds, crew.size)
+        say(f"estimate: about {in_time(left)} (measured here in {time.monotonic() - start:.0f} s)")
+        size = workers.Here() if crew.size == 1 else crew
+        workers.run_all(calls, store, runtime, size, labelled(noting(), steps), say)
+    return last
+
+
+def put(model: Artifact, folder: Path) -> None:
+    """Copies a model, its manifest with it, to where a person looks; whole, in the place of an older one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if _ours(folder) and (folder / "manifest.json").read_bytes() == (model / "manifest.json").read_bytes():
+        return
+    with whole(folder, folder=True) as partial:
+        for file in model.folder.iterdir():
+            if file.is_file() and not file.name.startswith("."):
+                shutil.copyfile(file, partial / file.name)
+        if folder.exists():
+            shutil.rmtree(folder)
+
+
+def _ours(folder: Path) -> bool:
+    """Whether a folder is a model that was put there."""
+    return all((folder / name).is_file() for name in ("manifest.json", "recognizer.onnx", "thresholds.json"))
+
+
+def _without_places(exp: Experiment) -> Experiment:
+    """The experiment without the folders of this machine."""
+    places = {name: getattr(exp, name) for name in ("source", "split_list", "groups")}
+    return exp.model_copy(update={name: Path(place).name for name, place in places.items() if place not in NO_PATHS})

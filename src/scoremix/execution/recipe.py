@@ -1,0 +1,41 @@
+"""Which recipe a finished run has shown to be the best for its images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from scoremix.config import ConfigError
+from scoremix.evaluation.metric_table import metric_of
+from scoremix.execution.records import Parts
+
+
+class Recipe(NamedTuple):
+    """An arm of the run, and a sentence on why this one."""
+
+    arm: str
+    why: str
+
+
+def chosen_recipe(run: Parts) -> Recipe:
+    """The judged arm where it helps, else real images, trained for as long as did better on the classes kept back.
+
+    ConfigError for a run without an arm of real images alone.
+    """
+    results = run.chain["results"].json("results.json")
+    verdict, metric = results["verdict"], metric_of(results["headline"])
+    if verdict["kind"] == "helps":
+        return Recipe(
+            verdict["arm"], f"the run's verdict on it is: helps (better than {' and '.join(verdict['controls'])})."
+        )
+    real = {
+        n: results["arms"][n][metric.key]["value"]
+        for n, a in run.exp.arms.items()
+        if a.images == "real" and not a.recognizer
+    }
+    if not real:
+        raise ConfigError(
+            f"run {run.exp.name!r}: {verdict['kind']}, and no arm of real images alone; name one with --arm"
+        )
+    best = max(real, key=lambda name: real[name])
+    longer = f", of the lengths tried ({', '.join(real)}) the better one" if len(real) > 1 else ""
+    return Recipe(best, f"the run's verdict on `{verdict['arm']}` is: {verdict['kind']}; so real images alone{longer}.")

@@ -1,0 +1,69 @@
+"""The similarity from which a pair counts as one class, at false accept rates on classes that were never trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoremix.evaluation import bootstrap, metrics
+from scoremix.evaluation.estimate import Estimate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config.delivery import Operating
+    from scoremix.execution.artifacts import Artifact, Work
+
+
+def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Work) -> None:
+    """Writes thresholds.json of the recognizers whose embeddings of the same images were evaluated, one per seed.
+
+    `points`: for every FAR that the impostor pairs support the threshold, a similarity (a pair above it is accepted;
+    the largest that keeps the FAR), and the share of genuine pairs above it, both as means over seeds with intervals
+    over classes. `unsupported`: FAR -> why not.
+    """
+    labels = np.load(next(iter(evaluated.values())) / "labels.npy")
+    units = [np.load(artifact / "embeddings.npy") for artifact in evaluated.values()]
+    if config.ensemble:
+        units = [metrics.unit_rows(np.mean(units, axis=0)).astype(np.float32)]
+    sizes = np.unique(labels, return_counts=True)[1]
+    impostors = (len(labels) ** 2 - int((sizes**2).sum())) // 2
+    levels = metrics.supported_fars(impostors, config.fars)
+    fars = [level.far for level in levels if level.supported]
+    draws = np.concatenate(
+        [np.ones((1, len(sizes)), np.int64), bootstrap.class_draws(len(sizes), config.bootstrap, config.seed)]
+    )
+    measured = np.stack([_measured(unit, labels, fars, draws) for unit in units])  # [seed, draw, far, which]
+    points = [
+        {
+            "far": far,
+            "threshold": Estimate.of(measured[:, :, i, 0], config.level).as_json(),
+            "tar": Estimate.of(measured[:, :, i, 1], config.level).as_json(),
+        }
+        for i, far in enumerate(fars)
+    ]
+    work.write_json(
+        "thresholds.json",
+        {
+            "headline": config.headline,
+            "level": config.level,
+            "classes": len(sizes),
+            "images": len(labels),
+            "genuine_pairs": int((sizes * (sizes - 1) // 2).sum()),
+            "impostor_pairs": impostors,
+            "points": points,
+            "unsupported": {f"{level.far:g}": level.reason for level in levels if not level.supported},
+        },
+    )
+
+
+def _measured(
+    unit: NDArray[np.float32], labels: NDArray[np.int32], fars: list[float], draws: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Threshold and TAR (1 + resamples, fars, 2) of one recognizer in every draw of the classes."""
+    pairs = metrics.pair_similarities(unit, labels)
+    weight = bootstrap.impostor_weight(pairs.sizes, draws)
+    above = bootstrap.weighted_thresholds(pairs, fars, draws, weight)
+    return np.stack([above, bootstrap.weighted_tar_at_far(pairs, fars, draws)], axis=-1)

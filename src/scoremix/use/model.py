@@ -1,0 +1,346 @@
+"""A delivered recognizer in use: are two images of one class, and of which enrolled class is an image? Without PyTorch.
+
+model = scoremix.load_model("scoremix_runs/demo/model")
+print(model.verify("a.png", "b.png").same)
+print([found.name for found in model.identify("gallery", "probes")])
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.data.decode import decode, opened, resize_area, with_channels
+from scoremix.data.files import whole
+from scoremix.data.listing import Listing, open_listing
+from scoremix.use.search import nearest
+
+ONNX = "recognizer.onnx"
+RUNS = Path("scoremix_runs")
+ROWS = 64  # images per forward
+ENLARGED = 4  # an image is not enlarged more than so many times
+STRANGERS = 0.1  # bound on the chance that a stranger is taken for somebody, where the thresholds reach that far
+UNKNOWN = "unknown"
+
+Images = NDArray[np.uint8]
+Unit = NDArray[np.float32]
+Source = str | Path
+
+
+class Threshold(NamedTuple):
+    """A pair is accepted above the similarity `value`; so is the share `far` of pairs of two classes."""
+
+    far: float
+    value: float
+    low: float | None  # interval of the value
+    high: float | None
+    tar: float  # share of pairs of one class that are accepted
+
+
+class Verified(NamedTuple):
+    """Two images compared; without a threshold `same` is None."""
+
+    similarity: float
+    same: bool | None
+    threshold: Threshold | None
+
+
+class Match(NamedTuple):
+    """An enrolled class, its image that is most alike, and their similarity."""
+
+    name: str
+    similarity: float
+    image: str
+
+
+class Identified(NamedTuple):
+    """A probe and the enrolled classes most alike, the best first; `name` is "unknown" below the threshold."""
+
+    probe: str
+    name: str
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Enrolled images: unit embeddings, ordered by class."""
+
+    embeddings: Unit  # (n, d)
+    names: tuple[str, ...]  # of the images, below `place`
+    labels: NDArray[np.int64]  # (n,) ascending
+    class_names: tuple[str, ...]
+    model: str  # SHA-256 of the model's file
+    place: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def save(self, file: Source) -> None:
+        """Writes an .npz, whole or not at all."""
+        file = Path(file)
+        if file.suffix != ".npz":
+            raise ValueError(f"{file}: must end in .npz")
+        texts = {name: np.array(getattr(self, name)) for name in ("names", "class_names", "model", "place")}
+        with whole(file) as partial, open(partial, "wb") as handle:
+            np.savez(handle, embeddings=self.embeddings, labels=self.labels, **texts)
+
+    @classmethod
+    def load(cls, file: Source) -> Gallery:
+        """What `save` wrote; ValueError, one line, for anything else."""
+        try:
+            with np.load(file, allow_pickle=False) as found:
+                texts = {name: tuple(found[name].tolist()) for name in ("names", "class_names")}
+                alone = {name: str(found[name]) for name in ("model", "place")}
+                gallery = cls(embeddings=found["embeddings"], labels=found["labels"], **texts, **alone)
+        except OSError as error:
+            raise ValueError(f"gallery {file}: {error.strerror or 'not an .npz of `scoremix enroll`'}") from None
+        except Exception:  # damaged archives raise almost anything
+            raise ValueError(f"gallery {file}: not an .npz of `scoremix enroll`") from None
+        if not gallery.embeddings.ndim == 2 or not len(gallery.embeddings) == len(gallery.labels) == len(gallery) > 0:
+            raise ValueError(f"gallery {file}: damaged, {len(gallery)} names for {gallery.embeddings.shape} embeddings")
+        return gallery
+
+
+@dataclass(frozen=True)
+class Model:
+    """A recognizer in an ONNX file, with what its input must be and the thresholds measured with it."""
+
+    session: Any
+    key: str  # SHA-256 of the file
+    size: int
+    channels: int
+    colour: str
+    scaling: str
+    thresholds: tuple[Threshold, ...]  # from the laxest FAR to the strictest
+    unsupported: Mapping[str, str]  # FAR -> why it has no threshold
+    headline: float
+
+    def embed(self, images: Images | Source | Sequence[Source]) -> Unit:
+        """Unit embeddings (n, d) of an array (n, h, w, 1 or 3) of 8-bit values, or of what lies in a file or folder, or in
+        a list of files.
+
+        ValueError, one line, for wrong arrays and for what cannot be read or is too small.
+        """
+        if isinstance(images, np.ndarray):
+            fitted = self._fitted(images)
+            return self._computed(fitted[i : i + ROWS] for i in range(0, len(fitted), ROWS))
+        if isinstance(images, str | Path):
+            return self._read(Path(images))[1]
+        return self._computed(self._file(Path(file))[None] for file in images)
+
+    def verify(self, a: Images | Source, b: Images | Source, far: float | None = None) -> Verified:
+        """Whether two images, files or arrays (h, w, 1 or 3), are of one class, at a FAR that has a threshold."""
+        one, other = (self._one(image) for image in (a, b))
+        similarity = float(one @ other)
+        if far is None and not self.thresholds:
+            return Verified(similarity, None, None)
+        point = self.threshold(self._usual() if far is None else far)
+        return Verified(similarity, similarity > point.value, point)
+
+    def enroll(self, place: Source) -> Gallery:
+        """The gallery of a folder of class folders, or of images that are a class each by their names."""
+        listing, unit = self._read(Path(place))
+        if listing.labels is None:
+            named = [Path(name).stem for name in listing.names]
+            names = listing.names if len(set(named)) < len(named) else tuple(named)
+            labels = np.arange(len(names))
+        else:
+            names, labels = listing.class_names, listing.labels.astype(np.int64)
+        order = np.argsort(labels, kind="stable")
+        images = tuple(listing.names[i] for i in order)
+        return Gallery(unit[order], images, labels[order], tuple(names), self.key, str(Path(place).absolute()))
+
+    def identify(
+        self,
+        gallery: Gallery | Source,
+        probes: Images | Source | Sequence[Source],
+        k: int = 5,
+        far: float | None = None,
+    ) -> list[Identified]:
+        """For every probe the `k` enrolled classes most alike; the best is its name where it is above the threshold.
+
+        `gallery`: what `enroll` returned or saved, or a folder to enroll. By default the FAR is the largest at which a
+        stranger is taken for somebody in at most one of ten cases, or the smallest that has a threshold.
+        """
+        if k < 1:
+            raise ValueError(f"k {k}: must be at least 1")
+        gallery = self.gallery(gallery)
+        if isinstance(probes, str | Path):
+            listing, unit = self._read(Path(probes))
+            names: Sequence[str] = listing.names
+        else:
+            unit = self.embed(probes)
+            names = [str(i) for i in range(len(unit))] if isinstance(probes, np.ndarray) else [str(p) for p in probes]
+        point = self.for_gallery(len(gallery), far)
+        classes, rows, similarity = nearest(gallery.embeddings, gallery.labels, unit, min(k, len(gallery.class_names)))
+        found = []
+        for name, of_class, of_row, alike in zip(names, classes, rows, similarity, strict=True):
+            matches = tuple(
+                Match(gallery.class_names[c], float(s), gallery.names[r])
+                for c, r, s in zip(of_class, of_row, alike, strict=True)
+            )
+            known = point is None or matches[0].similarity > point.value
+            found.append(Identified(name, matches[0].name if known else UNKNOWN, matches))
+        return found
+
+    def gallery(self, gallery: Gallery | Source) -> Gallery:
+        """A gallery of this model: as given, opened, or enrolled from a folder; ValueError for another model's."""
+        if not isinstance(gallery, Gallery):
+            place = Path(gallery)
+            gallery = Gallery.load(place) if place.suffix == ".npz" else self.enroll(place)
+        if gallery.model != self.key:
+            raise ValueError(
+                f"gallery of {gallery.place}: enrolled with another model ({gallery.model[:12]}, this one is "
+                f"{self.key[:12]}); enroll its images again"
+            )
+        return gallery
+
+    def threshold(self, far: float) -> Threshold:
+        """The threshold at that FAR; ValueError, one line, where none was measured."""
+        for point in self.thresholds:
+            if abs(point.far - far) <= 1e-9 * far:
+                return point
+        allowed = ", ".join(f"{point.far:g}" for point in self.thresholds) or "none"
+        why = self.unsupported.get(f"{far:g}", "not measured")
+        raise ValueError(f"far {far:g}: {why} (allowed: {allowed})")
+
+    def for_gallery(self, enrolled: int, far: float | None = None) -> Threshold | None:
+        """The threshold for that many enrolled images; None for a model without thresholds, all are then named."""
+        if far is not None:
+            return self.threshold(far)
+        strict = (point for point in self.thresholds if point.far * enrolled <= STRANGERS)
+        return next(strict, self.thresholds[-1] if self.thresholds else None)
+
+    def _usual(self) -> float:
+        known = {point.far for point in self.thresholds}
+        return self.headline if self.headline in known else min(known)
+
+    # ---- from images to embeddings
+
+    def _one(self, image: Images | Source) -> Unit:
+        if isinstance(image, np.ndarray):
+            return self.embed(image[None])[0]
+        return self.embed([image])[0]
+
+    def _read(self, place: Path) -> tuple[Listing, Unit]:
+        """The listing of all images at a place, and their embeddings; ValueError names the first that is unusable."""
+        listing = open_listing(place)
+        if place.is_dir():
+            for name in listing.names:
+                if (file := place / name).is_file():
+                    self._refuse_small(file)
+        bad: list[tuple[str, str]] = []
+        unit = self._computed(pixels for pixels, _ in listing.blocks(self.size, self.channels, ROWS, bad))
+        if bad:
+            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+            raise ValueError(f"{bad[0][0]}: {bad[0][1]}{more}")
+        return listing, unit
+
+    def _file(self, file: Path) -> Images:
+        """One image (size, size, channels)."""
+        if not file.exists():
+            raise ValueError(f"{file}: no such file")
+        self._refuse_small(file)
+        try:
+            pixels = decode(file, self.size)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        return with_channels(pixels[None], self.channels)[0]
+
+    def _refuse_small(self, file: Path) -> None:
+        try:
+            with opened(file) as image:
+                width, height = image.size
+        except ValueError:
+            return  # reading it says what is wrong
+        self._refuse_enlarged(str(file), width, height)
+
+    def _refuse_enlarged(self, what: str, width: int, height: int) -> None:
+        if min(width, height) * ENLARGED < self.size:
+            raise ValueError(
+                f"{what}: {width} x {height} pixels, the recognizer takes {self.size} x {self.size}; at least "
+                f"{-(-self.size // ENLARGED)} on each side are needed"
+            )
+
+    def _fitted(self, images: Images) -> Images:
+        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not len(images):
+            raise ValueError(
+                f"images of shape {images.shape} and type {images.dtype}: must be uint8 (n, height, width, 1 or 3), n > 0"
+            )
+        self._refuse_enlarged("images", images.shape[2], images.shape[1])
+        return with_channels(resize_area(images, self.size), self.channels)
+
+    def _computed(self, blocks: Iterable[Images]) -> Unit:
+        """Embeddings of blocks (b, size, size, channels)."""
+        rows: list[Unit] = []
+        waiting: list[Images] = []
+        for block in blocks:
+            waiting.append(block)
+            if sum(map(len, waiting)) >= ROWS:
+                rows.append(self._forward(np.concatenate(waiting)))
+                waiting = []
+        if waiting:
+            rows.append(self._forward(np.concatenate(waiting)))
+        if not rows:
+            raise ValueError("no images")
+        return np.concatenate(rows)
+
+    def _forward(self, pixels: Images) -> Unit:
+        x = (pixels[..., ::-1] if self.colour == "bgr" else pixels).transpose(0, 3, 1, 2).astype(np.float32)
+        x = x / 127.5 - 1 if self.scaling == "-1..1" else x / 255
+        (unit,) = self.session.run(["embeddings"], {"images": np.ascontiguousarray(x)})
+        if not np.isfinite(unit).all():
+            raise ValueError("the model's embeddings are not finite")
+        return np.asarray(unit, np.float32)
+
+
+def load_model(model: Source) -> Model:
+    """A delivered recognizer: the folder of `scoremix fit`, its .onnx file alone, or the name of a run in ./scoremix_runs.
+
+    ValueError, one line, where there is none, or onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ValueError("a model needs onnxruntime: pip install 'scoremix[use]'") from None
+
+    file = _file_of(Path(model))
+    content = file.read_bytes()
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        facts = session.get_modelmeta().custom_metadata_map
+        description = json.loads(facts["description"])
+        kind = {name: description[name] for name in ("size", "channels", "colour", "scaling")}
+    except Exception:  # onnxruntime raises its own kinds
+        raise ValueError(f"model {file}: not an ONNX file of `scoremix fit` or `scoremix export`") from None
+    told = json.loads(facts.get("thresholds", '{"points": [], "unsupported": {}, "headline": 0.01}'))
+    points = (
+        Threshold(p["far"], p["threshold"]["value"], p["threshold"]["low"], p["threshold"]["high"], p["tar"]["value"])
+        for p in told["points"]
+    )
+    ordered = tuple(sorted(points, key=lambda point: -point.far))
+    digest = hashlib.sha256(content).hexdigest()
+    return Model(
+        session, digest, **kind, thresholds=ordered, unsupported=told["unsupported"], headline=told["headline"]
+    )
+
+
+def _file_of(model: Path) -> Path:
+    """The ONNX file of a folder, a file, or a run in ./scoremix_runs; ValueError where there is none."""
+    run = RUNS / model / "model" / ONNX
+    if (model / ONNX).is_file():
+        return model / ONNX
+    if model.is_file():
+        return model
+    if run.is_file():
+        return run
+    raise ValueError(f"model {model}: neither a folder with {ONNX}, nor such a file, nor a run in {RUNS} with a model")

@@ -1,0 +1,386 @@
+"""From a finished run to a recognizer of all its classes: the recipe, the thresholds, the folder, and its use without torch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+import scoremix
+from scoremix.config import ConfigError, Experiment, Runtime, load
+from scoremix.config.arms import named
+from scoremix.config.delivery import AllClasses
+from scoremix.data.images import LabeledImages
+from scoremix.execution import fitting, progress, records
+from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.execution.recipe import chosen_recipe
+from scoremix.stages.deliver.everything import everything
+from scoremix.stages.train import resume
+from scoremix.use import search
+from scoremix.use.model import Gallery
+
+pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+ARMS = ("real", "equal_steps", "scoremix", "averages")
+WITHOUT_TORCH = """
+import sys
+class Refused:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {refused}:
+            raise ImportError(name + " is not to be imported")
+sys.meta_path.insert(0, Refused())
+"""
+
+
+def runtime(out: Path) -> Runtime:
+    return Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_settings: list[str]) -> Path:
+    """A folder with images, a finished run on them, and its model."""
+    place = tmp_path_factory.mktemp("deliver")
+    with np.load(tiny_npz) as file:
+        for i, (pixels, label) in enumerate(zip(file["images"], file["labels"], strict=True)):
+            (place / "images" / f"blob {label:02d}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(place / "images" / f"blob {label:02d}" / f"{i}.png")
+    exp = load(Experiment(arms=named(ARMS)), (), [*tiny_settings, f"source={place}/images"])
+    out = place / "scoremix_runs"
+    progress.execute(exp, runtime(out), Store(out / "store"))
+    fitting.fit("tiny", runtime(out))
+    return place
+
+
+@pytest.fixture(scope="module")
+def out(place: Path) -> Path:
+    return place / "scoremix_runs"
+
+
+@pytest.fixture(scope="module")
+def model(out: Path) -> Path:
+    return out / "tiny" / "model"
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.name != "manifest.json"}
+
+
+# ---------------------------------------------------------------------------------- what is trained
+
+
+def test_every_class_and_image_is_trained_on_those_of_the_run_first(tmp_path: Path) -> None:
+    images = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 1), np.uint8)
+    names, splits = tuple("abcdefghij"), {"train": [1, 4, 7, 9], "validation": [0, 8], "test": [2, 3, 5, 6]}
+    held = np.where(np.isin(np.arange(10), splits["train"]), 1, 0)
+    stored = LabeledImages.of(images, np.repeat(np.arange(10), 4), names, splits, names, held)
+    (tmp_path / "real").mkdir(), (tmp_path / "all").mkdir()
+    np.save(tmp_path / "real" / "images.npy", images)
+    np.save(tmp_path / "real" / "labels.npy", np.repeat(np.arange(10, dtype=np.int32), 4))
+    parts = {part: list(of) for part, of in splits.items()}
+    table = {"names": names, "splits": parts, "groups": names, "held_out": held.tolist()}
+    (tmp_path / "real" / "classes.json").write_text(json.dumps(table))
+    real = Artifact("ingest", "", tmp_path / "real")
+    everything(AllClasses(), real, work=Work(tmp_path / "all", Runtime(quiet=True), "everything"))
+    found = LabeledImages.load(tmp_path / "all").of_classes("train")
+    assert found.class_names == tuple("behjaicdfg") == found.groups
+    assert found.class_names[:4] == stored.of_classes("train").class_names
+    assert sorted(found.images[:, 0, 0, 0].tolist()) == list(range(40)) and (found.counts == 4).all()
+    assert (found.of_class(1)[:, 0, 0, 0] == [16, 17, 18, 19]).all()
+
+
+def test_the_model_knows_all_classes_and_took_as_many_epochs_as_its_recipe(out: Path, model: Path) -> None:
+    settings = json.loads((model / "settings.json").read_text())
+    arm, exp = settings["recipe"], records.recorded(out, "tiny")
+    assert arm in ("real", "equal_steps") and settings["experiment"]["source"] == "images"
+    made = json.loads((model / "provenance.json").read_text())["recognizer 0"]
+    trained = records.stored(out, made["key"])
+    run = records.finished(out, "tiny").recognizers[f"{arm}/0"].json("recognizer.json")
+    assert trained is not None
+    final = trained.json("recognizer.json")
+    assert (final["classes"], final["images"]) == (24, 144) and run["images"] < 144
+    epochs = [of["steps"] * exp.recognizer.batch / of["images"] for of in (final, run)]
+    assert epochs[0] == pytest.approx(epochs[1], abs=exp.recognizer.batch / 72)
+    lines = (model / "classes.tsv").read_text().splitlines()
+    assert len(lines) == 25 and lines[1].split("\t")[1:] == ["6", "train"] and lines[-1].endswith("test")
+
+
+def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
+    out: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {file.name: file.stat().st_mtime_ns for file in model.iterdir()}
+    fitting.fit("tiny", runtime(out))
+    assert "✓" not in capsys.readouterr().err
+    assert {file.name: file.stat().st_mtime_ns for file in model.iterdir()} == before
+    for stage in ("model", "everything"):
+        for folder in (out / "store" / stage).iterdir():
+            for file in folder.iterdir():
+                file.unlink()
+    key = json.loads((model / "provenance.json").read_text())["recognizer 0"]["key"]
+    for file in (out / "store" / "recognizer" / key[:12]).iterdir():
+        file.unlink()
+    save = resume.Checkpoint.save
+
+    def stopped(checkpoint: resume.Checkpoint) -> None:
+        save(checkpoint)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(resume.Checkpoint, "save", stopped)
+        fitting.fit("tiny", runtime(out), tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+    fitting.fit("tiny", runtime(out), tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(model)
+
+
+def test_mixes_come_from_the_run_or_from_all_classes(out: Path, tmp_path: Path) -> None:
+    parts = records.finished(out, "tiny")
+    fitting.fit("tiny", runtime(out), tmp_path / "mixes", arm="scoremix")
+    fitting.fit("tiny", runtime(out), tmp_path / "retrained", arm="scoremix", retrain_generator=True)
+    fitting.fit("tiny", runtime(out), tmp_path / "averages", arm="averages")
+    known = {}
+    for name in ("mixes", "retrained", "averages"):
+        training = json.loads((tmp_path / name / "provenance.json").read_text())["training set"]
+        synthetic = records.stored(out, training["inputs"]["1"])
+        assert synthetic is not None
+        known[name] = (synthetic, np.load(synthetic / "mplets.npy").max())
+        assert "mixed images as 5 classes of their own" in (tmp_path / name / "README.md").read_text()
+    assert known["mixes"][0].key == parts.added["scoremix"].key
+    assert known["retrained"][0].key != known["mixes"][0].key
+    generator = records.stored(out, known["retrained"][0].manifest["inputs"]["0"])
+    assert generator is not None and len(generator.json("generator.json")["classes"]) == 24
+    assert known["averages"][0].key != parts.added["averages"].key
+
+
+def test_an_ensemble_is_the_mean_of_its_unit_embeddings(out: Path, place: Path, tmp_path: Path) -> None:
+    fitting.fit("tiny", runtime(out), tmp_path / "both", ensemble=True)
+    files = [tmp_path / "both" / f"recognizer-{seed}.safetensors" for seed in (0, 1)]
+    units = [scoremix.load_recognizer(file, device="cpu").embed(place / "images") for file in files]
+    mean = (units[0] + units[1]) / 2
+    found = scoremix.load_model(tmp_path / "both").embed(place / "images")
+    np.testing.assert_allclose(found, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-4)
+    assert "mean of 2 networks" in (tmp_path / "both" / "README.md").read_text()
+
+
+def run_with(kind: str, **values: float) -> Any:
+    """What `chosen_recipe` reads of a run with those headline values by arm."""
+    results = {
+        "headline": "tar@0.01",
+        "verdict": {"kind": kind, "arm": "scoremix", "controls": ["real", "equal_steps"]},
+        "arms": {name: {"tar@0.01": {"value": value}} for name, value in values.items()},
+    }
+    exp = Experiment(arms=named(["real", "equal_steps", "scoremix", "deeper"]))
+    return SimpleNamespace(exp=exp, chain={"results": SimpleNamespace(json=lambda name: results)})
+
+
+def test_the_recipe_is_the_judged_arm_where_it_helps_else_the_better_length() -> None:
+    values = {"real": 0.5, "equal_steps": 0.6, "scoremix": 0.7, "deeper": 0.9}
+    assert chosen_recipe(run_with("helps", **values)).arm == "scoremix"
+    assert chosen_recipe(run_with("does not help here", **values)).arm == "equal_steps"
+    assert chosen_recipe(run_with("generator too weak", **{**values, "real": 0.65})).arm == "real"
+
+
+# ---------------------------------------------------------------------------------- thresholds and card
+
+
+def test_thresholds_are_the_largest_that_keep_the_rate_on_classes_kept_back(out: Path, model: Path) -> None:
+    told = json.loads((model / "thresholds.json").read_text())
+    settings = json.loads((model / "settings.json").read_text())
+    evaluated = records.evaluated(out, records.finished(out, "tiny"), settings["recipe"])
+    expected = []
+    for artifact in evaluated.values():
+        unit, labels = np.load(artifact / "embeddings.npy"), np.load(artifact / "labels.npy")
+        first, second = np.triu_indices(len(unit), 1)
+        similarity, same = (unit[first] * unit[second]).sum(1), labels[first] == labels[second]
+        impostors = np.sort(similarity[~same])[::-1]
+        threshold = impostors[int(0.1 * len(impostors))]  # so many may lie above
+        assert (similarity[~same] > threshold).mean() <= 0.1
+        expected.append((threshold, (similarity[same] > threshold).mean(), len(impostors)))
+    (point,) = told["points"]
+    assert point["far"] == 0.1 and told["impostor_pairs"] == expected[0][2]
+    np.testing.assert_allclose(point["threshold"]["seeds"], [e[0] for e in expected], atol=1e-5)
+    np.testing.assert_allclose(point["tar"]["seeds"], [e[1] for e in expected], atol=1e-9)
+    assert point["threshold"]["low"] < point["threshold"]["value"] < point["threshold"]["high"]
+    assert set(told["unsupported"]) == {"0.01", "0.001", "0.0001", "1e-05", "1e-06"}
+
+
+def test_the_card_is_hugging_faces_and_says_what_was_measured(model: Path, place: Path) -> None:
+    card = (model / "README.md").read_text()
+    _, front, text = card.split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == "other"
+    for words in ("24 classes", "does not help here", "had not seen", "look better", "FAR", "Seed 0", "No licence"):
+        assert words in text
+    assert str(place) not in card and str(place) not in (model / "settings.json").read_text()
+
+
+def test_the_lines_in_the_card_run_the_second_without_scoremix(model: Path, place: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (model / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) == 2 and len([line for line in blocks[1].splitlines() if line]) <= 15
+    one, two = sorted((place / "images" / "blob 03").iterdir())[:2]
+    (tmp_path / "a.png").write_bytes(one.read_bytes()), (tmp_path / "b.png").write_bytes(two.read_bytes())
+    (tmp_path / "recognizer.onnx").write_bytes((model / "recognizer.onnx").read_bytes())
+    (tmp_path / "gallery").symlink_to(place / "images")
+    (tmp_path / "probes").symlink_to(place / "images" / "blob 07")
+    said = []
+    for block, refused in zip(blocks, ({"torch"}, {"torch", "scoremix"}), strict=True):
+        code = WITHOUT_TORCH.format(refused=refused) + block
+        said.append(
+            subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+        )
+    verified = scoremix.load_model(model).verify(one, two)
+    similarity, same = said[1].stdout.split()
+    assert float(similarity) == pytest.approx(verified.similarity, abs=1e-3) and same == str(verified.same)
+    assert "Verified(similarity=" in said[0].stdout and "Identified(probe=" in said[0].stdout
+
+
+# ---------------------------------------------------------------------------------- use
+
+
+def test_verify_enroll_and_identify_need_no_torch(model: Path, place: Path, tmp_path: Path) -> None:
+    """The model's ONNX file alone, every command in a process where torch cannot be imported."""
+    (tmp_path / "r.onnx").write_bytes((model / "recognizer.onnx").read_bytes())
+    code = WITHOUT_TORCH.format(refused={"torch", "numba", "scipy", "pydantic", "matplotlib"})
+
+    def call(*arguments: str) -> str:
+        run = f"{code}\nsys.argv = {['scoremix', *arguments]!r}\nfrom scoremix.commands import main\nmain()"
+        done = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    images = place / "images"
+    one, two = sorted((images / "blob 03").iterdir())[:2]
+    similarity = float(
+        np.prod(scoremix.load_recognizer(model / "recognizer.safetensors", device="cpu").embed([one, two]), 0).sum()
+    )
+    said = call("verify", "r.onnx", str(one), str(two))
+    assert f"similarity {similarity:.3f}" in said and "false accept rate 0.1" in said
+    assert "144 images of 24 classes" in call("enroll", "r.onnx", str(images), "--out", "g.npz")
+    for form in ("html", "png", "csv"):
+        said = call("identify", "r.onnx", "g.npz", str(images / "blob 05"), "--top", "3", "--out", f"o.{form}")
+    assert "6 of 6 images recognized" in said
+    rows = list(csv.DictReader((tmp_path / "o.csv").read_text().splitlines()))
+    assert len(rows) == 18 and {row["identified"] for row in rows} == {"blob 05"} == {r["class"] for r in rows[::3]}
+    assert [float(row["similarity"]) for row in rows[::3]] == pytest.approx([1.0] * 6, abs=1e-5)
+    assert (tmp_path / "o.html").read_text().count("<img") == 6 * 4
+    assert Image.open(tmp_path / "o.png").size[1] > 6 * 96
+
+
+def test_strangers_are_unknown_and_the_threshold_suits_the_gallery(model: Path, place: Path) -> None:
+    opened = scoremix.load_model(model)
+    gallery = opened.enroll(place / "images" / "blob 01")  # images in a folder: a class each
+    assert len(gallery.class_names) == 6
+    found = opened.identify(gallery, place / "images" / "blob 01", k=2, far=0.1)
+    assert all(one.name == one.probe.removesuffix(".png") == one.matches[0].name for one in found)
+    noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
+    strict = opened.threshold(0.1)
+    for one, row in zip(opened.identify(gallery, noise), opened.embed(noise) @ gallery.embeddings.T, strict=True):
+        assert one.matches[0].similarity == pytest.approx(row.max(), abs=1e-5)
+        assert (one.name == "unknown") == (row.max() <= strict.value)
+    points = [scoremix.use.model.Threshold(far, far, None, None, 1.0) for far in (0.1, 0.01, 0.001)]
+    several = SimpleNamespace(thresholds=tuple(points))
+    chosen = [type(opened).for_gallery(several, n).far for n in (1, 2, 10, 11, 100, 10_000)]  # type: ignore[arg-type, union-attr]
+    assert chosen == [0.1, 0.01, 0.01, 0.001, 0.001, 0.001]
+
+
+@pytest.mark.parametrize("by", ["in_blocks", "by_faiss"])
+def test_the_nearest_classes_are_those_of_a_plain_search(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if by == "by_faiss":
+        pytest.importorskip("faiss")
+    monkeypatch.setattr(search, "BLOCK_VALUES", 100)
+    rng = np.random.default_rng(0)
+    gallery, probes = (rng.standard_normal((n, 8)).astype(np.float32) for n in (60, 17))
+    gallery /= np.linalg.norm(gallery, axis=1, keepdims=True)
+    labels = np.sort(rng.integers(0, 9, 60)) * 2  # some numbers are not used
+    for k in (1, 3, len(np.unique(labels))):
+        classes, rows, values = getattr(search, by)(gallery, labels, probes, k)
+        for i, probe in enumerate(probes):
+            best = sorted(((gallery[labels == c] @ probe).max(), c) for c in np.unique(labels))[::-1][:k]
+            assert classes[i].tolist() == [c for _, c in best] == labels[rows[i]].tolist()
+            np.testing.assert_allclose(values[i], [v for v, _ in best], atol=1e-5)
+            np.testing.assert_allclose(gallery[rows[i]] @ probe, values[i], atol=1e-5)
+
+
+# ---------------------------------------------------------------------------------- what cannot work
+
+
+def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
+    out: Path, model: Path, tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress.execute(load(Experiment(), (), tiny_settings), runtime(tmp_path), Store(tmp_path / "store"), "ingest")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("x")
+    weak = SimpleNamespace(
+        exp=records.recorded(out, "tiny"),
+        recognizers={"scoremix/0": None},
+        chain={
+            "results": SimpleNamespace(
+                json=lambda name: {
+                    "gates": {
+                        "scoremix": {
+                            "top1": 0.1,
+                            "top5": 0.2,
+                            "real_top1": 1.0,
+                            "real_top5": 1.0,
+                            "floor": 0.5,
+                            "classes": 9,
+                            "images": 9,
+                        }
+                    }
+                }
+            )
+        },
+    )
+    one_seed = SimpleNamespace(exp=weak.exp.model_copy(update={"seeds": (4,)}), recognizers=weak.recognizers)
+    for call, said in (
+        (lambda: fitting.fit("tiny", runtime(tmp_path)), "not finished"),
+        (lambda: fitting.fit("other", runtime(out)), "'other': not in"),
+        (lambda: fitting.fit("tiny", runtime(out), arm="close"), "'close': not an arm of run 'tiny'"),
+        (lambda: fitting.fit("tiny", runtime(out), tmp_path / "full"), "exists already"),
+        (lambda: fitting.refuse_unusable(weak, "scoremix", False, False), "too weak .10%"),  # type: ignore[arg-type]
+        (lambda: fitting.refuse_unusable(one_seed, "scoremix", False, True), "has one seed, 4"),  # type: ignore[arg-type]
+    ):
+        with pytest.raises((ConfigError, ValueError), match=said) as error:
+            call()
+        assert "\n" not in str(error.value)
+    fitting.refuse_unusable(weak, "scoremix", True, False)  # type: ignore[arg-type]
+
+
+def test_wrong_use_is_refused_in_one_line(model: Path, place: Path, tmp_path: Path) -> None:
+    opened = scoremix.load_model(model)
+    image = sorted((place / "images" / "blob 03").iterdir())[0]
+    Image.new("L", (1, 30)).save(tmp_path / "thin.png")
+    (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "junk.npz").write_bytes(b"junk")
+    np.savez(tmp_path / "else.npz", a=np.zeros(3))
+    other = opened.enroll(place / "images" / "blob 01")
+    Gallery(other.embeddings, other.names, other.labels, other.class_names, "f" * 64, "faces").save(tmp_path / "o.npz")
+    grey = np.zeros((2, 8, 8, 1), np.uint8)
+    for call, said in (
+        (lambda: opened.verify(image, image, far=0.01), r"far 0.01: .* impostor pairs decide .*allowed: 0.1"),
+        (lambda: opened.verify(image, image, far=0.3), r"far 0.3: not measured \(allowed: 0.1\)"),
+        (lambda: opened.verify(image, tmp_path / "thin.png"), r"thin.png: 1 x 30 pixels, .*at least 2"),
+        (lambda: opened.verify(image, tmp_path / "text.png"), "text.png: not an image format"),
+        (lambda: opened.verify(image, tmp_path / "none.png"), "none.png: no such file"),
+        (lambda: opened.verify(np.zeros((8, 8, 4), np.uint8), image), r"shape \(1, 8, 8, 4\).* 1 or 3"),
+        (lambda: opened.embed(grey.astype(np.float32)), "type float32"),
+        (lambda: opened.embed(np.zeros((2, 1, 8, 1), np.uint8)), "8 x 1 pixels"),
+        (lambda: opened.enroll(tmp_path), "thin.png|text.png"),
+        (lambda: opened.identify(tmp_path / "o.npz", grey), "enrolled with another model .ffffffffffff"),
+        (lambda: opened.identify(tmp_path / "junk.npz", grey), "not an .npz of `scoremix enroll`"),
+        (lambda: opened.identify(tmp_path / "else.npz", grey), "not an .npz of `scoremix enroll`"),
+        (lambda: opened.identify(tmp_path / "gone.npz", grey), "No such file"),
+        (lambda: opened.identify(other, grey, k=0), "k 0"),
+        (lambda: scoremix.load_model(tmp_path), "neither a folder with recognizer.onnx"),
+        (lambda: scoremix.load_model(tmp_path / "text.png"), "not an ONNX file"),
+    ):
+        with pytest.raises(ValueError, match=said) as error:
+            call()
+        assert "\n" not in str(error.value)
