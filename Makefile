@@ -3,8 +3,11 @@
 setup:
 	@scripts/setup.sh dev
 
-demo: setup  ## the whole method on characters rendered from fonts, about 6 minutes on 2 cores
+demo: setup  ## the whole method on characters rendered from fonts, about 6 minutes on 2 cores; then its recognizer in use
 	@.venv/bin/scoremix run demo
+	@.venv/bin/scoremix fit demo
+	@.venv/bin/python scripts/unseen.py scoremix_runs/demo/model scoremix_runs/demo/unseen
+	@.venv/bin/scoremix identify demo scoremix_runs/demo/unseen/known scoremix_runs/demo/unseen/asked --top 3 --out scoremix_runs/demo/identified.html
 
 test: setup  ## the test suite, a file of tests to a process of one thread; ARGS for pytest
 	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)

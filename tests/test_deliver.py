@@ -19,17 +19,20 @@ from PIL import Image
 import scoremix
 from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.config.arms import named
-from scoremix.config.delivery import AllClasses
+from scoremix.config.delivery import AllClasses, Delivery
 from scoremix.data.images import LabeledImages
+from scoremix.delivery import delivery
 from scoremix.execution import fitting, progress, records
-from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.execution.artifacts import Artifact, Step, Store, Work
 from scoremix.execution.recipe import chosen_recipe
+from scoremix.execution.runner import Planner
 from scoremix.stages.deliver.everything import everything
 from scoremix.stages.train import resume
 from scoremix.use import search
 from scoremix.use.model import Gallery
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
+DOCS = Path(__file__).parents[1] / "docs"
 ARMS = ("real", "equal_steps", "scoremix", "averages")
 WITHOUT_TORCH = """
 import sys
@@ -53,10 +56,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_setting
         for i, (pixels, label) in enumerate(zip(file["images"], file["labels"], strict=True)):
             (place / "images" / f"blob {label:02d}").mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels).save(place / "images" / f"blob {label:02d}" / f"{i}.png")
-    exp = load(Experiment(arms=named(ARMS)), (), [*tiny_settings, f"source={place}/images"])
+    exp = load(Experiment(arms=named(ARMS)), (), [*tiny_settings, f"source={place}/images", "name=my_images"])
     out = place / "scoremix_runs"
     progress.execute(exp, runtime(out), Store(out / "store"))
-    fitting.fit("tiny", runtime(out))
+    fitting.fit("my_images", runtime(out))
     return place
 
 
@@ -67,7 +70,7 @@ def out(place: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def model(out: Path) -> Path:
-    return out / "tiny" / "model"
+    return out / "my_images" / "model"
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -99,11 +102,11 @@ def test_every_class_and_image_is_trained_on_those_of_the_run_first(tmp_path: Pa
 
 def test_the_model_knows_all_classes_and_took_as_many_epochs_as_its_recipe(out: Path, model: Path) -> None:
     settings = json.loads((model / "settings.json").read_text())
-    arm, exp = settings["recipe"], records.recorded(out, "tiny")
+    arm, exp = settings["recipe"], records.recorded(out, "my_images")
     assert arm in ("real", "equal_steps") and settings["experiment"]["source"] == "images"
     made = json.loads((model / "provenance.json").read_text())["recognizer 0"]
     trained = records.stored(out, made["key"])
-    run = records.finished(out, "tiny").recognizers[f"{arm}/0"].json("recognizer.json")
+    run = records.finished(out, "my_images").recognizers[f"{arm}/0"].json("recognizer.json")
     assert trained is not None
     final = trained.json("recognizer.json")
     assert (final["classes"], final["images"]) == (24, 144) and run["images"] < 144
@@ -117,7 +120,7 @@ def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
     out: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {file.name: file.stat().st_mtime_ns for file in model.iterdir()}
-    fitting.fit("tiny", runtime(out))
+    fitting.fit("my_images", runtime(out))
     assert "✓" not in capsys.readouterr().err
     assert {file.name: file.stat().st_mtime_ns for file in model.iterdir()} == before
     for stage in ("model", "everything"):
@@ -135,33 +138,42 @@ def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(resume.Checkpoint, "save", stopped)
-        fitting.fit("tiny", runtime(out), tmp_path / "again")
+        fitting.fit("my_images", runtime(out), tmp_path / "again")
     assert not (tmp_path / "again").exists()
-    fitting.fit("tiny", runtime(out), tmp_path / "again")
+    fitting.fit("my_images", runtime(out), tmp_path / "again")
     assert contents(tmp_path / "again") == contents(model)
 
 
-def test_mixes_come_from_the_run_or_from_all_classes(out: Path, tmp_path: Path) -> None:
-    parts = records.finished(out, "tiny")
-    fitting.fit("tiny", runtime(out), tmp_path / "mixes", arm="scoremix")
-    fitting.fit("tiny", runtime(out), tmp_path / "retrained", arm="scoremix", retrain_generator=True)
-    fitting.fit("tiny", runtime(out), tmp_path / "averages", arm="averages")
-    known = {}
-    for name in ("mixes", "retrained", "averages"):
-        training = json.loads((tmp_path / name / "provenance.json").read_text())["training set"]
-        synthetic = records.stored(out, training["inputs"]["1"])
-        assert synthetic is not None
-        known[name] = (synthetic, np.load(synthetic / "mplets.npy").max())
-        assert "mixed images as 5 classes of their own" in (tmp_path / name / "README.md").read_text()
-    assert known["mixes"][0].key == parts.added["scoremix"].key
-    assert known["retrained"][0].key != known["mixes"][0].key
-    generator = records.stored(out, known["retrained"][0].manifest["inputs"]["0"])
-    assert generator is not None and len(generator.json("generator.json")["classes"]) == 24
-    assert known["averages"][0].key != parts.added["averages"].key
+def test_mixes_are_the_runs_own_or_of_all_classes(out: Path) -> None:
+    """As planned: what the training set and the generator are made of."""
+    parts, store = records.finished(out, "my_images"), Store(out / "store")
+    config = Delivery.model_validate_json((out / "my_images" / "model" / "settings.json").read_text())
+    steps: dict[str, dict[str, Step]] = {}
+    for name, retrained in (("scoremix", False), ("scoremix", True), ("averages", False)):
+        planner = Planner(store)
+        wanted = config.model_copy(update={"recipe": name, "retrained": retrained})
+        delivery(parts.exp, wanted, *parts[1:4], records.evaluated(out, parts, name), planner)
+        steps[f"{name} {retrained}"] = {step.stage: step for step in planner.steps.values()}
+    own, retrained_, averages = steps.values()
+    assert own["combine"].inputs == {"0": own["everything"].key, "1": parts.added["scoremix"].key}
+    assert "generator" not in own and "sample" not in own and "generator" not in averages
+    assert retrained_["generator"].inputs["0"] == averages["pixels"].inputs["0"] == own["everything"].key
+    assert retrained_["combine"].inputs["1"] == retrained_["sample"].key
+    assert retrained_["sample"].inputs["0"] == retrained_["generator"].key
+    assert averages["combine"].inputs["1"] == averages["pixels"].key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("arm", "retrain"), [("scoremix", False), ("scoremix", True), ("averages", False)])
+def test_every_kind_of_recipe_is_made(arm: str, retrain: bool, out: Path, tmp_path: Path) -> None:
+    fitting.fit("my_images", runtime(out), tmp_path / "m", arm=arm, retrain_generator=retrain)
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "mixed images as 5 classes of their own" in card
+    assert ("trained on all classes" in card) == retrain and ("no generator needed" in card) == (arm == "averages")
 
 
 def test_an_ensemble_is_the_mean_of_its_unit_embeddings(out: Path, place: Path, tmp_path: Path) -> None:
-    fitting.fit("tiny", runtime(out), tmp_path / "both", ensemble=True)
+    fitting.fit("my_images", runtime(out), tmp_path / "both", ensemble=True)
     files = [tmp_path / "both" / f"recognizer-{seed}.safetensors" for seed in (0, 1)]
     units = [scoremix.load_recognizer(file, device="cpu").embed(place / "images") for file in files]
     mean = (units[0] + units[1]) / 2
@@ -194,7 +206,7 @@ def test_the_recipe_is_the_judged_arm_where_it_helps_else_the_better_length() ->
 def test_thresholds_are_the_largest_that_keep_the_rate_on_classes_kept_back(out: Path, model: Path) -> None:
     told = json.loads((model / "thresholds.json").read_text())
     settings = json.loads((model / "settings.json").read_text())
-    evaluated = records.evaluated(out, records.finished(out, "tiny"), settings["recipe"])
+    evaluated = records.evaluated(out, records.finished(out, "my_images"), settings["recipe"])
     expected = []
     for artifact in evaluated.values():
         unit, labels = np.load(artifact / "embeddings.npy"), np.load(artifact / "labels.npy")
@@ -241,13 +253,29 @@ def test_the_lines_in_the_card_run_the_second_without_scoremix(model: Path, plac
     assert "Verified(similarity=" in said[0].stdout and "Identified(probe=" in said[0].stdout
 
 
+def test_the_lines_of_python_in_the_docs_run(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (DOCS / "deliver.md").read_text(), re.DOTALL)
+    for name, target in (
+        ("a.png", "images/blob 03/18.png"),
+        ("b.png", "images/blob 03/19.png"),
+        ("gallery", "images"),
+        ("probes", "images/blob 07"),
+    ):
+        (place / name).symlink_to(place / target)
+    monkeypatch.chdir(place)
+    exec(block, {})
+    assert capsys.readouterr().out == f"True\n{['blob 07'] * 6}\n"
+
+
 # ---------------------------------------------------------------------------------- use
 
 
 def test_verify_enroll_and_identify_need_no_torch(model: Path, place: Path, tmp_path: Path) -> None:
     """The model's ONNX file alone, every command in a process where torch cannot be imported."""
     (tmp_path / "r.onnx").write_bytes((model / "recognizer.onnx").read_bytes())
-    code = WITHOUT_TORCH.format(refused={"torch", "numba", "scipy", "pydantic", "matplotlib"})
+    code = WITHOUT_TORCH.format(refused={"torch", "numba", "scipy", "matplotlib"})
 
     def call(*arguments: str) -> str:
         run = f"{code}\nsys.argv = {['scoremix', *arguments]!r}\nfrom scoremix.commands import main\nmain()"
@@ -318,7 +346,7 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
     weak = SimpleNamespace(
-        exp=records.recorded(out, "tiny"),
+        exp=records.recorded(out, "my_images"),
         recognizers={"scoremix/0": None},
         chain={
             "results": SimpleNamespace(
@@ -342,8 +370,8 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
     for call, said in (
         (lambda: fitting.fit("tiny", runtime(tmp_path)), "not finished"),
         (lambda: fitting.fit("other", runtime(out)), "'other': not in"),
-        (lambda: fitting.fit("tiny", runtime(out), arm="close"), "'close': not an arm of run 'tiny'"),
-        (lambda: fitting.fit("tiny", runtime(out), tmp_path / "full"), "exists already"),
+        (lambda: fitting.fit("my_images", runtime(out), arm="close"), "'close': not an arm of run 'my_images'"),
+        (lambda: fitting.fit("my_images", runtime(out), tmp_path / "full"), "exists already"),
         (lambda: fitting.refuse_unusable(weak, "scoremix", False, False), "too weak .10%"),  # type: ignore[arg-type]
         (lambda: fitting.refuse_unusable(one_seed, "scoremix", False, True), "has one seed, 4"),  # type: ignore[arg-type]
     ):

@@ -33,7 +33,7 @@ def rows_of(found: Sequence[Identified], probes: Path | None, gallery: Gallery) 
     rows = []
     for one in found[:MOST]:
         known = one.name != UNKNOWN
-        first = Tile(_opened(probes, one.probe), (Path(one.probe).name, one.name), GOOD if known else GREY)
+        first = Tile(_opened(probes, one.probe), (one.name, Path(one.probe).name), GOOD if known else GREY)
         matches = (
             Tile(
                 _opened(Path(gallery.place), match.image),
