@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Delivered, app
+from scoremix.commands.convert import bar
+from scoremix.commands.options import Debug, Delivered, Quiet, app
 
 
 @app.command()
@@ -15,6 +16,7 @@ def enroll(
     model: Delivered,
     images: Annotated[Path, typer.Argument(help="folder of class folders, or of images that are a class each")],
     out: Annotated[Path, typer.Option("--out", help="the .npz file to write")] = Path("gallery.npz"),
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """A gallery of known images, for `identify`; it holds embeddings and names, no images."""
@@ -26,6 +28,8 @@ def enroll(
     refuse_existing(out)
     if not out.parent.is_dir():
         raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
-    gallery = load_model(model).enroll(images)
+    opened = load_model(model)
+    with bar("enroll", quiet) as advance:
+        gallery = opened.enroll(images, advance)
     gallery.save(out)
     print(f"{out}: {len(gallery)} images of {len(gallery.class_names)} classes")

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Delivered, Far, app
+from scoremix.commands.convert import bar
+from scoremix.commands.options import Debug, Delivered, Far, Quiet, app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,7 @@ def identify(
     out: Annotated[
         Path | None, typer.Option("--out", help="a .html or .png with the images side by side, or a .csv with all")
     ] = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Which enrolled class is on each image, or "unknown"; --out page.html shows the images beside each other."""
@@ -40,8 +42,10 @@ def identify(
     from scoremix.use.model import load_model
 
     opened = load_model(model)
-    known = opened.gallery(gallery)
-    found = opened.identify(known, probes, k, far)
+    with bar("enroll", quiet) as advance:
+        known = opened.gallery(gallery, advance)
+    with bar("identify", quiet) as advance:
+        found = opened.identify(known, probes, k, far, advance)
     note = pictures.said(found, len(known), opened.for_gallery(len(known), far))
     for one in found[:SHOWN]:
         alike = ", ".join(f"{match.name} {match.similarity:.3f}" for match in one.matches)

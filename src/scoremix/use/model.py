@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +32,13 @@ UNKNOWN = "unknown"
 Images = NDArray[np.uint8]
 Unit = NDArray[np.float32]
 Source = str | Path
+
+
+Advance = Callable[[int, int], None]  # images done, of so many
+
+
+def silent(done: int, total: int) -> None:
+    """Nobody waits."""
 
 
 class Threshold(NamedTuple):
@@ -87,18 +94,30 @@ class Gallery:
         file = Path(file)
         if file.suffix != ".npz":
             raise ValueError(f"{file}: must end in .npz")
-        texts = {name: np.array(getattr(self, name)) for name in ("names", "class_names", "model", "place")}
         with whole(file) as partial, open(partial, "wb") as handle:
-            np.savez(handle, embeddings=self.embeddings, labels=self.labels, **texts)
+            np.savez(
+                handle,
+                embeddings=self.embeddings,
+                labels=self.labels,
+                names=np.array(self.names),
+                class_names=np.array(self.class_names),
+                model=np.array(self.model),
+                place=np.array(self.place),
+            )
 
     @classmethod
     def load(cls, file: Source) -> Gallery:
         """What `save` wrote; ValueError, one line, for anything else."""
         try:
             with np.load(file, allow_pickle=False) as found:
-                texts = {name: tuple(found[name].tolist()) for name in ("names", "class_names")}
-                alone = {name: str(found[name]) for name in ("model", "place")}
-                gallery = cls(embeddings=found["embeddings"], labels=found["labels"], **texts, **alone)
+                gallery = cls(
+                    found["embeddings"],
+                    tuple(found["names"].tolist()),
+                    found["labels"],
+                    tuple(found["class_names"].tolist()),
+                    str(found["model"]),
+                    str(found["place"]),
+                )
         except OSError as error:
             raise ValueError(f"gallery {file}: {error.strerror or 'not an .npz of `scoremix enroll`'}") from None
         except Exception:  # damaged archives raise almost anything
@@ -144,9 +163,9 @@ class Model:
         point = self.threshold(self._usual() if far is None else far)
         return Verified(similarity, similarity > point.value, point)
 
-    def enroll(self, place: Source) -> Gallery:
+    def enroll(self, place: Source, advance: Advance = silent) -> Gallery:
         """The gallery of a folder of class folders, or of images that are a class each by their names."""
-        listing, unit = self._read(Path(place))
+        listing, unit = self._read(Path(place), advance)
         if listing.labels is None:
             named = [Path(name).stem for name in listing.names]
             names = listing.names if len(set(named)) < len(named) else tuple(named)
@@ -163,6 +182,7 @@ class Model:
         probes: Images | Source | Sequence[Source],
         k: int = 5,
         far: float | None = None,
+        advance: Advance = silent,
     ) -> list[Identified]:
         """For every probe the `k` enrolled classes most alike; the best is its name where it is above the threshold.
 
@@ -173,7 +193,7 @@ class Model:
             raise ValueError(f"k {k}: must be at least 1")
         gallery = self.gallery(gallery)
         if isinstance(probes, str | Path):
-            listing, unit = self._read(Path(probes))
+            listing, unit = self._read(Path(probes), advance)
             names: Sequence[str] = listing.names
         else:
             unit = self.embed(probes)
@@ -190,11 +210,11 @@ class Model:
             found.append(Identified(name, matches[0].name if known else UNKNOWN, matches))
         return found
 
-    def gallery(self, gallery: Gallery | Source) -> Gallery:
+    def gallery(self, gallery: Gallery | Source, advance: Advance = silent) -> Gallery:
         """A gallery of this model: as given, opened, or enrolled from a folder; ValueError for another model's."""
         if not isinstance(gallery, Gallery):
             place = Path(gallery)
-            gallery = Gallery.load(place) if place.suffix == ".npz" else self.enroll(place)
+            gallery = Gallery.load(place) if place.suffix == ".npz" else self.enroll(place, advance)
         if gallery.model != self.key:
             raise ValueError(
                 f"gallery of {gallery.place}: enrolled with another model ({gallery.model[:12]}, this one is "
@@ -226,10 +246,10 @@ class Model:
 
     def _one(self, image: Images | Source) -> Unit:
         if isinstance(image, np.ndarray):
-            return self.embed(image[None])[0]
-        return self.embed([image])[0]
+            return np.asarray(self.embed(image[None])[0])
+        return np.asarray(self.embed([image])[0])
 
-    def _read(self, place: Path) -> tuple[Listing, Unit]:
+    def _read(self, place: Path, advance: Advance = silent) -> tuple[Listing, Unit]:
         """The listing of all images at a place, and their embeddings; ValueError names the first that is unusable."""
         listing = open_listing(place)
         if place.is_dir():
@@ -237,11 +257,16 @@ class Model:
                 if (file := place / name).is_file():
                     self._refuse_small(file)
         bad: list[tuple[str, str]] = []
-        unit = self._computed(pixels for pixels, _ in listing.blocks(self.size, self.channels, ROWS, bad))
-        if bad:
-            more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
-            raise ValueError(f"{bad[0][0]}: {bad[0][1]}{more}")
-        return listing, unit
+
+        def blocks() -> Iterator[Images]:
+            for pixels, rows in listing.blocks(self.size, self.channels, ROWS, bad):
+                yield pixels
+                advance(int(rows[-1]) + 1, len(listing))
+            if bad:
+                more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+                raise ValueError(f"{bad[0][0]}: {bad[0][1]}{more}")
+
+        return listing, self._computed(blocks())
 
     def _file(self, file: Path) -> Images:
         """One image (size, size, channels)."""
@@ -252,7 +277,7 @@ class Model:
             pixels = decode(file, self.size)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
-        return with_channels(pixels[None], self.channels)[0]
+        return np.asarray(with_channels(pixels[None], self.channels)[0])
 
     def _refuse_small(self, file: Path) -> None:
         try:
@@ -293,8 +318,9 @@ class Model:
         return np.concatenate(rows)
 
     def _forward(self, pixels: Images) -> Unit:
-        x = (pixels[..., ::-1] if self.colour == "bgr" else pixels).transpose(0, 3, 1, 2).astype(np.float32)
-        x = x / 127.5 - 1 if self.scaling == "-1..1" else x / 255
+        ordered = pixels[..., ::-1] if self.colour == "bgr" else pixels
+        x: Unit = ordered.transpose(0, 3, 1, 2).astype(np.float32)
+        x = x / np.float32(127.5) - 1 if self.scaling == "-1..1" else x / np.float32(255)
         (unit,) = self.session.run(["embeddings"], {"images": np.ascontiguousarray(x)})
         if not np.isfinite(unit).all():
             raise ValueError("the model's embeddings are not finite")
