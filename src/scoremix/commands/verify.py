@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Delivered, Far, app
+from scoremix.commands.options import Debug, Delivered, Far, Quiet, app
 
 
 @app.command()
@@ -16,6 +16,7 @@ def verify(
     first: Annotated[Path, typer.Argument(metavar="A", help="an image")],
     second: Annotated[Path, typer.Argument(metavar="B", help="another image")],
     far: Far = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Whether two images are of one class, by a delivered recognizer."""
