@@ -14,41 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from scoremix.config.presets import RECIPES
+from scoremix.report.paper_table import Result, over_seeds, protocols
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results" / "faces"
 PAPER = STORED / "paper_tables.json"
-HIGH = ("lfw", "cfp_fp", "cplfw", "calfw", "agedb_30")
 SETS = "--sets lfw,cfp_fp,cplfw,calfw,agedb_30,ijbb,ijbc,tinyface --root FACES"
-Result = dict[str, Any]
-
-
-def measure(result: Result, name: str, kind: str, protocol: str | None, **wanted: Any) -> float | None:
-    """One measure of a checkpoint in per cent; None where it was not run or not on the published set."""
-    for entry in result["sets"]:
-        if (entry["set"], entry["kind"]) != (name, kind) or entry["unlike_published"]:
-            continue
-        if protocol is not None and entry["protocol"]["name"] != protocol:
-            continue
-        for m in entry["measures"]:
-            if all(m.get(k) == v for k, v in wanted.items()):
-                return 100 * float(m["value"])
-    return None
-
-
-def column(result: Result, name: str, protocol: str) -> float | None:
-    """One column of the paper's tables, for one checkpoint."""
-    if name[:2] in ("B-", "C-"):
-        where = {"B": "ijbb", "C": "ijbc"}[name[0]]
-        return measure(result, where, "1:1", protocol, metric="tar", rule="nearest", level=float(name[2:]))
-    if name[:2] == "TR":
-        return measure(result, "tinyface", "identification", None, metric="rank", level=int(name[2:]))
-    if name == "Avg-H":
-        values = [measure(result, s, "pairs", None, metric="accuracy") for s in HIGH]
-    else:  # Avg: the six columns before it
-        values = [column(result, c, protocol) for c in ("B-1e-6", "B-1e-5", "C-1e-6", "C-1e-5", "TR1", "TR5")]
-    known = [v for v in values if v is not None]
-    return statistics.fmean(known) if len(known) == len(values) else None
 
 
 def ours(row: dict[str, Any], columns: list[str], results: list[Result]) -> list[str]:
@@ -56,12 +27,11 @@ def ours(row: dict[str, Any], columns: list[str], results: list[Result]) -> list
     found = [r for r in results if r["checkpoint"]["name"].startswith(f"{row['run']}/{row['arm']}/")]
     if not found:
         return [f"| | ours | {' | '.join(['not run'] * len(columns))} |"]
-    protocols = sorted({e["protocol"]["name"] for r in found for e in r["sets"] if e["kind"] == "1:1"}) or [""]
     lines = []
-    for protocol in protocols:
+    for protocol in protocols(found):
         cells = []
         for name in columns:
-            values = [v for r in found if (v := column(r, name, protocol)) is not None]
+            values = over_seeds(found, name, protocol)
             spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
             cells.append(f"{statistics.fmean(values):.2f}{spread}" if values else "not run")
         seeds = f"{len(found)} seed{'s' if len(found) > 1 else ''}"

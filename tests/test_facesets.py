@@ -18,14 +18,13 @@ from scoremix import commands as cli
 from scoremix.commands import benchmark as public_sets
 from scoremix.config import Embedding, Runtime, load
 from scoremix.config.presets import PRESETS
-from scoremix.data.align import TEMPLATE
 from scoremix.data.faces import TemplateSet, open_set
 from scoremix.execution import records
 from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
+from support.faces import PEOPLE, face, make_ijb
 
-PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
 Call = Callable[..., str]
 
 
@@ -37,40 +36,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
     path.write_bytes(checkpoints.to_bytes(net, ArcFace(12, 3), description))
     return path
-
-
-def face(person: int, take: int, side: int = 112) -> Image.Image:
-    """A blurred pattern of its person with some noise."""
-    pattern = np.random.default_rng(person).uniform(0, 255, (4, 4, 3))
-    noise = np.random.default_rng((person, take)).normal(0, 25, (side, side, 3))
-    smooth = np.asarray(Image.fromarray(pattern.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC))
-    return Image.fromarray(np.clip(smooth + noise, 0, 255).astype(np.uint8))
-
-
-def make_ijb(root: Path, short: str = "ijbc") -> Path:
-    """IJB-C's folders and text files; ids are not contiguous, template t belongs to person t % PEOPLE."""
-    folder = root / short.upper()
-    (folder / "meta").mkdir(parents=True)
-    (folder / "loose_crop").mkdir()
-    rng = np.random.default_rng(1)
-    template = np.concatenate([np.arange(TEMPLATES), rng.integers(0, TEMPLATES, IMAGES - TEMPLATES)])
-    five, tids, pairs = [], [], []
-    for i, t in enumerate(template, 1):
-        face(int(t) % PEOPLE, i, side=150).save(folder / "loose_crop" / f"{i}.jpg", quality=95)
-        points = TEMPLATE + 19 + rng.normal(0, 1, (5, 2))
-        numbers = " ".join(f"{v:.3f}" for v in points.ravel())
-        five.append(f"{i}.jpg {numbers} {rng.uniform(0.5, 1):.7f}")
-        tids.append(f"{i}.jpg {10 * t + 3} {rng.integers(0, 3) + 100 * t}")
-    for a in range(TEMPLATES):
-        pairs += [f"{10 * a + 3} {10 * b + 3} {int(a % PEOPLE == b % PEOPLE)}" for b in range(a)]
-    for name, lines in (("name_5pts_score", five), ("face_tid_mid", tids), ("template_pair_label", pairs)):
-        (folder / "meta" / f"{short}_{name}.txt").write_text("\n".join(lines) + "\n")
-    for name, people in (("G1", (0, 1)), ("G2", (2, 3))):
-        rows = [f"{10 * p + 3},{500 + p},{i}.jpg" for p in people for i in range(2)]
-        (folder / "meta" / f"{short}_1N_gallery_{name}.csv").write_text("\n".join(["TEMPLATE_ID,SUBJECT_ID,F", *rows]))
-    rows = [f"{10 * t + 3},{500 + t % PEOPLE},x.jpg" for t in range(PEOPLE, TEMPLATES)]
-    (folder / "meta" / f"{short}_1N_probe_mixed.csv").write_text("\n".join(["TEMPLATE_ID,SUBJECT_ID,F", *rows]))
-    return folder
 
 
 @pytest.fixture(scope="module")

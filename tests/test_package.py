@@ -120,9 +120,11 @@ def test_the_wheel_alone_does_the_whole_method(fresh: Path, tiny_settings: list[
     np.savez(tmp_path / "set.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.arange(2))
     for words, extra in (
         (("convert", "set.parquet", "out"), "hf"),
+        (("convert", "set.npz", "out", "--to", "parquet"), "hf"),
         (("export", "demo/real", "real.onnx"), "onnx"),
         (("analyze", "demo", "--set", "analysis.paths.map=umap"), "umap"),
         (("study", "study.yaml", "--scheduler", "tcp://127.0.0.1:1"), "dask"),
+        (("convert", "set.npz", "out", "--push", "me/set"), "hf"),
     ):
         said = call(*words, status=2).strip()
         assert f"pip install 'scoremix[{extra}]'" in said and "Traceback" not in said and said.count("\n") == 0, said

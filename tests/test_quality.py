@@ -20,6 +20,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.evaluation.backbones import DinoV2
 from scoremix.evaluation.generated import of_copying
+from scoremix.evaluation.quality import frechet_distance, prdc
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
 from scoremix.stages.judge.quality import Real
@@ -234,3 +235,32 @@ def test_c_t_is_measured_against_held_out_images_of_the_training_classes(tmp_pat
     fresh = torch.from_numpy(drawn(10).reshape(120, -1).astype(np.float32))
     found, copied = (of_copying(x, real.features, real.unseen, [])["copying_z"] for x in (fresh, real.features[:100]))
     assert abs(found) < 4 and copied < -8
+
+
+def test_features_in_files_need_no_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The numbers are the library's; half of the rows are copies, and the copies show."""
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(300, 8)).astype(np.float32), rng.normal(size=(200, 8)).astype(np.float32)
+    copies = real[:200].copy()
+    for name, rows in (("real", real), ("fake", fake), ("copies", copies), ("flat", fake[:, 0])):
+        np.save(tmp_path / f"{name}.npy", rows)
+
+    monkeypatch.chdir(tmp_path)
+    files = ("--real", "real.npy", "--fake", "fake.npy", "--fake", "copies.npy")
+    assert call(monkeypatch, "quality", *files, "--out", "out") == 0
+    assert "authenticity" in capsys.readouterr().out
+    lines = (tmp_path / "out" / "quality" / "features.csv").read_text().splitlines()
+    found = {
+        row[0]: dict(zip(lines[0].split(",")[1:], map(float, row[1:]), strict=True))
+        for row in (x.split(",") for x in lines[1:])
+    }
+    assert found["fake"]["frechet"] == pytest.approx(float(frechet_distance(real, fake)), rel=1e-6)
+    assert found["fake"]["precision"] == pytest.approx(float(prdc(real, fake, 5)["precision"]))
+    assert found["copies"]["authenticity"] == 0 < found["fake"]["authenticity"]
+    for fake_file, said in (
+        ("flat.npy", "flat.npy: no features (shape (200,)"),
+        (".", "must be features (.npy) as real.npy is"),
+    ):
+        assert said in refused(monkeypatch, capsys, "quality", "--real", "real.npy", "--fake", fake_file)

@@ -11,6 +11,7 @@ import pytest
 
 from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
+from scoremix.report import paper_table
 
 ROOT = Path(__file__).parents[1]
 
@@ -58,7 +59,7 @@ def test_stored_results_stand_beside_the_papers(tables: ModuleType) -> None:
                 entry("ijbb", "1:1", "adaface", tar),
                 entry("ijbc", "1:1", "adaface", tar, "not the published set: ..."),
                 entry("tinyface", "identification", "common", [{**rank[0], "value": 0.25 + 0.1 * seed}]),
-                *(entry(s, "pairs", "common", accuracy) for s in tables.HIGH),
+                *(entry(s, "pairs", "common", accuracy) for s in paper_table.HIGH),
             ],
         }
         for seed in (0, 1)
@@ -70,3 +71,16 @@ def test_stored_results_stand_beside_the_papers(tables: ModuleType) -> None:
     assert cells[1] == "ours, adaface, 2 seeds"
     assert cells[2:] == ["50.00 ± 0.00", "not run", "30.00 ± 7.07", "not run", "90.00 ± 0.00", "not run"]
     assert "not run" in tables.ours({**row, "arm": "auggen"}, columns, results)[0]
+
+
+def test_arms_stand_in_one_table_with_their_differences() -> None:
+    def result(name: str, accuracy: float) -> dict:  # type: ignore[type-arg]
+        sets = [entry(s, "pairs", "common", [{"metric": "accuracy", "value": accuracy}]) for s in paper_table.HIGH]
+        return {"checkpoint": {"name": name}, "sets": sets}
+
+    results = [result("run/real/0", 0.9), result("run/real/1", 0.92), result("run/scoremix/0", 0.95)]
+    head, real, mixed = paper_table.table(results)
+    assert head == ["arm", "protocol", "seeds", *paper_table.HIGH, "Avg-H", "Diff"]
+    assert real[:3] == ["run/real", "-", "2"] and real[-2:] == ["91.00 ± 1.41", ""]
+    assert mixed[:3] == ["run/scoremix", "-", "1"] and mixed[-2:] == ["95.00", "+4.00"]
+    assert paper_table.table([{"checkpoint": {"name": "x"}, "sets": []}]) == []

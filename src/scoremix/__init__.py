@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from scoremix.evaluation.metrics import kfold_accuracy, tar_at_far
     from scoremix.evaluation.quality import frechet_distance, prdc
     from scoremix.execution.trained import load_generator, load_recognizer, run
+    from scoremix.execution.training_set import load_training_set
     from scoremix.selection.mplets import top_mplets
     from scoremix.use.model import load_model
 
@@ -32,6 +33,7 @@ _HOMES = {  # name: the module that is imported when it is first asked for
     "Weighing": "diffusion.feynman_kac",
     "cka": "analysis.alignment",
     "load_model": "use.model",
+    "load_training_set": "execution.training_set",
     "top_mplets": "selection.mplets",
 }
 
@@ -55,6 +57,7 @@ __all__ = [
     "load_generator",
     "load_model",
     "load_recognizer",
+    "load_training_set",
     "mix",
     "mix_conditions",
     "prdc",

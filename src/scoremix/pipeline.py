@@ -263,6 +263,7 @@ def trained(stage: Stage, config: Recognizer, images: Artifact, length_of: Artif
 
 
 def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Recognizer:
+    """The settings of a recognizer with that seed, of an arm where one is given."""
     recognizer = changed(exp.recognizer, arm.recognizer if arm else {})
     return recognizer.model_copy(update={"seed": recognizer.seed + seed})
 

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scoremix.data import export, images, recordio, verification
+from scoremix.data import export, images, recordio, verification, writers
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.records import Records
 from scoremix.data.sources import format_of, open_source
+from support.trainers import arcface_items
 
 Files = dict[str, bytes]
 
@@ -76,25 +77,6 @@ def test_golden_records_to_folders_and_back(golden: Callable[[str], Path], tmp_p
     assert (tmp_path / "rec" / "train.rec").read_bytes() == golden("recordio_faces/train.rec").read_bytes()
 
 
-def arcface_items(folder: Path) -> list[tuple[int, bytes]]:
-    """(label, image) of all images, in the way arcface_torch and CVLface go about it: key 0, then 1 .. its label - 1."""
-    offsets = dict(map(int, line.split("\t")) for line in (folder / "train.idx").read_text().splitlines())
-    raw = (folder / "train.rec").read_bytes()
-
-    def unpack(key: int) -> tuple[list[float], bytes]:
-        length = int.from_bytes(raw[offsets[key] + 4 : offsets[key] + 8], "little")
-        payload = raw[offsets[key] + 8 : offsets[key] + 8 + length]
-        flag, label, *_ = recordio.HEADER.unpack(payload[:24])
-        several = np.frombuffer(payload[24 : 24 + 4 * flag], "<f4").tolist()
-        return several or [label], payload[24 + 4 * flag :]
-
-    end, last = unpack(0)[0]
-    assert sorted(offsets) == list(range(int(last)))
-    found = [unpack(key) for key in range(1, int(end))]
-    assert all(unpack(key)[1] == b"" for key in range(int(end), int(last)))
-    return [(int(labels[0]), image) for labels, image in found]
-
-
 def test_records_hold_what_the_trainers_read(folders: Path, tmp_path: Path) -> None:
     export.convert(folders, tmp_path / "rec")
     assert arcface_items(tmp_path / "rec") == [(k, encoded(k, i)) for k in range(5) for i in range(k + 1)]
@@ -106,12 +88,12 @@ def test_records_hold_what_the_trainers_read(folders: Path, tmp_path: Path) -> N
 
 
 def test_beyond_float32_nothing_is_announced(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "EXACT", 20)  # 15 images and 5 classes need 21
+    monkeypatch.setattr(writers, "EXACT", 20)  # 15 images and 5 classes need 21
     notes = export.convert(folders, tmp_path / "rec").notes
     assert "2^24" in notes[0]
     source = Records(tmp_path / "rec")
     assert source.records.keys.tolist() == list(range(15)) and source.counts.tolist() == [1, 2, 3, 4, 5]
-    monkeypatch.setattr(export, "EXACT", 4)
+    monkeypatch.setattr(writers, "EXACT", 4)
     with pytest.raises(ValueError, match=r"5 classes: labels are float32, .* from 2\^24 on"):
         export.convert(folders, tmp_path / "none")
     assert not (tmp_path / "none").exists()
@@ -120,7 +102,7 @@ def test_beyond_float32_nothing_is_announced(folders: Path, tmp_path: Path, monk
 def test_shards_hold_every_image_once_in_mixed_order(
     folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "SHARD", 4)
+    monkeypatch.setattr(writers, "SHARD", 4)
     export.convert(folders, tmp_path / "wds", "webdataset", seed=1)
     export.convert(folders, tmp_path / "same", "webdataset", seed=1)
     assert files_of(tmp_path / "wds") == files_of(tmp_path / "same")

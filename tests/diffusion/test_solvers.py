@@ -64,6 +64,37 @@ def test_ddim_is_euler_and_one_step_of_either_is_the_estimate():
         assert torch.allclose(solver(shrink, x, one), shrink(x, one[0]), atol=1e-14)
 
 
+@pytest.mark.parametrize("eta", [0.5, 1.0])
+def test_ddim_with_noise_is_the_published_step(eta: float):
+    """Song et al. 2021, eq. 12 with the deviation of eq. 16, in variance-preserving variables."""
+    x = torch.randn(4, 2, dtype=torch.float64) * 5
+    sigmas = karras_sigmas(6, 0.1, 5)
+    drawn = [torch.randn_like(x) for _ in range(5)]
+    state = x
+    for t, t_next, z in zip(sigmas[:-2], sigmas[1:-1], drawn, strict=True):
+        a, a_next = (1 / (1 + s**2) for s in (t, t_next))  # their alpha
+        deviation = eta * ((1 - a_next) / (1 - a)).sqrt() * (1 - a / a_next).sqrt()
+        clean = shrink(state, t)
+        epsilon = (a.sqrt() * state - a.sqrt() * clean) / (1 - a).sqrt()
+        state = a_next.sqrt() * clean + (1 - a_next - deviation**2).sqrt() * epsilon + deviation * z
+        state = state / a_next.sqrt()
+    expected = shrink(state, sigmas[-2])
+    noises = iter(drawn)
+    assert torch.allclose(ddim(shrink, x, sigmas, eta, lambda _: next(noises)), expected, atol=1e-12)
+
+
+def test_ddim_with_noise_keeps_the_law_of_the_data():
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(40_000, 1, generator=g, dtype=torch.float64) * math.sqrt(1 + 20**2)
+    noise = lambda x: torch.randn(x.shape, generator=g, dtype=x.dtype)
+    final = ddim(shrink, x, karras_sigmas(200, 0.01, 20), 1.0, noise)
+    assert final.std() == pytest.approx(1, abs=0.03)
+    assert abs(torch.corrcoef(torch.cat([final, x], 1).t())[0, 1]) < 0.5
+    for eta, wrong in ((1.5, "from 0 to 1"), (0.5, "needs `noise`")):
+        with pytest.raises(ValueError, match=wrong):
+            ddim(shrink, x, karras_sigmas(4), eta)
+
+
 def test_dpm2m_is_the_published_recursion():
     """In variance-preserving variables, lambda = log(alpha / sigma): Lu et al. 2022, algorithm 2."""
     levels = karras_sigmas(6, 0.1, 5)

@@ -31,6 +31,19 @@ def test_class_measures_are_means_and_deviations_over_classes() -> None:
     assert math.isnan(single["ics"]) and single["align"] == pytest.approx(single["shift"])
 
 
+def test_all_real_classes_compete_for_the_strict_coverage() -> None:
+    targets = torch.eye(6)[:3].double()
+    features = torch.cat([targets, targets]) + 0.05 * rows(6)
+    features[[2, 5]] = torch.tensor(
+        [0, 0, 0.4, 0.6, 0, 0]
+    ).double()  # the third class drifts to one that is not measured
+    measured = generated.of_classes(features, torch.arange(6) % 3, targets, everything=torch.eye(6).double())
+    assert measured["mode_coverage"] == 1 and measured["mode_coverage_all"] == pytest.approx(2 / 3)
+    assert measured["mode_coverage_all"] == pytest.approx(
+        quality.fidelity(features, torch.arange(6) % 3, torch.eye(6).double(), "all").coverage
+    )
+
+
 def test_sources_are_left_out_of_the_second_leak_rate() -> None:
     train, labels = rows(40, 16), torch.arange(40) // 4
     parents = torch.tensor([[k, (k + 1) % 10] for k in range(10)])

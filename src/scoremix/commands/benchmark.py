@@ -72,10 +72,13 @@ def benchmark(
     from scoremix.config import ConfigError, Embedding
     from scoremix.config.arms import named
     from scoremix.config.presets import CHECKPOINTS, PRESETS
+    from scoremix.data.csv_text import csv_text
     from scoremix.data.files import write_file
     from scoremix.execution.artifacts import Store, versions
     from scoremix.execution.records import checkpoint_of
     from scoremix.execution.torchrun import process, processes
+    from scoremix.report import paper_table
+    from scoremix.report.numbers import terminal
 
     path = Path(str(name))
     is_file = name is not None and name not in PRESETS and (path.exists() or "/" in name or path.suffix in CHECKPOINTS)
@@ -130,6 +133,9 @@ def benchmark(
     stored = {"results": results, "versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     write_file(folder / "results.json", json.dumps(stored, indent=1) + "\n")
     write_file(folder / "measures.csv", table_of(results))
+    if lines := paper_table.table(results):
+        write_file(folder / "table.csv", csv_text(lines))
+        print(f"\nthe papers' columns, in per cent ({folder / 'table.csv'})\n{terminal(lines)}")
     print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
 
 

@@ -6,38 +6,74 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoremix.commands.options import Debug, Quiet, SkipBad, app
+from scoremix.commands.options import Debug, Out, Quiet, SkipBad, app
 
 if TYPE_CHECKING:
-    from scoremix.data.export import Advance, Export
+    from scoremix.data.export import Export
+    from scoremix.data.outgoing import Advance
 
 
 @app.command()
 def convert(
-    source: Annotated[str, typer.Argument(metavar="IN", help="what --data takes; a .bin, or a list of pairs")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder to make, or a .bin")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="IN", help="what --data takes; a .bin; a list of pairs; RUN/ARM: what it trained on"),
+    ],
+    place: Annotated[Path, typer.Argument(metavar="OUT", help="folder to make, or a .bin")],
     to: Annotated[
-        Literal["folders", "recordio", "webdataset"] | None,
+        Literal["folders", "recordio", "webdataset", "parquet"] | None,
         typer.Option("--to", help="default: recordio for folders, else folders"),
     ] = None,
     size: Annotated[
         int | None, typer.Option("--size", min=8, help="side in pixels, as PNG; default: files as they are")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="of the order in WebDataset shards")] = 0,
+    licence: Annotated[str | None, typer.Option("--licence", help="of the images of RUN/ARM, for their card")] = None,
+    push: Annotated[
+        str | None, typer.Option("--push", metavar="OWNER/NAME", help="upload OUT to the Hugging Face hub, private")
+    ] = None,
     skip_bad: SkipBad = False,
+    out: Out = Path("scoremix_runs"),
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Sets of images from one form to another: class folders, RecordIO, WebDataset, verification .bin."""
+    """Sets of images from one form to another: class folders, RecordIO, WebDataset, parquet, verification .bin."""
     from scoremix.data import export
+    from scoremix.execution import hub
 
+    api = hub.client(push) if push else None
+    told: dict[str, Any] = {}
+    if not Path(source).exists() and "/" in source and (out / "runs" / f"{source.partition('/')[0]}.json").exists():
+        source, told = of_arm(source, out, licence, to)
+    elif licence is not None:
+        raise ValueError(f"--licence: is for the card of RUN/ARM; {source} is none of a run in {out}")
     with bar("convert", quiet) as advance:
-        written = export.convert(source, out, to, size=size, seed=seed, skip_bad=skip_bad, advance=advance)
-    say_written(written, out)
+        written = export.convert(source, place, to, size=size, seed=seed, skip_bad=skip_bad, advance=advance, **told)
+    say_written(written, place)
+    if api is not None and push is not None:
+        print(hub.push(api, place, push, "dataset"))
+
+
+def of_arm(name: str, out: Path, licence: str | None, to: str | None) -> tuple[str, dict[str, Any]]:
+    """The packed images that an arm trained on, and what `convert` is to say of them."""
+    import numpy as np
+
+    from scoremix import __version__
+    from scoremix.execution.card import card
+    from scoremix.execution.records import recorded
+    from scoremix.execution.training_set import load_training_set
+
+    images = load_training_set(name, out=out)
+    run, _, arm = name.partition("/")
+    kept = np.asarray(images.splits["train"])
+    text = card(recorded(out, run), arm.partition("/")[0], images, out, licence, to == "parquet", __version__)
+    if images.targets is not None:
+        print(f"note: {arm} trains on soft labels; OUT has the class of each image, provenance.jsonl the weights")
+    return str(images.folder), {"keep": lambda _: kept, "made": images.made, "card": text}
 
 
 @contextlib.contextmanager

@@ -137,7 +137,7 @@ def candidates(plan: SamplingPlan) -> dict[str, SamplingPlan]:
     economy = varied(shared, mixing_interval=ECONOMY_INTERVAL)
     all_plans = {FAITHFUL: faithful, "guide once": shared, "economy": economy, AUGGEN: auggen}
     for name in (FAITHFUL, "economy", AUGGEN):
-        all_plans[f"{name}, dpm2m"] = varied(all_plans[name], solver="dpm2m", churn=0.0)
+        all_plans[f"{name}, dpm2m"] = varied(all_plans[name], solver="dpm2m", churn=0.0, eta=0.0)
     once: dict[str, SamplingPlan] = {}
     for name, one in all_plans.items():
         if one not in once.values():

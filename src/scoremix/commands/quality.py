@@ -11,6 +11,9 @@ import typer
 from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, Settings, app, runtime_of
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from scoremix.config import Data, Experiment, Runtime
     from scoremix.execution.artifacts import Artifact, External
     from scoremix.execution.records import Parts
@@ -22,11 +25,16 @@ def quality(
     name: Reported = None,
     arms: Annotated[list[str] | None, typer.Option("--arm", help="only this arm's images; repeatable")] = None,
     images: Annotated[
-        list[str] | None, typer.Option("--images", help="other images to measure: folder, .npz, packed; repeatable")
+        list[str] | None,
+        typer.Option("--images", "--fake", help="other images: folder, .npz, packed; or features (.npy); repeatable"),
     ] = None,
-    real: Annotated[str | None, typer.Option("--real", help="real images, instead of a run's")] = None,
+    real: Annotated[
+        str | None, typer.Option("--real", help="real images, or features (.npy), instead of a run's")
+    ] = None,
     held_out: Annotated[str | None, typer.Option("--held-out", help="real images not trained on, with --real")] = None,
-    weights: Annotated[Path | None, typer.Option("--weights", help="file of the network that gives features")] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", "--features", help="file of the network that gives features")
+    ] = None,
     settings: Settings = None,
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
@@ -51,6 +59,9 @@ def quality(
     if not images:
         raise ConfigError("--real: nothing to measure; give --images")
     exp = load(Experiment(), (), settings or ())
+    if any(Path(place).suffix == ".npy" for place in (real, *images)):
+        _of_features(exp, real, images, held_out, out / "quality")
+        return
     judge = _file(exp, weights)
     if weights is None or judge is None:
         raise ConfigError("--weights: with --real, give the recognizer.safetensors of some run")
@@ -62,6 +73,49 @@ def quality(
     parts = {part: _read(stage, read_as, place, part) for part, place in places.items()}
     sets = _outside(stage, read_as, images, taken={})
     _show(stage(measure_quality, exp.quality, judge, parts, sets), out / "quality")
+
+
+def _of_features(exp: Experiment, real: str, fakes: Sequence[str], held_out: str | None, folder: Path) -> None:
+    """The distances and shares that need no images, of features in files: (n, d) numbers, one row per image."""
+    from scoremix.config import ConfigError
+    from scoremix.data.files import write_file
+    from scoremix.evaluation.generated import of_features
+    from scoremix.report.numbers import terminal
+    from scoremix.report.pages.quality import to_csv
+    from scoremix.report.sections.measures import cell, measures
+
+    files = [Path(place) for place in (real, *fakes, *([held_out] if held_out else []))]
+    if wrong := [file for file in files if file.suffix != ".npy"]:
+        raise ConfigError(f"{wrong[0]}: must be features (.npy) as {files[0] if wrong[0] != files[0] else files[1]} is")
+    rows = {file: _rows(file) for file in files}
+    if len(names := {file.stem for file in files[1 : len(fakes) + 1]}) < len(fakes):
+        raise ConfigError(f"--fake: {len(fakes)} files of {len(names)} names; rename them")
+    k, held = exp.quality.neighbours, rows[Path(held_out)] if held_out else None
+    measured = {file.stem: of_features(rows[files[0]], rows[file], held, k) for file in files[1 : len(fakes) + 1]}
+    folder.mkdir(parents=True, exist_ok=True)
+    table = write_file(folder / "features.csv", to_csv(measured))
+    lines = [
+        [f"{m.label} {m.better}".strip(), *(cell(values, m) for values in measured.values())]
+        for m in measures(measured)
+    ]
+    print(terminal([["", *measured], *lines], right=True))
+    print(f"real: {len(rows[files[0]]):,} rows of {rows[files[0]].shape[1]} features; {k} neighbours; {table}")
+
+
+def _rows(file: Path) -> NDArray[np.float32]:
+    """Features (n, d) of a .npy file; ConfigError where it holds something else."""
+    import numpy as np
+
+    from scoremix.config import ConfigError
+    from scoremix.data.finite import finite_rows
+
+    try:
+        rows = np.load(file, allow_pickle=False)
+        if rows.ndim != 2 or rows.dtype.kind not in "fiu" or not rows.size:
+            raise ValueError(f"shape {rows.shape} of {rows.dtype}, must be numbers (n, d)")
+        return finite_rows(rows.astype(np.float32), "features")
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"{file}: no features ({error})") from None
 
 
 def of_run(

@@ -348,12 +348,15 @@ class SamplingPlan(Slice):
         None, description="sigmas between which scores are mixed, conditions elsewhere; by default everywhere"
     )
     space: Literal["denoised", "score"] = "denoised"
-    solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim is euler")
+    solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim with eta 0 is euler")
     steps: Annotated[int, Field(ge=2)] = 32
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
     rho: Annotated[float, Field(gt=0)] = 7.0
     churn: Annotated[float, Field(ge=0)] = 0.0
+    eta: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="noise that ddim adds at every step; 1: ancestral"
+    )
     guidance: Annotated[float, Field(ge=0)] = 1.3
     guide: Literal["each", "condition", "unconditional"] = Field(
         "each", description="asked for every class, once for the mixed condition (approximate), or without a class"
@@ -370,6 +373,8 @@ class SamplingPlan(Slice):
                 raise ValueError(f"{name} {list(interval)}: give the lower sigma first, then the higher")
         if self.churn and self.solver != "heun":
             raise ValueError(f"churn {self.churn:g} is for the heun solver, not {self.solver}")
+        if self.eta and self.solver != "ddim":
+            raise ValueError(f"eta {self.eta:g} is for the ddim solver, not {self.solver}")
         if self.mixture == "conditions" and self.mixing_interval is not None:
             raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
         return self
@@ -410,10 +415,10 @@ class Sampling(SamplingPlan, Weighting):
         if end is not None and self.convex and (abs(sum(end) - 1) > 1e-6 or min(end, default=0) < 0):
             raise ValueError(f"weights_end {list(end)} must be >= 0 and sum to 1 (or say convex: false)")
         changing = [n for n in ("weights_end", "mixing_interval", "guide_interval") if getattr(self, n) is not None]
-        if self.keep_by in ("log_weight", "agreement") and (changing or self.churn):
+        if self.keep_by in ("log_weight", "agreement") and (changing or self.churn or self.eta):
             raise ValueError(
-                f"keep_by {self.keep_by!r} with {(changing or ['churn'])[0]}: a log-weight needs the same weights at every "
-                "sigma and no churn"
+                f"keep_by {self.keep_by!r} with {(changing or ['churn' if self.churn else 'eta'])[0]}: a log-weight needs the same weights at every "
+                "sigma and no churn or eta"
             )
         return self
 

@@ -140,6 +140,7 @@ class LabeledImages:
 
     @property
     def channels(self) -> int:
+        """1 (grey) or 3 (RGB)."""
         return int(self.stored.shape[3])
 
     @cached_property

@@ -143,10 +143,12 @@ def _table(file: Path, text: str) -> list[list[str]]:
 
 
 def refuse_repeated(names: Sequence[str], where: str) -> None:
+    """ValueError where a name occurs twice."""
     repeated = [name for name, count in collections.Counter(names).items() if count > 1]
     if repeated:
         raise ValueError(f"{where} names {some(repeated)} more than once")
 
 
 def some(names: Sequence[str]) -> str:
+    """The first five names and how many more there are."""
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

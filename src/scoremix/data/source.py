@@ -197,6 +197,7 @@ class Rows:
         self._ends = np.cumsum(self.counts)
 
     def of(self, k: int) -> Int64[np.ndarray, " n"]:
+        """The rows of class k."""
         rows: np.ndarray = self.order[self._ends[k] - self.counts[k] : self._ends[k]]
         return rows
 

@@ -31,13 +31,16 @@ class Pixels:
     scale: float = 1.0
 
     def encode(self, unit: Tensor) -> Tensor:
+        """E_pre: what the network sees of pixels in [-1, 1]."""
         return (unit - self.mean) * self.scale
 
     def decode(self, encoded: Tensor) -> Tensor:
+        """D_pre: its inverse."""
         return encoded / self.scale + self.mean
 
 
 def snapshot_name(images_seen: int, std: float) -> str:
+    """The file of the average of length `std` after so many images."""
     return f"ema-{std:.3f}-{images_seen:012d}.safetensors"
 
 

@@ -1,4 +1,4 @@
-"""Solvers of the probability-flow ODE: Karras levels, Heun, Euler = DDIM, DPM-Solver++ 2M (EDM sections 3, 4)."""
+"""Solvers of the probability-flow ODE: Karras levels, Heun, Euler, DDIM, DPM-Solver++ 2M (EDM sections 3, 4)."""
 
 from __future__ import annotations
 
@@ -106,6 +106,34 @@ def euler(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " 
 
 
 @torch.no_grad()
+def ddim(
+    denoiser: Denoise,
+    x: Float[Tensor, "b ..."],
+    sigmas: Float[Tensor, " n+1"],
+    eta: float = 0.0,
+    noise: Callable[[Tensor], Tensor] | None = None,
+) -> Float[Tensor, "b ..."]:
+    """End of the path from x = noise * sigmas[0] by DDIM (Song et al. 2021, eq. 12 and 16, in sigma form), n denoiser calls.
+
+    A step from s to t adds noise(x) of deviation eta t sqrt(1 - t^2 / s^2), and goes so much farther down before: eta 0 is
+    `euler`, eta 1 ancestral sampling. ValueError for eta outside 0 to 1, or above 0 without `noise`.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta={eta:g}: must be from 0 to 1")
+    if eta == 0:
+        return euler(denoiser, x, sigmas)
+    if noise is None:
+        raise ValueError(f"eta={eta:g} needs `noise`, a callable as torch.randn_like")
+    for t, t_next in pairwise(_levels(sigmas)):
+        estimate = denoiser(x, torch.tensor(t, dtype=x.dtype, device=x.device)).to(x.dtype)
+        if t_next == 0:
+            return estimate
+        up = eta * t_next * math.sqrt(1 - (t_next / t) ** 2)
+        x = estimate + math.sqrt(t_next**2 - up**2) / t * (x - estimate) + up * noise(x)
+    return x
+
+
+@torch.no_grad()
 def dpm2m(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " n+1"]) -> Float[Tensor, "b ..."]:
     """End of the ODE from x = noise * sigmas[0] by DPM-Solver++ 2M (Lu et al. 2022, algorithm 2), n denoiser calls.
 
@@ -123,9 +151,6 @@ def dpm2m(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " 
         x = torch.lerp(ahead, x, t_next / t)
         before = estimate, step
     return x
-
-
-ddim = euler
 
 
 def _levels(sigmas: Tensor) -> list[float]:

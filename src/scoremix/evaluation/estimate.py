@@ -64,6 +64,7 @@ class Estimate:
 
     @property
     def missing(self) -> bool:
+        """Whether there is no number."""
         return not math.isfinite(self.value)
 
     @property

@@ -21,8 +21,12 @@ def of_classes(
     labels: Int[Data, " _"],
     targets: Float[Data, "_ _"] | None = None,
     of_images: Float[Data, "_ _"] | None = None,
+    everything: Float[Data, "_ _"] | None = None,
 ) -> Values:
     """Appendix D.6: align, ics, shift with their std over classes (n - 1), mode_coverage; NaN where undefined.
+
+    With `everything`, the centers of all real classes (K_all), also mode_coverage_all: the share of classes whose centroid
+    lies no farther from its own target than from any of them.
 
     `labels` are rows of `targets`, the centers the classes should have; without targets only ics is defined,
     and it needs 2 images of every class. `of_images` (n, d): where each image should lie, for align; by default at its
@@ -44,6 +48,12 @@ def of_classes(
         values[name] = float(per_class.mean()) if known else math.nan
         values[f"{name}_std"] = float(per_class.std()) if known and len(per_class) > 1 else math.nan
     values["mode_coverage"] = found.coverage if targets is not None else math.nan
+    if everything is not None:
+        centroids = torch.nn.functional.normalize(_means(features, torch.unique(index, return_inverse=True)[1]))
+        rivals = torch.nn.functional.normalize(torch.as_tensor(everything).to(centroids))
+        best = (centroids @ rivals.T).amax(1)
+        inside = 1 - found.shift.to(best) >= best - 1e-6
+        values["mode_coverage_all"] = float(inside.double().mean()) if targets is not None else math.nan
     return values
 
 
@@ -59,6 +69,15 @@ def of_distributions(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int 
         "kernel": quality.kernel_distance(real, fake),
         **{name: float(value) for name, value in quality.prdc(real, fake, k).items()},  # type: ignore[arg-type]
     }
+
+
+def of_features(
+    real: Float[Data, "_ _"], fake: Float[Data, "_ _"], held_out: Float[Data, "_ _"] | None, k: int
+) -> Values:
+    """What features alone tell of generated images: `of_distributions` and authenticity, with `held_out` rows also C_T."""
+    copying = {} if held_out is None else {"copying_z": privacy.data_copying(fake, real, held_out)}
+    authentic = {"authenticity": quality.authenticity(real, fake)}
+    return {"images": float(len(fake)), **of_distributions(real, fake, k), **authentic, **copying}
 
 
 def of_copying(

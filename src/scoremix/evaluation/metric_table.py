@@ -86,6 +86,7 @@ QUALITY = (
     _quality("ics", "intra-class similarity", None, "mean cosine of images to their own class's centroid; above real: less diverse than real images"),
     _quality("shift", "centroid shift", False, "cosine distance of a class's centroid to its target center"),
     _quality("mode_coverage", "mode coverage", True, "share of classes whose centroid is nearest to their own target"),
+    _quality("mode_coverage_all", "mode coverage, all classes", True, "the same where the centers of all real classes compete"),
     _quality("frechet", "Fréchet distance", False, "of Gaussians fitted to the features"),
     _quality("kernel", "kernel distance", False, "squared maximum mean discrepancy, cubic kernel; may fall below 0 by chance"),
     _quality("precision", "precision", True, "images within reach of a real one"),

@@ -153,6 +153,7 @@ class Search(NamedTuple):
 
     @property
     def mated(self) -> Array:
+        """Which probes have an image of their own subject in the gallery."""
         return np.asarray(np.isfinite(self.own))
 
 

@@ -88,6 +88,7 @@ def distance_blocks(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Iterato
 
 
 def radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
+    """Distance of each row to its k-th nearest other row."""
     out = rows.new_empty(len(rows))
     for part, distances in distance_blocks(rows, rows):
         distances[:, part].fill_diagonal_(math.inf)  # a row is no neighbour of itself

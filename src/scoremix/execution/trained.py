@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +15,19 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment, Runtime, Sampling, changed, error_line
+from scoremix.data import limits
 from scoremix.data.decode import decode, resize_area, with_channels
+from scoremix.data.files import refuse_existing, whole
 from scoremix.data.listing import open_listing
 from scoremix.data.reading import UnreadableImages
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import frozen
+from scoremix.execution import hub, records
 from scoremix.execution import processes as engine
-from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact, Work
 from scoremix.execution.runner import decided
 from scoremix.recognition import published
-from scoremix.recognition.checkpoints import Description, Network, network_input
+from scoremix.recognition.checkpoints import Description, Network, network_input, to_bytes
 from scoremix.recognition.training import embed
 from scoremix.stages.mix.sample import Networks, Sampler, noise_seeds
 from scoremix.stages.outputs import GeneratorSummary
@@ -39,6 +42,7 @@ class Generator:
 
     classes: tuple[str, ...]
     networks: Networks
+    artifact: Artifact | None = None  # the folder of its snapshots; a single snapshot has none
 
     def sample(
         self,
@@ -61,6 +65,33 @@ class Generator:
         if shares.shape != (len(classes),):
             raise ValueError(f"weights {weights!r}: {len(classes)} classes are mixed, give one weight for each")
         return self.networks.images(labels, shares, noise_seeds(seed, np.arange(count)))
+
+    def save_pretrained(self, folder: str | Path, push: str | None = None) -> Path:
+        """Writes what `from_pretrained` reads, in the conventions of the Hugging Face hub; returns the folder.
+
+        Main and guide network as safetensors, config.json with the settings of sampling, generator.json with the classes. With
+        `push` ("OWNER/NAME"), and only then, it is uploaded as a private repository. ValueError, one line, for a
+        folder that is there already, or a generator from a single snapshot.
+        """
+        if self.artifact is None:
+            raise ValueError("save_pretrained: this generator is a single snapshot, its file is all there is to keep")
+        config, info, source = self.networks.config, GeneratorSummary.load(self.artifact), self.artifact.folder
+        alone = replace(info, conditions=[], snapshots={}, guides={}, guide_folder="guide", alignment_loss=None)
+        sampling = {"sampling": config.model_dump(mode="json")}
+        files = {
+            "config.json": _config("generator", sampling),
+            GeneratorSummary.FILE: json.dumps(asdict(alone), indent=1).encode(),
+            generators.snapshot_name(info.images_seen, config.ema): _average(source, config.ema, info.images_seen),
+            f"guide/{generators.snapshot_name(info.guide_at, config.guide_ema)}": _average(
+                source / info.guide_folder, config.guide_ema, info.guide_at
+            ),
+        }
+        return _publish(Path(folder), files, push)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: Device = "auto", **settings: Any) -> Generator:
+        """The generator in a folder of `save_pretrained`, as `load_generator` reads it. Nothing is downloaded."""
+        return load_generator(_pretrained(folder), device=device, **settings)
 
     def _index(self, name: str | int) -> int:
         if isinstance(name, str):
@@ -106,14 +137,29 @@ class Recognizer:
         unit: NDArray[np.float32] = torch.nn.functional.normalize(embed(self.net, x, batch=ROWS)).cpu().numpy()
         return unit
 
+    def save_pretrained(self, folder: str | Path, push: str | None = None) -> Path:
+        """Writes what `from_pretrained` reads: recognizer.safetensors, without the head, and config.json, which says what the
+        input must be; returns the folder.
+
+        `push` and errors as for `Generator.save_pretrained`.
+        """
+        tensors = to_bytes(self.net, torch.nn.Module(), self.description)
+        files = {records.RECOGNIZER: tensors, "config.json": _config("recognizer", asdict(self.description))}
+        return _publish(Path(folder), files, push)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, *, device: Device = "auto") -> Recognizer:
+        """The recognizer in a folder of `save_pretrained`. Nothing is downloaded."""
+        return load_recognizer(_pretrained(folder), device=device)
+
 
 def load_generator(
     run_or_folder: str | Path, *, out: str | Path = "scoremix_runs", device: Device = "auto", **settings: Any
 ) -> Generator:
     """The generator of a run in `out`, by name or by its record's file; or of an artifact's folder; or a snapshot file.
 
-    Sampled is as the run does, with `settings` of `Sampling` changed (steps=16); from a folder with the defaults; from a
-    snapshot without a guide, as it has none. ConfigError, a ValueError of one line, where there is no such generator or
+    Sampled is as the run does, with `settings` of `Sampling` changed (steps=16); from a folder as its config.json says, or with
+    the defaults; from a snapshot without a guide, as it has none. ConfigError, a ValueError of one line, where there is no such generator or
     setting.
     """
     path, out = Path(run_or_folder), Path(out)
@@ -121,7 +167,7 @@ def load_generator(
     if path.suffix == ".safetensors":
         return _snapshot(path, runtime, _sampling(Experiment(), runtime, {**settings, "guidance": 1.0}))
     if (path / "generator.json").is_file():
-        exp, folder = Experiment(), path
+        exp, folder = Experiment(sampling=_told(path / "config.json")), path
     else:
         name = str(run_or_folder)
         if path.suffix == ".json" and path.is_file():
@@ -130,7 +176,7 @@ def load_generator(
         folder = records.step_folder(out, name, "guide" if exp.guide else "generator")
     artifact = Artifact("generator", "", folder)
     sampler = Sampler(_sampling(exp, runtime, settings), artifact, Work(folder, runtime, "sample"))
-    return Generator(tuple(GeneratorSummary.load(artifact).classes), sampler)
+    return Generator(tuple(GeneratorSummary.load(artifact).classes), sampler, artifact)
 
 
 def load_recognizer(
@@ -196,6 +242,52 @@ def _sampling(exp: Experiment, runtime: Runtime, settings: Mapping[str, Any]) ->
     except ValidationError as error:
         raise ConfigError("; ".join(error_line(e, Sampling) for e in error.errors())) from None
     return decided(exp.model_copy(update={"sampling": sampling}), runtime.device).sampling
+
+
+def _pretrained(folder: str | Path) -> Path:
+    """ConfigError for what is no folder: names on the hub are not downloaded."""
+    if not (Path(folder) / "config.json").is_file():
+        raise ConfigError(
+            f"{folder}: no folder of save_pretrained (config.json); nothing is downloaded, fetch it first"
+        )
+    return Path(folder)
+
+
+def _config(kind: str, settings: Mapping[str, Any]) -> bytes:
+    return json.dumps({"made_by": "scoremix", "kind": kind, **settings}, indent=1).encode()
+
+
+def _told(file: Path) -> Sampling:
+    """The settings of sampling in a config.json, the defaults without one; ConfigError where they are none."""
+    if not file.is_file():
+        return Sampling()
+    try:
+        return Sampling.model_validate(limits.parsed_json(limits.text(file, limits.TEXT_BYTES))["sampling"])
+    except (KeyError, TypeError, ValueError) as error:
+        said = error_line(error.errors()[0], Sampling) if isinstance(error, ValidationError) else error
+        raise ConfigError(f"{file}: not the settings of a generator ({said})") from None
+
+
+def _average(folder: Path, std: float, images_seen: int) -> bytes:
+    """The content of a snapshot of that EMA length: the stored one's, or that of a reconstruction."""
+    if (stored := folder / generators.snapshot_name(images_seen, std)).exists():
+        return stored.read_bytes()
+    description, tensors, _ = generators.reconstructed(folder, std, images_seen)
+    return generators.to_bytes(tensors, description["network"], generators.Pixels(**description["pixels"]))
+
+
+def _publish(folder: Path, files: Mapping[str, bytes], push: str | None) -> Path:
+    """Writes a folder whole or not at all, and uploads it where it is to be."""
+    api = hub.client(push) if push else None
+    refuse_existing(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with whole(folder, folder=True) as part:
+        for name, content in files.items():
+            (part / name).parent.mkdir(exist_ok=True)
+            (part / name).write_bytes(content)
+    if api is not None and push is not None:
+        hub.push(api, folder, push, "model")
+    return folder
 
 
 def _snapshot(file: Path, runtime: Runtime, sampling: Sampling) -> Generator:

@@ -109,6 +109,7 @@ class Criterion:
 
     @property
     def n(self) -> int:
+        """How many classes there are."""
         return len(self.spaces[0].rows)
 
     @property

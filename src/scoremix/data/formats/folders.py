@@ -149,4 +149,5 @@ def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def may_be_image(name: str) -> bool:
+    """Whether a file of that name may hold an image; its content decides."""
     return os.path.splitext(name)[1].lower() not in NOT_IMAGES

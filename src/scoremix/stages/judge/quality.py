@@ -201,7 +201,7 @@ def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], 
         "images": float(len(made.features)),
         "compared": float(n),
         "images_per_class": float(each),
-        **generated.of_classes(made.features[rows], made.labels[rows], *targets),
+        **generated.of_classes(made.features[rows], made.labels[rows], *targets, everything=real.centers),
         **generated.of_distributions(
             real.features[chosen], made.features[generated.spread(len(made.features), n)], config.neighbours
         ),
@@ -222,7 +222,7 @@ def _reference(
         "images": float(len(real.features)),
         "compared": float(n),
         "images_per_class": float(each),
-        **generated.of_classes(real.features[rows], real.labels[rows], centers),
+        **generated.of_classes(real.features[rows], real.labels[rows], centers, everything=centers),
         **generated.of_distributions(
             real.features[first[generated.spread(len(first), n)]],
             real.features[second[generated.spread(len(second), n)]],

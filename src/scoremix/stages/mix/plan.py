@@ -102,14 +102,16 @@ def solve(
     noise: Callable[..., Tensor],
     device: torch.device | str,
 ) -> Tensor:
-    """End of the plan's path from noise() * sigma_max; churn draws more of it."""
+    """End of the plan's path from noise() * sigma_max; churn and eta draw more of it."""
     sigmas = karras_sigmas(plan.steps, plan.sigma_min, plan.sigma_max, plan.rho).to(device, torch.float32)
     x = noise() * sigmas[0]
     match plan.solver:
         case "heun":
             return solvers.heun(denoiser, x, sigmas, churn=plan.churn, noise=noise)
-        case "euler" | "ddim":
+        case "euler":
             return solvers.euler(denoiser, x, sigmas)
+        case "ddim":
+            return solvers.ddim(denoiser, x, sigmas, eta=plan.eta, noise=noise)
         case "dpm2m":
             return solvers.dpm2m(denoiser, x, sigmas)
         case _:
@@ -182,7 +184,7 @@ def weighed_sample(
     first, second = Counted(main), None if guide is None else Counted(guide)
     denoiser = denoiser_of(plan, first, second, labels, weights)
     weighing = None
-    if not plan.churn:
+    if not plan.churn and not plan.eta:
         with suppress(ValueError):  # no log-weight is defined
             weighing = Weighing(denoiser)
     images = solve(plan, weighing or denoiser, UnitNoise(seeds, shape, labels.device), labels.device)

@@ -1,0 +1,142 @@
+"""Images on their way to another form: their order, labels, names and bytes, and what they were mixed of."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from scoremix.data.decode import decode, png
+from scoremix.data.formats.packed import Packed
+from scoremix.data.source import Encoded
+
+Advance = Callable[[int, int], None]
+Made = Callable[
+    [int, int], tuple[list[str], list[float]]
+]  # class, position in it -> classes mixed and weights; none: real
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image on its way: its class as numbered in OUT and place in it, its file name and its encoded bytes."""
+
+    label: int
+    place: int
+    name: str
+    content: bytes
+
+
+class Images:
+    """The images of the kept classes, labels 0, 1, ... in their order, with file names that are unique in a class."""
+
+    def __init__(
+        self,
+        source: Encoded[Any] | Packed,
+        kept: Int64[np.ndarray, " k"],
+        size: int | None,
+        advance: Advance | None,
+        made: Made | None = None,
+    ) -> None:
+        self.source, self.kept, self.size, self._advance, self._made = source, kept, size, advance, made
+        self.told: list[str] = []  # lines of JSON on the images so far
+        self.names = [source.class_names[k] for k in kept]
+        self.folders = folder_names(self.names)
+        self.counts = source.counts[kept]
+        self.ends = np.cumsum(self.counts)
+        self._done = 0
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __iter__(self) -> Iterator[Item]:
+        for label, k in enumerate(self.kept):
+            seen: set[str] = set()
+            contents = self.source.encoded(int(k), np.arange(self.counts[label]))
+            for place, (name, content) in enumerate(contents):
+                item = self._item(label, place, name, content)
+                if item.name in seen:
+                    raise ValueError(f"class {self.names[label]!r} has two images named {item.name!r}")
+                seen.add(item.name)
+                yield item
+
+    def at(self, index: int) -> Item:
+        """One image by its position in the order of `__iter__`."""
+        label = int(np.searchsorted(self.ends, index, side="right"))
+        place = int(index - (self.ends[label] - self.counts[label]))
+        return self._item(label, place, *next(self.source.encoded(int(self.kept[label]), np.array([place]))))
+
+    @property
+    def knows(self) -> bool:
+        """Whether it is known what the images were made of."""
+        return self._made is not None
+
+    def made_of(self, item: Item) -> tuple[list[str], list[float]] | None:
+        """The classes that an image was mixed of and their weights, none for a real one; None where nobody knows."""
+        return None if self._made is None else self._made(int(self.kept[item.label]), item.place)
+
+    def tell(self, item: Item, name: str) -> None:
+        """Notes what the image of that name in OUT was made of."""
+        if (mixed := self.made_of(item)) is not None:
+            line = {"image": name, "label": item.label, "real": not mixed[0], "sources": mixed[0], "weights": mixed[1]}
+            self.told.append(json.dumps(line, ensure_ascii=False) + "\n")
+
+    def table(self) -> str:
+        """classes.tsv: label, folder and class, since tools number folders differently."""
+        rows = (
+            f"{label}\t{folder}\t{_line(name)}\n"
+            for label, (folder, name) in enumerate(zip(self.folders, self.names, strict=True))
+        )
+        return "label\tfolder\tclass\n" + "".join(rows)
+
+    def row(self, item: Item) -> dict[str, Any]:
+        """The image as a row of a table of `datasets`."""
+        path = f"{self.folders[item.label]}/{item.name}"
+        self.tell(item, path)
+        sources, weights = self.made_of(item) or (None, None)
+        told = {"sources": sources, "weights": weights} if self.knows else {}
+        return {"image": {"bytes": item.content, "path": path}, "label": item.label, **told}
+
+    def _item(self, label: int, place: int, name: str, content: bytes) -> Item:
+        name = _safe(name)
+        where = f"{self.names[label]}/{name}"
+        if not content:
+            raise ValueError(f"{where}: empty file (0 bytes)")
+        if self.size is not None:
+            try:
+                content = png(decode(io.BytesIO(content), self.size))
+            except ValueError as error:
+                raise ValueError(f"{where}: {error}") from None
+            name = os.path.splitext(name)[0] + ".png"
+        self._done += 1
+        if self._advance is not None and (self._done % 64 == 0 or self._done == len(self)):
+            self._advance(self._done, len(self))
+        return Item(label, place, name, content)
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """A folder for each class: its name where that can be one; ValueError if two classes would share one."""
+    folders = [_safe(name) if len(name.encode()) <= 200 else f"{k:07d}" for k, name in enumerate(names)]
+    if len(set(folders)) < len(folders):
+        first: dict[str, int] = {}
+        for k, folder in enumerate(folders):
+            if (other := first.setdefault(folder, k)) != k:
+                raise ValueError(f"classes {names[other]!r} and {names[k]!r} would both be folder {folder!r}")
+    return folders
+
+
+def _safe(name: str) -> str:
+    """The name as one part of a path, in UTF-8 and on one line of a list."""
+    name = name.encode("utf-8", "replace").decode()
+    name = re.sub(r"[/\\\x00-\x1f]", "_", name)
+    return "_" + name[1:] if name.startswith(".") else name
+
+
+def _line(text: str) -> str:
+    return re.sub(r"[\x00-\x1f]", " ", text.encode("utf-8", "replace").decode())
