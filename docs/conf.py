@@ -33,6 +33,8 @@ python_display_short_literal_types = True
 html_theme = "furo"
 html_title = f"scoremix {release}"
 html_copy_source = False
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_math_renderer = "mathml"
 
 

@@ -60,16 +60,15 @@ def convert(
 
 def of_arm(name: str, out: Path, licence: str | None, to: str | None) -> tuple[str, dict[str, Any]]:
     """The packed images that an arm trained on, and what `convert` is to say of them."""
-    import numpy as np
-
     from scoremix import __version__
+    from scoremix.data.images import LabeledImages
     from scoremix.execution.card import card
     from scoremix.execution.records import recorded
     from scoremix.execution.training_set import load_training_set
 
     images = load_training_set(name, out=out)
     run, _, arm = name.partition("/")
-    kept = np.asarray(images.splits["train"])
+    kept = LabeledImages.load(images.folder).splits["train"]
     text = card(recorded(out, run), arm.partition("/")[0], images, out, licence, to == "parquet", __version__)
     if images.targets is not None:
         print(f"note: {arm} trains on soft labels; OUT has the class of each image, provenance.jsonl the weights")
