@@ -19,6 +19,7 @@ PURPOSE = {
     "commands": "options and actions",
     "study": "arms × data sets × seeds",
     UPPER: "runner, records, progress",
+    "delivery": "a run's recipe on all classes",
     "pipeline": "the method in calls",
     "stages": "each fills one folder",
     "report": "sections and pages",
@@ -29,6 +30,7 @@ PURPOSE = {
     "diffusion": "denoisers, solvers",
     "recognition": "networks, heads",
     "selection": "exact m-plets",
+    "use": "a delivered model, no torch",
     "data": "sources of images",
 }
 

@@ -122,6 +122,8 @@ def test_the_wheel_alone_does_the_whole_method(fresh: Path, tiny_settings: list[
         (("convert", "set.parquet", "out"), "hf"),
         (("convert", "set.npz", "out", "--to", "parquet"), "hf"),
         (("export", "demo/real", "real.onnx"), "onnx"),
+        (("fit", "demo"), "onnx"),
+        (("verify", "real.onnx", "a.png", "b.png"), "use"),
         (("analyze", "demo", "--set", "analysis.paths.map=umap"), "umap"),
         (("study", "study.yaml", "--scheduler", "tcp://127.0.0.1:1"), "dask"),
         (("convert", "set.npz", "out", "--push", "me/set"), "hf"),

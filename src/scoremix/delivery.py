@@ -13,11 +13,10 @@ from typing import Any
 from scoremix.config import Experiment, changed
 from scoremix.config.delivery import AllClasses, Delivery, Operating
 from scoremix.execution.artifacts import Artifact
-from scoremix.pipeline import Base, Stage, added_images, base_of, guided_generator, seeded, training_set
+from scoremix.pipeline import Base, Stage, added_images, base_of, guided_generator, seeded, trained, training_set
 from scoremix.stages.deliver.everything import everything
 from scoremix.stages.deliver.model import model
 from scoremix.stages.deliver.thresholds import thresholds
-from scoremix.stages.train.recognizer import train_recognizer
 
 
 def delivery(
@@ -40,7 +39,7 @@ def delivery(
     if arm.generated and not config.retrained:
         mixes = added[name]
     elif arm.images != "real":
-        baseline = stage(train_recognizer, seeded(exp, exp.seeds[0]), every, every, label="baseline of all classes")
+        baseline = trained(stage, seeded(exp, exp.seeds[0]), every, every, "baseline of all classes")
         base = Base(stage, every, baseline, chain["generator"])
         if config.retrained:
             base = Base(stage, every, baseline, guided_generator(exp, stage, every, baseline))
@@ -48,12 +47,12 @@ def delivery(
         mixes = added_images(exp, arm, base)
     images = training_set(exp, arm, mixes, base)
     lasting = arm.model_copy(update={"recognizer": {**arm.recognizer, **as_long(exp, name, recognizers)}})
-    trained = {
-        str(seed): stage(train_recognizer, seeded(exp, seed, lasting), images, images, label=f"final recognizer {seed}")
+    final = {
+        str(seed): trained(stage, seeded(exp, seed, lasting), images, images, f"final recognizer {seed}")
         for seed in config.seeds
     }
     operating = stage(thresholds, Operating.of(exp, len(config.seeds) > 1), evaluated)
-    return stage(model, config, chain["real"], chain["results"], operating, images, trained)
+    return stage(model, config, chain["real"], chain["results"], operating, images, final)
 
 
 def as_long(exp: Experiment, name: str, recognizers: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -130,4 +130,7 @@ def _ours(folder: Path) -> bool:
 def _without_places(exp: Experiment) -> Experiment:
     """The experiment without the folders of this machine."""
     places = {name: getattr(exp, name) for name in ("source", "split_list", "groups")}
-    return exp.model_copy(update={name: Path(place).name for name, place in places.items() if place not in NO_PATHS})
+    bare: dict[str, object] = {name: Path(place).name for name, place in places.items() if place not in NO_PATHS}
+    if exp.recognizer.start is not None:
+        bare["recognizer"] = exp.recognizer.model_copy(update={"start": Path(exp.recognizer.start).name})
+    return exp.model_copy(update=bare)
