@@ -26,10 +26,10 @@ def draw(model: Path, out: Path) -> None:
     chosen = np.random.default_rng(SEED).permutation(unseen)[: KNOWN + STRANGERS].tolist()
     shutil.rmtree(out, ignore_errors=True)
     for number, k in enumerate(chosen):
-        name = alphabet.names[k]
+        name = alphabet.names[k].partition(" ")[0]  # its code, such as U+0416
         images = glyphs.render(alphabet, k, ENROLLED + 1, size=glyphs.SIZE, seed=SEED)
         (out / "asked").mkdir(parents=True, exist_ok=True)
-        write_file(out / "asked" / f"{name}{'' if number < KNOWN else ' (stranger)'}.png", png(images[-1]))
+        write_file(out / "asked" / f"{name}{'' if number < KNOWN else ' stranger'}.png", png(images[-1]))
         if number < KNOWN:
             (out / "known" / name).mkdir(parents=True)
             for i, image in enumerate(images[:-1]):
