@@ -1,4 +1,4 @@
-"""The five figures of docs/results.md, from the stored JSON."""
+"""The figures of docs/results.md and of the studies' pages, from the stored JSON."""
 
 from __future__ import annotations
 
@@ -53,7 +53,8 @@ def people(folder: Path) -> Stored:
             ]
             rows.append({"arm": arm, "metrics": {m: shares(c) for m, c in metrics.items()}, "differences": differences})
         tables.append({"data": stored["classes"], "classes": stored["classes"], "rows": rows})
-    return {"people": {"tables": tables}}
+    gates = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("gate_?.json"))}
+    return {"people": {"tables": tables}, "people_gates": gates}
 
 
 def shares(cell: Cell) -> Cell:
@@ -84,7 +85,7 @@ def cell(stored: Stored, study: str, data: str, arm: str, metric: str, other: st
 
 
 def draw(stored: Stored, folder: Path) -> None:
-    """Writes all five."""
+    """Writes all of them."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -206,10 +207,42 @@ def cost(stored: Stored, pyplot: Any) -> Any:
     return drawing
 
 
+GATES = {  # generator, guidance -> its line
+    ("gate_a", 1.0): ("170 people, learned conditions", GREY, "o-"),
+    ("gate_b", 1.0): ("170 people, centers", ORANGE, "o-"),
+    ("gate_c", 1.0): ("77 people, centers, batches of 32", BLUE, "o--"),
+    ("gate_c", 2.0): ("the same, guidance 2", BLUE, "o-"),
+    ("coherent_first", 1.3): ("60 characters, learned conditions", GREY, "s-"),
+    ("small_first", 1.3): ("60 characters, centers, batches of 32", GREEN, "s--"),
+    ("small_first", 2.0): ("the same, guidance 2", GREEN, "s-"),
+}
+
+
+def gate(stored: Stored, pyplot: Any) -> Any:
+    """Gate against images seen per class, a line per generator and guidance."""
+    rows = {
+        name: [(r["guidance"], r["per_person"], r["top1"]) for r in of] for name, of in stored["people_gates"].items()
+    }
+    for made in stored.get("gates_omniglot", ()):
+        rows[made["arm"]] = [(r["guidance"], r["per_class"], r["top1"]) for r in made["rows"]]
+    drawing, axes = pyplot.subplots(figsize=(7.4, 3.4), layout="constrained")
+    for (name, guidance), (label, colour, style) in GATES.items():
+        line = sorted((seen, share) for g, seen, share in rows.get(name, ()) if g == guidance)
+        if line:
+            axes.plot(*zip(*line, strict=True), style, color=colour, ms=5, label=label)
+    axes.axhline(0.5, color="#444", lw=0.8, ls=":")
+    axes.text(0.99, 0.505, "floor", fontsize=8, ha="right", transform=axes.get_yaxis_transform())
+    axes.set(xlabel="images seen in training per class", ylabel="gate: share named as their own", ylim=(0, None))
+    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    return drawing
+
+
 FIGURES: dict[str, Figure] = {
     "gain": gain,
     "throughout": throughout,
     "scarcity": scarcity,
     "averages": averages,
     "cost": cost,
+    "gate": gate,
 }

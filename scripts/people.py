@@ -1,4 +1,4 @@
-"""Writes docs/studies/faces.md and its figure from the JSON in docs/results/people/: `make results`.
+"""Writes docs/studies/faces.md from the JSON in docs/results/people/: `make results`.
 
 The files are written by the runs themselves: gate_*.json (a generator's snapshots), tune_*.json and floor_*.json (the
 recognizer on real images alone), study_*.json (arms on people not trained on). Sentences come from faces.md.in,
@@ -112,25 +112,6 @@ def appearance(name: str) -> str:
     return table(["images", *names], [["real", *lines[0][1:]], ["generated", *lines[1][1:]]])
 
 
-def figure(names: dict[str, str], path: Path) -> None:
-    """Gate against images seen per person, a line per generator and guidance."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    drawing, axes = pyplot.subplots(figsize=(6.4, 3.8), layout="constrained")
-    for name, label in names.items():
-        rows = load(name)
-        for guidance in sorted({r["guidance"] for r in rows}):
-            line = sorted((r["per_person"], r["top1"]) for r in rows if r["guidance"] == guidance)
-            axes.plot(*zip(*line, strict=True), marker="o", ms=4, label=f"{label}, guidance {guidance:g}")
-    axes.set(xlabel="images seen per person", ylabel="gate: share named as their own", ylim=(0, None))
-    axes.legend(fontsize=8, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    drawing.savefig(path, dpi=130)
-
-
 def filled(text: str) -> str:
     """The text with its numbers and tables."""
 
@@ -167,10 +148,6 @@ def filled(text: str) -> str:
 
 
 def main() -> None:
-    figure(
-        {"gate_a": "a: learned", "gate_b": "b: centers", "gate_c": "c: centers, batch 32"},
-        DOCS / "studies" / "faces_gate.png",
-    )
     (DOCS / "studies" / "faces.md").write_text(filled((STORED / "faces.md.in").read_text()))
     print("docs/studies/faces.md")
 

@@ -140,6 +140,33 @@ def run_section(stored: dict[str, Any]) -> str:
     )
 
 
+def gates_table(stored: list[dict[str, Any]]) -> str:
+    """The gate of every snapshot and guidance of some generators."""
+    heads = (
+        "conditions, batch, rate",
+        "images seen",
+        "per class",
+        "guidance",
+        "gate",
+        "among 5",
+        "cosine to own center",
+    )
+    rows = []
+    for made in stored:
+        of = made["generator"]
+        for row in made["rows"]:
+            shares = [f"{row[k]:.3f}" for k in ("top1", "top5", "own_cosine")]
+            what = f"{of['conditions']}, {of['batch']}, {of['lr']:g}"
+            rows.append([what, f"{row['images_seen']:,}", f"{row['per_class']:.0f}", f"{row['guidance']:g}", *shares])
+    stopped = [
+        f" The one with {m['generator']['conditions']} conditions was stopped {m['stopped']}."
+        for m in stored
+        if "stopped" in m
+    ]
+    about = f"Each gate is of {stored[0]['rows'][0]['reproductions']} reproductions.{''.join(stopped)}"
+    return "\n".join([*markdown(heads, rows), "", about])
+
+
 def shift_table(rows: list[dict[str, Any]]) -> str:
     heads = ("noise", "seed", "arm", "TAR at FAR 1e-3", "TAR at FAR 1e-2", "rank-1", "mean embedding")
     cells = []

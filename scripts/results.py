@@ -3,7 +3,8 @@
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
 what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and the
 manifests). Sentences of docs/results/pages/*.md.in take their numbers from there too: {{STUDY/DATA/ARM/METRIC}} becomes a
-mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval; @STUDY@ becomes its tables.
+mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval, {{gates_NAME:ARM/IMAGES/GUIDANCE}} a gate;
+@STUDY@ becomes its tables.
 """
 
 from __future__ import annotations
@@ -71,6 +72,14 @@ def quoted(stored: dict[str, Any], study: str, data: str, arms: str, metric: str
     return tables.percent(found, True) if other else f"{100 * found['value']:.1f}"
 
 
+def gate(stored: dict[str, Any], name: str, arm: str, images: str, guidance: str) -> str:
+    """The gate of a snapshot for a sentence; StopIteration where there is none."""
+    rows = next(made["rows"] for made in stored[name] if made["arm"] == arm)
+    wanted = int(images), float(guidance)
+    found = next(row["top1"] for row in rows if (row["images_seen"], row["guidance"]) == wanted)
+    return f"{found:.3f}".lstrip("0")
+
+
 def blocks(stored: dict[str, Any]) -> dict[str, str]:
     """Tables by the @NAME@ that a page has in their place."""
     of_content = {"tables": tables.study_section, "sets": tables.quality_section, "verdict": tables.run_section}
@@ -80,6 +89,7 @@ def blocks(stored: dict[str, Any]) -> dict[str, str]:
         for has, section in of_content.items()
         if has in value and name != "people"
     }
+    made |= {f"@{name.upper()}@": tables.gates_table(v) for name, v in stored.items() if name.startswith("gates_")}
     made["@SHIFT@"] = tables.shift_table(stored["shift"])
     made["@MPLETS@"] = tables.mplets_table(stored["mplets"])
     made["@PLANS@"] = tables.plans_table(stored["plan_demo"])
@@ -102,6 +112,7 @@ def pages(stored: dict[str, Any]) -> dict[Path, str]:
         name = template.name.removesuffix(".md.in")
         text = re.sub(r"@[A-Z0-9_]+@", lambda m: values.get(m[0], m[0]), template.read_text())
         text = re.sub(r"\{\{([^{}/]+)/([^{}/]+)/([^{}/]+)/([^{}/]+)\}\}", lambda m: quoted(stored, *m.groups()), text)
+        text = re.sub(r"\{\{(gates_\w+):(\w+)/(\d+)/([\d.]+)\}\}", lambda m: gate(stored, *m.groups()), text)
         if left := re.findall(r"@[A-Z0-9_]+@|\{\{.*?\}\}", text):
             raise SystemExit(f"{template.name}: no result is stored for {', '.join(left)}")
         made[own.get(name, DOCS / "studies" / f"{name}.md")] = text

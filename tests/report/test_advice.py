@@ -20,8 +20,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def test_a_weak_generator_comes_first() -> None:
-    first, *_ = advice("generator too weak", "scoremix", ARMS, [REAL, LOOSE], GATE)
-    assert "46 % of its reproductions" in first and "50 % are needed" in first
+    first, second, *_ = advice("generator too weak", "scoremix", ARMS, [REAL, LOOSE], GATE)
+    assert "46 % of its reproductions" in second and "50 % are needed" in second
+    settings = re.findall(r"--set ([^\s)]+)", first)
+    found = load(PRESETS["folder"](), (), settings)
+    assert found.generator.conditions == "rms" and found.generator.batch == 32 and found.sampling.guidance == 2
+    assert second == advice("generator too weak", "scoremix", ARMS, [], GATE, conditions="rms")[0]
 
 
 def test_incoherent_mixes_are_to_be_screened() -> None:
