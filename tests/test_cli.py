@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -111,6 +113,9 @@ def test_help_imports_nothing_heavy() -> None:
         (["run", "demo", "--set", "sampling.weights=[0.9, 0.9]"], ["1.8", "convex: false"]),
         (["run", "demo", "--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
         (["run", "demo", "--device", "tpu"], ["--device 'tpu'", "auto, cpu, cuda"]),
+        (["run", "demo", "--device", "mps"], ["--device", "mps", "float64", "cpu"]),
+        (["run", "demo", "--device", "cuda:99"], ["'cuda:99'", "no such GPU"]),
+        (["convert", "a", "b", "--seed", "-1"], ["--seed"]),
         (["run", "--data", "/nowhere"], ["/nowhere", "does not exist"]),
         (["show", "--out", "/nowhere"], ["/nowhere", "no runs"]),
         (["run", "."], ["--data ."]),
@@ -212,6 +217,37 @@ def test_a_missing_device_is_said_before_anything_is_made(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     said = refused(monkeypatch, capsys, "run", "demo", "--device", "cuda", "--out", str(tmp_path / "out"))
     assert "cuda" in said and "'cpu'" in said and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("seen", "shown"), [("", "1"), ("3,5", "5"), ("GPU-a, GPU-b", "GPU-b")])
+def test_one_gpu_of_several_is_the_only_one_that_is_seen(
+    seen: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scoremix.execution import processes
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert processes.only("cuda:1") == "cuda" and os.environ["CUDA_VISIBLE_DEVICES"] == shown
+    with pytest.raises(ValueError, match="no such GPU is visible"):
+        processes.only("cuda:2")
+
+
+def test_the_folder_of_runs_among_the_images_is_none_of_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(folder(tmp_path / "images", 8))
+    for _ in range(2):
+        assert call(monkeypatch, "ingest", "--data", ".", "--set", "data.size=8", "-q") == 0
+    assert "1 of 1 steps are done already" in capsys.readouterr().err
+    assert call(monkeypatch, "verify-data", ".") == 0
+    assert "passed over, for they hold runs: 'scoremix_runs'" in capsys.readouterr().out
+    before = sorted(path.name for path in Path().iterdir())
+    for verb in ("ingest", "run", "plan"):
+        said = refused(monkeypatch, capsys, verb, "--data", ".", "--out", "a/runs")
+        assert f"--out a/runs: lies inside the images, {tmp_path / 'images'}" in said
+    other = shlex.split(said.partition("such as ")[2])
+    assert call(monkeypatch, "ingest", "--data", ".", "--set", "data.size=8", "-q", *other) == 0
+    assert sorted(path.name for path in Path().iterdir()) == before
 
 
 def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_path: Path) -> None:

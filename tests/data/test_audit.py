@@ -15,6 +15,7 @@ from PIL import Image, ImageEnhance
 
 from scoremix.commands.verify_data import verify
 from scoremix.data import audit, duplicates, recordio, verification
+from scoremix.data.reading import read
 
 
 def photo(seed: int, side: int = 64) -> Image.Image:
@@ -133,6 +134,39 @@ def test_what_is_planted_is_found(folders: Path, tmp_path: Path, capsys: pytest.
     assert any("sort differently" in note for note in found["notes"])
     said = capsys.readouterr().out
     assert said.count("PROBLEM") == 3 and "c0/copy.png = c4/3.png" in said and "c2/none.png: empty" in said
+
+
+@pytest.mark.parametrize(
+    ("top", "times"), [(4095, "12 bits do: they are read 16 times"), (255, "8 bits do"), (65535, "")]
+)
+@pytest.mark.parametrize(("kind", "form"), [(np.uint16, "png"), (np.uint16, "tif"), (np.int32, "tif")])
+def test_values_that_do_not_fill_their_bits_are_noted(
+    top: int, times: str, kind: type, form: str, tmp_path: Path
+) -> None:
+    for k in range(6):
+        (tmp_path / "set" / f"c{k}").mkdir(parents=True)
+        pixels = np.linspace(0, top if k == 3 else top // 2, 64).reshape(8, 8).astype(kind)
+        Image.fromarray(pixels).save(tmp_path / "set" / f"c{k}" / f"0.{form}")
+    _, reading = read(tmp_path / "set", tmp_path / "out", size=8)
+    for notes in (reading.notes, audit.audit(tmp_path / "set")["notes"]):
+        said = [note for note in notes if "16 or more bits" in note]
+        assert len(said) == bool(times) and all(times in note and "6 images" in note for note in said)
+
+
+def test_names_that_other_systems_read_otherwise_are_noted(folders: Path) -> None:
+    assert not any("Windows" in note or "control" in note for note in audit.audit(folders)["notes"])
+    for name in ("C1", "e\u0301", "\u00e9", "con", "a\x1b[31m"):
+        (folders / name).mkdir()
+        (folders / name / "0.png").write_bytes(coded(photo(len(name))))
+    (folders / "c2" / "LPT1.png").write_bytes(coded(photo(77)))
+    notes = audit.audit(folders)["notes"]
+    for said in (
+        "1 pairs of names differ in case alone: one file on macOS and Windows, such as 'C1' and 'c1'",
+        "1 pairs of names differ in the form of their Unicode (NFC, NFD) alone",
+        "2 names are reserved or forbidden on Windows, such as 'con', 'c2/LPT1.png'",
+        "1 names hold control characters, such as 'a\\x1b[31m'",
+    ):
+        assert sum(note.startswith(said) for note in notes) == 1, (said, notes)
 
 
 def test_records_and_their_traps(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from scoremix.data import export, images, recordio, verification, writers
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.records import Records
+from scoremix.data.source import Form
 from scoremix.data.sources import format_of, open_source
 from support.trainers import arcface_items
 
@@ -234,7 +235,23 @@ def test_what_cannot_be_written_leaves_nothing(
     change(folders)
     with pytest.raises(ValueError, match=wrong) as caught:
         export.convert(folders, tmp_path / "out" / "rec")
-    assert "\n" not in str(caught.value) and list((tmp_path / "out").iterdir()) == []
+    assert str(caught.value).count("\n") == ("unreadable" in str(caught.value))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("form", ["recordio", "webdataset", "folders"])
+def test_unreadable_images_are_left_out_where_that_is_asked_for(form: Form, folders: Path, tmp_path: Path) -> None:
+    whole = export.convert(folders, tmp_path / "whole", form)
+    largest = max(folders.iterdir(), key=lambda of: len(list(of.iterdir())))
+    next(largest.iterdir()).write_bytes(b"junk")
+    (folders / "f").mkdir()
+    (folders / "f" / "cut.png").write_bytes(encoded(9, 9)[:60])
+    with pytest.raises(ValueError, match="2 unreadable image files") as caught:
+        export.convert(folders, tmp_path / "out", form)
+    assert "f/cut.png: " in str(caught.value) and not (tmp_path / "out").exists()
+    written = export.convert(folders, tmp_path / "out", form, skip_bad=True)
+    assert (written.images, written.classes) == (whole.images - 1, whole.classes)
+    assert "2 unreadable images are left out" in written.notes
 
 
 def test_places_that_are_taken_are_left_alone(folders: Path, tmp_path: Path) -> None:

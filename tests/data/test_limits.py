@@ -22,6 +22,7 @@ from scoremix.config import read_settings
 from scoremix.data import limits, pickles, verification
 from scoremix.data.decode import decode, opened, upright_rgb
 from scoremix.data.formats.npz import Npz
+from scoremix.data.formats.parquet import Parquet
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.recognition import checkpoints, published
@@ -77,6 +78,13 @@ def deflated_pth(_: Path) -> bytes:
     return packed.getvalue()
 
 
+def old_pth(_: Path) -> bytes:
+    """torch's form before 1.6, in which a storage of ten numbers is announced as one of 2^33."""
+    buffer = io.BytesIO()
+    torch.save({"x": torch.zeros(10)}, buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue().replace(b"K\nNt", b"\x8a\x05" + (1 << 33).to_bytes(5, "little") + b"Nt")
+
+
 LONG_BINPUT = b"\x80\x02Nr" + struct.pack("<I", 1 << 27) + b"."
 FROMBUFFER = (
     pickle.PROTO + b"\x02cnumpy._core.numeric\n_frombuffer\n(J\xff\xff\xff\x07cnumpy\ndtype\n(X\x02\0\0\0u1tRtR."
@@ -91,6 +99,7 @@ BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], An
     "array of a number": ("a.bin", FROMBUFFER, verification.read, "content is of type int"),
     "nested tuples": ("a.bin", nested(()), verification.read, "booleans holds a tuple"),
     "packed pth": ("a.pth", deflated_pth, published.load, "is compressed"),
+    "old pth": ("a.pth", old_pth, published.load, "8,589,934,592 numbers is announced"),
     "large image": ("a.npz", zeros(images=((1, 32768, 32768), "|u1"), labels=((1,), "<i8")), Npz, "32768 x 32768 pixels"),
     "large labels": ("a.npz", zeros(images=((1, 8, 8), "|u1"), labels=((1 << 28,), "<i8")), Npz, "the limit is 1,073,741,824"),
     "wide": ("a.safetensors", wide([12000, 12000], [1, 1]), checkpoints.load, "must be"),
@@ -114,6 +123,15 @@ def test_arrays_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
     path, before = tmp_path / "a.npz", peak_mib()
     path.write_bytes(zeros(images=((2, 8, 8), "|u1"), labels=((2,), "<i4"), unused=((1 << 30,), "|u1")))
     assert Npz(path).counts.tolist() == [2]
+    assert peak_mib() - before < 400
+
+
+def test_a_long_label_that_all_rows_share_is_held_once(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows, before = 5000, peak_mib()
+    label = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int32)), pa.array(["x" * (1 << 20)]))
+    pq.write_table(pa.table({"image": [{"bytes": b"x"}] * rows, "label": label}), tmp_path / "a.parquet")
+    assert Parquet(tmp_path / "a.parquet").counts.tolist() == [rows]
     assert peak_mib() - before < 400
 
 

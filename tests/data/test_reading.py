@@ -182,7 +182,7 @@ def test_one_clear_line_each(tmp_path, folder):
     mixed = lines(
         tmp_path, lambda root: (shutil.copytree(folder, root / "a"), shutil.copytree(folder / "c0", root / "b"))
     )
-    assert "holds images 1 to 2 folders deep" in mixed and "--set data.class_level=1" in mixed
+    assert "holds images 1 to 2 folders deep" in mixed and "--class-level 1" in mixed
     shutil.rmtree(bad)
     assert "none of: folder" in lines(tmp_path, lambda root: root.write_text("x"))
     with pytest.raises(ValueError, match=r"^size is None"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoremix.commands.options import Debug, Out, Quiet, SkipBad, app
+from scoremix.commands.options import ClassLevel, Debug, ImageColumn, LabelColumn, Out, Quiet, SkipBad, app
 
 if TYPE_CHECKING:
     from scoremix.data.export import Export
@@ -31,28 +31,35 @@ def convert(
     size: Annotated[
         int | None, typer.Option("--size", min=8, help="side in pixels, as PNG; default: files as they are")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="of the order in WebDataset shards")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="of the order in WebDataset shards")] = 0,
     licence: Annotated[str | None, typer.Option("--licence", help="of the images of RUN/ARM, for their card")] = None,
     push: Annotated[
         str | None, typer.Option("--push", metavar="OWNER/NAME", help="upload OUT to the Hugging Face hub, private")
     ] = None,
     skip_bad: SkipBad = False,
+    class_level: ClassLevel = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     out: Out = Path("scoremix_runs"),
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Sets of images from one form to another: class folders, RecordIO, WebDataset, parquet, verification .bin."""
     from scoremix.data import export
+    from scoremix.data.source import Told
     from scoremix.execution import hub
 
     api = hub.client(push) if push else None
-    told: dict[str, Any] = {}
+    of_run: dict[str, Any] = {}
     if not Path(source).exists() and "/" in source and (out / "runs" / f"{source.partition('/')[0]}.json").exists():
-        source, told = of_arm(source, out, licence, to)
+        source, of_run = of_arm(source, out, licence, to)
     elif licence is not None:
         raise ValueError(f"--licence: is for the card of RUN/ARM; {source} is none of a run in {out}")
+    told = Told(class_level, image_column, label_column)
     with bar("convert", quiet) as advance:
-        written = export.convert(source, place, to, size=size, seed=seed, skip_bad=skip_bad, advance=advance, **told)
+        written = export.convert(
+            source, place, to, size=size, seed=seed, skip_bad=skip_bad, told=told, advance=advance, **of_run
+        )
     say_written(written, place)
     if api is not None and push is not None:
         print(hub.push(api, place, push, "dataset"))

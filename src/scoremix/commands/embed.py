@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Checkpoint, Debug, Device, Out, Quiet, SkipBad, app, runtime_of
+from scoremix.commands.options import (
+    Checkpoint,
+    ClassLevel,
+    Debug,
+    Device,
+    ImageColumn,
+    LabelColumn,
+    Out,
+    Quiet,
+    SkipBad,
+    app,
+    runtime_of,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,6 +27,7 @@ if TYPE_CHECKING:
 
     from scoremix.config import Runtime
     from scoremix.data.listing import Listing
+    from scoremix.data.source import Told
 
 FORMATS = (".npz", ".npy")
 
@@ -27,6 +40,9 @@ def embed(
         Path, typer.Argument(metavar="[FILE]", help=".npz with everything, or .npy with a .csv beside it")
     ] = Path("embeddings.npz"),
     skip_bad: SkipBad = False,
+    class_level: ClassLevel = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
     quiet: Quiet = False,
@@ -34,17 +50,21 @@ def embed(
 ) -> None:
     """Embeddings of images by a trained recognizer."""
     from scoremix.data.files import refuse_existing
+    from scoremix.data.source import Told
     from scoremix.execution.records import checkpoint_of
 
     if out.suffix in FORMATS:
         raise ValueError(f"--out {out}: is the folder of runs; the file is named last, `embed CHECKPOINT IMAGES {out}`")
     refuse_existing(to)
     runtime = runtime_of(out, device, quiet)
-    count = embed_images(checkpoint_of(out, checkpoint), images, to, runtime, skip_bad)
+    told = Told(class_level, image_column, label_column)
+    count = embed_images(checkpoint_of(out, checkpoint), images, to, runtime, skip_bad, told)
     print(f"{to}: {count} embeddings")
 
 
-def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, skip_bad: bool = False) -> int:
+def embed_images(
+    checkpoint: Path, place: Path, out: Path, runtime: Runtime, skip_bad: bool = False, told: Told | None = None
+) -> int:
     """Writes the embeddings of the images at `place`; returns how many.
 
     `out` ending in .npz: `embeddings` float32 (N, D) unit rows, `names` (N,), and where classes are known `labels` int32
@@ -64,7 +84,7 @@ def embed_images(checkpoint: Path, place: Path, out: Path, runtime: Runtime, ski
         raise ValueError(f"{out}: the folder {out.parent} does not exist")
     recognizer = load_recognizer(checkpoint, out=runtime.out, device=runtime.device)
     size, channels = recognizer.description.size, recognizer.description.channels
-    listing = open_listing(place)
+    listing = open_listing(place, told)
     embeddings: list[NDArray[np.float32]] = []
     indices: list[NDArray[np.int64]] = []
     bad: list[tuple[str, str]] = []

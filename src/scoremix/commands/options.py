@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
 
 import typer
 from typer.core import TyperCommand
@@ -85,7 +87,10 @@ ConfigFile = Annotated[
 ]
 DataPath = Annotated[
     str | None,
-    typer.Option("--data", help="folder of class folders, RecordIO, parquet, packed set, fonts, .npz, or 'glyphs'"),
+    typer.Option(
+        "--data",
+        help="folder or archive of class folders, RecordIO, shards, parquet, packed set, fonts, .npz, or 'glyphs'",
+    ),
 ]
 Arms = Annotated[
     str | None,
@@ -99,8 +104,25 @@ SkipBad = Annotated[
 ]
 Reported = Annotated[str | None, typer.Argument(help="name of a run; by default the latest with a report")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
-Place = Literal["auto", "cpu", "cuda"]
-Device = Annotated[Place, typer.Option("--device", help="where networks compute")]
+
+
+def _some_device(given: str) -> str:
+    if given == "mps":
+        raise typer.BadParameter("mps: without float64, in which images are weighed; take cpu")
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", given):
+        raise typer.BadParameter(f"{given!r} is not one of auto, cpu, cuda, cuda:0, cuda:1 ...")
+    return given
+
+
+Device = Annotated[
+    str, typer.Option("--device", callback=_some_device, help="where networks compute: auto, cpu, cuda or cuda:N")
+]
+ClassLevel = Annotated[
+    int | None,
+    typer.Option("--class-level", min=1, help="folders so many steps down are classes; by default found"),
+]
+ImageColumn = Annotated[str | None, typer.Option("--image-column", help="column of a table with images or their paths")]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="column of a table with the classes")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 Workers = Annotated[
     str, typer.Option("--workers", help="steps that run side by side: a number, or auto: one per core or GPU")
@@ -123,7 +145,7 @@ Colour = Annotated[
 
 def runtime_of(
     out: Path,
-    device: Place = "auto",
+    device: str = "auto",
     quiet: bool = True,
     workers: str = "1",
     threads: int | None = None,
@@ -136,11 +158,11 @@ def runtime_of(
         raise ConfigError(f"--workers {workers!r}: allowed are auto and whole numbers from 1")
     size = "auto" if workers == "auto" else int(workers)
 
-    if device == "cuda":
+    if device.startswith("cuda"):
         from scoremix.execution import processes as engine
 
-        engine.check(device)
-    return Runtime(out=out, device=device, quiet=quiet, workers=size, threads=threads, compile=compiled)
+        engine.check(device := engine.only(device))
+    return Runtime(out=out, device=cast("Any", device), quiet=quiet, workers=size, threads=threads, compile=compiled)
 
 
 def stop_after(hours: float | None) -> None:
@@ -161,17 +183,20 @@ def experiment_of(
     arms: str | None,
     settings: list[str] | None,
     skip_bad: bool = False,
+    told: tuple[int | None, str | None, str | None] = (None, None, None),
     judged: bool = True,
 ) -> Experiment:
     """The preset, changed by files and settings; ConfigError also where it has no images and none are given.
 
-    Arms that the verdict needs and nobody named are added, and said where there is a verdict (`judged`).
+    `told`: class level, image column and label column, where options give them. Arms that the verdict needs and nobody named are added, and said where there is a verdict (`judged`).
     """
     from scoremix.config import presets, read_settings
     from scoremix.execution.torchrun import say
 
     files = [read_settings(file) for file in config or ()]
+    options = zip(("class_level", "image_column", "label_column"), told, strict=True)
     changes = [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
+    changes += [f"data.{name}={json.dumps(value)}" for name, value in options if value is not None]
     return presets.experiment(preset, files, data, arms, changes, say if judged else None)
 
 

@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scoremix.commands.options import (
+    ClassLevel,
     ConfigFile,
     DataPath,
     Debug,
     Device,
+    ImageColumn,
+    LabelColumn,
     Out,
     Preset,
     Quiet,
@@ -79,6 +82,9 @@ def plan(
     data: DataPath = None,
     settings: Settings = None,
     skip_bad: SkipBad = False,
+    class_level: ClassLevel = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     measure: Annotated[bool, typer.Option("--measure", help="compare images of the run's trained generator")] = False,
     images: Annotated[int | None, typer.Option("--images", min=1, help="images timed; by default a chunk")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="how often each plan is timed")] = 3,
@@ -93,15 +99,16 @@ def plan(
     With --measure the run's trained networks are used and images compared; without, untrained ones will do.
     """
     from scoremix.config import load
-    from scoremix.data.files import write_file
+    from scoremix.data.files import refuse_among, write_file
     from scoremix.execution.artifacts import Store
     from scoremix.execution.records import recorded
     from scoremix.execution.runner import decided
 
     if preset or config or data:
-        exp = experiment_of(preset, config, data, None, settings, skip_bad)
+        exp = experiment_of(preset, config, data, None, settings, skip_bad, (class_level, image_column, label_column))
     else:
         exp = load(recorded(out, None), (), settings or ())
+    refuse_among(out, exp.source)
     runtime, store = runtime_of(out, device, quiet), Store(out / "store")
     exp = decided(exp, runtime.device)
     n = images or exp.sampling.chunk

@@ -6,11 +6,14 @@ from pathlib import Path
 
 from scoremix.commands.options import (
     Arms,
+    ClassLevel,
     Compile,
     ConfigFile,
     DataPath,
     Debug,
     Device,
+    ImageColumn,
+    LabelColumn,
     MaxHours,
     Out,
     Preset,
@@ -24,6 +27,7 @@ from scoremix.commands.options import (
     runtime_of,
     stop_after,
 )
+from scoremix.data.files import refuse_among
 
 STEPS = {  # name: (the step to stop after, help)
     "run": (None, "From a folder of classes to a report that says whether mixing helped."),
@@ -45,6 +49,9 @@ def _add(name: str, until: str | None, text: str) -> None:
         arms: Arms = None,
         settings: Settings = None,
         skip_bad: SkipBad = False,
+        class_level: ClassLevel = None,
+        image_column: ImageColumn = None,
+        label_column: LabelColumn = None,
         out: Out = Path("scoremix_runs"),
         device: Device = "auto",
         workers: Workers = "auto",
@@ -54,7 +61,8 @@ def _add(name: str, until: str | None, text: str) -> None:
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> None:
-        exp = experiment_of(preset, config, data, arms, settings, skip_bad)
+        exp = experiment_of(preset, config, data, arms, settings, skip_bad, (class_level, image_column, label_column))
+        refuse_among(out, exp.source)
         runtime = runtime_of(out, device, quiet, workers, threads, compile)
         stop_after(max_hours)
         from scoremix.execution import progress

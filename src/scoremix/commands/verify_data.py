@@ -5,12 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import Debug, Device, Out, Quiet, SkipBad, app
+from scoremix.commands.options import (
+    ClassLevel,
+    Debug,
+    Device,
+    ImageColumn,
+    LabelColumn,
+    Out,
+    Quiet,
+    SkipBad,
+    app,
+)
+
+if TYPE_CHECKING:
+    from scoremix.data.source import Told
 
 
 @app.command()
@@ -24,14 +37,20 @@ def verify_data(
         ),
     ] = None,
     skip_bad: SkipBad = False,
+    class_level: ClassLevel = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
     out: Out = Path("scoremix_runs"),
     device: Device = "auto",
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
+    from scoremix.data.source import Told
+
+    told = Told(class_level, image_column, label_column)
     more = (lambda: alike(source, recognizer, out, device, quiet)) if recognizer else dict
-    if not verify(source, report, quiet=quiet, skip_bad=skip_bad, more=more):
+    if not verify(source, report, quiet=quiet, skip_bad=skip_bad, told=told, more=more):
         raise typer.Exit(2)
 
 
@@ -41,6 +60,7 @@ def verify(
     *,
     quiet: bool,
     skip_bad: bool = False,
+    told: Told | None = None,
     more: Callable[[], dict[str, Any]] = dict,
 ) -> bool:
     """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems.
@@ -51,7 +71,7 @@ def verify(
     from scoremix.data.files import write_file
 
     with bar("verify", quiet) as advance:
-        facts = audit.audit(place, skip_bad=skip_bad, advance=advance)
+        facts = audit.audit(place, skip_bad=skip_bad, told=told, advance=advance)
     facts |= more()
     if report is not None:
         write_file(report, json.dumps(facts, indent=1) + "\n")

@@ -19,12 +19,14 @@ from jaxtyping import Bool, Int64, UInt8, UInt64
 from PIL import Image
 
 from scoremix.data import faces, verification
-from scoremix.data.decode import opened
+from scoremix.data.decode import depth, opened, too_dark
 from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
+from scoremix.data.formats.archives import Archive
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
-from scoremix.data.source import Encoded, Opening, Source, windowed
+from scoremix.data.names import name_notes
+from scoremix.data.source import Encoded, Opening, Source, Told, windowed
 from scoremix.data.sources import open_source
 
 KNOWN_SETS = {
@@ -49,10 +51,16 @@ class Looked:
     readable: Bool[np.ndarray, " n"]
     shapes: collections.Counter[str] = field(default_factory=collections.Counter)
     unreadable: list[tuple[str, str]] = field(default_factory=list)
+    deep: list[int] = field(default_factory=list)  # the largest values of images of more than 8 bits
 
 
 def audit(
-    place: str | Path, *, workers: int | None = None, skip_bad: bool = False, advance: Advance | None = None
+    place: str | Path,
+    *,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    told: Told | None = None,
+    advance: Advance | None = None,
 ) -> dict[str, Any]:
     """Counts, sizes, duplicates, `problems` and `notes` of the set at `place`, ready for JSON.
 
@@ -62,7 +70,7 @@ def audit(
     workers = workers or os.cpu_count() or 1
     if Path(place).suffix == ".bin":
         return _audit_pairs(Path(place), workers, advance)
-    source = open_source(place, Opening(workers=workers))
+    source = open_source(place, Opening(workers=workers, told=told or Told()))
     counts = source.counts
     looked = _look(source, workers, advance)
     owners = np.repeat(np.arange(len(counts)), counts)
@@ -112,6 +120,7 @@ class Seen(NamedTuple):
     digest: bytes
     thumb: UInt8[np.ndarray, "16 17"] | None
     said: str
+    deep: int | None = None
 
 
 def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
@@ -126,6 +135,7 @@ def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
             if fine.any():
                 looked.hashes[rows[fine]] = difference_hash(np.stack([i.thumb for i in images if i.thumb is not None]))
             looked.shapes.update(i.said for i in images if i.thumb is not None)
+            looked.deep += [i.deep for i in images if i.deep is not None]
             looked.unreadable += [(i.where, i.said) for i in images if i.thumb is None]
             done += len(rows)
             if advance is not None:
@@ -175,7 +185,7 @@ def _seen(where: str, content: bytes) -> Seen:
             grey = " grey" if image.mode in ("1", "L", "LA", "I", "I;16") else ""
             shape = f"{image.width} x {image.height} {image.format}{grey}"
             image.load()
-            return Seen(where, digest, small_grey(image), shape)
+            return Seen(where, digest, small_grey(image), shape, depth(image))
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
         reason = "empty or missing" if not content else " ".join(str(error).split()) or type(error).__name__
         return Seen(where, digest, None, reason)
@@ -202,7 +212,7 @@ def _namer(source: Source) -> Callable[[int], str]:
 
 def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> list[str]:
     """The known traps of face sets, as far as they apply."""
-    notes = list(source.notes)
+    notes = [*source.notes, *too_dark(looked.deep), *name_notes(_names(source))]
     if ones := int(np.count_nonzero(counts == 1)):
         notes.append(f"{ones:,} classes have a single image: no pair of the same class comes from them")
     sides = {shape.split(" ")[0] + " x " + shape.split(" ")[2] for shape in looked.shapes}
@@ -225,6 +235,13 @@ def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> l
                 f"{', '.join(absent)} not beside {source.rec.name}: arcface_torch skips absent ones in silence"
             )
     return notes
+
+
+def _names(source: Source) -> Iterator[str]:
+    """The names that lie on a disk: of classes, and of files below them where these have their own."""
+    yield from source.class_names
+    if isinstance(source, Folders | Archive):
+        yield from (name for name in source.listed()[0])
 
 
 def _natural(name: str) -> list[tuple[bool, int, str]]:

@@ -11,7 +11,7 @@ import contextlib
 import functools
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,11 +33,17 @@ FORMATS = (
     "PPM",
     "TGA",
 )  # none starts a program
+DARK = (1 << 14) - 1  # no image of a set of 16 bits is brighter: its values are of 8, 10, 12 or 14 bits
 GREY_TOLERANCE = 2  # levels of 255 by which the channels of a grey image may differ (JPEG rounding)
 
 
-def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The image in `file` by the rules above; ValueError with a short reason if it cannot be read."""
+def decode(
+    file: Path | io.BytesIO, size: int, deep: Callable[[int], None] = lambda largest: None
+) -> UInt8[np.ndarray, "size size 3"]:
+    """The image in `file` by the rules above; ValueError with a short reason if it cannot be read.
+
+    `deep` is called with the largest value of an image of more than 8 bits (see `too_dark`).
+    """
     if isinstance(file, Path) and not file.is_file():
         raise ValueError("a broken link" if file.is_symlink() else "not a regular file")
     if isinstance(file, Path) and os.path.getsize(file) == 0:
@@ -45,7 +51,26 @@ def decode(file: Path | io.BytesIO, size: int) -> UInt8[np.ndarray, "size size 3
     with opened(file) as image:
         image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
         image.load()
+        if (largest := depth(image)) is not None:
+            deep(largest)
         return np.asarray(_square(_rgb(_upright(image)), size))
+
+
+def depth(image: Image.Image) -> int | None:
+    """The largest value of a loaded image of integers of more than 8 bits; None for any other image."""
+    return int(image.getextrema()[1]) if image.mode.startswith("I") else None  # type: ignore[arg-type]
+
+
+def too_dark(largest: Sequence[int]) -> list[str]:
+    """What is to be said of a set whose images of 16 or more bits hold these largest values: far less than 65535."""
+    top = max(largest, default=65535)
+    if top > DARK:
+        return []
+    bits = max(8, top.bit_length())
+    return [
+        f"{len(largest):,} images of 16 or more bits hold values to {top} alone, as those of {bits} bits do: they are "
+        f"read {2 ** (16 - bits)} times too dark; multiply them first, or store 8 bits"
+    ]
 
 
 def upright_rgb(file: io.BytesIO) -> Image.Image:

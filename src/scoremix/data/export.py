@@ -21,8 +21,9 @@ from scoremix.data.files import refuse_existing, whole, write_file
 from scoremix.data.formats.packed import Packed
 from scoremix.data.images import packed_file, write_classes
 from scoremix.data.order import stream_seed
-from scoremix.data.outgoing import Advance, Images, Made
-from scoremix.data.source import Encoded, Form, Opening, Source, extension, refuse_empty
+from scoremix.data.outgoing import Advance, Images, Made, sound_rows
+from scoremix.data.reading import UnreadableImages
+from scoremix.data.source import Encoded, Form, Opening, Source, Told, extension, refuse_empty
 from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
 
@@ -51,6 +52,7 @@ def convert(
     size: int | None = None,
     seed: int = 0,
     skip_bad: bool = False,
+    told: Told | None = None,
     advance: Advance | None = None,
 ) -> Export:
     """Writes the images at `place` to `out` in another form; returns what was written.
@@ -59,7 +61,8 @@ def convert(
     pairs.txt, and a list of pairs becomes a `.bin` where `out` ends so. `keep` chooses classes of the source
     (ascending); labels are their positions. Encoded images are copied as they are, unless `size` asks for
     squares of that side by `decode`'s rules; those, and what is not encoded, become PNG. WebDataset shards hold
-    the images in an order shuffled by `seed`. `skip_bad` leaves classes without images out. Where `made` tells what images
+    the images in an order shuffled by `seed`. `skip_bad` leaves out unreadable images and classes without
+    images, else UnreadableImages names all of the former. Where `made` tells what images
     were mixed of, provenance.jsonl has it for each; `card` becomes README.md. ValueError for what cannot be written.
     """
     place = Path(place) if str(place) != "glyphs" else place
@@ -73,14 +76,20 @@ def convert(
     if form == "parquet":
         pyarrow_of(out)
     with _new_folder(out, place) as part:
-        source = open_source(place, Opening(seed=seed))
+        source = open_source(place, Opening(seed=seed, told=told or Told()))
         kept = np.arange(len(source.counts)) if keep is None else keep(source)
         refuse_empty(source, kept, str(place), skip_bad)
         kept = kept[source.counts[kept] > 0]
         if not kept.size:
             raise ValueError(f"{place} has no classes")
         with _encoded(source, part) as encoded:
-            images = Images(encoded, kept, size, advance, made)
+            rows, bad = sound_rows(encoded, kept, advance)
+            if bad and not skip_bad:
+                raise UnreadableImages(bad)
+            kept = np.array([k for k, of in zip(kept, rows, strict=True) if len(of)], np.int64)
+            if not kept.size:
+                raise ValueError(f"{place} has no readable image")
+            images = Images(encoded, kept, [of for of in rows if len(of)], size, advance, made)
             match form:
                 case "folders":
                     notes = write_folders(part, images)
@@ -94,7 +103,8 @@ def convert(
                 (part / PROVENANCE).write_text("".join(images.told), "utf-8")
             if card is not None:
                 (part / "README.md").write_text(card, "utf-8")
-    return Export(form, len(kept), len(images), (*source.notes, *notes))
+    left = (f"{len(bad):,} unreadable images are left out",) if bad else ()
+    return Export(form, len(kept), len(images), (*source.notes, *left, *notes))
 
 
 def form_of(place: str | Path) -> Form:

@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from scoremix.data import limits
 from scoremix.data.faceimages import FaceImages
+from scoremix.data.source import readable
 
 EXPECTED: dict[str, dict[str, int]] = {
     "lfw": {"pairs": 6000},
@@ -107,6 +109,11 @@ def open_set(item: str, root: Path) -> FaceSet:
     if not path.exists():
         raise ValueError(f"set {item!r}: neither one of {', '.join(NAMES)} nor a path that exists")
     name = item.lower() if item.lower() in NAMES else path.stem
+    with readable(path, "a readable set", worded=True):
+        return _read(path, name)
+
+
+def _read(path: Path, name: str) -> FaceSet:
     if path.is_file():
         return verification_bin(path, name) if path.suffix == ".bin" else pair_list(path)
     if list(path.glob("meta/*_name_5pts_score.txt")):
@@ -155,6 +162,11 @@ def pair_list(path: Path) -> PairSet:
     The flag is 1 or True for the same person, else 0, -1 or False; a header is passed over. Or LFW's own `pairs.txt`:
     `name n n` and `name n name n` under a line of numbers, of `name/name_000n.jpg` in the folder or in `lfw` beside it.
     """
+    with readable(path, "a readable list of pairs", worded=True):
+        return _pair_list(path)
+
+
+def _pair_list(path: Path) -> PairSet:
     files: dict[str, int] = {}
     rows: list[tuple[int, int, bool]] = []
     lines = [(number, line, _cells(line)) for number, line in _lines(path)]
@@ -168,7 +180,7 @@ def pair_list(path: Path) -> PairSet:
         if len(cells) != 3 or at is None:
             if i == 0 and len(cells) == 3 and len(lines) > 1 and not any("." in cell for cell in cells):
                 continue  # a header
-            raise ValueError(f"{path} line {number}: {line!r} is not: image image 0|1")
+            raise ValueError(f"{path} line {number}: {line!r:.200} is not: image image 0|1")
         a, b = (files.setdefault(cell, len(files)) for cell in (cells[:2] if at else cells[1:]))
         rows.append((a, b, cells[at].lower() in SAME))
     if not rows:
@@ -182,7 +194,7 @@ def _of_lfw(path: Path, lines: list[tuple[int, str, list[str]]]) -> tuple[list[t
     made = []
     for number, line, cells in lines:
         if len(cells) not in (3, 4) or not cells[1].isdecimal() or not cells[-1].isdecimal():
-            raise ValueError(f"{path} line {number}: {line!r} is neither `name n n` nor `name n name n`")
+            raise ValueError(f"{path} line {number}: {line!r:.200} is neither `name n n` nor `name n name n`")
         other = cells[-2] if len(cells) == 4 else cells[0]
         images = [f"{name}/{name}_{int(n):04d}" for name, n in ((cells[0], cells[1]), (other, cells[-1]))]
         made.append((number, line, [*images, "1" if len(cells) == 3 else "0"]))
@@ -317,7 +329,7 @@ def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path) -> Galle
         try:
             template, subject = map(int, line.split(",")[:2])
         except ValueError:
-            raise ValueError(f"{file} line {number}: {line!r} does not start with template,subject") from None
+            raise ValueError(f"{file} line {number}: {line!r:.200} does not start with template,subject") from None
         rows.append((template, subject))
     if not rows:
         raise ValueError(f"{file}: lists no templates")
@@ -342,8 +354,8 @@ def _known(file: Path, ids: Int64[Array, "n k"], templates: Int64[Array, " t"], 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text) of the lines that are not empty."""
     try:
-        text = file.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = limits.text(file, limits.TEXT_BYTES)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{file}: cannot be read ({error})") from None
     return ((i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip())
 
@@ -363,7 +375,7 @@ def _table(file: Path, needed: Iterable[str]) -> Iterator[tuple[int, dict[str, s
         raise ValueError(f"{file}: has no column {absent[0]!r} (a header with {', '.join(needed)} is needed)")
     for (number, line), row in zip(lines[1:], reader, strict=True):
         if any(not row[name] for name in needed):
-            raise ValueError(f"{file} line {number}: {line!r} lacks a value")
+            raise ValueError(f"{file} line {number}: {line!r:.200} lacks a value")
         yield number, {k: v for k, v in row.items() if k and v}
 
 
@@ -377,7 +389,9 @@ def _names_and_numbers(file: Path, count: int) -> tuple[list[str], Float[Array, 
         try:
             values.append([float(cell) for cell in cells])
         except ValueError:
-            raise ValueError(f"{file} line {number}: {line!r} holds something that is no number") from None
+            raise ValueError(f"{file} line {number}: {line!r:.200} holds something that is no number") from None
+        if not np.isfinite(values[-1]).all():
+            raise ValueError(f"{file} line {number}: {line!r:.200} holds a number that is not finite")
         names.append(name)
     if not names:
         raise ValueError(f"{file}: is empty")
@@ -399,5 +413,5 @@ def _integers(file: Path, columns: int) -> Int64[Array, "n columns"]:
     for number, line in _lines(file):
         cells = line.split()
         if len(cells) != columns or not all(cell.lstrip("-").isdecimal() for cell in cells):
-            raise ValueError(f"{file} line {number}: {line!r} is not {columns} integers")
+            raise ValueError(f"{file} line {number}: {line!r:.200} is not {columns} integers")
     raise ValueError(f"{file}: is not a table of {columns} integers a line")

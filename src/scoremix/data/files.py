@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+RUNS = "scoremix_runs"  # the usual folder of runs
 
 
 @contextlib.contextmanager
@@ -51,6 +54,14 @@ def refuse_existing(path: Path) -> None:
         raise ValueError(f"{path} exists already: name another place, or remove it")
     if path.parent.exists() and not path.parent.is_dir():
         raise ValueError(f"{path.parent} is a file: name another place")
+
+
+def refuse_among(out: Path, images: str) -> None:
+    """ValueError where the folder of runs would lie among the images, unless it is the usual one, made where one stands."""
+    place = Path(images)
+    if out.name != RUNS and place.is_dir() and out.resolve().is_relative_to(place.resolve()):
+        other = shlex.quote(str(place.resolve().with_name(RUNS)))
+        raise ValueError(f"--out {out}: lies inside the images, {images}; take another place, such as --out {other}")
 
 
 def write_sealed(path: Path, content: bytes | str) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ class Layout:
     classes: dict[str, list[Steps]]  # in order of name
     at: int  # which of the steps names the class
     splits: Splits | None  # parts that have classes of their own
+    people: tuple[str, ...] | None  # of every class, where classes are sessions of people
     notes: tuple[str, ...]
 
 
@@ -56,11 +57,14 @@ def layout(images: Mapping[Steps, int], where: str, level: int | None = None) ->
             told.append(f"passed over, for their images lie in no class folders: {some(flat)}")
         images = {steps: count for steps, count in images.items() if len(steps) > skip + 1}
         skip += 1
+    people = level == 2 and {len(steps) - skip for steps in images} == {2} and _sessions(images, skip)
+    if people:
+        told.append("classes are sessions of people, who are their groups: nobody is in two parts of the split")
     if level is None:
         level, said = _found(images, skip, where)
         told += said
     if short := [s for s in images if len(s) < skip + level]:
-        raise ValueError(f"{where}/{'/'.join(short[0])} holds images above level {level}, data.class_level")
+        raise ValueError(f"{where}/{'/'.join(short[0])} holds images above level {level}, --class-level")
     paths = {steps[skip : skip + level] for steps in images}
     plain = len({path[-1] for path in paths}) == len(paths)  # else classes are named by all folders on the way
     classes: dict[str, list[Steps]] = {}
@@ -68,8 +72,9 @@ def layout(images: Mapping[Steps, int], where: str, level: int | None = None) ->
         path = steps[skip : skip + level]
         classes.setdefault(path[-1] if plain else "/".join(path), []).append(steps)
     classes = dict(sorted(classes.items()))
-    splits = _splits(classes, skip - 1, told) if parted else None
-    return Layout(classes, skip + level - 1, splits, tuple(told))
+    owners = tuple(folders[0][skip] for folders in classes.values()) if people else None
+    splits = _splits(classes, owners or tuple(classes), skip - 1, told) if parted else None
+    return Layout(classes, skip + level - 1, splits, owners, tuple(told))
 
 
 def _parted(images: Mapping[Steps, int], skip: int, where: str, level: int | None) -> bool:
@@ -80,7 +85,7 @@ def _parted(images: Mapping[Steps, int], skip: int, where: str, level: int | Non
     if train and others and level is None:
         raise ValueError(
             f"{where} holds {train[0]!r} and beside it {some(others)} with images: move these away if {train[0]!r} is a "
-            "part of a split, else say which folders are classes (--set data.class_level=1, or 2)"
+            "part of a split, else say which folders are classes (--class-level 1, or 2)"
         )
     return bool(deep) and not others
 
@@ -91,29 +96,38 @@ def _found(images: Mapping[Steps, int], skip: int, where: str) -> tuple[int, lis
     if depths == {1}:
         return 1, []
     deepest = max(images, key=len)
-    hint = f"--set data.class_level=1 (to {max(depths)}) says which folders are classes, with all images below them"
+    hint = f"--class-level 1 (to {max(depths)}) says which folders are classes, with all images below them"
     if inside := [s for s in images if images.get(s[:-1])]:
         raise ValueError(f"{where}/{'/'.join(inside[0])} is a folder inside a class folder: {hint}")
     if depths != {2}:
         how = f"{min(depths)} to {max(depths)}" if len(depths) > 1 else str(max(depths))
         raise ValueError(f"{where} holds images {how} folders deep, such as {'/'.join(deepest)}: {hint}")
-    outer, inner = ({steps[skip + i] for steps in images} for i in (0, 1))
-    sessions = len(inner) < len(images) or len(outer) ** 2 > len(images)
+    sessions = _sessions(images, skip)
     level, other = (1, 2) if sessions else (2, 1)
     what = "their inner folders are sessions of one class" if sessions else "the outer folders are parts of the set"
-    n = len(outer) if sessions else len(inner)
+    n = len({steps[skip + level - 1] for steps in images})
     return level, [
-        f"classes are the {n} folders of level {level}, {what} (data.class_level={other} takes the other level)"
+        f"classes are the {n} folders of level {level}, {what} (--class-level {other} takes the other level)"
     ]
 
 
-def _splits(classes: Mapping[str, list[Steps]], at: int, told: list[str]) -> Splits | None:
-    """Classes by part where every class is in one; else they are split like any others, and that is said."""
+def _sessions(images: Mapping[Steps, int], skip: int) -> bool:
+    """Whether folders two deep are rather people and their sessions than parts of a set and its classes."""
+    outer, inner = ({steps[skip + i] for steps in images} for i in (0, 1))
+    return len(inner) < len(images) or len(outer) ** 2 > len(images)
+
+
+def _splits(classes: Mapping[str, list[Steps]], owners: Sequence[str], at: int, told: list[str]) -> Splits | None:
+    """Classes by part where every owner, a person or the class itself, is in one; else None, which is said."""
     parts = [{part_of(steps[at]) for steps in folders} for folders in classes.values()]
-    if shared := sum(len(of) > 1 for of in parts):
+    of_owner: dict[str, set[str | None]] = {}
+    for owner, of in zip(owners, parts, strict=True):
+        of_owner.setdefault(owner, set()).update(of)
+    if shared := sum(len(of) > 1 for of in of_owner.values()):
+        what = "people" if len(of_owner) < len(classes) else "classes"
         told.append(
-            f"{shared} of {len(parts)} classes are in several of the folders train, val, test: these are read as one set, "
-            "whose classes are split by data.fractions"
+            f"{shared} of {len(of_owner)} {what} are in several of the folders train, val, test: these are read as one "
+            "set, whose classes are split by data.fractions"
         )
         return None
     splits = {part: np.array([k for k, of in enumerate(parts) if of == {part}], np.int64) for part in SPLITS}

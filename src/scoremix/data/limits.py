@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,7 @@ import numpy as np
 import yaml
 
 PIXELS = 89_478_485  # of one image, Pillow's own: 9,459 x 9,459
+FILE_BYTES = 1 << 28  # of one image in an archive
 ARRAY_BYTES = 1 << 30  # of one array beside the images in an .npz
 SWELLS = 64  # times its size in the file that a column of parquet may take, from SMALL on: encoded images do not shrink
 SMALL = 1 << 26
@@ -35,17 +37,17 @@ def text(path: Path, limit: int = SETTINGS_BYTES) -> str:
 
 def parsed_yaml(content: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
     """What a YAML text holds; ValueError for anything else, and for one that unfolds into more than a limit."""
-    reader = loader(content)
     try:
+        reader = loader(content)
         node = reader.get_single_node()
         if node is None:
             return None
         unfolded(node, _inside)
         return reader.construct_document(node)
-    except (yaml.YAMLError, RecursionError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # tags such as !!bool make it raise almost anything
         raise ValueError(_first_line(error)) from None
-    finally:
-        reader.dispose()
 
 
 def parsed_json(content: str | bytes, **how: Any) -> Any:
@@ -84,7 +86,9 @@ def _inside(node: Any) -> Iterator[Any]:
 
 
 def _first_line(error: Exception) -> str:
-    return "nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    if isinstance(error, (RecursionError, yaml.YAMLError, ValueError)):
+        return "nested too deep" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    return f"a value that is none of its tag ({type(error).__name__})"
 
 
 def refuse_pixels(width: int, height: int) -> None:
@@ -108,14 +112,43 @@ def refuse_greedy(file: IO[bytes]) -> None:
     size = file.seek(0, 2)
     file.seek(0)
     try:
-        for opcode, argument, at in pickletools.genops(file):
+        for opcode, argument, at in _operations(file):
             if opcode.name in _NUMBERED and argument is not None and argument > size:
                 raise ValueError(f"its pickle asks for {argument:,} places at byte {at}, the file has {size:,} bytes")
     finally:
         file.seek(0)
 
 
+def _operations(file: IO[bytes]) -> Iterator[tuple[pickletools.OpcodeInfo, Any, int | None]]:
+    """What the next pickle of a file does, one after the other; UnpicklingError where none lies there."""
+    try:
+        yield from pickletools.genops(file)
+    except (ValueError, OverflowError) as error:
+        raise pickle.UnpicklingError(str(error)) from None
+
+
 _NUMBERED = {"PUT", "LONG_BINPUT", "FRAME"}
+_INTEGERS = {"INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4"}
+
+
+def refuse_storages(path: Path) -> None:
+    """ValueError where torch's old form, several pickles and then the numbers, says of some that they are more than it has.
+
+    torch makes room for as many as it says before it reads them.
+    """
+    with open(path, "rb") as file:
+        size, last = path.stat().st_size, 0
+        for _ in range(LEGACY_PICKLES):
+            for opcode, argument, _at in _operations(file):
+                if opcode.name in _NUMBERED and argument is not None and argument > size:
+                    raise ValueError(f"its pickle asks for {argument:,} places, the file has {size:,} bytes")
+                if opcode.name in _INTEGERS and isinstance(argument, int):
+                    last = argument
+                elif opcode.name == "BINPERSID" and last > size:
+                    raise ValueError(f"a storage of {last:,} numbers is announced, the file has {size:,} bytes")
+
+
+LEGACY_PICKLES = 4  # a mark, a version, the machine, and what was saved
 
 
 def refuse_array(archive: zipfile.ZipFile, name: str, limit: int = ARRAY_BYTES) -> None:
@@ -153,8 +186,7 @@ def refuse_misfits(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
 
 def refuse_packed(path: Path) -> None:
     """ValueError for a zip of which parts are compressed: torch writes none, and a small one may stand for anything."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.compress_type != zipfile.ZIP_STORED:
-                    raise ValueError(f"its part {info.filename!r} is compressed, which torch's files never are")
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"its part {info.filename!r} is compressed, which torch's files never are")

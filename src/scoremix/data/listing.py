@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
 from scoremix.data.decode import with_channels
-from scoremix.data.source import Block, Opening
+from scoremix.data.source import Block, Opening, Told
 from scoremix.data.sources import open_source
 
 Blocks = Callable[[int], Iterator[Block]]  # side -> all images in order, some of them bad
@@ -50,9 +50,9 @@ class Listing:
             yield np.concatenate(pixels), np.concatenate(indices)
 
 
-def open_listing(place: Path) -> Listing:
+def open_listing(place: Path, told: Told | None = None) -> Listing:
     """All images at `place`, with or without classes; ValueError if there are none."""
-    source = open_source(place, Opening(every=True))
+    source = open_source(place, Opening(every=True, told=told or Told()))
     names, labels = source.listed()
     if not source.labelled:
         return Listing(names, None, (), source.every_block)

@@ -6,8 +6,11 @@ import io
 import json
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +18,9 @@ from jaxtyping import Int64
 
 from scoremix.data.decode import decode, png
 from scoremix.data.formats.packed import Packed
-from scoremix.data.source import Encoded
+from scoremix.data.source import Encoded, reason, windowed
 
+LEAST_SIDE = 8  # to which an image is decoded where it is only to be known whether it can be
 Advance = Callable[[int, int], None]
 Made = Callable[
     [int, int], tuple[list[str], list[float]]
@@ -40,15 +44,17 @@ class Images:
         self,
         source: Encoded[Any] | Packed,
         kept: Int64[np.ndarray, " k"],
+        rows: Sequence[Int64[np.ndarray, " n"]],  # positions of the images of each in its class
         size: int | None,
         advance: Advance | None,
         made: Made | None = None,
     ) -> None:
-        self.source, self.kept, self.size, self._advance, self._made = source, kept, size, advance, made
+        self.source, self.kept, self.rows, self.size = source, kept, rows, size
+        self._advance, self._made = advance, made
         self.told: list[str] = []  # lines of JSON on the images so far
         self.names = [source.class_names[k] for k in kept]
         self.folders = folder_names(self.names)
-        self.counts = source.counts[kept]
+        self.counts = np.array([len(of) for of in rows])
         self.ends = np.cumsum(self.counts)
         self._done = 0
 
@@ -58,9 +64,9 @@ class Images:
     def __iter__(self) -> Iterator[Item]:
         for label, k in enumerate(self.kept):
             seen: set[str] = set()
-            contents = self.source.encoded(int(k), np.arange(self.counts[label]))
-            for place, (name, content) in enumerate(contents):
-                item = self._item(label, place, name, content)
+            contents = self.source.encoded(int(k), self.rows[label])
+            for place, (name, content) in zip(self.rows[label], contents, strict=True):
+                item = self._item(label, int(place), name, content)
                 if item.name in seen:
                     raise ValueError(f"class {self.names[label]!r} has two images named {item.name!r}")
                 seen.add(item.name)
@@ -69,7 +75,7 @@ class Images:
     def at(self, index: int) -> Item:
         """One image by its position in the order of `__iter__`."""
         label = int(np.searchsorted(self.ends, index, side="right"))
-        place = int(index - (self.ends[label] - self.counts[label]))
+        place = int(self.rows[label][index - (self.ends[label] - self.counts[label])])
         return self._item(label, place, *next(self.source.encoded(int(self.kept[label]), np.array([place]))))
 
     @property
@@ -118,6 +124,36 @@ class Images:
         if self._advance is not None and (self._done % 64 == 0 or self._done == len(self)):
             self._advance(self._done, len(self))
         return Item(label, place, name, content)
+
+
+def sound_rows(
+    source: Encoded[Any] | Packed, kept: Int64[np.ndarray, " k"], advance: Advance | None = None
+) -> tuple[list[Int64[np.ndarray, " n"]], list[tuple[str, str]]]:
+    """Which images of each kept class can be decoded, and (name, reason) of all others."""
+    rows = [np.arange(source.counts[k]) for k in kept]
+    if not isinstance(source, Encoded):
+        return rows, []
+
+    def look(task: tuple[int, int, Any]) -> tuple[int, int, str, str]:
+        k, row, item = task
+        try:
+            content = source.content(item)
+            decode(content if isinstance(content, Path) else io.BytesIO(content), LEAST_SIDE)
+        except Exception as error:  # whatever a reader raises is said of this image
+            return k, row, source.where(item), reason(error)
+        return k, row, "", ""
+
+    tasks = ((int(k), row, item) for k in kept for row, item in enumerate(source.items(int(k))))
+    total, lost, bad = int(source.counts[kept].sum()), dict[int, list[int]](), list[tuple[str, str]]()
+    with ThreadPoolExecutor(source.workers) as pool, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
+        for done, (k, row, where, wrong) in enumerate(windowed(pool, look, tasks), 1):
+            if where:
+                lost.setdefault(k, []).append(row)
+                bad.append((where, wrong))
+            if advance is not None and (done % 64 == 0 or done == total):
+                advance(done, total)
+    return [np.setdiff1d(of, lost.get(int(k), [])) for k, of in zip(kept, rows, strict=True)], bad
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ import io
 import math
 import pickle
 import re
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -55,7 +56,10 @@ def read_plain(path: Path) -> Any:
 
 def read_torch(path: Path) -> Any:
     """What a file of `torch.save` holds, objects of other libraries inert. ValueError naming what it asks for beyond."""
-    limits.refuse_packed(path)
+    if zipfile.is_zipfile(path):
+        limits.refuse_packed(path)
+    else:
+        limits.refuse_storages(path)
     with torch.serialization.safe_globals(_inert(path)):
         return torch.load(path, map_location="cpu", weights_only=True)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data.decode import is_grey, with_channels
+from scoremix.data.decode import is_grey, too_dark, with_channels
 from scoremix.data.files import whole
 from scoremix.data.images import LabeledImages, PackedFile, packed_file, write_classes
 from scoremix.data.lists import groups_of
@@ -122,7 +122,7 @@ def read(
     write_classes(folder, counts[kept], names, left, grouped, held)
     unsplit = len(filled) - len(members)
     return LabeledImages.load(folder), Reading(
-        tuple(bad), (*empty, *lost), unsplit, source.ignored, tuple(source.notes)
+        tuple(bad), (*empty, *lost), unsplit, source.ignored, (*source.notes, *too_dark(getattr(source, "deep", ())))
     )
 
 
@@ -153,15 +153,25 @@ def _splits(
     fractions: Sequence[float] | None,
     seed: int,
 ) -> Splits:
-    """Class indices of the source per part: from the list, else the source's own, else by fractions."""
+    """Class indices of the source per part: from the list, else the source's own, else by fractions.
+
+    Nobody is in two parts where the source knows of which person a class is.
+    """
     if fractions is None:
         return {part: filled if part == "train" else filled[:0] for part in SPLITS}
-    if split_list is None and source.splits is not None:
-        given = {part: np.intersect1d(of, filled) for part, of in source.splits.items()}
-        return completed(given, source.class_names, fractions, seed)
     names = [source.class_names[k] for k in filled]
-    splits = from_list(split_list, names) if split_list is not None else by_fractions(names, fractions, seed)
-    return {part: filled[of] for part, of in splits.items()}
+    if split_list is not None:
+        return {part: filled[of] for part, of in from_list(split_list, names).items()}
+    owners = names if not source.apart or source.groups is None else [source.groups[k] for k in filled]
+    units = list(dict.fromkeys(owners))  # what is in one part: classes, or people with all their classes
+    number = {unit: i for i, unit in enumerate(units)}
+    unit_of = np.array([number[owner] for owner in owners])
+    if source.splits is not None:
+        given = {part: np.unique(unit_of[np.isin(filled, of)]) for part, of in source.splits.items()}
+        splits = completed(given, units, fractions, seed)
+    else:
+        splits = by_fractions(units, fractions, seed)
+    return {part: filled[np.isin(unit_of, of)] for part, of in splits.items()}
 
 
 def _fill(

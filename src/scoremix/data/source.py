@@ -75,6 +75,7 @@ class Source(ABC):
     counts: Int64[np.ndarray, " c"]
     labelled: bool = True  # False: the only class stands for none
     groups: tuple[str, ...] | None = None
+    apart: bool = False  # classes of one group belong to one person: they stay in one part of a split
     splits: Splits | None = None  # parts that are missing are drawn from train
     size: int | None = None  # side of the images where none is asked for
     channels: int = 3
@@ -124,6 +125,7 @@ class Encoded(Source, Generic[Item]):
 
     together: ClassVar[int] = 64  # images decoded by one task
     workers: int
+    deep: list[int]  # the largest values of the images of more than 8 bits that were decoded
 
     @abstractmethod
     def items(self, k: int) -> Sequence[Item] | Int64[np.ndarray, " n"]:
@@ -146,6 +148,8 @@ class Encoded(Source, Generic[Item]):
         return f"{item:08d}{extension(content)}"
 
     def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+        self.deep = []
+
         def decoded(task: tuple[int, list[Item]]) -> list[Block]:
             """An unreadable image is a block of its own, so that the order of the blocks is that of the images."""
             k, items = task
@@ -154,9 +158,10 @@ class Encoded(Source, Generic[Item]):
             for item in items:
                 try:
                     content = self.content(item)
-                    images.append(decode(content if isinstance(content, Path) else io.BytesIO(content), size))
+                    file = content if isinstance(content, Path) else io.BytesIO(content)
+                    images.append(decode(file, size, self.deep.append))
                 except Exception as error:  # whatever a reader raises is said of this image
-                    blocks += [_block(images, k, size), _block([], k, size, (self.where(item), _reason(error)))]
+                    blocks += [_block(images, k, size), _block([], k, size, (self.where(item), reason(error)))]
                     images = []
             return [block for block in (*blocks, _block(images, k, size)) if len(block.images) or block.bad]
 
@@ -180,7 +185,7 @@ class Encoded(Source, Generic[Item]):
                     raise ValueError("not a regular file")
                 content = content.read_bytes() if isinstance(content, Path) else content
             except Exception as error:
-                raise ValueError(f"{self.where(item)}: {_reason(error)}") from None
+                raise ValueError(f"{self.where(item)}: {reason(error)}") from None
             yield self.file_name(item, content), content
 
     def listed(self) -> tuple[tuple[str, ...], Integer[np.ndarray, " n"]]:
@@ -218,10 +223,11 @@ def readable(place: Path, what: str, *, worded: bool = False) -> Iterator[None]:
             isinstance(error, OSError) and error.errno == errno.ENOSPC
         ):
             raise
-        raise ValueError(f"{place} is not {what}: {_reason(error)}") from None
+        raise ValueError(f"{place} is not {what}: {reason(error)}") from None
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why something cannot be read, on one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
     return " ".join(str(error).split()) or type(error).__name__

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from scoremix.data.files import file_hash
+from scoremix.data.formats.archives import Archive, Shards
+from scoremix.data.formats.cifar import Cifar
 from scoremix.data.formats.folders import Folders, Loose
 from scoremix.data.formats.fonts import Fonts, Glyphs
 from scoremix.data.formats.listed import Listed
@@ -16,10 +17,13 @@ from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.parquet import Parquet
 from scoremix.data.formats.records import Records
+from scoremix.data.formats.saved import Saved
 from scoremix.data.source import DEFAULTS, Opening, Source, Told, readable, windowed
 
 # A new format is one file in `formats` and one word here; the first that lies at a place reads it.
-FORMATS: tuple[type[Source], ...] = (Glyphs, Npz, Parquet, Packed, Records, Fonts, Listed, Loose, Folders)
+FORMATS: tuple[type[Source], ...] = (
+    *(Glyphs, Npz, Saved, Parquet, Packed, Records, Cifar, Shards, Archive, Fonts, Listed, Loose, Folders),
+)
 
 
 def format_of(place: str | Path, every: bool = False) -> type[Source]:
@@ -27,31 +31,13 @@ def format_of(place: str | Path, every: bool = False) -> type[Source]:
     path = Path(place)
     if not path.exists() and not Glyphs.lies_at(path, every):
         raise ValueError(f"data source {path} does not exist")
-    refuse_archives(path)
     for reader in FORMATS:
         if reader.lies_at(path, every):
             return reader
     raise ValueError(
-        f"data source {path} is none of: folder of class folders, RecordIO, parquet, packed set, folder of fonts, .npz, table of path,label, 'glyphs'"
+        f"data source {path} is none of: folder of class folders, .zip or .tar of them, WebDataset shards, RecordIO, parquet, "
+        "save_to_disk, packed set, CIFAR, folder of fonts, .npz, table of path,label, 'glyphs'"
     )
-
-
-def refuse_archives(path: Path) -> None:
-    """ValueError with the command that makes an archive, shards or a set of `datasets` readable."""
-    folder = path.with_name(path.name.partition(".")[0])
-    quoted, out = (
-        shlex.quote(str(path)),
-        shlex.quote(str(folder if not path.is_dir() else path.with_name(path.name + "_read"))),
-    )
-    named = path.name.lower()
-    if path.is_file() and named.endswith(".zip"):
-        raise ValueError(f"{path} is an archive: python -m zipfile -e {quoted} {out}")
-    if path.is_file() and named.endswith((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")):
-        raise ValueError(f"{path} is an archive: python -m tarfile -e {quoted} {out}")
-    if any((path / name).is_file() for name in ("dataset_dict.json", "state.json")):
-        save = "d.to_parquet(f'{o}/{n}.parquet')"
-        code = f"import os,sys,datasets as h; i,o=sys.argv[1:]; os.makedirs(o); s=h.load_from_disk(i); [{save} for n,d in (s.items() if hasattr(s,'items') else [('all',s)])]"
-        raise ValueError(f'{path} is a set saved by `datasets`: python -c "{code}" {quoted} {out}')
 
 
 def open_source(place: str | Path, opening: Opening = DEFAULTS) -> Source:

@@ -23,12 +23,15 @@ Row = dict[str, Any]
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a .csv, .tsv or .jsonl by the names of its columns; two columns without names are path and label."""
-    text = limits.text(path, limits.TEXT_BYTES)
+    try:
+        return _rows(path, limits.text(path, limits.TEXT_BYTES))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no readable table ({error})") from None
+
+
+def _rows(path: Path, text: str) -> list[Row]:
     if path.suffix.lower() == ".jsonl":
-        rows = [limits.parsed_json(line) for line in text.splitlines() if line.strip()]
-        if wrong := next((i for i, row in enumerate(rows, 1) if not isinstance(row, dict)), None):
-            raise ValueError(f"{path}: line {wrong} is no object of names and values")
-        return rows
+        return [_object(path, i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     first = text.partition("\n")[0]
     separator = next((mark for mark in "\t;" if mark in first), ",")
     lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text), delimiter=separator) if line]
@@ -42,14 +45,24 @@ def read_table(path: Path) -> list[Row]:
     return [dict(zip(header, line, strict=True)) for line in lines[1:]]
 
 
+def _object(path: Path, number: int, line: str) -> Row:
+    try:
+        row = limits.parsed_json(line)
+    except ValueError as error:
+        raise ValueError(f"{path}: line {number} is no JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"{path}: line {number} is no object of names and values")
+    return row
+
+
 def column(columns: Sequence[str], told: str | None, usual: Sequence[str], setting: str, where: str) -> str:
     """The name of the column told, else the first of the usual names; ValueError that names the columns there are."""
     if told is not None and told not in columns:
-        raise ValueError(f"{where} has no column {told!r}, {setting}, but {', '.join(columns)}")
+        raise ValueError(f"{where} has no column {told!r} ({setting}), but {', '.join(columns)}")
     by_name = {name.lower(): name for name in reversed(columns)}
     found = told or next((by_name[name] for name in usual if name in by_name), None)
     if found is None:
-        raise ValueError(f"{where} has columns {', '.join(columns)}: name the one by --set {setting}=COLUMN")
+        raise ValueError(f"{where} has columns {', '.join(columns)}: name the one by {setting} COLUMN")
     return found
 
 
@@ -78,6 +91,13 @@ def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[st
         )
     distinct, classes = np.unique(values, return_inverse=True)
     return tuple(map(str, distinct.tolist())), classes.astype(np.int64)
+
+
+def names_of(table: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The names of labels by a table with columns label and class (`classes.tsv`); None unless it names each."""
+    names = {row.get("label"): row.get("class") for row in read_table(table)}
+    found = tuple(str(names[label]) for label in labels if names.get(label))
+    return found if len(found) == len(labels) == len(set(found)) else None
 
 
 def splits_of(

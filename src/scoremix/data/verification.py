@@ -33,20 +33,7 @@ class Pairs:
 
 def read(path: Path) -> Pairs:
     """The pairs in a `.bin`; ValueError names what is refused, damaged or out of step."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-    try:
-        limits.refuse_greedy(file := io.BytesIO(content))
-        value = _Unpickler(file, encoding="bytes").load()
-    except _Refused as error:
-        raise ValueError(
-            f"{path}: refused, its pickle names {error}; a verification set needs numpy arrays and bytes only"
-        ) from None
-    except Exception as error:  # damaged pickles raise almost anything
-        what = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
-        raise ValueError(f"{path} is not a pickle of a verification set ({what})") from None
+    value = unpickled(path, "a verification set")
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ValueError(f"{path} holds a {type(value).__name__}, must be a pair: images and booleans")
     images = [_encoded(item, i, path) for i, item in enumerate(_items(value[0], "images", path))]
@@ -58,6 +45,24 @@ def read(path: Path) -> Pairs:
     if len(images) != 2 * len(same) or not len(same):
         raise ValueError(f"{path} has {len(images)} images for {len(same)} pairs, must be two for each")
     return Pairs(images, same)
+
+
+def unpickled(path: Path, what: str) -> Any:
+    """What a pickle of numpy arrays (as stand-ins with `values`), bytes and plain values holds; ValueError for others."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
+    try:
+        limits.refuse_greedy(file := io.BytesIO(content))
+        return _Unpickler(file, encoding="bytes").load()
+    except _Refused as error:
+        raise ValueError(
+            f"{path}: refused, its pickle names {error}; {what} needs numpy arrays and bytes only"
+        ) from None
+    except Exception as error:  # damaged pickles raise almost anything
+        why = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
+        raise ValueError(f"{path} is not a pickle of {what} ({why})") from None
 
 
 def packed(images: Sequence[bytes], same: Sequence[bool] | Bool[np.ndarray, " pairs"]) -> bytes:

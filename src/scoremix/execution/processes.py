@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from scoremix.execution.torchrun import processes
 
 _threads = torch.get_num_threads()  # numba's OpenMP layer changes the count for everyone; results depend on it
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 PATIENCE = timedelta(days=30)  # that the others wait while the first process works alone
 
 
@@ -110,6 +111,31 @@ def use_threads(count: int) -> None:
     global _threads
     _threads = count
     torch.set_num_threads(count)
+
+
+def only(device: str) -> str:
+    """'cuda' for 'cuda:N', after every GPU but the N-th has been hidden from this process and its workers.
+
+    ValueError for a GPU that is not there. To be called before anything computes on a GPU.
+    """
+    if not device.startswith("cuda:"):
+        return device
+    number, count = device.removeprefix("cuda:"), torch.cuda.device_count()
+    if processes() > 1:
+        raise ValueError(
+            f"device {device!r}: torchrun gives each process its own GPU; CUDA_VISIBLE_DEVICES chooses them"
+        )
+    if not number.isdecimal() or int(number) >= count:
+        there = f"cuda:0 to cuda:{count - 1}" if count else "none"
+        raise ValueError(f"device {device!r}: no such GPU is visible ({there} is)")
+    os.environ[VISIBLE] = visible(int(number))
+    return "cuda"
+
+
+def visible(gpu: int) -> str:
+    """What CUDA calls the GPU of that number among those that this process sees."""
+    named = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    return named[gpu] if gpu < len(named) else str(gpu)
 
 
 def check(device: str) -> None:

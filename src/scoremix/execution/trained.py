@@ -210,6 +210,7 @@ def run(
     top of a preset's. ConfigError, a ValueError with one line per mistake.
     """
     from scoremix.config import presets
+    from scoremix.data.files import refuse_among
     from scoremix.execution import progress
     from scoremix.execution.artifacts import Store
 
@@ -217,6 +218,7 @@ def run(
         exp = settings if data is None else settings.model_copy(update={"source": str(data)})
     else:
         exp = presets.experiment(preset, [settings] if settings else [], str(data) if data else None)
+    refuse_among(Path(out), exp.source)
     return progress.execute(
         exp.located(), Runtime(out=Path(out), device=device, quiet=quiet), Store(Path(out) / "store")
     )

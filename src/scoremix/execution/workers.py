@@ -291,7 +291,7 @@ def _begin(threads: int, gpu: int | None, tell: Connection) -> None:
     global _tell
     _tell = tell
     if gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        os.environ[processes.VISIBLE] = processes.visible(gpu)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which tells the workers
     stopping.listen(signal.SIGTERM)
     processes.use_threads(threads)

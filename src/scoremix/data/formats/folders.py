@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from scoremix.data.layout import Steps, layout
-from scoremix.data.source import DEFAULTS, Encoded, Opening
+from scoremix.data.lists import some
+from scoremix.data.source import DEFAULTS, Encoded, Item, Opening
 
 # Files that may lie beside images and are passed over; everything else must be an image.
 TEXTS = {".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log"}
@@ -39,7 +40,38 @@ class Files(Encoded[Path]):
         return item.name
 
 
-class Folders(Files):
+class Laid(Encoded[Item]):
+    """Images in folders of which `layout` says what they mean: on disk or in an archive."""
+
+    folders: Mapping[str, list[Steps]]  # by class
+
+    def lay(self, images: Mapping[Steps, int], loose: Sequence[str], opening: Opening) -> None:
+        """Sets what is known of the classes from the numbers of images in every folder (see `layout`).
+
+        `loose` are files beside the folders. ValueError where images are among them and every image is wanted.
+        """
+        found = layout(images, str(self.place), opening.told.class_level)
+        beside = list(filter(may_be_image, loose))
+        if beside and opening.every:
+            raise ValueError(
+                f"{self.place} holds {len(found.classes)} folders and {len(beside)} images such as {beside[0]!r}: "
+                "must be one or the other"
+            )
+        self.folders, self.class_names, self._at = found.classes, tuple(found.classes), found.at
+        self._shared = {steps for folders in self.folders.values() if len(folders) > 1 for steps in folders}
+        self.counts = np.array([sum(images[steps] for steps in of) for of in self.folders.values()], np.int64)
+        self.splits, self.notes = found.splits, found.notes
+        if beside:
+            self.notes = (*found.notes, f"passed over, for they lie in no class folder: {some(beside)}")
+        self.ignored += len(loose) - len(beside)
+        self.groups, self.apart = found.people, found.people is not None
+
+    def plain_name(self, steps: Steps, name: str) -> str:
+        """The file's own name, after the other folders on the way where its class is in several."""
+        return "_".join([*steps[: self._at], *steps[self._at + 1 :], name]) if steps in self._shared else name
+
+
+class Folders(Files, Laid[Path]):
     """<root>/<class>/<image>: classes are the folders directly in root, in order of their names.
 
     Or a set in parts, of sessions, or with a split, as `layout` tells them apart. Hidden names and LITTER are passed over,
@@ -59,16 +91,9 @@ class Folders(Files):
             )
             raise ValueError(f"{place} is {what}: it must hold one folder of images per class")
         counts, self.ignored = _counted(place, names)
-        self.ignored += len(loose)
-        found = layout(counts, str(place), opening.told.class_level)
-        if opening.every and (images := list(filter(may_be_image, loose))):
-            raise ValueError(
-                f"{place} holds {len(found.classes)} folders and {len(images)} images such as {images[0]!r}: must be one or the other"
-            )
-        self.folders, self.class_names, self._at = found.classes, tuple(found.classes), found.at
-        self._shared = {steps for folders in self.folders.values() if len(folders) > 1 for steps in folders}
-        self.counts = np.array([sum(counts[steps] for steps in of) for of in self.folders.values()], np.int64)
-        self.splits, self.notes = found.splits, found.notes
+        self.lay(counts, loose, opening)
+        if runs := [entry.name for entry in os.scandir(place) if entry.is_dir() and is_of_runs(entry.path)]:
+            self.notes = (*self.notes, f"passed over, for they hold runs: {some(sorted(runs))}")
 
     @classmethod
     def lies_at(cls, place: Path, every: bool) -> bool:
@@ -86,9 +111,8 @@ class Folders(Files):
         return item.relative_to(self.place).as_posix()
 
     def file_name(self, item: Path, content: bytes) -> str:
-        """Its own, after the other folders on the way where its class is in several."""
         *steps, name = item.relative_to(self.place).parts
-        return "_".join([*steps[: self._at], *steps[self._at + 1 :], name]) if tuple(steps) in self._shared else name
+        return self.plain_name(tuple(steps), name)
 
 
 class Loose(Files):
@@ -138,14 +162,20 @@ def _counted(root: Path, names: Iterable[str]) -> tuple[dict[Steps, int], int]:
 
 
 def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Names of the folders and of all else in `folder`, each sorted, hidden ones and LITTER left out."""
+    """Names of the folders and of all else in `folder`, each sorted; hidden ones, LITTER and folders of runs left out."""
     try:
         with os.scandir(folder) as entries:
-            found = [(e.name, e.is_dir()) for e in entries if e.name[0] != "." and e.name.lower() not in LITTER]
+            shown = [e for e in entries if e.name[0] != "." and e.name.lower() not in LITTER]
+            found = [(e.name, inner) for e in shown if not ((inner := e.is_dir()) and is_of_runs(e.path))]
     except OSError as error:
         raise ValueError(f"{folder} cannot be listed ({error.strerror})") from None
     found.sort()
     return tuple(n for n, inner in found if inner), tuple(n for n, inner in found if not inner)
+
+
+def is_of_runs(folder: str) -> bool:
+    """Whether scoremix keeps its runs in a folder: they are no images, wherever they lie."""
+    return os.path.isfile(os.path.join(folder, "store", "store.json"))
 
 
 def may_be_image(name: str) -> bool:

@@ -12,6 +12,7 @@ from jaxtyping import Int64
 from PIL import Image
 
 from scoremix.data import glyphs
+from scoremix.data.formats.folders import is_of_runs
 from scoremix.data.source import DEFAULTS, Block, Choose, Opening, Source
 
 
@@ -27,8 +28,8 @@ class Fonts(Source):
     @classmethod
     def lies_at(cls, place: Path, every: bool) -> bool:
         images, fonts = set(Image.registered_extensions()), False
-        for _, folders, files in os.walk(place):
-            folders.sort()
+        for folder, folders, files in os.walk(place):
+            folders[:] = sorted(name for name in folders if not is_of_runs(os.path.join(folder, name)))
             suffixes = {os.path.splitext(name)[1].lower() for name in files if not name.startswith(".")}
             if suffixes & images:
                 return False

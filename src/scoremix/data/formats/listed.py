@@ -38,8 +38,8 @@ class Listed(Files):
             if not rows:
                 raise ValueError(f"{table} names no images")
             columns = list(rows[0])
-            images = column(columns, told.image_column, IMAGES, "data.image_column", str(table))
-            label = column(columns, told.label_column, LABELS, "data.label_column", str(table))
+            images = column(columns, told.image_column, IMAGES, "--image-column", str(table))
+            label = column(columns, told.label_column, LABELS, "--label-column", str(table))
             of = next((name for name in columns if name.lower() in PARTS), None)
             self.paths += [table.parent / _cell(row, images, table) for row in rows]
             labels += [_cell(row, label, table) for row in rows]

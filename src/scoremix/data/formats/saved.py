@@ -1,0 +1,99 @@
+"""Sets saved by `save_to_disk` of Hugging Face's `datasets`, read where they lie; needs the extra `hf`."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from scoremix.data import limits
+from scoremix.data.formats.columns import arrow, classes_in, columns_of, image_bytes
+from scoremix.data.layout import part_of
+from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, readable
+from scoremix.data.tables import splits_of
+
+DICT, STATE = "dataset_dict.json", "state.json"  # of several parts; of each part
+
+
+class Saved(Encoded[int]):
+    """Arrow files of a column of encoded images and one of labels (see `columns_of`), mapped into memory.
+
+    Parts with the names of a split are the split where no class is in two of them.
+    """
+
+    kind = "save_to_disk"
+
+    def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
+        pa = arrow(place, "a set saved by `datasets`")
+        self.place, self.workers, self.paths = place, opening.workers, list[Path]()
+        self._chunks: list[Any] = []  # the column of images, in arrow arrays
+        self._at = [0]  # where each begins
+        labels: list[Any] = []
+        parts: list[str] = []
+        for name, folder in _parts(place).items():
+            for path in _arrow_files(folder):
+                with readable(path, "a readable arrow file", worded=True):
+                    stream = pa.ipc.open_stream(pa.memory_map(str(path)))
+                    image, label, names = columns_of(stream.schema, path, opening.told)
+                    for batch in stream:
+                        batch.validate(full=True)  # what lies beyond its buffers would be read like anything else
+                        limits.refuse_swelling(str(path), path.stat().st_size, batch.nbytes)
+                        self._chunks.append(batch.column(image))
+                        self._at.append(self._at[-1] + len(batch))
+                        labels.append(batch.column(label))
+                        parts += [name] * len(batch)
+                self.paths.append(path)
+        if not parts:
+            raise ValueError(f"{place} holds no images")
+        self.class_names, classes = classes_in(labels, names, label, place)
+        self.rows = Rows(classes)
+        self.counts = self.rows.counts
+        if len(set(parts)) > 1 and all(map(part_of, set(parts))):
+            self.splits, self.notes = splits_of(parts, classes, str(place))
+
+    @classmethod
+    def lies_at(cls, place: Path, every: bool) -> bool:
+        return any((place / name).is_file() for name in (DICT, STATE))
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        return ((path.relative_to(self.place).as_posix(), path) for path in self.paths)
+
+    def items(self, k: int) -> Int64[np.ndarray, " n"]:
+        return self.rows.of(k)
+
+    def content(self, item: int) -> bytes:
+        chunk = bisect_right(self._at, item) - 1
+        return image_bytes(self._chunks[chunk][int(item) - self._at[chunk]].as_py())
+
+    def where(self, item: int) -> str:
+        return f"{self.place}, image {item}"
+
+    def name(self, item: int) -> str:
+        return str(item)
+
+
+def _parts(place: Path) -> dict[str, Path]:
+    """The folders of the parts by name; ValueError where the list of them is damaged."""
+    if not (place / DICT).is_file():
+        return {"": place}
+    names = _listed(place / DICT, "splits")
+    return {name: place / name for name in names}
+
+
+def _arrow_files(folder: Path) -> list[Path]:
+    return [folder / name for name in _listed(folder / STATE, "_data_files", "filename")]
+
+
+def _listed(path: Path, key: str, of: str | None = None) -> Sequence[str]:
+    """Names of what lies beside a file that lists them; ValueError for anything else."""
+    with readable(path, "what `datasets` writes"):
+        found = limits.parsed_json(limits.text(path))[key]
+        names = [entry[of] for entry in found] if of else list(found)
+        for name in names:
+            if not isinstance(name, str) or not name or Path(name).name != name:
+                raise ValueError(f"{key} names {name!r:.80}, must be what lies beside it")
+        return names
