@@ -79,6 +79,13 @@ def test_every_mistake_is_listed_at_once() -> None:
         ("name=a/b", ["name"]),
         ("selection.strategy=nearest", ["selection.strategy", "far", "nearest"]),
         ("generator=3", ["generator"]),
+        ("seeds=[-1]", ["seeds.0", "greater than or equal to 0"]),
+        ("seeds=[true]", ["seeds: must be a number (got True)"]),
+        ("recognizer.epochs=true", ["recognizer.epochs: must be a number (got True)"]),
+        ("recognizer.lr=1e300", ["recognizer.lr: too large"]),
+        ("recognizer.lr=1000", ["recognizer.lr", "less than or equal to 100"]),
+        ("generator.images_seen=99999999999999999999", ["generator.images_seen: too large"]),
+        ("name=!!bool 7", ["name"]),
         ("justaword", ["a.b=c"]),
     ],
 )
@@ -105,6 +112,10 @@ def test_an_arms_mixes_are_judged_by_its_own_generator(own: str, named: str) -> 
     assert load(Experiment(), (), [f"arms.other={kept}"]).arms["other"].sampling["ema"] == 0.02
     unused = "{images: averages, generator: {ema: [0.2]}}"
     assert "other" in load(Experiment(), (), [f"arms.other={unused}"]).arms
+
+
+def test_a_name_that_is_no_date_is_a_name() -> None:
+    assert load(Experiment(), (), ["name=2020-13-45"]).name == "2020-13-45"
 
 
 def test_weights_may_leave_the_simplex_when_said() -> None:

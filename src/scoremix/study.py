@@ -21,6 +21,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
 from scoremix.config.arms import named
+from scoremix.config.base import Seed
 from scoremix.config.presets import PRESETS, arms_of
 from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
@@ -55,8 +56,8 @@ class StudyConfig(Slice):
     own: dict[str, Arm] = Field({}, description="arms of the study's own by name, as in a config file")
     headline: tuple[str, ...] = Field((), description="arms that are repeated with every generator seed")
     against: dict[str, str] = Field({}, description="arm -> another arm it is held against, besides the controls")
-    generator_seeds: tuple[int, ...] = (0,)
-    seeds: tuple[int, ...] = Field((0, 1, 2, 3, 4), description="recognizer seeds of every arm")
+    generator_seeds: tuple[Seed, ...] = (0,)
+    seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), description="recognizer seeds of every arm")
     settings: Changes = Field({}, description="experiment settings for all data sets, as in a config file")
     budget_hours: Annotated[float, Field(gt=0)] | None = None
 

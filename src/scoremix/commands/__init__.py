@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -15,6 +16,7 @@ from scoremix import __version__
 from scoremix.commands import errors
 from scoremix.commands.options import app
 from scoremix.commands.story import STEPS
+from scoremix.data.csv_text import printable
 from scoremix.execution import stopping
 from scoremix.execution.torchrun import process, processes
 
@@ -62,6 +64,8 @@ def _(
 
 def main() -> None:
     """Entry point: one line per error; status 2 for wrong input, 1 for what failed, 130 after Ctrl-C."""
+    if sys.stdout.isatty():
+        sys.stdout = _Plain(sys.stdout.buffer, sys.stdout.encoding, "backslashreplace", line_buffering=True)
     try:
         status = app(standalone_mode=False) or 0
     except KeyboardInterrupt:
@@ -70,7 +74,7 @@ def main() -> None:
         if errors.shows_help(error):
             error.show()
         else:
-            print(f"{_called()}: {errors.line_of(error)}", file=sys.stderr)
+            _complain(errors.line_of(error))
         _leave(error.exit_code)
     except Exception as error:
         if "--debug" in sys.argv or os.environ.get("SCOREMIX_DEBUG"):
@@ -78,13 +82,24 @@ def main() -> None:
                 raise
             traceback.print_exc()
         status, text = errors.explained(error)
-        print(f"{_called()}: {text}", file=sys.stderr)
+        _complain(text)
         _leave(status)
     if status == 130:  # typer's word for an interrupt
         print(f"{_called()}: stopped; the next run continues from here", file=sys.stderr)
         number = stopping.asked()
         status = 0 if number == signal.SIGALRM else 128 + (number or signal.SIGINT)
     _leave(status)
+
+
+def _complain(text: str) -> None:
+    print(printable(f"{_called()}: {text}"), file=sys.stderr)
+
+
+class _Plain(io.TextIOWrapper):
+    """A terminal that no name in what is printed can steer."""
+
+    def write(self, text: str) -> int:
+        return super().write(printable(text))
 
 
 def _called() -> str:

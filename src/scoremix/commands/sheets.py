@@ -22,7 +22,9 @@ WORD = 26  # letters shown of a class's name
 @app.command()
 def sheets(
     name: Reported = None,
-    seeds: Annotated[list[int] | None, typer.Option("--seed", help="noise of an alpha/beta sheet; repeatable")] = None,
+    seeds: Annotated[
+        list[int] | None, typer.Option("--seed", min=0, help="noise of an alpha/beta sheet; repeatable")
+    ] = None,
     guidances: Annotated[
         list[float] | None, typer.Option("--guidance", help="of a comparison sheet; repeatable (default 1.3, 2.75)")
     ] = None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from scoremix.config.base import EmaLength, Positive, Share, Slice
+from scoremix.config.base import EmaLength, Positive, Seed, Share, Slice
 from scoremix.config.slices import Sampling
 
 
@@ -40,7 +40,7 @@ class Measures(Slice):
     random_spaces: Annotated[int, Field(ge=2)] = 20
     bootstrap: Annotated[int, Field(ge=20)] = 200
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Order(Slice):
@@ -51,7 +51,7 @@ class Order(Slice):
     rhos: tuple[Share, ...] = Field((0.0, 0.25, 0.5, 0.75, 0.9, 0.99), description="CKA of simulated misalignments")
     draws: Annotated[int, Field(ge=2)] = Field(50, description="simulated spaces per rho")
     classes: Annotated[int, Field(ge=4)] = Field(500, description="at most this many classes are simulated")
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Paths(Slice):
@@ -64,7 +64,7 @@ class Paths(Slice):
     images_per_class: Annotated[int, Field(ge=2)] = 4
     map: Literal["pca", "umap"] = Field("pca", description="axes of the embedding map; umap needs the extra")
     sampling: Sampling | None = Field(None, description="by default the run's")
-    seed: int = 0
+    seed: Seed = 0
 
     @field_validator("weights")
     @classmethod

@@ -6,9 +6,10 @@ import difflib
 import re
 import types
 import typing
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 
 def _on_grid(length: float) -> float:
@@ -18,6 +19,7 @@ def _on_grid(length: float) -> float:
 
 
 RESERVED = ("runs", "store")  # folders beside those that carry the names of runs
+LARGEST = (1 << 63) - 1
 LONGEST_NAME = 100  # characters; file names of 255 bytes have it in them
 
 
@@ -38,6 +40,8 @@ RunName = Annotated[
 ]  # also the name of a folder
 ArmName = Annotated[str, AfterValidator(_plain_text)]
 Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, le=100)]  # of learning
 Share = Annotated[float, Field(ge=0, le=1)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Precision = Literal["float32", "bfloat16"]
@@ -91,6 +95,19 @@ class Slice(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """True and false are no numbers, and a number is one that can be computed with."""
+        kinds = _kinds(cls.model_fields[str(info.field_name)].annotation)
+        for number in _leaves(value):
+            if isinstance(number, bool):
+                if bool not in kinds and kinds & {int, float}:
+                    raise ValueError(f"must be a number (got {number})")
+            elif abs(number) > (LARGEST if isinstance(number, int) else 1e15):
+                raise ValueError(f"too large (got {number:g})" if isinstance(number, float) else "too large")
+        return value
+
     def hashed(self) -> dict[str, Any]:
         """The settings that decide results, JSON-able: all but those marked `UNHASHED`, of nested slices too."""
         tree = self.model_dump(mode="json")
@@ -100,6 +117,23 @@ class Slice(BaseModel):
             elif isinstance(value := getattr(self, name), Slice):
                 tree[name] = value.hashed()
         return tree
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types in an annotation."""
+    if typing.get_origin(annotation) is Literal:
+        return {type(value) for value in typing.get_args(annotation)}
+    parts = typing.get_args(annotation)
+    return {kind for part in parts for kind in _kinds(part)} if parts else {annotation}
+
+
+def _leaves(value: Any) -> Iterator[int | float]:
+    """The numbers and truth values of a setting, those in lists as well."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _leaves(part)
+    elif isinstance(value, (int, float)):
+        yield value
 
 
 S = TypeVar("S", bound=Slice)

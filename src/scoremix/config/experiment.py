@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from scoremix.config.analysis import Analysis
-from scoremix.config.base import ArmName, Changes, Network, RunName, Slice, changed, error_line
+from scoremix.config.base import ArmName, Changes, Network, RunName, Seed, Slice, changed, error_line
 from scoremix.config.slices import (
     Data,
     Evaluation,
@@ -103,7 +103,7 @@ class Experiment(Slice):
     mixing: Mixing = Mixing()
     search: Search = Search()
     arms: dict[ArmName, Arm] = DEFAULT_ARMS
-    seeds: tuple[int, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
     evaluation: Evaluation = Evaluation()
     quality: Quality = Quality()
     analysis: Analysis = Analysis()

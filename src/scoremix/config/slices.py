@@ -17,6 +17,8 @@ from scoremix.config.base import (
     KeepBy,
     Positive,
     Precision,
+    Rate,
+    Seed,
     Share,
     Slice,
 )
@@ -42,7 +44,7 @@ class Data(Slice):
     )
     image_column: str | None = Field(None, description="column of a table with images or their paths; by default found")
     label_column: str | None = Field(None, description="column of a table with the classes; by default found")
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def told(self) -> Told:
@@ -86,7 +88,7 @@ class Recognizer(Slice):
         None,
         description="images whose gradients are made at a time, with batch statistics of their own; by default all",
     )
-    lr: Annotated[float, Field(gt=0)] = 0.1
+    lr: Rate = 0.1
     momentum: Share = 0.9
     weight_decay: Annotated[float, Field(ge=0)] = 5e-3
     warmup: Share = Field(0.1, description="share of the steps over which the rate rises")
@@ -107,7 +109,7 @@ class Recognizer(Slice):
         "decides the network, or of weights for network timm/NAME; a lower lr, such as 0.01, keeps what it knows",
     )
     start_colour: Literal["rgb", "bgr"] | None = Field(None, description="where that file does not say its colours")
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _stages_match(self) -> Recognizer:
@@ -175,7 +177,7 @@ class Generator(Slice):
         description="blocks keep their inputs alone and compute again in the backward pass: less memory, more time",
         json_schema_extra=UNHASHED,
     )
-    lr: Annotated[float, Field(gt=0)] = 1e-2
+    lr: Rate = 1e-2
     rampup: Share = Field(0.05, description="share of the run over which the rate rises (at most 10M images)")
     decay_start: Annotated[float, Field(gt=0)] = Field(0.25, description="share of the run after which the rate falls")
     noise_mean: float = -0.8
@@ -200,7 +202,7 @@ class Generator(Slice):
     precision: AutoPrecision = Field(
         "auto", description="auto: bfloat16 where the device computes in it, else float32; what it was is recorded"
     )
-    seed: int = 0
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _classes_to_align(self) -> Generator:
@@ -268,7 +270,7 @@ class Selection(Slice):
     file: str | None = Field(None, description="CSV or JSON file with the class names of an m-plet per row")
     max_degree: Positive | None = Field(None, description="m-plets a class may be in")
     min_degree: Positive | None = Field(None, description="m-plets every class is in at least")
-    seed: int = 0
+    seed: Seed = 0
 
     @property
     def mixed(self) -> int:
@@ -323,7 +325,7 @@ class Weighting(Slice):
     candidates: Annotated[float, Field(ge=1)] = Field(
         1.0, description="images drawn per image kept; above 1 the best ones of an m-plet are kept"
     )
-    seed: int = 0
+    seed: Seed = 0
 
     def check_weights(self, m: int) -> None:
         """ValueError where the weights given are not one per class of an m-plet."""
@@ -506,7 +508,7 @@ class OpenSet(Slice):
         0, description="morphing attacks per pair of classes (pixel averages); 0: not measured"
     )
     bootstrap: Annotated[int, Field(ge=100)] = 1000
-    seed: int = 0
+    seed: Seed = 0
 
 
 class Evaluation(OpenSet):
@@ -545,7 +547,7 @@ class Search(Slice):
     points: Annotated[int, Field(ge=2)] = 11
     pairs: Positive = Field(16, description="random pairs of training classes, the same in every cell")
     images_per_pair: Annotated[int, Field(ge=2)] = 4
-    seed: int = 0
+    seed: Seed = 0
     sampling: Sampling | None = Field(None, description="filled in by the run: how the images are sampled")
 
     @model_validator(mode="after")

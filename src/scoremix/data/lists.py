@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from scoremix.data import limits
+from scoremix.data.csv_text import of_text
 
 
 def positions(wanted: Sequence[str], names: Sequence[str], where: str, known: str) -> Int64[np.ndarray, " wanted"]:
@@ -88,7 +89,11 @@ def _rows_of_names(file: Path) -> list[list[str]]:
     columns = [i for i, cell in enumerate(lines[0]) if cell.startswith("name_")] if lines else []
     if columns and (short := next((n for n, row in enumerate(lines, 1) if len(row) <= columns[-1]), None)):
         raise ValueError(f"{file}: row {short} has {len(lines[short - 1])} cells, the first has {len(lines[0])}")
-    return [[row[i] for i in columns] for row in lines[1:]] if columns else [[c.strip() for c in row] for row in lines]
+    return (
+        [[of_text(row[i]) for i in columns] for row in lines[1:]]
+        if columns
+        else [[c.strip() for c in row] for row in lines]
+    )
 
 
 def class_list(file: Path, kind: str) -> list[tuple[str, str]]:

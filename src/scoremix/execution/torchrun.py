@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from scoremix.data.csv_text import printable
+
 
 def processes() -> int:
     """How many processes torchrun started, 1 without it."""
@@ -19,4 +21,4 @@ def process() -> int:
 def say(text: str) -> None:
     """A line for the person who waits, from the first of several processes."""
     if process() == 0:
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)

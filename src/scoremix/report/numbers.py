@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import io
 import json
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from scoremix.data.csv_text import csv_text
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
 
@@ -137,14 +137,13 @@ def noun(number: int, singular: str, plural: str = "") -> str:
 # ---- CSV, JSON, terminal
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Row]) -> str:
+def table_csv(columns: Sequence[str], rows: Iterable[Row]) -> str:
     """A table as CSV, numbers unrounded; empty where a number is missing."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({k: "" if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
-    return out.getvalue()
+
+    def shown(value: object) -> object:
+        return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
+
+    return csv_text([columns, *([shown(row.get(name)) for name in columns] for row in rows)])
 
 
 def estimate_rows(e: Estimate, names: Sequence[int], **keys: str) -> list[Row]:

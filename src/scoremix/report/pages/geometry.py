@@ -42,7 +42,7 @@ def findings(geometry: Geometry, parts: Sequence[Part]) -> list[str]:
 
 def to_csv(geometry: Geometry, parts: Sequence[Part]) -> str:
     """Every number in long form."""
-    return numbers.csv_text(COLUMNS, (row for part in page.loaded(parts) for row in part.rows(geometry)))
+    return numbers.table_csv(COLUMNS, (row for part in page.loaded(parts) for row in part.rows(geometry)))
 
 
 def to_json(geometry: Geometry, parts: Sequence[Part]) -> str:

@@ -20,7 +20,7 @@ def render(quality: Quality) -> str:
 def to_csv(sets: Rows) -> str:
     """A line per set, a column per number; empty where not measured."""
     keys = dict.fromkeys(key for values in sets.values() for key in values)
-    return numbers.csv_text(["set", *keys], ({"set": name, **values} for name, values in sets.items()))
+    return numbers.table_csv(["set", *keys], ({"set": name, **values} for name, values in sets.items()))
 
 
 def text(sets: Rows, notes: Sequence[str]) -> str:

@@ -57,7 +57,7 @@ def render(results: Results, parts: Sequence[Part]) -> str:
 
 def to_csv(results: Results, parts: Sequence[Part]) -> str:
     """Every table of the report, one number a row; fractions, not percentages; empty where missing."""
-    return numbers.csv_text(COLUMNS, (row for part in page.loaded(parts) for row in part.rows(results)))
+    return numbers.table_csv(COLUMNS, (row for part in page.loaded(parts) for row in part.rows(results)))
 
 
 def to_json(results: Results, parts: Sequence[Part]) -> str:

@@ -45,7 +45,7 @@ def text(study: Study) -> str:
 
 def to_csv(study: Study) -> str:
     """One line per data set, arm and metric, and per difference."""
-    return numbers.csv_text(COLUMNS, (row for table in study.tables for row in _rows(table)))
+    return numbers.table_csv(COLUMNS, (row for table in study.tables for row in _rows(table)))
 
 
 def _rows(table: Table) -> Iterator[Row]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.data.csv_text import csv_text
 from scoremix.report.charts import element
 from scoremix.report.distances import METRICS, ROWS, Distances, histogram
-from scoremix.stages.mix.select import as_csv, quoted
+from scoremix.stages.mix.select import as_csv
 from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.outputs import MPletsSummary, RecognizerSummary, chosen_classes
 
@@ -28,8 +29,8 @@ def describe_mplets(config: Sampling, recognizer: Artifact, mplets: Artifact, *,
     info, classes = MPletsSummary.load(mplets), chosen_classes(mplets)
     weights = None if config.draw == "image" else weights_of(config, len(classes), classes.shape[1], 1)
     work.write("mplets.csv", as_csv(classes, names, np.array(info.values), weights))
-    rows = (f"{c},{quoted(name)},{uses}" for c, (name, uses) in enumerate(zip(names, info.uses, strict=True)))
-    work.write("coverage.csv", "\n".join(["class,name,mplets", *rows]) + "\n")
+    uses = ([c, name, n] for c, (name, n) in enumerate(zip(names, info.uses, strict=True)))
+    work.write("coverage.csv", csv_text([["class", "name", "mplets"], *uses]))
     for space, metric in info.metrics.items():
         distances = Distances.of(mplets, space, metric, info.strategy)
         work.write(f"distances-{space}.svg", standalone(element(histogram, distances)))

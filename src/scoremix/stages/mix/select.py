@@ -12,6 +12,7 @@ import numpy as np
 
 from scoremix.analysis.spaces import in_order
 from scoremix.data import lists
+from scoremix.data.csv_text import csv_text
 from scoremix.data.files import file_hash
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
@@ -170,12 +171,7 @@ def as_csv(classes: np.ndarray, names: list[str], values: np.ndarray, weights: n
     m = classes.shape[1]
     header = [*(f"class_{k}" for k in range(m)), *(f"name_{k}" for k in range(m)), "value"]
     header += [] if weights is None else [f"weight_{k}" for k in range(m)]
-    lines = [",".join(header)]
+    rows: list[list[object]] = [[*header]]
     for i, (row, value) in enumerate(zip(classes.tolist(), values.tolist(), strict=True)):
-        cells = [*map(str, row), *(quoted(names[c]) for c in row), repr(value)]
-        lines.append(",".join(cells if weights is None else [*cells, *map(repr, weights[i].tolist())]))
-    return "\n".join(lines) + "\n"
-
-
-def quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+        rows.append([*row, *(names[c] for c in row), value, *(() if weights is None else weights[i].tolist())])
+    return csv_text(rows)
