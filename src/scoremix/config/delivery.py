@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from scoremix.config.base import Slice
+from scoremix.config.base import Seed, Slice
 from scoremix.config.experiment import Experiment
 
 FARS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -24,7 +24,7 @@ class Operating(Slice):
     ensemble: bool = Field(False, description="of the mean of all seeds' unit embeddings")
     level: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     bootstrap: Annotated[int, Field(ge=100)] = 1000
-    seed: int = 0
+    seed: Seed = 0
 
     @classmethod
     def of(cls, exp: Experiment, ensemble: bool) -> Operating:
@@ -41,6 +41,6 @@ class Delivery(Slice):
     experiment: Experiment = Field(description="of the run, its places by their last names alone")
     recipe: str = Field(description="the arm whose recipe it is")
     why: str = Field(description="a sentence on why this one")
-    seeds: tuple[int, ...] = Field(description="of the recognizers; of several the mean of their embeddings is taken")
+    seeds: tuple[Seed, ...] = Field(description="of the recognizers; of several the mean of their embeddings is taken")
     retrained: bool = Field(False, description="the generator, too, is trained on all classes")
     licence: str = "other"
