@@ -29,7 +29,8 @@ from scoremix.execution.runner import Planner
 from scoremix.stages.deliver.everything import everything
 from scoremix.stages.train import resume
 from scoremix.use import search
-from scoremix.use.model import Gallery
+from scoremix.use.gallery import Gallery
+from scoremix.use.model import Threshold
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 DOCS = Path(__file__).parents[1] / "docs"
@@ -312,7 +313,7 @@ def test_strangers_are_unknown_and_the_threshold_suits_the_gallery(model: Path, 
     for one, row in zip(opened.identify(gallery, noise), opened.embed(noise) @ gallery.embeddings.T, strict=True):
         assert one.matches[0].similarity == pytest.approx(row.max(), abs=1e-5)
         assert (one.name == "unknown") == (row.max() <= strict.value)
-    points = [scoremix.use.model.Threshold(far, far, None, None, 1.0) for far in (0.1, 0.01, 0.001)]
+    points = [Threshold(far, far, None, None, 1.0) for far in (0.1, 0.01, 0.001)]
     several = SimpleNamespace(thresholds=tuple(points))
     chosen = [type(opened).for_gallery(several, n).far for n in (1, 2, 10, 11, 100, 10_000)]  # type: ignore[arg-type, union-attr]
     assert chosen == [0.1, 0.01, 0.01, 0.001, 0.001, 0.001]

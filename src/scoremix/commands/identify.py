@@ -13,7 +13,7 @@ from scoremix.commands.options import Debug, Delivered, Far, Quiet, app
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from scoremix.use.model import Identified
+    from scoremix.use.gallery import Identified
 
 SHOWN = 20  # probes in the terminal
 FORMS = (".html", ".png", ".csv")

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from scoremix.data.decode import upright_rgb
-from scoremix.use.model import UNKNOWN, Gallery, Identified, Threshold
+from scoremix.use.gallery import UNKNOWN, Gallery, Identified
+from scoremix.use.model import Threshold
 
 SIDE = 96  # pixels of an image shown
 TEXT = 34  # below it

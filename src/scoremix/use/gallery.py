@@ -1,0 +1,84 @@
+"""Enrolled images as embeddings and names, and what is found among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scoremix.data.files import whole
+
+UNKNOWN = "unknown"
+Unit = NDArray[np.float32]
+Source = str | Path
+
+
+class Match(NamedTuple):
+    """An enrolled class, its image that is most alike, and their similarity."""
+
+    name: str
+    similarity: float
+    image: str
+
+
+class Identified(NamedTuple):
+    """A probe and the enrolled classes most alike, the best first; `name` is "unknown" below the threshold."""
+
+    probe: str
+    name: str
+    matches: tuple[Match, ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Enrolled images: unit embeddings, ordered by class."""
+
+    embeddings: Unit  # (n, d)
+    names: tuple[str, ...]  # of the images, below `place`
+    labels: NDArray[np.int64]  # (n,) ascending
+    class_names: tuple[str, ...]
+    model: str  # SHA-256 of the model's file
+    place: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def save(self, file: Source) -> None:
+        """Writes an .npz, whole or not at all."""
+        file = Path(file)
+        if file.suffix != ".npz":
+            raise ValueError(f"{file}: must end in .npz")
+        with whole(file) as partial, open(partial, "wb") as handle:
+            np.savez(
+                handle,
+                embeddings=self.embeddings,
+                labels=self.labels,
+                names=np.array(self.names),
+                class_names=np.array(self.class_names),
+                model=np.array(self.model),
+                place=np.array(self.place),
+            )
+
+    @classmethod
+    def load(cls, file: Source) -> Gallery:
+        """What `save` wrote; ValueError, one line, for anything else."""
+        try:
+            with np.load(file, allow_pickle=False) as found:
+                gallery = cls(
+                    found["embeddings"],
+                    tuple(found["names"].tolist()),
+                    found["labels"],
+                    tuple(found["class_names"].tolist()),
+                    str(found["model"]),
+                    str(found["place"]),
+                )
+        except OSError as error:
+            raise ValueError(f"gallery {file}: {error.strerror or 'not an .npz of `scoremix enroll`'}") from None
+        except Exception:  # damaged archives raise almost anything
+            raise ValueError(f"gallery {file}: not an .npz of `scoremix enroll`") from None
+        if not gallery.embeddings.ndim == 2 or not len(gallery.embeddings) == len(gallery.labels) == len(gallery) > 0:
+            raise ValueError(f"gallery {file}: damaged, {len(gallery)} names for {gallery.embeddings.shape} embeddings")
+        return gallery
