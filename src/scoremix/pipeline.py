@@ -41,6 +41,7 @@ from scoremix.stages.geometry.spaces import collect_spaces
 from scoremix.stages.geometry.transfer import compare_selections
 from scoremix.stages.judge.compare import compare
 from scoremix.stages.judge.diagnose import diagnose_mixes
+from scoremix.stages.judge.errors import find_errors
 from scoremix.stages.judge.evaluate import evaluate
 from scoremix.stages.mix.combine import combine
 from scoremix.stages.mix.describe import describe_mplets
@@ -104,12 +105,13 @@ def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
     judged = gates.get(exp.evaluation.treatment, gate)
     judging = {"gate": judged} if exp.arms[exp.evaluation.treatment].generated else {}
     results = stage(compare, exp.evaluation, real, judging, gates, evaluated)
+    errors = stage(find_errors, exp.evaluation, real, evaluated)
     diagnostics = stage(diagnose_mixes, MixDiagnostics(), real, baseline, reproductions, added)
     magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
     pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
     chain = {"real": real, "baseline": baseline, "generator": generator, "gate": judged, "mplets": mplets}
     chain |= {"described": described, "synthetic": synthetic, "both": both}
-    chain |= {"diagnostics": diagnostics, "magnitudes": magnitudes}
+    chain |= {"diagnostics": diagnostics, "magnitudes": magnitudes, "errors": errors}
     searching = (name for name, arm in mixing.items() if arm.search and arm.images == "mixes")
     if name := next(searching, None):
         chain["search"] = searched_weights(exp, changed(exp.sampling, exp.arms[name].sampling), bases[name])

@@ -15,6 +15,7 @@ from scoremix.report.sections.closed import Closed
 from scoremix.report.sections.convexity import Convexity
 from scoremix.report.sections.cost import Cost
 from scoremix.report.sections.data import Data
+from scoremix.report.sections.errors import Errors
 from scoremix.report.sections.generator import Generator
 from scoremix.report.sections.glossary import Glossary
 from scoremix.report.sections.groups import Groups
@@ -33,6 +34,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Arms,
     Groups,
     Closed,
+    Errors,
     Images,
     Generator,
     Mixes,

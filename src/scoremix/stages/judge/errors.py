@@ -1,0 +1,109 @@
+"""The pairs of unseen images that each arm gets wrong, with the images, and what the judged arm mended (paper 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scoremix.data.images import LabeledImages
+from scoremix.evaluation.errors import Judged, first_of_each, genuine_pairs, judge_pairs
+from scoremix.evaluation.metrics import supported_fars
+from scoremix.stages.judge.evaluate import evaluated as evaluated_rows
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoremix.config import Evaluation
+    from scoremix.execution.artifacts import Artifact, Work
+
+SHOWN = 6  # pairs of each kind
+Rows = list[dict[str, Any]]
+
+
+def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Artifact], *, work: Work) -> None:
+    """Writes errors.json and images.npy, the images it names by row, of the first seed of each arm.
+
+    Of each arm: thresholds at the supported FARs, histograms of genuine and impostor similarities, the worst false
+    accepts and rejects at the headline FAR. Of the judged arm against each control: how many pairs it mended and broke.
+    """
+    images = LabeledImages.load(real.folder).of_classes(config.classes)
+    chosen = evaluated_rows(images.counts, config.images, config.seed)
+    first: dict[str, Artifact] = {}
+    for name, artifact in evaluated.items():
+        first.setdefault(name.rpartition("/")[0], artifact)
+    labels = np.load(next(iter(first.values())) / "labels.npy")
+    pairs = genuine_pairs(labels)
+    impostors = len(labels) * (len(labels) - 1) // 2 - len(pairs)
+    fars = [level.far for level in supported_fars(impostors, config.fars) if level.supported]
+    fars = fars or [max(config.headline, 1 / impostors)]
+    at = fars.index(config.headline) if config.headline in fars else len(fars) - 1
+    shown: dict[int, int] = {}  # row among the evaluated images -> row of images.npy
+
+    def told(rows: NDArray[np.int64], similarity: float) -> dict[str, Any]:
+        names = [images.class_names[labels[row]] for row in rows]
+        places = [shown.setdefault(int(row), len(shown)) for row in rows]
+        return {"images": places, "classes": names, "similarity": float(similarity)}
+
+    arms, judged = {}, {}
+    with work.bar(len(first), "arms") as advance:
+        for name, artifact in first.items():
+            judged[name] = found = judge_pairs(np.load(artifact / "embeddings.npy"), labels, fars)
+            accepted, refused = _wrong(found, at)
+            order = np.argsort(found.genuine[refused], kind="stable")
+            lowest = refused[order][first_of_each(pairs[refused[order]], labels, SHOWN)]
+            highest = first_of_each(found.impostor_pairs[accepted], labels, SHOWN)
+            arms[name] = {
+                "thresholds": found.thresholds.tolist(),
+                "accepted": len(accepted),
+                "refused": len(refused),
+                "genuine": found.counts[0].tolist(),
+                "impostor": found.counts[1].tolist(),
+                "false_accepts": [told(found.impostor_pairs[i], found.impostor[i]) for i in highest],
+                "false_rejects": [told(pairs[i], found.genuine[i]) for i in lowest],
+            }
+            advance(len(arms))
+    mended = {
+        control: _mended(judged[config.treatment], judged[control], at, pairs, labels, told)
+        for control in config.controls
+        if control in judged and config.treatment in judged
+    }
+    pixels = images.take(chosen[np.array(list(shown), np.int64)])[0]
+    work.write_array("images.npy", pixels)
+    sizes = {"genuine_pairs": len(pairs), "impostor_pairs": impostors}
+    work.write_json("errors.json", {"fars": fars, "far": fars[at], **sizes, "arms": arms, "mended": mended})
+
+
+def _wrong(found: Judged, at: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Places of the impostor pairs accepted and of the genuine pairs refused at one of the thresholds."""
+    threshold = found.thresholds[at]
+    return np.flatnonzero(found.impostor > threshold), np.flatnonzero(found.genuine <= threshold)
+
+
+def _mended(
+    arm: Judged, control: Judged, at: int, pairs: NDArray[np.int64], labels: NDArray[np.int32], told: Any
+) -> dict[str, Any]:
+    """What the control gets wrong and the arm does not, and the reverse, by numbers; and the plainest of the first.
+
+    The plainest are the genuine pairs, refused before, that are furthest above the arm's threshold now, and the impostor
+    pairs, accepted before, that were furthest above the control's.
+    """
+    (accepts, rejects), (accepts_before, rejects_before) = _wrong(arm, at), _wrong(control, at)
+    now, before = (
+        {tuple(pair) for pair in found.impostor_pairs[places].tolist()}
+        for found, places in ((arm, accepts), (control, accepts_before))
+    )
+    won = np.setdiff1d(rejects_before, rejects)
+    won = won[np.argsort(-arm.genuine[won], kind="stable")]
+    gone = np.array([i for i in accepts_before if tuple(control.impostor_pairs[i].tolist()) not in now], np.int64)
+    genuine = won[first_of_each(pairs[won], labels, SHOWN)]
+    impostor = gone[first_of_each(control.impostor_pairs[gone], labels, SHOWN)]
+    return {
+        "rejects_mended": len(won),
+        "rejects_broken": len(np.setdiff1d(rejects, rejects_before)),
+        "accepts_mended": len(gone),
+        "accepts_broken": len(now - before),
+        "genuine": [told(pairs[i], arm.genuine[i]) for i in genuine],
+        "impostor": [told(control.impostor_pairs[i], control.impostor[i]) for i in impostor],
+    }
