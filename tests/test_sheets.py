@@ -107,3 +107,26 @@ def test_a_picture_that_fails_spoils_no_other(tmp_path: Path):
     large = np.add.outer(TICKS, TICKS) > 1.5
     assert (cells.images[~large] == usual.images[~large]).all() and (cells.images[large] == 128).all()
     assert len(cells.left_out) == large.sum() and cells.left_out[-1] == "alpha 1, beta 1: the mix overflows"
+
+
+def test_named_m_plets_and_ticks():
+    names = ["a", "b, c", "d"]
+    assert sheets.named(['a,"b, c"', "d, a"], names) == [[0, 1], [2, 0]]
+    assert sheets.numbers_of("0,.25,1") == (0, 0.25, 1)
+    cells = grid(SAMPLER, np.array([2, 6]), 7, (0.0, 0.25, 1.0)).images[..., 0, 0, 0]  # type: ignore[arg-type]
+    assert cells.tolist() == [[7, 22, 67], [12, 27, 72], [27, 42, 87]]  # alpha of the first class in rows
+    for mplets, why in ((["a,x"], "'x' is none of the 3"), (["a,d", "a"], "as many classes each"), (["d,d"], "twice")):
+        with pytest.raises(ValueError, match=why):
+            sheets.named(mplets, names)
+    with pytest.raises(ValueError, match="must be numbers"):
+        sheets.numbers_of("0,half")
+
+
+def test_a_page_of_sheets_keeps_each_of_them_whole():
+    three = [np.full((20 + i, 30, 3), i, np.uint8) for i in range(3)]
+    page = sheets.tiled(three)
+    high, wide = 22 + sheets.MARGIN, 30 + sheets.MARGIN
+    assert page.shape == (2 * high, 2 * wide, 3)
+    for i, sheet in enumerate(three):
+        row, column = divmod(i, 2)
+        assert (page[row * high :, column * wide :][: sheet.shape[0], :30] == i).all()

@@ -30,8 +30,8 @@ class Convexity(Section):
     def load(cls, run: Run) -> Convexity:
         file = run.chain["magnitudes"].arrays("magnitudes.npz")
         if not len(file["sigmas"]):
-            return cls()  # m-plets that are no pairs
-        names = [f"{of} ({a:g}, {b:g})" for of in ("scores", "conditions") for a, b in file[of]]
+            return cls()  # single classes
+        names = [f"{of} ({', '.join(f'{w:.3g}' for w in row)})" for of in ("scores", "conditions") for row in file[of]]
         return cls(Magnitudes(file["sigmas"], dict(zip(names, file["ratios"].mean(2), strict=True))))
 
 

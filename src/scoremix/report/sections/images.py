@@ -1,4 +1,4 @@
-"""The mixed images: sources, reproductions and mixes side by side (Fig. 3), and one noise under all weights (Fig. 2)."""
+"""The mixed images: beside their sources (Fig. 3), one noise under all weights (Fig. 2), the way from noise (Fig. 1)."""
 
 from __future__ import annotations
 
@@ -55,11 +55,27 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Way:
+    """From one noise to a mix and to each of its classes: estimates of the image at noise levels that fall to 0."""
+
+    classes: tuple[str, ...]
+    sigmas: tuple[float, ...]
+    images: tuple[tuple[Image, ...], ...]  # of the mix, then of each class alone
+
+    @property
+    def named(self) -> list[tuple[str, tuple[Image, ...]]]:
+        """The mix stands between the two classes of a pair, else first (Fig. 1)."""
+        rows = list(zip((" × ".join(self.classes), *self.classes), self.images, strict=True))
+        return [rows[1], rows[0], rows[2]] if len(self.classes) == 2 else rows
+
+
+@dataclass(frozen=True)
 class Images(Section):
     title = "The mixed images"
     sheet: tuple[SheetRow, ...] = ()
     grid: Grid | None = None
     left_out: tuple[str, ...] = ()  # pictures that could not be made, and why
+    way: Way | None = None
 
     @classmethod
     def load(cls, run: Run) -> Images:
@@ -76,8 +92,11 @@ class Images(Section):
             )
             for i, row in enumerate(sheet["rows"])
         )
-        left_out = tuple(line for file in (sheet, grid) for line in file["left_out"].tolist())
+        path = run.chain["pictures"].arrays("path.npz")
+        left_out = tuple(line for file in (sheet, grid, path) for line in file["left_out"].tolist())
+        of = tuple(names[c] for c in path["classes"])
+        way = Way(of, tuple(path["sigmas"]), tuple(map(tuple, path["images"]))) if len(path["sigmas"]) else None
         if len(grid["classes"]) != 2:
-            return cls(rows, left_out=left_out)
+            return cls(rows, None, left_out, way)
         (a, b), ticks = grid["classes"], tuple(grid["ticks"])
-        return cls(rows, Grid((names[a], names[b]), ticks, ticks, tuple(map(tuple, grid["images"]))), left_out)
+        return cls(rows, Grid((names[a], names[b]), ticks, ticks, tuple(map(tuple, grid["images"]))), left_out, way)

@@ -9,7 +9,9 @@ import numpy as np
 
 from scoremix.data.images import LabeledImages
 from scoremix.stages.mix.sample import Sampler
+from scoremix.stages.mix.weights import weights_for
 from scoremix.stages.outputs import chosen_classes, real_images
+from scoremix.stages.show.trajectory import follow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +41,8 @@ def illustrate(
     *,
     work: Work,
 ) -> None:
-    """Writes sheet.npz (rows, classes, originals, reproductions, mixes) and grid.npz (images over alpha x beta).
+    """Writes sheet.npz (rows, classes, originals, reproductions, mixes), grid.npz (images over alpha x beta) and path.npz
+    (estimates over noise levels of the first m-plet's mix, then of each of its classes).
 
     A picture that cannot be made is grey there, and `left_out` of the same file says why: no verdict depends on one.
     """
@@ -69,6 +72,24 @@ def illustrate(
         images=cells.images,
         left_out=np.array(cells.left_out, np.str_),
     )
+    work.write_arrays("path.npz", **paths(sampler, classes[0], weights_for(config, classes.shape[1]), seeds[0]))
+
+
+def paths(
+    sampler: Sampler, classes: NDArray[np.int64], weights: Sequence[float], seed: int
+) -> dict[str, NDArray[np.generic]]:
+    """From one noise to the mix of some classes and to each of them: sigmas (L,), images (1 + m, L, H, W, C).
+
+    None, and why, where they cannot be made.
+    """
+    found = {"classes": classes, "sigmas": np.zeros(0), "images": np.zeros((0, 0, *sampler.shape), np.uint8)}
+    try:
+        mixed = follow(sampler, classes[None], np.array([weights], np.float64), [seed])
+        alone = follow(sampler, classes[:, None], np.ones((len(classes), 1)), [seed] * len(classes))
+    except (ValueError, ArithmeticError) as error:
+        return {**found, "left_out": np.array([f"the way from noise to a mix: {error}"], np.str_)}
+    images = np.concatenate([mixed.estimates, alone.estimates])
+    return {**found, "sigmas": mixed.sigmas, "images": images, "left_out": np.zeros(0, np.str_)}
 
 
 def made(
@@ -102,14 +123,14 @@ def reproductions(sampler: Sampler, classes: NDArray[np.int64], seeds: Sequence[
     return Pictures(alone.images.reshape(len(classes), m, *sampler.shape), alone.left_out)
 
 
-def grid(sampler: Sampler, classes: NDArray[np.int64], seed: int) -> Pictures:
+def grid(sampler: Sampler, classes: NDArray[np.int64], seed: int, ticks: Sequence[float] = TICKS) -> Pictures:
     """One noise under every pair of weights: (alpha, beta, H, W, C); other than two classes give an empty grid."""
     if len(classes) != 2:
         return Pictures(np.zeros((0, 0, *sampler.shape), np.uint8), ())
-    weights = np.array(list(itertools.product(TICKS, TICKS)))
+    weights = np.array(list(itertools.product(ticks, ticks)))
     labels, names = np.tile(classes, (len(weights), 1)), [f"alpha {a:g}, beta {b:g}" for a, b in weights]
     cells = made(sampler.images, sampler.shape, labels, weights, [seed] * len(weights), names)
-    return Pictures(cells.images.reshape(len(TICKS), len(TICKS), *sampler.shape), cells.left_out)
+    return Pictures(cells.images.reshape(len(ticks), len(ticks), *sampler.shape), cells.left_out)
 
 
 def comparison(

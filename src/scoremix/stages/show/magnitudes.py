@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from scoremix.config import Sampling
     from scoremix.execution.artifacts import Artifact, Work
 
-SCORES = ((0.5, 0.5), (0.4, 0.4), (0.6, 0.6), (0.7, 0.7), (1.0, 1.0))
-CONDITIONS = ((0.5, 0.5), (0.7, 0.7))
+SCORES, CONDITIONS = (1.0, 0.8, 1.2, 1.4, 2.0), (1.0, 1.4)  # sums of equal weights: of pairs (0.5, 0.5), (0.4, 0.4) ...
 LEVELS = 24
 
 
@@ -29,12 +28,14 @@ def measure_magnitudes(
     """Writes magnitudes.npz: ratio (weights, levels, images) of |sum_k w_k eps_k| to |eps_A| at `sigmas`.
 
     eps_k = (x - D_k(x)) / sigma of the main network without guide, at x = a mix + sigma noise; rows follow the
-    weights `scores`, then `conditions` (one noise prediction under mixed conditions). Pairs only: other m-plets give no rows.
+    weights `scores`, then `conditions` (one noise prediction under mixed conditions). Single classes give no rows.
     """
     mixed = imagesets.LabeledImages.load(synthetic.folder)
     classes = chosen_classes(mplets)
-    weights = {"scores": np.array(SCORES), "conditions": np.array(CONDITIONS)}
-    if classes.shape[1] != 2:
+    m = classes.shape[1]
+    kinds = {"scores": SCORES, "conditions": CONDITIONS}
+    weights = {name: np.repeat(np.array(sums)[:, None] / m, m, axis=1) for name, sums in kinds.items()}
+    if m < 2:
         work.write_arrays("magnitudes.npz", sigmas=np.zeros(0), ratios=np.zeros((0, 0, 0)), **weights)
         return
     sampler = Sampler(config, generator, work)
@@ -54,10 +55,10 @@ def measure_magnitudes(
             def epsilon(denoised: torch.Tensor, x: torch.Tensor = x, sigma: float = sigma) -> torch.Tensor:
                 return ((x - denoised.to(x)) / sigma).flatten(1).double()
 
-            a, b = (epsilon(condition(net, labels[:, k])(x, level)) for k in (0, 1))
-            found = [wa * a + wb * b for wa, wb in SCORES]
-            found += [epsilon(mix_conditions(net, labels, w)(x, level)) for w in CONDITIONS]
-            ratios[:, i] = (torch.stack(found).norm(dim=2) / a.norm(dim=1)).cpu().numpy()
+            alone = torch.stack([epsilon(condition(net, labels[:, k])(x, level)) for k in range(m)])
+            found = [torch.einsum("m,mbd->bd", torch.from_numpy(w).to(alone), alone) for w in weights["scores"]]
+            found += [epsilon(mix_conditions(net, labels, tuple(w))(x, level)) for w in weights["conditions"].tolist()]
+            ratios[:, i] = (torch.stack(found).norm(dim=2) / alone[0].norm(dim=1)).cpu().numpy()
             advance(i + 1)
     work.write_arrays("magnitudes.npz", sigmas=np.array(sigmas), ratios=ratios, **weights)
-    work.count("evaluations", LEVELS * len(rows) * (2 + len(CONDITIONS)))
+    work.count("evaluations", LEVELS * len(rows) * (m + len(CONDITIONS)))
