@@ -21,7 +21,7 @@ from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.report import charts
 from scoremix.report.results import Arm, Curve, Roc
-from scoremix.report.sections import agreement, arms, generator, pairs, training
+from scoremix.report.sections import agreement, arms, errors, generator, pairs, training
 from scoremix.report.sections.generator import Gate
 from scoremix.report.sections.mixes import Mixes
 from scoremix.report.sections.training import Generator
@@ -40,9 +40,10 @@ def _needed(report: Report) -> dict[str, Callable[[], str]]:
     gate, losses = report.part(generator.Generator).gate, report.part(training.Training).generator
     distances, found = report.part(pairs.Pairs).distances, report.part(agreement.Agreements).agreements
     assert gate is not None and losses is not None and distances is not None
+    found_wrong = report.part(errors.Errors)
     groups, all_arms = report.part(Mixes).similarities, report.results.arms
     return {
-        "metric": lambda: arms.metric_rows(metric_table.EER, all_arms, DRAWN),
+        "errors": lambda: errors.similarities("real", found_wrong.error_arms["real"], DRAWN["real"], (-1, 1)),
         "difference": lambda: charts.difference_rows(metric_table.EER, ROWS, DRAWN),
         "roc": lambda: arms.roc(all_arms, DRAWN, 1e-4),
         "gain": lambda: arms.roc_gain(all_arms, all_arms[0], DRAWN, 1e-4),
@@ -101,8 +102,8 @@ def _points(text: str) -> np.ndarray:
     return np.array([(float(x), float(y)) for x, y in re.findall(r'<use [^>]*x="([\d.]+)" y="([\d.]+)"', text)])
 
 
-def _arms(*values: float) -> tuple[Arm, ...]:
-    return tuple(Arm(f"arm {i}", metrics={"rank1": Estimate(v)}) for i, v in enumerate(values))
+def _differences(*values: float) -> dict[str, list[Estimate]]:
+    return {f"arm {i}": [Estimate(v)] for i, v in enumerate(values)}
 
 
 def _styles(some: Iterable[Arm]) -> dict[str, charts.Style]:
@@ -110,9 +111,10 @@ def _styles(some: Iterable[Arm]) -> dict[str, charts.Style]:
 
 
 def test_marks_stand_in_proportion_to_the_values() -> None:
-    some = _arms(0.1, 0.2, 0.4)
-    text = arms.metric_rows(metric_table.metric_of("rank1"), some, _styles(some))
-    colours = [charts.PALETTE[s.colour][0] for s in _styles(some).values()]
+    some = _differences(0.1, 0.2, 0.4)
+    drawn = charts.styles((name, False) for name in some)
+    text = charts.difference_rows(metric_table.metric_of("rank1"), list(some.items()), drawn)
+    colours = [charts.PALETTE[s.colour][0] for s in drawn.values()]
     found = []
     for colour in colours:
         line = next(x for x in text.splitlines() if "<use" in x and colour in x)
@@ -124,9 +126,9 @@ def test_marks_stand_in_proportion_to_the_values() -> None:
 
 def test_missing_values_leave_no_mark() -> None:
     for value, marks in ((0.2, 1), (np.nan, 0)):
-        some = _arms(0.1, value)
-        drawn = _styles(some)
-        lines = arms.metric_rows(metric_table.metric_of("rank1"), some, drawn).splitlines()
+        some = _differences(0.1, value)
+        drawn = charts.styles((name, False) for name in some)
+        lines = charts.difference_rows(metric_table.metric_of("rank1"), list(some.items()), drawn).splitlines()
         assert sum("<use" in x and f"--{drawn['arm 1'].colour}," in x for x in lines) == marks
 
 
@@ -163,8 +165,8 @@ def test_difficult_inputs_still_draw() -> None:
     ET.fromstring(
         charts.outlines({"none": np.array([]), "one": np.array([0.5])}, "outlines", "similarity", "Histograms of")
     )
-    odd = (Arm("$x_1$ <b>&", metrics={"eer": Estimate(0.1)}),)
-    text = arms.metric_rows(metric_table.EER, odd, _styles(odd))
+    odd = "$x_1$ <b>&"
+    text = charts.difference_rows(metric_table.EER, [(odd, [Estimate(0.1)])], {odd: charts.Style("arm-1")})
     assert "$x_1$ &lt;b&gt;&amp;" in text and ET.fromstring(text) is not None
 
 

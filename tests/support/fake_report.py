@@ -13,6 +13,7 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw, ImageFilter, ImageFont
 
 from scoremix.evaluation import metric_table
+from scoremix.evaluation.errors import EDGES
 from scoremix.evaluation.estimate import Estimate
 from scoremix.report.charts import Image
 from scoremix.report.distances import Distances
@@ -25,11 +26,13 @@ from scoremix.report.sections.arms import Arms
 from scoremix.report.sections.convexity import Convexity, Magnitudes
 from scoremix.report.sections.cost import Cost, StageCost
 from scoremix.report.sections.data import Data, DataSet
+from scoremix.report.sections.errors import ArmErrors, Errors, Mended
+from scoremix.report.sections.errors import Pair as WrongPair
 from scoremix.report.sections.generator import Curve as Rise
 from scoremix.report.sections.generator import Gate, Generator
 from scoremix.report.sections.glossary import Glossary
 from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
-from scoremix.report.sections.images import Grid, Images, SheetRow
+from scoremix.report.sections.images import Grid, Images, SheetRow, Way
 from scoremix.report.sections.leaks import Leaks
 from scoremix.report.sections.mixes import Group, Mixes
 from scoremix.report.sections.pairs import Pairs
@@ -124,6 +127,25 @@ def _grid(size: int, rgb: bool) -> Grid:
 def _screened(size: int, rgb: bool) -> tuple[tuple[Image, ...], tuple[Image, ...]]:
     drawn = [glyph("Ω", np.random.default_rng(seed), size, rgb) for seed in range(5)]
     return tuple(drawn[:2]), tuple(drawn[2:])
+
+
+def _errors(arms: tuple[str, ...], size: int, rgb: bool) -> Errors:
+    rng = np.random.default_rng(5)
+    bins = [np.histogram(rng.normal(at, 0.15, 2000).clip(-1, 1), EDGES)[0].tolist() for at in (0.7, 0.1)]
+
+    def pair(first: str, second: str, similarity: float) -> WrongPair:
+        images = tuple(glyph(c, rng, size, rgb) for c in (first, second))
+        return WrongPair((images[0], images[1]), (f"U+{ord(first):04X} <b>", f"U+{ord(second):04X} <b>"), similarity)
+
+    wrong = (pair("Ω", "Ж", 0.81),), (pair("ß", "ß", -0.02), pair("æ", "æ", 0.11))
+    found = ArmErrors(0.42, 120, 31, tuple(bins[0]), tuple(bins[1]), *wrong)
+    return Errors(0.01, dict.fromkeys(arms, found), {arms[0]: Mended(9, 4, 7, 7, wrong[1], wrong[0])})
+
+
+def _way(rng: np.random.Generator, m: int, **kind: Any) -> Way:
+    letters = LETTERS[:m]
+    frames = [_mix(tuple(letters), rng, **kind), *(glyph(c, rng, **kind) for c in letters)]
+    return Way(tuple(letters), (80.0, 2.5, 0.0), tuple((frame,) * 3 for frame in frames))
 
 
 def _by_group(arms: tuple[str, ...], seeds: int) -> ByGroup:
@@ -274,7 +296,8 @@ def build(
             verdict.Verdict(change if kind == "generator too weak" else (), gate),
             Arms(),
             Groups(_by_group(names, seeds)),
-            Images(_sheet(rng, rows, m, size=size, rgb=rgb), _grid(size, rgb)),
+            _errors(names, size, rgb),
+            Images(_sheet(rng, rows, m, size=size, rgb=rgb), _grid(size, rgb), (), _way(rng, m, size=size, rgb=rgb)),
             Generator(
                 gate, Rise((75_000, 150_000, 225_000, 300_000), (0.12, 0.4, 0.51, 0.52), 300, 0.02, 500_000, "levelled")
             ),

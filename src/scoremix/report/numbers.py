@@ -34,6 +34,11 @@ def decimals(estimate: Estimate, metric: Metric) -> int:
     return most if half <= 0 else max(0, min(most, 1 - math.floor(math.log10(half))))
 
 
+def column(estimates: Iterable[Estimate], metric: Metric) -> int | None:
+    """Digits after the point for a whole column: those of its least precise estimate; None where there is none."""
+    return min((decimals(e, metric) for e in estimates if not e.missing), default=None)
+
+
 def written(value: float, places: int, metric: Metric, signed: bool = False) -> str:
     """The value at that many decimals, a fraction as percentage, with a true minus sign; a dash for NaN."""
     if not math.isfinite(value):
@@ -44,22 +49,24 @@ def written(value: float, places: int, metric: Metric, signed: bool = False) -> 
     return text.replace("-", "−")
 
 
-def mean(estimate: Estimate, metric: Metric, signed: bool = False) -> str:
-    """The estimate's value, never more precise than its interval."""
-    return written(estimate.value, decimals(estimate, metric), metric, signed)
+def mean(estimate: Estimate, metric: Metric, signed: bool = False, places: int | None = None) -> str:
+    """The estimate's value, never more precise than its interval; with the decimals of its column where they are given."""
+    return written(estimate.value, decimals(estimate, metric) if places is None else places, metric, signed)
 
 
-def interval(estimate: Estimate, metric: Metric, signed: bool = False) -> str:
+def interval(estimate: Estimate, metric: Metric, signed: bool = False, places: int | None = None) -> str:
     """`low to high`, or an empty text without an interval."""
     if estimate.missing or estimate.interval is None:
         return ""
-    low, high = (written(v, decimals(estimate, metric), metric, signed) for v in estimate.interval)
+    digits = decimals(estimate, metric) if places is None else places
+    low, high = (written(v, digits, metric, signed) for v in estimate.interval)
     return f"{low} to {high}"
 
 
-def seeds(estimate: Estimate, metric: Metric, signed: bool = False) -> list[str]:
+def seeds(estimate: Estimate, metric: Metric, signed: bool = False, places: int | None = None) -> list[str]:
     """Each seed's value at the precision of the mean."""
-    return [written(v, decimals(estimate, metric), metric, signed) for v in estimate.seeds]
+    digits = decimals(estimate, metric) if places is None else places
+    return [written(v, digits, metric, signed) for v in estimate.seeds]
 
 
 def unit(metric: Metric) -> str:

@@ -123,7 +123,7 @@ def render(title: str, parts: Sequence[Part], shared: Any, layout: Layout = "con
     shown = [part for part in parts if isinstance(part, LeftOut) or part.shown(shared)]
     sections = {_name(part): part for part in loaded(shown)}
     drawn = [_drawn(part, shared, sections) for part in shown]
-    page = _environment().from_string(HERE.with_suffix(".html").read_text())
+    page = environment().from_string(HERE.with_suffix(".html").read_text())
     css = Markup(HERE.with_suffix(".css").read_text())
     return page.render(title=title, css=css, palette=charts.PALETTE, drawn=drawn, layout=layout)
 
@@ -136,7 +136,7 @@ def _drawn(part: Part, shared: Any, sections: Mapping[str, Section]) -> dict[str
         if isinstance(part, LeftOut):
             raise part.error
         module = sys.modules[section.__module__]
-        template = _environment().from_string(_text(module))
+        template = environment().from_string(_text(module))
         return {**made, "text": Markup(template.render(s=part, r=shared, draw=module, sections=sections))}
     except Exception as error:
         return {**made, "bare": False, "text": charts.left_out(error)}
@@ -155,7 +155,7 @@ def _text(module: ModuleType) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def environment() -> jinja2.Environment:
     made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     made.globals.update(
         t=numbers,
@@ -198,12 +198,13 @@ def _marks(controls: Sequence[str]) -> str:
     return ", ".join(f"{signs[min(i, 5)]} against {control}" for i, control in enumerate(controls))
 
 
-def _estimate(e: Estimate, metric: Metric, signed: bool = False) -> Markup:
-    """The content of a cell: mean, interval and seeds, or why there is none."""
+def _estimate(e: Estimate, metric: Metric, signed: bool = False, places: int | None = None) -> Markup:
+    """The content of a cell: mean, interval and seeds, or why there is none; with the decimals of its column."""
     if e.missing:
         return Markup('<span class="mean">–</span><span class="why">{}</span>').format(e.reason or "not measured")
     way = numbers.direction(e, metric) if signed else ""
-    mean, interval = numbers.mean(e, metric, signed), numbers.interval(e, metric, signed) or "no interval"
+    mean = numbers.mean(e, metric, signed, places)
+    interval = numbers.interval(e, metric, signed, places) or "no interval"
     cell = Markup('<span class="mean {}">{}</span>\n<span class="range">{}</span>\n').format(way, mean, interval)
-    seeds = " ".join(numbers.seeds(e, metric, signed)) if len(e.seeds) > 1 else ""
+    seeds = " ".join(numbers.seeds(e, metric, signed, places)) if len(e.seeds) > 1 else ""
     return cell + (Markup('<span class="seeds">{}</span>').format(seeds) if seeds else "")

@@ -13,7 +13,7 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.report import charts
 from scoremix.report.charts import Floats, Style
-from scoremix.report.numbers import MISSING
+from scoremix.report.numbers import MISSING, column
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment
@@ -219,6 +219,12 @@ class Results:
             if (d.arm, d.control, d.metric) == (arm, control, metric):
                 return d.estimate
         return MISSING
+
+    def places(self, metric: Metric, signed: bool = False) -> int | None:
+        """Digits after the point in the metric's column of the table of arms, or of differences."""
+        if signed:
+            return column((d.estimate for d in self.differences if d.metric == metric.key), metric)
+        return column((arm.metrics[metric.key] for arm in self.arms if metric.key in arm.metrics), metric)
 
     def differences_of(self, metric: Metric) -> list[tuple[str, list[Estimate]]]:
         """(arm, difference to each of the controls) of the arms for which one was measured."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scoremix.evaluation.estimate import Estimate, helps, p_value
 from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.report.charts import Style, styles
+from scoremix.report.numbers import column
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,17 @@ class Table:
 
     def metric(self, key: str) -> Metric:
         return metric_of(key)
+
+    def places(self, key: str, table: Literal["arms", "differences", "pairs"] = "arms") -> int | None:
+        """Digits after the point in a metric's column of one of the tables."""
+        match table:
+            case "arms":
+                cells = [row.metrics.get(key) for row in self.rows]
+            case "differences":
+                cells = [row.differences.get((control, key)) for row in self.rows for control in self.controls]
+            case "pairs":
+                cells = [found.get(key) for _, _, found in self.pairs]
+        return column((cell.estimate for cell in cells if cell), self.metric(key))
 
     @property
     def styles(self) -> dict[str, Style]:

@@ -9,20 +9,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from scoremix.evaluation.metric_table import Metric, power
+from scoremix.evaluation.metric_table import power
 from scoremix.report.charts import (
     Floats,
     Style,
-    draw_estimate,
     figure,
     light,
-    limits,
     new_axes,
-    row_axes,
-    rows_on,
-    scale_of,
     seed_lines,
-    slug,
 )
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
@@ -51,34 +45,10 @@ class Arms(Section):
                 yield {"table": "not supported", "metric": metric.key, "reason": metric.reason}
 
 
-def measured(results: Results) -> list[Metric]:
-    """The metrics of unseen classes of which some arm has a value."""
-    told = {key for arm in results.arms for key, e in arm.metrics.items() if not e.missing}
-    return [metric for metric in results.supported if metric.key in told and not metric.closed]
-
-
-@figure
-def metric_rows(metric: Metric, arms: Sequence[Arm], drawn: Mapping[str, Style]) -> tuple[Axes, str, str]:
-    """One metric, arms on rows: mean as marker, interval as bar, seeds as points, first control as line."""
-    axes = row_axes([a.name for a in arms], 24)
-    rows_on(axes, [a.name for a in arms])
-    used: list[float] = []
-    for y, arm in enumerate(arms):
-        e = arm.metrics.get(metric.key)
-        if e is not None:
-            used += draw_estimate(axes, y, e, drawn[arm.name], scale_of(metric), False, 0.27)
-    control = next((a for a in arms if a.control), None)
-    if control is not None and len(arms) > 1 and metric.key in control.metrics:
-        at = scale_of(metric) * control.metrics[metric.key].value
-        axes.axvline(at, color=light("muted"), linewidth=0.8, linestyle=(0, (2, 2)))
-    limits(axes, used)
-    axes.set_xlabel(_axis_name(metric) + ("" if metric.higher_is_better else ", lower is better"))
-    alt = f"{metric.label} of {len(arms)} arms with intervals and seeds; the table of arms has the numbers."
-    return axes, f"metric-{slug(metric.key)}", alt
-
-
-def _axis_name(metric: Metric) -> str:
-    return metric.label + (" (%)" if metric.percent else "")
+def not_compared(results: Results) -> list[str]:
+    """Arms of which no difference to any control was measured, the verdict's first control aside."""
+    compared = {d.arm for d in results.differences if not d.estimate.missing}
+    return [arm.name for arm in results.arms if arm.name not in {*compared, *results.controls}]
 
 
 @figure
