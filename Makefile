@@ -1,4 +1,4 @@
-.PHONY: demo test lint types layers results setup docs wheel oldest
+.PHONY: demo test browser lint types layers results setup docs wheel oldest
 
 setup:
 	@scripts/setup.sh dev
@@ -11,6 +11,10 @@ demo: setup  ## the whole method on characters rendered from fonts, about 6 minu
 
 test: setup  ## the test suite, a file of tests to a process of one thread; ARGS for pytest
 	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+browser:  ## tests of the pages in a browser (Debian: apt install chromium chromium-driver)
+	@scripts/setup.sh dev,explore,browser
+	@.venv/bin/python -m pytest -n0 -m browser $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check .

@@ -17,6 +17,7 @@ CELL, LEFT, TOP = 40, 330, 130
 UPPER, LOWER = "execution (above)", "execution (below)"
 PURPOSE = {
     "commands": "options and actions",
+    "explore": "a run as a page",
     "study": "arms × data sets × seeds",
     UPPER: "runner, records, progress",
     "delivery": "a run's recipe on all classes",

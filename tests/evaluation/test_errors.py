@@ -13,7 +13,7 @@ from scoremix.evaluation.metrics import pair_similarities, tar_at_far
 FARS = (0.2, 0.05)
 
 
-@pytest.fixture(scope="module", params=[7, 1024])
+@pytest.fixture(scope="module", params=[7, 256])
 def case(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray, errors.Judged]:
     """Unit embeddings and labels of 60 images, judged in blocks of few rows and in one."""
     rng = np.random.default_rng(0)

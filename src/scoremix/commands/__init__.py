@@ -36,6 +36,7 @@ OTHERS = (  # in the order in which --help lists them, after the steps of the st
         "embed",
         "export",
         "sheets",
+        "explore",
         "ema",
     ),
     *("import_edm2", "convert", "verify_data", "subset"),

@@ -13,6 +13,7 @@ from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, Setti
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from PIL import ImageFont
 
 SIDE = 96  # least side of a shown image in pixels
 GAP, MARGIN = 4, 40
@@ -80,9 +81,8 @@ def sheets(
     for seed in (seeds or [0]) if m == 2 else ():
         for number, start in enumerate(range(0, len(chosen), PAGE)):
             cells = [grid(sampler, pair, seed, weights_shown) for pair in chosen[start : start + PAGE]]
-            titles = [
-                " \u00d7 ".join(train.class_names[k][:WORD] for k in pair) for pair in chosen[start : start + PAGE]
-            ]
+            both = [[short(train.class_names[k]) for k in pair] for pair in chosen[start : start + PAGE]]
+            titles = [f"{first} (alpha) \u00d7 {second} (beta)" for first, second in both]
             file = f"weights-seed{seed}{f'-{number + 1}' if len(chosen) > PAGE else ''}.png"
             made = [drawn(c.images, betas, alphas, title) for c, title in zip(cells, titles, strict=True)]
             pictures[file] = tiled(made)
@@ -93,7 +93,7 @@ def sheets(
         sampler.plan = sampler.plan.model_copy(update={"guidance": guidance})
         noise = [sampler.seeds(np.arange(i * rows, (i + 1) * rows)) for i in range(len(chosen))]
         parts = [comparison(sampler, train, row, weights, s) for row, s in zip(chosen, noise, strict=True)]
-        names = ["\n".join(train.class_names[k][:WORD] for k in row) * (i == 0) for row in chosen for i in range(rows)]
+        names = ["\n".join(short(train.class_names[k]) for k in row) * (i == 0) for row in chosen for i in range(rows)]
         file = f"comparison-guidance{guidance:g}.png"
         pictures[file] = drawn(np.concatenate([part.images for part in parts]), heads, names)
         left_out[file] = tuple(line for part in parts for line in part.left_out)
@@ -142,13 +142,13 @@ def numbers_of(text: str) -> tuple[float, ...]:
 def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str], title: str = "") -> NDArray[np.uint8]:
     """Cells (rows, columns, H, W, C) enlarged without smoothing, with a word above each column and beside each row."""
     import numpy as np
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import Image, ImageDraw
 
     times = max(1, -(-SIDE // cells.shape[2]))
     cells = cells.repeat(times, axis=2).repeat(times, axis=3)
     cells = np.repeat(cells, 3, axis=4) if cells.shape[4] == 1 else cells
     high, wide = cells.shape[2] + GAP, cells.shape[3] + GAP
-    font, top = ImageFont.load_default(13), MARGIN // 2 * (2 if title else 1)
+    font, top = lettering(), MARGIN // 2 * (2 if title else 1)
     left = int(max(font.getlength(line) for word in rows for line in word.splitlines() or [""])) + 2 * GAP
     width = max(left + wide * len(columns), int(font.getlength(title)) + 2 * GAP)
     sheet = Image.new("RGB", (width, top + high * len(rows)), "white")
@@ -161,6 +161,18 @@ def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str],
         for j in range(len(columns)):
             sheet.paste(Image.fromarray(cells[i, j]), (left + wide * j, top + high * i))
     return np.asarray(sheet)
+
+
+def lettering() -> ImageFont.FreeTypeFont:
+    """Matplotlib's font, which has the letters of most alphabets."""
+    import matplotlib
+    from PIL import ImageFont
+
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 12)
+
+
+def short(name: str) -> str:
+    return name if len(name) <= WORD else name[: WORD - 1] + "\u2026"
 
 
 def tiled(sheets: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 from scoremix.evaluation.metrics import refused_at
 
 EDGES = np.linspace(-1, 1, 101)  # of histograms of cosines
-BLOCK = 1024  # rows compared with all others at a time
+BLOCK = 256  # rows compared with all others at a time
 
 
 class Judged(NamedTuple):

@@ -64,7 +64,7 @@ class Generator:
         shares = np.full(len(classes), 1 / len(classes)) if weights is None else np.asarray(weights, np.float64)
         if shares.shape != (len(classes),):
             raise ValueError(f"weights {weights!r}: {len(classes)} classes are mixed, give one weight for each")
-        return self.networks.images(labels, shares, noise_seeds(seed, np.arange(count)))
+        return self.networks.weighed(labels, shares, noise_seeds(seed, np.arange(count)))[0]
 
     def save_pretrained(self, folder: str | Path, push: str | None = None) -> Path:
         """Writes what `from_pretrained` reads, in the conventions of the Hugging Face hub; returns the folder.

@@ -87,7 +87,7 @@ class Errors(Section):
             for name, arm in told["arms"].items()
         }
         mended = {
-            control: Mended(*(found[name] for name in COUNTS), pairs(found["genuine"]), pairs(found["impostor"]))
+            control: Mended(**{**found, "genuine": pairs(found["genuine"]), "impostor": pairs(found["impostor"])})
             for control, found in told["mended"].items()
         }
         return cls(told["far"], arms, mended)

@@ -87,4 +87,4 @@ def _name_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
         boxes.append((left, right, moved))
         offset = -5 if leftwards else 5, 3 + (moved - bottom) / scale
         side = "right" if leftwards else "left"
-        axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=8, ha=side)
+        axes.annotate(name, (x, y), xytext=offset, textcoords="offset points", fontsize=8, ha=side, color=light("ink"))

@@ -82,14 +82,14 @@ def paths(
 
     None, and why, where they cannot be made.
     """
-    found = {"classes": classes, "sigmas": np.zeros(0), "images": np.zeros((0, 0, *sampler.shape), np.uint8)}
     try:
         mixed = follow(sampler, classes[None], np.array([weights], np.float64), [seed])
         alone = follow(sampler, classes[:, None], np.ones((len(classes), 1)), [seed] * len(classes))
     except (ValueError, ArithmeticError) as error:
-        return {**found, "left_out": np.array([f"the way from noise to a mix: {error}"], np.str_)}
+        nothing, why = np.zeros((0, 0, *sampler.shape), np.uint8), [f"the way from noise to a mix: {error}"]
+        return {"classes": classes, "sigmas": np.zeros(0), "images": nothing, "left_out": np.array(why, np.str_)}
     images = np.concatenate([mixed.estimates, alone.estimates])
-    return {**found, "sigmas": mixed.sigmas, "images": images, "left_out": np.zeros(0, np.str_)}
+    return {"classes": classes, "sigmas": mixed.sigmas, "images": images, "left_out": np.zeros(0, np.str_)}
 
 
 def made(

@@ -1,0 +1,1 @@
+"""The interactive page over a finished run: `scoremix explore RUN`, on this machine alone."""

@@ -1,0 +1,239 @@
+"""A finished run opened to look at: its images, networks and classes, and what can be asked of them."""
+
+from __future__ import annotations
+
+import difflib
+import shlex
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from scoremix.config import Experiment, Runtime, Sampling, changed
+from scoremix.data.images import LabeledImages
+from scoremix.execution import records
+from scoremix.execution.artifacts import Artifact, Work
+from scoremix.report.charts import Image
+from scoremix.stages.embedding import embedded_pixels, opened
+from scoremix.stages.mix.sample import Sampler, noise_seeds
+from scoremix.stages.outputs import MixedImages, RecognizerSummary, centers_of, chosen_classes, real_images
+from scoremix.stages.show import illustrate
+from scoremix.stages.show.trajectory import follow
+
+NEAREST, NEIGHBOURS = 5, 50  # classes listed; real images of a class among which the nearest is looked for
+SINGLE = 1  # images per forward, so that one image costs one: part of what its bytes depend on
+
+
+class Asked(NamedTuple):
+    """A mix as asked for: training classes, their weights at sigma_max and, if others, at sigma_min, and the plan."""
+
+    classes: tuple[int, ...]
+    weights: tuple[float, ...]
+    end: tuple[float, ...] | None
+    guidance: float
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """A mix, what it was made of, and what the baseline recognizer says of it."""
+
+    asked: Asked
+    names: tuple[str, ...]
+    image: Image
+    reproductions: tuple[Image, ...]  # of the classes, from the same noise
+    neighbours: tuple[Image, ...]  # the real image of each class that is most similar to the mix
+    sigmas: NDArray[np.float64]
+    paths: tuple[tuple[Image, ...], ...]  # estimates over sigmas: of the mix, then of each class alone
+    similarities: tuple[float, ...]  # to the centers of the classes
+    nearest: tuple[tuple[str, float], ...]
+    disagreement: float | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's last report was made of, and its networks once they are needed."""
+
+    parts: records.Parts
+    runtime: Runtime
+
+    @classmethod
+    def of(cls, name: str | None, runtime: Runtime) -> Run:
+        """ConfigError, one line, where there is no finished run of that name."""
+        return cls(records.finished(runtime.out, name), runtime)
+
+    @property
+    def exp(self) -> Experiment:
+        return self.parts.exp
+
+    @cached_property
+    def train(self) -> LabeledImages:
+        return real_images(self.parts.chain["real"])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The training classes, which are those of the generator."""
+        return self.train.class_names
+
+    @cached_property
+    def unseen(self) -> LabeledImages:
+        """The classes that the arms were judged on."""
+        return real_images(self.parts.chain["real"], self.exp.evaluation.classes)
+
+    @property
+    def verdict(self) -> str:
+        told = self.parts.chain["results"].json("results.json")["verdict"]
+        return f"Verdict on {told['arm']}: {told['kind']}."
+
+    @property
+    def first_mplet(self) -> NDArray[np.int64]:
+        """The classes of the first m-plet, or two classes where those are single."""
+        first: NDArray[np.int64] = chosen_classes(self.parts.chain["mplets"])[0]
+        return first if len(first) > 1 else np.arange(2)
+
+    @cached_property
+    def work(self) -> Work:
+        return Work(self.parts.chain["generator"].folder, self.runtime, "explore")
+
+    @cached_property
+    def net(self) -> torch.nn.Module:
+        """The baseline recognizer."""
+        return opened(self.parts.chain["baseline"], self.work)
+
+    @cached_property
+    def centers(self) -> torch.Tensor:
+        """Its centers of the training classes (classes, d), unit rows."""
+        return centers_of(self.parts.chain["baseline"])
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        return Sampler(changed(self.exp.sampling, {"chunk": SINGLE}), self.parts.chain["generator"], self.work)
+
+    def planned(self, asked: Asked) -> Sampling:
+        """The run's sampling with what was asked; ValueError, one line, for what no sampling can be."""
+        changes: dict[str, Any] = {"guidance": asked.guidance, "steps": asked.steps, "chunk": SINGLE, "convex": False}
+        if self.exp.sampling.mixture == "turns":
+            changes["mixture"] = "scores"
+        return changed(self.exp.sampling, {**changes, "weights": None, "weights_end": asked.end})
+
+    def mix(self, asked: Asked) -> Made:
+        """The mix that was asked for. ValueError or FloatingPointError, one line, where there is none."""
+        sampler = self.sampler
+        sampler.plan = self.planned(asked)
+        labels, seeds = np.array([asked.classes]), noise_seeds(asked.seed, np.arange(1))
+        mixed = follow(sampler, labels, np.array([asked.weights]), seeds)
+        alone = follow(sampler, labels.T, np.ones((labels.size, 1)), seeds * labels.size)
+        unit = embedded_pixels(self.net, mixed.images)[0]
+        cosine = self.centers @ unit
+        best = cosine.topk(min(NEAREST, len(cosine))).indices.tolist()
+        told = float(mixed.disagreement[0])
+        return Made(
+            asked,
+            tuple(self.names[k] for k in asked.classes),
+            mixed.images[0],
+            tuple(alone.images),
+            tuple(self.nearest_real(k, unit)[0] for k in asked.classes),
+            mixed.sigmas,
+            (tuple(mixed.estimates[0]), *map(tuple, alone.estimates)),
+            tuple(cosine[list(asked.classes)].tolist()),
+            tuple((self.names[k], float(cosine[k])) for k in best),
+            told if np.isfinite(told) else None,
+        )
+
+    def grid(self, asked: Asked) -> illustrate.Pictures:
+        """One noise under every pair of weights of two classes: rows alpha, of the first class, columns beta."""
+        sampler = self.sampler
+        sampler.plan = self.planned(asked._replace(end=None))
+        return illustrate.grid(sampler, np.array(asked.classes), noise_seeds(asked.seed, np.arange(1))[0])
+
+    def nearest_real(self, k: int, unit: torch.Tensor, net: torch.nn.Module | None = None) -> tuple[Image, float]:
+        """The image of a training class most similar to a unit embedding, and how similar."""
+        images = self.train.of_class(k)[:NEIGHBOURS]
+        cosine = embedded_pixels(net or self.net, np.array(images)) @ unit
+        best = int(cosine.argmax())
+        return images[best], float(cosine[best])
+
+    # ---- finding classes
+
+    def found(self, words: str, most: int) -> list[int]:
+        """Training classes whose names hold the words, or those `far from NAME` or `close to NAME`, best first.
+
+        ValueError where NAME is no class.
+        """
+        words = words.strip()
+        for start, largest in (("far from ", False), ("close to ", True)):
+            if words.lower().startswith(start):
+                of = self.class_named(words[len(start) :].strip())
+                order = (self.centers @ self.centers[of]).argsort(descending=largest).tolist()
+                return [k for k in order if k != of][:most]
+        return [k for k, name in enumerate(self.names) if words.lower() in name.lower()][:most]
+
+    def class_named(self, name: str) -> int:
+        """ValueError, with the nearest name, where there is none."""
+        if name in self.names:
+            return self.names.index(name)
+        lower = [known.lower() for known in self.names]
+        if name.lower() in lower:
+            return lower.index(name.lower())
+        close = difflib.get_close_matches(name.lower(), lower, n=1)
+        hint = f"did you mean {self.names[lower.index(close[0])]!r}?" if close else f"the first is {self.names[0]!r}"
+        raise ValueError(f"class {name!r}: not one of the {len(self.names)} training classes; {hint}")
+
+    # ---- making it again
+
+    def as_python(self, asked: Asked) -> str:
+        """Lines that make the same image, bit by bit."""
+        settings = self._settings(asked)
+        options = "".join(f", {name}={value!r}" for name, value in settings.items())
+        out, names = str(self.runtime.out.resolve()), [self.names[k] for k in asked.classes]
+        return (
+            "import scoremix\n\n"
+            f"generator = scoremix.load_generator({self.exp.name!r}, out={out!r}{options})\n"
+            f"(image,) = generator.sample({names!r}, weights={list(asked.weights)!r}, count=1, seed={asked.seed})\n"
+        )
+
+    def as_command(self, asked: Asked) -> str:
+        """The command that makes the same image."""
+        words = ["scoremix", "sample", "--from", self.exp.name, "--out", str(self.runtime.out.resolve())]
+        words += ["--classes", ",".join(self.names[k] for k in asked.classes)]
+        words += ["--weights", ",".join(f"{w:g}" for w in asked.weights), "--count", "1", "--seed", str(asked.seed)]
+        for name, value in self._settings(asked).items():
+            text = str(list(value)) if isinstance(value, tuple) else str(value).lower()
+            words += ["--set", f"sampling.{name}={text}"]
+        return shlex.join(words)
+
+    def _settings(self, asked: Asked) -> dict[str, Any]:
+        """The settings of sampling that differ from the run's."""
+        own = self.exp.sampling
+        wanted: dict[str, Any] = {"chunk": SINGLE, "guidance": asked.guidance, "steps": asked.steps}
+        if asked.end is not None:
+            wanted |= {"weights_end": asked.end, "convex": False}
+        return {name: value for name, value in wanted.items() if value != getattr(own, name)}
+
+    # ---- m-plets
+
+    def mixes(self, arm: str) -> MixedImages:
+        return MixedImages.load(self.parts.added[arm])
+
+    def recognizer(self, arm: str) -> Artifact:
+        """The first seed's of an arm."""
+        return self.parts.recognizers[f"{arm}/{self.exp.seeds[0]}"]
+
+    def judge(self, arm: str, image: Image) -> tuple[list[tuple[str, float, Image, float]], int]:
+        """Of an image by an arm's recognizer: the nearest training classes, (name, cosine to its center, its most similar
+        image, cosine to that), and the dimension of the embedding.
+        """
+        recognizer = self.recognizer(arm)
+        net = opened(recognizer, self.work)
+        unit = embedded_pixels(net, np.array(image[None]))[0]
+        known = RecognizerSummary.load(recognizer).class_names
+        place = {name: k for k, name in enumerate(self.names)}
+        own = [k for k, name in enumerate(known) if name in place]
+        cosine = centers_of(recognizer)[own] @ unit
+        best = cosine.topk(min(NEAREST, len(own))).indices.tolist()
+        rows = [(known[own[i]], float(cosine[i]), *self.nearest_real(place[known[own[i]]], unit, net)) for i in best]
+        return rows, len(unit)

@@ -1,0 +1,240 @@
+"""What stands on the page: four tabs over an open run, each a few inputs and the pieces they fill."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from scoremix.config import ConfigError
+from scoremix.data.decode import decode, with_channels
+from scoremix.explore import people, view
+from scoremix.explore.mplets import listed, pages_of
+from scoremix.explore.opened import Asked, Run
+from scoremix.stages.show.illustrate import TICKS
+
+MOST, THUMBS = 4, 60  # classes of a mix; classes shown to choose from
+LARGEST = 64 << 20  # bytes of a photograph
+NET: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "networks"}  # one after the other
+QUICK: dict[str, Any] = {**NET, "show_progress": "hidden"}
+# what a click or a key on a class or point tells, and where the focus is after the piece was drawn anew
+PICK = """
+let last = null;
+const told = at => { last = `[data-k="${at.dataset.k}"]`; trigger('click', {k: +at.dataset.k, kind: +(at.dataset.kind || 0)}); };
+element.addEventListener('click', e => { const at = e.target.closest('[data-k]'); if (at) told(at); });
+element.addEventListener('keydown', e => {
+  const at = e.target.closest('g[data-k]'); if (!at) return;
+  if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); told(at); return; }
+  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[e.key]; if (!step) return;
+  e.preventDefault();
+  const all = [...element.querySelectorAll('g[data-k]')], next = all[(all.indexOf(at) + step + all.length) % all.length];
+  at.tabIndex = -1; next.tabIndex = 0; next.focus();
+});
+watch('value', () => { if (last) element.querySelector(last)?.focus(); });
+"""
+COPY = """
+element.addEventListener('click', async e => {
+  const at = e.target.closest('[data-copy]'); if (!at) return;
+  await navigator.clipboard.writeText(at.closest('.code').querySelector('code').textContent);
+  at.textContent = 'Copied';
+});
+"""
+
+
+def told(piece: Callable[..., str]) -> Callable[..., str]:
+    """The same piece, or in its place what was wrong with what was asked for."""
+
+    @wraps(piece)
+    def made(*args: Any) -> str:
+        try:
+            return piece(*args)
+        except (ValueError, ArithmeticError, OSError) as problem:
+            return view.error(problem)
+
+    return made
+
+
+def mix_tab(run: Run, blocks: gr.Blocks) -> None:
+    """Classes, weights, guidance, steps and seed; the mix between its sources, its path, how to make it again."""
+    first = [int(k) for k in run.first_mplet[:MOST]]
+    chosen = gr.State(first)
+
+    def thumbs(words: str, chosen: list[int]) -> str:
+        try:
+            found = run.found(words, THUMBS)
+        except ValueError as problem:
+            return view.error(problem)
+        found = [*(k for k in chosen if not words and k not in found), *found]
+        images = {k: run.train.of_class(k)[0] for k in found}
+        return view.piece("thumbs", found=found, images=images, names=run.names, chosen=chosen)
+
+    def sliders_of(chosen: list[int]) -> list[dict[str, Any]]:
+        shown = [
+            {"label": f"weight of {run.names[k]}", "visible": True, "value": round(1 / len(chosen), 2)} for k in chosen
+        ]
+        return shown + [{"label": "weight", "visible": False, "value": 0.0}] * (MOST - len(chosen))
+
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            search = gr.Textbox(label="Find classes", placeholder="part of a name, far from NAME, close to NAME")
+            gallery = gr.HTML(thumbs("", first), js_on_load=PICK, elem_id="classes")
+            sliders = [
+                gr.Slider(0, 1, step=0.01, elem_id=f"weight-{i}", **each) for i, each in enumerate(sliders_of(first))
+            ]
+            convex = gr.Checkbox(True, label="weights sum to 1")
+            end = gr.Textbox(
+                label="Weights at the lowest noise", placeholder="as many numbers, such as 0, 1; empty: the same"
+            )
+            guidance = gr.Slider(0, 4, run.exp.sampling.guidance, step=0.05, label="guidance", elem_id="guidance")
+            steps = gr.Slider(2, 64, run.exp.sampling.steps, step=1, label="steps")
+            seed = gr.Number(0, label="seed", precision=0, minimum=0)
+        with gr.Column(scale=5, min_width=300):
+            picture = gr.HTML(js_on_load=COPY, elem_id="picture")
+            button = gr.Button("All pairs of weights of the two classes")
+            cells = gr.HTML(elem_id="grid")
+    inputs = [chosen, *sliders, convex, end, guidance, steps, seed]
+
+    def asked(chosen: list[int], *given: Any) -> Asked:
+        m = len(chosen)
+        if m < 2:
+            raise ConfigError(f"{m} class chosen: choose two to {MOST}")
+        weights, (convex, end, guidance, steps, seed) = np.array(given[:m], float), given[MOST:]
+        if convex:
+            if not weights.sum():
+                raise ConfigError("weights: all are 0, at least one must be above")
+            weights = weights / weights.sum()
+        return Asked(
+            tuple(chosen), tuple(weights.tolist()), numbers(end, m), float(guidance), int(steps), int(seed or 0)
+        )
+
+    @told
+    def mixed(*given: Any) -> str:
+        of = asked(*given)
+        return view.piece("mixed", made=run.mix(of), command=run.as_command(of), python=run.as_python(of))
+
+    @told
+    def grid(*given: Any) -> str:
+        of = asked(*given)
+        if len(of.classes) != 2:
+            raise ConfigError(f"{len(of.classes)} classes chosen: pairs of weights need two")
+        names = dict(zip(("first", "second"), (run.names[k] for k in of.classes), strict=True))
+        return view.piece("grid", cells=run.grid(of), ticks=TICKS, **names)
+
+    def toggled(chosen: list[int], words: str, event: gr.EventData) -> list[Any]:
+        k = int(event.k)
+        if k in chosen:
+            chosen = [other for other in chosen if other != k]
+        elif len(chosen) < MOST:
+            chosen = [*chosen, k]
+        return [chosen, thumbs(words, chosen), *(gr.update(**each) for each in sliders_of(chosen))]
+
+    search.input(thumbs, [search, chosen], gallery, trigger_mode="always_last", show_progress="hidden")
+    changed = gallery.click(toggled, [chosen, search], [chosen, gallery, *sliders], show_progress="hidden")
+    changed.then(mixed, inputs, picture, **QUICK)
+    for control in (*sliders, convex, end, guidance, steps, seed):
+        control.input(mixed, inputs, picture, trigger_mode="always_last", **QUICK)
+    button.click(grid, inputs, cells, **NET)
+    blocks.load(mixed, inputs, picture, **QUICK)
+
+
+def numbers(text: str, m: int) -> tuple[float, ...] | None:
+    """The numbers in a text, none of an empty one; ConfigError where they are not m."""
+    if not text.strip():
+        return None
+    try:
+        found = tuple(float(word) for word in text.replace(",", " ").split())
+    except ValueError:
+        found = ()
+    if len(found) != m or not np.isfinite(found).all():
+        raise ConfigError(
+            f"weights at the lowest noise {text!r}: {m} numbers are needed, such as {', '.join('1' + '0' * (m - 1))}"
+        )
+    return found
+
+
+def mplets_tab(run: Run, blocks: gr.Blocks) -> None:
+    """The m-plets of an arm as a table with pictures."""
+    arms = list(run.parts.added)
+    if not arms:
+        gr.HTML(view.error("No arm of this run adds images."))
+        return
+
+    @told
+    def table(arm: str, number: float) -> str:
+        rows, about = listed(run, arm, int(number) - 1)
+        return view.piece("mplets", rows=rows, about=about)
+
+    def pages(arm: str) -> dict[str, Any]:
+        count = pages_of(run, arm)
+        return {"minimum": 1, "maximum": max(2, count), "value": 1, "visible": count > 1}
+
+    with gr.Row():
+        arm = gr.Dropdown(arms, value=arms[0], label="arm", elem_id="mplet-arm")
+        number = gr.Slider(**pages(arms[0]), step=1, label="page")
+    shown = gr.HTML(elem_id="mplets")
+    arm.input(lambda arm: gr.update(**pages(arm)), arm, number).then(table, [arm, number], shown, **NET)
+    number.input(table, [arm, number], shown, trigger_mode="always_last", **NET)
+    blocks.load(table, [arm, number], shown, **NET)
+
+
+def classes_tab(run: Run, blocks: gr.Blocks) -> None:
+    """A map of all classes, and the worst errors of two arms."""
+    kinds: list[people.Kind] = []
+
+    @told
+    def drawn() -> str:
+        found, share = people.embedding_map(run)
+        kinds[:] = found
+        return view.piece("map", kinds=kinds, points=view.map_points(kinds), share=share)
+
+    @told
+    def one(event: gr.EventData) -> str:
+        kind = kinds[int(event.kind)]
+        images = kind.images.of_class(int(event.k))[: people.SHOWN]
+        return view.piece("one_class", name=kind.images.class_names[int(event.k)], kind=kind.name, images=list(images))
+
+    place = gr.HTML(js_on_load=PICK, elem_id="map")
+    of = gr.HTML(elem_id="of-class")
+    place.click(one, None, of, show_progress="hidden")
+    blocks.load(drawn, None, place, **NET)
+
+    @told
+    def worst(arm: str) -> str:
+        found = people.errors(run)
+        return view.piece("mistakes", arm=arm, found=found.error_arms[arm], far=found.far)
+
+    arms, treatment = list(run.exp.arms), run.exp.evaluation.treatment
+    other = next((name for name in run.exp.evaluation.controls if name in arms), arms[0])
+    gr.HTML('<div class="sm"><h2>Pairs that are judged wrongly</h2></div>')
+    with gr.Row():
+        for place_of, start in (("left", other), ("right", treatment)):
+            with gr.Column(min_width=280):
+                arm = gr.Dropdown(arms, value=start, label="arm", elem_id=f"errors-{place_of}")
+                shown = gr.HTML(worst(start))
+                arm.input(worst, arm, shown)
+
+
+def upload_tab(run: Run) -> None:
+    """A photograph of one's own: nearest classes, and the decision at the run's thresholds."""
+    arms, size, channels = list(run.exp.arms), run.train.size, run.train.channels
+
+    @told
+    def judged(file: bytes | None, arm: str) -> str:
+        if not file:
+            return ""
+        image = with_channels(decode(io.BytesIO(file), size)[None], channels)[0]
+        rows, dims = run.judge(arm, image)
+        return view.piece("judged", image=image, rows=rows, dims=dims, thresholds=people.thresholds(run, arm), arm=arm)
+
+    with gr.Row():
+        file = gr.File(
+            label="a photograph (it stays on this machine)", type="binary", file_types=["image"], elem_id="upload"
+        )
+        arm = gr.Dropdown(arms, value=run.exp.evaluation.treatment, label="recognizer: arm")
+    shown = gr.HTML(elem_id="judged")
+    for control in (file, arm):
+        control.change(judged, [file, arm], shown, **NET)
