@@ -60,8 +60,8 @@ def told_apart(real: Pixels, made: Pixels, seed: int = 0) -> float:
     """`separable` of real and made images by their pixels, statistics and spectrum."""
     n = min(len(real), len(made), PROBED)
     rng = np.random.default_rng(seed)
-    chosen = [images[np.sort(rng.permutation(len(images))[:n])] for images in (real, made)]
-    return separable(*map(_inputs, chosen), seed=seed) if n >= LEAST else float("nan")
+    rows, others = (_inputs(images[np.sort(rng.permutation(len(images))[:n])]) for images in (real, made))
+    return separable(rows, others, seed)
 
 
 def separable(real: Float[Tensor, "n d"], made: Float[Tensor, "k d"], seed: int = 0) -> float:
