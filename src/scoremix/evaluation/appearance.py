@@ -59,6 +59,8 @@ def of_appearance(real: Pixels, made: Pixels, seed: int = 0) -> dict[str, float]
 def told_apart(real: Pixels, made: Pixels, seed: int = 0) -> float:
     """`separable` of real and made images by their pixels, statistics and spectrum."""
     n = min(len(real), len(made), PROBED)
+    if n < LEAST:
+        return float("nan")
     rng = np.random.default_rng(seed)
     rows, others = (_inputs(images[np.sort(rng.permutation(len(images))[:n])]) for images in (real, made))
     return separable(rows, others, seed)
