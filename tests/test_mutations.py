@@ -29,6 +29,7 @@ from scoremix.execution import records
 from scoremix.recognition import checkpoints, published
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.iresnet import build
+from scoremix.use.gallery import Gallery
 from support.layouts import MAKE, png, put, put_classes
 
 PEOPLE = ["a", "b", "c", "d", "e", "f", "g", "h"]
@@ -85,6 +86,13 @@ def gallery(root: Path) -> Path:
     put(root / "gallery.csv", "image,subject,template\na.png,A,1\nb.png,B,2\n")
     put(root / "probes.csv", "image,subject\nc.png,A\n")
     return root
+
+
+def enrolled(root: Path) -> Path:
+    Gallery(np.eye(3, dtype=np.float32), ("a", "b", "c"), np.array([0, 0, 1]), ("A", "B"), "f" * 64, "x").save(
+        root / "g.npz"
+    )
+    return root / "g.npz"
 
 
 def recognizer(root: Path) -> Path:
@@ -166,6 +174,7 @@ READERS: dict[str, tuple[Callable[[Path], Path | None], Read]] = {
     "bin": (bin_file, verification.read),
     "pairs": (puts("pairs.txt", PAIRS), faces.pair_list),
     "ijb": (ijb, lambda root: faces.open_set(str(root), root)),
+    "enrolled": (enrolled, Gallery.load),
     "gallery": (gallery, lambda root: faces.open_set(str(root), root)),
     "split.json": (puts("s.json", json.dumps(SPLIT)), lambda path: splits.from_list(path, PEOPLE)),
     "split.csv": (

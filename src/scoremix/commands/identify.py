@@ -68,7 +68,7 @@ def table(found: Sequence[Identified]) -> str:
     from scoremix.data.csv_text import csv_text
 
     rows = (
-        [one.probe, one.name, rank, match.name, f"{match.similarity:.6f}", match.image]
+        [one.probe, one.name, rank, match.name, round(match.similarity, 6), match.image]
         for one in found
         for rank, match in enumerate(one.matches, 1)
     )

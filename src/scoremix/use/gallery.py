@@ -79,6 +79,17 @@ class Gallery:
             raise ValueError(f"gallery {file}: {error.strerror or 'not an .npz of `scoremix enroll`'}") from None
         except Exception:  # damaged archives raise almost anything
             raise ValueError(f"gallery {file}: not an .npz of `scoremix enroll`") from None
-        if not gallery.embeddings.ndim == 2 or not len(gallery.embeddings) == len(gallery.labels) == len(gallery) > 0:
-            raise ValueError(f"gallery {file}: damaged, {len(gallery)} names for {gallery.embeddings.shape} embeddings")
+        if wrong := gallery.wrong():
+            raise ValueError(f"gallery {file}: damaged, {wrong}")
         return gallery
+
+    def wrong(self) -> str:
+        """What does not fit together, nothing where all does."""
+        n, unit, labels = len(self), self.embeddings, self.labels
+        if unit.dtype != np.float32 or unit.ndim != 2 or not len(unit) == n > 0 or not np.isfinite(unit).all():
+            return f"{n} names for embeddings {unit.dtype} {unit.shape}, must be as many and finite"
+        if labels.dtype.kind != "i" or labels.shape != (n,) or (np.diff(labels) < 0).any():
+            return f"labels {labels.dtype} {labels.shape} must be {n} that do not descend"
+        if labels[0] < 0 or labels[-1] >= len(self.class_names):
+            return f"labels {labels[0]} to {labels[-1]} for {len(self.class_names)} classes"
+        return ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -272,21 +273,33 @@ def load_model(model: Source) -> Model:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        facts = session.get_modelmeta().custom_metadata_map
-        description = json.loads(facts["description"])
-        kind = {name: description[name] for name in ("size", "channels", "colour", "scaling")}
+        told = _told(session.get_modelmeta().custom_metadata_map)
     except Exception:  # onnxruntime raises its own kinds
         raise ValueError(f"model {file}: not an ONNX file of `scoremix fit` or `scoremix export`") from None
+    return Model(session, hashlib.sha256(content).hexdigest(), **told)
+
+
+def _told(facts: Mapping[str, str]) -> dict[str, Any]:
+    """What a file's metadata says of its input and its thresholds; any exception where it says something else."""
+    description = json.loads(facts["description"])
+    kind = {name: description[name] for name in ("size", "channels", "colour", "scaling")}
+    known = kind["colour"] in ("rgb", "bgr", "grey") and kind["scaling"] in ("-1..1", "0..1")
+    if not known or kind["channels"] not in (1, 3) or not 1 <= int(kind["size"]) == kind["size"]:
+        raise ValueError(f"{kind}: no input of a recognizer")
     told = json.loads(facts.get("thresholds", '{"points": [], "unsupported": {}, "headline": 0.01}'))
-    points = (
+    points = [
         Threshold(p["far"], p["threshold"]["value"], p["threshold"]["low"], p["threshold"]["high"], p["tar"]["value"])
         for p in told["points"]
-    )
+    ]
+    if not all(0 < p.far < 1 and math.isfinite(p.value) and math.isfinite(p.tar) for p in points):
+        raise ValueError("thresholds: not numbers")
     ordered = tuple(sorted(points, key=lambda point: -point.far))
-    digest = hashlib.sha256(content).hexdigest()
-    return Model(
-        session, digest, **kind, thresholds=ordered, unsupported=told["unsupported"], headline=told["headline"]
-    )
+    return {
+        **kind,
+        "thresholds": ordered,
+        "unsupported": dict(told["unsupported"]),
+        "headline": float(told["headline"]),
+    }
 
 
 def _file_of(model: Path) -> Path:

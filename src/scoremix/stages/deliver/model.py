@@ -8,6 +8,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from scoremix.data.csv_text import as_text
 from scoremix.data.images import LabeledImages
 from scoremix.recognition import checkpoints, onnxfile
 from scoremix.report.card import Card
@@ -91,7 +92,7 @@ def _classes(stored: LabeledImages) -> Iterator[str]:
     held = stored.held_out if stored.held_out is not None else 0 * stored.counts
     for part, of in stored.splits.items():
         for k in of.tolist():
-            name = " ".join(stored.class_names[k].split())
+            name = as_text(" ".join(stored.class_names[k].split()))
             yield f"{name}\t{stored.counts[k] + held[k]}\t{part}"
 
 
