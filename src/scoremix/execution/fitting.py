@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from scoremix.config import ConfigError, Runtime
+from scoremix.config import ConfigError, Runtime, changed
 from scoremix.config.delivery import Delivery
 from scoremix.config.experiment import NO_PATHS, Experiment
 from scoremix.data.files import refuse_existing, whole
@@ -75,6 +75,11 @@ def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bo
         raise ConfigError(f"--arm {name!r}: not an arm of run {exp.name!r} (arms: {', '.join(trained)})")
     if ensemble and len(exp.seeds) < 2:
         raise ConfigError(f"--ensemble: run {exp.name!r} has one seed, {exp.seeds[0]}; an ensemble needs two or more")
+    if exp.arms[name].generated and retrain and changed(exp.sampling, exp.arms[name].sampling).leak_gate is not None:
+        raise ConfigError(
+            "--retrain-generator: with all classes trained on no image is left unseen, and sampling.leak_gate needs some to "
+            "set its threshold by; without the option the run's own mixes are used"
+        )
     if exp.arms[name].generated and not retrain:
         gates = parts.chain["results"].json("results.json")["gates"]
         gate = GateResult(**gates[name]) if name in gates else GateResult.load(parts.chain["gate"])

@@ -43,6 +43,8 @@ def train_recognizer(
 
     Started from a file of `start_from`, the head's rows begin as the mean embeddings of their classes.
     """
+    if (config.start is None) != (start_from is None):
+        raise ValueError("recognizer.start: the file is an input of its own (pipeline.trained)")
     images, epoch = real_images(data), len(real_images(length_of))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
     mixes = MixedTraining.load(data) if (data / MixedTraining.FILE).exists() else None
@@ -78,7 +80,9 @@ def train_recognizer(
     state.net.eval()
     origin = None if start_from is None else start_from.key
     if origin:
-        description = replace(description, provenance=f"trained on by scoremix from a file of sha256 {origin}")
+        description = replace(
+            description, provenance=f"trained on by scoremix from a file of unknown training data, SHA-256 {origin}"
+        )
     work.write(CHECKPOINT, checkpoints.to_bytes(state.net, state.head, description))
     work.write("history.csv", history.csv())
     assert isinstance(state.head, Head)
