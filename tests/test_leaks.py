@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.execution.fitting import refuse_unusable
 from scoremix.stages.mix.leaks import drop_leaks
 from scoremix.stages.outputs import MixedImages, write_mixed
 
@@ -82,3 +85,10 @@ def test_a_rate_that_the_unseen_images_cannot_tell_is_refused_before_training(
     with pytest.raises(ConfigError, match=r"leak_gate 0.001: \d+ unseen") as refused:
         made(tmp_path, [*tiny_settings, "sampling.leak_gate=0.001"])
     assert "\n" not in str(refused.value) and not (tmp_path / "store" / "recognizer").exists()
+
+
+def test_a_generator_of_all_classes_leaves_no_image_to_set_the_threshold_by(tiny_settings: list[str]) -> None:
+    exp = load(Experiment(), (), [*tiny_settings, "sampling.leak_gate=0.1"])
+    parts: Any = SimpleNamespace(exp=exp, recognizers={"scoremix/0": None})
+    with pytest.raises(ConfigError, match="no image is left unseen"):
+        refuse_unusable(parts, "scoremix", True, False)

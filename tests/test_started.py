@@ -122,6 +122,7 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(
             "data.size=112",
             "data.channels=3",
         ],
+        "leave the depth out": [f"recognizer.start={trained}", "recognizer.depth=2"],
         "goes with start": ["recognizer.start_colour=bgr"],
     }
     for number, (words, settings) in enumerate(cases.items()):

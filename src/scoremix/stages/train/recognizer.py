@@ -194,7 +194,7 @@ def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Descripti
         return checkpoints.small(
             images.size, images.channels, config.widths, tuple(config.depth * u for u in config.units), config.embedding
         )
-    if config.network.startswith(PREFIX):
+    if config.network.startswith(PREFIX) and config.depth == 1:
         return checkpoints.of_timm(config.network, images.size, images.channels, config.embedding)
     if config.depth > 1 and (config.depth > 2 or config.network not in DEEPER):
         raise ValueError(

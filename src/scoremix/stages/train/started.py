@@ -28,6 +28,8 @@ def file_of(config: Recognizer) -> External:
 def decided_by_file(config: Recognizer) -> Recognizer:
     """The settings with the network of the file; ValueError where they ask for another, or the file is no recognizer."""
     file = file_of(config)
+    if config.depth > 1:
+        raise ValueError(f"recognizer.depth {config.depth}: recognizer.start decides the network; leave the depth out")
     if config.network.startswith(PREFIX) and not published.is_ours(Path(file.place)):
         return config.model_copy(update={"start": "file"})  # weights without a description of their network
     found = opened(file, config)[1]
@@ -39,7 +41,7 @@ def decided_by_file(config: Recognizer) -> Recognizer:
     if found.network == "small" or found.network.startswith(PREFIX):
         decided.append("embedding")
     network = {name: getattr(found, name) for name in decided}
-    return config.model_copy(update={**network, "depth": 1, "start": "file"})
+    return config.model_copy(update={**network, "start": "file"})
 
 
 def opened(file: External, config: Recognizer) -> tuple[checkpoints.Network, checkpoints.Description]:
