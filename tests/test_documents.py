@@ -28,7 +28,7 @@ MORE = [
     "recognizer.epochs=1",
     "generator.images_seen=64",
     "recognizer.network=small",
-    "recognizer.augment=basic",
+    "recognizer.augment=characters",
 ]
 CPU = ("run", "plan", "embed", "benchmark", "study")  # verbs that compute
 

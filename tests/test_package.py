@@ -108,8 +108,14 @@ def test_the_wheel_alone_does_the_whole_method(fresh: Path, tiny_settings: list[
     assert "Usage" in call("--help")
     typed = "import scoremix, pathlib; assert (pathlib.Path(scoremix.__file__).parent / 'py.typed').exists()"
     shell(fresh / "python", "-c", f"{typed}; [getattr(scoremix, name) for name in scoremix.__all__]", cwd=tmp_path)
-    smaller = [setting for setting in tiny_settings if not setting.startswith(("source=", "name=", "data.size"))]
-    sizes = ["data.size=8", "data.classes=24", "data.images_per_class=6"]
+    smaller = [setting for setting in tiny_settings if not setting.startswith(("source=", "name="))]
+    sizes = [
+        "data.classes=24",
+        "data.images_per_class=6",
+        "recognizer.epochs=1",
+        "generator.images_seen=64",
+        "seeds=[0]",
+    ]
     call("run", "demo", "--device", "cpu", "-q", *(w for s in [*smaller, *sizes] for w in ("--set", s)))
     assert "</html>" in (tmp_path / "scoremix_runs" / "demo" / "report.html").read_text()
     assert "demo" in call("show")
