@@ -100,7 +100,11 @@ def main() -> None:
     runtime = Runtime(out=options.out, device="cpu", threads=1)
     engine.use_threads(1)
     config = study.read(options.study)
+    if options.data not in config.data:
+        parser.error(f"--data {options.data!r}: the study has {', '.join(config.data)}")
     exp = runner.decided(config.experiment(options.data, config.generator_seeds[0]), "cpu")
+    if unknown := [arm for arm in options.arms.split(",") if arm not in exp.arms]:
+        parser.error(f"--arms {unknown[0]!r}: the study has {', '.join(exp.arms)}")
     found = []
     for arm in options.arms.split(","):
         real, baseline, generator, seconds = artifacts(exp, arm, runtime)

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scoremix.config import Runtime
+from scoremix.config import ConfigError, Runtime
 from scoremix.data.files import write_file
 from scoremix.evaluation.appearance import separable
 from scoremix.evaluation.bootstrap import class_draws
@@ -61,6 +61,8 @@ def summary(values: NDArray[np.float64]) -> dict[str, Any]:
 def measure(out: Path, name: str) -> dict[str, Any]:
     """What is shown -> arm -> estimate, and -> arm minus control; `told_apart` -> arm -> accuracy by seed."""
     exp, chain, recognizers, added = records.finished(out, name)
+    if CONTROL not in exp.arms or exp.evaluation.treatment not in added:
+        raise ConfigError(f"run {name!r}: has no arm {CONTROL!r}, or judges one that adds no images")
     folder = records.step_folder(out, name, "sample reproductions")
     reproduced = MixedImages.load(Artifact("sample", "", folder))
     mixed = MixedImages.load(added[exp.evaluation.treatment])
@@ -100,7 +102,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     engine.use_threads(1)
-    found = measure(options.out, options.run)
+    try:
+        found = measure(options.out, options.run)
+    except ConfigError as error:
+        parser.error(str(error))
     for what, arms in found["accepted"].items():
         for arm, cell in arms.items():
             print(f"{what:<14} {arm:<16} {cell['value']:5.1f} ({cell['low']:.1f} to {cell['high']:.1f})")
