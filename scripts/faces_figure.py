@@ -47,7 +47,7 @@ def main() -> None:
     images = LabeledImages.load(store / "ingest" / ingest).of_classes("train")
     pairs = far_pairs(np.load(store / "recognizer" / recognizer / "centers.npy"))
     generator = scoremix.load_generator(
-        store / "generator" / generator_key, guidance=2.0, steps=16, solver="dpm2m", guide="condition"
+        store / "generator" / generator_key, guidance=2.0, steps=16, solver="dpm2m", guide="condition", chunk=1
     )
     figure, axes = pyplot.subplots(len(pairs), len(HEADS), figsize=(6.4, 5.5), layout="constrained")
     for seed, (row, (a, b)) in enumerate(zip(axes, pairs, strict=True)):
