@@ -379,7 +379,6 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
         with pytest.raises((ConfigError, ValueError), match=said) as error:
             call()
         assert "\n" not in str(error.value)
-    fitting.refuse_unusable(weak, "scoremix", True, False)  # type: ignore[arg-type]
 
 
 def test_wrong_use_is_refused_in_one_line(model: Path, place: Path, tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bo
             "--retrain-generator: with all classes trained on no image is left unseen, and sampling.leak_gate needs some to "
             "set its threshold by; without the option the run's own mixes are used"
         )
-    if exp.arms[name].generated and not retrain:
+    if exp.arms[name].generated:
         gates = parts.chain["results"].json("results.json")["gates"]
         gate = GateResult(**gates[name]) if name in gates else GateResult.load(parts.chain["gate"])
         if not gate.passed:
