@@ -22,7 +22,9 @@ def test_every_page_is_as_the_stored_numbers_make_it(results: ModuleType) -> Non
     pages = results.pages(results.load())
     assert DOCS / "results.md" in pages and DOCS / "studies" / "first_test.md" in pages
     for page, text in pages.items():
-        assert page.read_text() == text, f"{page.name}: run `make results`"
+        assert page.read_text() == text, (
+            f"{page.name} is made of its template in docs/results/pages: edit that, then `make results`"
+        )
 
 
 def test_a_sentence_quotes_what_a_run_wrote(results: ModuleType) -> None:
