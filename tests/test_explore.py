@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shlex
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,14 @@ def test_the_python_it_shows_makes_the_same_image(run: Run, name: str) -> None:
     made, names = run.mix(ASKED[name]), dict[str, Any]()
     exec(run.as_python(ASKED[name]), names)
     assert np.array_equal(names["image"], made.image)
+
+
+def test_the_command_it_shows_saves_the_same_image(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    python, option, code = shlex.split(run.as_command(ASKED["two"]))
+    assert (python, option) == ("python", "-c")
+    exec(code, {})
+    assert np.array_equal(np.asarray(Image.open("mix.png")), run.mix(ASKED["two"]).image[..., 0])
 
 
 def test_what_is_asked_for_changes_the_image(run: Run) -> None:

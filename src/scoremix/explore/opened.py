@@ -197,14 +197,9 @@ class Run:
         )
 
     def as_command(self, asked: Asked) -> str:
-        """The command that makes the same image."""
-        words = ["scoremix", "sample", "--from", self.exp.name, "--out", str(self.runtime.out.resolve())]
-        words += ["--classes", ",".join(self.names[k] for k in asked.classes)]
-        words += ["--weights", ",".join(f"{w:g}" for w in asked.weights), "--count", "1", "--seed", str(asked.seed)]
-        for name, value in self._settings(asked).items():
-            text = str(list(value)) if isinstance(value, tuple) else str(value).lower()
-            words += ["--set", f"sampling.{name}={text}"]
-        return shlex.join(words)
+        """A line for the shell that makes the same image as mix.png."""
+        save = "from scoremix.data.decode import png\nopen('mix.png', 'wb').write(png(image))\n"
+        return shlex.join(["python", "-c", self.as_python(asked) + save])
 
     def _settings(self, asked: Asked) -> dict[str, Any]:
         """The settings of sampling that differ from the run's."""
