@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +21,12 @@ from scoremix.commands.options import (
     Quiet,
     SkipBad,
     app,
+    runtime_of,
 )
 
 if TYPE_CHECKING:
     from scoremix.data.source import Told
+    from scoremix.execution.trained import Recognizer
 
 
 @app.command()
@@ -49,7 +52,13 @@ def verify_data(
     from scoremix.data.source import Told
 
     told = Told(class_level, image_column, label_column)
-    more = (lambda: alike(source, recognizer, out, device, quiet)) if recognizer else dict
+    more: Callable[[], dict[str, Any]] = dict
+    if recognizer:
+        from scoremix.execution.trained import load_recognizer
+
+        runtime = runtime_of(out, device, quiet)
+        known = load_recognizer(recognizer, out=runtime.out, device=runtime.device)
+        more = partial(alike, source, known, told, quiet)
     if not verify(source, report, quiet=quiet, skip_bad=skip_bad, told=told, more=more):
         raise typer.Exit(2)
 
@@ -79,7 +88,7 @@ def verify(
     return not facts["problems"]
 
 
-def alike(place: str, checkpoint: str, out: Path, device: Any, quiet: bool) -> dict[str, Any]:
+def alike(place: str, recognizer: Recognizer, told: Told, quiet: bool) -> dict[str, Any]:
     """Pairs of classes that may be one by a recognizer, as facts; unreadable images are passed over.
 
     ValueError for a set without classes, or with too few of several images.
@@ -89,9 +98,9 @@ def alike(place: str, checkpoint: str, out: Path, device: Any, quiet: bool) -> d
 
     from scoremix.data.listing import open_listing
     from scoremix.evaluation.alike import alike_classes
-    from scoremix.execution.trained import ROWS, load_recognizer
+    from scoremix.execution.trained import ROWS
 
-    recognizer, listing = load_recognizer(checkpoint, out=out, device=device), open_listing(Path(place))
+    listing = open_listing(Path(place), told)
     if listing.labels is None:
         raise ValueError(f"--recognizer: {place} has no classes to compare")
     size, channels = recognizer.description.size, recognizer.description.channels
