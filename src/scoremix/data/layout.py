@@ -64,7 +64,7 @@ def layout(images: Mapping[Steps, int], where: str, level: int | None = None) ->
         level, said = _found(images, skip, where)
         told += said
     if short := [s for s in images if len(s) < skip + level]:
-        raise ValueError(f"{where}/{'/'.join(short[0])} holds images above level {level}, --class-level")
+        raise ValueError(f"{where}/{'/'.join(short[0])} holds images above level {level} (--class-level)")
     paths = {steps[skip : skip + level] for steps in images}
     plain = len({path[-1] for path in paths}) == len(paths)  # else classes are named by all folders on the way
     classes: dict[str, list[Steps]] = {}
