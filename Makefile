@@ -26,7 +26,7 @@ layers: setup
 	@.venv/bin/lint-imports
 
 results: setup  ## docs/results.md, docs/studies/, docs/demo.md, docs/tables.md and README.md from the JSON in docs/results/; docs/settings.md from the config; docs/architecture.svg from the imports
-	@.venv/bin/python scripts/results.py && .venv/bin/python scripts/tables.py && .venv/bin/python scripts/people.py && .venv/bin/python scripts/settings.py && .venv/bin/python scripts/architecture.py
+	@.venv/bin/python scripts/results.py && .venv/bin/python scripts/tables.py && .venv/bin/python scripts/people.py && .venv/bin/python scripts/choose.py --page && .venv/bin/python scripts/need.py && .venv/bin/python scripts/settings.py && .venv/bin/python scripts/architecture.py
 
 docs: setup  ## the documentation site in build/docs; a warning is an error
 	@.venv/bin/python -m sphinx -W --keep-going -q docs build/docs && echo build/docs/index.html

@@ -274,7 +274,7 @@ def test_report_says_what_a_mix_is(store: Path) -> None:
 
 def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = records.finished(store, "tiny")
-    reproductions = records.stored(store, run.chain["diagnostics"].manifest["inputs"]["2"])
+    reproductions = records.stored(store, run.chain["diagnostics"].manifest["inputs"]["2:reproductions"])
     assert reproductions is not None
     seen: list[int] = []
 
@@ -284,9 +284,8 @@ def test_images_that_arms_share_are_examined_once(store: Path, tmp_path: Path, m
 
     monkeypatch.setattr(diagnose, "all_embedded", counted)
     work = Work(tmp_path, Runtime(device="cpu", quiet=True), "diagnose")
-    diagnose.diagnose_mixes(
-        MixDiagnostics(), run.chain["real"], run.chain["baseline"], reproductions, run.added, work=work
-    )
+    examined = {"reproductions": reproductions, **run.added}
+    diagnose.diagnose_mixes(MixDiagnostics(), run.chain["real"], run.chain["baseline"], examined, work=work)
     sets = {artifact.key for artifact in [reproductions, *run.added.values()]}
     assert len(seen) == 2 + len(sets) < 2 + 1 + len(run.added)
     found = json.loads((tmp_path / "examination.json").read_text())["groups"]

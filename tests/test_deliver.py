@@ -22,6 +22,8 @@ from scoremix.config.arms import named
 from scoremix.config.delivery import AllClasses, Delivery
 from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
+from scoremix.evaluation.choice import Choice
+from scoremix.evaluation.estimate import Estimate
 from scoremix.execution import fitting, progress, records
 from scoremix.execution.artifacts import Artifact, Step, Store, Work
 from scoremix.execution.recipe import chosen_recipe
@@ -199,6 +201,24 @@ def test_the_recipe_is_the_judged_arm_where_it_helps_else_the_better_length() ->
     assert chosen_recipe(run_with("helps", **values)).arm == "scoremix"
     assert chosen_recipe(run_with("does not help here", **values)).arm == "equal_steps"
     assert chosen_recipe(run_with("generator too weak", **{**values, "real": 0.65})).arm == "real"
+
+
+@pytest.mark.parametrize(("low", "high", "arm"), [(-0.03, 0.04, "scoremix"), (-0.06, -0.01, "equal_steps")])
+def test_what_was_chosen_is_the_recipe_unless_it_does_worse_on_classes_kept_back(
+    low: float, high: float, arm: str
+) -> None:
+    run = run_with("does not help here", real=0.5, equal_steps=0.6, scoremix=0.6)
+    differences = [
+        {"arm": "scoremix", "control": control, "metric": "tar@0.01", **Estimate((low + high) / 2, *ends).as_json()}
+        for control, ends in (("real", (0.01, 0.1)), ("equal_steps", (low, high)))
+    ]
+    run.chain["results"].json("")["differences"] = differences
+    means = dict.fromkeys(("real", "equal_steps", "scoremix"), Estimate(0.6, 0.5, 0.7, (0.6,)))
+    taken = Choice("scoremix", "scoremix", "equal_steps", means, {"scoremix": Estimate(0.05, 0.02, 0.08, (0.05,))})
+    stored = {**taken.as_json(), "metric": "tar@0.01", "level": 0.95, "classes": 30, "images": 600}
+    run.chain["choice"] = SimpleNamespace(json=lambda name: stored)
+    recipe = chosen_recipe(run)
+    assert recipe.arm == arm and ("validation classes" in recipe.why) == (arm == "scoremix")
 
 
 # ---------------------------------------------------------------------------------- thresholds and card

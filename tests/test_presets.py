@@ -111,16 +111,17 @@ def test_the_papers_experiment_trains_on_ten_thousand_classes():
 
 
 def test_who_names_arms_names_what_is_judged() -> None:
-    """A folder of one's own is judged by mixes first, unless other arms or another judge are asked for."""
+    """A folder of one's own chooses among its candidates, unless other arms or another judge are asked for."""
     for settings, judged, arms in (
-        ([], "coherent_first", ["real", "equal_steps", "scoremix", "coherent_first"]),
+        ([], None, ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", "coherent_first"]),
         (["arms=real,equal_steps,scoremix"], "scoremix", ["real", "equal_steps", "scoremix"]),
         (["arms=real,equal_steps,scoremix,first"], "coherent_first", None),
         (["arms=real,auggen"], "scoremix", ["real", "equal_steps", "scoremix", "auggen"]),
         (["arms=real,equal_steps,auggen", "evaluation.treatment=auggen"], "auggen", None),
     ):
         exp = load(PRESETS["folder"](), (), settings, named)
-        assert exp.evaluation.treatment == judged
+        assert (exp.choice is not None) == (judged is None)
+        assert judged is None or exp.evaluation.treatment == judged
         assert arms is None or set(exp.arms) == set(arms)
 
 

@@ -34,13 +34,13 @@ def delivery(
     """
     name, arm = config.recipe, exp.arms[config.recipe]
     every = stage(everything, AllClasses(), chain["real"])
-    base = Base(stage, every, chain["baseline"], chain["generator"])
+    base = Base(stage, every, chain["baseline"], chain.get("generator"))
     mixes: Artifact | None = None
     if arm.generated and not config.retrained:
         mixes = added[name]
     elif arm.images != "real":
         baseline = trained(stage, seeded(exp, exp.seeds[0]), every, every, "baseline of all classes")
-        base = Base(stage, every, baseline, chain["generator"])
+        base = Base(stage, every, baseline, chain.get("generator"))
         if config.retrained:
             base = Base(stage, every, baseline, guided_generator(exp, stage, every, baseline))
         base = base_of(exp, name, base, frozenset())

@@ -31,6 +31,7 @@ from scoremix.config import (
     Weighting,
     changed,
 )
+from scoremix.config.choice import confirming, costliest, measured, without_generator
 from scoremix.execution.artifacts import Artifact, External, step_of
 from scoremix.stages.geometry.alignment import measure_alignment
 from scoremix.stages.geometry.distances import compare_distances
@@ -39,6 +40,7 @@ from scoremix.stages.geometry.paths import measure_paths
 from scoremix.stages.geometry.snapshots import follow_generator
 from scoremix.stages.geometry.spaces import collect_spaces
 from scoremix.stages.geometry.transfer import compare_selections
+from scoremix.stages.judge.choose import choose_arm
 from scoremix.stages.judge.compare import compare
 from scoremix.stages.judge.diagnose import diagnose_mixes
 from scoremix.stages.judge.errors import find_errors
@@ -51,6 +53,7 @@ from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
 from scoremix.stages.mix.search import search_weights
 from scoremix.stages.mix.select import files_of, select_mplets
+from scoremix.stages.outputs import GateResult
 from scoremix.stages.show.analyze import analyze
 from scoremix.stages.show.illustrate import illustrate
 from scoremix.stages.show.magnitudes import measure_magnitudes
@@ -71,51 +74,21 @@ class Stage(Protocol):
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = ...) -> Artifact: ...
 
 
+def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
+    """A whole run: the arm that is judged is the experiment's, or one that is chosen on validation classes first."""
+    begun = begin(exp, source, stage)
+    if exp.choice is None:
+        return judge(exp, begun)
+    exp = possible(exp, begun)
+    candidates = train_arms(exp, begun)
+    choice = choose(exp, begun, candidates)
+    chosen = str(choice.json("choice.json")["chosen"]) if choice.done else costliest(exp)  # plans reckon with the worst
+    return judge(confirming(exp, chosen), begun, choice, candidates)
+
+
 def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
     """The method from images to report; arms differ in nothing but their training sets and lengths."""
-    real = stage(ingest, exp.data, source)
-    baseline = trained(stage, seeded(exp, exp.seeds[0]), real, real, "baseline")
-    generator = guided_generator(exp, stage, real, baseline)
-
-    base = Base(stage, real, baseline, generator)
-    each_class, reproductions, gate = gated(exp, base)
-    mplets = selected(exp.selection, base)
-    described = stage(describe_mplets, exp.sampling, baseline, mplets)
-    synthetic = stage(sample_mixtures, exp.sampling, generator, mplets)
-    both = stage(combine, exp.mixing, real, without_leaks(exp.sampling, synthetic, base))
-
-    of_experiment = (baseline, generator, each_class, reproductions, mplets, synthetic, both)
-    bases = {name: base_of(exp, name, base, frozenset(a.key for a in of_experiment)) for name in exp.arms}
-    other_generators = {name: of for name, of in bases.items() if of.generator.key != generator.key}
-    gates = {name: gated(exp, replace(of, baseline=baseline))[-1] for name, of in other_generators.items()}
-    mixing = {name: arm for name, arm in exp.arms.items() if arm.images != "real"}
-    added = {name: added_images(exp, arm, bases[name]) for name, arm in mixing.items()}
-    sets = {name: training_set(exp, arm, added.get(name), bases[name]) for name, arm in exp.arms.items()}
-    recognizers = {
-        f"{name}/{seed}": trained(
-            stage, seeded(exp, seed, arm), sets[name], sets[arm.steps_of or name], f"recognizer {name}/{seed}"
-        )
-        for name, arm in exp.arms.items()
-        for seed in exp.seeds
-    }
-    open_set = exp.evaluation.open_set
-    evaluated = {
-        n: stage(evaluate, open_set, real, trained, label=f"evaluate {n}") for n, trained in recognizers.items()
-    }
-    judged = gates.get(exp.evaluation.treatment, gate)
-    judging = {"gate": judged} if exp.arms[exp.evaluation.treatment].generated else {}
-    results = stage(compare, exp.evaluation, real, judging, gates, evaluated)
-    errors = stage(find_errors, exp.evaluation, real, evaluated)
-    diagnostics = stage(diagnose_mixes, MixDiagnostics(), real, baseline, reproductions, added)
-    magnitudes = stage(measure_magnitudes, exp.sampling, generator, mplets, synthetic)
-    pictures = stage(illustrate, exp.sampling, real, generator, mplets, synthetic)
-    chain = {"real": real, "baseline": baseline, "generator": generator, "gate": judged, "mplets": mplets}
-    chain |= {"described": described, "synthetic": synthetic, "both": both}
-    chain |= {"diagnostics": diagnostics, "magnitudes": magnitudes, "errors": errors}
-    searching = (name for name, arm in mixing.items() if arm.search and arm.images == "mixes")
-    if name := next(searching, None):
-        chain["search"] = searched_weights(exp, changed(exp.sampling, exp.arms[name].sampling), bases[name])
-    return stage(report, exp, {**chain, "pictures": pictures, "results": results}, recognizers, added)
+    return judge(exp, begin(exp, source, stage))
 
 
 @dataclass(frozen=True)
@@ -125,7 +98,144 @@ class Base:
     stage: Stage
     real: Artifact
     baseline: Artifact
-    generator: Artifact
+    network: Artifact | None  # None where no candidate needs a generator
+
+    @property
+    def generator(self) -> Artifact:
+        assert self.network is not None
+        return self.network
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What every arm starts from: images, the baseline recognizer, the generator, its gate, the experiment's own mixes.
+
+    The chain of the report as far as it goes: without a generator where no candidate of a choice needs one, without mixes
+    where its candidates are left out because it is too weak.
+    """
+
+    base: Base
+    chain: dict[str, Artifact]
+    reproductions: dict[str, Artifact]  # of one name, or none
+    shared: frozenset[str]  # keys of these steps
+
+    @property
+    def gate(self) -> Artifact | None:
+        return self.chain.get("gate")
+
+
+@dataclass(frozen=True)
+class Arms:
+    """The arms of an experiment as they were made: images added, gates of generators of their own, recognizers."""
+
+    added: dict[str, Artifact]
+    gates: dict[str, Artifact]
+    recognizers: dict[str, Artifact]  # by arm and seed, "real/0"
+
+
+def begin(exp: Experiment, source: External, stage: Stage) -> Begun:
+    """Images, baseline, generator and its gate, the experiment's own mixes."""
+    real = stage(ingest, exp.data, source)
+    baseline = trained(stage, seeded(exp, exp.seeds[0]), real, real, "baseline")
+    base, chain = Base(stage, real, baseline, None), {"real": real, "baseline": baseline}
+    if exp.choice is not None and not any(arm.generated for arm in exp.arms.values()):
+        return Begun(base, chain, {}, frozenset())
+    base = replace(base, network=guided_generator(exp, stage, real, baseline))
+    each_class, reproduced, gate = gated(exp, base)
+    chain |= {"generator": base.generator, "gate": gate}
+    if exp.choice is None or passed(gate):
+        mplets = selected(exp.selection, base)
+        described = stage(describe_mplets, exp.sampling, baseline, mplets)
+        synthetic = stage(sample_mixtures, exp.sampling, base.generator, mplets)
+        both = stage(combine, exp.mixing, real, without_leaks(exp.sampling, synthetic, base))
+        chain |= {"mplets": mplets, "described": described, "synthetic": synthetic, "both": both}
+    shared = frozenset(artifact.key for artifact in (*chain.values(), each_class, reproduced))
+    return Begun(base, chain, {"reproductions": reproduced}, shared)
+
+
+def possible(exp: Experiment, begun: Begun) -> Experiment:
+    """The experiment without the candidates whose generator is too weak to be judged."""
+    gates = {name: gate_of(exp, name, begun) for name, arm in exp.arms.items() if arm.generated and arm.measured}
+    weak = [name for name, gate in gates.items() if gate is not None and not passed(gate)]
+    return without_generator(exp, weak) if weak else exp
+
+
+def gate_of(exp: Experiment, name: str, begun: Begun) -> Artifact | None:
+    """The gate of the generator that an arm's images come from, its own or the experiment's."""
+    own = base_of(exp, name, begun.base, begun.shared)
+    if own.network == begun.base.network:
+        return begun.gate
+    return gated(exp, replace(own, baseline=begun.base.baseline))[-1]
+
+
+def passed(gate: Artifact) -> bool:
+    """Whether a generator is good enough; one that is not measured yet may be."""
+    return not gate.done or GateResult.load(gate).passed
+
+
+def train_arms(exp: Experiment, begun: Begun) -> Arms:
+    """The images that arms add, and their recognizers, one for every seed."""
+    base = begun.base
+    bases = {name: base_of(exp, name, begun.base, begun.shared) for name in exp.arms}
+    own = [name for name, of in bases.items() if of.network != base.network]
+    gates = {name: gate for name in own if (gate := gate_of(exp, name, begun)) is not None}
+    mixing = {name: arm for name, arm in exp.arms.items() if arm.images != "real"}
+    added = {name: added_images(exp, arm, bases[name]) for name, arm in mixing.items()}
+    sets = {name: training_set(exp, arm, added.get(name), bases[name]) for name, arm in exp.arms.items()}
+    recognizers = {
+        f"{name}/{seed}": trained(
+            base.stage, seeded(exp, seed, arm), sets[name], sets[arm.steps_of or name], f"recognizer {name}/{seed}"
+        )
+        for name, arm in measured(exp).items()
+        for seed in exp.seeds
+    }
+    return Arms({name: of for name, of in added.items() if exp.arms[name].measured}, gates, recognizers)
+
+
+def choose(exp: Experiment, begun: Begun, candidates: Arms) -> Artifact:
+    """One of the arms, by what their recognizers do on validation classes; no test class is looked at."""
+    assert exp.choice is not None
+    stage, real = begun.base.stage, begun.base.real
+    on_validation = exp.evaluation.open_set.model_copy(update={"classes": "validation"})
+    evaluated = {
+        name: stage(evaluate, on_validation, real, recognizer, label=f"validate {name}")
+        for name, recognizer in candidates.recognizers.items()
+    }
+    config = exp.choice.model_copy(update={"evaluation": exp.evaluation})
+    return stage(choose_arm, config, evaluated)
+
+
+def judge(exp: Experiment, begun: Begun, choice: Artifact | None = None, candidates: Arms | None = None) -> Artifact:
+    """The report on the arms of an experiment, one of which is judged against its controls on test classes.
+
+    After a choice the arms are those that it left; the candidates are those it was among.
+    """
+    base, stage = begun.base, begun.base.stage
+    arms, judged = train_arms(exp, begun), exp.arms[exp.evaluation.treatment]
+    evaluated = {
+        name: stage(evaluate, exp.evaluation.open_set, base.real, recognizer, label=f"evaluate {name}")
+        for name, recognizer in arms.recognizers.items()
+    }
+    chain = dict(begun.chain)
+    if exp.evaluation.treatment in arms.gates:
+        chain["gate"] = arms.gates[exp.evaluation.treatment]
+    judging = {"gate": chain["gate"]} if judged.generated else {}
+    if choice is not None:
+        chain["choice"] = judging["choice"] = choice
+    chain["results"] = stage(compare, exp.evaluation, base.real, judging, arms.gates, evaluated)
+    chain["errors"] = stage(find_errors, exp.evaluation, base.real, evaluated)
+    examined = {**begun.reproductions, **arms.added}
+    chain["diagnostics"] = stage(diagnose_mixes, MixDiagnostics(), base.real, base.baseline, examined)
+    if "synthetic" in chain:
+        mplets, synthetic = chain["mplets"], chain["synthetic"]
+        chain["magnitudes"] = stage(measure_magnitudes, exp.sampling, base.generator, mplets, synthetic)
+        chain["pictures"] = stage(illustrate, exp.sampling, base.real, base.generator, mplets, synthetic)
+    searching = (n for n, arm in exp.arms.items() if arm.search and arm.images == "mixes")
+    if name := next(searching, None):
+        sampling = changed(exp.sampling, exp.arms[name].sampling)
+        chain["search"] = searched_weights(exp, sampling, base_of(exp, name, begun.base, begun.shared))
+    others = {**candidates.recognizers, **candidates.added} if candidates else {}
+    return stage(report, exp, chain, arms.recognizers, arms.added, others)
 
 
 @dataclass(frozen=True)
@@ -145,14 +255,14 @@ class ArmStage:
 def base_of(exp: Experiment, name: str, base: Base, shared: frozenset[str]) -> Base:
     """What an arm starts from, with a generator or a selecting recognizer of its own where it says so."""
     stage, arm = ArmStage(base.stage, name, shared), exp.arms[name]
-    generator, baseline = base.generator, base.baseline
+    network, baseline = base.network, base.baseline
     if arm.generator and arm.images != "real":
         changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
-        generator = guided_generator(changes, stage, base.real, base.baseline)
+        network = guided_generator(changes, stage, base.real, base.baseline)
     if arm.selector and arm.images != "real":
         other = changed(exp.recognizer, arm.selector)
         baseline = trained(stage, other, base.real, base.real, "selecting recognizer")
-    return Base(stage, base.real, baseline, generator)
+    return Base(stage, base.real, baseline, network)
 
 
 def gated(exp: Experiment, base: Base) -> tuple[Artifact, Artifact, Artifact]:

@@ -58,7 +58,7 @@ def _(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    if processes() > 1 and context.invoked_subcommand not in (*STEPS, "benchmark"):
+    if processes() > 1 and context.invoked_subcommand not in ("run", *STEPS, "benchmark"):
         hint = "; a study has --workers and --scheduler" if context.invoked_subcommand == "study" else ""
         raise typer.BadParameter(f"{context.invoked_subcommand} is for one process, not for torchrun{hint}")
 

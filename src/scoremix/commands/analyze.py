@@ -50,7 +50,7 @@ def analyzed(
     from scoremix.execution.artifacts import Store
     from scoremix.execution.runner import decided
 
-    exp, chain, recognizers, _ = records.finished(runtime.out, name)
+    exp, chain, recognizers, *_ = records.finished(runtime.out, name)
     wanted = decided(load(exp, files, settings), runtime.device)
     if wanted.model_copy(update={"analysis": exp.analysis}) != exp:
         raise ConfigError("analyze: only settings below `analysis` can change here; others need another run")
@@ -60,6 +60,8 @@ def analyzed(
         raise ConfigError(
             "analysis.paths.map 'umap': needs umap-learn, pip install 'scoremix[umap]' (allowed without it: pca)"
         )
+    if "mplets" not in chain:
+        raise ConfigError(f"analyze: run {exp.name!r} mixed nothing with a generator; its report says why")
     others = {other: records.finished(runtime.out, other).chain for other in against}
     stage = runner.Runner(Store(runtime.out / "store"), runtime, after=progress.noting())
     last = pipeline.geometry(wanted, chain, recognizers, others, stage)

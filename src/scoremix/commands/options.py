@@ -185,10 +185,14 @@ def experiment_of(
     skip_bad: bool = False,
     told: tuple[int | None, str | None, str | None] = (None, None, None),
     judged: bool = True,
+    quick: bool = False,
+    time: str | None = None,
 ) -> Experiment:
     """The preset, changed by files and settings; ConfigError also where it has no images and none are given.
 
-    `told`: class level, image column and label column, where options give them. Arms that the verdict needs and nobody named are added, and said where there is a verdict (`judged`).
+    `told`: class level, image column and label column, where options give them. Arms that the verdict needs and nobody named
+    are added, and said where there is a verdict (`judged`). `quick` makes it a first look, and a run that nobody named is
+    called after that, or after its `time`.
     """
     from scoremix.config import presets, read_settings
     from scoremix.execution.torchrun import say
@@ -197,7 +201,8 @@ def experiment_of(
     options = zip(("class_level", "image_column", "label_column"), told, strict=True)
     changes = [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
     changes += [f"data.{name}={json.dumps(value)}" for name, value in options if value is not None]
-    return presets.experiment(preset, files, data, arms, changes, say if judged else None)
+    kind = "-".join(["quick"] * quick + ([re.sub(r"[^0-9A-Za-z.]", "", time)] if time else []))
+    return presets.experiment(preset, files, data, arms, changes, say if judged else None, quick, kind)
 
 
 def last_reported(name: str | None, out: Path) -> Experiment:

@@ -175,7 +175,8 @@ def sets_of(out: Path, run: Parts, arms: Sequence[str]) -> dict[str, Artifact]:
     """The generated sets of a run: the reproductions that its gate looked at, and what arms add, each set once."""
     from scoremix.execution.records import stored
 
-    inputs = [stored(out, key) for key in run.chain["gate"].manifest["inputs"].values()]
+    looked_at = run.chain["gate"].manifest["inputs"].values() if "gate" in run.chain else ()
+    inputs = [stored(out, key) for key in looked_at]
     sets = dict([("reproductions", made) for made in inputs if made and made.stage == "sample"])
     for arm in arms:
         if run.added[arm].key not in {made.key for made in sets.values()}:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from scoremix.commands.options import (
     Arms,
@@ -30,7 +33,6 @@ from scoremix.commands.options import (
 from scoremix.data.files import refuse_among
 
 STEPS = {  # name: (the step to stop after, help)
-    "run": (None, "From a folder of classes to a report that says whether mixing helped."),
     "ingest": ("ingest", "Read the images, split the classes, pack them."),
     "recognizer": ("baseline", "Train the baseline recognizer."),
     "generator": ("generator", "Train the class-conditional diffusion generator."),
@@ -41,7 +43,45 @@ STEPS = {  # name: (the step to stop after, help)
 }
 
 
-def _add(name: str, until: str | None, text: str) -> None:
+@app.command(help="From a folder of classes to a report that says whether mixing helped.")
+def run(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    data: DataPath = None,
+    arms: Arms = None,
+    settings: Settings = None,
+    skip_bad: SkipBad = False,
+    class_level: ClassLevel = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="a first look: few images, two seeds, no generator; named NAME-quick")
+    ] = False,
+    time: Annotated[
+        str | None, typer.Option("--time", help="leave out what does not fit a time such as 30m; named NAME-30m")
+    ] = None,
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    workers: Workers = "auto",
+    threads: Threads = None,
+    compile: Compile = False,
+    max_hours: MaxHours = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    told = (class_level, image_column, label_column)
+    exp = experiment_of(preset, config, data, arms, settings, skip_bad, told, quick=quick, time=time)
+    refuse_among(out, exp.source)
+    runtime = runtime_of(out, device, quiet, workers, threads, compile)
+    stop_after(max_hours)
+    from scoremix.execution import budget, progress
+    from scoremix.execution.artifacts import Store
+
+    store = Store(out / "store")
+    progress.execute(budget.fitted(exp, runtime, store, time) if time else exp, runtime, store)
+
+
+def _add(name: str, until: str, text: str) -> None:
     def command(
         preset: Preset = None,
         config: ConfigFile = None,
@@ -70,7 +110,7 @@ def _add(name: str, until: str | None, text: str) -> None:
 
         progress.execute(exp, runtime, Store(out / "store"), until)
 
-    app.command(name, help=text if until is None else f"{text} Runs what it needs and stops there.")(command)
+    app.command(name, help=f"{text} Runs what it needs and stops there.")(command)
 
 
 for _name, (_until, _text) in STEPS.items():

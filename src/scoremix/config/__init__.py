@@ -5,6 +5,7 @@ from scoremix.config.base import Changes, ConfigError, Network, Slice, changed, 
 from scoremix.config.experiment import DEFAULT_ARMS, Arm, Experiment, Runtime
 from scoremix.config.loading import load, read_settings
 from scoremix.config.slices import (
+    Choice,
     Data,
     Embedding,
     Evaluation,
@@ -29,6 +30,7 @@ __all__ = [
     "DEFAULT_ARMS",
     "Arm",
     "Changes",
+    "Choice",
     "ConfigError",
     "Data",
     "Embedding",

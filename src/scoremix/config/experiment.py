@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from scoremix.config.analysis import Analysis
 from scoremix.config.base import ArmName, Changes, Network, RunName, Seed, Slice, changed, error_line
 from scoremix.config.slices import (
+    Choice,
     Data,
     Evaluation,
     Gate,
@@ -53,6 +55,9 @@ class Arm(Slice):
     sampling: Changes = Field({}, description="what differs from the experiment's")
     mixing: Changes = Field({}, description="what differs from the experiment's")
     recognizer: Changes = Field({}, description="what differs from the experiment's")
+    measured: bool = Field(
+        True, description="false: nothing is trained on it, it is there for another arm's `steps_of`"
+    )
     note: str = ""
 
     @property
@@ -80,6 +85,12 @@ DEFAULT_ARMS: dict[str, Arm] = {
 }
 
 
+def choice_fits(evaluation: Mapping[str, Any]) -> bool:
+    """Whether an arm can be chosen on validation classes before such an evaluation."""
+    kind = evaluation.get("task", "open"), evaluation.get("classes", "test")
+    return kind == ("open", "test") and len(evaluation.get("controls", ("real", "equal_steps"))) > 1
+
+
 NO_PATHS = (None, "glyphs", "name")  # where a setting also takes paths
 
 
@@ -105,6 +116,11 @@ class Experiment(Slice):
     arms: dict[ArmName, Arm] = DEFAULT_ARMS
     seeds: tuple[Seed, ...] = Field((0, 1, 2), description="recognizer seeds of every arm")
     evaluation: Evaluation = Evaluation()
+    choice: Choice | None = Field(
+        None,
+        description="the arms are candidates: one is chosen on validation classes and judged, in place of "
+        "evaluation.treatment",
+    )
     quality: Quality = Quality()
     analysis: Analysis = Analysis()
 
@@ -165,11 +181,18 @@ class Experiment(Slice):
                 self._guide_fits(f"arms.{name}.", generator, sampling)
                 generator.check_side(self.data.size)
         for field, names in (
-            ("treatment", [self.evaluation.treatment]),
+            ("treatment", [] if self.choice else [self.evaluation.treatment]),  # a choice names another
             ("controls", self.evaluation.controls),
         ):
             if unknown := [name for name in names if name not in self.arms]:
                 raise ValueError(f"evaluation.{field}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
+            if unmeasured := [name for name in names if not self.arms[name].measured]:
+                raise ValueError(f"evaluation.{field}: arm {unmeasured[0]!r} is not measured")
+        if self.choice is not None and not choice_fits(self.evaluation.model_dump()):
+            raise ValueError(
+                "choice: an arm is chosen on validation classes and judged on test classes, against two controls of real "
+                "images; it needs evaluation.task 'open', evaluation.classes 'test' and two evaluation.controls, or choice null"
+            )
         if len(self.seeds) != len(set(self.seeds)) or not self.seeds:
             raise ValueError(f"seeds {list(self.seeds)} must be distinct and at least one")
         if self.evaluation.task == "closed":

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from scoremix.config.base import ConfigError, annotation, error_line
-from scoremix.config.experiment import Arm, Experiment
+from scoremix.config.experiment import Arm, Experiment, choice_fits
 from scoremix.data import limits
 from scoremix.data.limits import parsed_json, parsed_yaml
 
@@ -41,10 +41,11 @@ def load(
     """`base` changed by files (YAML, TOML, JSON or what they hold), then by `a.b=c`; ConfigError lists every mistake.
 
     `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own and those of the verdict. Where
-    the base's judged arm is not among them, nor another set, its `scoremix` is judged.
+    the base's judged arm is not among them, nor another set, its `scoremix` is judged. Where arms are named, or what is
+    judged is set, the base's choice among its arms is not made.
     """
     tree = base.model_dump(mode="json")
-    treatment = tree["evaluation"].pop("treatment")
+    treatment, choice = tree["evaluation"].pop("treatment"), tree.pop("choice")
     for file in files:
         change = file if isinstance(file, Mapping) else read_settings(file)
         if set(change) >= set(Experiment.model_fields):  # all of a run: nothing else is left
@@ -65,6 +66,8 @@ def load(
         asked = named(names, base.arms, ())
         treatment = PAPERS if treatment not in asked and PAPERS in base.arms else treatment
     if isinstance(tree["evaluation"], dict):
+        fixed = names is not None or "treatment" in tree["evaluation"] or not choice_fits(tree["evaluation"])
+        tree.setdefault("choice", None if fixed else choice)
         tree["evaluation"].setdefault("treatment", treatment)
     if names is not None and named is not None:
         found = named(names, base.arms, _judged(tree["evaluation"]))

@@ -19,6 +19,7 @@ from typing import Any
 
 from scoremix.config import (
     Arm,
+    Choice,
     ConfigError,
     Data,
     Evaluation,
@@ -32,18 +33,20 @@ from scoremix.config import (
 )
 from scoremix.config.arms import auggen, named
 from scoremix.config.base import LONGEST_NAME, RESERVED
+from scoremix.config.choice import without_generator
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
-FIRST = "coherent_first"  # the arm that did best in docs/results.md: a user's own images are judged by it
-JUDGED = {
-    "arms": named(["real", "equal_steps", "scoremix", FIRST]),
+FIRST = "coherent_first"  # the arm that did best in docs/results.md: judged where its candidates are not chosen among
+CANDIDATES = {
+    "arms": named(["real", "equal_steps", "averages_first", "cutmixes", "scoremix", FIRST]),
+    "choice": Choice(),
     "evaluation": Evaluation(treatment=FIRST, controls=("real", "equal_steps")),
 }
 
 
 def folder() -> Experiment:
-    """Any folder of class folders: 32 px, small networks; judged are coherent mixes in the first half of the training."""
-    return small().model_copy(update=JUDGED)
+    """Any folder of class folders: 32 px, small networks; the best of the candidates is chosen and judged."""
+    return small().model_copy(update=CANDIDATES)
 
 
 def small() -> Experiment:
@@ -71,14 +74,15 @@ def repro_aligned() -> Experiment:
 
 
 def demo() -> Experiment:
-    """Characters rendered from fonts: the whole method in minutes on two CPU cores."""
+    """Characters rendered from fonts: candidates, choice and confirmation in minutes on two CPU cores."""
     return Experiment(
         name="demo",
         source="glyphs",
-        data=Data(size=16, channels=1, classes=150, images_per_class=20),
+        data=Data(size=16, channels=1, classes=150, images_per_class=20, fractions=(0.6, 0.2, 0.2)),
         generator=Generator(images_seen=100_000),
         sampling=Sampling(steps=8, images_per_mplet=8),
-    )
+        seeds=(0, 1),
+    ).model_copy(update=CANDIDATES)
 
 
 def omniglot() -> Experiment:
@@ -95,7 +99,7 @@ def omniglot() -> Experiment:
 def edm2(size: str) -> Experiment:
     """Folders of classes at 64 px with a generator of a published size, judged as `folder`."""
     made = Experiment(data=Data(size=64), recognizer=Recognizer(augment="face"), generator=edm2_generator(size))
-    return made.model_copy(update=JUDGED)
+    return made.model_copy(update=CANDIDATES)
 
 
 def run_name(data: Path) -> str:
@@ -315,10 +319,12 @@ def experiment(
     arms: str | None = None,
     settings: Sequence[str] = (),
     say: Callable[[str], None] | None = None,
+    quick: bool = False,
+    kind: str = "",
 ) -> Experiment:
-    """The preset (by default `folder`), changed by what files hold, then by `a.b=c`; named after its data.
+    """The preset (by default `folder`), changed by what files hold, then by `a.b=c`; named after its data and its `kind`.
 
-    Arms that the verdict needs and nobody named are added, and said. ConfigError with every mistake, also where it has no
+    With `quick` a first look at it: few images, two seeds, and no generator where a recipe is chosen. Arms that the verdict needs and nobody named are added, and said. ConfigError with every mistake, also where it has no
     images and none are given.
     """
     chosen = preset or ("folder" if data or files else None)
@@ -331,13 +337,26 @@ def experiment(
     data = os.path.expanduser(data) if data else data
     given = {"source": data, "arms": arms}
     changes = [*(f"{name}={json.dumps(value)}" for name, value in given.items() if value), *settings]
-    base = PRESETS[chosen]()
+    base = smaller(PRESETS[chosen]()) if quick else PRESETS[chosen]()
     named_here = any("source" in file for file in files) or any(s.partition("=")[0] == "source" for s in changes)
     if "source" not in base.model_fields_set and not named_here:
         raise ConfigError(
             f"preset {chosen!r}: has no images of its own; give --data FOLDER, or `source:` in a --config file"
         )
     exp = load(base, files, changes, partial(arms_of, chosen, say=say or (lambda line: None)))
-    if data and exp.name == "run":
-        exp = load(exp, (), [f"name={json.dumps(run_name(Path(data)))}"])
-    return exp.located()
+    name = run_name(Path(data)) if data and exp.name == "run" else exp.name
+    if kind and not any(change.startswith("name=") for change in changes) and not any("name" in f for f in files):
+        name = f"{name[: LONGEST_NAME - len(kind) - 1]}-{kind}"
+    if quick and exp.choice is not None:
+        exp = without_generator(exp, [arm for arm, of in exp.arms.items() if of.generated])
+    return exp.model_copy(update={"name": name}).located()
+
+
+def smaller(exp: Experiment) -> Experiment:
+    """A first look at an experiment: at most 120 classes of 20 images, two seeds, a short training of the generator."""
+    data = {
+        name: min(getattr(exp.data, name) or most, most) for name, most in (("classes", 120), ("images_per_class", 20))
+    }
+    generator = exp.generator.model_copy(update={"images_seen": min(exp.generator.images_seen, 50_000)})
+    update = {"data": exp.data.model_copy(update=data), "generator": generator, "seeds": exp.seeds[:2]}
+    return exp.model_copy(update=update)

@@ -527,6 +527,18 @@ class Evaluation(OpenSet):
         return OpenSet(**{name: getattr(self, name) for name in OpenSet.model_fields})
 
 
+class Choice(Slice):
+    """How one of the arms is chosen on validation classes, before test classes are looked at (docs/choose.md).
+
+    Every arm is a candidate; the verdict's controls are the safe ones.
+    """
+
+    level: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        0.95, description="of the interval within which the lead over the better control is noise"
+    )
+    evaluation: Evaluation | None = Field(None, description="filled in by the run: what is measured, and the controls")
+
+
 class Quality(Slice):
     """How generated images are measured against real ones (Appendix D.6)."""
 

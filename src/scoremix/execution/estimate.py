@@ -35,13 +35,19 @@ OTHERS = 1.0  # seconds of a stage that neither trains nor samples, and of any s
 
 
 def estimate(
-    real: Artifact, plans: Iterable[Step], todo: Iterable[Step], runtime: Runtime, known: Mapping[str, int] = {}
+    real: Artifact,
+    plans: Iterable[Step],
+    todo: Iterable[Step],
+    runtime: Runtime,
+    known: Mapping[str, int] = {},
+    rates: dict[str, float] | None = None,
 ) -> dict[str, float]:
     """Seconds by key of the steps `todo`, some of all `plans`; several processes share the work without loss.
 
-    `known`: images in finished artifacts that are not planned, by key.
+    `known`: images in finished artifacts that are not planned, by key; `rates`: those measured before on the same images,
+    which are added to.
     """
-    clock = Clock({plan.key: plan for plan in plans}, real, runtime, known)
+    clock = Clock({plan.key: plan for plan in plans}, real, runtime, known, {} if rates is None else rates)
     shared = {"recognizer", "generator", "sample"}
     return {p.key: OTHERS + clock.seconds(p) / (processes() if p.stage in shared else 1) for p in todo}
 
@@ -72,7 +78,9 @@ class Clock:
                 return rate * config.epochs * self.images(plan.inputs["1"])
             case "generator":
                 generator = Generator.model_validate(plan.config)
-                seconds = generator.images_seen * self._rate(plan, "", lambda: self._generator(generator))
+                seconds = generator.images_seen * self._rate(
+                    plan, _network(generator), lambda: self._generator(generator)
+                )
                 if generator.align:  # through the recognizer and back: about a step of its own training
                     config = Recognizer.model_validate({**self.plans[plan.inputs["1"]].config, "seed": 0})
                     rate = self._rate(plan, config.model_dump_json(), lambda: self._recognizer(config))
@@ -140,7 +148,7 @@ class Clock:
         """Seconds of sampling that many images of m-plets."""
         m = 1 if sampling.mixture == "turns" else m
         of, guide = self.networks(plan.inputs["0"])
-        key = json.dumps([plan.inputs["0"], sampling.chunk, sampling.precision, sampling.mixture, m])
+        key = json.dumps([_network(of), _network(guide), sampling.chunk, sampling.precision, sampling.mixture, m])
         rate = self._rate(plan, key, lambda: self._sampling(of, guide, sampling, m))
         return math.ceil(images / sampling.chunk) * evaluations(sampling, m) * rate
 
@@ -185,3 +193,8 @@ class Clock:
             if len(ends) > 2 and ends[-1] - ends[0] > LONGEST:
                 break
         return float(np.median(np.diff(ends[min(WARM, len(ends) - 2) :])))
+
+
+def _network(config: Generator) -> str:
+    """What of a generator decides the time of a step."""
+    return config.model_copy(update={"images_seen": 1, "snapshots": 0, "seed": 0}).model_dump_json()

@@ -14,14 +14,16 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, workers
-from scoremix.execution.artifacts import Artifact, Step, Store
+from scoremix.execution.artifacts import Artifact, External, Step, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes, say
+from scoremix.report import words
 from scoremix.report.numbers import noun
 from scoremix.stages.mix.select import files_of, groups_of
+from scoremix.stages.outputs import GateResult
 
 WORTHWHILE = 40.0  # seconds of work from which several workers, who take some to start, are worth while
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
@@ -61,8 +63,13 @@ def make(
     exp, source = decided(given := exp, runtime.device), source_of(exp, runtime.out if only_report else None)
     planner = runner.planned(exp, source, store)
     plans = list(planner.steps.values())
+    if lacking := [label for label in labels if label and label not in {plan.label for plan in plans}]:
+        raise ConfigError(
+            f"run {exp.name!r} has no step {lacking[0]!r}: no candidate needs a generator, or the one there is is too weak "
+            "for them (--set choice=null makes every step)"
+        )
     wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
-    team, after = _team(runtime, wanted), noting()
+    team, after = _team(runtime, wanted), telling(exp, noting())
     if not process():
         _unmake_damaged(store, plans, wanted)
         todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
@@ -72,7 +79,7 @@ def make(
                 f"{open_steps[0]}); {to_continue(runtime.out, exp.name)} continues it"
             )
         if todo or not only_report:  # a finished run is read where nothing can be written
-            after = noting(Record(runtime.out, exp, plans))
+            after = telling(exp, noting(Record(runtime.out, exp, plans)))
         if todo and wanted:
             say(
                 f"{exp.name}: {sum(store.artifact(plan).done for plan in wanted)} of {len(wanted)} steps are done already"
@@ -85,8 +92,9 @@ def make(
         summary = real.json("summary.json")
         if made:
             say(read_in_words(summary))
-        if any(step.stage == "compare" for step in wanted):
-            refuse_unmeasurable(summary, exp.evaluation.classes)
+        for stage, part in (("compare", exp.evaluation.classes), ("choose", "validation")):
+            if any(step.stage == stage for step in wanted):
+                refuse_unmeasurable(summary, part)
         if any(step.label == "select" for step in wanted):
             refuse_unknown_classes(exp, real)
         refuse_untold_rate(exp, summary)
@@ -104,12 +112,35 @@ def make(
         unread = not store.artifact(plans[0]).done
         seconds = begin(runner.run(exp, source, runner.Runner(store, runtime, "ingest", after)), unread, crew.size)
         if crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE):
-            calls = [planner.calls[step.key] for step in wanted]
-            workers.run_all(calls, store, runtime, crew, labelled(after, plans), say)
-            return [store.artifact(next(s for s in plans if s.label == (label or "report"))) for label in labels]
+            return _side_by_side(exp, source, labels, store, runtime, crew, after)
     told = [first, *[after] * (len(labels) - 1)]
     runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, told, strict=True))
     return [runner.run(exp, source, one) for one in runners]
+
+
+def _side_by_side(
+    exp: Experiment,
+    source: External,
+    labels: Sequence[str | None],
+    store: Store,
+    runtime: Runtime,
+    crew: workers.Workers,
+    after: workers.After,
+) -> list[Artifact]:
+    """What some steps need, by workers; what decides which steps follow is a graph of its own."""
+    while True:
+        planner = runner.planned(exp, source, store)
+        plans = list(planner.steps.values())
+        wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
+        branch = runner.open_branch(exp, wanted, store)
+        if branch:
+            steps = {step.key for step in runner.needed(plans, branch.label)}
+            steps |= {step.key for step in runner.without_generator(exp, source, store)}  # they follow in any case
+            wanted = [step for step in wanted if step.key in steps]
+        calls = [planner.calls[step.key] for step in wanted]
+        workers.run_all(calls, store, runtime, crew, labelled(after, plans), say)
+        if branch is None:
+            return [store.artifact(next(s for s in plans if s.label == (label or "report"))) for label in labels]
 
 
 def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step]) -> None:
@@ -144,6 +175,19 @@ def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artif
             say(" ".join([MARKS["done"], *([run] if run else []), f"{plan.label:<28}", cost(artifact)]))
 
     return after
+
+
+def telling(exp: Experiment, after: workers.After) -> workers.After:
+    """`after`, and of a choice its word: which candidates are left out, which one was chosen."""
+
+    def told(step: Step, artifact: Artifact, made: bool) -> None:
+        after(step, artifact, made)
+        if made and exp.choice is not None and step.stage == "check" and not (gate := GateResult.load(artifact)).passed:
+            say(f"  {words.weak(gate.top1, gate.floor)}; the other candidates go on")
+        if made and step.stage == "choose":
+            say(f"  {words.chosen(words.Choosing.of(artifact))}")
+
+    return told
 
 
 def _team(runtime: Runtime, plans: Sequence[Step]) -> engine.Engine | None:

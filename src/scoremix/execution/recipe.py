@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from scoremix.config import ConfigError
+from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution.records import Parts
+from scoremix.report import words
+from scoremix.report.numbers import direction
+from scoremix.report.words import Choosing
 
 
 class Recipe(NamedTuple):
@@ -17,12 +21,20 @@ class Recipe(NamedTuple):
 
 
 def chosen_recipe(run: Parts) -> Recipe:
-    """The judged arm where it helps, else real images, trained for as long as did better on the classes kept back.
+    """The arm that was chosen on validation classes, unless it does worse on the classes kept back. Of a run without a
+    choice the judged arm where it helps, else real images, trained for as long as did better on the classes kept back.
 
     ConfigError for a run without an arm of real images alone.
     """
     results = run.chain["results"].json("results.json")
     verdict, metric = results["verdict"], metric_of(results["headline"])
+    if "choice" in run.chain:
+        told = Choosing.of(run.chain["choice"])
+        judged = (d for d in results["differences"] if (d["arm"], d["metric"]) == (told.choice.chosen, metric.key))
+        worse = [d["control"] for d in judged if direction(Estimate.from_json(d), metric) == "worse"]
+        if not worse:
+            return Recipe(told.choice.chosen, words.chosen(told))
+        return Recipe(worse[0], f"the chosen `{told.choice.chosen}` does worse than it on the classes kept back.")
     if verdict["kind"] == "helps":
         return Recipe(
             verdict["arm"], f"the run's verdict on it is: helps (better than {' and '.join(verdict['controls'])})."

@@ -88,6 +88,7 @@ class Parts(NamedTuple):
     chain: dict[str, Artifact]
     recognizers: dict[str, Artifact]  # by arm and seed, "real/0"
     added: dict[str, Artifact]  # the images an arm adds to the real ones
+    others: dict[str, Artifact] = {}  # noqa: RUF012 - of candidates that were not chosen
 
 
 def recorded(out: Path, name: str | None) -> Experiment:
@@ -117,7 +118,7 @@ def finished(out: Path, name: str | None) -> Parts:
         raise ConfigError(
             f"run {file.stem!r} is not finished, it has no report yet; {to_continue(out, file.stem)} continues it"
         )
-    parts: tuple[dict[str, Artifact], ...] = ({}, {}, {})  # the report's arguments: chain, recognizers, added images
+    parts: tuple[dict[str, Artifact], ...] = ({}, {}, {}, {})  # the report's: chain, recognizers, added images, others
     for place, key in reported["inputs"].items():
         position, _, label = place.partition(":")
         if (artifact := stored(out, key)) is None:

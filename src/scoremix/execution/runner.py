@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from scoremix.config import Experiment, Runtime, Slice
+from scoremix.config import Experiment, Runtime, Slice, choice
 from scoremix.config.base import undecided
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, External, Step, Store, Work, step_of
-from scoremix.pipeline import Input, scoremix
+from scoremix.pipeline import Input, story
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator
 from scoremix.stages.train.recognizer import train_recognizer
 
+BRANCHES = ("check", "choose")  # stages whose results decide which steps follow, where an arm is chosen
 TOGETHER = (train_recognizer, train_generator, sample_mixtures)  # stages that share their work among processes
 
 
@@ -106,12 +107,14 @@ class Runner:
 def planned(exp: Experiment, source: External, store: Store) -> Planner:
     """The whole story as a planner has collected it; ValueError while a precision is "auto"."""
     planner = Planner(store)
-    scoremix(exp, source, planner)
+    story(exp, source, planner)
     return planner
 
 
 def plan_all(exp: Experiment, source: External, store: Store) -> list[Step]:
     """Every step of an experiment in order, without running any; ValueError while a precision is "auto".
+
+    Of a choice that is not made yet: as if every generator were good enough and the costliest candidate chosen.
 
     A step that stands for two, as the baseline is also `recognizer real/0`, is there under both labels.
     """
@@ -155,13 +158,35 @@ def _replaced(tree: Any, precision: str) -> Any:
     }
 
 
+def open_branch(exp: Experiment, steps: list[Step], store: Store) -> Step | None:
+    """The first of some steps that is not done and decides which steps follow: a gate, or the choice."""
+    if exp.choice is None:
+        return None
+    return next((step for step in steps if step.stage in BRANCHES and not store.artifact(step).done), None)
+
+
+def without_generator(exp: Experiment, source: External, store: Store) -> list[Step]:
+    """The steps up to the choice that follow whatever the gate says: those of candidates that need no generator."""
+    generated = [name for name, arm in exp.arms.items() if arm.generated]
+    return needed(plan_all(choice.without_generator(exp, generated), source, store), "choose")
+
+
 def run(exp: Experiment, source: External, runner: Runner) -> Artifact:
-    """Runs the story (to `runner.until`) and returns the last artifact."""
+    """Runs the story (to `runner.until`) and returns the last artifact.
+
+    Up to a step in parts, where what decides which steps follow is to be known first.
+    """
     exp = decided(exp, runner.runtime.device)
-    if runner.until is not None:
-        steps = needed(plan_all(exp, source, runner.store), runner.until)
-        runner.wanted = frozenset(step.key for step in steps)
-    try:
-        return scoremix(exp, source, runner)
-    except Finished as finished:
-        return finished.artifact
+    if runner.until is None:
+        return story(exp, source, runner)
+    while True:
+        plans = plan_all(exp, source, runner.store)
+        branch = open_branch(exp, needed(plans, runner.until), runner.store)
+        until = branch.label if branch else runner.until
+        wanted = frozenset(step.key for step in needed(plans, until))
+        try:
+            last = story(exp, source, replace(runner, until=until, wanted=wanted))
+        except Finished as finished:
+            last = finished.artifact
+        if branch is None:
+            return last

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from scoremix.config import Experiment
     from scoremix.execution.artifacts import Artifact
 
-Kind = Literal["helps", "does not help here", "generator too weak"]
+Kind = Literal["helps", "does not help here", "generator too weak", "real images were chosen"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,13 @@ class Run:
     chain: Mapping[str, Artifact]
     recognizers: Mapping[str, Artifact]
     added: Mapping[str, Artifact]  # what arms add to the real images
+    others: Mapping[str, Artifact] = field(default_factory=dict)  # of candidates that were not chosen
+
+    @property
+    def artifacts(self) -> list[Artifact]:
+        """All that the run made, whatever it was for; some may stand there twice."""
+        named = (self.recognizers, self.chain, self.added, self.others)
+        return [artifact for by_name in named for artifact in by_name.values()]
 
     @cached_property
     def results(self) -> dict[str, Any]:
@@ -98,6 +105,7 @@ class Evaluation:
     generator_seed: int
     test_looks: int
     confidence: float = 0.95
+    classes: int | None = None
     images: int | None = None
     images_of: int | None = None  # where more than `images`, those were drawn evenly from the classes
     interval_note: str = "bootstrap over test classes with all seeds kept"
@@ -145,6 +153,7 @@ class Results:
     @classmethod
     def of(cls, run: Run) -> Results:
         config, found = run.config, run.results
+        parts = {split["name"]: split["classes"] for split in run.chain["real"].json("summary.json")["splits"]}
         verdict, counted = found["verdict"], ("genuine_pairs", "impostor_pairs", "supported_far", "images", "images_of")
         roc = run.chain["results"].arrays("roc.npz")
 
@@ -171,9 +180,10 @@ class Results:
                 generator_seed=config.generator.seed,
                 test_looks=found["looks"],
                 started=run.chain["baseline"].json("recognizer.json").get("started"),
+                classes=parts.get(found["classes"]),
                 confidence=config.evaluation.level,
             ),
-            arms=tuple(arm(name) for name in config.arms),
+            arms=tuple(arm(name) for name, of in config.arms.items() if of.measured),
             differences=tuple(
                 Difference(d["arm"], d["control"], d["metric"], Estimate.from_json(d)) for d in found["differences"]
             ),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from scoremix.evaluation.metric_table import Metric
-from scoremix.report import numbers, page
+from scoremix.report import numbers, page, words
 from scoremix.report.numbers import MISSING
 from scoremix.report.page import Part, Section
 from scoremix.report.results import Results
 from scoremix.report.sections.agreement import Agreements
 from scoremix.report.sections.arms import Arms
+from scoremix.report.sections.candidates import Candidates
 from scoremix.report.sections.closed import Closed
 from scoremix.report.sections.convexity import Convexity
 from scoremix.report.sections.cost import Cost
@@ -28,9 +29,11 @@ from scoremix.report.sections.search import Search
 from scoremix.report.sections.settings import Settings
 from scoremix.report.sections.training import Training
 from scoremix.report.sections.verdict import Verdict, caveats, judged, sentence
+from scoremix.report.sections.verdict import told as plainly
 
 SECTIONS: tuple[type[Section], ...] = (
     Verdict,
+    Candidates,
     Arms,
     Groups,
     Closed,
@@ -65,18 +68,21 @@ def to_csv(results: Results, parts: Sequence[Part]) -> str:
 def to_json(results: Results, parts: Sequence[Part]) -> str:
     """The whole report but its images, as strict JSON; fractions, not percentages; null where missing."""
     head, tree = _head(parts), {**numbers.plain(results), **page.json_of(parts)}
-    told = {"sentence": sentence(results, head.gate), "change": head.change}
+    told = {"sentence": sentence(results, head.gate), "told": plainly(results, head), "change": head.change}
     return numbers.json_text({**tree, "verdict": {**tree["verdict"], **told}})
 
 
 def text_summary(results: Results, parts: Sequence[Part], where: str = "") -> str:
     """What the terminal prints at the end: verdict, differences, arms in columns, and where the page lies."""
     verdict, metric, head = results.verdict, results.headline, _head(parts)
-    lines = [f"Verdict: {verdict.kind}", f"  {sentence(results, head.gate)}"]
+    lines = [f"Verdict: {verdict.kind}", *(f"  {line}" for line in plainly(results, head))]
+    lines += [f"  {words.explained(metric)}", ""]
     for control, e in zip(verdict.controls, judged(results), strict=True):
         interval, seeds = numbers.interval(e, metric, True), " ".join(numbers.seeds(e, metric, True))
         spread = f"{results.level} {interval}" if interval else f"no {results.level}"
         told = f"{numbers.mean(e, metric, True)} {numbers.unit(metric)} ({spread}{'; seeds ' * bool(seeds)}{seeds})"
+        if not numbers.direction(e, metric) and interval:
+            told = f"not told from zero ({spread} {numbers.unit(metric)}{'; seeds ' * bool(seeds)}{seeds})"
         lines.append(f"  {metric.label} against {control}: {e.reason or 'not measured' if e.missing else told}")
     lines += [f"  To try: {change}" for change in head.change]
     lines += ["", _columns(results, metric), "", *(f"  {caveat}" for caveat in caveats(results.evaluation))]

@@ -28,6 +28,8 @@ class Convexity(Section):
 
     @classmethod
     def load(cls, run: Run) -> Convexity:
+        if "magnitudes" not in run.chain:
+            return cls()
         file = run.chain["magnitudes"].arrays("magnitudes.npz")
         if not len(file["sigmas"]):
             return cls()  # single classes

@@ -34,8 +34,7 @@ class Cost(Section):
     def load(cls, run: Run) -> Cost:
         """One row per stage; the recognizers of all arms and seeds are summed."""
         rows: dict[str, list[dict[str, float]]] = {}
-        every = [*run.recognizers.values(), *run.chain.values(), *run.added.values()]
-        for artifact in {artifact.key: artifact for artifact in every}.values():
+        for artifact in {artifact.key: artifact for artifact in run.artifacts}.values():
             label = "recognizers, all arms and seeds" if artifact.stage == "recognizer" else artifact.stage
             rows.setdefault(label, []).append(artifact.manifest["cost"])
         return cls(

@@ -27,8 +27,9 @@ class Gate:
     real_top5: float | None = None
 
     @classmethod
-    def of(cls, run: Run) -> Gate:
-        return cls(**run.chain["gate"].json("gate.json"))
+    def of(cls, run: Run) -> Gate | None:
+        """None of a run without a generator."""
+        return cls(**run.chain["gate"].json("gate.json")) if "gate" in run.chain else None
 
     @property
     def passed(self) -> bool:
@@ -69,6 +70,8 @@ class Generator(Section):
 
     @classmethod
     def load(cls, run: Run) -> Generator:
+        if "generator" not in run.chain:
+            return cls()
         curve = run.chain["generator"].json("generator.json").get("gate")
         return cls(Gate.of(run), Curve(**curve) if curve else None)
 

@@ -91,8 +91,10 @@ class Groups(Section):
 def _across(run: Run) -> tuple[float | None, float | None]:
     """Shares of the mixed pairs and of all pairs of training classes that join two groups; None without groups."""
     names = LabeledImages.load(run.chain["real"].folder).of_classes("train").groups
+    if names is None or "mplets" not in run.chain:
+        return None, None
     classes = np.load(run.chain["mplets"] / "classes.npy")
-    if names is None or classes.shape[1] == 1:
+    if classes.shape[1] == 1:
         return None, None
     sizes = np.unique(names, return_counts=True)[1]
     alike = (sizes * (sizes - 1)).sum() / (len(names) * (len(names) - 1))

@@ -79,6 +79,8 @@ class Images(Section):
 
     @classmethod
     def load(cls, run: Run) -> Images:
+        if "pictures" not in run.chain:
+            return cls()
         names = run.chain["generator"].json("generator.json")["classes"]
         distances = run.chain["mplets"].json("mplets.json")["values"]
         sheet, grid = (run.chain["pictures"].arrays(f"{name}.npz") for name in ("sheet", "grid"))

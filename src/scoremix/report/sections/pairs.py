@@ -22,6 +22,8 @@ class Pairs(Section):
 
     @classmethod
     def load(cls, run: Run) -> Pairs:
+        if "mplets" not in run.chain:
+            return cls()
         info = run.chain["mplets"].json("mplets.json")
         space, metric = next(iter(info["metrics"].items()))
         return cls(Distances.of(run.chain["mplets"], space, metric, info["strategy"]))

@@ -30,6 +30,8 @@ class Training(Section):
 
     @classmethod
     def load(cls, run: Run) -> Training:
+        if "generator" not in run.chain:
+            return cls()
         generator = run.chain["generator"]
         curve = Curve.of([generator])
         one = replace(curve, values=curve.values[0])

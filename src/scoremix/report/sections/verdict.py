@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import AUC
-from scoremix.report.numbers import count, direction, percent
+from scoremix.report import words
+from scoremix.report.numbers import MISSING, count
 from scoremix.report.page import Section
 from scoremix.report.results import Evaluation, Kind, Results, Run
 from scoremix.report.sections.generator import Gate
 from scoremix.report.sections.mixes import Group, groups_of
+from scoremix.report.words import Choosing
 
-TONES = {"helps": "good", "does not help here": "neutral", "generator too weak": "bad"}
+TONES = {
+    "helps": "good",
+    "does not help here": "neutral",
+    "generator too weak": "bad",
+    "real images were chosen": "neutral",
+}
 SHORT = 0.01  # real images that gain more than this with more steps were trained too short
 ALIKE = 0.6  # a mix is incoherent below this share of the coherence of real classes
 
@@ -25,16 +32,33 @@ class Verdict(Section):
     bare = True
     change: tuple[str, ...] = ()  # what to try
     gate: Gate | None = None
+    choosing: Choosing | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)  # by what they were spent on
 
     @classmethod
     def load(cls, run: Run) -> Verdict:
-        return cls(_advice(run), Gate.of(run))
+        choosing = Choosing.of(run.chain["choice"]) if "choice" in run.chain else None
+        return cls(_advice(run), Gate.of(run), choosing, words.seconds_of(run.artifacts))
 
     def shown(self, shared: Any) -> bool:
         return True
 
     def json(self) -> dict[str, Any]:
         return {}  # its entry is that of the results
+
+
+def told(results: Results, head: Verdict) -> list[str]:
+    """The run in plain words: what was chosen or judged, what it gains, what that costs."""
+    notes, arm = {arm.name: arm.note for arm in results.arms if arm.note}, results.verdict.arm
+    if head.choosing is not None:
+        first = words.chosen(head.choosing, notes)
+        if left_out := head.gate is not None and not head.gate.passed and words.weak(head.gate.top1, head.gate.floor):
+            first += f" {left_out[0].upper()}{left_out[1:]}."
+    else:
+        first = f"Judged: {words.called(arm, notes)}, named before the run."
+    images = {of.name: of.images for of in results.arms}
+    real, own = images.get(results.verdict.controls[0]) if results.verdict.controls else None, images.get(arm)
+    return [first, sentence(results, head.gate), words.spent(head.seconds, own / real if own and real else None)]
 
 
 def judged(results: Results) -> list[Estimate]:
@@ -44,35 +68,15 @@ def judged(results: Results) -> list[Estimate]:
 
 
 def sentence(results: Results, gate: Gate | None) -> str:
-    """The given sentence, or one written from the kind and the numbers."""
+    """What the judged arm gains, in plain words: the given sentence, or one written from the kind and the numbers."""
     verdict, metric = results.verdict, results.headline
     if verdict.sentence:
         return verdict.sentence
-    if verdict.kind == "helps":
-        return (
-            f"Adding mixed classes ({verdict.arm}) made the recognizer better on "
-            f"{'images it never saw of its own classes' if metric.closed else 'classes it never saw'}: "
-            f"{metric.label} improved against {_quoted(verdict.controls)}, in every seed."
-        )
     if verdict.kind == "generator too weak":
-        if gate is None:
-            return "The generator is too weak to judge mixing."
-        return (
-            "The generator is too weak to judge mixing: the baseline recognizer puts "
-            f"{percent(gate.top1)} of the reproductions in their own class, the floor is {percent(gate.floor)}."
-        )
-    differences = {c: results.difference(verdict.arm, c, metric.key) for c in verdict.controls}
-    worse = [c for c, e in differences.items() if direction(e, metric) == "worse"]
-    outcome = (
-        f"became worse against {_quoted(worse)}"
-        if worse
-        else f"did not improve beyond doubt against {_quoted(differences) or 'a control'}"
-    )
-    return f"Adding mixed classes ({verdict.arm}) does not help here: {metric.label} {outcome}."
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return " and ".join(f"“{name}”" for name in names)
+        return words.too_weak(*((gate.top1, gate.floor) if gate else ()))
+    own = next(arm for arm in results.arms if arm.name == verdict.arm).metrics.get(metric.key, MISSING)
+    against = {control: results.difference(verdict.arm, control, metric.key) for control in verdict.controls}
+    return words.gained(verdict.kind, metric, own, against, results.evaluation.classes, results.evaluation.confidence)
 
 
 def caveats(evaluation: Evaluation) -> list[str]:
@@ -121,7 +125,7 @@ def _advice(run: Run) -> tuple[str, ...]:
     return advice(
         verdict["kind"],
         verdict["arm"],
-        run.config.arms,
+        {*run.config.arms, *(Choosing.of(run.chain["choice"]).choice.means if "choice" in run.chain else ())},
         groups_of(run),
         Gate.of(run),
         [arm for arm, artifact in run.added.items() if (artifact / "screening.json").exists()],
@@ -135,7 +139,7 @@ def advice(
     treatment: str,
     arms: Collection[str],
     groups: Collection[Group],
-    gate: Gate,
+    gate: Gate | None,
     screened: Collection[str] = (),
     gains: Mapping[str, float] = {},
     conditions: str = "learned",
@@ -145,7 +149,10 @@ def advice(
     `arms` are those of the run, `groups` what their images are, `screened` the arms whose images were chosen among
     more, `gains` each arm's headline metric minus that of the last control, `conditions` what the generator's are.
     """
-    if kind == "generator too weak":
+    real = kind == "real images were chosen"
+    if real and (gate is None or gate.passed):
+        return ()
+    if gate is not None and (real or kind == "generator too weak"):
         weak = f"{100 * gate.top1:.0f} % of its reproductions are named right, {100 * gate.floor:.0f} % are needed"
         sooner = (
             "give it the recognizer's class centers as conditions and small batches (--set generator.conditions=rms --set "

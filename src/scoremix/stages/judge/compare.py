@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from scoremix.config import Evaluation
     from scoremix.execution.artifacts import Artifact, Work
 
+REAL = "real images were chosen"  # the verdict where a choice took a control
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), the plain value first
 
 
@@ -38,21 +39,17 @@ def compare(
 
     "arm/metric" (seeds, 1 + resamples), the plain value first; the same draw of classes stands in the same column of
     every arm, and of every comparison on these classes with this seed. `judging` has the gate of the generator that the
-    judged arm's images come from, if any; `gates` those of arms with a generator of their own.
+    judged arm's images come from, and the choice that made it the judged one, if any; `gates` those of arms with a
+    generator of their own.
     """
-    labels = np.load(next(iter(evaluated.values())) / "labels.npy")
-    by_arm: dict[str, list[Artifact]] = {}
-    for name, artifact in evaluated.items():
-        by_arm.setdefault(name.rpartition("/")[0], []).append(artifact)
+    labels, by_arm = np.load(next(iter(evaluated.values())) / "labels.npy"), of_arms(evaluated)
     curves = {arm: np.stack([np.load(a / "roc.npy") for a in artifacts]) for arm, artifacts in by_arm.items()}
-    arms = {arm: _stacked(artifacts) for arm, artifacts in by_arm.items()}
+    arms = {arm: stacked(artifacts) for arm, artifacts in by_arm.items()}
     held_out = closed.measure(config, real, by_arm)
     if held_out is not None:
         for arm in held_out.accuracy:
             arms[arm] |= {key: held_out.values(arm, key) for key in closed.KS}
-    sizes = np.bincount(labels)
-    genuine = int((sizes * (sizes - 1) // 2).sum())
-    impostors = len(labels) * (len(labels) - 1) // 2 - genuine
+    genuine, impostors = pairs_of(labels)
     differences = [
         {
             "arm": arm,
@@ -68,7 +65,9 @@ def compare(
     ]
     levels = metrics.supported_fars(impostors, config.fars)
     headline = headline_of(config, levels)
-    judged = [GateResult.load(gate) for gate in judging.values()]
+    strong = "gate" not in judging or GateResult.load(judging["gate"]).passed
+    taken = judging["choice"].json("choice.json") if "choice" in judging else None
+    real_chosen = taken is not None and taken["chosen"] == taken["safe"]
     stored = LabeledImages.load(real.folder)
     seen = seen_in(stored, config)
     work.write_arrays("roc.npz", far=ROC_POINTS, **{f"arm/{arm}": curve for arm, curve in curves.items()})
@@ -90,7 +89,7 @@ def compare(
             },
             "differences": differences,
             "verdict": {
-                "kind": verdict(differences, config, headline, all(gate.passed for gate in judged)),
+                "kind": REAL if real_chosen else verdict(differences, config, headline, strong),
                 "arm": config.treatment,
                 "controls": list(config.controls),
             },
@@ -170,7 +169,22 @@ def test_uses(seen: Mapping[str, str], part: str, work: Work) -> int:
     return 1 + len([results for results in found if results.get("seen", {}).get(part) == seen[part]])
 
 
-def _stacked(artifacts: Sequence[Artifact]) -> Values:
+def of_arms(evaluated: Mapping[str, Artifact]) -> dict[str, list[Artifact]]:
+    """By arm what is named "arm/seed"."""
+    by_arm: dict[str, list[Artifact]] = {}
+    for name, artifact in evaluated.items():
+        by_arm.setdefault(name.rpartition("/")[0], []).append(artifact)
+    return by_arm
+
+
+def pairs_of(labels: NDArray[np.int32]) -> tuple[int, int]:
+    """Numbers of genuine and impostor pairs of images with these labels."""
+    sizes = np.bincount(labels)
+    genuine = int((sizes * (sizes - 1) // 2).sum())
+    return genuine, len(labels) * (len(labels) - 1) // 2 - genuine
+
+
+def stacked(artifacts: Sequence[Artifact]) -> Values:
     """The metrics of an arm's recognizers, one row each."""
     measured = [artifact.arrays("measures.npz") for artifact in artifacts]
     return {key: np.stack([values[key] for values in measured]) for key in measured[0]}

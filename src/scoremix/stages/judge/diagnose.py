@@ -28,15 +28,14 @@ def diagnose_mixes(
     config: MixDiagnostics,
     real: Artifact,
     recognizer: Artifact,
-    reproductions: Artifact,
-    added: Mapping[str, Artifact],
+    sets: Mapping[str, Artifact],
     *,
     work: Work,
 ) -> None:
     """Writes examination.json, one row per group of images, and similarities.npz, own_center of every image.
 
-    Groups: real training classes, real classes nobody trained on (validation), reproductions, and the images each
-    arm adds. Similarities are to the mean directions of the training classes' real images.
+    Groups: real training classes, real classes nobody trained on (validation), and `sets`: reproductions, the images
+    each arm adds. Similarities are to the mean directions of the training classes' real images.
     """
     net = opened(recognizer, work)
     everything = imagesets.LabeledImages.load(real.folder)
@@ -49,7 +48,6 @@ def diagnose_mixes(
     if "validation" in everything.splits:
         unseen = everything.of_classes("validation")
         groups["unseen classes"] = measured(all_embedded(net, unseen), unseen, centers, None, None, False)
-    sets = {"reproductions": reproductions, **added}
     by_key: dict[str, dict[str, NDArray[np.float64]]] = {}  # arms may share their images
     with work.bar(len(sets), "groups") as advance:
         for done, (name, artifact) in enumerate(sets.items()):

@@ -20,11 +20,12 @@ def report(
     chain: Mapping[str, Artifact],
     recognizers: Mapping[str, Artifact],
     added: Mapping[str, Artifact],
+    others: Mapping[str, Artifact],
     *,
     work: Work,
 ) -> None:
-    """Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
-    run = Run(config, chain, recognizers, added)
+    """Of a run's arms, and what `others`, candidates that were not chosen, cost. Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
+    run = Run(config, chain, recognizers, added, others)
     results, parts = Results.of(run), page.load(pages.SECTIONS, run)
     work.write("report.html", pages.render(results, parts))
     work.write("report.csv", pages.to_csv(results, parts))

@@ -1,0 +1,47 @@
+"""What is left of an experiment once its candidates are narrowed down: fewer arms, of one length as before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from scoremix.config.experiment import Arm, Experiment
+
+
+def narrowed(exp: Experiment, names: Iterable[str]) -> Experiment:
+    """The experiment with those arms alone; arms that one of them trains as long as stay, but nothing is trained on them."""
+    kept = {name: arm for name, arm in exp.arms.items() if name in set(names)}
+    while lengths := [arm.steps_of for arm in kept.values() if arm.steps_of and arm.steps_of not in kept]:
+        kept[lengths[0]] = exp.arms[lengths[0]].model_copy(update={"measured": False})
+    return exp.model_copy(update={"arms": {name: kept[name] for name in exp.arms if name in kept}})
+
+
+def without_generator(exp: Experiment, weak: Iterable[str]) -> Experiment:
+    """The experiment without arms whose generator is too weak.
+
+    Where another arm trains as long as one of them, pixel averages of the same m-plets give that length: they are as many.
+    """
+    weak = set(weak)
+    stand_ins = {n: arm.model_copy(update=_AVERAGES) for n, arm in exp.arms.items() if n in weak}
+    kept = narrowed(exp, [name for name, arm in exp.arms.items() if arm.measured and name not in weak])
+    return kept.model_copy(update={"arms": {n: stand_ins.get(n, arm) for n, arm in kept.arms.items()}})
+
+
+_AVERAGES = {"images": "averages", "search": False, "generator": {}, "measured": False}
+
+
+def confirming(exp: Experiment, chosen: str) -> Experiment:
+    """The experiment that judges the chosen arm against its controls, the choice being made: no other arm is trained."""
+    controls = tuple(name for name in exp.evaluation.controls if name != chosen)
+    judged = exp.evaluation.model_copy(update={"treatment": chosen, "controls": controls})
+    return narrowed(exp, [*controls, chosen]).model_copy(update={"evaluation": judged, "choice": None})
+
+
+def costliest(exp: Experiment) -> str:
+    """The candidate that costs most to judge, for plans made before the choice: one that a generator makes."""
+    by_cost = sorted(measured(exp).items(), key=lambda item: (item[1].generated, item[1].images != "real"))
+    return by_cost[-1][0]
+
+
+def measured(exp: Experiment) -> dict[str, Arm]:
+    """The arms that recognizers are trained on."""
+    return {name: arm for name, arm in exp.arms.items() if arm.measured}

@@ -1,0 +1,94 @@
+"""A run that fits a given time: what is left out of it, from the dearest to the last that anyone wants to lose."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from scoremix.config import ConfigError, Experiment, Runtime
+from scoremix.config.choice import narrowed, without_generator
+from scoremix.execution import processes, runner, workers
+from scoremix.execution.artifacts import External, Store
+from scoremix.execution.estimate import estimate
+from scoremix.execution.records import recorded, source_of
+from scoremix.execution.torchrun import say
+from scoremix.report.numbers import duration
+
+RESERVE = 0.8  # of the time is planned with: estimates are from a few seconds of measuring
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def seconds_of(text: str) -> float:
+    """The seconds of `90s`, `30m` or `1.5h`; ConfigError for anything else."""
+    if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())) or float(found[1]) == 0:
+        raise ConfigError(f"--time {text!r}: give a number with s, m or h, such as 30m")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def ladder(exp: Experiment) -> Iterator[tuple[str, Experiment]]:
+    """The experiment with more and more left out: (in words what this step leaves out, what is then left)."""
+    yield "", exp
+    if len(exp.seeds) > 2:
+        exp = exp.model_copy(update={"seeds": exp.seeds[:2]})
+        yield "two recognizer seeds instead of three", exp
+    if any(arm.generated for arm in exp.arms.values()):
+        yield "half the generator's training", (exp := _generator(exp, 0.5))
+        if exp.choice is not None and {"scoremix", "coherent_first"} <= set(exp.arms):
+            exp = narrowed(exp, [name for name in exp.arms if name != "scoremix"])
+            yield "the candidate scoremix", exp
+        narrow = exp.generator.model_copy(update={"model_channels": max(8, exp.generator.model_channels // 2)})
+        exp = _generator(exp.model_copy(update={"generator": narrow}), 0.5)
+        yield "half the generator's width, and half of its training again", exp
+    if exp.recognizer.network == "small" and exp.data.size >= 32:
+        exp = exp.model_copy(update={"data": exp.data.model_copy(update={"size": exp.data.size // 2})})
+        yield f"image size: {exp.data.size} px", exp
+    if exp.choice is not None and (generated := [name for name, arm in exp.arms.items() if arm.generated]):
+        exp = without_generator(exp, generated)
+        yield "the generator and its candidates", exp
+    if len(exp.seeds) > 1:
+        exp = exp.model_copy(update={"seeds": exp.seeds[:1]})
+        yield "all recognizer seeds but one", exp
+
+
+def _generator(exp: Experiment, share: float) -> Experiment:
+    shorter = exp.generator.model_copy(update={"images_seen": max(1, int(exp.generator.images_seen * share))})
+    return exp.model_copy(update={"generator": shorter})
+
+
+def fitted(exp: Experiment, runtime: Runtime, store: Store, text: str) -> Experiment:
+    """The experiment with as little left out as the time `text` asks for; says what, and how long the rest takes.
+
+    A run of that name that was planned so before goes on as it was planned. ConfigError where the least takes longer.
+    """
+    wanted, rungs = seconds_of(text), list(ladder(exp))
+    if (runtime.out / "runs" / f"{exp.name}.json").exists():
+        before = recorded(runtime.out, exp.name)
+        for _, left in rungs:
+            if runner.decided(left, runtime.device) == before:
+                return before
+    source, rates = source_of(exp), dict[str, dict[str, float]]()
+    seconds, left_out = 0.0, list[str]()
+    for words, left in rungs:
+        left_out += [words] if words else []
+        seconds = expected(runner.decided(left, runtime.device), source, runtime, store, rates)
+        if seconds <= RESERVE * wanted:
+            said = f"left out: {'; '.join(left_out)}" if left_out else "nothing is left out"
+            say(f"--time {text}: about {duration(seconds)} as estimated here; {said}")
+            return left
+    raise ConfigError(
+        f"--time {text}: the least takes about {duration(seconds)} here; give more time, or fewer images, such as "
+        f"--set data.classes=100 --set data.images_per_class=20"
+    )
+
+
+def expected(
+    exp: Experiment, source: External, runtime: Runtime, store: Store, rates: dict[str, dict[str, float]]
+) -> float:
+    """Seconds until a run ends; reads its images. `rates`: what was measured before, by the key of the images."""
+    real = runner.run(exp, source, runner.Runner(store, runtime, "ingest"))
+    planner = runner.planned(exp, source, store)
+    todo = [step for step in runner.needed(list(planner.steps.values()), None) if not store.artifact(step).done]
+    crew = workers.crew(runtime, todo)
+    processes.use_threads(crew.threads)
+    seconds = estimate(real, planner.steps.values(), todo, runtime, rates=rates.setdefault(real.key, {}))
+    return workers.makespan([planner.calls[step.key] for step in todo], seconds, crew.size)

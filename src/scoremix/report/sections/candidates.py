@@ -1,0 +1,43 @@
+"""The candidates: how one of them was chosen, on validation classes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from scoremix.evaluation.estimate import Estimate
+from scoremix.report.numbers import Row, estimate_rows
+from scoremix.report.page import Section
+from scoremix.report.results import Results, Run
+from scoremix.report.words import Choosing
+
+
+@dataclass(frozen=True)
+class Candidates(Section):
+    title = "How the recipe was chosen"
+    choosing: Choosing | None = None
+
+    @classmethod
+    def load(cls, run: Run) -> Candidates:
+        return cls(Choosing.of(run.chain["choice"])) if "choice" in run.chain else cls()
+
+    @property
+    def leads(self) -> list[tuple[str, list[Estimate]]]:
+        """Every candidate's lead over the better of the controls, the largest first."""
+        leads = self.choosing.choice.leads if self.choosing else {}
+        return [(name, [e]) for name, e in sorted(leads.items(), key=lambda item: -item[1].value)]
+
+    def rows(self, shared: Results) -> Iterator[Row]:
+        if (of := self.choosing) is None:
+            return
+        names, key = shared.evaluation.recognizer_seeds, of.metric.key
+        for arm, e in of.choice.means.items():
+            yield from estimate_rows(e, names, table="candidates", arm=arm, metric=key)
+        for arm, e in of.choice.leads.items():
+            yield from estimate_rows(e, names, table="candidates", arm=arm, control=of.choice.safe, metric=key)
+
+    def json(self) -> dict[str, Any]:
+        if (of := self.choosing) is None:
+            return {"choice": None}
+        return {"choice": {**of.choice.as_json(), "metric": of.metric.key, "classes": of.classes, "images": of.images}}

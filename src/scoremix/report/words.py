@@ -1,0 +1,160 @@
+"""A run in three sentences for somebody without statistics: what was chosen and why, what it gains, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from scoremix.evaluation.choice import Choice
+from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.metric_table import Metric, metric_of
+from scoremix.report.numbers import decimals, direction, duration, interval, mean, noun, percent, written
+
+if TYPE_CHECKING:
+    from scoremix.execution.artifacts import Artifact
+
+REST = "the rest"
+REAL = {"real": "real images alone", "equal_steps": "real images alone, trained longer"}
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """A choice among candidates: by which metric, on how many validation classes and images."""
+
+    choice: Choice
+    metric: Metric
+    level: float
+    classes: int
+    images: int
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> Choosing:
+        """What the stage `choose_arm` wrote."""
+        stored = artifact.json("choice.json")
+        told = {name: stored[name] for name in ("level", "classes", "images")}
+        return cls(Choice.from_json(stored), metric_of(stored["metric"]), **told)
+
+
+def called(arm: str, notes: Mapping[str, str] = {}) -> str:
+    """An arm in words, with its name."""
+    words = REAL.get(arm) or notes.get(arm)
+    return f"{words} ({arm})" if words else arm
+
+
+def weak(top1: float, floor: float) -> str:
+    """That the candidates which need the generator are left out."""
+    return f"candidates that need the generator are left out, it is too weak: {_gate(top1, floor)}"
+
+
+def too_weak(top1: float | None = None, floor: float = 0.0) -> str:
+    """That nothing can be said of mixing."""
+    if top1 is None:
+        return "The generator is too weak to judge mixing."
+    return f"The generator is too weak to judge mixing: {_gate(top1, floor)}."
+
+
+def _gate(top1: float, floor: float) -> str:
+    return (
+        f"the baseline recognizer puts {percent(top1)} of the reproductions in their own class, "
+        f"the floor is {percent(floor)}"
+    )
+
+
+def chosen(told: Choosing, notes: Mapping[str, str] = {}) -> str:
+    """What was chosen among how many, and why."""
+    choice, metric = told.choice, told.metric
+    start = f"Chosen among {noun(len(choice.means), 'candidate')}: {called(choice.chosen, notes)}."
+    where = f"on the {noun(told.classes, 'validation class', 'validation classes')}"
+    if choice.lead is None:
+        return f"{start} No other candidate did better {where}."
+    lead = f"{difference(choice.lead, metric)} ({_level(told.level)} {interval(choice.lead, metric, True)})"
+    if choice.chosen == choice.best:
+        return f"{start} It led {called(choice.safe, notes)} by {lead} {where}."
+    return f"{start} The best one, {called(choice.best, notes)}, led by {lead} {where}: that may be chance."
+
+
+def gained(
+    kind: str, metric: Metric, own: Estimate, against: Mapping[str, Estimate], classes: int | None, level: float
+) -> str:
+    """What the judged arm gains on classes that no recognizer has seen; no number where none can be told from chance.
+
+    `own`: its own value, `against`: its differences to the controls.
+    """
+    where = (
+        "On images it never saw of its own classes"
+        if metric.closed
+        else f"On {_classes(classes)} it never saw in training"
+    )
+    if kind == "real images were chosen":
+        return f"{where}, {_rate(own, metric)} ({_level(level)} {interval(own, metric)}). Mixing adds nothing here."
+    if kind == "helps":
+        more = [
+            f"{difference(e, metric)} than {called(control)} ({interval(e, metric, True)})"
+            for control, e in against.items()
+        ]
+        return f"{where}, it recognizes better in every seed: {' and '.join(more)}; in brackets the {_level(level)}."
+    if losing := [called(control) for control, e in against.items() if direction(e, metric) == "worse"]:
+        return f"{where}, it recognizes worse than {' and '.join(losing)}: do not use it."
+    unsure = [called(control) for control, e in against.items() if not e.beyond_doubt]
+    return f"{where}, no gain over {' and '.join(unsure) or 'a control'} can be told from chance."
+
+
+def spent(seconds: Mapping[str, float], more_images: float | None) -> str:
+    """What the run cost, by what it was spent on, the largest first, and how much more the judged arm trains on."""
+    parts = [
+        f"{name} {duration(s)}" for name, s in sorted(seconds.items(), key=lambda p: (p[0] == REST, -p[1])) if s >= 1
+    ]
+    text = f"It took {duration(sum(seconds.values()))} of computing here" + (f": {', '.join(parts)}." if parts else ".")
+    more = (
+        "" if more_images is None or more_images <= 1 else f" The recipe trains on {more_images:.1f} times the images."
+    )
+    return text + more
+
+
+def difference(e: Estimate, metric: Metric) -> str:
+    """A difference in words: `2.1 more of 100 pairs`, `0.4 points less`."""
+    places, more = decimals(e, metric), "more" if e.value >= 0 else "less"
+    amount = written(abs(e.value), places, metric)
+    if metric.key.startswith("tar@"):
+        return f"{amount} of 100 pairs {more}"
+    return f"{amount} {'points ' if metric.percent else ''}of {metric.label} {more}"
+
+
+def explained(metric: Metric) -> str:
+    """What a pair is that counts, for the metric that decides."""
+    name, _, far = metric.key.partition("@")
+    if name != "tar":
+        return f"Judged by {metric.label}."
+    return (
+        f"A pair: two images of one class, found to be of one class by a threshold that takes {_one_in(1 / float(far))} "
+        "pairs of two classes for one as well."
+    )
+
+
+def _classes(number: int | None) -> str:
+    return "classes" if number is None else noun(number, "class", "classes")
+
+
+def _one_in(number: float) -> str:
+    return f"1 in {number:,.0f}"
+
+
+def _rate(own: Estimate, metric: Metric) -> str:
+    if metric.key.startswith("tar@"):
+        return f"{mean(own, metric)} of 100 pairs are recognized"
+    return f"its {metric.label} is {mean(own, metric)}{' %' if metric.percent else ''}"
+
+
+def _level(level: float) -> str:
+    return f"{100 * level:g}\u202f% interval"
+
+
+def seconds_of(artifacts: Iterable[Artifact]) -> dict[str, float]:
+    """Seconds by what they were spent on, every artifact once."""
+    names = {"recognizer": "recognizers", "generator": "generator", "guide": "generator", "sample": "mixes"}
+    spent: dict[str, float] = {}
+    for artifact in {artifact.key: artifact for artifact in artifacts}.values():
+        name = names.get(artifact.stage, REST)
+        spent[name] = spent.get(name, 0) + artifact.manifest["cost"]["seconds"]
+    return spent

@@ -1,0 +1,85 @@
+"""A first look, and a run that fits a time: what is left out, and that it goes on as it was planned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scoremix.config import ConfigError, Experiment, Runtime, load, presets
+from scoremix.execution import budget, runner
+from scoremix.execution.artifacts import Store
+from scoremix.execution.records import Record
+
+
+@pytest.fixture
+def exp(tiny_npz: Path) -> Experiment:
+    return load(presets.folder(), (), [f"source={tiny_npz}", "name=tiny-5m"])
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5 h", 5400)])
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert budget.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "0m", "-3h", "1d"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="give a number with s, m or h, such as 30m"):
+        budget.seconds_of(text)
+
+
+def test_every_rung_leaves_out_more(exp: Experiment) -> None:
+    rungs = [left for _, left in budget.ladder(exp)]
+    assert rungs[0] == exp and len(rungs) == 8
+    for left in rungs:  # each is an experiment that can be run
+        Experiment.model_validate(left.model_dump(mode="json"))
+    last = rungs[-1]
+    assert last.seeds == (0,) and last.data.size == 16 and last.generator.images_seen < exp.generator.images_seen / 3
+    assert [name for name, arm in last.arms.items() if arm.measured] == [
+        "real",
+        "equal_steps",
+        "averages_first",
+        "cutmixes",
+    ]
+
+
+def costs(exp: Experiment, *rest: object) -> float:
+    """Seconds that fall with every rung."""
+    generated = [arm for arm in exp.arms.values() if arm.generated]
+    return len(exp.seeds) * (100 + 100 * len(generated)) * exp.data.size / 32
+
+
+def fitted(exp: Experiment, out: Path, text: str) -> Experiment:
+    return budget.fitted(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), text)
+
+
+def test_as_little_is_left_out_as_the_time_asks_for(
+    exp: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(budget, "expected", costs)
+    assert fitted(exp, tmp_path, "20m") == exp
+    assert "nothing is left out" in capfd.readouterr().err
+    assert fitted(exp, tmp_path, "800s").seeds == (0, 1)
+    assert "left out: two recognizer seeds instead of three" in capfd.readouterr().err
+    with pytest.raises(
+        ConfigError, match=r"--time 1m: the least takes about 50 s here; give more time, or fewer images"
+    ):
+        fitted(exp, tmp_path, "1m")
+
+
+def test_a_run_goes_on_as_it_was_planned(exp: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "expected", costs)
+    first = runner.decided(fitted(exp, tmp_path, "800s"), "cpu")
+    Record(tmp_path, first, [])
+    monkeypatch.setattr(budget, "expected", lambda *_: 1e9)  # what a busy machine measures
+    assert fitted(exp, tmp_path, "800s") == first
+
+
+def test_a_first_look_has_no_generator_and_a_name_of_its_own(tiny_npz: Path) -> None:
+    look = presets.experiment(None, (), str(tiny_npz), quick=True, kind="quick")
+    assert look.name == "tiny-quick" and look.seeds == (0, 1) and look.data.classes == 120
+    assert not any(arm.generated for arm in look.arms.values())
+    own = presets.experiment(None, (), str(tiny_npz), settings=["name=mine", "seeds=[4]"], quick=True, kind="quick")
+    assert own.name == "mine" and own.seeds == (4,)
+    named = presets.experiment(None, (), str(tiny_npz), arms="real,scoremix", quick=True, kind="quick")
+    assert named.arms["scoremix"].generated and named.generator.images_seen == 50_000
