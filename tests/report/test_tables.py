@@ -141,7 +141,8 @@ def test_terminal_text() -> None:
         line = next(x for x in text.splitlines() if x.startswith(f"  {arm.name}  "))
         assert numbers.mean(arm.metrics["eer"], metric_table.EER) in line.split()
     headline = report.results.difference("ScoreMix far", "real", "tar@0.01")
-    assert f"against real: {numbers.mean(headline, metric_table.tar(0.01), True)} points" in text
+    interval = numbers.interval(headline, metric_table.tar(0.01), True)  # on both sides of zero: no number beside it
+    assert f"against real: not told from zero (95\u202f% interval {interval} points" in text
     assert "To try: Train the generator longer" in text
     assert "seed 0, fixed" in text and "evaluated once" in text and "10 million" in text
     assert "Report" not in report.text()
