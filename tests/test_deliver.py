@@ -328,6 +328,7 @@ def test_strangers_are_unknown_and_the_threshold_suits_the_gallery(model: Path, 
     assert len(gallery.class_names) == 6
     found = opened.identify(gallery, place / "images" / "blob 01", k=2, far=0.1)
     assert all(one.name == one.probe.removesuffix(".png") == one.matches[0].name for one in found)
+    assert opened.enroll(place / "images", class_level=1).class_names[:2] == ("blob 00", "blob 01")
     noise = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 1), dtype=np.uint8)
     strict = opened.threshold(0.1)
     for one, row in zip(opened.identify(gallery, noise), opened.embed(noise) @ gallery.embeddings.T, strict=True):

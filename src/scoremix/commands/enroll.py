@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import Debug, Delivered, Quiet, app
+from scoremix.commands.options import ClassLevel, Debug, Delivered, Quiet, app
 
 
 @app.command()
@@ -16,6 +16,7 @@ def enroll(
     model: Delivered,
     images: Annotated[Path, typer.Argument(help="folder of class folders, or of images that are a class each")],
     out: Annotated[Path, typer.Option("--out", help="the .npz file to write")] = Path("gallery.npz"),
+    class_level: ClassLevel = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -30,6 +31,6 @@ def enroll(
         raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
     opened = load_model(model)
     with bar("enroll", quiet) as advance:
-        gallery = opened.enroll(images, advance)
+        gallery = opened.enroll(images, advance, class_level)
     gallery.save(out)
     print(f"{out}: {len(gallery)} images of {len(gallery.class_names)} classes")

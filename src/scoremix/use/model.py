@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from scoremix.data.decode import decode, opened, resize_area, with_channels
 from scoremix.data.listing import Listing, open_listing
+from scoremix.data.source import Told
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified, Match, Source, Unit
 from scoremix.use.search import nearest
 
@@ -93,9 +94,9 @@ class Model:
         point = self.threshold(self._usual() if far is None else far)
         return Verified(similarity, similarity > point.value, point)
 
-    def enroll(self, place: Source, advance: Advance = silent) -> Gallery:
-        """The gallery of a folder of class folders, or of images that are a class each by their names."""
-        listing, unit = self._read(Path(place), advance)
+    def enroll(self, place: Source, advance: Advance = silent, class_level: int | None = None) -> Gallery:
+        """The gallery of a folder of class folders (so many steps down), or of images that are a class each by name."""
+        listing, unit = self._read(Path(place), advance, class_level)
         if listing.labels is None:
             named = [Path(name).stem for name in listing.names]
             names = listing.names if len(set(named)) < len(named) else tuple(named)
@@ -179,9 +180,9 @@ class Model:
             return np.asarray(self.embed(image[None])[0])
         return np.asarray(self.embed([image])[0])
 
-    def _read(self, place: Path, advance: Advance = silent) -> tuple[Listing, Unit]:
+    def _read(self, place: Path, advance: Advance = silent, class_level: int | None = None) -> tuple[Listing, Unit]:
         """The listing of all images at a place, and their embeddings; ValueError names the first that is unusable."""
-        listing = open_listing(place)
+        listing = open_listing(place, Told(class_level))
         if place.is_dir():
             for name in listing.names:
                 if (file := place / name).is_file():
