@@ -1,4 +1,4 @@
-.PHONY: demo test browser lint types layers results setup docs wheel oldest
+.PHONY: demo test browser lint types layers results gpu setup docs wheel oldest
 
 setup:
 	@scripts/setup.sh dev
@@ -24,6 +24,9 @@ types: setup
 
 layers: setup
 	@.venv/bin/lint-imports
+
+gpu: setup  ## what one GPU tells in 12 minutes, into docs/results/gpu; ARGS="--tiny --minutes 5 --to FOLDER" tries it on a CPU
+	@.venv/bin/python benchmarks/gpu.py $(ARGS)
 
 results: setup  ## docs/results.md, docs/studies/, docs/demo.md, docs/tables.md and README.md from the JSON in docs/results/; docs/settings.md from the config; docs/architecture.svg from the imports
 	@.venv/bin/python scripts/results.py && .venv/bin/python scripts/tables.py && .venv/bin/python scripts/people.py && .venv/bin/python scripts/choose.py --page && .venv/bin/python scripts/need.py && .venv/bin/python scripts/settings.py && .venv/bin/python scripts/architecture.py

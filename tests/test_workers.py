@@ -212,3 +212,31 @@ def test_a_wrong_number_of_workers_is_one_line() -> None:
         2,
         "scoremix: --workers 'many': allowed are auto and whole numbers from 1",
     )
+
+
+def chunk(config: Named, *inputs: Artifact, work: Any) -> None:
+    """Two chunks, one for each part, that take a while."""
+    for number in range(2):
+        if work.part is not None and work.part[0] != number:
+            continue
+        if work.kept(f"chunk-{number}") is None:
+            assert work.part is not None, "a chunk that a part had made was made again"
+            time.sleep(0.2)
+            work.keep(f"chunk-{number}", config.name)
+    if work.part is None:
+        work.write("said.txt", "".join(work.surely_kept(f"chunk-{number}").decode() for number in range(2)))
+
+
+def test_parts_are_counted_in_the_cost_and_kept_where_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:
+    store, one = Store(tmp_path), call(chunk, "x")
+    artifact, runtime = store.artifact(one.step), Runtime(quiet=True)
+    for again in range(2):
+        for number in range(2):
+            workers.perform(workers.Task(one, (number, 2)), tmp_path, runtime)
+        assert 0 <= artifact.share_done < 1 and not artifact.done
+        workers.perform(workers.Task(one), tmp_path, runtime)
+        assert artifact.manifest["cost"]["seconds"] >= 0.4
+        assert (artifact / "said.txt").read_text() == "xx" and artifact.share_done == 1
+        if not again:
+            (artifact / "said.txt").write_text("y")
+            artifact.disown()

@@ -240,7 +240,7 @@ def _announce(experiments: list[Experiment], progress: Progress, budget: float |
         keys |= {step.key for step in steps}
         todo = [step for step in steps if not store.artifact(step).done and step.key not in seconds]
         real = next(store.artifact(step) for step in steps if step.stage == "ingest")
-        seconds |= estimate(real, steps, todo, progress.runtime)
+        seconds |= estimate(real, steps, todo, progress.runtime, store)
     said = f" within a budget of {budget:g} h" if budget else ""
     say(
         f"{len(experiments)} experiments, {len(keys - seconds.keys())} of {len(keys)} steps done; the rest takes about "

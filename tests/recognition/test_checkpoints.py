@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -57,13 +56,12 @@ def test_step_schedule_is_adafaces() -> None:
 
 
 def test_depth_two_of_a_published_network_is_the_next_one() -> None:
-    faces = SimpleNamespace(size=112, channels=3)
     for name, deeper in (("iresnet50", "iresnet100"), ("adaface_ir50", "adaface_ir101")):
-        assert describe(Recognizer(network=name, depth=2), faces).network == deeper
+        assert describe(Recognizer(network=name, depth=2), 112, 3).network == deeper
     with pytest.raises(ValueError, match="no published network is that much deeper than iresnet18"):
-        describe(Recognizer(network="iresnet18", depth=2), faces)
+        describe(Recognizer(network="iresnet18", depth=2), 112, 3)
     with pytest.raises(ValueError, match="takes 112 px RGB images, these are 32 px with 1 channels"):
-        describe(Recognizer(network="iresnet18"), SimpleNamespace(size=32, channels=1))
+        describe(Recognizer(network="iresnet18"), 32, 1)
 
 
 def test_weights_that_are_not_finite_are_refused_with_their_count(tmp_path: Path) -> None:

@@ -21,25 +21,9 @@ from scoremix.execution import stopping
 from scoremix.execution.torchrun import process, processes
 
 OTHERS = (  # in the order in which --help lists them, after the steps of the story
-    *(
-        "fit",
-        "verify",
-        "enroll",
-        "identify",
-        "benchmark",
-        "study",
-        "report",
-        "analyze",
-        "show",
-        "plan",
-        "quality",
-        "embed",
-        "export",
-        "sheets",
-        "explore",
-        "ema",
-    ),
-    *("import_edm2", "convert", "verify_data", "subset"),
+    *("fit", "verify", "enroll", "identify", "sample", "benchmark", "study", "report", "analyze", "show", "plan"),
+    *("rehearse", "quality", "embed", "export", "sheets", "explore", "ema", "import_edm2", "convert", "verify_data"),
+    *("subset", "log"),
 )
 for _name in OTHERS:
     import_module(f"scoremix.commands.{_name}")

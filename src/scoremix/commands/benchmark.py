@@ -130,13 +130,28 @@ def benchmark(
         results.append({"checkpoint": recognizer.as_json() | {"name": checkpoint}, "sets": entries})
     folder = runtime.out / "benchmarks" / called
     folder.mkdir(parents=True, exist_ok=True)
+    if exp is not None:
+        from scoremix.report.faces import tables
+        from scoremix.report.pages import faces as pages
+
+        found = tables(results, [*exp.evaluation.controls, "real"])
+        for kind, content in (
+            ("html", pages.render(found)),
+            ("csv", pages.to_csv(found)),
+            ("json", pages.to_json(found)),
+        ):
+            write_file(folder / f"benchmark.{kind}", content)
+        print("\n" + pages.text(found))
+    results = [without_draws(result) for result in results]
     stored = {"results": results, "versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     write_file(folder / "results.json", json.dumps(stored, indent=1) + "\n")
     write_file(folder / "measures.csv", table_of(results))
     if lines := paper_table.table(results):
         write_file(folder / "table.csv", csv_text(lines))
-        print(f"\nthe papers' columns, in per cent ({folder / 'table.csv'})\n{terminal(lines)}")
-    print(f"\nall numbers and thresholds: {folder / 'measures.csv'}")
+        if exp is None:
+            print(f"\nthe papers' columns, in per cent ({folder / 'table.csv'})\n{terminal(lines)}")
+    page = "" if exp is None else f"; over seeds: {folder / 'benchmark.html'}"
+    print(f"\nall numbers and thresholds: {folder / 'measures.csv'}{page}")
 
 
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> list[tuple[str, Path]]:
@@ -148,6 +163,14 @@ def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> li
     labels = [f"{arm}/{seed}" for arm in arms for seed in exp.seeds]
     trained = make(exp, runtime, Store(runtime.out / "store"), [f"recognizer {label}" for label in labels])
     return [(f"{exp.name}/{label}", made / RECOGNIZER) for label, made in zip(labels, trained, strict=True)]
+
+
+def without_draws(result: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's results as they are stored."""
+    sets = [
+        {**e, "measures": [{k: v for k, v in m.items() if k != "draws"} for m in e["measures"]]} for e in result["sets"]
+    ]
+    return {**result, "sets": sets}
 
 
 def text_of(entries: Sequence[dict[str, Any]]) -> str:

@@ -129,6 +129,9 @@ Workers = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="threads of each worker; bytes depend on it")]
 Compile = Annotated[bool, typer.Option("--compile", help="train the generator through torch.compile")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", help="a Dask cluster on a shared folder: address or scheduler file")
+]
 MaxHours = Annotated[
     float | None, typer.Option("--max-hours", min=0, help="stop with a checkpoint after that time; a run continues")
 ]

@@ -290,13 +290,15 @@ def _weights(exp: Experiment, labels: Tensor) -> Tensor:
 
 def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int:
     """Images the run's mixes are."""
+    from scoremix.data.images import LabeledImages
     from scoremix.execution.estimate import Clock
     from scoremix.execution.records import source_of
     from scoremix.execution.runner import plan_all
 
     plans = plan_all(exp, source_of(exp), store)
     key = next(plan.key for plan in plans if plan.label == "sample")
-    return Clock({plan.key: plan for plan in plans}, real, runtime).images(key)
+    stored = LabeledImages.load(real.folder)
+    return Clock({plan.key: plan for plan in plans}, stored, runtime).images(key)
 
 
 def table(rows: list[Row], n: int, job: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,7 @@ from scoremix.commands.options import (
     Out,
     Preset,
     Quiet,
+    Scheduler,
     Settings,
     SkipBad,
     Threads,
@@ -31,6 +32,9 @@ from scoremix.commands.options import (
     stop_after,
 )
 from scoremix.data.files import refuse_among
+
+if TYPE_CHECKING:
+    from scoremix.config import Experiment, Runtime
 
 STEPS = {  # name: (the step to stop after, help)
     "ingest": ("ingest", "Read the images, split the classes, pack them."),
@@ -64,6 +68,7 @@ def run(
     device: Device = "auto",
     workers: Workers = "auto",
     threads: Threads = None,
+    scheduler: Scheduler = None,
     compile: Compile = False,
     max_hours: MaxHours = None,
     quiet: Quiet = False,
@@ -78,7 +83,19 @@ def run(
     from scoremix.execution.artifacts import Store
 
     store = Store(out / "store")
-    progress.execute(budget.fitted(exp, runtime, store, time) if time else exp, runtime, store)
+    progress.execute(budget.fitted(exp, runtime, store, time) if time else exp, runtime, store, None, False, scheduler)
+
+
+def execute(
+    exp: Experiment, runtime: Runtime, until: str | None, max_hours: float | None, scheduler: str | None = None
+) -> None:
+    """Runs an experiment up to a step."""
+    refuse_among(runtime.out, exp.source)
+    stop_after(max_hours)
+    from scoremix.execution import progress
+    from scoremix.execution.artifacts import Store
+
+    progress.execute(exp, runtime, Store(runtime.out / "store"), until, False, scheduler)
 
 
 def _add(name: str, until: str, text: str) -> None:
@@ -96,22 +113,18 @@ def _add(name: str, until: str, text: str) -> None:
         device: Device = "auto",
         workers: Workers = "auto",
         threads: Threads = None,
+        scheduler: Scheduler = None,
         compile: Compile = False,
         max_hours: MaxHours = None,
         quiet: Quiet = False,
         debug: Debug = False,
     ) -> None:
         exp = experiment_of(preset, config, data, arms, settings, skip_bad, (class_level, image_column, label_column))
-        refuse_among(out, exp.source)
-        runtime = runtime_of(out, device, quiet, workers, threads, compile)
-        stop_after(max_hours)
-        from scoremix.execution import progress
-        from scoremix.execution.artifacts import Store
-
-        progress.execute(exp, runtime, Store(out / "store"), until)
+        execute(exp, runtime_of(out, device, quiet, workers, threads, compile), until, max_hours, scheduler)
 
     app.command(name, help=f"{text} Runs what it needs and stops there.")(command)
 
 
 for _name, (_until, _text) in STEPS.items():
-    _add(_name, _until, _text)
+    if _name != "sample":  # commands/sample.py
+        _add(_name, _until, _text)

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Device, MaxHours, Out, Quiet, Threads, Workers, app, runtime_of, stop_after
+from scoremix.commands.options import (
+    Debug,
+    Device,
+    MaxHours,
+    Out,
+    Quiet,
+    Scheduler,
+    Threads,
+    Workers,
+    app,
+    runtime_of,
+    stop_after,
+)
 
 
 @app.command()
@@ -20,9 +32,7 @@ def study(
     device: Device = "auto",
     workers: Workers = "auto",
     threads: Threads = None,
-    scheduler: Annotated[
-        str | None, typer.Option("--scheduler", help="a Dask cluster on a shared folder: address or scheduler file")
-    ] = None,
+    scheduler: Scheduler = None,
     max_hours: MaxHours = None,
     quiet: Quiet = False,
     debug: Debug = False,

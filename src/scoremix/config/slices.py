@@ -84,9 +84,10 @@ class Recognizer(Slice):
     gradient: Literal["exact", "straight_through"] = "exact"
     epochs: Annotated[float, Field(gt=0)] = 20.0
     batch: Positive = 128
-    microbatch: Positive | None = Field(
+    microbatch: Positive | Literal["auto"] | None = Field(
         None,
-        description="images whose gradients are made at a time, with batch statistics of their own; by default all",
+        description="images whose gradients are made at a time, with batch statistics of their own; by default all; "
+        "auto takes the largest half, quarter ... of the batch that the device's memory holds, and is recorded as that",
     )
     lr: Rate = 0.1
     momentum: Share = 0.9

@@ -76,11 +76,12 @@ def write_sealed(path: Path, content: bytes | str) -> Path:
 def read_sealed(path: Path) -> bytes | None:
     """The content of a file of `write_sealed`; None where it is damaged or cannot be read."""
     try:
-        stored = memoryview(path.read_bytes())
+        with open(path, "rb") as file:
+            plain = file.read(max(os.fstat(file.fileno()).st_size - 32, 0))
+            seal = file.read()
     except OSError:
         return None
-    plain, seal = stored[:-32], stored[-32:]
-    return bytes(plain) if hashlib.sha256(plain).digest() == seal else None
+    return plain if hashlib.sha256(plain).digest() == seal else None
 
 
 def file_hash(path: Path) -> str:

@@ -16,7 +16,7 @@ from scoremix.data.files import whole
 from scoremix.data.images import LabeledImages, PackedFile, packed_file, write_classes
 from scoremix.data.lists import groups_of
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.source import DEFAULTS, Block, Opening, Source, Told, refuse_empty
+from scoremix.data.source import DEFAULTS, Block, Choose, Opening, Source, Told, refuse_empty
 from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, completed, from_list, subset
 
@@ -85,21 +85,18 @@ def read(
     size = size or source.size
     if size is None:
         raise ValueError("size is None, must be given for folders of images")
-    refuse_unwritable(source.class_names, str(place))
-    filled, empty = _filled(source, str(place), skip_bad, 1 if fractions is None else 2)
-    splits = _splits(source, filled, split_list, fractions, seed)
-    members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
-    of_class: Mapping[int, str] | None = dict(enumerate(source.groups)) if source.groups is not None else None
-    if groups is not None:
-        of_class = dict(zip(members.tolist(), groups_of(groups, [source.class_names[k] for k in members]), strict=True))
-    kept = members if classes is None else subset(splits, source.class_names, classes, seed)
-
-    def choose(k: int) -> Int64[np.ndarray, " chosen"]:
-        count = int(source.counts[k])
-        wanted = min(count, images_per_class or count)
-        order = stream_seed("images", seed, source.class_names[k])
-        return np.arange(count) if wanted == count else np.sort(batch_indices(count, order, 0, wanted))
-
+    plan = planned(
+        source,
+        str(place),
+        classes=classes,
+        images_per_class=images_per_class,
+        split_list=split_list,
+        groups=groups,
+        fractions=fractions,
+        skip_bad=skip_bad,
+        seed=seed,
+    )
+    kept, splits, choose = plan.kept, plan.splits, plan.choose
     channels = channels or (1 if source.channels == 1 else None)
     blocks = _with_progress(source.blocks(kept, choose, size), sum(len(choose(int(k))) for k in kept), progress)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,12 +115,58 @@ def read(
         held = _hold_out(unfinished, counts[kept], left["train"], names, held_out, seed) if held_out else None
         if channels is None and grey:
             _reduce(unfinished)
-    grouped = [of_class[k] for k in kept] if of_class is not None else None
+    grouped = [plan.groups[k] for k in kept] if plan.groups is not None else None
     write_classes(folder, counts[kept], names, left, grouped, held)
-    unsplit = len(filled) - len(members)
     return LabeledImages.load(folder), Reading(
-        tuple(bad), (*empty, *lost), unsplit, source.ignored, (*source.notes, *too_dark(getattr(source, "deep", ())))
+        tuple(bad),
+        (*plan.empty, *lost),
+        plan.unsplit,
+        source.ignored,
+        (*source.notes, *too_dark(getattr(source, "deep", ()))),
     )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What of a source is read: its classes by their indices there, their parts, and the images of each."""
+
+    kept: Int64[np.ndarray, " k"]
+    splits: Splits
+    groups: Mapping[int, str] | None
+    empty: tuple[str, ...]  # classes left out for want of images
+    unsplit: int  # classes in no part
+    choose: Choose
+
+
+def planned(
+    source: Source,
+    place: str,
+    *,
+    classes: int | None,
+    images_per_class: int | None,
+    split_list: Path | None,
+    groups: str | None,
+    fractions: Sequence[float] | None,
+    skip_bad: bool,
+    seed: int,
+) -> Plan:
+    """What `read` reads of an open source, before any image is; arguments and errors as there."""
+    refuse_unwritable(source.class_names, place)
+    filled, empty = _filled(source, place, skip_bad, 1 if fractions is None else 2)
+    splits = _splits(source, filled, split_list, fractions, seed)
+    members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
+    of_class: Mapping[int, str] | None = dict(enumerate(source.groups)) if source.groups is not None else None
+    if groups is not None:
+        of_class = dict(zip(members.tolist(), groups_of(groups, [source.class_names[k] for k in members]), strict=True))
+    kept = members if classes is None else subset(splits, source.class_names, classes, seed)
+
+    def choose(k: int) -> Int64[np.ndarray, " chosen"]:
+        count = int(source.counts[k])
+        wanted = min(count, images_per_class or count)
+        order = stream_seed("images", seed, source.class_names[k])
+        return np.arange(count) if wanted == count else np.sort(batch_indices(count, order, 0, wanted))
+
+    return Plan(kept, splits, of_class, tuple(empty), len(filled) - len(members), choose)
 
 
 def refuse_unwritable(names: Sequence[str], place: str) -> None:

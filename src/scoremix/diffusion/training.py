@@ -160,7 +160,8 @@ def step(
         share = (part.stop - part.start) / len(images)
         here = None if labels is None else labels[part]
         with nullcontext() if part.stop == len(images) else alone():
-            denoised, u = (forward or state.net)(images[part] + noise[part], sigma[part], here, return_logvar=True)
+            net = state.net if forward is None else forward  # a compiled module has no truth
+            denoised, u = net(images[part] + noise[part], sigma[part], here, return_logvar=True)
             loss = weighted_error(denoised, u, images[part], sigma[part], state.net.sigma_data)
             total = loss.sum() / len(images)
             if extra is not None and here is not None:

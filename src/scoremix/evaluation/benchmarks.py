@@ -19,7 +19,7 @@ from numpy import ndarray as Array
 
 from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.estimate import possible_interval, wilson
-from scoremix.evaluation.metrics import ahead_of_mates, kfold_accuracy, unit_rows
+from scoremix.evaluation.metrics import ahead_of_mates, fold_bounds, kfold_accuracy, pair_distances, unit_rows
 from scoremix.evaluation.operating import FARS, Resampled, identified, operating_points, resampled, search, tar_draws
 
 PAIR_FARS = (1e-4, 1e-3, 1e-2)
@@ -31,7 +31,8 @@ Ends = tuple[float | None, float | None]
 class Measure:
     """One number: `metric` at `level` (a FAR, an FPIR or a rank) by `rule`, over `of` trials.
 
-    `decided_by`: the impostor pairs (non-mated probes) above the threshold. `low`, `high`: 95 % interval.
+    `decided_by`: the impostor pairs (non-mated probes) above the threshold. `low`, `high`: 95 % interval. `draws`: of the
+    people of a set, of the pairs where it names none; the same draws for every recognizer, so that differences are paired.
     """
 
     metric: str
@@ -44,9 +45,12 @@ class Measure:
     threshold: float | None = None
     decided_by: int | None = None
     of: int | None = None
+    draws: Float[Array, " r"] | None = None  # the value in bootstrap draws that all recognizers share
 
 
-def pair_measures(a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Array, " p"]) -> list[Measure]:
+def pair_measures(
+    a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Array, " p"], draws: int = 0, seed: int = 0
+) -> list[Measure]:
     """Accuracy over ten folds (as many as pairs, below ten) with its deviation, and TAR where there are genuine pairs
     and a hundred impostor pairs can say something. ValueError for fewer than two pairs.
     """
@@ -56,8 +60,18 @@ def pair_measures(a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Arr
     fold = kfold_accuracy(a, b, same, folds)
     low, high = wilson(fold.mean, len(same))
     threshold = float(1 - fold.thresholds.mean() / 2)  # squared distance of unit vectors to cosine
+    again = None
+    if draws:
+        limits = np.concatenate(
+            [
+                np.full(end - start, t)
+                for (start, end), t in zip(fold_bounds(len(same), folds), fold.thresholds, strict=True)
+            ]
+        )
+        right = (pair_distances(a, b) < limits) == same
+        again = class_draws(len(same), draws, seed) @ right / len(same)
     found = [
-        Measure("accuracy", fold.mean, None, f"{folds} folds", low, high, None, threshold, None, len(same)),
+        Measure("accuracy", fold.mean, None, f"{folds} folds", low, high, None, threshold, None, len(same), again),
         Measure("deviation", fold.std, None, f"{folds} folds"),
     ]
     cosine = np.einsum("pd,pd->p", unit_rows(a), unit_rows(b))
@@ -109,6 +123,7 @@ def _points(
             threshold=p.threshold,
             decided_by=p.impostors,
             of=impostors,
+            draws=None if table is None or p.rule != "at_most" else table[:, list(fars).index(p.target)],
         )
         for p in points
     ]
@@ -179,8 +194,9 @@ def _rank_measures(
     for rank in ranks:
         hit = ahead < rank
         with np.errstate(invalid="ignore"):
-            low, high = _ends(weights @ hit / total, float(hit.mean()), people)
-        found.append(Measure("rank", float(hit.mean()), rank, None, low, high, of=len(ahead)))
+            drawn = weights @ hit / total
+        low, high = _ends(drawn, float(hit.mean()), people)
+        found.append(Measure("rank", float(hit.mean()), rank, None, low, high, of=len(ahead), draws=drawn))
     return found
 
 

@@ -91,6 +91,16 @@ class Artifact:
         except Exception as error:  # damaged archives raise almost anything
             raise StoreError(f"{self.folder / name}: damaged or unreadable ({error})") from None
 
+    @property
+    def share_done(self) -> float:
+        """How much of it is there, 0 to 1, as its process last said."""
+        if self.done:
+            return 1.0
+        told = read_sealed(self.folder / "progress" / SPENT)
+        parts = (self.folder / "progress").glob(f"part-*-{SPENT}")
+        shares = [json.loads(text).get("done", 0.0) for text in (told, *map(read_sealed, parts)) if text]
+        return float(min(shares, default=0.0))
+
     def damaged(self) -> list[str]:
         """Outputs whose bytes are not those that the manifest lists, each with what is wrong; read once by a process."""
         try:
@@ -120,6 +130,8 @@ class Work:
     before: dict[str, float] = field(default_factory=dict)
     processes: int = 1  # most that have shared the stage since it began, killed ones included
     kept_at: float = field(default_factory=time.monotonic)  # when progress was last due to be kept
+    spacing: float = 0.0  # seconds between times that progress is kept, at least
+    done: float = 0.0  # share of the stage, as its bar has it
 
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
@@ -164,9 +176,12 @@ class Work:
         return self.write(name, buffer.getvalue())
 
     def due(self) -> bool:
-        """Whether progress is to be kept now: once in `checkpoint_seconds`, and when this process was asked to stop."""
-        now = time.monotonic()
-        if now - self.kept_at < self.runtime.checkpoint_seconds and not stopping.asked():
+        """Whether progress is to be kept now: once in `checkpoint_seconds`, and when this process was asked to stop.
+
+        Less often where keeping it takes long (`spacing`), unless it is to be kept always (0 seconds).
+        """
+        now, wanted = time.monotonic(), self.runtime.checkpoint_seconds
+        if now - self.kept_at < (max(wanted, self.spacing) if wanted else 0) and not stopping.asked():
             return False
         self.kept_at = now
         return True
@@ -175,7 +190,32 @@ class Work:
         """Writes a file an unfinished stage resumes from, and what the first process has spent until now."""
         write_sealed(self.progress / name, content)
         if self.rank == 0:
-            write_sealed(self.progress / SPENT, json.dumps({**self.spent(), "processes": self.processes}))
+            self._keep_spent()
+
+    def _keep_spent(self) -> None:
+        spent = {**self.spent(), "processes": self.processes, "done": self.done}
+        write_sealed(self.progress / self._spent_file, json.dumps(spent))
+
+    @property
+    def _spent_file(self) -> str:
+        return SPENT if self.part is None else f"part-{self.part[0]}-{SPENT}"
+
+    def take_over(self) -> None:
+        """From now on this process counts what those before it have spent: all of them, or on its part those of that part."""
+        files = [self._spent_file]
+        if self.part is None:
+            files += sorted(path.name for path in self.progress.glob(f"part-*-{SPENT}"))
+        for file in files:
+            spent = json.loads(self.kept(file) or "{}")
+            spent.pop("done", None)
+            self.processes = max(self.processes, int(spent.pop("processes", 1)))
+            peak = max(spent.get("peak_mib", 0), self.before.get("peak_mib", 0))
+            self.before = {n: spent.get(n, 0) + self.before.get(n, 0) for n in {**spent, **self.before}}
+            self.before["peak_mib"] = peak
+        if files[1:]:  # counted once, whatever happens to this process
+            self._keep_spent()
+            for file in files[1:]:
+                (self.progress / file).unlink()
 
     def keep_two(self, name: str, content: bytes | str) -> None:
         """The same; the file of that name before stays as well, for when this one is found damaged."""
@@ -202,7 +242,7 @@ class Work:
         """Seconds, counters and peak memory of this process and of those that were killed before it."""
         now = {"seconds": time.monotonic() - self.started, **self.counts}
         total = {n: round(now.get(n, 0) + self.before.get(n, 0), 3) for n in {**self.before, **now} if n != "peak_mib"}
-        return {**total, "peak_mib": max(round(_peak_mib(), 1), self.before.get("peak_mib", 0))}
+        return {**total, "peak_mib": max(round(peak_mib(), 1), self.before.get("peak_mib", 0))}
 
     @contextlib.contextmanager
     def bar(self, total: float, unit: str, start: float = 0) -> Iterator[Callable[..., None]]:
@@ -218,6 +258,7 @@ class Work:
             def advance(done: float, total: float | None = None, unit: str = unit) -> None:
                 nonlocal known
                 known = known if total is None else total
+                self.done = done / max(known, 1)
                 show(self.label, done, known, unit)
                 stopping.check()
 
@@ -276,10 +317,11 @@ def step_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...
         else:
             keys[str(position)] = value.key
     stage, settings = function.__module__.rpartition(".")[2], config.hashed()
-    if undecided(settings):
-        raise ValueError(
-            f"{stage}: precision 'auto' is for the experiment; execution.runner.decided(exp, device) first"
-        )
+    for name, is_open in (("precision", undecided(settings)), ("microbatch", settings.get("microbatch") == "auto")):
+        if is_open:
+            raise ValueError(
+                f"{stage}: {name} 'auto' is for the experiment; execution.runner.decided(exp, device) first"
+            )
     return Step(stage, label or stage, settings, keys, code_hash(function))
 
 
@@ -305,6 +347,13 @@ class Store:
 
     def artifact(self, step: Step) -> Artifact:
         return Artifact(step.stage, step.key, self.root / step.stage / step.key[:12])
+
+    def refuse_busy(self, steps: Iterable[Step]) -> None:
+        """StoreBusy where another process is working on one of the steps now."""
+        for folder in (self.artifact(step).folder for step in steps):
+            if folder.is_dir():
+                with _lock(folder):
+                    pass
 
     def run(
         self,
@@ -338,9 +387,9 @@ class Store:
                 leftover.unlink()
             _clear_disowned(artifact)
             work = Work(artifact.folder, runtime, step.label, show=show)
-            work.before = json.loads(work.kept(SPENT) or "{}")
+            work.take_over()
             _reset_peak()
-            work.processes = max(begin(True), int(work.before.pop("processes", 1)))
+            work.processes = max(begin(True), work.processes)
             function(config, *inputs, work=work)
             manifest = {
                 "stage": step.stage,
@@ -377,9 +426,11 @@ def _clear_disowned(artifact: Artifact) -> None:
     """Removes what a damaged artifact held, before it is made again."""
     if (artifact / DISOWNED).exists():
         for path in artifact.folder.iterdir():
+            if path.name in (".lock", "progress"):  # workers may have made parts of it again already
+                continue
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != ".lock":
+            else:
                 path.unlink()
 
 
@@ -470,7 +521,7 @@ def _reset_peak() -> None:
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_mib() -> float:
+def peak_mib() -> float:
     """Peak resident memory of this process in MiB since `_reset_peak` (since its start elsewhere)."""
     try:
         status = Path("/proc/self/status").read_text()

@@ -106,7 +106,7 @@ def make(parts: records.Parts, config: Delivery, runtime: Runtime) -> Artifact:
         real = store.run(first.step, first.function, first.config, first.inputs, runtime)
         start = time.monotonic()
         known = {artifact.key: len(LabeledImages.load(artifact.folder)) for artifact in parts.added.values()}
-        seconds = estimate(real, steps, todo, runtime, known)
+        seconds = estimate(real, steps, todo, runtime, store, known)
         left = workers.makespan(calls, seconds, crew.size)
         say(f"estimate: about {in_time(left)} (measured here in {time.monotonic() - start:.0f} s)")
         size = workers.Here() if crew.size == 1 else crew

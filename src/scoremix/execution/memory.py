@@ -52,13 +52,23 @@ def free_bytes(device: torch.device) -> int:
     """Memory that this process may still take on the device."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    free = [
-        int(line.split()[1]) * 1024 for line in _text("/proc/meminfo").splitlines() if line.startswith("MemAvailable:")
-    ]
+    free = _of_system("MemAvailable:")
     limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
     if limit.isdigit() and used.isdigit():
         free.append(int(limit) - int(used))
     return max(0, min(free)) if free else 2**62
+
+
+def total_bytes(device: torch.device) -> int:
+    """Memory of the device, whoever uses it now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    limit = _text("/sys/fs/cgroup/memory.max").strip()
+    return min([*_of_system("MemTotal:"), *([int(limit)] if limit.isdigit() else [])], default=2**62)
+
+
+def _of_system(name: str) -> list[int]:
+    return [int(line.split()[1]) * 1024 for line in _text("/proc/meminfo").splitlines() if line.startswith(name)]
 
 
 def fitting(batch: int, per_image: int, free: int, trial: Callable[[int], None] = lambda images: None) -> int:
@@ -76,8 +86,8 @@ def fitting(batch: int, per_image: int, free: int, trial: Callable[[int], None] 
             torch.cuda.empty_cache()
         if size == 1:
             raise RuntimeError(
-                f"one image needs about {per_image / 2**20:,.0f} MiB for its gradients, {free / 2**20:,.0f} MiB are free; "
-                "take a smaller network or data.size, or set generator.checkpointing=true"
+                f"one image needs about {per_image / 2**20:,.0f} MiB for its gradients, {free / 2**20:,.0f} MiB are there; "
+                "take a smaller network or data.size (the generator has generator.checkpointing=true)"
             )
         size = -(-size // 2)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scoremix.config import ConfigError, Experiment, Runtime, changed
+from scoremix.config.base import undecided
 from scoremix.data.files import write_file
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
@@ -30,10 +31,15 @@ MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
 
 
 def execute(
-    exp: Experiment, runtime: Runtime, store: Store, until: str | None = None, only_report: bool = False
+    exp: Experiment,
+    runtime: Runtime,
+    store: Store,
+    until: str | None = None,
+    only_report: bool = False,
+    scheduler: str | None = None,
 ) -> Path:
     """Runs what is not done yet, up to the step `until`, and says where it is; returns the last artifact's folder."""
-    (last,) = make(exp, runtime, store, [until], only_report)
+    (last,) = make(exp, runtime, store, [until], only_report, scheduler)
     if process():
         return last.folder
     if last.stage != "report":
@@ -53,11 +59,16 @@ def execute(
 
 
 def make(
-    exp: Experiment, runtime: Runtime, store: Store, labels: Sequence[str | None], only_report: bool = False
+    exp: Experiment,
+    runtime: Runtime,
+    store: Store,
+    labels: Sequence[str | None],
+    only_report: bool = False,
+    scheduler: str | None = None,
 ) -> list[Artifact]:
     """Runs what is not done yet of what some steps need (None: of all), telling a person; returns their artifacts.
 
-    ConfigError where more than the report is to do but it alone was asked for.
+    On workers of this machine, or of the Dask cluster of a `scheduler`. ConfigError where more than the report is to do but it alone was asked for.
     """
     refuse_other_data(runtime.out, exp)
     exp, source = decided(given := exp, runtime.device), source_of(exp, runtime.out if only_report else None)
@@ -84,8 +95,12 @@ def make(
             say(
                 f"{exp.name}: {sum(store.artifact(plan).done for plan in wanted)} of {len(wanted)} steps are done already"
             )
-            if exp is not given:
+            if undecided(given.model_dump(mode="json")):
                 say(f"  precision auto: {native(runtime.device)} suits this device")
+            if given.recognizer.microbatch == "auto":
+                say(
+                    f"  recognizer.microbatch auto: {exp.recognizer.microbatch or exp.recognizer.batch} of {exp.recognizer.batch} images"
+                )
 
     def begin(real: Artifact, made: bool, size: int) -> float:
         """Says what was read and how long the rest takes, in seconds, or refuses what cannot work."""
@@ -106,12 +121,13 @@ def make(
             begin(artifact, made, 1)
 
     if team is None:
-        crew = workers.crew(runtime, plans)
-        runtime = runtime.model_copy(update={"threads": crew.threads})
-        engine.use_threads(crew.threads)
+        crew = workers.cluster(scheduler) if scheduler else workers.crew(runtime, plans)
+        if isinstance(crew, workers.Processes):
+            runtime = runtime.model_copy(update={"threads": crew.threads})
+            engine.use_threads(crew.threads)
         unread = not store.artifact(plans[0]).done
         seconds = begin(runner.run(exp, source, runner.Runner(store, runtime, "ingest", after)), unread, crew.size)
-        if crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE):
+        if scheduler or (crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE)):
             return _side_by_side(exp, source, labels, store, runtime, crew, after)
     told = [first, *[after] * (len(labels) - 1)]
     runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, told, strict=True))
@@ -263,8 +279,10 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     todo = [step for step in wanted if not planner.store.artifact(step).done]
     if not todo:
         return 0.0
+    if size == 1:  # workers wait for what another run makes
+        planner.store.refuse_busy(todo)
     start = time.monotonic()
-    seconds = estimate(real, planner.steps.values(), todo, runtime)
+    seconds = estimate(real, planner.steps.values(), todo, runtime, planner.store)
     spent = time.monotonic() - start
     parts: dict[str, float] = {}
     for plan in todo:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from scoremix.config import Experiment, Runtime, Slice, choice
+from scoremix.config import Changes, Experiment, Recognizer, Runtime, Slice, changed, choice
 from scoremix.config.base import undecided
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, External, Step, Store, Work, step_of
 from scoremix.pipeline import Input, story
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator
-from scoremix.stages.train.recognizer import train_recognizer
+from scoremix.stages.train.recognizer import fitting, train_recognizer
 
 BRANCHES = ("check", "choose")  # stages whose results decide which steps follow, where an arm is chosen
+MANY = 10_000  # classes of a head whose number the settings do not say
 TOGETHER = (train_recognizer, train_generator, sample_mixtures)  # stages that share their work among processes
 
 
@@ -137,14 +139,45 @@ def needed(steps: list[Step], until: str | None) -> list[Step]:
 
 
 def decided(exp: Experiment, device: str) -> Experiment:
-    """The experiment with the device's native precision wherever it says "auto", arms and analysis included.
+    """The experiment with the device's native precision and what its memory holds wherever recognizers and precisions say
+    "auto", arms and analysis included.
 
     So keys, records and stages know only what was used.
     """
     tree = exp.model_dump(mode="json")
-    if not undecided(tree):
+    if undecided(tree):
+        exp = Experiment.model_validate_json(json.dumps(_replaced(tree, engine.native(device))))
+    return _microbatches(exp, device)
+
+
+def _microbatches(exp: Experiment, device: str) -> Experiment:
+    """The experiment with numbers of images wherever a recognizer's microbatch is "auto"."""
+
+    def fits(of: Recognizer) -> int | None:
+        channels = 3 if exp.data.channels == "auto" else exp.data.channels
+        return _fitting(of.model_copy(update={"seed": 0}), exp.data.size, channels, exp.data.classes or MANY, device)
+
+    def of_changes(changes: Changes) -> Changes:
+        of = changed(exp.recognizer, changes)
+        return {**changes, "microbatch": fits(of)} if of.microbatch == "auto" and changes else changes
+
+    arms = {
+        name: arm.model_copy(update={"recognizer": of_changes(arm.recognizer), "selector": of_changes(arm.selector)})
+        for name, arm in exp.arms.items()
+    }
+    others = {name: of_changes(changes) for name, changes in exp.analysis.recognizers.items()}
+    if exp.recognizer.microbatch != "auto" and (arms, others) == (exp.arms, exp.analysis.recognizers):
         return exp
-    return Experiment.model_validate_json(json.dumps(_replaced(tree, engine.native(device))))
+    own = exp.recognizer
+    if own.microbatch == "auto":
+        own = own.model_copy(update={"microbatch": fits(own)})
+    analysis = exp.analysis.model_copy(update={"recognizers": others})
+    return exp.model_copy(update={"recognizer": own, "arms": arms, "analysis": analysis})
+
+
+@functools.cache
+def _fitting(config: Recognizer, size: int, channels: int, classes: int, device: str) -> int | None:
+    return fitting(config, size, channels, classes, engine.start(device).device)
 
 
 def _replaced(tree: Any, precision: str) -> Any:

@@ -18,6 +18,7 @@ from scoremix.config import ConfigError, Experiment, Runtime, Sampling, changed,
 from scoremix.data import limits
 from scoremix.data.decode import decode, resize_area, with_channels
 from scoremix.data.files import refuse_existing, whole
+from scoremix.data.images import LabeledImages
 from scoremix.data.listing import open_listing
 from scoremix.data.reading import UnreadableImages
 from scoremix.diffusion import checkpoints as generators
@@ -29,7 +30,7 @@ from scoremix.execution.runner import decided
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Description, Network, network_input, to_bytes
 from scoremix.recognition.training import embed
-from scoremix.stages.mix.sample import Networks, Sampler, noise_seeds
+from scoremix.stages.mix.sample import Networks, Sampler, again, noise_seeds
 from scoremix.stages.outputs import GeneratorSummary
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -193,6 +194,34 @@ def load_recognizer(
     """
     net, description = published.load(records.checkpoint_of(Path(out), str(run_arm_or_file), "out"), colour)
     return Recognizer(net.to(engine.start(device).device), description)
+
+
+def replayed(
+    run: str | None, label: str, index: int, *, out: str | Path = "scoremix_runs", device: Device = "auto"
+) -> tuple[NDArray[np.uint8], bool]:
+    """Image `index` (H, W, C) of a set that a run (None: the latest) has sampled, made again; whether it is that of the set.
+
+    `label`: the step that made the set, such as "sample" or "sample for auggen". ConfigError where there is none.
+    """
+    out = Path(out)
+    steps = records.steps_of(out, run)
+    sets = [name for name, step in steps.items() if step["stage"] == "sample"]
+    if label not in sets:
+        raise ConfigError(f"set {label!r}: the run has {', '.join(map(repr, sets)) or 'no sampled set'}")
+    step = steps[label]
+    made, generator = records.stored(out, step["key"]), records.stored(out, step["inputs"]["0"])
+    if made is None or generator is None:
+        raise ConfigError(
+            f"set {label!r}: {'the set' if made is None else 'its generator'} is gone from {out / 'store'}"
+        )
+    sampling = Sampling.model_validate(step["config"])
+    if "2" in step["inputs"]:  # weights that a search found are those the set keeps
+        sampling = sampling.model_copy(update={"weights_end": None})
+    if threads := made.manifest.get("threads"):
+        engine.use_threads(int(threads))
+    work = Work(made.folder, Runtime(out=out, device=device, quiet=True), "replay")
+    image = again(sampling, generator, made, index, work=work)
+    return image, bool((image == LabeledImages.load(made.folder).images[index]).all())
 
 
 def run(

@@ -140,7 +140,9 @@ def perform(task: Task, root: Path, runtime: Runtime, show: Show | None = None) 
             time.sleep(1)
     folder = store.artifact(call.step).folder
     folder.mkdir(parents=True, exist_ok=True)
-    call.function(call.config, *call.inputs, work=Work(folder, runtime, call.step.label, part=task.part, show=show))
+    work = Work(folder, runtime, call.step.label, part=task.part, show=show)
+    work.take_over()
+    call.function(call.config, *call.inputs, work=work)
 
 
 @dataclass
@@ -252,7 +254,7 @@ class Cluster:
 
     def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
         quiet = runtime.model_copy(update={"quiet": True})
-        future = self.executor.submit(perform, task, root.resolve(), quiet)
+        future = self.executor.submit(_remote, task, root.resolve(), quiet)
         self.busy.add(future)
         return future
 
@@ -281,6 +283,13 @@ def cluster(scheduler: str) -> Cluster:
     if not size:
         raise ValueError(f"--scheduler {scheduler}: the cluster has no worker")
     return Cluster(client.get_executor(), size, client.close)
+
+
+def _remote(task: Task, root: Path, runtime: Runtime) -> None:
+    """A task on a worker of the cluster, with the threads that were asked for."""
+    if runtime.threads:
+        processes.use_threads(runtime.threads)
+    perform(task, root, runtime)
 
 
 _tell: Connection | None = None  # a worker's way to say how far it is

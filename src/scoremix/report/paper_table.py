@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 HIGH = ("lfw", "cfp_fp", "cplfw", "calfw", "agedb_30")
 LOW = ("B-1e-6", "B-1e-5", "C-1e-6", "C-1e-5", "TR1", "TR5")
 MEANS = {"Avg-H": HIGH, "Avg": LOW}
 COLUMNS = (*HIGH, "Avg-H", *LOW, "Avg")
-Result = dict[str, Any]  # of one checkpoint, as results.json of `scoremix benchmark` has it
+Result = Mapping[
+    str, Any
+]  # of one checkpoint, as results.json of `scoremix benchmark` has it; measures may hold `draws`
+
+
+def values(result: Result, name: str, protocol: str, rule: str = "nearest") -> NDArray[np.float64] | None:
+    """(1 + draws,) of one column of one checkpoint, as shares: the value, then its bootstrap draws where they are known.
+
+    None where it was not run on the published set. A column may also be a set of one's own: accuracy of pairs, or rank-1.
+    """
+    if parts := MEANS.get(name):
+        found = [values(result, part, protocol, rule) for part in parts]
+        known = [value for value in found if value is not None]
+        shortest = min((len(value) for value in known), default=0)
+        return np.mean([value[:shortest] for value in known], axis=0) if len(known) == len(found) else None
+    if name[:2] in ("B-", "C-"):
+        where = {"B": "ijbb", "C": "ijbc"}[name[0]]
+        return _measure(result, where, "1:1", protocol, metric="tar", rule=rule, level=float(name[2:]))
+    if name in ("TR1", "TR5"):
+        return _measure(result, "tinyface", "identification", None, metric="rank", level=int(name[2:]))
+    accuracy = _measure(result, name, "pairs", None, metric="accuracy")
+    return _measure(result, name, "identification", None, metric="rank", level=1) if accuracy is None else accuracy
 
 
 def column(result: Result, name: str, protocol: str) -> float | None:
     """One column of the papers' tables for one checkpoint, in per cent; None where it was not run on the published set."""
-    if parts := MEANS.get(name):
-        values = [column(result, part, protocol) for part in parts]
-        known = [value for value in values if value is not None]
-        return statistics.fmean(known) if len(known) == len(values) else None
-    if name in HIGH:
-        return _measure(result, name, "pairs", None, metric="accuracy")
-    if name[:2] == "TR":
-        return _measure(result, "tinyface", "identification", None, metric="rank", level=int(name[2:]))
-    where = {"B": "ijbb", "C": "ijbc"}[name[0]]
-    return _measure(result, where, "1:1", protocol, metric="tar", rule="nearest", level=float(name[2:]))
+    found = values(result, name, protocol)
+    return None if found is None else 100 * float(found[0])
 
 
-def _measure(result: Result, name: str, kind: str, protocol: str | None, **wanted: Any) -> float | None:
+def _measure(result: Result, name: str, kind: str, protocol: str | None, **wanted: Any) -> NDArray[np.float64] | None:
     for entry in result["sets"]:
         if (entry["set"], entry["kind"]) != (name, kind) or entry["unlike_published"]:
             continue
@@ -35,7 +51,7 @@ def _measure(result: Result, name: str, kind: str, protocol: str | None, **wante
             continue
         for measure in entry["measures"]:
             if all(measure.get(key) == value for key, value in wanted.items()):
-                return 100 * float(measure["value"])
+                return np.concatenate([[measure["value"]], np.asarray(measure.get("draws", ()), np.float64)])
     return None
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scoremix.execution.artifacts import Artifact
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 from scoremix.report.results import Run
@@ -32,9 +33,9 @@ class Cost(Section):
 
     @classmethod
     def load(cls, run: Run) -> Cost:
-        """One row per stage; the recognizers of all arms and seeds are summed."""
+        """One row per stage, of all that the run is made of; the recognizers of all arms and seeds are summed."""
         rows: dict[str, list[dict[str, float]]] = {}
-        for artifact in {artifact.key: artifact for artifact in run.artifacts}.values():
+        for artifact in with_inputs(run.artifacts):
             label = "recognizers, all arms and seeds" if artifact.stage == "recognizer" else artifact.stage
             rows.setdefault(label, []).append(artifact.manifest["cost"])
         return cls(
@@ -54,3 +55,18 @@ class Cost(Section):
         for cost in self.costs:
             for key in ("seconds", "evaluations", "peak_bytes", "images"):
                 yield {"table": "cost", "arm": cost.stage, "metric": key, "value": getattr(cost, key)}
+
+
+def with_inputs(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """The artifacts and, as their manifests name them, all they were made of that is still in their store."""
+    found = {artifact.key: artifact for artifact in artifacts}
+    waiting = list(found.values())
+    while waiting:
+        artifact = waiting.pop()
+        store = artifact.folder.parents[1]
+        for key in artifact.manifest["inputs"].values():
+            file = next(store.glob(f"*/{key[:12]}/manifest.json"), None) if key not in found else None
+            if file is not None:
+                found[key] = Artifact(file.parts[-3], key, file.parent)
+                waiting.append(found[key])
+    return list(found.values())

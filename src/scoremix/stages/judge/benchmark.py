@@ -85,7 +85,7 @@ def evaluated(
         case PairSet():
             x = embedded(True)
             counts = {"images": len(x), "pairs": len(faces.same), "genuine": int(faces.same.sum())}
-            measures = pair_measures(x[faces.first], x[faces.second], faces.same)
+            measures = pair_measures(x[faces.first], x[faces.second], faces.same, draws)
             return [_entry(faces, "pairs", counts, None, measures, pair_notes(faces.same))]
         case RankSet():
             x = embedded(True)

@@ -35,8 +35,8 @@ def sample_mixtures(
     """Writes a set of images with one class per m-plet, in the order of the m-plets; `searched` gives the weights.
 
     Several processes take the chunks in turn, and the first one gathers them; a process that is given a part of them
-    (`work.part`) makes that part and stops. weights.npy, log_weight.npy and
-    disagreement.npy hold each image's mixing weights, Feynman-Kac log-weight, and the classes' part of it.
+    (`work.part`) makes that part and stops. weights.npy, seeds.npy, log_weight.npy and
+    disagreement.npy hold each image's mixing weights, noise seed, Feynman-Kac log-weight, and the classes' part of it.
     """
     if searched is not None:
         best = tuple(SearchSummary.load(searched).weights)
@@ -55,9 +55,7 @@ def sample_mixtures(
             names.append(f"chunk-{start:09d}.npz")
             if number % sharing == mine and work.kept(names[-1]) is None:
                 rows = np.arange(start, min(start + config.chunk, total))
-                labels, shares = classes[rows // each], weights[rows]
-                if turns:
-                    labels, shares = labels[shares > 0][:, None], shares[shares > 0][:, None]
+                labels, shares = mixed_at(config, classes[rows // each], weights[rows])
                 before = work.counts.get("evaluations", 0)
                 images, logs = sampler.weighed(labels, shares, sampler.seeds(rows))
                 buffer = io.BytesIO()
@@ -80,6 +78,34 @@ def sample_mixtures(
     write_mixed(
         work, of_chunks("images"), sampler.shape, mixed_names(classes, info.classes), classes, weights, *logs.T.copy()
     )
+    work.write_array("seeds.npy", np.array(sampler.seeds(np.arange(total))))
+
+
+def mixed_at(
+    config: Sampling, labels: NDArray[np.int64], weights: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Classes (b, k) and weights that images are sampled with: all of their m-plets', or in turns one of them."""
+    if config.mixture == "turns":
+        return labels[weights > 0][:, None], weights[weights > 0][:, None]
+    return labels, weights
+
+
+def again(config: Sampling, generator: Artifact, made: Artifact, index: int, *, work: Work) -> NDArray[np.uint8]:
+    """One image (H, W, C) of a finished set, computed as it was: with all of its chunk, from what the set keeps.
+
+    ValueError for an image that the set does not have, and for a set that keeps no seeds.
+    """
+    if not (made / "seeds.npy").exists():
+        raise ValueError(f"{made.folder}: keeps no seeds, an older scoremix made it")
+    mplets, weights, seeds = (np.load(made / f"{name}.npy") for name in ("mplets", "weights", "seeds"))
+    if not 0 <= index < len(seeds):
+        raise ValueError(f"image {index}: the set has the images 0 to {len(seeds) - 1}")
+    start = index - index % config.chunk
+    rows = np.arange(start, min(start + config.chunk, len(seeds)))
+    labels, shares = mixed_at(config, mplets[rows // (len(seeds) // len(mplets))], weights[rows].astype(np.float64))
+    images, _ = Sampler(config, generator, work).weighed(labels, shares, seeds[rows].tolist())
+    image: NDArray[np.uint8] = images[index - start]
+    return image
 
 
 def summary(price: int, logs: NDArray[np.float64]) -> dict[str, Any]:

@@ -61,4 +61,9 @@ def measure_magnitudes(
             ratios[:, i] = (torch.stack(found).norm(dim=2) / alone[0].norm(dim=1)).cpu().numpy()
             advance(i + 1)
     work.write_arrays("magnitudes.npz", sigmas=np.array(sigmas), ratios=ratios, **weights)
-    work.count("evaluations", LEVELS * len(rows) * (m + len(CONDITIONS)))
+    work.count("evaluations", len(rows) * evaluations(m))
+
+
+def evaluations(m: int) -> int:
+    """Network evaluations per image of m classes."""
+    return LEVELS * (m + len(CONDITIONS)) if m > 1 else 0

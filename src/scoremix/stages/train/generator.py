@@ -172,35 +172,49 @@ def microbatch_of(
 
     Remembered for a resumed training. RuntimeError where not even one image fits.
     """
+    if config.microbatch == "auto" and (kept := work.kept(MICROBATCH)) is not None:
+        return int(json.loads(kept))
+    size = fitting(config, images, device, state)
+    if config.microbatch == "auto" and work.rank == 0:
+        work.keep(MICROBATCH, json.dumps(size))
+    return size
+
+
+def fitting(
+    config: Generator, images: LabeledImages, device: engine.Engine, state: training.Training | None = None
+) -> int:
+    """The same, found anew; with `state` a trial step tells on a GPU, without only the count of what it keeps."""
     part = config.batch // device.ranks
     if config.microbatch != "auto":
         return min(config.microbatch, part)
-    if (kept := work.kept(MICROBATCH)) is not None:
-        return int(json.loads(kept))
+
+    def trial(count: int) -> None:
+        if state is not None and device.device.type == "cuda":
+            _loss(state.net, images, config, count).backward()
+            state.optimizer.zero_grad(set_to_none=True)
+
+    return memory.fitting(part, kept_per_image(config, images), memory.free_bytes(device.device), trial)
+
+
+def kept_per_image(config: Generator, images: LabeledImages) -> int:
+    """Bytes that a training step keeps for each image, counted without computing it."""
     with torch.device("meta"):
         counted = EDM2(**network(config, images)).train()
     counted.unet.checkpointing = config.checkpointing
-
-    def loss(net: EDM2, count: int) -> Tensor:
-        like = next(net.parameters())
-        x = torch.zeros(count, images.channels, images.size, images.size, device=like.device)
-        labels = torch.zeros(count, dtype=torch.int64, device=like.device) if config.conditional else None
-        sigma = torch.ones_like(x[:, 0, 0, 0])
-        denoised, u = net(x, sigma, labels, return_logvar=True)
-        return training.weighted_error(denoised, u, x, sigma, config.sigma_data).sum()
-
-    def trial(count: int) -> None:
-        if device.device.type == "cuda":
-            loss(state.net, count).backward()
-            state.optimizer.zero_grad(set_to_none=True)
-
-    each = memory.bytes_per_image(lambda count: loss(counted, count))
+    each = memory.bytes_per_image(lambda count: _loss(counted, images, config, count))
     if config.checkpointing:
-        each += memory.largest_block(counted, Block, lambda count: loss(counted, count))
-    size = memory.fitting(part, each, memory.free_bytes(device.device), trial)
-    if work.rank == 0:
-        work.keep(MICROBATCH, json.dumps(size))
-    return size
+        each += memory.largest_block(counted, Block, lambda count: _loss(counted, images, config, count))
+    return each
+
+
+def _loss(net: EDM2, images: LabeledImages, config: Generator, count: int) -> Tensor:
+    """A loss of that many images of nothing, on the network's device."""
+    like = next(net.parameters())
+    x = torch.zeros(count, images.channels, images.size, images.size, device=like.device)
+    labels = torch.zeros(count, dtype=torch.int64, device=like.device) if config.conditional else None
+    sigma = torch.ones_like(x[:, 0, 0, 0])
+    denoised, u = net(x, sigma, labels, return_logvar=True)
+    return training.weighted_error(denoised, u, x, sigma, config.sigma_data).sum()
 
 
 def rampup(config: Generator) -> float:

@@ -13,6 +13,7 @@ from torch import nn
 from scoremix.data.augment import PRESETS, Part, augment, to_unit
 from scoremix.data.images import Targets
 from scoremix.data.order import batch_indices, stream_seed
+from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.recognition import blending, checkpoints, mixed, published
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
@@ -55,7 +56,7 @@ def train_recognizer(
         )
     targets, order = Targets.load(data.folder), Order.of(mixes, config.seed, len(images), total)
     names = targets.class_names if targets else images.class_names
-    description = describe(config, images)
+    description = describe(config, images.size, images.channels)
     device = engine.start(work.runtime.device, together=True)
     state = start(config, description, len(names), device.device)
     history = resume.History(total // config.batch)
@@ -143,9 +144,15 @@ def steps(
     recipe: mixed.Recipe | None = None,
 ) -> Iterator[Training]:
     """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
+    if config.microbatch == "auto":
+        raise ValueError(
+            "recognizer.microbatch 'auto' is for the experiment; execution.runner.decided(exp, device) first"
+        )
     part = device.part(config.batch, "recognizer.batch")
     order = order or Order(config.seed, len(images), len(images), total)
-    state = state or start(config, describe(config, images), len(images.class_names), device.device)
+    state = state or start(
+        config, describe(config, images.size, images.channels), len(images.class_names), device.device
+    )
     module = device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup", recipe))
     if isinstance(state.head, AdaFace):
         state.head.gathered = device.gathered
@@ -188,23 +195,55 @@ class BatchLoss(nn.Module):
         return loss
 
 
-def describe(config: Recognizer, images: LabeledImages) -> checkpoints.Description:
-    """What network `config` and the images ask for; ValueError where a published one does not take the images."""
+def kept_per_image(config: Recognizer, description: checkpoints.Description) -> int:
+    """Bytes that a training step keeps for each image, counted without computing it; the head's are left out."""
+    dtype = getattr(torch, config.precision)
+    with torch.device("meta"):
+        net = checkpoints.make(description).train().to(dtype)
+
+    def loss(count: int) -> Tensor:
+        x = torch.zeros(count, description.channels, description.size, description.size, device="meta", dtype=dtype)
+        return net(x).float().sum()  # type: ignore[no-any-return]
+
+    return memory.bytes_per_image(loss)
+
+
+def fitting(config: Recognizer, size: int, channels: int, classes: int, device: torch.device) -> int | None:
+    """Images of that side whose gradients fit the device's memory at a time, of a batch; None where all of them do.
+
+    Beside them stand the parameters with gradient and momentum, the head's of so many classes with its logits. Whoever
+    uses the device now is not counted, so that the same device always gives the same. RuntimeError where not even two fit.
+    """
+    description = describe(config, size, channels)
+    standing = 4 * 3 * parameters_of(description, classes)
+    each = kept_per_image(config, description) + 4 * 4 * classes
+    found = memory.fitting(config.batch, each, max(memory.total_bytes(device) - standing, 0))
+    return None if found == config.batch else max(found, 2)
+
+
+def parameters_of(description: checkpoints.Description, classes: int) -> int:
+    """Parameters of a network and of a head of so many classes."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in checkpoints.make(description).parameters()) + classes * description.embedding
+
+
+def describe(config: Recognizer, size: int, channels: int) -> checkpoints.Description:
+    """What network `config` asks for on such images; ValueError where a published one does not take them."""
     if config.network == "small":
         return checkpoints.small(
-            images.size, images.channels, config.widths, tuple(config.depth * u for u in config.units), config.embedding
+            size, channels, config.widths, tuple(config.depth * u for u in config.units), config.embedding
         )
     if config.network.startswith(PREFIX) and config.depth == 1:
-        return checkpoints.of_timm(config.network, images.size, images.channels, config.embedding)
+        return checkpoints.of_timm(config.network, size, channels, config.embedding)
     if config.depth > 1 and (config.depth > 2 or config.network not in DEEPER):
         raise ValueError(
             f"recognizer.depth {config.depth}: no published network is that much deeper than {config.network}"
         )
     wanted = checkpoints.published(config.network if config.depth == 1 else DEEPER[config.network])
-    if (images.size, images.channels) != (wanted.size, wanted.channels):
+    if (size, channels) != (wanted.size, wanted.channels):
         raise ValueError(
-            f"recognizer.network {config.network!r} takes {wanted.size} px RGB images, these are {images.size} px with "
-            f"{images.channels} channels: set data.size={wanted.size} and data.channels=3"
+            f"recognizer.network {config.network!r} takes {wanted.size} px RGB images, these are {size} px with "
+            f"{channels} channels: set data.size={wanted.size} and data.channels=3"
         )
     return wanted
 

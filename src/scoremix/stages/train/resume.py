@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FILE = "checkpoint.safetensors"
 INFO = "info"  # a tensor of the bytes of a JSON text, beside those of the training
+SHARE = 0.05  # of a training's time at most goes into its checkpoints
 POINTS = 100  # of a stored loss curve
 
 
@@ -49,13 +51,15 @@ class Checkpoint:
                 history.restore(info[name])
 
     def save(self) -> None:
-        """Replaces the file; the first process writes it."""
+        """Replaces the file; the first process writes it. A large one is written less often."""
         if self.work.rank:
             return
+        start = time.monotonic()
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.training.tensors().items()}
         info = {"training": self.training.info(), **{name: of.state() for name, of in self.histories.items()}}
         tensors[INFO] = torch.tensor(list(json.dumps(info).encode()), dtype=torch.uint8)
         self.work.keep_two(FILE, safetensors.torch.save(tensors))
+        self.work.spacing = (time.monotonic() - start) / SHARE
 
 
 @dataclass

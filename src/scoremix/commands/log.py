@@ -1,0 +1,84 @@
+"""`scoremix log`: what a run has recorded, for a viewer of trainings."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scoremix.commands.options import Debug, Out, Quiet, app
+
+CURVES = {"history.csv": "loss", "alignment.csv": "alignment loss"}
+
+
+@app.command()
+def log(
+    tensorboard: Annotated[
+        str | None, typer.Option("--tensorboard", metavar="RUN", help="write this run's curves for TensorBoard")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="folder of the event files, by default RUN/tensorboard")
+    ] = None,
+    out: Out = Path("scoremix_runs"),
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Loss curves, results and pictures of a run as TensorBoard reads them (extra: pip install 'scoremix[track]').
+
+    From what is stored, finished or not; nothing is trained. Look at it with: tensorboard --logdir FOLDER.
+    """
+    from scoremix.config import ConfigError
+    from scoremix.data.files import refuse_existing
+    from scoremix.execution.records import recorded, steps_of
+
+    if tensorboard is None:
+        raise ConfigError("log: say for which viewer, --tensorboard RUN")
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError("--tensorboard: needs TensorBoard, pip install 'scoremix[track]'") from None
+    run = recorded(out, tensorboard).name
+    folder = to or out / run / "tensorboard"
+    refuse_existing(folder)
+    points = 0
+    for label, step in steps_of(out, run).items():
+        place = out / "store" / str(step["stage"]) / str(step["key"])[:12]
+        scalars, pictures = list(_scalars(place)), place / "sheet.npz"
+        if not scalars and not pictures.exists():
+            continue
+        with SummaryWriter(str(folder / label.replace("/", "-").replace(" ", "-"))) as writer:
+            for name, at, value in scalars:
+                writer.add_scalar(name, value, at)
+            if pictures.exists():
+                _add_pictures(writer, pictures)
+        points += len(scalars)
+    print(f"{folder}: {points:,} points; tensorboard --logdir {folder}")
+
+
+def _scalars(place: Path) -> Iterator[tuple[str, int, float]]:
+    """(name, images seen, value) of a step's curves; of the comparison (metric by arm, 0, value)."""
+    for file, name in CURVES.items():
+        if (place / file).exists():
+            for row in csv.DictReader((place / file).read_text().splitlines()):
+                yield name, int(row["images_seen"]), float(row["loss"])
+    if (place / "results.json").exists():
+        for arm, metrics in json.loads((place / "results.json").read_text())["arms"].items():
+            for metric, estimate in metrics.items():
+                if isinstance(estimate, dict) and estimate.get("value") is not None:
+                    yield f"{metric}/{arm}", 0, float(estimate["value"])
+
+
+def _add_pictures(writer: object, file: Path) -> None:
+    """The mixes of some m-plets, a row each."""
+    import numpy as np
+    from torch.utils.tensorboard import SummaryWriter
+
+    assert isinstance(writer, SummaryWriter)
+    with np.load(file) as stored:
+        mixes = stored["mixes"]  # (rows, images, H, W, C)
+    rows, images, h, w, c = mixes.shape
+    writer.add_image("mixes", mixes.transpose(0, 2, 1, 3, 4).reshape(rows * h, images * w, c), dataformats="HWC")

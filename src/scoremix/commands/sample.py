@@ -1,0 +1,118 @@
+"""`scoremix sample`: the mixes of a run; one image of a finished set again; images of classes that one names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scoremix.commands.options import (
+    Arms,
+    ClassLevel,
+    Compile,
+    ConfigFile,
+    DataPath,
+    Debug,
+    Device,
+    ImageColumn,
+    LabelColumn,
+    MaxHours,
+    Out,
+    Preset,
+    Quiet,
+    Scheduler,
+    Settings,
+    SkipBad,
+    Threads,
+    Workers,
+    app,
+    experiment_of,
+    runtime_of,
+)
+from scoremix.commands.story import STEPS, execute
+
+
+@app.command()
+def sample(
+    preset: Preset = None,
+    config: ConfigFile = None,
+    data: DataPath = None,
+    arms: Arms = None,
+    settings: Settings = None,
+    skip_bad: SkipBad = False,
+    class_level: ClassLevel = None,
+    image_column: ImageColumn = None,
+    label_column: LabelColumn = None,
+    of_run: Annotated[
+        str | None, typer.Option("--from", help="a finished run's generator or set, by default the latest run's")
+    ] = None,
+    classes: Annotated[str | None, typer.Option("--classes", help="classes to mix now, by name: A,B")] = None,
+    weights: Annotated[str | None, typer.Option("--weights", help="one for each: .3,.7; by default alike")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="images of --classes")] = 8,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="of the noise of --classes")] = 0,
+    replay: Annotated[
+        int | None, typer.Option("--replay", min=0, help="make this image of a finished set again")
+    ] = None,
+    of_set: Annotated[str, typer.Option("--set-of", help="the set of --replay, by the name of its step")] = "sample",
+    to: Annotated[Path, typer.Option("--to", help="folder for the pictures of --classes and --replay")] = Path(
+        "samples"
+    ),
+    out: Out = Path("scoremix_runs"),
+    device: Device = "auto",
+    workers: Workers = "auto",
+    threads: Threads = None,
+    scheduler: Scheduler = None,
+    compile: Compile = False,
+    max_hours: MaxHours = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Sample the mixed images. Runs what it needs and stops there.
+
+    With --classes: images of a finished run's generator. With --replay: one image of a finished set, byte for byte.
+    """
+    from scoremix.config import ConfigError
+
+    if classes is None and replay is None:
+        for option, given in (("--from", of_run), ("--weights", weights)):
+            if given is not None:
+                raise ConfigError(f"{option} {given}: goes with --classes or --replay")
+        exp = experiment_of(preset, config, data, arms, settings, skip_bad, (class_level, image_column, label_column))
+        execute(
+            exp, runtime_of(out, device, quiet, workers, threads, compile), STEPS["sample"][0], max_hours, scheduler
+        )
+        return
+    if preset or config or data or arms or settings or skip_bad:
+        raise ConfigError("--classes and --replay take a finished run (--from RUN), no preset and no settings")
+    if classes is not None and replay is not None:
+        raise ConfigError("--classes and --replay: give one of them")
+    from scoremix.data.decode import png
+    from scoremix.data.files import write_file
+
+    where = runtime_of(out, device, quiet).device
+    to.mkdir(parents=True, exist_ok=True)
+    if replay is not None:
+        from scoremix.execution.trained import replayed
+
+        image, same = replayed(of_run, of_set, replay, out=out, device=where)
+        print(write_file(to / f"{of_set.replace(' ', '-').replace('/', '-')}-{replay:07d}.png", png(image)))
+        print("the bytes of the set" if same else "not the bytes of the set: another device, version or code made it")
+        raise typer.Exit(0 if same else 1)
+    from scoremix.execution.records import recorded
+    from scoremix.execution.trained import load_generator
+
+    named = [name.strip() for name in str(classes).split(",")]
+    generator = load_generator(of_run or recorded(out, None).name, out=out, device=where)
+    images = generator.sample(named, None if weights is None else _numbers(weights), count, seed)
+    for i, image in enumerate(images):
+        print(write_file(to / f"{'+'.join(named).replace('/', '-')}-seed{seed}-{i:03d}.png", png(image)))
+
+
+def _numbers(text: str) -> list[float]:
+    from scoremix.config import ConfigError
+
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--weights {text!r}: must be numbers with commas between, such as .3,.7") from None

@@ -1,0 +1,40 @@
+"""The page of public face benchmarks over seeds and arms, and the same as CSV, JSON and terminal text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scoremix.report import numbers, page
+from scoremix.report.faces import FaceTable, as_json, as_rows
+from scoremix.report.sections.face_tables import FaceTables
+
+CSV = ("protocol", "arm", "against", "column", "value", "spread", "low", "high")
+
+
+def render(tables: Sequence[FaceTable]) -> str:
+    return page.render(FaceTables.title, page.load((FaceTables,), tuple(tables)), None, "wide")
+
+
+def to_csv(tables: Sequence[FaceTable]) -> str:
+    return numbers.table_csv(CSV, as_rows(tables))
+
+
+def to_json(tables: Sequence[FaceTable]) -> str:
+    return numbers.json_text({"tables": as_json(tables)})
+
+
+def text(tables: Sequence[FaceTable]) -> str:
+    """A table per protocol for a terminal: an arm or a difference a line, a column each."""
+    found = []
+    for table in tables:
+        lines = [[f"protocol {table.protocol}" if table.protocol else "", *table.columns]]
+        for arm, of in table.arms.items():
+            cells = [numbers.mean(of[c], table.metric(c)) if c in of else "–" for c in table.columns]
+            lines.append([f"{arm}, {numbers.noun(len(table.seeds), 'seed')}", *cells])
+        for arm, others in table.differences.items():
+            for other, of in others.items():
+                named = [(of[c], table.metric(c)) if c in of else None for c in table.columns]
+                cells = [f"{numbers.mean(*e, True)} ({numbers.interval(*e, True)})" if e else "–" for e in named]
+                lines.append([f"{arm} minus {other}", *cells])
+        found.append(numbers.terminal(lines, right=True))
+    return "\n\n".join(found) + "\n"

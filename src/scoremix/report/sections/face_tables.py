@@ -1,0 +1,24 @@
+"""Public face benchmarks in the columns of the paper's tables, over seeds, with differences between arms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from scoremix.report.faces import FaceTable, as_rows
+from scoremix.report.numbers import Row
+from scoremix.report.page import Section
+
+
+@dataclass(frozen=True)
+class FaceTables(Section):
+    title = "Public face benchmarks"
+    tables: tuple[FaceTable, ...]
+
+    @classmethod
+    def load(cls, source: tuple[FaceTable, ...]) -> FaceTables:
+        return cls(source)
+
+    def rows(self, shared: Any) -> Iterator[Row]:
+        yield from as_rows(self.tables)
