@@ -34,13 +34,17 @@ const ground = at => { const layers = [];
   for (; at; at = at.parentElement) { const c = rgba(getComputedStyle(at).backgroundColor); if (c[3]) layers.push(c); if (c[3] == 1) break; }
   return layers.reverse().reduce((under, top) => over(top, under), rgba(getComputedStyle(document.documentElement).colorScheme.includes('dark')
     && matchMedia('(prefers-color-scheme: dark)').matches ? '#121212' : '#ffffff')); };
+// numbers in the cells of a heat map: what is behind them are pixels, which nothing here can read
+const overPixels = at => { const own = at.getBoundingClientRect(), x = own.left + own.width / 2, y = own.top + own.height / 2;
+  return at instanceof SVGElement && [...at.closest('svg').querySelectorAll('image')].map(i => i.getBoundingClientRect()).some(
+    of => x >= of.left && x <= of.right && y >= of.top && y <= of.bottom); };
 const found = [];
 const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
 while (walk.nextNode()) {
   const text = walk.currentNode.textContent.trim(), at = walk.currentNode.parentElement;
   if (!text || !at.checkVisibility({visibilityProperty: true, opacityProperty: true}) || at.closest('title, script, style, [disabled]')) continue;
   const style = getComputedStyle(at), size = parseFloat(style.fontSize);
-  if (!at.getClientRects().length) continue;
+  if (!at.getClientRects().length || overPixels(at)) continue;
   const under = ground(at), own = over(rgba(at instanceof SVGElement ? style.fill : style.color), under);
   const [a, b] = [light(own), light(under)].sort((x, y) => y - x), ratio = (a + 0.05) / (b + 0.05);
   if (ratio < (size >= 24 || size >= 18.66 && style.fontWeight >= 700 ? 3 : 4.5))
