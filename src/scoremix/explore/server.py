@@ -110,8 +110,8 @@ def served(run: Run, port: int = 0) -> Iterator[str]:
                 ),
                 css=view.css(),
             )
-        except OSError as error:
-            raise ConfigError(f"--port {port}: cannot be listened on ({error}); 0 takes a free one") from None
+        except OSError:
+            raise ConfigError(f"--port {port}: is taken by another program; 0, the default, takes a free one") from None
         try:
             yield address
         finally:
