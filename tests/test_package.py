@@ -121,7 +121,7 @@ def test_the_wheel_alone_does_the_whole_method(fresh: Path, tiny_settings: list[
     assert "demo" in call("show")
     (tmp_path / "set.parquet").write_bytes(b"PAR1")
     (tmp_path / "study.yaml").write_text(
-        "name: s\ndata: {g: {source: glyphs}}\narms: [real, equal_steps]\nheadline: [real]\n"
+        "name: s\ndata: {g: {source: glyphs}}\narms: [real, equal_steps, scoremix]\nheadline: [scoremix]\n"
     )
     np.savez(tmp_path / "set.npz", images=np.zeros((2, 8, 8), np.uint8), labels=np.arange(2))
     for words, extra in (
