@@ -176,3 +176,27 @@ def test_workers_make_the_same_and_a_weak_generator_stops_nothing(
     assert "candidates that need the generator are left out" in capfd.readouterr().err
     page = (tmp_path / "b" / "tiny" / "report.html").read_text()
     assert "it is too weak" in page and ">left out: " not in page
+
+
+@pytest.mark.parametrize("top1", [0.9, 0.3])
+def test_workers_are_given_a_graph_for_every_branch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top1: float
+) -> None:
+    store, exp, graphs = Store(tmp_path), runner.decided(experiment(), "cpu"), list[set[str]]()
+    says = {"check": ("gate.json", gate(top1)), "choose": ("choice.json", {"chosen": "averages_first"})}
+
+    def run_all(calls: list[runner.Call], *_: object) -> bool:
+        todo = [call.step for call in calls if not store.artifact(call.step).done]
+        graphs.append({step.label for step in todo})
+        for step in todo:
+            finish(store, step, *says.get(step.stage, ("nothing.json", {})))
+        return True
+
+    monkeypatch.setattr(progress.workers, "run_all", run_all)
+    crew = progress.workers.Here()
+    (last,) = progress._side_by_side(exp, External("here", "k"), [None], store, Runtime(out=tmp_path), crew, print)
+    first, second, third = graphs
+    assert last.stage == "report" and "check" in first and "choose" in second and "report" in third
+    assert {"recognizer cutmixes/0", "validate real/2"} <= first  # need no generator: they do not wait for its gate
+    assert ("recognizer scoremix/0" in second) == (top1 > 0.5) and "recognizer scoremix/0" not in first
+    assert "evaluate averages_first/0" in third and "evaluate scoremix/0" not in third
