@@ -166,11 +166,11 @@ def advice(
         )
     said = []
     alike = {group.group: group.own_center for group in groups}
-    mix, real = alike.get(treatment), alike.get("training classes")
-    if treatment not in screened and mix is not None and real is not None and mix < ALIKE * real:
+    mix, class_ = alike.get(treatment), alike.get("training classes")
+    if treatment not in screened and mix is not None and class_ is not None and mix < ALIKE * class_:
         said.append(
             f"keep the coherent mixes alone (--arms real,equal_steps,scoremix,coherent): images of one mix are {mix:.2f} "
-            f"alike, those of a real class {real:.2f}; screened mixes did better in our study"
+            f"alike, those of a real class {class_:.2f}; screened mixes did better in our study"
         )
     cheap = "averages_first" if treatment == "coherent_first" else "averages"
     if cheap not in arms:
