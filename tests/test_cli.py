@@ -138,7 +138,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["enroll", "m", "images", "--out", "g.txt"], ["g.txt", ".npz"]),
         (["identify", "m", "g.npz", "p", "--out", "page.pdf"], ["page.pdf", ".html, .png, .csv"]),
         (["run", "demo", "--set", "evaluation.controls=[]"], ["evaluation.controls"]),
-        (["run", "demo", "--set", "evaluation.controls=[scoremix]"], ["evaluation.controls", "scoremix"]),
+        (["run", "demo", "--set", "evaluation.controls=[coherent_first]"], ["evaluation.controls", "coherent_first"]),
     ],
 )
 def test_wrong_calls_are_one_line(

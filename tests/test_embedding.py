@@ -187,6 +187,6 @@ def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None
         record.done(plan)
         return store.artifact(plan)
 
-    pipeline.scoremix(exp, source, stage)
+    pipeline.story(exp, source, stage)
     assert records.Record(tmp_path, exp, plans).steps == record.steps
     assert "recognizer real/0" in record.steps

@@ -21,7 +21,8 @@ def test_curves_are_those_that_are_stored(
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     out = tmp_path / "out"
     exp = load(Experiment(), (), tiny_settings)
-    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), "generator")
+    for step in ("generator", "baseline"):
+        progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), step)
 
     def call(*arguments: str) -> int:
         monkeypatch.setattr(sys, "argv", ["scoremix", "log", *arguments, "--out", str(out)])

@@ -128,6 +128,8 @@ class Halves(nn.Module):
     def forward(self, images: Tensor, labels: Tensor, weights: None) -> Tensor:
         half = len(images) // 2
         parts = (slice(0, half), slice(half, None))
+        if half < 2:  # the estimate's trial on two images, whose halves have no variance
+            parts = (slice(None),) * 2
         losses = [self.head(self.net(images[part]), labels[part]).mean() for part in parts]
         return (losses[0] + losses[1]) / 2
 

@@ -35,8 +35,8 @@ def test_an_arm_of_ones_own(tiny_npz: Path, tiny_settings: list[str], tmp_path: 
     assert found.keys() > {"real", "equal_steps", "mine"}  # beside those of the preset
     assert found["mine"]["images"] > found["real"]["images"]
     assert "faint averages" in (tmp_path / "tiny" / "report.html").read_text()
-    (made,) = (tmp_path / "store" / "pixels").glob("*/manifest.json")
-    assert json.loads(made.read_text())["config"]["weights"] == [0.9, 0.1]
+    made = (tmp_path / "store" / "pixels").glob("*/manifest.json")
+    assert [0.9, 0.1] in [json.loads(file.read_text())["config"]["weights"] for file in made]
 
 
 def midpoint(denoiser: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:

@@ -203,6 +203,9 @@ def test_a_dask_cluster_survives_a_killed_worker(tmp_path: Path) -> None:
         third = call(slow, "third", store.artifact(first.step))
         workers.run_all([first, second, third], store, Runtime(quiet=True), crew, heard.after, heard.lines.append)
         assert sorted(heard.ended) == ["first", "second", "third"]
+        more = call(slow, "more", store.artifact(third.step))  # as after a choice: the same workers once more
+        workers.run_all([more], store, Runtime(quiet=True), crew, heard.after, heard.lines.append)
+        assert heard.ended[-1] == "more"
 
 
 def test_a_wrong_number_of_workers_is_one_line() -> None:

@@ -21,7 +21,7 @@ def values(mean: float, spread: float = 0.0, seeds: int = 3, draws: int = 200, s
 
 def test_the_best_is_taken_where_it_leads_beyond_noise() -> None:
     taken = choose(
-        {"real": values(0.5), "longer": values(0.6), "mixed": values(0.7, 0.01), "other": values(0.65)}, SAFE
+        {"real": values(0.5), "longer": values(0.6), "mixed": values(0.7, 0.01), "other": values(0.65)}, SAFE, 20
     )
     assert (taken.chosen, taken.best, taken.safe) == ("mixed", "mixed", "longer")
     assert taken.lead is not None and taken.lead.value == pytest.approx(0.1)

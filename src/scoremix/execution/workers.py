@@ -13,12 +13,15 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from scoremix.config import Runtime
 from scoremix.execution import processes, stopping
 from scoremix.execution.artifacts import Artifact, Show, Step, Store, StoreBusy, Work, bars
 from scoremix.execution.runner import Call
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 TRIES = 2  # of a step whose worker dies
 PATIENCE = 30.0  # seconds that stopped workers have to write their checkpoints
@@ -245,15 +248,19 @@ class Processes:
 
 @dataclass
 class Cluster:
-    """Workers of a Dask cluster on a shared folder; `executor` is its client's, `close` ends what the client holds."""
+    """Workers of a Dask cluster on a shared folder, reached by a client that is opened when there is work for them."""
 
-    executor: Executor
+    connect: Callable[[], Client]
     size: int
-    close: Callable[[], None] = lambda: None
+    client: Client | None = None
+    executor: Executor | None = None
     busy: set[Future[None]] = field(default_factory=set)
 
     def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
         quiet = runtime.model_copy(update={"quiet": True})
+        if self.client is None:
+            self.client = self.connect()
+        self.executor = self.executor or self.client.get_executor()
         future = self.executor.submit(_remote, task, root.resolve(), quiet)
         self.busy.add(future)
         return future
@@ -268,8 +275,10 @@ class Cluster:
     def stop(self) -> None:
         for future in self.busy:
             future.cancel()
-        self.executor.shutdown(wait=False)
-        self.close()
+        self.busy.clear()
+        if self.client is not None:
+            self.client.close()
+        self.client = self.executor = None
 
 
 def cluster(scheduler: str) -> Cluster:
@@ -278,11 +287,15 @@ def cluster(scheduler: str) -> Cluster:
         from distributed import Client
     except ImportError:
         raise ValueError("--scheduler: needs Dask, pip install 'scoremix[dask]'") from None
-    client = Client(scheduler_file=scheduler) if Path(scheduler).is_file() else Client(scheduler)
+
+    def connect() -> Client:
+        return Client(scheduler_file=scheduler) if Path(scheduler).is_file() else Client(scheduler)
+
+    client = connect()
     size = sum(client.nthreads().values())
     if not size:
         raise ValueError(f"--scheduler {scheduler}: the cluster has no worker")
-    return Cluster(client.get_executor(), size, client.close)
+    return Cluster(connect, size, client)
 
 
 def _remote(task: Task, root: Path, runtime: Runtime) -> None:
