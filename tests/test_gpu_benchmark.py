@@ -29,6 +29,7 @@ def run(folder: Path, parts: str, *more: str) -> dict[str, dict]:
     return {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
 
 
+@pytest.mark.slow
 def test_parts_write_their_numbers(tmp_path: Path):
     found = run(tmp_path, "ceiling,mining_10000", "--minutes", "5")
     assert {name: one["status"] for name, one in found.items()} == {"ceiling": "done", "mining_10000": "done"}
@@ -55,6 +56,7 @@ def test_what_runs_past_its_limit_is_ended_with_all_it_started():
     assert gpu.ended([sys.executable, "-c", "raise SystemExit('no')"], 60.0) == ("failed", "no\n")
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_says_why_and_is_no_result(tmp_path: Path):
     found = run(tmp_path, "study", "--study", "no_such_file.yaml", "--minutes", "1")
     assert found["study"]["status"] == "failed" and "no_such_file.yaml" in found["study"]["said"]

@@ -136,6 +136,7 @@ def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_sett
     assert "missing" in row and "folder is gone" in row
 
 
+@pytest.mark.slow
 def test_test_classes_packed_anew_are_looked_at_again(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
     shutil.copytree(finished, out := tmp_path / "out")
     plain = json.loads((out / "tiny" / "report.json").read_text())["evaluation"]["test_looks"]

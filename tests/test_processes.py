@@ -91,6 +91,7 @@ def settings(tiny_settings: list[str]) -> list[str]:
     return [*tiny_settings, "seeds=[0]"]
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_ends_with_a_report_and_trains_as_one_does(settings: list[str], tmp_path: Path) -> None:
     printed = together(tmp_path / "two", settings)
     assert printed.count("report: ") == 1  # the first process alone speaks
@@ -106,6 +107,7 @@ def test_a_run_of_two_processes_ends_with_a_report_and_trains_as_one_does(settin
     assert manifest(only(tmp_path / "two", "ingest"))["processes"] == 1
 
 
+@pytest.mark.slow
 def test_images_of_two_processes_are_those_of_one_to_the_byte(settings: list[str], tmp_path: Path) -> None:
     made = alone(tmp_path, [*settings, "sampling.chunk=4"], "sample")
     before = manifest(made)
@@ -147,6 +149,7 @@ def test_a_recognizer_of_two_processes_has_the_gradients_of_both_halves(
     assert apart({n: one[n] for n in learned}, {n: two[n] for n in learned}) < 1e-3
 
 
+@pytest.mark.slow
 def test_two_processes_killed_and_resumed_end_as_undisturbed_ones(settings: list[str], tmp_path: Path) -> None:
     found = []
     for name, deaths in (("killed", ("3", "0")), ("undisturbed", ("0",))):

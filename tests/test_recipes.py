@@ -17,6 +17,7 @@ from scoremix.diffusion.denoisers import mix
 from scoremix.diffusion.solvers import Denoise, karras_sigmas
 
 
+@pytest.mark.slow
 def test_an_arm_of_ones_own(tiny_npz: Path, tiny_settings: list[str], tmp_path: Path, monkeypatch) -> None:
     config = tmp_path / "mine.yaml"
     mine = {"images": "averages", "sampling": {"weights": [0.9, 0.1]}, "note": "faint averages"}

@@ -57,6 +57,7 @@ def test_the_sample_has_the_true_classes_and_numbers(tmp_path: Path):
     assert few.of_class(k).shape[1:] == (8, 8, 1)
 
 
+@pytest.mark.slow
 def test_what_would_fail_hours_later_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "total_bytes", lambda device: 2**20)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())

@@ -147,6 +147,7 @@ def test_an_arm_that_repeats_another_has_its_row_for_nothing(finished: Path, fil
     run(file, finished)
 
 
+@pytest.mark.slow
 def test_budget_stops_between_steps_and_workers_share_the_rest(file: Path, tmp_path: Path) -> None:
     short = {"arms": ("real", "equal_steps", "scoremix"), "generator_seeds": (0,), "seeds": (0,)}
     folder = run(file, tmp_path / "one", **short, budget_hours=1e-9)

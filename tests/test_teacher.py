@@ -43,6 +43,7 @@ def test_only_a_generator_that_needs_it_depends_on_the_recognizer(tmp_path: Path
         assert list(inputs(*needs)) == ["0", "1"] and inputs("recognizer.lr=0.05", *needs) != inputs(*needs)
 
 
+@pytest.mark.slow
 def test_an_aligned_run_killed_in_the_ramp_ends_in_the_same_bytes(
     tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_an_aligned_arm_trains_its_own_generator_and_changes_no_other(tmp_path: 
     assert unchanged <= set(with_aligned)
 
 
+@pytest.mark.slow
 def test_watching_the_gate_changes_nothing_that_is_learnt(
     tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
