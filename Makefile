@@ -3,7 +3,7 @@
 setup:
 	@scripts/setup.sh dev
 
-demo: setup  ## the whole method on characters rendered from fonts, about 6 minutes on 2 cores; then its recognizer in use
+demo: setup  ## the whole method on characters rendered from fonts, on 2 cores; then its recognizer in use
 	@.venv/bin/scoremix run demo
 	@.venv/bin/scoremix fit demo
 	@.venv/bin/python scripts/unseen.py scoremix_runs/demo/model scoremix_runs/demo/unseen
