@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,7 +11,35 @@ import numpy as np
 from jaxtyping import Int64
 
 from scoremix.data import limits
-from scoremix.data.source import Told
+from scoremix.data.layout import part_of
+from scoremix.data.source import Encoded, Rows, Told
+from scoremix.data.tables import splits_of
+
+
+class Columned(Encoded[int]):
+    """A table's column of encoded images and one of labels (see `columns_of`); classes in ascending order of label.
+
+    Parts with the names of a split are the split where no class is in two of them.
+    """
+
+    rows: Rows
+
+    def take_labels(self, chunks: Iterable[Any], names: list[str], column: str, parts: Sequence[str]) -> None:
+        """The classes, from the chunks of the labels' column, and the split, from the part of every row.
+
+        ValueError as `classes_in`.
+        """
+        self.class_names, classes = classes_in(chunks, names, column, self.place)
+        self.rows = Rows(classes)
+        self.counts = self.rows.counts
+        if len(set(parts)) > 1 and all(map(part_of, set(parts))):
+            self.splits, self.notes = splits_of(parts, classes, str(self.place))
+
+    def items(self, k: int) -> Int64[np.ndarray, " n"]:
+        return self.rows.of(k)
+
+    def name(self, item: int) -> str:
+        return str(item)
 
 
 def arrow(place: Path, what: str) -> ModuleType:

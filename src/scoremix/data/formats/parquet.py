@@ -12,11 +12,9 @@ import numpy as np
 from jaxtyping import Int64
 
 from scoremix.data import limits
-from scoremix.data.formats.columns import arrow, classes_in, columns_of, image_bytes
+from scoremix.data.formats.columns import Columned, arrow, columns_of, image_bytes
 from scoremix.data.formats.folders import listed
-from scoremix.data.layout import part_of
-from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, readable
-from scoremix.data.tables import splits_of
+from scoremix.data.source import DEFAULTS, Opening, readable
 
 CONFIGS = 16  # folders at most that are looked into
 AT_ONCE = 4  # images in memory: one that all rows share is stored once
@@ -34,8 +32,8 @@ def parquet_files(place: Path) -> list[Path]:
     return found
 
 
-class Parquet(Encoded[int]):
-    """A column of encoded images and one of labels (see `columns_of`); classes in ascending order of label.
+class Parquet(Columned):
+    """Parquet files.
 
     Images are copied to a temporary file at the first use, since files hold them in any order.
     """
@@ -57,11 +55,7 @@ class Parquet(Encoded[int]):
                 found = self._pq.read_table(path, columns=[column], read_dictionary=[column])[column]
                 labels += found.chunks
                 parts += [path.stem.partition("-")[0]] * len(found)
-        self.class_names, classes = classes_in(labels, names, column, place)
-        self.rows = Rows(classes)
-        self.counts = self.rows.counts
-        if len(set(parts)) > 1 and all(map(part_of, set(parts))):
-            self.splits, self.notes = splits_of(parts, classes, str(place))
+        self.take_labels(labels, names, column, parts)
 
     @classmethod
     def lies_at(cls, place: Path, every: bool) -> bool:
@@ -93,7 +87,7 @@ class Parquet(Encoded[int]):
 
     def items(self, k: int) -> Int64[np.ndarray, " n"]:
         _ = self._spooled  # before the threads ask for it
-        return self.rows.of(k)
+        return super().items(k)
 
     def content(self, item: int) -> bytes:
         data, starts = self._spooled
@@ -101,9 +95,6 @@ class Parquet(Encoded[int]):
 
     def where(self, item: int) -> str:
         return f"{self.paths[0].parent}, image {item}"
-
-    def name(self, item: int) -> str:
-        return str(item)
 
 
 def _refuse_swelling(metadata: Any, path: Path, columns: set[str]) -> None:

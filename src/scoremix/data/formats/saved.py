@@ -7,23 +7,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Int64
-
 from scoremix.data import limits
-from scoremix.data.formats.columns import arrow, classes_in, columns_of, image_bytes
-from scoremix.data.layout import part_of
-from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, readable
-from scoremix.data.tables import splits_of
+from scoremix.data.formats.columns import Columned, arrow, columns_of, image_bytes
+from scoremix.data.source import DEFAULTS, Opening, readable
 
 DICT, STATE = "dataset_dict.json", "state.json"  # of several parts; of each part
 
 
-class Saved(Encoded[int]):
-    """Arrow files of a column of encoded images and one of labels (see `columns_of`), mapped into memory.
-
-    Parts with the names of a split are the split where no class is in two of them.
-    """
+class Saved(Columned):
+    """Arrow files, mapped into memory."""
 
     kind = "save_to_disk"
 
@@ -49,11 +41,7 @@ class Saved(Encoded[int]):
                 self.paths.append(path)
         if not parts:
             raise ValueError(f"{place} holds no images")
-        self.class_names, classes = classes_in(labels, names, label, place)
-        self.rows = Rows(classes)
-        self.counts = self.rows.counts
-        if len(set(parts)) > 1 and all(map(part_of, set(parts))):
-            self.splits, self.notes = splits_of(parts, classes, str(place))
+        self.take_labels(labels, names, label, parts)
 
     @classmethod
     def lies_at(cls, place: Path, every: bool) -> bool:
@@ -62,18 +50,12 @@ class Saved(Encoded[int]):
     def files(self) -> Iterator[tuple[str, Path]]:
         return ((path.relative_to(self.place).as_posix(), path) for path in self.paths)
 
-    def items(self, k: int) -> Int64[np.ndarray, " n"]:
-        return self.rows.of(k)
-
     def content(self, item: int) -> bytes:
         chunk = bisect_right(self._at, item) - 1
         return image_bytes(self._chunks[chunk][int(item) - self._at[chunk]].as_py())
 
     def where(self, item: int) -> str:
         return f"{self.place}, image {item}"
-
-    def name(self, item: int) -> str:
-        return str(item)
 
 
 def _parts(place: Path) -> dict[str, Path]:
