@@ -76,26 +76,26 @@ def run(
 ) -> None:
     told = (class_level, image_column, label_column)
     exp = experiment_of(preset, config, data, arms, settings, skip_bad, told, quick=quick, time=time)
-    refuse_among(out, exp.source)
-    runtime = runtime_of(out, device, quiet, workers, threads, compile)
+    execute(exp, runtime_of(out, device, quiet, workers, threads, compile), None, max_hours, scheduler, time)
+
+
+def execute(
+    exp: Experiment,
+    runtime: Runtime,
+    until: str | None,
+    max_hours: float | None,
+    scheduler: str | None = None,
+    time: str | None = None,
+) -> None:
+    """Runs an experiment up to a step, with what does not fit a `time` left out."""
+    refuse_among(runtime.out, exp.source)
     stop_after(max_hours)
     from scoremix.execution import budget, progress
     from scoremix.execution.artifacts import Store
 
-    store = Store(out / "store")
-    progress.execute(budget.fitted(exp, runtime, store, time) if time else exp, runtime, store, None, False, scheduler)
-
-
-def execute(
-    exp: Experiment, runtime: Runtime, until: str | None, max_hours: float | None, scheduler: str | None = None
-) -> None:
-    """Runs an experiment up to a step."""
-    refuse_among(runtime.out, exp.source)
-    stop_after(max_hours)
-    from scoremix.execution import progress
-    from scoremix.execution.artifacts import Store
-
-    progress.execute(exp, runtime, Store(runtime.out / "store"), until, False, scheduler)
+    store = Store(runtime.out / "store")
+    exp = budget.fitted(exp, runtime, store, time) if time else exp
+    progress.execute(exp, runtime, store, until, False, scheduler)
 
 
 def _add(name: str, until: str, text: str) -> None:
