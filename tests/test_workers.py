@@ -147,6 +147,19 @@ def test_makespan_is_that_of_a_list_schedule(tmp_path: Path) -> None:
     assert workers.makespan(calls, {end.step.key: 2.0}, 2) == 2
 
 
+def test_what_most_steps_wait_for_begins_first(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    root = call(note, "root")
+    beside = [call(note, name, store.artifact(root.step)) for name in ("a", "b", "awaited")]
+    end = call(note, "end", store.artifact(beside[-1].step))
+    calls = [root, *beside, end]
+    assert list(workers.waited_for(calls).values()) == [4, 0, 0, 1, 0]
+    assert (
+        workers.makespan(calls, dict(zip([c.step.key for c in calls], [1.0, 3.0, 3.0, 4.0, 1.0], strict=True)), 2) == 7
+    )
+    assert go(calls, store, size=1).ended[:2] == ["root", "awaited"]
+
+
 def test_large_networks_have_all_cores() -> None:
     small, large = Experiment(), load(Experiment(), (), ["generator.model_channels=192"])
     cores = len(os.sched_getaffinity(0))

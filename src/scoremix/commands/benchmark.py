@@ -69,31 +69,17 @@ def benchmark(
     Of a preset the arms are trained first. A checkpoint (ours, arcface_torch's, AdaFace's or CVLFace's) is only
     evaluated: scoremix benchmark FILE --sets lfw,ijbc --root FACES.
     """
-    from scoremix.config import ConfigError, Embedding
+    from scoremix.config import Embedding
     from scoremix.config.arms import named
     from scoremix.config.presets import CHECKPOINTS, PRESETS
-    from scoremix.data.csv_text import csv_text
-    from scoremix.data.files import write_file
-    from scoremix.execution.artifacts import Store, versions
+    from scoremix.execution.artifacts import Store
     from scoremix.execution.records import checkpoint_of
-    from scoremix.execution.torchrun import process, processes
-    from scoremix.report import paper_table
-    from scoremix.report.numbers import terminal
+    from scoremix.execution.torchrun import process
 
     path = Path(str(name))
     is_file = name is not None and name not in PRESETS and (path.exists() or "/" in name or path.suffix in CHECKPOINTS)
-    if not is_file and colour is not None:
-        raise ConfigError(
-            f"--colour {colour}: only for a published checkpoint; images of a run are read as RGB or grey"
-        )
-    if not sets:
-        raise ConfigError(
-            f"{name or 'benchmark'}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs"
-        )
-    if is_file and processes() > 1:
-        raise ConfigError(f"{name}: a checkpoint is evaluated by one process, not with torchrun")
-    if is_file and (config or data or arms or settings or skip_bad):
-        raise ConfigError(f"{name}: a checkpoint takes no --config, --data, --arms or --set (where sets are: --root)")
+    of_a_run = bool(config or data or arms or settings or skip_bad)
+    refuse_unfit(name or "benchmark", is_file, colour, bool(sets), of_a_run)
     exp = None if is_file else experiment_of(name, config, data, arms, settings, skip_bad, judged=False)
     runtime, store = runtime_of(out, device, quiet), Store(out / "store")
 
@@ -102,7 +88,7 @@ def benchmark(
     from scoremix.evaluation.templates import protocol as protocol_of
     from scoremix.stages.judge.benchmark import evaluated, open_recognizer
 
-    faces = [open_set(one.strip(), root) for item in sets for one in item.split(",") if one.strip()]
+    faces = [open_set(one.strip(), root) for item in sets or () for one in item.split(",") if one.strip()]
     for one in faces:
         one.images.check()
     protocols = [protocol_of(text) for text in protocol or ()] or list(PROTOCOLS.values())
@@ -128,20 +114,43 @@ def benchmark(
                 print(text_of(list(group)), flush=True)
             entries += measured
         results.append({"checkpoint": recognizer.as_json() | {"name": checkpoint}, "sets": entries})
-    folder = runtime.out / "benchmarks" / called
+    keep(results, exp, runtime.out / "benchmarks" / called)
+
+
+def refuse_unfit(name: str, is_file: bool, colour: str | None, has_sets: bool, of_a_run: bool) -> None:
+    """ConfigError where a checkpoint is given what only a run takes, or the other way round, or there is no set."""
+    from scoremix.config import ConfigError
+    from scoremix.execution.torchrun import processes
+
+    if not is_file and colour is not None:
+        raise ConfigError(
+            f"--colour {colour}: only for a published checkpoint; images of a run are read as RGB or grey"
+        )
+    if not has_sets:
+        raise ConfigError(f"{name}: what shall it be evaluated on? give --sets, such as lfw or a list of pairs")
+    if is_file and processes() > 1:
+        raise ConfigError(f"{name}: a checkpoint is evaluated by one process, not with torchrun")
+    if is_file and of_a_run:
+        raise ConfigError(f"{name}: a checkpoint takes no --config, --data, --arms or --set (where sets are: --root)")
+
+
+def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) -> None:
+    """Writes and prints what was measured; of a run's arms also the page over their seeds."""
+    from scoremix.data.csv_text import csv_text
+    from scoremix.data.files import write_file
+    from scoremix.execution.artifacts import versions
+    from scoremix.report import paper_table
+    from scoremix.report.numbers import terminal
+
     folder.mkdir(parents=True, exist_ok=True)
     if exp is not None:
         from scoremix.report.faces import tables
         from scoremix.report.pages import faces as pages
 
-        found = tables(results, [*exp.evaluation.controls, "real"])
-        for kind, content in (
-            ("html", pages.render(found)),
-            ("csv", pages.to_csv(found)),
-            ("json", pages.to_json(found)),
-        ):
-            write_file(folder / f"benchmark.{kind}", content)
-        print("\n" + pages.text(found))
+        over_seeds = tables(results, [*exp.evaluation.controls, "real"])
+        for kind, written in (("html", pages.render), ("csv", pages.to_csv), ("json", pages.to_json)):
+            write_file(folder / f"benchmark.{kind}", written(over_seeds))
+        print("\n" + pages.text(over_seeds))
     results = [without_draws(result) for result in results]
     stored = {"results": results, "versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
     write_file(folder / "results.json", json.dumps(stored, indent=1) + "\n")
@@ -175,6 +184,8 @@ def without_draws(result: dict[str, Any]) -> dict[str, Any]:
 
 def text_of(entries: Sequence[dict[str, Any]]) -> str:
     """A table of one set and kind of comparison: a column for each protocol, whose switches are said above it."""
+    from scoremix.report.numbers import terminal
+
     first = entries[0]
     lines = [f"\n{first['label']} {first['kind']}: {', '.join(f'{v:,} {k}' for k, v in first['counts'].items())}"]
     lines += [f"  note: {note}" for note in (first["unlike_published"], *first["notes"]) if note]
@@ -182,13 +193,9 @@ def text_of(entries: Sequence[dict[str, Any]]) -> str:
         switches = ", ".join(f"{k} {v}" for k, v in entry["protocol"].items() if k != "name")
         lines.append(f"  protocol {entry['protocol']['name']}: {switches}")
     names = [entry["protocol"]["name"] for entry in entries]
-    table = [
-        ["per cent", *names],
-        *([label(m[0]), *map(cell, m)] for m in zip(*(e["measures"] for e in entries), strict=True)),
-    ]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    rows = ("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table)
-    return "\n".join([*lines, *(f"    {row}" for row in rows)])
+    measures = zip(*(entry["measures"] for entry in entries), strict=True)
+    table = [["per cent", *names], *([label(m[0]), *map(cell, m)] for m in measures)]
+    return "\n".join([*lines, terminal(table, indent=4)])
 
 
 def label(measure: dict[str, Any]) -> str:

@@ -303,23 +303,38 @@ def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int
 
 def table(rows: list[Row], n: int, job: int) -> str:
     """The plans as text."""
+    from scoremix.report.numbers import terminal
+
     measured = rows[0].pixel_distance is not None
-    head = f"{'plan':<20}{'solver':<8}{'steps':>6}{'evaluations':>13}{'s/image':>10}{'hours':>9}{'x AugGen':>10}"
-    lines = [head + ("   distance  nearer than AugGen  similarity" if measured else "")]
-    for row in rows:
-        line = f"{row.name:<20}{row.solver:<8}{row.steps:>6}{row.evaluations:>13}{row.seconds_per_image:>10.4f}"
-        line += f"{row.hours:>9.3g}{row.times_auggen:>10.2f}"
-        if measured:
-            nearer = "" if row.nearer_than_auggen is None else f"{row.nearer_than_auggen:.0%}"
-            similarity = "" if row.similarity is None else f"{row.similarity:.4f}"
-            line += f"{row.pixel_distance:>11.4f}{nearer:>20}{similarity:>12}"
-        lines.append(line)
-    lines.append(
-        f"hours: of the job's {job:,} images; x AugGen: seconds over AugGen's, same solver, steps, guide, precision"
+    cells = [["plan", "solver", "steps", "evaluations", "s/image", "hours", "x AugGen"]]
+    cells += (
+        [
+            r.name,
+            r.solver,
+            f"{r.steps}",
+            f"{r.evaluations}",
+            f"{r.seconds_per_image:.4f}",
+            f"{r.hours:.3g}",
+            f"{r.times_auggen:.2f}",
+        ]
+        for r in rows
     )
+    lines = [
+        f"hours: of the job's {job:,} images; x AugGen: seconds over AugGen's, same solver, steps, guide, precision"
+    ]
     if measured:
+        more = [["distance", "nearer than AugGen", "similarity"]]
+        more += (
+            [shown(r.pixel_distance, ".4f"), shown(r.nearer_than_auggen, ".0%"), shown(r.similarity, ".4f")]
+            for r in rows
+        )
+        cells = [[*row, *further] for row, further in zip(cells, more, strict=True)]
         lines.append(
             f"distance: root mean square of {n} images' pixels in [-1, 1] to the faithful plan's from the same noise; "
             "similarity: cosine of the baseline recognizer's embeddings"
         )
-    return "\n".join(lines)
+    return "\n".join([terminal(cells, right=True), *lines])
+
+
+def shown(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

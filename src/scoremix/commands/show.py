@@ -58,12 +58,12 @@ def chain_table(store: Store, exp: Experiment) -> str:
     from scoremix.execution import runner
     from scoremix.execution.progress import MARKS, cost, in_time
     from scoremix.execution.records import source_of, steps_of, to_continue
+    from scoremix.report.numbers import terminal
 
     steps = steps_of(store.root.parent, exp.name)
-    lines, total = [f"run {exp.name}: data {exp.source}"], 0.0
+    rows, total = [], 0.0
     first: dict[str, str] = {}  # key -> the label it was listed under
     plans = runner.plan_all(exp, source_of(exp, store.root.parent), store)
-    width = max(28, *(len(plan.label) for plan in plans))
     for plan in plans:
         artifact = store.artifact(plan)
         state, why = state_of(plan, artifact, steps.get(plan.label))
@@ -72,8 +72,8 @@ def chain_table(store: Store, exp: Experiment) -> str:
         elif state == "done":
             total += artifact.manifest["cost"]["seconds"]
             why = cost(artifact)
-        lines.append(f"{MARKS[state]} {state:<8} {plan.label:<{width}} {plan.key[:12]}  {why}")
-    lines.append(f"total of what is done: {in_time(total)}")
+        rows.append([MARKS[state], state, plan.label, plan.key[:12], why])
+    lines = [f"run {exp.name}: data {exp.source}", terminal(rows), f"total of what is done: {in_time(total)}"]
     if not all(store.artifact(plan).done for plan in plans):
         lines.append(f"to continue: {to_continue(store.root.parent, exp.name)}")
     return "\n".join(lines)

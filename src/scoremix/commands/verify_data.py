@@ -120,6 +120,8 @@ def alike(place: str, recognizer: Recognizer, told: Told, quiet: bool) -> dict[s
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    from scoremix.report.numbers import terminal
+
     yield f"{facts['place']} ({facts['kind']})"
     if facts["kind"] == "pairs":
         yield f"  {facts['pairs']:,} pairs, {facts['same']:,} the same, {facts['images']:,} images, {facts['distinct_images']:,} distinct"
@@ -127,9 +129,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         known = f" = {facts['known_set']}" if facts["known_set"] else ""
         sizes = {name: facts["class_sizes"][name] for name in ("min", "25%", "50%", "75%", "max")}
         columns = {"classes": facts["classes"], "images": facts["images"], **sizes}
-        cells = [(name, f"{value:,.10g}") for name, value in columns.items()]
-        yield "  " + "  ".join(f"{name:>{max(len(name), len(value))}}" for name, value in cells)
-        yield "  " + "  ".join(f"{value:>{max(len(name), len(value))}}" for name, value in cells) + known
+        yield terminal([list(columns), [f"{value:,.10g}" for value in columns.values()]], indent=2, right=True) + known
         yield f"  classes {facts['first_class']!r} to {facts['last_class']!r}"
     yield "  images: " + ", ".join(f"{n:,} of {shape}" for shape, n in list(facts["image_shapes"].items())[:5])
     for kind in ("exact_duplicates", "near_duplicates"):

@@ -66,12 +66,12 @@ def run_all(
 ) -> bool:
     """Makes every call's artifact, each as soon as its inputs are there; returns whether the time sufficed.
 
-    In the order of the story where several are ready. `after` is told of every step, made or found. A step whose
+    Where several are ready, the one that most others wait for begins first. `after` is told of every step, made or found. A step whose
     worker dies is tried once more, the others go on; RuntimeError when it dies again. Nothing new begins after
     `deadline` (of time.monotonic). An error of a step stops all, with checkpoints.
     """
     waiting = {call.step.key: call for call in calls}
-    mine, finished = frozenset(waiting), set[str]()
+    mine, finished, awaited = frozenset(waiting), set[str](), waited_for(calls)
     parts: dict[str, int] = {}  # open parts of steps that are shared
     queue: list[Task] = []
     running: dict[Future[None], Task] = {}
@@ -94,6 +94,7 @@ def run_all(
                 queue.extend(Task(call, (k, shares)) for k in range(shares))
                 if not shares:
                     queue.append(Task(call))
+        queue.sort(key=lambda task: -awaited[task.call.step.key])
 
     def ended(task: Task) -> None:
         key = task.call.step.key
@@ -340,18 +341,31 @@ class Stopped(RuntimeError):
     """A step was told to stop, and has written its checkpoint."""
 
 
+def waited_for(calls: Sequence[Call]) -> dict[str, int]:
+    """How many of the calls wait for each, directly or through others; every input comes before what needs it."""
+    waiting: dict[str, set[str]] = {call.step.key: set() for call in calls}
+    for call in reversed(calls):
+        for key in waiting.keys() & set(call.step.inputs.values()):
+            waiting[key] |= {call.step.key} | waiting[call.step.key]
+    return {key: len(others) for key, others in waiting.items()}
+
+
 def makespan(calls: Sequence[Call], seconds: dict[str, float], size: int) -> float:
-    """Seconds until `size` workers have done those of the calls that `seconds` names, each as soon as it is ready."""
-    end: dict[str, float] = {}
+    """Seconds until `size` workers have done those of the calls that `seconds` names, in the order of `run_all`."""
+    awaited = waited_for(calls)
+    waiting = sorted((call for call in calls if call.step.key in seconds), key=lambda call: -awaited[call.step.key])
+    end = {key: float("inf") for key in seconds}
     free = [0.0] * size
-    for call in (call for call in calls if call.step.key in seconds):
-        ready = max((end.get(key, 0.0) for key in call.step.inputs.values()), default=0.0)
-        workers = range(size) if call.step.stage == SHARED else [min(range(size), key=free.__getitem__)]
-        start = max(ready, *(free[i] for i in workers))
+    while waiting:
+        ready = [max((end.get(key, 0.0) for key in call.step.inputs.values()), default=0.0) for call in waiting]
+        start = max(min(ready), min(free))
+        call = waiting.pop(next(i for i, time in enumerate(ready) if time <= start))
+        workers = range(size) if call.step.stage == SHARED else [free.index(min(free))]
+        start = max(start, *(free[i] for i in workers))
         end[call.step.key] = start + seconds[call.step.key] / len(workers)
         for i in workers:
             free[i] = end[call.step.key]
-    return max(end.values(), default=0.0)
+    return max(free)
 
 
 def crew(runtime: Runtime, steps: Sequence[Step]) -> Processes:
@@ -376,4 +390,16 @@ def _large(step: Step) -> bool:
     return step.stage == "generator" and step.config["model_channels"] * max(step.config["channel_mult"]) > 256
 
 
-__all__ = ["Cluster", "Here", "Processes", "Task", "Workers", "cluster", "crew", "makespan", "perform", "run_all"]
+__all__ = [
+    "Cluster",
+    "Here",
+    "Processes",
+    "Task",
+    "Workers",
+    "cluster",
+    "crew",
+    "makespan",
+    "perform",
+    "run_all",
+    "waited_for",
+]
