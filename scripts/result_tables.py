@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from scoremix.report.study import Study
 
 PRECISIONS = ("float32", "bfloat16")
+
+
+def prose(text: str) -> str:
+    """A sentence in lines that can be read in an editor."""
+    return textwrap.fill(text, 150, break_long_words=False, break_on_hyphens=False)
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -36,7 +42,7 @@ def quality_section(stored: dict[str, Any]) -> str:
     lines = markdown(["images", *(head for head, _ in heads.values())], rows)
     made = stored["manifest"]
     about = f"Run {stored['run']}; {'; '.join(stored['notes'])}. Manifest: {made['key'][:12]}, code {str(made['commit'])[:12]}, finished {made['finished'][:10]}."
-    return "\n".join([*lines, "", about])
+    return "\n".join([*lines, "", prose(about)])
 
 
 def study_section(stored: dict[str, Any]) -> str:
@@ -44,7 +50,7 @@ def study_section(stored: dict[str, Any]) -> str:
     parts = [table_section(table) for table in stored["tables"]]
     if stored["missing"]:
         runs = Study(stored["name"], (), tuple(stored["missing"])).not_run()
-        parts += [f"Not run in {run}: {', '.join(arms)}." for run, arms in runs.items()]
+        parts += [prose(f"Not run in {run}: {', '.join(arms)}.") for run, arms in runs.items()]
     return "\n\n".join(parts)
 
 
@@ -69,8 +75,10 @@ def table_section(table: dict[str, Any]) -> str:
         shown = "; ".join(f"{head} {percent(cells[m], True)}" for m, head in zip(wanted, heads, strict=True))
         lines += [
             "",
-            f"{arm} minus {other}, points: {shown}. Seed by seed in {heads[wanted.index(table['headline'])]}: "
-            f"{', '.join(f'{100 * v:+.1f}' for v in cells[table['headline']]['runs'])}.",
+            prose(
+                f"{arm} minus {other}, points: {shown}. Seed by seed in {heads[wanted.index(table['headline'])]}: "
+                f"{', '.join(f'{100 * v:+.1f}' for v in cells[table['headline']]['runs'])}."
+            ),
         ]
     gates = ", ".join(f"{100 * g['top1']:.0f} % (seed {seed})" for seed, g in table["gates"].items())
     made = next(iter(table["manifests"].values()))
@@ -78,14 +86,16 @@ def table_section(table: dict[str, Any]) -> str:
         [
             f"### {table['data']}",
             "",
-            f"**{table['sentence']}**",
+            prose(f"**{table['sentence']}**"),
             "",
             *lines,
             "",
-            f"Per cent: mean ± standard deviation over runs (recognizer seeds × generators), on {table['classes']} classes, {table['size']} px; "
-            f"the difference with its 95 % interval over classes; Holm's correction is over all arms and controls of this data. Reproductions named by the "
-            f"baseline: {gates}. Manifests: {', '.join(m['key'][:12] for m in table['manifests'].values())}, code {str(made['commit'])[:12]}, "
-            f"torch {made['versions']['torch']}, finished {made['finished'][:10]}.",
+            prose(
+                f"Per cent: mean ± standard deviation over runs (recognizer seeds × generators), on {table['classes']} classes, {table['size']} px; "
+                f"the difference with its 95 % interval over classes; Holm's correction is over all arms and controls of this data. Reproductions named by the "
+                f"baseline: {gates}. Manifests: {', '.join(m['key'][:12] for m in table['manifests'].values())}, code {str(made['commit'])[:12]}, "
+                f"torch {made['versions']['torch']}, finished {made['finished'][:10]}."
+            ),
         ]
     )
 
@@ -128,14 +138,18 @@ def run_section(stored: dict[str, Any]) -> str:
     manifest = stored["manifest"]
     return "\n".join(
         [
-            f"**Verdict: {stored['verdict']['kind']}.** Classes: {parts}. Reproductions put in their own class by the baseline "
-            f"recognizer: {100 * gate['top1']:.0f} % (floor {100 * gate['floor']:.0f} %). {cost / 60:.0f} minutes on two CPU cores.",
+            prose(
+                f"**Verdict: {stored['verdict']['kind']}.** Classes: {parts}. The baseline recognizer puts {100 * gate['top1']:.0f} % of the "
+                f"reproductions in their own class (at least {100 * gate['floor']:.0f} % are needed). {cost / 60:.0f} minutes on two CPU cores."
+            ),
             "",
             *lines,
             "",
-            f"Per cent, mean over seeds {stored['evaluation']['recognizer_seeds']} with 95 % interval over test classes, differences also seed by seed; one generator. "
-            f"Manifest: compare {manifest['key'][:12]}, code {str(manifest['commit'])[:12]}, torch {manifest['versions']['torch']}, "
-            f"finished {manifest['finished'][:10]}.",
+            prose(
+                f"Per cent, mean over seeds {stored['evaluation']['recognizer_seeds']} with 95 % interval over test classes, differences also seed by seed; one generator. "
+                f"Manifest: compare {manifest['key'][:12]}, code {str(manifest['commit'])[:12]}, torch {manifest['versions']['torch']}, "
+                f"finished {manifest['finished'][:10]}."
+            ),
         ]
     )
 

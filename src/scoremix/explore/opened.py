@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 import shlex
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,9 +21,13 @@ from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Sampler, noise_seeds
 from scoremix.stages.outputs import MixedImages, RecognizerSummary, centers_of, chosen_classes, real_images
 from scoremix.stages.show import illustrate
-from scoremix.stages.show.trajectory import follow
+from scoremix.stages.show.trajectory import Followed, follow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NEAREST, NEIGHBOURS = 5, 50  # classes listed; real images of a class among which the nearest is looked for
+REMEMBERED = 64  # of what a slider asks for again: paths of classes alone, embeddings of their images
 SINGLE = 1  # images per forward, so that one image costs one: part of what its bytes depend on
 
 
@@ -124,9 +128,8 @@ class Run:
         """The mix that was asked for. ValueError or FloatingPointError, one line, where there is none."""
         sampler = self.sampler
         sampler.plan = self.planned(asked)
-        labels, seeds = np.array([asked.classes]), noise_seeds(asked.seed, np.arange(1))
-        mixed = follow(sampler, labels, np.array([asked.weights]), seeds)
-        alone = follow(sampler, labels.T, np.ones((labels.size, 1)), seeds * labels.size)
+        mixed = follow(sampler, np.array([asked.classes]), np.array([asked.weights]), _noise(asked))
+        alone = self.alone(asked._replace(weights=(), end=None))
         unit = embedded_pixels(self.net, mixed.images)[0]
         cosine = self.centers @ unit
         best = cosine.topk(min(NEAREST, len(cosine))).indices.tolist()
@@ -144,16 +147,36 @@ class Run:
             told if np.isfinite(told) else None,
         )
 
+    @cached_property
+    def alone(self) -> Callable[[Asked], Followed]:
+        """Each class by itself from the noise of the mix; remembered, since the weights do not change it."""
+
+        def followed(asked: Asked) -> Followed:
+            sampler, labels = self.sampler, np.array(asked.classes)[:, None]
+            sampler.plan = self.planned(asked)
+            return follow(sampler, labels, np.ones(labels.shape), _noise(asked) * len(labels))
+
+        return lru_cache(REMEMBERED)(followed)
+
+    @cached_property
+    def embedded(self) -> Callable[[int], torch.Tensor]:
+        """Unit embeddings (n, d) of a training class's first images by the baseline recognizer; remembered."""
+        return lru_cache(REMEMBERED)(lambda k: embedded_pixels(self.net, np.array(self.neighbours(k))))
+
+    def neighbours(self, k: int) -> NDArray[np.uint8]:
+        """The images of a training class among which the nearest is looked for."""
+        return self.train.of_class(k)[:NEIGHBOURS]
+
     def grid(self, asked: Asked) -> illustrate.Pictures:
         """One noise under every pair of weights of two classes: rows alpha, of the first class, columns beta."""
         sampler = self.sampler
         sampler.plan = self.planned(asked._replace(end=None))
-        return illustrate.grid(sampler, np.array(asked.classes), noise_seeds(asked.seed, np.arange(1))[0])
+        return illustrate.grid(sampler, np.array(asked.classes), _noise(asked)[0])
 
     def nearest_real(self, k: int, unit: torch.Tensor, net: torch.nn.Module | None = None) -> tuple[Image, float]:
         """The image of a training class most similar to a unit embedding, and how similar."""
-        images = self.train.of_class(k)[:NEIGHBOURS]
-        cosine = embedded_pixels(net or self.net, np.array(images)) @ unit
+        images = self.neighbours(k)
+        cosine = (self.embedded(k) if net is None else embedded_pixels(net, np.array(images))) @ unit
         best = int(cosine.argmax())
         return images[best], float(cosine[best])
 
@@ -232,3 +255,8 @@ class Run:
         best = cosine.topk(min(NEAREST, len(own))).indices.tolist()
         rows = [(known[own[i]], float(cosine[i]), *self.nearest_real(place[known[own[i]]], unit, net)) for i in best]
         return rows, len(unit)
+
+
+def _noise(asked: Asked) -> list[int]:
+    """The seed of the one noise that a mix and each of its classes start from."""
+    return noise_seeds(asked.seed, np.arange(1))

@@ -50,7 +50,7 @@ def follow(
     shares = torch.from_numpy(weights).to(device, torch.float32)
     denoiser = denoiser_of(plan, networks.main, networks.guide, torch.from_numpy(labels).to(device), shares)
     weighing = None
-    if not plan.churn:
+    if not plan.churn and not plan.eta:
         with suppress(ValueError):  # no log-weight is defined
             weighing = Weighing(denoiser)
     seen: dict[float, Tensor] = {}  # a corrector's call comes first at a level, the call at the state after it counts
