@@ -84,7 +84,7 @@ def test_problems_are_status_2(
     (folders / "id0" / "bad.png").write_bytes(b"junk")
     assert call(monkeypatch, "verify-data", folders) == 2
     said = capsys.readouterr()
-    assert "id0/bad.png: not an image" in said.out and "PROBLEM: 1 images cannot be read" in said.out and said.err == ""
+    assert "id0/bad.png: not an image" in said.out and "PROBLEM: 1 image cannot be read" in said.out and said.err == ""
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_a_sound_set(folders: Path) -> None:
     assert (found["classes"], found["images"], found["problems"]) == (5, 17, [])
     assert found["exact_duplicates"]["pairs"] == found["near_duplicates"]["pairs"] == 0
     assert found["image_shapes"] == {"64 x 64 PNG": 17} and found["class_sizes"]["max"] == 7
-    assert any("1 classes have a single image" in note for note in found["notes"])
+    assert any("1 class of a single image" in note for note in found["notes"])
     assert any("112 x 112" in note for note in found["notes"])
 
 
@@ -129,7 +129,7 @@ def test_what_is_planted_is_found(folders: Path, tmp_path: Path, capsys: pytest.
     assert [where for where, _ in found["unreadable"]] == ["c2/cut.png", "c2/junk.png", "c2/none.png"]
     problems = " ".join(found["problems"])
     assert all(
-        text in problems for text in ("3 images cannot be read", "1 classes have no images", "same bytes in different")
+        text in problems for text in ("3 images cannot be read", "1 class without images", "same bytes in different")
     )
     assert any("sort differently" in note for note in found["notes"])
     said = capsys.readouterr().out

@@ -251,7 +251,7 @@ def test_unreadable_images_are_left_out_where_that_is_asked_for(form: Form, fold
     assert "f/cut.png: " in str(caught.value) and not (tmp_path / "out").exists()
     written = export.convert(folders, tmp_path / "out", form, skip_bad=True)
     assert (written.images, written.classes) == (whole.images - 1, whole.classes)
-    assert "2 unreadable images are left out" in written.notes
+    assert "2 unreadable images left out" in written.notes
 
 
 def test_places_that_are_taken_are_left_alone(folders: Path, tmp_path: Path) -> None:

@@ -54,9 +54,9 @@ def test_a_gain_has_its_numbers_and_chance_has_none() -> None:
 
 
 def test_a_weak_generator_and_the_cost() -> None:
-    assert "31.0\u202f% of the reproductions" in words.weak(0.31, 0.5) and "the floor is 50.0\u202f%" in words.too_weak(
+    assert "31.0\u202f% of the reproductions" in words.weak(
         0.31, 0.5
-    )
+    ) and "at least 50.0\u202f% are needed" in words.too_weak(0.31, 0.5)
     spent = words.spent({"generator": 150, "recognizers": 320, "the rest": 0.5}, 1.4)
     assert (
         spent

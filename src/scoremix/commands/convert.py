@@ -98,7 +98,9 @@ def bar(label: str, quiet: bool) -> Iterator[Advance]:
 
 def say_written(written: Export, out: Path) -> None:
     """Prints what was written where."""
-    of = f" of {written.classes:,} classes" if written.classes else ""
-    print(f"{out}: {written.images:,} images{of} as {written.form}")
+    from scoremix.data.lists import noun
+
+    of = f" of {noun(written.classes, 'class', 'classes')}" if written.classes else ""
+    print(f"{out}: {noun(written.images, 'image')}{of} as {written.form}")
     for note in written.notes:
         print(f"  note: {note}")

@@ -22,6 +22,7 @@ def enroll(
 ) -> None:
     """A gallery of known images, for `identify`; it holds embeddings and names, no images."""
     from scoremix.data.files import refuse_existing
+    from scoremix.data.lists import noun
     from scoremix.use.model import load_model
 
     if out.suffix != ".npz":
@@ -33,4 +34,4 @@ def enroll(
     with bar("enroll", quiet) as advance:
         gallery = opened.enroll(images, advance, class_level)
     gallery.save(out)
-    print(f"{out}: {len(gallery)} images of {len(gallery.class_names)} classes")
+    print(f"{out}: {noun(len(gallery), 'image')} of {noun(len(gallery.class_names), 'class', 'classes')}")

@@ -99,7 +99,7 @@ def sheets(
         left_out[file] = tuple(line for part in parts for line in part.left_out)
     for file, image in pictures.items():
         print(write_file(to / file, png(image)))
-        for line in left_out[file]:
+        for line in dict.fromkeys(left_out[file]):
             print(f"  left out, grey there: {line}")
 
 

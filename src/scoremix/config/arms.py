@@ -95,7 +95,7 @@ ARMS: dict[str, Arm] = {
     "coherent_first": Arm(
         sampling={"candidates": 2.5},
         mixing={"finish": 0.5},
-        note="the most coherent 40 %, in the first half of the training only",
+        note="the most coherent 40 % of the mixes, in the first half of the training only",
     ),
     "economy": Arm(
         sampling={"guide": "condition", "mixing_interval": list(ECONOMY_INTERVAL)},

@@ -25,6 +25,7 @@ from scoremix.data.formats.archives import Archive
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
+from scoremix.data.lists import noun
 from scoremix.data.names import name_notes
 from scoremix.data.source import Encoded, Opening, Source, Told, windowed
 from scoremix.data.sources import open_source
@@ -77,12 +78,14 @@ def audit(
     name = _namer(source)
     exact = exact_duplicates(looked.digests, looked.readable, owners)
     near = near_duplicates(looked.hashes, looked.readable & ~exact.repeated, owners)
-    bad = [f"{len(looked.unreadable):,} images cannot be read"] if looked.unreadable else []
+    bad = [f"{noun(len(looked.unreadable), 'image')} cannot be read"] if looked.unreadable else []
     if (empty := np.flatnonzero(counts == 0)).size:
-        bad.append(f"{len(empty):,} classes have no images, the first is {source.class_names[empty[0]]!r}")
+        bad.append(
+            f"{noun(len(empty), 'class', 'classes')} without images, the first is {source.class_names[empty[0]]!r}"
+        )
     problems, left_out = ([], [f"{line} (left out)" for line in bad]) if skip_bad else (bad, [])
     if exact.across:
-        problems.append(f"{exact.across:,} images lie with the same bytes in different classes")
+        problems.append(f"{noun(exact.across, 'image')} with the same bytes in different classes")
     filled = counts[counts > 0]
     return {
         "place": str(place),
@@ -214,7 +217,7 @@ def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> l
     """The known traps of face sets, as far as they apply."""
     notes = [*source.notes, *too_dark(looked.deep), *name_notes(_names(source))]
     if ones := int(np.count_nonzero(counts == 1)):
-        notes.append(f"{ones:,} classes have a single image: no pair of the same class comes from them")
+        notes.append(f"{noun(ones, 'class', 'classes')} of a single image: no pair of the same class comes from them")
     sides = {shape.split(" ")[0] + " x " + shape.split(" ")[2] for shape in looked.shapes}
     if len(sides) > 1:
         notes.append(f"images have {len(sides)} different sizes; a trainer that does not resize fails on them")
@@ -265,12 +268,12 @@ def _audit_pairs(path: Path, workers: int, advance: Advance | None) -> dict[str,
             if advance is not None:
                 advance(done, total)
     alike = np.array([a == b for a, b in zip(pairs.images[0::2], pairs.images[1::2], strict=True)])
-    problems = [f"{len(unreadable):,} images cannot be read"] if unreadable else []
+    problems = [f"{noun(len(unreadable), 'image')} cannot be read"] if unreadable else []
     if wrong := int((alike & ~pairs.same).sum()):
-        problems.append(f"{wrong:,} pairs are one image twice and called different")
+        problems.append(f"{noun(wrong, 'pair')} of one image twice, called different")
     if pairs.same.all() or not pairs.same.any():
         problems.append(f"all pairs are called {'the same' if pairs.same.all() else 'different'}")
-    notes = [f"{same:,} pairs are one image twice"] if (same := int((alike & pairs.same).sum())) else []
+    notes = [f"{noun(same, 'pair')} of one image twice"] if (same := int((alike & pairs.same).sum())) else []
     wanted = faces.EXPECTED.get(path.stem.lower(), {}).get("pairs")
     if wanted not in (None, len(pairs.same)):
         notes.append(f"{path.stem} has {wanted:,} pairs as published, this one {len(pairs.same):,}")

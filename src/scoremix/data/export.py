@@ -20,6 +20,7 @@ from scoremix.data import faces, verification
 from scoremix.data.files import refuse_existing, whole, write_file
 from scoremix.data.formats.packed import Packed
 from scoremix.data.images import packed_file, write_classes
+from scoremix.data.lists import noun
 from scoremix.data.order import stream_seed
 from scoremix.data.outgoing import Advance, Images, Made, sound_rows
 from scoremix.data.reading import UnreadableImages
@@ -103,7 +104,7 @@ def convert(
                 (part / PROVENANCE).write_text("".join(images.told), "utf-8")
             if card is not None:
                 (part / "README.md").write_text(card, "utf-8")
-    left = (f"{len(bad):,} unreadable images are left out",) if bad else ()
+    left = (f"{noun(len(bad), 'unreadable image')} left out",) if bad else ()
     return Export(form, len(kept), len(images), (*source.notes, *left, *notes))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scoremix.data.lists import some
+from scoremix.data.lists import noun, some
 from scoremix.data.splits import SPLITS, Splits
 
 NAMES_OF = {
@@ -134,5 +134,8 @@ def _splits(classes: Mapping[str, list[Steps]], owners: Sequence[str], at: int, 
     splits = {part: members for part, members in splits.items() if len(members)}
     if "train" not in splits or len(splits) == 1:
         return None
-    told.append("the split is that of the folders: " + ", ".join(f"{len(of)} classes {p}" for p, of in splits.items()))
+    told.append(
+        "the split is that of the folders: "
+        + ", ".join(f"{noun(len(of), 'class', 'classes')} {p}" for p, of in splits.items())
+    )
     return splits

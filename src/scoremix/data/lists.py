@@ -154,6 +154,11 @@ def refuse_repeated(names: Sequence[str], where: str) -> None:
         raise ValueError(f"{where} names {some(repeated)} more than once")
 
 
+def noun(number: int, one: str, several: str = "") -> str:
+    """`1 class`, `1,234 images`: a count as a message says it."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
 def some(names: Sequence[str]) -> str:
     """The first five names and how many more there are."""
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

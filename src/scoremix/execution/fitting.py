@@ -86,7 +86,7 @@ def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bo
         if not gate.passed:
             raise ConfigError(
                 f"--arm {name!r}: its generator is too weak ({gate.top1:.0%} of its reproductions are in their own class, "
-                f"the floor is {gate.floor:.0%}); train it longer, or take an arm of real images"
+                f"at least {gate.floor:.0%} are needed); train it longer, or take an arm of real images"
             )
 
 

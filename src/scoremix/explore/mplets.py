@@ -40,7 +40,9 @@ def listed(run: Run, arm: str, page: int) -> tuple[list[Row], str]:
     rejected = {} if screened is None else dict(zip(screened["rows"].tolist(), screened["rejected"], strict=True))
     order = [*rejected, *(k for k in range(len(mixed.mplets)) if k not in rejected)]
     rows = [_row(run, arm, k, rejected.get(k)) for k in order[page * ROWS : (page + 1) * ROWS]]
-    about = f"{len(order)} m-plets of {arm}, page {page + 1} of {pages_of(run, arm)}."
+    about = (
+        f"{len(order)} m-plets of {arm}, page {page + 1} of {pages_of(run, arm)}. An m-plet: the classes of one mix."
+    )
     if rejected:
         told = artifact.json("screening.json")
         about += (

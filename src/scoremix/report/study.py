@@ -115,7 +115,7 @@ class Table:
         """What the table says, plainly."""
         label = self.metric(self.headline).label
         if not self.passed:
-            return f"The generator does not pass its gate here: what mixing does to {label} is shown, not judged."
+            return f"The generator is too weak here, its images are not recognized as their classes: what mixing does to {label} is shown, not judged."
         winners = [row.arm for row in self.rows if row.adjusted and row.helps(self.controls, self.headline)]
         against = " and ".join(self.controls)
         if not winners:

@@ -57,7 +57,7 @@ def too_weak(top1: float | None = None, floor: float = 0.0) -> str:
 def _gate(top1: float, floor: float) -> str:
     return (
         f"the baseline recognizer puts {percent(top1)} of the reproductions in their own class, "
-        f"the floor is {percent(floor)}"
+        f"at least {percent(floor)} are needed"
     )
 
 
@@ -127,8 +127,8 @@ def explained(metric: Metric) -> str:
     if name != "tar":
         return f"Judged by {metric.label}."
     return (
-        f"A pair: two images of one class, found to be of one class by a threshold that takes {_one_in(1 / float(far))} "
-        "pairs of two classes for one as well."
+        f"Counted are pairs of images of one class that the recognizer accepts, at the threshold where it also accepts "
+        f"{_one_in(1 / float(far))} pairs of two classes ({metric.label})."
     )
 
 

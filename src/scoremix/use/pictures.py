@@ -12,6 +12,7 @@ from typing import NamedTuple
 from PIL import Image, ImageDraw, ImageFont
 
 from scoremix.data.decode import upright_rgb
+from scoremix.data.lists import noun
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified
 from scoremix.use.model import Threshold
 
@@ -52,9 +53,9 @@ def said(found: Sequence[Identified], enrolled: int, point: Threshold | None) ->
     known = sum(one.name != UNKNOWN for one in found)
     more = f"; the first {MOST} are shown" if len(found) > MOST else ""
     if point is None:
-        return f"{len(found)} images against {enrolled} enrolled ones{more}. The model has no threshold: all are named."
+        return f"{noun(len(found), 'image')} against {enrolled} enrolled ones{more}. The model has no threshold: all are named."
     return (
-        f"{known} of {len(found)} images recognized among {enrolled} enrolled ones{more}: similarity above {point.value:.3f}, "
+        f"{known} of {noun(len(found), 'image')} recognized among {enrolled} enrolled ones{more}: similarity above {point.value:.3f}, "
         f"the threshold at FAR {point.far:g}. A stranger is taken for somebody with a chance of up to "
         f"{min(1.0, point.far * enrolled):.0%}."
     )

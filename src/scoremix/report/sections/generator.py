@@ -55,10 +55,10 @@ class Curve:
             case "at chance":
                 return (
                     f"Training ended after {last}: the generator's images were recognized no better than by guessing, so "
-                    "that the floor was out of reach."
+                    "the share that is needed was out of reach."
                 )
             case "levelled":
-                return f"Training ended after {last}: the gate rose no more."
+                return f"Training ended after {last}: their share rose no more."
         return f"Training went on to its end, {count(self.longest)} images."
 
 
@@ -118,7 +118,7 @@ def gate_curve(curve: Curve, floor: float) -> tuple[Axes, str, str]:
     axes.set_xlim(0, curve.longest / 1000)
     axes.set_ylim(0, 100)
     axes.set_xlabel("images seen (thousands)")
-    axes.set_ylabel("gate in training (%)")
+    axes.set_ylabel("recognized as their class (%)")
     last = f"{100 * curve.gate[-1]:.1f} % after {curve.images_seen[-1]:,} images"
     return (
         axes,

@@ -76,7 +76,7 @@ class Watch:
         seen, gate = self.rows[-1]
         if seen >= longest:
             return f"gate in training {gate:.2f}"
-        why = {"levelled": "rises no more", "at chance": "is that of guessing: the floor is out of reach"}
+        why = {"levelled": "rises no more", "at chance": "is that of guessing: what is needed is out of reach"}
         return f"ended after {seen:,} of {longest:,}: the gate in training, {gate:.2f}, {why[str(self.reason)]}"
 
     def curve(self, longest: int) -> GateCurve:
