@@ -201,5 +201,5 @@ def test_pairs(golden: Callable[[str], Path], tmp_path: Path) -> None:
     one, other = coded(photo(1)), coded(photo(2))
     (tmp_path / "lfw.bin").write_bytes(verification.packed([one, one, one, other, b"x", one], [False, True, True]))
     found = audit.audit(tmp_path / "lfw.bin")
-    assert len(found["problems"]) == 2 and "one image twice and called different" in found["problems"][1]
+    assert len(found["problems"]) == 2 and "one image twice, called different" in found["problems"][1]
     assert any("6,000 pairs as published, this one 3" in note for note in found["notes"])

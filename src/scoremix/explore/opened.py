@@ -16,8 +16,9 @@ from scoremix.config import Experiment, Runtime, Sampling, changed
 from scoremix.data.images import LabeledImages
 from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.recognition.training import embed
 from scoremix.report.charts import Image
-from scoremix.stages.embedding import embedded_pixels, opened
+from scoremix.stages.embedding import opened
 from scoremix.stages.mix.sample import Sampler, noise_seeds
 from scoremix.stages.outputs import MixedImages, RecognizerSummary, centers_of, chosen_classes, real_images
 from scoremix.stages.show import illustrate
@@ -130,7 +131,7 @@ class Run:
         sampler.plan = self.planned(asked)
         mixed = follow(sampler, np.array([asked.classes]), np.array([asked.weights]), _noise(asked))
         alone = self.alone(asked._replace(weights=(), end=None))
-        unit = embedded_pixels(self.net, mixed.images)[0]
+        unit = units(self.net, mixed.images)[0]
         cosine = self.centers @ unit
         best = cosine.topk(min(NEAREST, len(cosine))).indices.tolist()
         told = float(mixed.disagreement[0])
@@ -161,7 +162,7 @@ class Run:
     @cached_property
     def embedded(self) -> Callable[[int], torch.Tensor]:
         """Unit embeddings (n, d) of a training class's first images by the baseline recognizer; remembered."""
-        return lru_cache(REMEMBERED)(lambda k: embedded_pixels(self.net, np.array(self.neighbours(k))))
+        return lru_cache(REMEMBERED)(lambda k: units(self.net, np.array(self.neighbours(k))))
 
     def neighbours(self, k: int) -> NDArray[np.uint8]:
         """The images of a training class among which the nearest is looked for."""
@@ -176,7 +177,7 @@ class Run:
     def nearest_real(self, k: int, unit: torch.Tensor, net: torch.nn.Module | None = None) -> tuple[Image, float]:
         """The image of a training class most similar to a unit embedding, and how similar."""
         images = self.neighbours(k)
-        cosine = (self.embedded(k) if net is None else embedded_pixels(net, np.array(images))) @ unit
+        cosine = (self.embedded(k) if net is None else units(net, np.array(images))) @ unit
         best = int(cosine.argmax())
         return images[best], float(cosine[best])
 
@@ -247,7 +248,7 @@ class Run:
         """
         recognizer = self.recognizer(arm)
         net = opened(recognizer, self.work)
-        unit = embedded_pixels(net, np.array(image[None]))[0]
+        unit = units(net, np.array(image[None]))[0]
         known = RecognizerSummary.load(recognizer).class_names
         place = {name: k for k, name in enumerate(self.names)}
         own = [k for k, name in enumerate(known) if name in place]
@@ -260,3 +261,9 @@ class Run:
 def _noise(asked: Asked) -> list[int]:
     """The seed of the one noise that a mix and each of its classes start from."""
     return noise_seeds(asked.seed, np.arange(1))
+
+
+def units(net: torch.nn.Module, pixels: NDArray[np.uint8]) -> torch.Tensor:
+    """Unit embeddings of a few images (B, H, W, C), on the CPU: as many are computed, where stages pad to whole chunks."""
+    raw = embed(net, torch.from_numpy(pixels).permute(0, 3, 1, 2), batch=len(pixels))
+    return torch.nn.functional.normalize(raw).cpu()
