@@ -48,8 +48,7 @@ def trained(config: Generator, images: LabeledImages, centers: torch.Tensor) -> 
         losses += step.take_losses()
     state.net.load_state_dict(state.ema.state(0))
     net, classes = state.net.eval(), len(images.class_names)
-    pixels = generator.scaling(images, config.sigma_data)
-    x, labels = generator.batches(config, images, pixels, device.device)(10**9)
+    x, labels = generator.batches_of(config, images, slice(0, config.batch), device.device)(10**9)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         errors = [(net(x + noise, 1.0, (labels + k) % classes) - x).square().mean((1, 2, 3)) for k in range(classes)]

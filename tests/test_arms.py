@@ -25,7 +25,7 @@ from scoremix.stages.judge import diagnose
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.outputs import MixedTraining
-from scoremix.stages.train.recognizer import Order
+from scoremix.stages.train.recognizer import order_of
 
 OWN = study.read(Path(__file__).parents[1] / "studies" / "factors.yaml").own
 ALL = {**ARMS, **OWN}
@@ -226,13 +226,13 @@ def test_training_ends_on_real_images_where_that_is_asked_for(store: Path) -> No
     folder = training_sets(store)["scoremix_first"]
     real, images = len(LabeledImages.load(training_sets(store)["real"]).of_classes("train")), LabeledImages.load(folder)
     batch, total = 4, 400
-    order = Order.of(MixedTraining.load(Artifact("combine", "", folder)), 3, len(images), total)
+    order = order_of(MixedTraining.load(Artifact("combine", "", folder)), 3, len(images), total)
     seen = np.concatenate([order.rows(start, batch) for start in range(0, total, batch)])
     assert (seen[:200] >= real).any() and seen[:200].max() < len(images)
     assert sorted(np.unique(seen[200:])) == list(range(real))
     assert (images.labels[seen[200:]] < len(LabeledImages.load(training_sets(store)["real"]).class_names)).all()
     assert not (training_sets(store)["scoremix"] / MixedTraining.FILE).exists()
-    plain = Order.of(None, 3, len(images), total)
+    plain = order_of(None, 3, len(images), total)
     assert np.array_equal(np.concatenate([plain.rows(start, batch) for start in range(0, 200, batch)]), seen[:200])
 
 

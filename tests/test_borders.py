@@ -10,9 +10,9 @@ import pytest
 
 from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
+from scoremix.diffusion.batches import border_of
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
-from scoremix.stages.train.generator import border_of
 
 
 def of_pixels(images: np.ndarray) -> LabeledImages:

@@ -11,7 +11,7 @@ from scoremix.config import Mixing
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.mixed import Recipe, loss
 from scoremix.stages.outputs import MixedTraining
-from scoremix.stages.train.recognizer import Order, recipe_of
+from scoremix.stages.train.recognizer import order_of, recipe_of
 
 LABELS = torch.tensor([0, 2, 1, 4, 3, 3])  # classes 0 to 2 are real
 MIXED = LABELS >= 3
@@ -53,9 +53,9 @@ def test_negatives_move_centers_but_not_the_network():
 
 
 def test_mixes_come_to_an_end_at_once_or_by_and_by():
-    at_once = Order.of(MixedTraining(40, 4, finish=0.5), 0, 100, 1000)
+    at_once = order_of(MixedTraining(40, 4, finish=0.5), 0, 100, 1000)
     assert at_once.rows(490, 10).max() >= 40 and max(at_once.rows(s, 10).max() for s in range(500, 1000, 10)) < 40
-    ramp = Order.of(MixedTraining(40, 4, finish=0.25, ramp=0.5), 0, 100, 100_000)
+    ramp = order_of(MixedTraining(40, 4, finish=0.25, ramp=0.5), 0, 100, 100_000)
     share = [(ramp.rows(seen, 10_000) >= 40).mean() for seen in (0, 15_000, 25_000, 50_000, 70_000, 75_000)]
     assert share[0] == pytest.approx(0.6, abs=0.03) and share[2] == pytest.approx(0.6, abs=0.03)
     assert share[3] == pytest.approx(0.3, abs=0.03) and share[4] < 0.1 and share[5] == 0

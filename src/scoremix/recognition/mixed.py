@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scoremix.recognition import blending
 from scoremix.recognition.heads import Head
 
 
@@ -37,3 +38,21 @@ def loss(
         logits = head.classify(embeddings.float())(labels if recipe.margin else labels.masked_fill(mixed, -1))
         each = F.cross_entropy(logits, labels, reduction="none")
     return torch.where(mixed, recipe.weight * each, each)
+
+
+class BatchLoss(nn.Module):
+    """The mean loss of a batch, of network and head as one module."""
+
+    def __init__(self, net: nn.Module, head: nn.Module, blended: bool, recipe: Recipe | None = None) -> None:
+        super().__init__()
+        self.net, self.head, self.recipe = net, head, recipe
+        self.blended = blending.feature_mixup(net, head) if blended else None
+
+    def forward(self, images: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+        if self.blended:
+            return self.blended(images, labels, weights)
+        if self.recipe:
+            assert isinstance(self.head, Head)
+            return loss(self.net(images), labels, self.head, self.recipe).mean()
+        mean: Tensor = self.head(self.net(images), labels, weights).mean()
+        return mean

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
 
-from scoremix.data.augment import Augment, Part, augment, to_unit
-from scoremix.data.order import batch_indices, stream_seed
+from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints, training
-from scoremix.diffusion.checkpoints import Pixels
+from scoremix.diffusion.batches import batches, border_of, scaling
 from scoremix.diffusion.layers import FixedConditions, normalize
 from scoremix.diffusion.unet import EDM2, Block, frozen
 from scoremix.execution import memory
@@ -23,7 +21,7 @@ from scoremix.stages.train.teacher import Teacher
 from scoremix.stages.train.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from torch import Tensor, nn
@@ -32,9 +30,6 @@ if TYPE_CHECKING:
     from scoremix.data.images import LabeledImages
     from scoremix.execution.artifacts import Artifact, Work
 
-BLOCK = 1024  # images read at a time
-BORDER_LEVELS = 2  # of 255: pixels this near to a colour have it
-BORDER_SHARE = 0.9  # of all pixels on the images' edges: then the images end in one colour
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
 MICROBATCH = "microbatch.json"
 MOST_RAMPUP = 10_000_000  # images
@@ -147,7 +142,7 @@ def steps(
     length = config.images_seen
     return training.train(
         state,
-        batches(config, images, scaling(images, config.sigma_data), part, device.device),
+        batches_of(config, images, part, device.device),
         batch=config.batch,
         total=total,
         seed=config.seed,
@@ -162,6 +157,15 @@ def steps(
         extra=teacher.alignment if teacher else None,
         microbatch=microbatch,
         alone=lambda: device.alone(module),
+    )
+
+
+def batches_of(config: Generator, images: LabeledImages, part: slice, device: torch.device) -> training.NextBatch:
+    """That part of the batches that the config asks for, as a function of the images seen."""
+    pixels = scaling(images, config.sigma_data)
+    shift, flip = config.shift, config.flip
+    return batches(
+        images, pixels, batch=config.batch, part=part, seed=config.seed, shift=shift, flip=flip, device=device
     )
 
 
@@ -289,66 +293,3 @@ def make(
         assert isinstance(net.unet.emb_label, FixedConditions)
         net.unet.emb_label.weight.copy_(teacher.conditions(config, net.unet.emb_label.weight.shape[0]).t())
     return net
-
-
-def scaling(images: LabeledImages, sigma_data: float) -> Pixels:
-    """Magnitude normalisation: mean 0 and standard deviation sigma_data over all training pixels, from exact counts."""
-    counts = np.zeros(256, np.int64)
-    for rows in images.blocks(BLOCK):
-        counts += np.bincount(images.take(rows)[0].reshape(-1), minlength=256)
-    values = np.arange(256) / 127.5 - 1
-    mean = float((counts * values).sum() / counts.sum())
-    std = float(np.sqrt((counts * (values - mean) ** 2).sum() / counts.sum()))
-    if std == 0:
-        raise ValueError("the training images are all of one colour: there is nothing to learn")
-    return Pixels(mean, sigma_data / std)
-
-
-@dataclass(frozen=True)
-class Border:
-    """The commonest grey on the edges of the images, in [-1, 1], and the share of edge pixels that have it."""
-
-    colour: float
-    share: float
-
-    @property
-    def fill(self) -> float | None:
-        """What a shift uncovers: that grey where the images end in it, else None, the image mirrored at its edge.
-
-        A constant beside a photograph would teach the generator a frame that no real image has.
-        """
-        return self.colour if self.share >= BORDER_SHARE else None
-
-    def described(self) -> dict[str, str | float]:
-        """How shifts pad, as generator.json has it."""
-        return {"padding": "mirror" if self.fill is None else "constant", "colour": self.colour, "share": self.share}
-
-
-def border_of(images: LabeledImages) -> Border:
-    """What the training images end in, from exact counts over the outermost pixels of all of them, each channel alike."""
-    counts = np.zeros(256, np.int64)
-    for rows in images.blocks(BLOCK):
-        pixels = images.take(rows)[0]
-        for edge in (pixels[:, 0], pixels[:, -1], pixels[:, 1:-1, 0], pixels[:, 1:-1, -1]):
-            counts += np.bincount(edge.reshape(-1), minlength=256)
-    value = int(counts.argmax())
-    near = counts[max(value - BORDER_LEVELS, 0) : value + BORDER_LEVELS + 1].sum()
-    return Border(value / 127.5 - 1, float(near / counts.sum()))
-
-
-def batches(
-    config: Generator, images: LabeledImages, pixels: Pixels, part: slice, device: torch.device
-) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """That part of scaled, shifted and flipped batches as a function of the images seen."""
-    settings = Augment(flip=0.5 if config.flip else 0.0)
-    if config.shift:
-        settings = replace(settings, shift=1.0, shift_pixels=config.shift, fill=border_of(images).fill)
-
-    def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
-        rows = batch_indices(len(images), stream_seed(config.seed, "order"), nimg, config.batch)[part]
-        found, labels = images.take(rows)
-        generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
-        x = augment(to_unit(found, device), generator, settings, Part(part.start, len(rows), config.batch))
-        return pixels.encode(x), torch.from_numpy(labels).to(device)
-
-    return next_batch

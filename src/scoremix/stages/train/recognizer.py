@@ -2,31 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
-from scoremix.data.augment import PRESETS, Part, augment, to_unit
+from scoremix.data.augment import PRESETS
 from scoremix.data.images import Targets
-from scoremix.data.order import batch_indices, stream_seed
+from scoremix.data.order import stream_seed
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
-from scoremix.recognition import blending, checkpoints, mixed, published
+from scoremix.recognition import checkpoints, mixed, published
+from scoremix.recognition.batches import Order, batches
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.timm_networks import PREFIX, TimmNetwork
-from scoremix.recognition.training import Labels, Training, class_centers, initialised, sgd, train
+from scoremix.recognition.training import Training, class_centers, initialised, sgd, train
 from scoremix.stages.embedding import all_embedded
 from scoremix.stages.outputs import CHECKPOINT, MixedTraining, RecognizerSummary, real_images
 from scoremix.stages.train import resume, started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from jaxtyping import Int64
     from torch import Tensor
 
     from scoremix.config import Recognizer
@@ -54,7 +53,7 @@ def train_recognizer(
         raise ValueError(
             f"recognizer.blend {config.blend!r}: weight, margin, negatives of mixing are for single classes"
         )
-    targets, order = Targets.load(data.folder), Order.of(mixes, config.seed, len(images), total)
+    targets, order = Targets.load(data.folder), order_of(mixes, config.seed, len(images), total)
     names = targets.class_names if targets else images.class_names
     description = describe(config, images.size, images.channels)
     device = engine.start(work.runtime.device, together=True)
@@ -94,35 +93,11 @@ def train_recognizer(
     work.count("images", total)
 
 
-@dataclass(frozen=True)
-class Order:
-    """In which order images are seen: all of them until `turn` images were seen, then the first `last` alone.
-
-    Over the `ramp` images before the turn more and more of a batch are of the first `last` ones.
-    """
-
-    seed: int
-    images: int
-    last: int
-    turn: int
-    ramp: int = 0
-
-    @classmethod
-    def of(cls, mixes: MixedTraining | None, seed: int, images: int, total: int) -> Order:
-        """The order for mixes that end, or all images in every epoch."""
-        if mixes is None or not mixes.finish + mixes.ramp:
-            return cls(seed, images, images, total)
-        return cls(seed, images, mixes.images, total - int(mixes.finish * total), int(mixes.ramp * total))
-
-    def rows(self, seen: int, count: int) -> Int64[np.ndarray, " count"]:
-        if seen < self.turn - self.ramp:
-            return batch_indices(self.images, stream_seed(self.seed, "order"), seen, count)
-        real = batch_indices(self.last, stream_seed(self.seed, "finish"), seen, count)
-        if seen >= self.turn:
-            return real
-        every = batch_indices(self.images, stream_seed(self.seed, "order"), seen, count)
-        drawn = np.random.default_rng(stream_seed(self.seed, seen, "ramp")).random(count)
-        return np.where(drawn < (self.turn - seen) / self.ramp, every, real)
+def order_of(mixes: MixedTraining | None, seed: int, images: int, total: int) -> Order:
+    """The order for mixes that end, or all images in every epoch."""
+    if mixes is None or not mixes.finish + mixes.ramp:
+        return Order(seed, images, images, total)
+    return Order(seed, images, mixes.images, total - int(mixes.finish * total), int(mixes.ramp * total))
 
 
 def recipe_of(mixes: MixedTraining | None) -> mixed.Recipe | None:
@@ -153,12 +128,22 @@ def steps(
     state = state or start(
         config, describe(config, images.size, images.channels), len(images.class_names), device.device
     )
-    module = device.wrapped(BatchLoss(state.net, state.head, config.blend == "feature_mixup", recipe))
+    module = device.wrapped(mixed.BatchLoss(state.net, state.head, config.blend == "feature_mixup", recipe))
     if isinstance(state.head, AdaFace):
         state.head.gathered = device.gathered
     return train(
         state,
-        batches(config, images, targets, order, part, device.device),
+        batches(
+            images,
+            targets,
+            order,
+            batch=config.batch,
+            part=part,
+            augmentation=PRESETS[config.augment],
+            blend=config.blend,
+            blend_alpha=config.blend_alpha,
+            device=device.device,
+        ),
         batch=config.batch,
         total=total,
         seed=config.seed,
@@ -175,24 +160,6 @@ def steps(
         microbatch=config.microbatch,
         alone=lambda: device.alone(module),
     )
-
-
-class BatchLoss(nn.Module):
-    """The mean loss of a batch, of network and head as one module."""
-
-    def __init__(self, net: nn.Module, head: nn.Module, blended: bool, recipe: mixed.Recipe | None = None) -> None:
-        super().__init__()
-        self.net, self.head, self.recipe = net, head, recipe
-        self.blended = blending.feature_mixup(net, head) if blended else None
-
-    def forward(self, images: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
-        if self.blended:
-            return self.blended(images, labels, weights)
-        if self.recipe:
-            assert isinstance(self.head, Head)
-            return mixed.loss(self.net(images), labels, self.head, self.recipe).mean()
-        loss: Tensor = self.head(self.net(images), labels, weights).mean()
-        return loss
 
 
 def kept_per_image(config: Recognizer, description: checkpoints.Description) -> int:
@@ -284,40 +251,6 @@ def make_head(config: Recognizer, dim: int, classes: int) -> Head:
             return AdaFace(dim, classes, config.scale, config.margin)
         case "softmax":
             return Softmax(dim, classes)
-
-
-def batches(
-    config: Recognizer,
-    images: LabeledImages,
-    targets: Targets | None,
-    order: Order,
-    part: slice,
-    device: torch.device,
-) -> Callable[[int], tuple[Tensor, Labels]]:
-    """That part of augmented batches as a function of the images seen; blending is within a part."""
-    settings = PRESETS[config.augment]
-    own = ["blend", part.start] if part.start else ["blend"]
-
-    def next_batch(nimg: int) -> tuple[Tensor, Labels]:
-        rows = order.rows(nimg, config.batch)[part]
-        pixels, labels = images.take(rows)
-        generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, "augment"))
-        x = augment(to_unit(pixels, device), generator, settings, Part(part.start, len(rows), config.batch))
-        if targets is None and config.blend == "none":
-            return x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels).to(device)
-        y, weights = targets.take(rows) if targets else (labels[:, None], np.ones((len(rows), 1), np.float32))
-        several = torch.from_numpy(y), torch.from_numpy(weights)
-        if config.blend != "none":
-            generator = torch.Generator().manual_seed(stream_seed(config.seed, nimg, *own))
-            share = blending.shares(len(rows), config.blend_alpha, generator)
-            if config.blend == "mixup":
-                x = blending.mixup(x, share)
-            elif config.blend == "cutmix":
-                x, share = blending.cutmix(x, share, generator)
-            several = blending.partnered(*several, share)
-        return x.contiguous(memory_format=torch.channels_last), (several[0].to(device), several[1].to(device))
-
-    return next_batch
 
 
 def mean_centers(state: Training, images: LabeledImages, targets: Targets | None) -> Tensor:
