@@ -18,7 +18,8 @@ from scoremix import commands as cli
 from scoremix.commands import benchmark as public_sets
 from scoremix.config import Embedding, Runtime, load
 from scoremix.config.presets import PRESETS
-from scoremix.data.faces import TemplateSet, open_set
+from scoremix.data.faces import open_set
+from scoremix.data.facesets import TemplateSet
 from scoremix.execution import records
 from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
@@ -131,7 +132,7 @@ def test_verification_bin_of_all_flavours(
 def test_pair_sets_give_the_golden_accuracy(golden: Callable[[str], Path], tmp_path: Path) -> None:
     """Flip sum and last batch as in the reference's own run of a linear network."""
     from scoremix.data.faceimages import FaceImages
-    from scoremix.data.faces import PairSet
+    from scoremix.data.facesets import PairSet
     from scoremix.evaluation.benchmarks import pair_measures
     from scoremix.stages.judge import benchmark
 
@@ -263,7 +264,7 @@ def test_wrong_calls_are_one_line(call: Call, checkpoint: Path, root: Path, tmp_
         ((tmp_path / "vit.pt", "--sets", "tinyface"), "looks like a vision transformer"),
         (("tiny/real", "--sets", "tinyface"), "neither a file nor RUN/ARM"),
         ((tmp_path / "none.pt", "--sets", "tinyface"), "no such checkpoint"),
-        ((checkpoint, "--sets", "lfw"), "no lfw.bin in"),
+        ((checkpoint, "--sets", "lfw"), "neither lfw.bin nor lfw/ of save_to_disk in"),
         ((checkpoint, "--sets", "nothing"), "neither one of lfw"),
         ((checkpoint, "--sets", tmp_path), "holds neither meta/"),
         ((checkpoint, "--sets", tmp_path / "list.csv"), "line 2: 'a.png,b.png,yes' is not: image image 0|1"),

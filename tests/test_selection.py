@@ -145,7 +145,11 @@ def test_a_cap_and_what_it_costs_reach_the_reader(tmp_path: Path, recognizer: Ar
     uses = {row["name"]: int(row["mplets"]) for row in csv.DictReader((work / "coverage.csv").open())}
     assert list(uses) == NAMES and set(uses.values()) == {1}
     text = (work / "summary.txt").read_text()
-    assert "10 triples of 30 classes" in text and "classes used: 30 of 30" in text and "cost of the limit" in text
+    assert (
+        "10 triples of 30 classes" in text
+        and "classes used: 30 of 30" in text
+        and "greedy, without a certificate" in text
+    )
     svg = (work / "distances-embedding.svg").read_text()
     assert svg.startswith("<svg") and "var(" not in svg
     free = chosen(tmp_path, recognizer, m=3, count=10)

@@ -130,6 +130,7 @@ def plan(
 
 
 def varied(plan: SamplingPlan, **changes: Any) -> SamplingPlan:
+    """The plan with other settings."""
     return plan.model_copy(update=changes)
 
 
@@ -337,4 +338,5 @@ def table(rows: list[Row], n: int, job: int) -> str:
 
 
 def shown(value: float | None, form: str) -> str:
+    """A number as text, nothing where there is none."""
     return "" if value is None else format(value, form)

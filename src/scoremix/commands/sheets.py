@@ -172,6 +172,7 @@ def lettering() -> ImageFont.FreeTypeFont:
 
 
 def short(name: str) -> str:
+    """A name of at most WORD characters."""
     return name if len(name) <= WORD else name[: WORD - 1] + "\u2026"
 
 

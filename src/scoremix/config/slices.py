@@ -269,8 +269,12 @@ class Selection(Slice):
     )
     across: bool = Field(True, description="the classes of an m-plet are of different groups; false: of one group")
     file: str | None = Field(None, description="CSV or JSON file with the class names of an m-plet per row")
-    max_degree: Positive | None = Field(None, description="m-plets a class may be in")
-    min_degree: Positive | None = Field(None, description="m-plets every class is in at least")
+    max_degree: Positive | None = Field(
+        None, description="m-plets a class may be in; taken greedily, without a certificate"
+    )
+    min_degree: Positive | None = Field(
+        None, description="m-plets every class is in at least; taken greedily, without a certificate"
+    )
     seed: Seed = 0
 
     @property

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Int64, UInt8, UInt64
 from PIL import Image
 
-from scoremix.data import faces, verification
+from scoremix.data import facesets, verification
 from scoremix.data.decode import depth, opened, too_dark
 from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
 from scoremix.data.formats.archives import Archive
@@ -274,7 +274,7 @@ def _audit_pairs(path: Path, workers: int, advance: Advance | None) -> dict[str,
     if pairs.same.all() or not pairs.same.any():
         problems.append(f"all pairs are called {'the same' if pairs.same.all() else 'different'}")
     notes = [f"{noun(same, 'pair')} of one image twice"] if (same := int((alike & pairs.same).sum())) else []
-    wanted = faces.EXPECTED.get(path.stem.lower(), {}).get("pairs")
+    wanted = facesets.EXPECTED.get(path.stem.lower(), {}).get("pairs")
     if wanted not in (None, len(pairs.same)):
         notes.append(f"{path.stem} has {wanted:,} pairs as published, this one {len(pairs.same):,}")
     return {

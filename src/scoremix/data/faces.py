@@ -10,90 +10,22 @@ import csv
 import os
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 
 from scoremix.data import limits
 from scoremix.data.faceimages import FaceImages
+from scoremix.data.facekit import facekit, is_facekit
+from scoremix.data.facesets import FaceSet, Gallery, PairSet, RankSet, TemplateSet, subject_of, unlike
 from scoremix.data.source import readable
 
-EXPECTED: dict[str, dict[str, int]] = {
-    "lfw": {"pairs": 6000},
-    "cfp_fp": {"pairs": 7000},
-    "cplfw": {"pairs": 6000},
-    "calfw": {"pairs": 6000},
-    "agedb_30": {"pairs": 6000},
-    "ijbb": {"images": 227_630, "templates": 12_115, "pairs": 8_010_270, "genuine": 10_270},
-    "ijbc": {
-        "images": 469_375,
-        "templates": 23_124,
-        "pairs": 15_658_489,
-        "genuine": 19_557,
-        "gallery templates": 3_531,
-        "probe templates": 19_593,
-    },
-    "tinyface": {"probes": 3_728, "mates": 4_443, "distractors": 153_428},
-}
-Array = np.ndarray
-
-
-@dataclass(frozen=True)
-class PairSet:
-    """Pair i compares images `first[i]` and `second[i]`."""
-
-    name: str
-    images: FaceImages
-    first: Int64[Array, " p"]
-    second: Int64[Array, " p"]
-    same: Bool[Array, " p"]
-    unlike: str = ""
-
-
-@dataclass(frozen=True)
-class Gallery:
-    """Templates (or images) of known subjects, one or more of each."""
-
-    name: str
-    templates: Int64[Array, " g"]
-    subjects: Int64[Array, " g"]
-
-
-@dataclass(frozen=True)
-class TemplateSet:
-    """Images in templates, template pairs (1:1) and galleries with probes (1:N); either may be absent."""
-
-    name: str
-    images: FaceImages
-    templates: Int64[Array, " n"]
-    media: Int64[Array, " n"]
-    detector: Float[Array, " n"] | None
-    pairs: Int64[Array, "p 2"] | None = None
-    same: Bool[Array, " p"] | None = None
-    galleries: tuple[Gallery, ...] = ()
-    probes: Gallery | None = None
-    unlike: str = ""
-
-
-@dataclass(frozen=True)
-class RankSet:
-    """Closed-set identification: probes, their mates, and distractors (subject -100), as image indices."""
-
-    name: str
-    images: FaceImages
-    gallery: Int64[Array, " g"]
-    gallery_subjects: Int64[Array, " g"]
-    probes: Int64[Array, " q"]
-    probe_subjects: Int64[Array, " q"]
-    unlike: str = ""
-
-
-FaceSet = PairSet | TemplateSet | RankSet
 LABELS = {"lfw": "LFW", "cfp_fp": "CFP-FP", "cplfw": "CPLFW", "calfw": "CALFW", "agedb_30": "AgeDB-30"}
 NAMES = (*LABELS, "ijbb", "ijbc", "tinyface")
+IN_KIT = {"ijbb": "ijbb_gt_aligned", "ijbc": "ijbc_gt_aligned", "tinyface": "tinyface_aligned_pad_0.1"}
+Array = np.ndarray
 
 
 def open_set(item: str, root: Path) -> FaceSet:
@@ -116,6 +48,8 @@ def open_set(item: str, root: Path) -> FaceSet:
 def _read(path: Path, name: str) -> FaceSet:
     if path.is_file():
         return verification_bin(path, name) if path.suffix == ".bin" else pair_list(path)
+    if is_facekit(path):
+        return facekit(path, name)
     if list(path.glob("meta/*_name_5pts_score.txt")):
         return ijb(path, name)
     if _tinyface_root(path) is not None:
@@ -123,24 +57,20 @@ def _read(path: Path, name: str) -> FaceSet:
     if list(path.glob("gallery*.csv")):
         return open_gallery(path)
     raise ValueError(
-        f"set {path}: holds neither meta/*_name_5pts_score.txt (IJB), Probe and Gallery_Match (TinyFace) "
-        "nor gallery*.csv (own lists)"
+        f"set {path}: holds neither meta/*_name_5pts_score.txt (IJB), Probe and Gallery_Match (TinyFace), "
+        "state.json (save_to_disk) nor gallery*.csv (own lists)"
     )
 
 
 def _named(name: str, root: Path) -> Path:
-    wanted = f"{name}.bin" if name in LABELS else name
-    places = [p for p in root.iterdir() if p.name.lower() == wanted] if root.is_dir() else []
-    if not places:
-        raise ValueError(f"set {name!r}: no {wanted if name in LABELS else wanted + '/'} in {root}")
-    return places[0]
-
-
-def _unlike(name: str, counts: Mapping[str, int]) -> str:
-    """How the counts differ from the published set's, or nothing; what is absent is not counted."""
-    expected = EXPECTED.get(name, {})
-    wrong = [f"{counts[k]:,} {k} instead of {v:,}" for k, v in expected.items() if counts.get(k, v) != v]
-    return f"not the published set: {', '.join(wrong)}" if wrong else ""
+    here = {place.name.lower(): place for place in root.iterdir()} if root.is_dir() else {}
+    first = f"{name}.bin" if name in LABELS else name
+    kit = here.get(IN_KIT.get(name, name))
+    if first in here:
+        return here[first]
+    if kit is not None and is_facekit(kit):
+        return kit
+    raise ValueError(f"set {name!r}: neither {first} nor {IN_KIT.get(name, name)}/ of save_to_disk in {root}")
 
 
 def verification_bin(path: Path, name: str) -> PairSet:
@@ -149,8 +79,8 @@ def verification_bin(path: Path, name: str) -> PairSet:
 
     pairs = verification.read(path)
     first = 2 * np.arange(len(pairs.same))
-    unlike = _unlike(name, {"pairs": len(first)})
-    return PairSet(name, FaceImages(None, pairs.images), first, first + 1, pairs.same, unlike)
+    told = unlike(name, {"pairs": len(first)})
+    return PairSet(name, FaceImages(None, pairs.images), first, first + 1, pairs.same, told)
 
 
 SAME, DIFFERENT = ("1", "true"), ("0", "-1", "false")
@@ -244,8 +174,8 @@ def ijb(folder: Path, name: str) -> TemplateSet:
         listed = sum(len(gallery.templates) for gallery in galleries)
         counts |= {"gallery templates": listed, "probe templates": len(probes.templates)}
     images = FaceImages(folder / "loose_crop", names, numbers[:, :10].reshape(-1, 5, 2))
-    unlike = _unlike(name, counts)
-    return TemplateSet(name, images, templates, media, numbers[:, 10], pairs, same, galleries, probes, unlike)
+    told = unlike(name, counts)
+    return TemplateSet(name, images, templates, media, numbers[:, 10], pairs, same, galleries, probes, told)
 
 
 def open_gallery(folder: Path) -> TemplateSet:
@@ -293,7 +223,7 @@ def tinyface(folder: Path, name: str) -> RankSet:
         raise ValueError(
             f"{root}: Probe holds {len(parts['Probe'])} images, Gallery_Match {len(parts['Gallery_Match'])}"
         )
-    subjects = [_subject(root, n) for n in (*parts["Probe"], *parts["Gallery_Match"])]
+    subjects = [subject_of(root, n) for n in (*parts["Probe"], *parts["Gallery_Match"])]
     files = [n for part in parts.values() for n in part]
     probes, mates, distractors = map(len, parts.values())
     counts = {"probes": probes, "mates": mates, "distractors": distractors}
@@ -304,7 +234,7 @@ def tinyface(folder: Path, name: str) -> RankSet:
         np.array(subjects[probes:] + [-100] * distractors),
         np.arange(probes),
         np.array(subjects[:probes]),
-        _unlike(name, counts),
+        unlike(name, counts),
     )
 
 
@@ -313,13 +243,6 @@ def _tinyface_root(folder: Path) -> Path | None:
         if (folder / place / "Probe").is_dir() and (folder / place / "Gallery_Match").is_dir():
             return folder / place
     return None
-
-
-def _subject(root: Path, name: str) -> int:
-    text = name.rpartition("/")[2].partition("_")[0]
-    if not text.isdecimal():
-        raise ValueError(f"{root / name}: the name must start with the subject's number and an underscore")
-    return int(text)
 
 
 def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path) -> Gallery:

@@ -15,7 +15,7 @@ import pickle
 import re
 import zipfile
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,17 @@ def read_plain(path: Path) -> Any:
         return _Reader(file).load()
 
 
-def read_torch(path: Path) -> Any:
-    """What a file of `torch.save` holds, objects of other libraries inert. ValueError naming what it asks for beyond."""
+def read_torch(path: Path, stand_ins: Mapping[tuple[str, str], Any] | None = None) -> Any:
+    """What a file of `torch.save` holds, objects of other libraries inert. ValueError naming what it asks for beyond.
+
+    `stand_ins`, by (module, name), answer for what is not torch's instead, and nothing else does.
+    """
     if zipfile.is_zipfile(path):
         limits.refuse_packed(path)
     else:
         limits.refuse_storages(path)
-    with torch.serialization.safe_globals(_inert(path)):
+    known = [(of, ".".join(name)) for name, of in stand_ins.items()] if stand_ins is not None else _inert(path)
+    with torch.serialization.safe_globals(known):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from jaxtyping import Bool
 from scoremix.data import limits
 
 PROTOCOL = 4  # lists of bytes and booleans: a file that names nothing
-_KINDS = {f"{kind}{size}" for kind, sizes in {"b": "1", "u": "1248", "i": "1248", "f": "48"}.items() for size in sizes}
+_KIND = re.compile(r"b1|[ui][1248]|f[48]|O8?|[US][1-9]\d{0,3}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +77,13 @@ class _Refused(Exception):
     """A pickle names something outside the list."""
 
 
-@dataclass
 class _Dtype:
-    """Stands for numpy.dtype."""
+    """Stands for numpy.dtype: numbers, text, bytes, and objects; any other kind is refused."""
 
-    kind: str
+    def __init__(self, code: str | bytes, *_: Any) -> None:
+        self.kind = code.decode("latin1") if isinstance(code, bytes) else code
+        if not _KIND.fullmatch(self.kind):
+            raise _Refused(f"numpy.dtype {self.kind!r}")
 
     def __setstate__(self, state: Any) -> None:
         """Byte order and flags: of no account for the kinds allowed, but for integers of another order."""
@@ -88,44 +91,41 @@ class _Dtype:
             self.kind = ">" + self.kind
 
 
-class _Array:
-    """Stands for numpy.ndarray: its elements as Python values, or as bytes for uint8."""
+class Array:
+    """Stands for numpy.ndarray: its elements in one dimension, objects in a list."""
 
-    values: bytes | list[Any] = b""
+    elements: np.ndarray | list[Any] = np.zeros(0, np.uint8)
 
     def __setstate__(self, state: Any) -> None:
         _, _, dtype, _, raw = state
-        self.values = raw if isinstance(raw, list) else _values(dtype, raw)
+        self.elements = raw if isinstance(raw, list) else _elements(dtype, raw)
+
+    @property
+    def values(self) -> bytes | list[Any]:
+        """The elements as Python values, or as bytes for uint8."""
+        if isinstance(self.elements, list):
+            return self.elements
+        return self.elements.tobytes() if self.elements.dtype == np.uint8 else list(self.elements.tolist())
 
 
-def _values(dtype: _Dtype, raw: Any) -> bytes | list[Any]:
+def _elements(dtype: _Dtype, raw: Any) -> np.ndarray:
     if not isinstance(raw, (bytes, bytearray)):
         raise ValueError(f"an array's content is of type {type(raw).__name__}, must be bytes")
-    raw = bytes(raw)
-    values: list[Any] = np.frombuffer(raw, dtype.kind).tolist()
-    return raw if dtype.kind == "u1" else values
+    return np.frombuffer(bytes(raw), dtype.kind)
 
 
-def _dtype(code: str | bytes, *_: Any) -> _Dtype:
-    kind = code.decode("latin1") if isinstance(code, bytes) else code
-    if kind not in _KINDS and kind not in ("O", "O8"):
-        raise _Refused(f"numpy.dtype {kind!r}")
-    return _Dtype(kind)
+def _reconstruct(*_: Any) -> Array:
+    return Array()
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
-
-
-def _frombuffer(buffer: Any, dtype: _Dtype, *_: Any) -> _Array:
-    array = _Array()
-    array.values = _values(dtype, buffer)
+def _frombuffer(buffer: Any, dtype: _Dtype, *_: Any) -> Array:
+    array = Array()
+    array.elements = _elements(dtype, buffer)
     return array
 
 
 def _scalar(dtype: _Dtype, raw: Any) -> Any:
-    value = _values(dtype, raw)
-    return value[0]
+    return _elements(dtype, raw)[0].item()
 
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
@@ -140,8 +140,8 @@ _NUMPY = {
     ("numeric", "_frombuffer"): _frombuffer,
 }
 ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
-    ("numpy", "ndarray"): _Array,
-    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): Array,
+    ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _latin1,
     **{(f"numpy.{core}.{module}", name): f for core in ("core", "_core") for (module, name), f in _NUMPY.items()},
 }
@@ -158,14 +158,14 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _items(value: Any, what: str, path: Path) -> list[Any] | tuple[Any, ...]:
-    value = value.values if isinstance(value, _Array) else value
+    value = value.values if isinstance(value, Array) else value
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"{path}: the {what} are of type {type(value).__name__}, must be a list")
     return value
 
 
 def _encoded(item: Any, i: int, path: Path) -> bytes:
-    content = item.values if isinstance(item, _Array) else item
+    content = item.values if isinstance(item, Array) else item
     if not isinstance(content, (bytes, bytearray)) or not content:
         what = "empty" if content in (b"", []) else f"of type {type(content).__name__}"
         raise ValueError(f"{path}: image {i} is {what}, must be bytes or a uint8 array of an encoded image")

@@ -310,6 +310,7 @@ class Step:
 
 
 def step_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...], label: str) -> Step:
+    """The step of a stage on its inputs: its settings that count, and the keys of what it reads."""
     keys: dict[str, str] = {}
     for position, value in enumerate(inputs):
         if isinstance(value, Mapping):

@@ -22,6 +22,7 @@ from scoremix.config import Experiment, Generator, Recognizer, Runtime, Selectio
 from scoremix.data import faces as facesets
 from scoremix.data import images as imagesets
 from scoremix.data.decode import is_grey, resize_area, with_channels
+from scoremix.data.facesets import FaceSet
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
 from scoremix.data.reading import planned
@@ -260,7 +261,7 @@ def _timed(steps: Sequence[Step], clock: Clock, done: Rehearsal) -> None:
         done.sure[{"sampling": "sample"}.get(name, name.partition(" ")[0])] = measured.in_words()
 
 
-def _face_set(faces: facesets.FaceSet, config: Recognizer, train: LabeledImages, clock: Clock, done: Rehearsal) -> None:
+def _face_set(faces: FaceSet, config: Recognizer, train: LabeledImages, clock: Clock, done: Rehearsal) -> None:
     """Opens a public set, reads some of its images, and counts what embedding all of them takes."""
     faces.images.check()
     read = next(faces.images.blocks(0, min(EMBEDDED, len(faces.images)), train.size, 1))

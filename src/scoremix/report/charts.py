@@ -64,6 +64,7 @@ _RC = {
 
 
 def light(name: str) -> str:
+    """The colour of a palette name on a light page."""
     return PALETTE[name][0]
 
 
@@ -214,10 +215,12 @@ def row_axes(names: Sequence[str], per_row: float) -> Axes:
 
 
 def scale_of(metric: Metric) -> float:
+    """What a metric's values are multiplied by to be drawn."""
     return 100.0 if metric.percent else 1.0
 
 
 def limits(axes: Axes, values: Sequence[float]) -> None:
+    """Sets the axis of x to the finite values, with a margin."""
     finite = [v for v in values if np.isfinite(v)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     pad = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
@@ -294,6 +297,7 @@ def seed_lines(axes: Axes, x: Floats, values: Floats, style: Style, thin: bool) 
 def outlines(
     groups: Mapping[str, Floats], name: str, label: str, title: str, drawn: Mapping[str, Style] | None = None
 ) -> tuple[Axes, str, str]:
+    """Histograms as outlines, one over the other, on the same bins."""
     values = {name: np.asarray(v, float)[np.isfinite(v)] for name, v in groups.items()}
     everything = np.concatenate(list(values.values()))
     low, high = (float(everything.min()), float(everything.max())) if everything.size else (-1.0, 1.0)
@@ -332,6 +336,7 @@ def matrix(names: Sequence[str], values: Any, name: str, label: str, percent: bo
 
 
 def heat(axes: Axes, table: Any, **options: Any) -> Any:
+    """A table as colours on bare axes."""
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(False)

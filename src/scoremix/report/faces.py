@@ -98,4 +98,5 @@ def as_rows(tables: Sequence[FaceTable]) -> list[dict[str, Any]]:
 
 
 def as_json(tables: Sequence[FaceTable]) -> list[dict[str, Any]]:
+    """The tables as the entries of a JSON file."""
     return [dataclasses.asdict(table) for table in tables]

@@ -103,6 +103,7 @@ def part(sections: Sequence[Section], kind: type[S]) -> S | None:
 
 
 def loaded(parts: Sequence[Part]) -> list[Section]:
+    """The sections that could be loaded."""
     return [part for part in parts if isinstance(part, Section)]
 
 
@@ -156,6 +157,7 @@ def _text(module: ModuleType) -> str:
 
 @cache
 def environment() -> jinja2.Environment:
+    """What templates know: numbers as text, charts, metrics."""
     made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     made.globals.update(
         t=numbers,

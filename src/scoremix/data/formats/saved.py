@@ -22,20 +22,15 @@ class Saved(Columned):
     def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
         pa = arrow(place, "a set saved by `datasets`")
         self.place, self.workers, self.paths = place, opening.workers, list[Path]()
-        self._chunks: list[Any] = []  # the column of images, in arrow arrays
-        self._at = [0]  # where each begins
+        self._images = Cells()
         labels: list[Any] = []
         parts: list[str] = []
         for name, folder in _parts(place).items():
-            for path in _arrow_files(folder):
+            for path in arrow_files(folder):
                 with readable(path, "a readable arrow file", worded=True):
-                    stream = pa.ipc.open_stream(pa.memory_map(str(path)))
-                    image, label, names = columns_of(stream.schema, path, opening.told)
-                    for batch in stream:
-                        batch.validate(full=True)  # what lies beyond its buffers would be read like anything else
-                        limits.refuse_swelling(str(path), path.stat().st_size, batch.nbytes)
-                        self._chunks.append(batch.column(image))
-                        self._at.append(self._at[-1] + len(batch))
+                    for batch in batches(pa, path):
+                        image, label, names = columns_of(batch.schema, path, opening.told)
+                        self._images.add(batch.column(image))
                         labels.append(batch.column(label))
                         parts += [name] * len(batch)
                 self.paths.append(path)
@@ -51,11 +46,41 @@ class Saved(Columned):
         return ((path.relative_to(self.place).as_posix(), path) for path in self.paths)
 
     def content(self, item: int) -> bytes:
-        chunk = bisect_right(self._at, item) - 1
-        return image_bytes(self._chunks[chunk][int(item) - self._at[chunk]].as_py())
+        return self._images[int(item)]
 
     def where(self, item: int) -> str:
         return f"{self.place}, image {item}"
+
+
+class Cells:
+    """The encoded images of a column of several arrow arrays, which stay mapped until one is asked for."""
+
+    def __init__(self) -> None:
+        self._chunks: list[Any] = []
+        self._at = [0]  # where each begins
+
+    def add(self, chunk: Any) -> None:
+        """One more arrow array, behind the others."""
+        self._chunks.append(chunk)
+        self._at.append(len(self) + len(chunk))
+
+    def __len__(self) -> int:
+        return self._at[-1]
+
+    def __getitem__(self, item: int) -> bytes:
+        """ValueError where the row has no image, IndexError beyond the last one."""
+        if not 0 <= item < len(self):
+            raise IndexError(item)
+        chunk = bisect_right(self._at, item) - 1
+        return image_bytes(self._chunks[chunk][item - self._at[chunk]].as_py())
+
+
+def batches(pa: Any, path: Path) -> Iterator[Any]:
+    """The record batches of an arrow file, whole and none that few bytes stand for; pyarrow's errors, or ValueError."""
+    for batch in pa.ipc.open_stream(pa.memory_map(str(path))):
+        batch.validate(full=True)  # what lies beyond its buffers would be read like anything else
+        limits.refuse_swelling(str(path), path.stat().st_size, batch.nbytes)
+        yield batch
 
 
 def _parts(place: Path) -> dict[str, Path]:
@@ -66,7 +91,8 @@ def _parts(place: Path) -> dict[str, Path]:
     return {name: place / name for name in names}
 
 
-def _arrow_files(folder: Path) -> list[Path]:
+def arrow_files(folder: Path) -> list[Path]:
+    """The files of one part, in order; ValueError where the list of them is damaged."""
     return [folder / name for name in _listed(folder / STATE, "_data_files", "filename")]
 
 

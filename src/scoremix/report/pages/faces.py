@@ -12,14 +12,17 @@ CSV = ("protocol", "arm", "against", "column", "value", "spread", "low", "high")
 
 
 def render(tables: Sequence[FaceTable]) -> str:
+    """The page, as HTML."""
     return page.render(FaceTables.title, page.load((FaceTables,), tuple(tables)), None, "wide")
 
 
 def to_csv(tables: Sequence[FaceTable]) -> str:
+    """The tables, a number a row."""
     return numbers.table_csv(CSV, as_rows(tables))
 
 
 def to_json(tables: Sequence[FaceTable]) -> str:
+    """The tables as JSON."""
     return numbers.json_text({"tables": as_json(tables)})
 
 

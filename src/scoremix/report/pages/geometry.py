@@ -32,6 +32,7 @@ COLUMNS = ("section", "x", "y", "name", "value", "low", "high", "chance", "p_val
 
 
 def render(geometry: Geometry, parts: Sequence[Part]) -> str:
+    """The page, as HTML."""
     return page.render(geometry.title, parts, geometry)
 
 
@@ -52,4 +53,5 @@ def to_json(geometry: Geometry, parts: Sequence[Part]) -> str:
 
 
 def text_summary(geometry: Geometry, parts: Sequence[Part]) -> str:
+    """For a terminal: the title and what was found."""
     return "\n".join([geometry.title, *(f"  {line}" for line in findings(geometry, parts))]) + "\n"

@@ -14,6 +14,7 @@ SECTIONS: tuple[type[Section], ...] = (Measures, Nearest)
 
 
 def render(quality: Quality) -> str:
+    """The page, as HTML."""
     return page.render(Measures.title, page.load(SECTIONS, quality), quality, "narrow")
 
 

@@ -57,6 +57,7 @@ COLUMNS = ("table", "arm", "control", "metric", "seed", "value", "low", "high", 
 
 
 def render(results: Results, parts: Sequence[Part]) -> str:
+    """The page, as HTML; its title says the verdict."""
     return page.render(f"{results.title}: {results.verdict.kind}", parts, results)
 
 

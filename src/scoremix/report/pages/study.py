@@ -19,6 +19,7 @@ COLUMNS = ("data", "arm", "control", "metric", "value", "low", "high", "spread",
 
 
 def render(study: Study) -> str:
+    """The page, as HTML."""
     return page.render(f"Study {study.name}", page.load(SECTIONS, study), study, "wide")
 
 

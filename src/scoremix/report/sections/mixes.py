@@ -36,6 +36,7 @@ class Group:
 
 
 def groups_of(run: Run) -> tuple[Group, ...]:
+    """The groups of mixes that a run examined."""
     return tuple(Group(**row) for row in run.chain["diagnostics"].json("examination.json")["groups"])
 
 

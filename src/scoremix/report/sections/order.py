@@ -90,4 +90,5 @@ def simulated_rates(rows: Sequence[Row]) -> tuple[Axes, str, str]:
 
 
 def mask_styles(rows: Sequence[Row]) -> dict[str, Style]:
+    """How each mask is drawn."""
     return styled(dict.fromkeys(row["mask"] for row in rows))

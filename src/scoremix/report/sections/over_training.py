@@ -124,4 +124,5 @@ def snapshots(runs: Sequence[Snapshots], key: str, label: str) -> tuple[Axes, st
 
 
 def snapshot_styles(runs: Sequence[Snapshots]) -> dict[str, Style]:
+    """How each run and EMA length is drawn."""
     return styled(f"{run.run}, EMA {ema}" for run in runs for ema in run.correlation)

@@ -19,6 +19,8 @@ distance_histogram = figure(histogram)
 class Pairs(Section):
     title = "Which classes were mixed"
     distances: Distances | None = None
+    bound: float | None = None  # of the mean value, where uses of a class are limited
+    mean: float = 0.0
 
     @classmethod
     def load(cls, run: Run) -> Pairs:
@@ -26,7 +28,8 @@ class Pairs(Section):
             return cls()
         info = run.chain["mplets"].json("mplets.json")
         space, metric = next(iter(info["metrics"].items()))
-        return cls(Distances.of(run.chain["mplets"], space, metric, info["strategy"]))
+        distances = Distances.of(run.chain["mplets"], space, metric, info["strategy"])
+        return cls(distances, info["mean_value_without_constraint"], float(np.mean(info["values"])))
 
     @property
     def medians(self) -> Mapping[str, float]:

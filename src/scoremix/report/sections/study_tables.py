@@ -25,6 +25,7 @@ class StudyTables(Section):
 
 
 def metrics(table: Table) -> dict[str, Metric]:
+    """The metrics of a table by key."""
     return {key: table.metric(key) for key in table.metrics}
 
 

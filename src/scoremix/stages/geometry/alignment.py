@@ -127,6 +127,7 @@ def measures_of(config: Measures, n: int) -> dict[str, AlignmentMeasure]:
 
 
 def on_units(measure: AlignmentMeasure, x: Tensor, y: Tensor) -> float:
+    """A measure of two spaces whose rows are brought to length 1."""
     return measure(as_unit_rows(x, "x"), as_unit_rows(y, "y"))
 
 

@@ -65,6 +65,7 @@ def collect_spaces(
 
 
 def knows_any(recognizer: Artifact, names: Sequence[str]) -> bool:
+    """Whether a recognizer was trained on any of the classes."""
     return not set(names).isdisjoint(RecognizerSummary.load(recognizer).class_names)
 
 

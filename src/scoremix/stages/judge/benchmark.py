@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from scoremix.config import Embedding, Runtime
-from scoremix.data.faces import LABELS, FaceSet, PairSet, RankSet, TemplateSet
+from scoremix.data.faces import LABELS
+from scoremix.data.facesets import FaceSet, PairSet, RankSet, TemplateSet
 from scoremix.data.files import file_hash
 from scoremix.evaluation.benchmarks import (
     Measure,

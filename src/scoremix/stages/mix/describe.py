@@ -45,7 +45,7 @@ def standalone(svg: str) -> str:
 
 
 def summary(info: MPletsSummary, names: Sequence[str]) -> str:
-    """What was chosen, how good it is, that it is exact, and which classes are used, in a few lines."""
+    """What was chosen, how good it is, whether it is exact, and which classes are used, in a few lines."""
     m, values, uses = info.m, info.values, np.array(info.uses)
     spaces = " and ".join(f"{METRICS[metric]} of {ROWS[space]}" for space, metric in info.metrics.items())
     lines = [f"{len(values):,} {SORTS.get(m, f'{m}-plets')} of {len(names):,} classes: {info.strategy}"]
@@ -68,12 +68,13 @@ def summary(info: MPletsSummary, names: Sequence[str]) -> str:
     )
     if info.cost_of_constraint is not None:
         lines.append(
-            f"cost of the limit on uses: the mean value is {np.mean(values):.6g}, "
-            f"without it {info.mean_value_without_constraint:.6g}"
+            f"greedy, without a certificate: the limit on uses costs {info.cost_of_constraint:.6g} of the mean value, "
+            f"{np.mean(values):.6g}; no list within the limit is beyond {info.mean_value_without_constraint:.6g}"
         )
     return "\n".join(lines) + "\n"
 
 
 def span(values: Sequence[float]) -> str:
+    """The least and the largest value, or the one there is."""
     low, high = min(values), max(values)
     return f"{low:.6g}" if low == high else f"{low:.6g} to {high:.6g}"

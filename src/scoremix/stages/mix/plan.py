@@ -145,6 +145,8 @@ class _Still:
 
 
 class Sample(NamedTuple):
+    """Images of a batch of mixes, and what was measured on their way."""
+
     images: Float[Tensor, "b c h w"]  # in the generator's own scale
     log_weight: Float[Tensor, " b"] | None  # Feynman-Kac, float64; None where the plan defines none
     disagreement: Float[Tensor, " b"] | None  # the classes' part of it, positive

@@ -161,4 +161,5 @@ def comparison(
 
 
 def name_of(sampler: Sampler, k: int) -> str:
+    """The name of the sampler's class k, or its number."""
     return str(k) if sampler.class_names is None else sampler.class_names[k]

@@ -239,6 +239,7 @@ def kept_at(config: Generator) -> list[int]:
 
 
 def conditions_name(images_seen: int, std: float) -> str:
+    """The file of the condition matrix at a number of images seen, of one EMA."""
     return f"conditions-{std:.3f}-{images_seen:012d}.npy"
 
 

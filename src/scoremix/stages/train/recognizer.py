@@ -240,6 +240,7 @@ def take_over(state: Training, file: External, config: Recognizer, wanted: check
 
 
 def make_head(config: Recognizer, dim: int, classes: int) -> Head:
+    """The head that the settings name, with their margins, for embeddings of `dim` numbers."""
     match config.head:
         case "arcface":
             return ArcFace(dim, classes, config.scale, config.margin, config.gradient)
