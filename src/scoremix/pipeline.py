@@ -13,13 +13,15 @@ Symbols of the paper and our words:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from scoremix.config import (
     Arm,
     Experiment,
+    Fold,
+    Generator,
     LeakGate,
     MixDiagnostics,
     PixelMixing,
@@ -32,6 +34,7 @@ from scoremix.config import (
     changed,
 )
 from scoremix.config.choice import confirming, costliest, measured, without_generator
+from scoremix.evaluation.choice import FEW
 from scoremix.execution.artifacts import Artifact, External, step_of
 from scoremix.stages.geometry.alignment import measure_alignment
 from scoremix.stages.geometry.distances import compare_distances
@@ -45,6 +48,7 @@ from scoremix.stages.judge.compare import compare
 from scoremix.stages.judge.diagnose import diagnose_mixes
 from scoremix.stages.judge.errors import find_errors
 from scoremix.stages.judge.evaluate import evaluate
+from scoremix.stages.judge.fold import set_aside
 from scoremix.stages.mix.combine import combine
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.leaks import drop_leaks
@@ -53,11 +57,13 @@ from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
 from scoremix.stages.mix.search import search_weights
 from scoremix.stages.mix.select import files_of, select_mplets
+from scoremix.stages.mix.without import leave_out
 from scoremix.stages.outputs import GateResult
 from scoremix.stages.show.analyze import analyze
 from scoremix.stages.show.illustrate import illustrate
 from scoremix.stages.show.magnitudes import measure_magnitudes
 from scoremix.stages.show.report import report
+from scoremix.stages.train.adopt import adopt_generator, folder_of
 from scoremix.stages.train.check import check_generator
 from scoremix.stages.train.generator import train_generator
 from scoremix.stages.train.guide import take_guide
@@ -65,6 +71,7 @@ from scoremix.stages.train.ingest import ingest
 from scoremix.stages.train.recognizer import train_recognizer
 from scoremix.stages.train.started import decided_by_file, file_of
 
+ADOPTED = Generator(diffusers="folder", precision="float32")  # all else is settings of training
 Input = External | Artifact | Mapping[str, Artifact] | Mapping[str, External | Artifact]
 
 
@@ -80,8 +87,8 @@ def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
     if exp.choice is None:
         return judge(exp, begun)
     exp = possible(exp, begun)
-    candidates = train_arms(exp, begun)
-    choice = choose(exp, begun, candidates)
+    candidates, trials = try_arms(exp, begun)
+    choice = choose(exp, stage, trials)
     chosen = str(choice.json("choice.json")["chosen"]) if choice.done else costliest(exp)  # plans reckon with the worst
     return judge(confirming(exp, chosen), begun, choice, candidates)
 
@@ -133,6 +140,15 @@ class Arms:
     recognizers: dict[str, Artifact]  # by arm and seed, "real/0"
 
 
+@dataclass(frozen=True)
+class Trial:
+    """The candidates' recognizers, and the images of which the validation classes compare them."""
+
+    stage: Stage
+    real: Artifact
+    recognizers: dict[str, Artifact]  # by arm and seed
+
+
 def begin(exp: Experiment, source: External, stage: Stage) -> Begun:
     """Images, baseline, generator and its gate, the experiment's own mixes."""
     real = stage(ingest, exp.data, source)
@@ -175,34 +191,106 @@ def passed(gate: Artifact) -> bool:
 
 def train_arms(exp: Experiment, begun: Begun) -> Arms:
     """The images that arms add, and their recognizers, one for every seed."""
-    base = begun.base
-    bases = {name: base_of(exp, name, begun.base, begun.shared) for name in exp.arms}
-    own = [name for name, of in bases.items() if of.network != base.network]
+    bases = bases_of(exp, begun)
+    added = added_by_arms(exp, bases)
+    recognizers = recognizers_of(exp, begun.base.stage, bases, added, "recognizer")
+    return arms_of(exp, begun, bases, added, recognizers)
+
+
+def try_arms(exp: Experiment, begun: Begun) -> tuple[Arms, list[Trial]]:
+    """The candidates, and what they are compared by: their recognizers on the validation classes or, where these are
+    few, those of every fold on its classes.
+    """
+    stage, real = begun.base.stage, begun.base.real
+    if (parts := folds_of(exp, real)) == 1:
+        arms = train_arms(exp, begun)
+        return arms, [Trial(stage, real, arms.recognizers)]
+    bases = bases_of(exp, begun)
+    added = added_by_arms(exp, bases)
+    folds = [Fold(number=k, of=parts, seed=exp.data.seed) for k in range(1, parts + 1)]
+    trials = [in_fold(exp, begun.base, bases, added, fold) for fold in folds]
+    recognizers = {f"{n}/fold {k}": r for k, t in enumerate(trials, 1) for n, r in t.recognizers.items()}
+    return arms_of(exp, begun, bases, added, recognizers), trials
+
+
+def in_fold(exp: Experiment, base: Base, bases: Mapping[str, Base], added: Mapping[str, Artifact], fold: Fold) -> Trial:
+    """The candidates trained on the training and validation classes that are not in a fold, to be compared on it.
+
+    Images are mixed by the generator of the run, which has seen training classes of the fold; m-plets of these are left
+    out, and no recognizer sees an image of the fold.
+    """
+    stage = ArmStage(base.stage, f"fold {fold.number}", frozenset())
+    real = stage(set_aside, fold, base.real)
+    kept = {n: stage(leave_out, fold, of, base.real, real, label=f"leave out of {n}") for n, of in added.items()}
+    within = {n: replace(of, stage=ArmStage(stage, n, frozenset()), real=real) for n, of in bases.items()}
+    return Trial(stage, real, recognizers_of(exp, stage, within, kept, "candidate"))
+
+
+def folds_of(exp: Experiment, real: Artifact) -> int:
+    """How many folds a choice is made on; 1 where the validation classes are enough, or not read yet."""
+    if exp.choice is None or not real.done:
+        return 1
+    classes = {split["name"]: split["classes"] for split in real.json("summary.json")["splits"]}
+    small = classes["train"] + classes["validation"] < FEW * exp.choice.folds
+    return 1 if small or classes["validation"] >= exp.choice.enough else exp.choice.folds
+
+
+def bases_of(exp: Experiment, begun: Begun) -> dict[str, Base]:
+    """What every arm starts from."""
+    return {name: base_of(exp, name, begun.base, begun.shared) for name in exp.arms}
+
+
+def added_by_arms(exp: Experiment, bases: Mapping[str, Base]) -> dict[str, Artifact]:
+    """The images that arms add to the real ones."""
+    return {name: added_images(exp, arm, bases[name]) for name, arm in exp.arms.items() if arm.images != "real"}
+
+
+def arms_of(
+    exp: Experiment,
+    begun: Begun,
+    bases: Mapping[str, Base],
+    added: Mapping[str, Artifact],
+    recognizers: dict[str, Artifact],
+) -> Arms:
+    """What was made of the arms, with the gates of generators of their own."""
+    own = [name for name, of in bases.items() if of.network != begun.base.network]
     gates = {name: gate for name in own if (gate := gate_of(exp, name, begun)) is not None}
-    mixing = {name: arm for name, arm in exp.arms.items() if arm.images != "real"}
-    added = {name: added_images(exp, arm, bases[name]) for name, arm in mixing.items()}
+    return Arms({name: of for name, of in added.items() if exp.arms[name].measured}, gates, recognizers)
+
+
+def recognizers_of(
+    exp: Experiment, stage: Stage, bases: Mapping[str, Base], added: Mapping[str, Artifact], called: str
+) -> dict[str, Artifact]:
+    """Recognizers of every arm that is measured, one for every seed, by arm and seed."""
     sets = {name: training_set(exp, arm, added.get(name), bases[name]) for name, arm in exp.arms.items()}
-    recognizers = {
+    return {
         f"{name}/{seed}": trained(
-            base.stage, seeded(exp, seed, arm), sets[name], sets[arm.steps_of or name], f"recognizer {name}/{seed}"
+            stage, seeded(exp, seed, arm), sets[name], sets[arm.steps_of or name], f"{called} {name}/{seed}"
         )
         for name, arm in measured(exp).items()
         for seed in exp.seeds
     }
-    return Arms({name: of for name, of in added.items() if exp.arms[name].measured}, gates, recognizers)
 
 
-def choose(exp: Experiment, begun: Begun, candidates: Arms) -> Artifact:
-    """One of the arms, by what their recognizers do on validation classes; no test class is looked at."""
+def choose(exp: Experiment, stage: Stage, trials: Sequence[Trial]) -> Artifact:
+    """One of the arms, by what their recognizers do on the validation classes of the trials; no test class is looked at."""
     assert exp.choice is not None
-    stage, real = begun.base.stage, begun.base.real
     on_validation = exp.evaluation.open_set.model_copy(update={"classes": "validation"})
-    evaluated = {
-        name: stage(evaluate, on_validation, real, recognizer, label=f"validate {name}")
-        for name, recognizer in candidates.recognizers.items()
-    }
+    evaluated = [
+        {
+            name: trial.stage(
+                evaluate,
+                on_validation.model_copy(update={"seed": on_validation.seed + k}),  # folds draw their classes apart
+                trial.real,
+                recognizer,
+                label=f"validate {name}",
+            )
+            for name, recognizer in trial.recognizers.items()
+        }
+        for k, trial in enumerate(trials)
+    ]
     config = exp.choice.model_copy(update={"evaluation": exp.evaluation})
-    return stage(choose_arm, config, evaluated)
+    return stage(choose_arm, config, *evaluated)
 
 
 def judge(exp: Experiment, begun: Begun, choice: Artifact | None = None, candidates: Arms | None = None) -> Artifact:
@@ -228,7 +316,8 @@ def judge(exp: Experiment, begun: Begun, choice: Artifact | None = None, candida
     chain["diagnostics"] = stage(diagnose_mixes, MixDiagnostics(), base.real, base.baseline, examined)
     if "synthetic" in chain:
         mplets, synthetic = chain["mplets"], chain["synthetic"]
-        chain["magnitudes"] = stage(measure_magnitudes, exp.sampling, base.generator, mplets, synthetic)
+        if exp.generator.diffusers is None:  # mixed conditions are part of it
+            chain["magnitudes"] = stage(measure_magnitudes, exp.sampling, base.generator, mplets, synthetic)
         chain["pictures"] = stage(illustrate, exp.sampling, base.real, base.generator, mplets, synthetic)
     searching = (n for n, arm in exp.arms.items() if arm.search and arm.images == "mixes")
     if name := next(searching, None):
@@ -320,7 +409,9 @@ def geometry(
 
 
 def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Artifact) -> Artifact:
-    """The generator with its own earlier snapshot as guide, or with another network."""
+    """The generator with its own earlier snapshot as guide, or with another network; or one that exists, without."""
+    if exp.generator.diffusers is not None:
+        return stage(adopt_generator, ADOPTED, real, folder_of(exp.generator), label="generator")
     teacher = [baseline] if exp.generator.needs_recognizer else []
     generator = stage(train_generator, exp.generator, real, *teacher)
     if exp.guide is None:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoremix.data.splits import SPLITS, by_fractions, checked, from_list, subset
+from scoremix.data.splits import SPLITS, by_fractions, checked, folded, from_list, subset
 
 NAMES = [f"class {i}" for i in range(40)]
 
@@ -26,6 +26,16 @@ def test_fractions_give_disjoint_parts_of_the_right_size(n, seed, weights):
     assert min(sizes) >= 2 and all((np.diff(m) > 0).all() for m in splits.values())
     if all(n * f >= 2 for f in fractions):
         assert all(abs(size - n * f) <= 1 + 1e-6 for size, f in zip(sizes, fractions, strict=True))
+
+
+def test_folds_divide_training_and_validation_classes_alone():
+    splits = by_fractions(NAMES, (0.6, 0.1, 0.3), 3)
+    folds = folded(splits, NAMES, 3, 0)
+    looked_at = np.concatenate([splits["train"], splits["validation"]])
+    assert np.array_equal(np.sort(np.concatenate(folds)), np.sort(looked_at))
+    assert max(map(len, folds)) - min(map(len, folds)) <= 1
+    assert all(1 <= np.isin(fold, splits["validation"]).sum() <= 2 for fold in folds)
+    assert not np.array_equal(folds[0], folded(splits, NAMES, 3, 1)[0])
 
 
 def test_fractions_do_not_depend_on_the_order_of_classes():

@@ -62,6 +62,10 @@ def analyzed(
         )
     if "mplets" not in chain:
         raise ConfigError(f"analyze: run {exp.name!r} mixed nothing with a generator; its report says why")
+    if exp.generator.diffusers is not None:
+        raise ConfigError(
+            f"analyze: the generator of run {exp.name!r} is a model of diffusers, its conditions are inside it"
+        )
     others = {other: records.finished(runtime.out, other).chain for other in against}
     stage = runner.Runner(Store(runtime.out / "store"), runtime, after=progress.noting())
     last = pipeline.geometry(wanted, chain, recognizers, others, stage)

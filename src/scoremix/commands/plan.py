@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scoremix.config import Experiment, Runtime, SamplingPlan, Selection
+    from scoremix.diffusion.adapters import Adapted
     from scoremix.diffusion.checkpoints import Pixels
+    from scoremix.diffusion.foreign import Latents
     from scoremix.diffusion.unet import EDM2
     from scoremix.execution.artifacts import Artifact, Store
     from scoremix.stages.mix.sample import Sampler
@@ -49,9 +51,9 @@ FAITHFUL, AUGGEN, CONFIGURED = "faithful", "AugGen", "as configured"
 class Subject:
     """What is timed: networks, m-plets and their noise; a recognizer where one is trained."""
 
-    main: EDM2
-    guide: EDM2
-    pixels: Pixels
+    main: EDM2 | Adapted
+    guide: EDM2 | Adapted
+    pixels: Pixels | Latents
     labels: Tensor  # (n, m)
     weights: Tensor  # (n, m)
     seeds: list[int]
@@ -98,7 +100,7 @@ def plan(
 
     With --measure the run's trained networks are used and images compared; without, untrained ones will do.
     """
-    from scoremix.config import load
+    from scoremix.config import ConfigError, load
     from scoremix.data.files import refuse_among, write_file
     from scoremix.execution.artifacts import Store
     from scoremix.execution.records import recorded
@@ -109,6 +111,10 @@ def plan(
     else:
         exp = load(recorded(out, None), (), settings or ())
     refuse_among(out, exp.source)
+    if exp.generator.diffusers is not None:
+        raise ConfigError(
+            "plan: compares with mixed conditions (AugGen), which are inside a model of diffusers; `scoremix run` needs no plan"
+        )
     runtime, store = runtime_of(out, device, quiet), Store(out / "store")
     exp = decided(exp, runtime.device)
     n = images or exp.sampling.chunk

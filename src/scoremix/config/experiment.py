@@ -128,14 +128,18 @@ class Experiment(Slice):
         """The same with absolute paths of what is there: it then means the same wherever one stands."""
         paths = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
         there = {n: str(Path(p).absolute()) for n, p in paths.items() if p not in NO_PATHS and Path(p).exists()}
-        start = self.recognizer.start
-        if start is not None and Path(start).exists():
-            recognizer = self.recognizer.model_copy(update={"start": str(Path(start).absolute())})
-            return self.model_copy(update={**there, "recognizer": recognizer})
-        return self.model_copy(update=there)
+        nested: dict[str, Slice] = {}
+        for part, field in (("recognizer", "start"), ("generator", "diffusers")):
+            place = getattr(of := getattr(self, part), field)
+            if place is not None and Path(place).exists():
+                nested[part] = of.model_copy(update={field: str(Path(place).absolute())})
+        return self.model_copy(update={**there, **nested})
 
     def _guide_fits(self, path: str, generator: Generator, sampling: Sampling) -> None:
         """ValueError unless that generator and its guide keep the averages that the sampling reads."""
+        if generator.diffusers is not None:
+            self._adopted_fits(path, sampling)
+            return
         for field, of in (("ema", generator), ("guide_ema", self.guide or generator)):
             std, kept = getattr(sampling, field), ", ".join(f"{e:g}" for e in of.ema)
             if std not in of.ema and (of.snapshots < 2 or not min(of.ema) < std < max(of.ema)):
@@ -149,6 +153,19 @@ class Experiment(Slice):
                 f"{path}sampling.guide {sampling.guide!r}: the guide is trained "
                 f"{'without' if unconditional else 'with'} classes (guide.conditional); 'unconditional' goes with "
                 "guide.conditional false, 'each' and 'condition' with true"
+            )
+
+    def _adopted_fits(self, path: str, sampling: Sampling) -> None:
+        """ValueError for what cannot be done with a model of diffusers: it has no weaker self, its conditions are inside."""
+        start = f"{path}generator.diffusers:"
+        if self.guide is not None or (sampling.guidance != 1 and sampling.guide != "unconditional"):
+            raise ValueError(
+                f"{start} there is no weaker network to guide it; set sampling.guidance=1, or sampling.guide=unconditional "
+                "where it was trained without classes, too (DiT)"
+            )
+        if sampling.mixture == "conditions" or sampling.mixing_interval is not None:
+            raise ValueError(
+                f"{start} its conditions are inside it and cannot be mixed; sampling.mixture 'scores' everywhere"
             )
 
     @model_validator(mode="after")
@@ -176,6 +193,10 @@ class Experiment(Slice):
             if soft and sampling.weights_end is not None and not arm.search:
                 raise ValueError(
                     f"arms.{name}: soft labels are the weights, and sampling.weights_end makes these change with sigma"
+                )
+            if arm.search and generator.diffusers is not None:
+                raise ValueError(
+                    f"arms.{name}.search: mixes conditions, those of generator.diffusers are inside the model"
                 )
             if arm.generated:
                 self._guide_fits(f"arms.{name}.", generator, sampling)
@@ -225,6 +246,10 @@ class Experiment(Slice):
             sampling.check_weights(selection.mixed)
         except ValueError as error:
             raise ValueError(f"{path}sampling.{error}") from None
+        if selection.needs_conditions and generator.diffusers is not None:
+            raise ValueError(
+                f"{path}generator.diffusers: its conditions are inside it; selection.space must be 'embedding'"
+            )
         if selection.needs_conditions and selection.ema not in generator.ema:
             raise ValueError(
                 f"{path}selection.ema {selection.ema:g} is not kept by the generator "

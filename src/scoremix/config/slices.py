@@ -149,8 +149,13 @@ LEAST_SNAPSHOTS = 4  # measurements of the gate, without which no curve can be c
 
 
 class Generator(Slice):
-    """The class-conditional EDM2 network and its training."""
+    """The class-conditional EDM2 network and its training, or a model that exists."""
 
+    diffusers: str | None = Field(
+        None,
+        description="folder of a class-conditional model of diffusers (UNet2DModel, DiT), which then takes the place of "
+        "a network that is trained; classes are matched by name (docs/adapters.md)",
+    )
     model_channels: Positive = 32
     channel_mult: tuple[Positive, ...] = Field((1, 2), min_length=1)
     num_blocks: Positive = 1
@@ -228,6 +233,8 @@ class Generator(Slice):
 
     def check_side(self, size: int) -> None:
         """ValueError for images of a side that the levels cannot halve."""
+        if self.diffusers is not None:
+            return
         levels, least = len(self.channel_mult), 2 ** (len(self.channel_mult) - 1)
         if size % least:
             raise ValueError(
@@ -541,7 +548,22 @@ class Choice(Slice):
     level: Annotated[float, Field(gt=0.5, lt=1)] = Field(
         0.95, description="of the interval within which the lead over the better control is noise"
     )
+    enough: Positive = Field(
+        20, description="validation classes; with fewer the choice is made on folds of training and validation classes"
+    )
+    folds: Positive = Field(
+        3,
+        description="parts of the training and validation classes, each measured by recognizers of the others; 1: none",
+    )
     evaluation: Evaluation | None = Field(None, description="filled in by the run: what is measured, and the controls")
+
+
+class Fold(Slice):
+    """One of the parts that training and validation classes are divided into, from 1 on."""
+
+    number: Positive
+    of: Positive
+    seed: Seed = 0
 
 
 class Quality(Slice):

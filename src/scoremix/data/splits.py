@@ -94,6 +94,12 @@ def subset(splits: Splits, names: Sequence[str], classes: int, seed: int) -> Int
     return np.sort(np.concatenate([r[:n] for r, n in zip(ranked, sizes, strict=True)]))
 
 
+def folded(splits: Splits, names: Sequence[str], of: int, seed: int) -> list[Int64[np.ndarray, " _"]]:
+    """The classes of train and validation in `of` parts of nearly equal size, each with its share of both; ascending."""
+    ranked = [_ranked(names, splits[part], "fold", seed) for part in ("train", "validation")]
+    return [np.sort(np.concatenate(ranked)[k::of]) for k in range(of)]
+
+
 def _ranked(
     names: Sequence[str], chosen: Sequence[int] | Int64[np.ndarray, " c"], purpose: str, seed: int
 ) -> Int64[np.ndarray, " c"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -42,6 +42,10 @@ class Adapted:
             raise ValueError("alphas_cumprod must fall from below 1 to above 0 over at least 2 timesteps")
         if self.prediction not in ("epsilon", "v_prediction", "sample"):
             raise ValueError(f"prediction {self.prediction!r}: must be epsilon, v_prediction or sample")
+
+    def buffers(self) -> Iterator[Tensor]:
+        """What tells the device, as a module's."""
+        yield self.alphas_cumprod
 
     @property
     def sigmas(self) -> Float[Tensor, " t"]:

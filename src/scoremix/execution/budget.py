@@ -12,6 +12,7 @@ from scoremix.execution.artifacts import External, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.records import recorded, source_of
 from scoremix.execution.torchrun import say
+from scoremix.pipeline import folds_of
 from scoremix.report.numbers import duration
 
 RESERVE = 0.8  # of the time is planned with: estimates are from a few seconds of measuring
@@ -25,13 +26,16 @@ def seconds_of(text: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def ladder(exp: Experiment) -> Iterator[tuple[str, Experiment]]:
-    """The experiment with more and more left out: (in words what this step leaves out, what is then left)."""
+def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experiment]]:
+    """The experiment with more and more left out: (in words what this step leaves out, what is then left).
+
+    `folds`: whether it makes its choice on folds.
+    """
     yield "", exp
     if len(exp.seeds) > 2:
         exp = exp.model_copy(update={"seeds": exp.seeds[:2]})
         yield "two recognizer seeds instead of three", exp
-    if any(arm.generated for arm in exp.arms.values()):
+    if any(arm.generated for arm in exp.arms.values()) and exp.generator.diffusers is None:
         yield "half the generator's training", (exp := _generator(exp, 0.5))
         if exp.choice is not None and {"scoremix", "coherent_first"} <= set(exp.arms):
             exp = narrowed(exp, [name for name in exp.arms if name != "scoremix"])
@@ -45,6 +49,9 @@ def ladder(exp: Experiment) -> Iterator[tuple[str, Experiment]]:
     if exp.choice is not None and (generated := [name for name, arm in exp.arms.items() if arm.generated]):
         exp = without_generator(exp, generated)
         yield "the generator and its candidates", exp
+    if exp.choice is not None and folds:
+        exp = exp.model_copy(update={"choice": exp.choice.model_copy(update={"folds": 1})})
+        yield "the folds: the few validation classes choose alone", exp
     if len(exp.seeds) > 1:
         exp = exp.model_copy(update={"seeds": exp.seeds[:1]})
         yield "all recognizer seeds but one", exp
@@ -60,13 +67,14 @@ def fitted(exp: Experiment, runtime: Runtime, store: Store, text: str) -> Experi
 
     A run of that name that was planned so before goes on as it was planned. ConfigError where the least takes longer.
     """
-    wanted, rungs = seconds_of(text), list(ladder(exp))
+    wanted, source, first = seconds_of(text), source_of(exp), runner.Runner(store, runtime, "ingest")
+    rungs = list(ladder(exp, folds_of(exp, runner.run(exp, source, first)) > 1))
     if (runtime.out / "runs" / f"{exp.name}.json").exists():
         before = recorded(runtime.out, exp.name)
         for _, left in rungs:
             if runner.decided(left, runtime.device) == before:
                 return before
-    source, rates = source_of(exp), dict[str, dict[str, float]]()
+    rates = dict[str, dict[str, float]]()
     seconds, left_out = 0.0, list[str]()
     for words, left in rungs:
         left_out += [words] if words else []

@@ -37,7 +37,9 @@ def card(
         "size": " x ".join(map(str, images.images.shape[1:])) + " (height, width, channels), uint8",
         "made by": f"scoremix {version}, arm `{arm}` of run `{exp.name}`",
         "mixed of": f"{len(images.source_names):,} classes by ScoreMix (Rahimi Noshanagh and Marcel, arXiv:2506.10226)",
-        "generator": f"trained on the same real images alone, {exp.generator.images_seen:,} images seen",
+        "generator": "a model of diffusers that was trained elsewhere"
+        if exp.generator.diffusers is not None
+        else f"trained on the same real images alone, {exp.generator.images_seen:,} images seen",
         "sampling": f"{sampling.steps} steps, guidance {sampling.guidance:g}, seed {sampling.seed}",
         "licence": licence or UNKNOWN,
     }

@@ -124,7 +124,7 @@ class Clock:
                 alone = self._sampled(plan.inputs["1"], sampling, 1, rows * chosen)
                 return alone + self._sampled(plan.inputs["1"], sampling, chosen, cells)
             case "evaluate":
-                images = min(int(plan.config["images"]), len(self.stored.of_classes(plan.config["classes"])))
+                images = min(int(plan.config["images"]), self.evaluated(plan))
                 recognizer = Recognizer.model_validate(self.plans[plan.inputs["1"]].config)
                 return PAIR * float(images) ** 2 / 2 + FORWARD * images * self.rate_of(recognizer)
             case _:
@@ -165,11 +165,27 @@ class Clock:
                 return mplets * kept_of_each(drawn, float(plan.config["candidates"]))
             case "leaks":
                 return self.images(plan.inputs["0"])
+            case "fold":  # all but one of the folds train
+                return self.in_folds - self.in_folds // int(plan.config["of"])
+            case "without":
+                return int(self.images(plan.inputs["0"]) * (1 - 1 / int(plan.config["of"])) ** 2)
             case "combine":
                 added = self.images(plan.inputs["1"])
                 return added + (self.images(plan.inputs["0"]) if plan.config["real"] else 0)
             case _:
                 return len(self.train)
+
+    @property
+    def in_folds(self) -> int:
+        """Images of the classes that folds are made of."""
+        return len(self.train) + len(self.stored.of_classes("validation"))
+
+    def evaluated(self, plan: Step) -> int:
+        """Images of the classes that a recognizer is measured on."""
+        fold = self.plans.get(plan.inputs["0"])
+        if fold is not None and fold.stage == "fold":
+            return self.in_folds // int(fold.config["of"])
+        return len(self.stored.of_classes(plan.config["classes"]))
 
     def networks(self, key: str) -> tuple[Generator, Generator]:
         """The generator and its guide, which is mostly the same network."""
@@ -203,6 +219,8 @@ class Clock:
 
     def _evaluated(self, generator: str, sampling: Sampling, m: int, count: int) -> float:
         """Seconds of that many network evaluations of images, in chunks."""
+        if self.plans[generator].stage == "adopt":
+            return 0.0  # a model of diffusers: not measured, and said so
         of, guide = self.networks(generator)
         key = json.dumps([_network(of), _network(guide), sampling.chunk, sampling.precision, sampling.mixture, m])
         return math.ceil(count / sampling.chunk) * self._rate(

@@ -80,6 +80,10 @@ def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bo
             "--retrain-generator: with all classes trained on no image is left unseen, and sampling.leak_gate needs some to "
             "set its threshold by; without the option the run's own mixes are used"
         )
+    if exp.arms[name].generated and retrain and exp.generator.diffusers is not None:
+        raise ConfigError(
+            "--retrain-generator: the run's generator is a model of diffusers; without the option its mixes are used"
+        )
     if exp.arms[name].generated:
         gates = parts.chain["results"].json("results.json")["gates"]
         gate = GateResult(**gates[name]) if name in gates else GateResult.load(parts.chain["gate"])
@@ -138,4 +142,6 @@ def _without_places(exp: Experiment) -> Experiment:
     bare: dict[str, object] = {name: Path(place).name for name, place in places.items() if place not in NO_PATHS}
     if exp.recognizer.start is not None:
         bare["recognizer"] = exp.recognizer.model_copy(update={"start": Path(exp.recognizer.start).name})
+    if exp.generator.diffusers is not None:
+        bare["generator"] = exp.generator.model_copy(update={"diffusers": Path(exp.generator.diffusers).name})
     return exp.model_copy(update=bare)

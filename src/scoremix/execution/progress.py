@@ -13,6 +13,7 @@ from scoremix.config.base import undecided
 from scoremix.data.files import write_file
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
+from scoremix.diffusion.foreign import described
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, workers
 from scoremix.execution.artifacts import Artifact, External, Step, Store
@@ -21,10 +22,12 @@ from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes, say
+from scoremix.pipeline import folds_of
 from scoremix.report import words
 from scoremix.report.numbers import noun
 from scoremix.stages.mix.select import files_of, groups_of
 from scoremix.stages.outputs import GateResult
+from scoremix.stages.train.adopt import labels_of
 
 WORTHWHILE = 40.0  # seconds of work from which several workers, who take some to start, are worth while
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
@@ -79,7 +82,7 @@ def make(
             f"run {exp.name!r} has no step {lacking[0]!r}: no candidate needs a generator, or the one there is is too weak "
             "for them (--set choice=null makes every step)"
         )
-    wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
+    wanted = _needed(plans, labels)
     team, after = _team(runtime, wanted), telling(exp, noting())
     if not process():
         _unmake_damaged(store, plans, wanted)
@@ -112,8 +115,15 @@ def make(
                 refuse_unmeasurable(summary, part)
         if any(step.label == "select" for step in wanted):
             refuse_unknown_classes(exp, real)
+        if exp.generator.diffusers is not None:
+            folder = Path(exp.generator.diffusers)
+            labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
         refuse_untold_rate(exp, summary)
-        return _announce(real, planner, wanted, runtime, size)
+        planner = runner.planned(exp, source, store)  # with the number of classes known
+        left = _needed(list(planner.steps.values()), labels)
+        if any(step.stage == "fold" for step in left):
+            say(f"  {few_classes(summary, folds_of(exp, real))}")
+        return _announce(real, planner, left, runtime, size)
 
     def first(step: Step, artifact: Artifact, made: bool) -> None:
         after(step, artifact, made)
@@ -147,7 +157,7 @@ def _side_by_side(
     while True:
         planner = runner.planned(exp, source, store)
         plans = list(planner.steps.values())
-        wanted = list({plan.key: plan for label in labels for plan in runner.needed(plans, label)}.values())
+        wanted = _needed(plans, labels)
         branch = runner.open_branch(exp, wanted, store)
         if branch:
             steps = {step.key for step in runner.needed(plans, branch.label)}
@@ -157,6 +167,11 @@ def _side_by_side(
         workers.run_all(calls, store, runtime, crew, labelled(after, plans), say)
         if branch is None:
             return [store.artifact(next(s for s in plans if s.label == (label or "report"))) for label in labels]
+
+
+def _needed(plans: Sequence[Step], labels: Sequence[str | None]) -> list[Step]:
+    """The steps that some steps need (None: all), each once."""
+    return list({plan.key: plan for label in labels for plan in runner.needed(list(plans), label)}.values())
 
 
 def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step]) -> None:
@@ -237,6 +252,16 @@ def read_in_words(summary: Mapping[str, Any]) -> str:
     return "  " + "; ".join([*said, *([summary["note"]] if summary["note"] else [])])
 
 
+def few_classes(summary: Mapping[str, Any], folds: int) -> str:
+    """How a choice is made where there are few validation classes."""
+    classes = {split["name"]: split["classes"] for split in summary["splits"]}
+    return (
+        f"{noun(classes['validation'], 'validation class', 'validation classes')} are few to choose on: in {folds} folds "
+        f"every candidate is trained without a part of the {classes['train'] + classes['validation']} training and validation "
+        "classes and measured on it (--set choice.folds=1: on the validation classes alone)"
+    )
+
+
 def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
     """ConfigError, before hours of training, where the evaluated classes give no genuine pair."""
     split = next(s for s in summary["splits"] if s["name"] == part)
@@ -292,6 +317,8 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     side = workers.makespan([planner.calls[step.key] for step in todo], seconds, size)
     shared = f" with {size} workers" if size > 1 else ""
     about = "at most" if any(step.config.get("until") == "gate" for step in todo) else "about"
+    if any(step.stage == "adopt" for step in planner.steps.values()):
+        detail += "; sampling by the model of diffusers is not counted"
     say(f"estimate: {about} {in_time(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
     return total
 

@@ -17,7 +17,7 @@ from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator
 from scoremix.stages.train.recognizer import fitting, train_recognizer
 
-BRANCHES = ("check", "choose")  # stages whose results decide which steps follow, where an arm is chosen
+BRANCHES = ("ingest", "check", "choose")  # stages whose results decide which steps follow, where an arm is chosen
 MANY = 10_000  # classes of a head whose number the settings do not say
 TOGETHER = (train_recognizer, train_generator, sample_mixtures)  # stages that share their work among processes
 
@@ -192,7 +192,7 @@ def _replaced(tree: Any, precision: str) -> Any:
 
 
 def open_branch(exp: Experiment, steps: list[Step], store: Store) -> Step | None:
-    """The first of some steps that is not done and decides which steps follow: a gate, or the choice."""
+    """The first of some steps that is not done and decides which steps follow: how many classes there are, a gate, or the choice."""
     if exp.choice is None:
         return None
     return next((step for step in steps if step.stage in BRANCHES and not store.artifact(step).done), None)

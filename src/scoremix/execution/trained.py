@@ -77,6 +77,10 @@ class Generator:
         if self.artifact is None:
             raise ValueError("save_pretrained: this generator is a single snapshot, its file is all there is to keep")
         config, info, source = self.networks.config, GeneratorSummary.load(self.artifact), self.artifact.folder
+        if info.labels is not None:
+            raise ValueError(
+                "save_pretrained: this generator is a model of diffusers; its own folder is all there is to keep"
+            )
         alone = replace(info, conditions=[], snapshots={}, guides={}, guide_folder="guide", alignment_loss=None)
         sampling = {"sampling": config.model_dump(mode="json")}
         files = {

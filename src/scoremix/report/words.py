@@ -20,20 +20,28 @@ REAL = {"real": "real images alone", "equal_steps": "real images alone, trained 
 
 @dataclass(frozen=True)
 class Choosing:
-    """A choice among candidates: by which metric, on how many validation classes and images."""
+    """A choice among candidates: by which metric, on how many classes and images, in how many folds (1: validation classes)."""
 
     choice: Choice
     metric: Metric
     level: float
     classes: int
     images: int
+    folds: int = 1
 
     @classmethod
     def of(cls, artifact: Artifact) -> Choosing:
         """What the stage `choose_arm` wrote."""
         stored = artifact.json("choice.json")
-        told = {name: stored[name] for name in ("level", "classes", "images")}
+        told = {name: stored[name] for name in ("level", "classes", "images", "folds") if name in stored}
         return cls(Choice.from_json(stored), metric_of(stored["metric"]), **told)
+
+    @property
+    def where(self) -> str:
+        """The classes that chose."""
+        if self.folds == 1:
+            return f"the {noun(self.classes, 'validation class', 'validation classes')}"
+        return f"the {self.classes} training and validation classes, each while it was left out of training"
 
 
 def called(arm: str, notes: Mapping[str, str] = {}) -> str:
@@ -65,7 +73,7 @@ def chosen(told: Choosing, notes: Mapping[str, str] = {}) -> str:
     """What was chosen among how many, and why."""
     choice, metric = told.choice, told.metric
     start = f"Chosen among {noun(len(choice.means), 'candidate')}: {called(choice.chosen, notes)}."
-    where = f"on the {noun(told.classes, 'validation class', 'validation classes')}"
+    where = f"on {told.where}"
     if choice.lead is None:
         return f"{start} No other candidate did better {where}."
     lead = f"{difference(choice.lead, metric)} ({_level(told.level)} {interval(choice.lead, metric, True)})"

@@ -17,6 +17,7 @@ from scoremix.execution.artifacts import Artifact, Work
 
 ROC_POINTS = np.logspace(-5, 0, 101)  # false accept rates of the rows of roc.npy
 CHECKPOINT = "recognizer.safetensors"
+ADOPTED = "model"  # folder of a model of diffusers, of a generator that is one
 
 
 class Summary:
@@ -74,13 +75,14 @@ class GeneratorSummary(Summary):
     classes: list[str]
     median_class_size: int
     parameters: int
-    loss: float
+    loss: float | None  # None where it was not trained here
     alignment_loss: float | None = None
     border: dict[str, str | float] | None = (
         None  # how shifts pad: padding, colour in [-1, 1], share of edge pixels with it
     )
     guide_folder: str = "."
     gate: GateCurve | None = None  # of a generator that was trained until its gate rose no more
+    labels: list[int] | None = None  # of a model of diffusers: its own label of every class
 
 
 @dataclass(frozen=True)

@@ -40,4 +40,12 @@ class Candidates(Section):
     def json(self) -> dict[str, Any]:
         if (of := self.choosing) is None:
             return {"choice": None}
-        return {"choice": {**of.choice.as_json(), "metric": of.metric.key, "classes": of.classes, "images": of.images}}
+        return {
+            "choice": {
+                **of.choice.as_json(),
+                "metric": of.metric.key,
+                "classes": of.classes,
+                "images": of.images,
+                "folds": of.folds,
+            }
+        }

@@ -33,6 +33,8 @@ class Training(Section):
         if "generator" not in run.chain:
             return cls()
         generator = run.chain["generator"]
+        if not (generator / "history.csv").exists():  # one that was not trained here
+            return cls()
         curve = Curve.of([generator])
         one = replace(curve, values=curve.values[0])
         return cls(Generator((one,), generator.json("generator.json")["guide_at"]))

@@ -86,7 +86,10 @@ def caveats(evaluation: Evaluation) -> list[str]:
         f"One recognizer seed ({names}): no interval here covers chance in the recognizer's training."
         if n == 1
         else f"{n} recognizer seeds ({names}), each shown.",
-        f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
+        "The generator was trained elsewhere. Whether it has seen the classes that measure here is unknown: if so, the "
+        "gain of its images is too large."
+        if evaluation.adopted
+        else f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
         "chance in its training.",
         _looks(evaluation.test_looks),
     ]
@@ -120,6 +123,9 @@ def _looks(looks: int) -> str:
 
 def _advice(run: Run) -> tuple[str, ...]:
     verdict, headline = run.results["verdict"], run.results["headline"]
+    gate = Gate.of(run)
+    if run.config.generator.diffusers is not None and gate is not None and not gate.passed:
+        return (f"train that generator longer on these classes: {_weakness(gate)}",)
     control = verdict["controls"][-1]
     measured = (d for d in run.results["differences"] if (d["control"], d["metric"]) == (control, headline))
     return advice(
@@ -127,11 +133,15 @@ def _advice(run: Run) -> tuple[str, ...]:
         verdict["arm"],
         {*run.config.arms, *(Choosing.of(run.chain["choice"]).choice.means if "choice" in run.chain else ())},
         groups_of(run),
-        Gate.of(run),
+        gate,
         [arm for arm, artifact in run.added.items() if (artifact / "screening.json").exists()],
         {d["arm"]: d["value"] for d in measured if d["value"] is not None},
         run.config.generator.conditions,
     )
+
+
+def _weakness(gate: Gate) -> str:
+    return f"{100 * gate.top1:.0f} % of its reproductions are named right, {100 * gate.floor:.0f} % are needed"
 
 
 def advice(
@@ -153,7 +163,7 @@ def advice(
     if real and (gate is None or gate.passed):
         return ()
     if gate is not None and (real or kind == "generator too weak"):
-        weak = f"{100 * gate.top1:.0f} % of its reproductions are named right, {100 * gate.floor:.0f} % are needed"
+        weak = _weakness(gate)
         sooner = (
             "give it the recognizer's class centers as conditions and small batches (--set generator.conditions=rms --set "
             "generator.batch=32 --set generator.lr=0.007 --set sampling.guidance=2): in our studies of people and characters it "

@@ -15,16 +15,20 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Artifact, Work
 
 
-def choose_arm(config: Choice, evaluated: Mapping[str, Artifact], *, work: Work) -> None:
+def choose_arm(config: Choice, *evaluated: Mapping[str, Artifact], work: Work) -> None:
     """Writes choice.json: what the rule takes of the candidates (`evaluation.choice.Choice`), by which metric, and on how
-    many validation classes. `evaluated`: the candidates' recognizers, "arm/seed", as measured on these.
+    many classes. `evaluated`: the candidates' recognizers, "arm/seed", as measured on the validation classes, or on those of
+    every fold: then a value is the mean over folds by their classes, and so is each draw.
     """
     judged = config.evaluation
     assert judged is not None
-    labels, by_arm = np.load(next(iter(evaluated.values())) / "labels.npy"), of_arms(evaluated)
-    criterion = headline_of(judged, metrics.supported_fars(pairs_of(labels)[1], judged.fars))
-    values = {arm: stacked(artifacts)[criterion] for arm, artifacts in by_arm.items()}
-    classes = int(labels.max()) + 1
-    taken = choice.choose(values, judged.controls, classes, config.level)
-    about = {"metric": criterion, "level": config.level, "classes": classes, "images": len(labels)}
+    labels = [np.load(next(iter(fold.values())) / "labels.npy") for fold in evaluated]
+    impostors = min(pairs_of(of)[1] for of in labels)
+    criterion = headline_of(judged, metrics.supported_fars(impostors, judged.fars))
+    classes = [int(of.max()) + 1 for of in labels]
+    folds = [{arm: stacked(of)[criterion] for arm, of in of_arms(fold).items()} for fold in evaluated]
+    values = {arm: np.average([fold[arm] for fold in folds], axis=0, weights=classes) for arm in folds[0]}
+    taken = choice.choose(values, judged.controls, sum(classes), config.level)
+    about = {"metric": criterion, "level": config.level, "classes": sum(classes), "images": sum(map(len, labels))}
+    about |= {"folds": len(folds)}
     work.write_json("choice.json", {**taken.as_json(), **about})

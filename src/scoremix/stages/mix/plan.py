@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoremix.diffusion import solvers
+from scoremix.diffusion.adapters import Adapted
 from scoremix.diffusion.denoisers import (
     Counted,
     Denoiser,
@@ -154,8 +155,8 @@ class Sample(NamedTuple):
 
 
 def sample(
-    main: EDM2,
-    guide: EDM2 | None,
+    main: EDM2 | Adapted,
+    guide: EDM2 | Adapted | None,
     labels: Int[Tensor, "b m"],
     weights: Weights,
     seeds: Sequence[int],
@@ -167,8 +168,8 @@ def sample(
 
 @torch.no_grad()
 def weighed_sample(
-    main: EDM2,
-    guide: EDM2 | None,
+    main: EDM2 | Adapted,
+    guide: EDM2 | Adapted | None,
     labels: Int[Tensor, "b m"],
     weights: Weights,
     seeds: Sequence[int],
@@ -202,11 +203,11 @@ def weighed_sample(
     return Sample(images, weighing.log_weight(), weighing.disagreement(), spent)
 
 
-def _images(net: EDM2) -> str:
+def _images(net: EDM2 | Adapted) -> str:
     return f"{net.img_resolution} px in {net.img_channels} channel{'s' * (net.img_channels > 1)}"
 
 
-def _checked(net: EDM2, names: Sequence[str] | None) -> Network:
+def _checked(net: EDM2 | Adapted, names: Sequence[str] | None) -> Network:
     """The network, stopping at the first output that is not finite."""
 
     def checked(x: Tensor, sigma: Tensor, labels: Tensor | None, **options: Any) -> Tensor:
@@ -223,7 +224,7 @@ def _checked(net: EDM2, names: Sequence[str] | None) -> Network:
                 of = labels[row].flatten().tolist()
                 which = "for class " + " with ".join(str(k) if names is None else repr(names[k]) for k in of)
             raise FloatingPointError(f"the network's output is not finite at sigma {float(sigma):.4g} {which}")
-        return out  # type: ignore[no-any-return]
+        return out
 
     checked.label_dim = net.label_dim  # type: ignore[attr-defined]
     return checked

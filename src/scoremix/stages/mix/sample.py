@@ -11,13 +11,15 @@ import torch
 
 from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
-from scoremix.diffusion import checkpoints
+from scoremix.diffusion import checkpoints, foreign
+from scoremix.diffusion.adapters import Adapted
 from scoremix.diffusion.feynman_kac import effective_sample_size
+from scoremix.diffusion.foreign import Latents
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
 from scoremix.stages.mix.plan import evaluations, weighed_sample
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
-from scoremix.stages.outputs import GeneratorSummary, SearchSummary, chosen_classes, write_mixed
+from scoremix.stages.outputs import ADOPTED, GeneratorSummary, SearchSummary, chosen_classes, write_mixed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -135,9 +137,9 @@ class Networks:
 
     config: Sampling
     work: Work
-    main: EDM2
-    guide: EDM2
-    pixels: checkpoints.Pixels
+    main: EDM2 | Adapted
+    guide: EDM2 | Adapted
+    pixels: checkpoints.Pixels | Latents
     plan: SamplingPlan
     class_names: Sequence[str] | None = None  # for messages
 
@@ -197,6 +199,13 @@ class Sampler(Networks):
     def __init__(self, config: Sampling, generator: Artifact, work: Work, device: torch.device | None = None) -> None:
         self.device = device or engine.start(work.runtime.device).device
         info = GeneratorSummary.load(generator)
+        if info.labels is not None:
+            net, latents, _ = foreign.load(generator / ADOPTED, info.labels, config.precision, self.device)
+            other = net.without_classes() if config.guide == "unconditional" and config.guidance != 1 else net
+            super().__init__(config, work, net, other, latents, config, info.classes)
+            side = net.img_resolution * latents.factor
+            self.shape = (side, side, latents.channels(net.img_channels))
+            return
         main, pixels = checkpoints.average(generator.folder, config.ema, info.images_seen, config.precision)
         folder = generator / info.guide_folder
         guide, _ = checkpoints.average(folder, config.guide_ema, info.guide_at, config.precision)

@@ -26,14 +26,15 @@ def take_guide(config: Generator, generator: Artifact, guide: Artifact, *, work:
     (work / FOLDER).mkdir(exist_ok=True)
     for artifact, folder in ((generator, work.folder), (guide, work / FOLDER)):
         for name in artifact.manifest["outputs"]:
-            _link(artifact / name, folder / name)
+            link(artifact / name, folder / name)
     (work / GeneratorSummary.FILE).unlink()
     guides = {std: f"{FOLDER}/{name}" for std, name in other.snapshots.items()}
     replace(info, guides=guides, guide_at=other.images_seen, guide_folder=FOLDER).write(work)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """The same file at another place: no second copy where the file system can."""
+    source = source.resolve()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
     try:

@@ -1,0 +1,36 @@
+"""Mixed images without those of classes that are set aside, which recognizers of a fold must not have seen."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scoremix.stages.embedding import BLOCK
+from scoremix.stages.outputs import MixedImages, real_images, write_mixed
+
+if TYPE_CHECKING:
+    from scoremix.config import Fold
+    from scoremix.execution.artifacts import Artifact, Work
+
+
+def leave_out(config: Fold, mixed: Artifact, real: Artifact, fold: Artifact, *, work: Work) -> None:
+    """Writes the images of the m-plets of `real` whose classes are all training classes of `fold`, numbered as there.
+
+    ValueError where no m-plet is left.
+    """
+    made, kept = MixedImages.load(mixed), {name: k for k, name in enumerate(real_images(fold).class_names)}
+    number = np.array([kept.get(name, -1) for name in real_images(real).class_names])
+    mplets = number[made.mplets]
+    used = np.flatnonzero((mplets >= 0).all(1))
+    if not len(used):
+        raise ValueError(
+            f"choice.folds {config.of}: each of the {len(mplets)} m-plets has a class of fold {config.number}; mix more of "
+            "them (selection.count), or set choice.folds=1"
+        )
+    rows = np.flatnonzero(np.isin(made.images.labels, used))
+    blocks = (made.images.take(rows[start : start + BLOCK])[0] for start in range(0, len(rows), BLOCK))
+    names = [made.images.class_names[k] for k in used]
+    counts = made.images.counts[used]
+    write_mixed(work, blocks, made.images.shape[1:], names, mplets[used], made.weights[rows], counts=counts)
+    work.count("images", len(rows))
