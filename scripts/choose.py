@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from scoremix.config import Choice
 from scoremix.config.arms import ARMS
 from scoremix.evaluation.choice import choose
 from scoremix.evaluation.estimate import Estimate
@@ -28,6 +29,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"
 SAFE = ("real", "equal_steps")
 ENOUGH = 5  # classes, the fewest that are simulated
+FEW = Choice().enough  # validation classes below which there are folds
 CANDIDATES = ("real", "equal_steps", "averages_first", "cutmixes", "scoremix", "coherent_first")
 CLASS, OWN, SEED = 15.0, 5.0, 0.9  # points: spread over classes shared by all, of a candidate's own, of a seed's mean
 EFFECT = (-1.0, 2.4)  # points: mean and spread of a candidate's true difference to real images with equal steps
@@ -174,16 +176,13 @@ def page(stored: dict[str, Any]) -> str:
     parts = {"SIMULATED": simulation_table(stored["simulated"]), "REPLAYED": replay_table(stored["replayed"])}
     for name, table in parts.items():
         text = text.replace(f"@{name}@", table)
+    few = [of for classes, of in stored["simulated"].items() if int(classes) < FEW]
     for word, name in (("", "the rule"), ("FOLDS_", "the rule in folds"), ("LEAK_", "the rule in folds that leak")):
-        of_rule = [of[name] for of in stored["simulated"].values() if name in of]
+        of_rule = [of[name] for of in (few if word else stored["simulated"].values())]
         for key in ("broken", "seen"):
             text = text.replace(f"@{word}{key.upper()}@", span([of[key] for of in of_rule]))
-    gains = [
-        of["the rule in folds"]["gain"] - of["the rule"]["gain"]
-        for of in stored["simulated"].values()
-        if "the rule in folds" in of
-    ]
-    text = text.replace("@FOLDS_GAIN@", f"{min(gains):.1f} to {max(gains):.1f} points")
+    gains = [of["the rule in folds"]["gain"] - of["the rule"]["gain"] for of in few]
+    text = text.replace("@FOLDS_GAIN@", " and ".join(f"{gain:.1f}" for gain in gains))
     return text.replace("@TRIALS@", str(stored["about"]["trials"]))
 
 

@@ -87,7 +87,7 @@ def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
     if exp.choice is None:
         return judge(exp, begun)
     exp = possible(exp, begun)
-    candidates, trials = try_arms(exp, begun)
+    candidates, trials = try_arms(exp, begun, folds_of(exp, begun.base.real))
     choice = choose(exp, stage, trials)
     chosen = str(choice.json("choice.json")["chosen"]) if choice.done else costliest(exp)  # plans reckon with the worst
     return judge(confirming(exp, chosen), begun, choice, candidates)
@@ -191,26 +191,26 @@ def passed(gate: Artifact) -> bool:
 
 def train_arms(exp: Experiment, begun: Begun) -> Arms:
     """The images that arms add, and their recognizers, one for every seed."""
-    bases = bases_of(exp, begun)
-    added = added_by_arms(exp, bases)
-    recognizers = recognizers_of(exp, begun.base.stage, bases, added, "recognizer")
-    return arms_of(exp, begun, bases, added, recognizers)
+    return try_arms(exp, begun, 1)[0]
 
 
-def try_arms(exp: Experiment, begun: Begun) -> tuple[Arms, list[Trial]]:
-    """The candidates, and what they are compared by: their recognizers on the validation classes or, where these are
-    few, those of every fold on its classes.
+def try_arms(exp: Experiment, begun: Begun, folds: int) -> tuple[Arms, list[Trial]]:
+    """The arms, and what they are compared by: recognizers for the validation classes or, where these are few, for each
+    of some folds of training and validation classes.
     """
-    stage, real = begun.base.stage, begun.base.real
-    if (parts := folds_of(exp, real)) == 1:
-        arms = train_arms(exp, begun)
-        return arms, [Trial(stage, real, arms.recognizers)]
-    bases = bases_of(exp, begun)
-    added = added_by_arms(exp, bases)
-    folds = [Fold(number=k, of=parts, seed=exp.data.seed) for k in range(1, parts + 1)]
-    trials = [in_fold(exp, begun.base, bases, added, fold) for fold in folds]
-    recognizers = {f"{n}/fold {k}": r for k, t in enumerate(trials, 1) for n, r in t.recognizers.items()}
-    return arms_of(exp, begun, bases, added, recognizers), trials
+    base = begun.base
+    bases = {name: base_of(exp, name, base, begun.shared) for name in exp.arms}
+    own = [name for name, of in bases.items() if of.network != base.network]
+    gates = {name: gate for name in own if (gate := gate_of(exp, name, begun)) is not None}
+    added = {name: added_images(exp, arm, bases[name]) for name, arm in exp.arms.items() if arm.images != "real"}
+    if folds == 1:
+        recognizers = recognizers_of(exp, base.stage, bases, added, "recognizer")
+        trials = [Trial(base.stage, base.real, recognizers)]
+    else:
+        parts = [Fold(number=k, of=folds, seed=exp.data.seed) for k in range(1, folds + 1)]
+        trials = [in_fold(exp, base, bases, added, part) for part in parts]
+        recognizers = {f"{name}/fold {k}": of for k, t in enumerate(trials, 1) for name, of in t.recognizers.items()}
+    return Arms({name: of for name, of in added.items() if exp.arms[name].measured}, gates, recognizers), trials
 
 
 def in_fold(exp: Experiment, base: Base, bases: Mapping[str, Base], added: Mapping[str, Artifact], fold: Fold) -> Trial:
@@ -233,29 +233,6 @@ def folds_of(exp: Experiment, real: Artifact) -> int:
     classes = {split["name"]: split["classes"] for split in real.json("summary.json")["splits"]}
     small = classes["train"] + classes["validation"] < FEW * exp.choice.folds
     return 1 if small or classes["validation"] >= exp.choice.enough else exp.choice.folds
-
-
-def bases_of(exp: Experiment, begun: Begun) -> dict[str, Base]:
-    """What every arm starts from."""
-    return {name: base_of(exp, name, begun.base, begun.shared) for name in exp.arms}
-
-
-def added_by_arms(exp: Experiment, bases: Mapping[str, Base]) -> dict[str, Artifact]:
-    """The images that arms add to the real ones."""
-    return {name: added_images(exp, arm, bases[name]) for name, arm in exp.arms.items() if arm.images != "real"}
-
-
-def arms_of(
-    exp: Experiment,
-    begun: Begun,
-    bases: Mapping[str, Base],
-    added: Mapping[str, Artifact],
-    recognizers: dict[str, Artifact],
-) -> Arms:
-    """What was made of the arms, with the gates of generators of their own."""
-    own = [name for name, of in bases.items() if of.network != begun.base.network]
-    gates = {name: gate for name in own if (gate := gate_of(exp, name, begun)) is not None}
-    return Arms({name: of for name, of in added.items() if exp.arms[name].measured}, gates, recognizers)
 
 
 def recognizers_of(

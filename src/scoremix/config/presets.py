@@ -360,7 +360,7 @@ def experiment(
 
 def smaller(exp: Experiment) -> Experiment:
     """A first look at an experiment: at most 120 classes of 20 images, two seeds, a short training of the generator; its
-    choice is made on 10 validation classes already.
+    choice is made on 5 validation classes already.
     """
     data = {
         name: min(getattr(exp.data, name) or most, most) for name, most in (("classes", 120), ("images_per_class", 20))
@@ -368,5 +368,5 @@ def smaller(exp: Experiment) -> Experiment:
     generator = exp.generator.model_copy(update={"images_seen": min(exp.generator.images_seen, 50_000)})
     update = {"data": exp.data.model_copy(update=data), "generator": generator, "seeds": exp.seeds[:2]}
     if exp.choice is not None:
-        update["choice"] = exp.choice.model_copy(update={"enough": min(exp.choice.enough, 10)})
+        update["choice"] = exp.choice.model_copy(update={"enough": min(exp.choice.enough, 5)})
     return exp.model_copy(update=update)
