@@ -33,6 +33,8 @@ def test_every_rung_leaves_out_more(exp: Experiment) -> None:
     assert rungs[0] == exp and len(rungs) == 8
     for left in rungs:  # each is an experiment that can be run
         Experiment.model_validate(left.model_dump(mode="json"))
+    words = [words for words, _ in budget.ladder(exp, folds=True)]
+    assert words[-2].startswith("the folds") and words[-3] == "the generator and its candidates"  # folds are cheaper
     last = rungs[-1]
     assert last.seeds == (0,) and last.data.size == 16 and last.generator.images_seen < exp.generator.images_seen / 3
     assert [name for name, arm in last.arms.items() if arm.measured] == [
