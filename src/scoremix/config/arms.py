@@ -153,12 +153,14 @@ def named(
     needed: Iterable[str] = (),
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Arm]:
-    """The arms of those names and groups, each once, in order; `own` ones come before ours of the same name.
+    """The arms of those names and groups, each once, in order; `own` ones come before ours of the same name, but for those
+    that train as long as an arm that is not named.
 
     In front of them the `needed` ones that are not among them, and arms that another trains as long as; `say` is told.
     ConfigError for a name that is neither, and for no name at all.
     """
-    known = {**ARMS, **own}
+    names = list(names)
+    known = {**ARMS, **{n: arm for n, arm in own.items() if n not in ARMS or arm.steps_of in (None, *names)}}
     found: dict[str, Arm] = {}
     for name in names:
         if name not in known and name not in GROUPS:

@@ -37,8 +37,11 @@ from scoremix.config.choice import without_generator
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
 FIRST = "coherent_first"  # the arm that did best in docs/results.md: judged where its candidates are not chosen among
+AS_LONG = Arm(images="real", steps_of="averages_first")  # which are as many as mixes, and wait for no generator
 CANDIDATES = {
-    "arms": named(["real", "equal_steps", "averages_first", "cutmixes", "scoremix", FIRST]),
+    "arms": named(
+        ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", FIRST], own={"equal_steps": AS_LONG}
+    ),
     "choice": Choice(),
     "evaluation": Evaluation(treatment=FIRST, controls=("real", "equal_steps")),
 }
@@ -84,8 +87,8 @@ def demo() -> Experiment:
         name="demo",
         source="glyphs",
         data=Data(size=16, channels=1, classes=150, images_per_class=20, fractions=(0.6, 0.2, 0.2)),
-        recognizer=Recognizer(epochs=12),
-        generator=Generator(images_seen=24_000, **SOON),
+        recognizer=Recognizer(epochs=10),
+        generator=Generator(images_seen=30_000, **SOON),
         sampling=Sampling(steps=8, images_per_mplet=8, **GUIDED),
         seeds=(0, 1),
     ).model_copy(update=CANDIDATES)
