@@ -10,7 +10,7 @@ demo: setup  ## the whole method on characters rendered from fonts, on 2 cores; 
 	@.venv/bin/scoremix identify demo scoremix_runs/demo/unseen/known scoremix_runs/demo/unseen/asked --top 3 --out scoremix_runs/demo/identified.html
 
 test: setup  ## the test suite, a file of tests to a process of one thread; ARGS for pytest
-	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 browser:  ## tests of the pages in a browser (Debian: apt install chromium chromium-driver)
 	@scripts/setup.sh dev,explore,browser

@@ -23,6 +23,9 @@ import torch
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
+# files that train or start processes: they begin first, so that no process of tests has minutes left when the others end
+LONGEST = ("kill", "processes", "workers", "study", "teacher", "pipeline", "arms", "rehearsal", "analyze", "deliver")
+
 GOLDEN = Path(__file__).resolve().parent / "golden"
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # larger reference data that is no part of the repository
 
@@ -33,6 +36,10 @@ def _first_of(name: str, *folders: Path) -> Path:
         if (folder / name).exists():
             return folder / name
     pytest.skip(f"reference data {folders[-1].name}/{name} is not here")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem.removeprefix("test_") not in LONGEST)
 
 
 @pytest.fixture(scope="session")
