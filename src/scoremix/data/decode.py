@@ -38,11 +38,11 @@ GREY_TOLERANCE = 2  # levels of 255 by which the channels of a grey image may di
 
 
 def decode(
-    file: Path | io.BytesIO, size: int, deep: Callable[[int], None] = lambda largest: None
+    file: Path | io.BytesIO, size: int, seen: Callable[[Image.Image], None] = lambda image: None
 ) -> UInt8[np.ndarray, "size size 3"]:
     """The image in `file` by the rules above; ValueError with a short reason if it cannot be read.
 
-    `deep` is called with the largest value of an image of more than 8 bits (see `too_dark`).
+    `seen` is called with the image before it is made smaller or larger.
     """
     if isinstance(file, Path) and not file.is_file():
         raise ValueError("a broken link" if file.is_symlink() else "not a regular file")
@@ -51,8 +51,7 @@ def decode(
     with opened(file) as image:
         image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
         image.load()
-        if (largest := depth(image)) is not None:
-            deep(largest)
+        seen(image)
         return np.asarray(_square(_rgb(_upright(image)), size))
 
 
@@ -71,6 +70,14 @@ def too_dark(largest: Sequence[int]) -> list[str]:
         f"{len(largest):,} images of 16 or more bits hold values to {top} alone, as those of {bits} bits do: they are "
         f"read {2 ** (16 - bits)} times too dark; multiply them first, or store 8 bits"
     ]
+
+
+def enlarged(sides: Sequence[int], size: int) -> list[str]:
+    """What is to be said of images whose shorter sides are less than half of `size`: these sides."""
+    if not sides:
+        return []
+    which = "1 image is" if len(sides) == 1 else f"{len(sides):,} images are"
+    return [f"{which} smaller than {size // 2} px (the smallest {min(sides)} px) and enlarged to {size}: a smaller data.size shows as much"]
 
 
 def upright_rgb(file: io.BytesIO) -> Image.Image:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data.decode import is_grey, too_dark, with_channels
+from scoremix.data.decode import enlarged, is_grey, too_dark, with_channels
 from scoremix.data.files import whole
 from scoremix.data.images import LabeledImages, PackedFile, packed_file, write_classes
 from scoremix.data.lists import groups_of
@@ -122,7 +122,7 @@ def read(
         (*plan.empty, *lost),
         plan.unsplit,
         source.ignored,
-        (*source.notes, *too_dark(getattr(source, "deep", ()))),
+        (*source.notes, *too_dark(getattr(source, "deep", ())), *enlarged(getattr(source, "small", ()), size)),
     )
 
 

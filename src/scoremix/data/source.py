@@ -16,8 +16,9 @@ from typing import ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Int64, Integer, UInt8
+from PIL import Image
 
-from scoremix.data.decode import decode
+from scoremix.data.decode import decode, depth
 from scoremix.data.splits import Splits
 
 Form = Literal["folders", "recordio", "webdataset"]
@@ -126,6 +127,7 @@ class Encoded(Source, Generic[Item]):
     together: ClassVar[int] = 64  # images decoded by one task
     workers: int
     deep: list[int]  # the largest values of the images of more than 8 bits that were decoded
+    small: list[int]  # shorter sides of those that were decoded to more than twice as much
 
     @abstractmethod
     def items(self, k: int) -> Sequence[Item] | Int64[np.ndarray, " n"]:
@@ -148,7 +150,13 @@ class Encoded(Source, Generic[Item]):
         return f"{item:08d}{extension(content)}"
 
     def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
-        self.deep = []
+        self.deep, self.small = [], []
+
+        def seen(image: Image.Image) -> None:
+            if (largest := depth(image)) is not None:
+                self.deep.append(largest)
+            if 2 * min(image.size) < size:
+                self.small.append(min(image.size))
 
         def decoded(task: tuple[int, list[Item]]) -> list[Block]:
             """An unreadable image is a block of its own, so that the order of the blocks is that of the images."""
@@ -159,7 +167,7 @@ class Encoded(Source, Generic[Item]):
                 try:
                     content = self.content(item)
                     file = content if isinstance(content, Path) else io.BytesIO(content)
-                    images.append(decode(file, size, self.deep.append))
+                    images.append(decode(file, size, seen))
                 except Exception as error:  # whatever a reader raises is said of this image
                     blocks += [_block(images, k, size), _block([], k, size, (self.where(item), reason(error)))]
                     images = []
