@@ -77,7 +77,9 @@ def enlarged(sides: Sequence[int], size: int) -> list[str]:
     if not sides:
         return []
     which = "1 image is" if len(sides) == 1 else f"{len(sides):,} images are"
-    return [f"{which} smaller than {size // 2} px (the smallest {min(sides)} px) and enlarged to {size}: a smaller data.size shows as much"]
+    return [
+        f"{which} smaller than {size // 2} px (the smallest {min(sides)} px) and enlarged to {size}: a smaller data.size shows as much"
+    ]
 
 
 def upright_rgb(file: io.BytesIO) -> Image.Image:
