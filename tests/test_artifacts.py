@@ -151,6 +151,12 @@ def together(*calls: tuple[Callable[..., None], tuple[object, ...]]) -> list[int
     return [process.exitcode for process in processes]
 
 
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file") as caught:
+        write_file(tmp_path / "none" / "x", b"")
+    assert caught.value.filename == str(tmp_path / "none" / "x")
+
+
 def test_processes_that_write_one_file_leave_it_whole(tmp_path: Path) -> None:
     path, contents = tmp_path / "f", ["a" * 100, "b" * 5000]
     assert together(*((_write_often, (path, content)) for content in contents)) == [0, 0]

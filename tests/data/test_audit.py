@@ -15,7 +15,8 @@ from PIL import Image, ImageEnhance
 
 from scoremix.commands.verify_data import verify
 from scoremix.data import audit, duplicates, recordio, verification
-from scoremix.data.reading import read
+from scoremix.data.export import convert
+from scoremix.data.reading import UnreadableImages, read
 
 
 def photo(seed: int, side: int = 64) -> Image.Image:
@@ -126,7 +127,8 @@ def test_what_is_planted_is_found(folders: Path, tmp_path: Path, capsys: pytest.
     assert [found["exact_duplicates"][n] for n in ("pairs", "between_classes")] == [2, 1]
     assert found["exact_duplicates"]["examples"][0] == ["c0/copy.png", "c4/3.png"]
     assert found["near_duplicates"]["examples"] == [["c1/re.jpg", "c3/0.png"]]
-    assert [where for where, _ in found["unreadable"]] == ["c2/cut.png", "c2/junk.png", "c2/none.png"]
+    wrong = [str(folders / "c2" / name) for name in ("cut.png", "junk.png", "none.png")]
+    assert [where for where, _ in found["unreadable"]] == wrong
     problems = " ".join(found["problems"])
     assert all(
         text in problems for text in ("3 images cannot be read", "1 class without images", "same bytes in different")
@@ -169,6 +171,22 @@ def test_names_that_other_systems_read_otherwise_are_noted(folders: Path) -> Non
         assert sum(note.startswith(said) for note in notes) == 1, (said, notes)
 
 
+def test_unreadable_is_what_a_run_cannot_read_in_the_same_words(folders: Path, tmp_path: Path) -> None:
+    Image.new("LAB", (9, 9), (120, 128, 128)).save(folders / "c1" / "lab.tif")
+    Image.fromarray(np.full((9, 9), 70_000, np.int32)).save(folders / "c1" / "deep.tif")
+    Image.fromarray(np.full((9, 9), 9e9, np.float32)).save(folders / "c1" / "float.tif")
+    (folders / "c2" / "circle.png").symlink_to("circle.png")
+    (folders / "c2" / "empty.png").touch()
+    (folders / "c2" / "text.png").write_text("no image")
+    with pytest.raises(UnreadableImages) as caught:
+        read(folders, tmp_path / "packed", size=8, fractions=None)
+    assert sorted(audit.audit(folders)["unreadable"]) == sorted(caught.value.bad)
+    with pytest.raises(UnreadableImages) as unwritten:
+        convert(folders, tmp_path / "out")
+    assert unwritten.value.bad == caught.value.bad
+    assert {Path(path).stem for path, _ in caught.value.bad} == {"deep", "float", "circle", "empty", "text"}
+
+
 def test_records_and_their_traps(tmp_path: Path) -> None:
     with (tmp_path / "train.rec").open("wb") as file:
         writer = recordio.Writer(file)
@@ -177,7 +195,7 @@ def test_records_and_their_traps(tmp_path: Path) -> None:
     (tmp_path / "train.idx").write_bytes(writer.index())
     found = audit.audit(tmp_path)
     assert found["kind"] == "records"
-    assert [tuple(each) for each in found["unreadable"]] == [("0000005/image 1", "empty or missing")]
+    assert found["unreadable"] == [(f"{tmp_path / 'train.rec'}, key 3", "an empty image (0 bytes)")]
     assert any("renumbered" in note for note in found["notes"]) and any("lfw.bin" in note for note in found["notes"])
 
 

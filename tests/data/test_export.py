@@ -260,6 +260,8 @@ def test_places_that_are_taken_are_left_alone(folders: Path, tmp_path: Path) -> 
         (folders, "exists already"),
         (folders / "a" / "out", "lies inside"),
         (tmp_path / "x.bin", "holds pairs"),
+        (tmp_path / "x.zip", "is named like a file.* such as .*/x$"),
+        (tmp_path / "x.tar.gz", "is named like a file.* such as .*/x$"),
     ):
         with pytest.raises(ValueError, match=wrong):
             export.convert(folders, out)

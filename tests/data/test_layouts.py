@@ -108,6 +108,8 @@ def test_a_compressed_tar_is_refused_with_what_makes_it_readable(tmp_path: Path)
         open_source(place)
     subprocess.run(str(caught.value).split("`")[1], shell=True, check=True)
     assert open_source(place.with_suffix("")).counts.tolist() == [2] * 8
+    with pytest.raises(ValueError, match=r"as a whole: give .*my set.tar, which lies beside it$"):
+        open_source(place)
 
 
 def test_an_archive_of_images_alone_is_embedded_and_not_trained_on(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoremix.commands.options import ClassLevel, Debug, ImageColumn, LabelColumn, Out, Quiet, SkipBad, app
+from scoremix.commands.options import (
+    ClassLevel,
+    Debug,
+    ImageColumn,
+    LabelColumn,
+    Out,
+    Quiet,
+    SkipBad,
+    app,
+    stop_after,
+)
 
 if TYPE_CHECKING:
     from scoremix.data.export import Export
@@ -86,14 +97,16 @@ def of_arm(name: str, out: Path, licence: str | None, to: str | None) -> tuple[s
 def bar(label: str, quiet: bool) -> Iterator[Advance]:
     """A progress bar of work that leaves nothing when it is stopped."""
     from scoremix.config import Runtime
+    from scoremix.execution import stopping
     from scoremix.execution.artifacts import Work
 
+    stop_after(None)
     try:
         with Work(Path(), Runtime(quiet=quiet), label).bar(1, "images") as advance:
             yield advance
     except KeyboardInterrupt:
         print("scoremix: stopped; nothing was written", file=sys.stderr)
-        raise SystemExit(130) from None
+        raise SystemExit(128 + (stopping.asked() or signal.SIGINT)) from None
 
 
 def say_written(written: Export, out: Path) -> None:

@@ -51,6 +51,8 @@ def verify_data(
     """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
     from scoremix.data.source import Told
 
+    if report is not None and not report.parent.is_dir():
+        raise ValueError(f"--json {report}: the folder {report.parent} does not exist")
     told = Told(class_level, image_column, label_column)
     more: Callable[[], dict[str, Any]] = dict
     if recognizer:

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Int64, UInt8, UInt64
 from PIL import Image
 
 from scoremix.data import facesets, verification
-from scoremix.data.decode import depth, opened, too_dark
+from scoremix.data.decode import depth, opened, rgb, too_dark
 from scoremix.data.duplicates import RULE, difference_hash, exact_duplicates, near_duplicates, small_grey
 from scoremix.data.formats.archives import Archive
 from scoremix.data.formats.folders import Folders
@@ -166,11 +166,18 @@ def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.
 
 
 def _look_at(source: Encoded[Any], k: int, rows: Int64[np.ndarray, " b"]) -> list[Seen]:
-    try:
-        files = list(source.encoded(k, rows))
-    except ValueError:
-        files = [_one(source, k, row) for row in rows]
-    return [_seen(f"{source.class_names[k]}/{name}", content) for name, content in files]
+    """Images are named by class and file; one that cannot be read by its place, as in every other command."""
+    items, seen = source.items(k), []
+    for item in (items[row] for row in rows):
+        try:
+            name, content = source.one(item)
+        except ValueError as error:
+            where = source.where(item)
+            seen.append(Seen(where, bytes(16), None, str(error).removeprefix(f"{where}: ")))
+            continue
+        image = _seen(f"{source.class_names[k]}/{name}", content)
+        seen.append(image if image.thumb is not None else image._replace(where=source.where(item)))
+    return seen
 
 
 def _one(source: Encoded[Any] | Packed, k: int, row: int) -> tuple[str, bytes]:
@@ -188,10 +195,9 @@ def _seen(where: str, content: bytes) -> Seen:
             grey = " grey" if image.mode in ("1", "L", "LA", "I", "I;16") else ""
             shape = f"{image.width} x {image.height} {image.format}{grey}"
             image.load()
-            return Seen(where, digest, small_grey(image), shape, depth(image))
+            return Seen(where, digest, small_grey(rgb(image)), shape, depth(image))
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
-        reason = "empty or missing" if not content else " ".join(str(error).split()) or type(error).__name__
-        return Seen(where, digest, None, reason)
+        return Seen(where, digest, None, " ".join(str(error).split()) or type(error).__name__)
 
 
 def _seen_pixels(pixels: UInt8[np.ndarray, "h w c"]) -> Seen:

@@ -18,17 +18,18 @@ from jaxtyping import Int64
 
 from scoremix.data import faces, verification
 from scoremix.data.files import refuse_existing, whole, write_file
+from scoremix.data.formats.folders import NOT_IMAGES
 from scoremix.data.formats.packed import Packed
 from scoremix.data.images import packed_file, write_classes
 from scoremix.data.lists import noun
 from scoremix.data.order import stream_seed
 from scoremix.data.outgoing import Advance, Images, Made, sound_rows
-from scoremix.data.reading import UnreadableImages
 from scoremix.data.source import Encoded, Form, Opening, Source, Told, extension, refuse_empty
 from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
 
 PROVENANCE = "provenance.jsonl"
+FILES = NOT_IMAGES | {".bin", ".parquet", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}  # no folder ends so
 Written = Form | Literal["parquet"]
 
 
@@ -84,13 +85,12 @@ def convert(
         if not kept.size:
             raise ValueError(f"{place} has no classes")
         with _encoded(source, part) as encoded:
-            rows, bad = sound_rows(encoded, kept, advance)
-            if bad and not skip_bad:
-                raise UnreadableImages(bad)
+            every = [np.arange(source.counts[k]) for k in kept]
+            rows, bad = sound_rows(encoded, kept, advance) if skip_bad else (every, [])
             kept = np.array([k for k, of in zip(kept, rows, strict=True) if len(of)], np.int64)
             if not kept.size:
                 raise ValueError(f"{place} has no readable image")
-            images = Images(encoded, kept, [of for of in rows if len(of)], size, advance, made)
+            images = Images(encoded, kept, [of for of in rows if len(of)], size, advance, made, look=not skip_bad)
             match form:
                 case "folders":
                     notes = write_folders(part, images)
@@ -136,6 +136,9 @@ def chosen_classes(
 @contextlib.contextmanager
 def _new_folder(out: Path, source: str | Path) -> Iterator[Path]:
     """A folder to write to, which becomes `out` when the block ends, and vanishes if it ends in an exception."""
+    if out.suffix.lower() in FILES:
+        stem = out.with_name(out.name.partition(".")[0] or "images")
+        raise ValueError(f"{out}: is named like a file, but a folder is made: name one, such as {stem}")
     refuse_existing(out)
     if Path(source).resolve() in (out.resolve(), *out.resolve().parents):
         raise ValueError(f"{out} lies inside {source}: name another place")

@@ -19,7 +19,7 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
     """A neighbour of `path` to be written; it becomes `path` when the block ends, and vanishes if that is an exception.
 
     Its name is its own, so that several processes may write at once and the last one stays. An OSError names `path`
-    where it names no file. With `folder` an empty folder is made; `path` must then be absent or an empty folder.
+    where it names no other file. With `folder` an empty folder is made; `path` must then be absent or an empty folder.
     """
     unique = uuid.uuid4().hex
     partial = path.with_name(f".{path.name}.{unique}.part" if folder else f"{path.name}.{unique}.partial")
@@ -32,7 +32,8 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         os.replace(partial, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # what failed to be written, for the message
+        if error.filename in (None, str(partial)):
+            error.filename = str(path)  # what failed to be written, for the message
         raise
     finally:
         if folder:

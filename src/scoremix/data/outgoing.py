@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from scoremix.data.decode import decode, png
+from scoremix.data.decode import decode, png, refuse_unreadable
 from scoremix.data.formats.packed import Packed
+from scoremix.data.reading import UnreadableImages
 from scoremix.data.source import Encoded, reason, windowed
 
-LEAST_SIDE = 8  # to which an image is decoded where it is only to be known whether it can be
+LISTED = 1024  # classes whose images are listed once, in whatever order they are written
 Advance = Callable[[int, int], None]
 Made = Callable[
     [int, int], tuple[list[str], list[float]]
@@ -48,35 +50,50 @@ class Images:
         size: int | None,
         advance: Advance | None,
         made: Made | None = None,
+        look: bool = False,  # whether images are copied only if they can be decoded
     ) -> None:
         self.source, self.kept, self.rows, self.size = source, kept, rows, size
-        self._advance, self._made = advance, made
+        self._advance, self._made, self._look = advance, made, look
         self.told: list[str] = []  # lines of JSON on the images so far
         self.names = [source.class_names[k] for k in kept]
         self.folders = folder_names(self.names)
         self.counts = np.array([len(of) for of in rows])
         self.ends = np.cumsum(self.counts)
-        self._done = 0
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def __iter__(self) -> Iterator[Item]:
-        for label, k in enumerate(self.kept):
-            seen: set[str] = set()
-            contents = self.source.encoded(int(k), self.rows[label])
-            for place, (name, content) in zip(self.rows[label], contents, strict=True):
-                item = self._item(label, int(place), name, content)
-                if item.name in seen:
-                    raise ValueError(f"class {self.names[label]!r} has two images named {item.name!r}")
-                seen.add(item.name)
-                yield item
+        label, seen = -1, set[str]()
+        for item in self.ordered(range(len(self)), listed=2):
+            if item.label != label:
+                label, seen = item.label, set()
+            if item.name in seen:
+                raise ValueError(f"class {self.names[label]!r} has two images named {item.name!r}")
+            seen.add(item.name)
+            yield item
 
-    def at(self, index: int) -> Item:
-        """One image by its position in the order of `__iter__`."""
-        label = int(np.searchsorted(self.ends, index, side="right"))
-        place = int(self.rows[label][index - (self.ends[label] - self.counts[label])])
-        return self._item(label, place, *next(self.source.encoded(int(self.kept[label]), np.array([place]))))
+    def ordered(self, indices: Iterable[int], listed: int = LISTED) -> Iterator[Item]:
+        """The images at these positions in the order of `__iter__`, read and looked at ahead of their use.
+
+        The files of so many classes are `listed` at a time. UnreadableImages, once all were looked at, where some cannot
+        be decoded: after the first of them nothing is given.
+        """
+        bad: list[tuple[int, str, str]] = []
+        encoded = self.source if isinstance(self.source, Encoded) else None
+        items = functools.lru_cache(listed)(encoded.items) if encoded else None
+        workers = encoded.workers if encoded else os.cpu_count()
+        with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
+            for done, found in enumerate(windowed(pool, functools.partial(self._load, items), iter(indices)), 1):
+                if not isinstance(found, Item):
+                    bad.append(found)
+                elif not bad:
+                    yield found
+                if self._advance is not None and (done % 64 == 0 or done == len(self)):
+                    self._advance(done, len(self))
+        if bad:
+            raise UnreadableImages([(where, why) for _, where, why in sorted(bad)])
 
     @property
     def knows(self) -> bool:
@@ -109,20 +126,27 @@ class Images:
         told = {"sources": sources, "weights": weights} if self.knows else {}
         return {"image": {"bytes": item.content, "path": path}, "label": item.label, **told}
 
-    def _item(self, label: int, place: int, name: str, content: bytes) -> Item:
+    def _load(self, items: Callable[[int], Sequence[Any]] | None, index: int) -> Item | tuple[int, str, str]:
+        """The image at a position, or that with where it lies and why it cannot be read."""
+        label = int(np.searchsorted(self.ends, index, side="right"))
+        k, place = int(self.kept[label]), int(self.rows[label][index - (self.ends[label] - self.counts[label])])
+        if items is None or not isinstance(self.source, Encoded):
+            ((name, content),) = self.source.encoded(k, np.array([place]))
+            return self._sized(label, place, name, content)
+        item = items(k)[place]
+        where = self.source.where(item)
+        try:
+            name, content = self.source.one(item)
+            if self._look and self.size is None:
+                refuse_unreadable(io.BytesIO(content))
+            return self._sized(label, place, name, content)
+        except Exception as error:  # whatever a reader raises is said of this image
+            return index, where, reason(error).removeprefix(f"{where}: ")
+
+    def _sized(self, label: int, place: int, name: str, content: bytes) -> Item:
         name = _safe(name)
-        where = f"{self.names[label]}/{name}"
-        if not content:
-            raise ValueError(f"{where}: empty file (0 bytes)")
         if self.size is not None:
-            try:
-                content = png(decode(io.BytesIO(content), self.size))
-            except ValueError as error:
-                raise ValueError(f"{where}: {error}") from None
-            name = os.path.splitext(name)[0] + ".png"
-        self._done += 1
-        if self._advance is not None and (self._done % 64 == 0 or self._done == len(self)):
-            self._advance(self._done, len(self))
+            content, name = png(decode(io.BytesIO(content), self.size)), os.path.splitext(name)[0] + ".png"
         return Item(label, place, name, content)
 
 
@@ -138,7 +162,7 @@ def sound_rows(
         k, row, item = task
         try:
             content = source.content(item)
-            decode(content if isinstance(content, Path) else io.BytesIO(content), LEAST_SIDE)
+            refuse_unreadable(content if isinstance(content, Path) else io.BytesIO(content))
         except Exception as error:  # whatever a reader raises is said of this image
             return k, row, source.where(item), reason(error)
         return k, row, "", ""

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Int64, Integer, UInt8
 from PIL import Image
 
-from scoremix.data.decode import decode, depth
+from scoremix.data.decode import decode, depth, refuse_irregular
 from scoremix.data.splits import Splits
 
 Form = Literal["folders", "recordio", "webdataset"]
@@ -186,15 +186,18 @@ class Encoded(Source, Generic[Item]):
     def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
         """File name and content of some images of class k; ValueError for one that cannot be read at all."""
         items = self.items(k)
-        for item in (items[i] for i in chosen):
-            try:
-                content = self.content(item)
-                if isinstance(content, Path) and not content.is_file():
-                    raise ValueError("not a regular file")
-                content = content.read_bytes() if isinstance(content, Path) else content
-            except Exception as error:
-                raise ValueError(f"{self.where(item)}: {reason(error)}") from None
-            yield self.file_name(item, content), content
+        return (self.one(items[i]) for i in chosen)
+
+    def one(self, item: Item) -> tuple[str, bytes]:
+        """File name and content of an image; ValueError that names it where it cannot be read at all."""
+        try:
+            content = self.content(item)
+            if isinstance(content, Path):
+                refuse_irregular(content)
+                content = content.read_bytes()
+        except Exception as error:
+            raise ValueError(f"{self.where(item)}: {reason(error)}") from None
+        return self.file_name(item, content), content
 
     def listed(self) -> tuple[tuple[str, ...], Integer[np.ndarray, " n"]]:
         names = tuple(self.name(item) for k in range(len(self.counts)) for item in self.items(k))

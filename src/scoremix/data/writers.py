@@ -89,11 +89,11 @@ def write_shards(part: Path, images: Images, seed: int) -> list[str]:
     """WebDataset: shards of <key>.<extension> and <key>.cls in one shuffled order, so that reading in order mixes classes."""
     n = len(images)
     shards = -(-n // SHARD)
+    order = (i for at in range(0, n, SHARD) for i in batch_indices(n, seed, at, min(SHARD, n - at)).tolist())
+    items = enumerate(images.ordered(order))
     for shard in range(shards):
-        start = shard * SHARD
         with tarfile.open(part / f"train-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
-            for key, index in enumerate(batch_indices(n, seed, start, min(SHARD, n - start)), start):
-                item = images.at(int(index))
+            for key, item in itertools.islice(items, SHARD):
                 _add(tar, f"{key:09d}{os.path.splitext(item.name)[1].lower() or extension(item.content)}", item.content)
                 _add(tar, f"{key:09d}.cls", str(item.label).encode())
                 images.tell(item, f"{key:09d}")

@@ -249,7 +249,10 @@ def archives_at(place: Path) -> list[Path]:
         paths = [place / name for name in names if _suffix(name)]
     for path in paths:
         kind = _suffix(path.name)
-        if kind in PACKED and not (unpacked := path.with_name(path.name[: -len(kind)] + ".tar")).exists():
+        unpacked = path.with_name(path.name[: -len(kind)] + ".tar")
+        if kind in PACKED and unpacked.exists() and path == place:
+            raise ValueError(f"{path} is compressed as a whole: give {unpacked}, which lies beside it")
+        if kind in PACKED and not unpacked.exists():
             command = f"{PACKED[kind]} -k {shlex.quote(str(path))}"
             raise ValueError(f"{path} is compressed as a whole: `{command}` makes {unpacked}, which is read")
     return [path for path in paths if _suffix(path.name) not in PACKED]

@@ -53,7 +53,7 @@ class Cifar(Source):
             content = unpickled(path, "CIFAR's python version")
             if not isinstance(content, dict):
                 raise ValueError(f"{path} holds a {type(content).__name__}, must be a dictionary")
-            batches.append(content)
+            batches.append({key.encode() if isinstance(key, str) else key: value for key, value in content.items()})
         names = [_texts(batches[0].get(key), self.place / meta) for key in name_keys]
         self._images = []
         labels: list[list[np.ndarray]] = [[] for _ in label_keys]

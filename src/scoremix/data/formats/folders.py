@@ -166,11 +166,15 @@ def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         with os.scandir(folder) as entries:
             shown = [e for e in entries if e.name[0] != "." and e.name.lower() not in LITTER]
-            found = [(e.name, inner) for e in shown if not ((inner := e.is_dir()) and is_of_runs(e.path))]
+            found = [(e.name, inner) for e in shown if not ((inner := _is_folder(e)) and is_of_runs(e.path))]
     except OSError as error:
         raise ValueError(f"{folder} cannot be listed ({error.strerror})") from None
     found.sort()
     return tuple(n for n, inner in found if inner), tuple(n for n, inner in found if not inner)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # False for links in a circle
 
 
 def is_of_runs(folder: str) -> bool:

@@ -94,7 +94,7 @@ class Parquet(Columned):
         return image_bytes(data[starts[item] : starts[item + 1]].tobytes())
 
     def where(self, item: int) -> str:
-        return f"{self.paths[0].parent}, image {item}"
+        return f"{self.place}, image {item}"
 
 
 def _refuse_swelling(metadata: Any, path: Path, columns: set[str]) -> None:
