@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from PIL import Image
 from scoremix import __version__
 from scoremix import commands as cli
 from scoremix.commands.errors import explained
-from scoremix.execution import progress, records
+from scoremix.data import export
+from scoremix.data.outgoing import Images
+from scoremix.execution import progress, records, stopping
 from scoremix.execution.artifacts import Store
 
 
@@ -133,6 +136,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["benchmark", "demo"], ["demo", "--sets"]),
         (["evaluate", "real.pt"], ["real.pt", "scoremix benchmark"]),
         (["embed", "nothing", "."], ["nothing", "--out says"]),
+        (["verify-data", "glyphs", "--json", "/nowhere/x.json"], ["--json", "folder /nowhere does not exist"]),
         (["fit", "demo"], ["holds no runs", "named last"]),
         (["verify", "nowhere", "a.png", "b.png"], ["nowhere", "recognizer.onnx"]),
         (["enroll", "m", "images", "--out", "g.txt"], ["g.txt", ".npz"]),
@@ -204,6 +208,31 @@ def test_ctrl_c_is_status_130(
     assert "the next run continues" in capsys.readouterr().err
 
 
+END = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", END)
+def test_a_conversion_that_is_asked_to_end_leaves_nothing(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    data = folder(tmp_path / "images", 8)
+    write, before = export.write_records, {n: signal.getsignal(n) for n in (*END, signal.SIGALRM)}
+
+    def asked(part: Path, images: Images) -> list[str]:
+        signal.raise_signal(number)
+        return write(part, images)
+
+    monkeypatch.setattr(export, "write_records", asked)
+    monkeypatch.setattr(stopping, "_asked", [])
+    try:
+        assert call(monkeypatch, "convert", str(data), str(tmp_path / "out")) == 128 + number
+    finally:
+        signal.alarm(0)
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert "nothing was written" in capsys.readouterr().err and list(tmp_path.iterdir()) == [data]
+
+
 def test_a_config_without_images_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -256,16 +285,27 @@ def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_pat
             records.checkpoint_of(tmp_path, "a/b", option)
 
 
-@pytest.mark.parametrize("setting", ["selection.groups", "selection.file"])
-def test_unknown_classes_in_a_list_are_named_right_after_ingest(
-    setting: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        (["selection.groups=wrong.csv"], ["wrong.csv", "class"]),
+        (["selection.file=wrong.csv", "selection.strategy=list"], ["wrong.csv", "class"]),
+        (["selection.count=99"], ["99 m-plets", "allowed 2-plets, 21"]),
+    ],
+)
+def test_a_selection_that_the_classes_do_not_allow_is_refused_right_after_ingest(
+    settings: list[str],
+    names: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
-    data, wrong = folder(tmp_path / "images", 12), tmp_path / "wrong.csv"
-    wrong.write_text("class0,nobody\n")
-    more = [f"{setting}={wrong}", *(["selection.strategy=list"] if setting == "selection.file" else [])]
-    arguments = ["run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet"]
-    said = refused(monkeypatch, capsys, *arguments, *(a for s in ["data.size=8", *more] for a in ("--set", s)))
-    assert "wrong.csv" in said and "class" in said
+    data = folder(tmp_path / "images", 12)
+    (tmp_path / "wrong.csv").write_text("class0,nobody\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ["run", "--data", str(data), "--out", "out", "--quiet"]
+    said = refused(monkeypatch, capsys, *arguments, *(a for s in ["data.size=8", *settings] for a in ("--set", s)))
+    assert all(name in said for name in names), said
     assert not (tmp_path / "out" / "store" / "recognizer").exists()
 
 

@@ -111,7 +111,9 @@ def read_settings(file: Path) -> dict[str, Any]:
                 tree = parsed_json(text)
             case _:
                 tree = parsed_yaml(text, _Yaml)
-    except (RecursionError, ValueError) as error:  # also tomllib's
+    except RecursionError:
+        raise ConfigError(f"{file}: nested too deep") from None
+    except ValueError as error:  # also tomllib's
         raise ConfigError(f"{file}: {' '.join(str(error).split())}") from None
     if tree is None:
         raise ConfigError(f"{file}: is empty, expected a table of settings")

@@ -25,7 +25,7 @@ from scoremix.execution.torchrun import process, processes, say
 from scoremix.pipeline import folds_of
 from scoremix.report import words
 from scoremix.report.numbers import noun
-from scoremix.stages.mix.select import files_of, groups_of
+from scoremix.stages.mix.select import files_of, groups_of, refuse_too_few
 from scoremix.stages.outputs import GateResult
 from scoremix.stages.train.adopt import labels_of
 
@@ -285,15 +285,14 @@ def refuse_untold_rate(exp: Experiment, summary: Mapping[str, Any]) -> None:
 
 
 def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
-    """ValueError, before anything is trained, where a list of m-plets or of groups does not fit the training classes."""
+    """ValueError, before anything is trained, where m-plets cannot be chosen of the training classes, or are others'."""
     chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
-    lists = {s.model_dump_json(include={"file", "groups", "m"}): s for s in chosen if s.file or s.groups}
-    if lists:
-        names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
-    for selection in lists.values():
+    names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
+    for selection in {s.model_dump_json(): s for s in chosen}.values():
         if selection.file is not None:
             read_mplets(Path(selection.file), names, selection.m)
-        groups_of(selection, names, {**files_of(selection), "real": real})
+        groups = groups_of(selection, names, {**files_of(selection), "real": real})
+        refuse_too_few(selection, len(names), groups)
 
 
 def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:

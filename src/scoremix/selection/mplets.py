@@ -8,6 +8,7 @@ from math import comb
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from scoremix.selection.coverage import Coverage, capped, degrees_of, spread
 from scoremix.selection.criterion import Criterion, Metric, Objective, Term
@@ -90,8 +91,7 @@ def top_mplets(
     criterion = Criterion.of(
         x, metric, largest=largest, objective=objective, weight=weight, terms=terms, groups=groups, across=across
     )
-    total = check_count(criterion, m, k)
-    _check_objective(criterion, m)
+    total = refuse_impossible(criterion.n, m, k, objective, criterion.sign > 0, criterion.groups, criterion.across)
     if max_degree is not None and min_degree is not None:
         raise ValueError("max_degree and min_degree exclude each other")
     if min_degree is not None and objective not in ("sum", "mean"):
@@ -116,7 +116,7 @@ def top_mplets(
     if max_degree is not None:
         classes, values = capped(
             lambda left, count: best(criterion.subset(left), count).best(),
-            lambda left: count_sets(criterion.subset(left), m),
+            lambda left: count_sets(len(left), m, None if criterion.groups is None else criterion.groups[left], across),
             criterion.n, m, k, max_degree,
         )  # fmt: skip
     else:
@@ -156,12 +156,12 @@ def verified(
     return Verification(drawn, violations, known, new, worst)
 
 
-def count_sets(criterion: Criterion, m: int) -> int:
-    """How many m-subsets of the rows are allowed: all, or only those of m different groups, or of one group."""
-    if criterion.groups is None:
-        return comb(criterion.n, m)
-    sizes = np.bincount(criterion.groups).tolist()
-    if not criterion.across:
+def count_sets(n: int, m: int, groups: Int[np.ndarray, " n"] | None = None, across: bool = True) -> int:
+    """How many m-subsets of n rows are allowed: all, or only those of m different groups, or of one group."""
+    if groups is None:
+        return comb(n, m)
+    sizes = np.bincount(groups).tolist()
+    if not across:
         return sum(comb(size, m) for size in sizes)
     ways = [1] + [0] * m
     for size in sizes:
@@ -170,25 +170,29 @@ def count_sets(criterion: Criterion, m: int) -> int:
     return ways[m]
 
 
-def check_count(criterion: Criterion, m: int, k: int) -> int:
-    """The number of allowed sets; ValueError unless 2 <= m <= N and 1 <= k <= that number, both whole."""
+def refuse_impossible(
+    n: int,
+    m: int,
+    k: int,
+    objective: Objective = "sum",
+    largest: bool = True,
+    groups: Int[np.ndarray, " n"] | None = None,
+    across: bool = True,
+) -> int:
+    """The number of allowed m-subsets of n rows.
+
+    ValueError unless 2 <= m <= n and 1 <= k <= that number, both whole, and where the objective cannot order them.
+    """
     for name, value in (("m", m), ("k", k)):
         if not isinstance(value, (int, np.integer)):
             raise ValueError(f"{name} must be a whole number, got {value!r}")
-    if not 2 <= m <= criterion.n:
-        raise ValueError(f"m must lie between 2 and the number of rows, {criterion.n}, got {m}")
-    total = count_sets(criterion, m)
+    if not 2 <= m <= n:
+        raise ValueError(f"m must lie between 2 and the number of rows, {n}, got {m}")
+    total = count_sets(n, m, groups, across)
     if not total:
-        raise ValueError(
-            f"no {m}-plet is allowed: the groups leave none {'across' if criterion.across else 'within'} them"
-        )
+        raise ValueError(f"no {m}-plet is allowed: the groups leave none {'across' if across else 'within'} them")
     if not 1 <= k <= total:
         raise ValueError(f"k must lie between 1 and the number of allowed {m}-plets, {total}, got {k}")
-    return total
-
-
-def _check_objective(criterion: Criterion, m: int) -> None:
-    objective, largest, total = criterion.objective, criterion.sign > 0, comb(criterion.n, m)
     if m > 2 and (objective, largest) in (("max", True), ("min", False)):
         extreme = "largest max" if largest else "smallest min"
         raise ValueError(
@@ -198,12 +202,13 @@ def _check_objective(criterion: Criterion, m: int) -> None:
     if objective in ("range", "std"):
         if m == 2:
             raise ValueError(f"objective={objective!r} is 0 for every pair, it needs m >= 3")
-        if total > MANY:
+        if (sets := comb(n, m)) > MANY:
             raise ValueError(
-                f"objective={objective!r} needs all {total:.3g} sets evaluated, about "
-                f"{total / SETS_PER_SECOND / 3600:.3g} hours; at most {MANY:.0e} are allowed: "
+                f"objective={objective!r} needs all {sets:.3g} sets evaluated, about "
+                f"{sets / SETS_PER_SECOND / 3600:.3g} hours; at most {MANY:.0e} are allowed: "
                 "take fewer rows, a smaller m, or another objective"
             )
+    return total
 
 
 def _search(criterion: Criterion, m: int, k: int, memory: float, progress: Progress) -> Leaders:

@@ -11,7 +11,7 @@ import numpy as np
 from scoremix.selection.coverage import Coverage, degrees_of, take
 from scoremix.selection.criterion import Criterion, Metric, Objective
 from scoremix.selection.distribution import FEW, pair_moments, pair_quantiles
-from scoremix.selection.mplets import MPlets, check_count, top_mplets
+from scoremix.selection.mplets import MPlets, refuse_impossible, top_mplets
 from scoremix.selection.search import Progress, unrank
 
 Strategy = Literal["random", "window", "far", "close", "joint_top", "joint_worst"]
@@ -57,7 +57,7 @@ def select(
         raise ValueError(f"strategy must be one of {', '.join(get_args(Strategy))}, got {strategy!r}")
     if strategy in ("random", "window"):
         criterion = Criterion.of(centers, metric, groups=groups, across=across)
-        check_count(criterion, m, count)
+        refuse_impossible(criterion.n, m, count, groups=criterion.groups, across=across)
         if min_degree is not None:
             raise ValueError(f"min_degree needs strategy far, close, joint_top or joint_worst, got {strategy!r}")
         if max_degree is not None and count * m > criterion.n * max_degree:

@@ -21,7 +21,7 @@ from scoremix.selection import strategies
 from scoremix.selection.coverage import Coverage, degrees_of
 from scoremix.selection.criterion import Criterion, Metric
 from scoremix.selection.distribution import pair_histogram
-from scoremix.selection.mplets import MPlets
+from scoremix.selection.mplets import MPlets, refuse_impossible
 from scoremix.selection.search import Progress
 from scoremix.stages.outputs import GeneratorSummary, MPletsSummary, RecognizerSummary, centers_of, real_images
 
@@ -86,6 +86,19 @@ def search(
             verify=VERIFIED,
             progress=progress,
         )
+    except ValueError as error:
+        raise ValueError(f"selection of {count} m-plets: {error}") from None
+
+
+def refuse_too_few(config: Selection, classes: int, groups: np.ndarray | None) -> None:
+    """ValueError, before there are any spaces, where so many m-plets of so many classes cannot be chosen."""
+    if config.strategy in ("each", "list"):
+        return
+    count = config.count or default_count(classes, config.m)
+    ordered = config.strategy not in ("random", "window")
+    objective, largest = (config.objective, config.strategy in ("far", "joint_top")) if ordered else ("sum", True)
+    try:
+        refuse_impossible(classes, config.m, count, objective, largest, groups, config.across)
     except ValueError as error:
         raise ValueError(f"selection of {count} m-plets: {error}") from None
 
