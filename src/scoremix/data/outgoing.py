@@ -126,7 +126,7 @@ class Images:
         told = {"sources": sources, "weights": weights} if self.knows else {}
         return {"image": {"bytes": item.content, "path": path}, "label": item.label, **told}
 
-    def _load(self, items: Callable[[int], Sequence[Any]] | None, index: int) -> Item | tuple[int, str, str]:
+    def _load(self, items: Callable[[int], Any] | None, index: int) -> Item | tuple[int, str, str]:
         """The image at a position, or that with where it lies and why it cannot be read."""
         label = int(np.searchsorted(self.ends, index, side="right"))
         k, place = int(self.kept[label]), int(self.rows[label][index - (self.ends[label] - self.counts[label])])
