@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +19,9 @@ from scoremix.diffusion import foreign
 from scoremix.diffusion.adapters import Adapted
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Store
+from scoremix.report.sections import verdict
 from scoremix.stages.train import adopt
+from support import fake_report
 
 NAMES = ["something else", *(f"blob {k:02d}" for k in reversed(range(24)))]
 
@@ -106,6 +109,12 @@ def test_classes_are_the_model_s_own_labels() -> None:
     assert seen == [[4, 1], [5, 5]] and net.label_dim == 2
     with pytest.raises(ValueError, match="label 7: the model has the labels 0 to 4"):
         foreign.relabelled(Adapted(model, alphas, "epsilon", 5, 1, 2), [7])
+
+
+def test_the_report_says_what_it_knows_of_the_generator() -> None:
+    evaluation = fake_report.build().results.evaluation
+    lines = [" ".join(verdict.caveats(replace(evaluation, generator=kind))) for kind in ("trained", "adopted", "none")]
+    assert "trained once" in lines[0] and "trained elsewhere" in lines[1] and "generator" not in lines[2].lower()
 
 
 # ---- diffusers itself ----

@@ -110,7 +110,7 @@ class Evaluation:
     images_of: int | None = None  # where more than `images`, those were drawn evenly from the classes
     interval_note: str = "bootstrap over test classes with all seeds kept"
     started: str | None = None  # SHA-256 of the file that the recognizers started from
-    adopted: bool = False  # the generator is a model that was trained elsewhere
+    generator: Literal["trained", "adopted", "none"] = "trained"  # adopted: it was trained elsewhere
 
     def metric(self, key: str) -> Metric:
         """The metric of that key. Raises ValueError where there is none."""
@@ -181,7 +181,11 @@ class Results:
                 generator_seed=config.generator.seed,
                 test_looks=found["looks"],
                 started=run.chain["baseline"].json("recognizer.json").get("started"),
-                adopted=config.generator.diffusers is not None and "generator" in run.chain,
+                generator="none"
+                if "generator" not in run.chain
+                else "trained"
+                if config.generator.diffusers is None
+                else "adopted",
                 classes=parts.get(found["classes"]),
                 confidence=config.evaluation.level,
             ),

@@ -82,15 +82,17 @@ def sentence(results: Results, gate: Gate | None) -> str:
 def caveats(evaluation: Evaluation) -> list[str]:
     """What the intervals do and do not cover, one sentence each."""
     n, names = len(evaluation.recognizer_seeds), ", ".join(map(str, evaluation.recognizer_seeds))
+    of_generators = {
+        "trained": f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
+        "chance in its training.",
+        "adopted": "The generator was trained elsewhere. Whether it has seen the classes that measure here is unknown: if so, "
+        "the gain of its images is too large.",
+    }
     lines = [
         f"One recognizer seed ({names}): no interval here covers chance in the recognizer's training."
         if n == 1
         else f"{n} recognizer seeds ({names}), each shown.",
-        "The generator was trained elsewhere. Whether it has seen the classes that measure here is unknown: if so, the "
-        "gain of its images is too large."
-        if evaluation.adopted
-        else f"The generator was trained once (seed {evaluation.generator_seed}, fixed): no interval here covers "
-        "chance in its training.",
+        *([of_generators[evaluation.generator]] if evaluation.generator in of_generators else []),
         _looks(evaluation.test_looks),
     ]
     if evaluation.started:
