@@ -19,7 +19,7 @@ from scoremix.config.presets import PRESETS
 from scoremix.execution import processes as engine
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
-from scoremix.stages.train import recognizer
+from scoremix.recognition import mixed
 
 TELL = """
 import os, sys
@@ -142,7 +142,7 @@ def test_a_recognizer_of_two_processes_has_the_gradients_of_both_halves(
     short = [*settings, "recognizer.epochs=1", "recognizer.augment=characters"]
     done = torchrun("--no-python", sys.executable, "-c", TELL, str(tmp_path / "two"), "baseline", "0", *short)
     assert done.returncode == 0, done.stderr
-    monkeypatch.setattr(recognizer, "BatchLoss", Halves)
+    monkeypatch.setattr(mixed, "BatchLoss", Halves)
     alone(tmp_path / "one", short, "baseline")
     one, two = (load_file(only(tmp_path / name, "recognizer") / "recognizer.safetensors") for name in ("one", "two"))
     learned = [name for name in one if "running" not in name and "tracked" not in name]
