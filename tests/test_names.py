@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from PIL import Image
 
 from scoremix.config import ConfigError, Experiment, Runtime, presets
+from scoremix.data.audit import audit
+from scoremix.data.export import convert
 from scoremix.data.reading import read
 from scoremix.execution import records
 from scoremix.execution.artifacts import External, Step, Work
@@ -65,8 +68,12 @@ def test_a_class_folder_whose_name_is_not_text(tmp_path: Path) -> None:
         folder = os.path.join(os.fsencode(tmp_path / "set"), b"c%d" % i if i else b"caf\xe9")
         os.makedirs(folder)
         Image.new("RGB", (8, 8)).save(os.fsdecode(os.path.join(folder, b"a.png")))
-    with pytest.raises(ValueError, match=r"the class b'caf\\xe9' has a name that is not UTF-8"):
+    said = f"{tmp_path / 'set'}: the class b'caf\\xe9' has a name that is not UTF-8: rename it"
+    with pytest.raises(ValueError, match=re.escape(said)):
         read(tmp_path / "set", tmp_path / "out", size=8)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        convert(tmp_path / "set", tmp_path / "other")
+    assert said in audit(tmp_path / "set")["problems"]
 
 
 def recorded(out: Path, exp: Experiment) -> None:

@@ -27,6 +27,7 @@ from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
 from scoremix.data.lists import noun
 from scoremix.data.names import name_notes
+from scoremix.data.reading import refuse_unwritable
 from scoremix.data.source import Encoded, Opening, Source, Told, windowed
 from scoremix.data.sources import open_source
 
@@ -84,6 +85,10 @@ def audit(
             f"{noun(len(empty), 'class', 'classes')} without images, the first is {source.class_names[empty[0]]!r}"
         )
     problems, left_out = ([], [f"{line} (left out)" for line in bad]) if skip_bad else (bad, [])
+    try:
+        refuse_unwritable(source.class_names, str(place))
+    except ValueError as error:
+        problems.append(str(error))
     if exact.across:
         problems.append(f"{noun(exact.across, 'image')} with the same bytes in different classes")
     filled = counts[counts > 0]

@@ -24,6 +24,7 @@ from scoremix.data.images import packed_file, write_classes
 from scoremix.data.lists import noun
 from scoremix.data.order import stream_seed
 from scoremix.data.outgoing import Advance, Images, Made, sound_rows
+from scoremix.data.reading import refuse_unwritable
 from scoremix.data.source import Encoded, Form, Opening, Source, Told, extension, refuse_empty
 from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
@@ -79,6 +80,7 @@ def convert(
         pyarrow_of(out)
     with _new_folder(out, place) as part:
         source = open_source(place, Opening(seed=seed, told=told or Told()))
+        refuse_unwritable(source.class_names, str(place))
         kept = np.arange(len(source.counts)) if keep is None else keep(source)
         refuse_empty(source, kept, str(place), skip_bad)
         kept = kept[source.counts[kept] > 0]
