@@ -187,7 +187,7 @@ def scarcity(stored: Stored, pyplot: Any) -> Any:
 def cost(stored: Stored, pyplot: Any) -> Any:
     """Seconds of what an arm needs (tier A's Omniglot arms, two cores) beside the generator's training of the demo."""
     row = {row["arm"]: row["cost"] for row in table_of(stored, "tier_a", "omniglot")["rows"]}
-    generator = next(c["seconds"] for c in stored["demo"]["costs"] if c["stage"] == "generator")
+    generator = next(c["seconds"] for c in stored["demo_three"]["costs"] if c["stage"] == "generator")
     bars = {
         "a recognizer, real images": row["real"]["training_seconds"],
         "a recognizer, as many steps as with mixes": row["equal_steps"]["training_seconds"],

@@ -133,6 +133,12 @@ def run_section(stored: dict[str, Any]) -> str:
         cells = [f"{percent(found[m['key']], True)}; {seeds(found[m['key']])}" for m in metrics]
         differences.append([f"{judged} minus {control}", *cells])
     lines += ["", *markdown(["difference, points", *heads], differences)]
+    if choice := stored.get("choice"):
+        led = {name: percent(lead, True) for name, lead in choice["leads"].items()} | {choice["safe"]: ""}
+        label = next(m["label"] for m in metrics if m["key"] == choice["metric"]).replace("\u00a0", " ")
+        heads = [f"candidate, {choice['classes']} validation classes", label, f"minus {choice['safe']}"]
+        rows = ([name, percent(mean), led[name]] for name, mean in choice["means"].items())
+        lines = [*markdown(heads, rows), "", *lines]
     parts = ", ".join(f"{s['classes']} {s['name']} ({s['images']} images)" for s in stored["data"]["splits"])
     gate, cost = stored["gate"], sum(c["seconds"] for c in stored["costs"])
     manifest = stored["manifest"]
@@ -140,7 +146,7 @@ def run_section(stored: dict[str, Any]) -> str:
         [
             prose(
                 f"**Verdict: {stored['verdict']['kind']}.** Classes: {parts}. The baseline recognizer puts {100 * gate['top1']:.0f} % of the "
-                f"reproductions in their own class (at least {100 * gate['floor']:.0f} % are needed). {cost / 60:.0f} minutes on two CPU cores."
+                f"reproductions in their own class (at least {100 * gate['floor']:.0f} % are needed). {cost / 60:.0f} minutes of computing."
             ),
             "",
             *lines,

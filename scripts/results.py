@@ -29,7 +29,9 @@ def add(run: Path) -> None:
     store = run.parent / "store"
     folder = next(store / m["path"].removeprefix("store/") for m in report["manifests"] if m["stage"] == "compare")
     kept = {
-        name: report[name] for name in ("title", "data", "evaluation", "arms", "differences", "gate", "costs", "config")
+        name: report[name]
+        for name in ("title", "data", "evaluation", "arms", "differences", "gate", "costs", "config", "choice")
+        if name in report
     }
     for arm in kept["arms"]:
         arm.pop("roc"), arm.pop("training")
@@ -95,6 +97,7 @@ def blocks(stored: dict[str, Any]) -> dict[str, str]:
     made["@PLANS@"] = tables.plans_table(stored["plan_demo"])
     made["@SPEED@"] = tables.speed_table([stored["generator_small"], stored["generator_s"]])
     made["@STAGES@"] = tables.stage_table(stored["demo"])
+    made["@MINUTES@"] = f"{sum(cost['seconds'] for cost in stored['demo']['costs']) / 60 / 2:.0f}"  # two workers
     return made
 
 
