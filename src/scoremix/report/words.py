@@ -95,7 +95,7 @@ def gained(
         else f"On {_classes(classes)} it never saw in training"
     )
     if kind == "real images were chosen":
-        return f"{where}, {_rate(own, metric)} ({_level(level)} {interval(own, metric)}). Mixing adds nothing here."
+        return f"{where}, {_rate(own, metric)} ({_level(level)} {interval(own, metric)}). No gain of mixing was told from chance."
     if kind == "helps":
         more = [
             f"{difference(e, metric)} than {called(control)} ({interval(e, metric, True)})"

@@ -17,10 +17,11 @@ from scoremix.report.words import Choosing
 class Candidates(Section):
     title = "How the recipe was chosen"
     choosing: Choosing | None = None
+    generated: bool = False  # whether a generator made images of some of them
 
     @classmethod
     def load(cls, run: Run) -> Candidates:
-        return cls(Choosing.of(run.chain["choice"])) if "choice" in run.chain else cls()
+        return cls(Choosing.of(run.chain["choice"]), "generator" in run.chain) if "choice" in run.chain else cls()
 
     @property
     def leads(self) -> list[tuple[str, list[Estimate]]]:
