@@ -121,7 +121,7 @@ def make(
         refuse_untold_rate(exp, summary)
         planner = runner.planned(exp, source, store)  # with the number of classes known
         left = _needed(list(planner.steps.values()), labels)
-        if any(step.stage == "fold" for step in left):
+        if any(step.stage == "fold" and not store.artifact(step).done for step in left):
             say(f"  {few_classes(summary, folds_of(exp, real))}")
         return _announce(real, planner, left, runtime, size)
 
