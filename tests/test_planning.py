@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,9 +54,14 @@ def test_the_arm_is_the_economy_plan():
 
 
 def test_prices_come_before_a_run_and_distances_after(
-    tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    tiny_npz: Path,
+    tiny_settings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ):
-    settings = [argument for setting in tiny_settings for argument in ("--set", setting)]
+    images = shutil.copy(tiny_npz, tmp_path / "own.npz")
+    settings = [argument for setting in [*tiny_settings, f"source={images}"] for argument in ("--set", setting)]
     common = ["--out", str(tmp_path), "--device", "cpu", "-q"]
     where = ["folder", *common, *settings]
     assert call(monkeypatch, "plan", *where, "--images", "2", "--rounds", "1", "--json", str(tmp_path / "a.json")) == 0
@@ -68,6 +74,7 @@ def test_prices_come_before_a_run_and_distances_after(
     assert call(monkeypatch, "plan", *where, "--measure") == 2
     assert "no runs here" in capsys.readouterr().err
     assert call(monkeypatch, "sample", *where) == 0
+    images.unlink()  # what was read is needed no more
     assert call(monkeypatch, "plan", *common, "--measure", "--images", "5", "--rounds", "1") == 0
     shown = capsys.readouterr().out
     assert "nearer than AugGen" in shown

@@ -267,7 +267,7 @@ def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subjec
     from scoremix.execution.records import source_of
     from scoremix.stages.train.generator import make
 
-    real = runner.run(exp, source_of(exp), runner.Runner(store, runtime, "ingest"))
+    real = runner.run(exp, source_of(exp, runtime.out), runner.Runner(store, runtime, "ingest"))
     train = LabeledImages.load(real.folder).of_classes("train")
     device = engine.start(runtime.device).device
     main, guide = (
@@ -302,7 +302,7 @@ def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int
     from scoremix.execution.records import source_of
     from scoremix.execution.runner import plan_all
 
-    plans = plan_all(exp, source_of(exp), store)
+    plans = plan_all(exp, source_of(exp, runtime.out), store)
     key = next(plan.key for plan in plans if plan.label == "sample")
     stored = LabeledImages.load(real.folder)
     return Clock({plan.key: plan for plan in plans}, stored, runtime).images(key)
