@@ -83,7 +83,7 @@ class Recognizer(Slice):
     additive: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="margin of the cosine of head combined")
     gradient: Literal["exact", "straight_through"] = "exact"
     epochs: Annotated[float, Field(gt=0)] = 20.0
-    batch: Positive = 128
+    batch: Annotated[int, Field(ge=2)] = Field(128, description="images; its statistics need two")
     microbatch: Positive | Literal["auto"] | None = Field(
         None,
         description="images whose gradients are made at a time, with batch statistics of their own; by default all; "
