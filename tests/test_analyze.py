@@ -139,6 +139,10 @@ def test_numbers_are_those_of_the_spaces(shown: Path) -> None:
     first = next(r for r in rows if r["section"] == "alignment")
     assert float(first["value"]) == pair["value"]
     assert {r["section"] for r in rows} >= {"matrix", "training", "snapshots", "order spaces", "simulated", "paths"}
+    apart = [float(r["value"]) for r in rows if r["section"] == "snapshots" and r["name"] == "fd"]
+    assert (
+        len(apart) == len([r for r in rows if r["section"] == "snapshots" and r["name"] == "top1"]) and min(apart) > 0
+    )
 
 
 def test_simulated_spaces_obey_the_theorem(shown: Path) -> None:

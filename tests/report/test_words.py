@@ -27,7 +27,7 @@ def told(chosen: str, best: str, lead: Estimate | None) -> str:
 def test_what_was_chosen_and_why() -> None:
     assert told("mixed", "mixed", SURE) == (
         "Chosen among 3 candidates: mixes of two classes (mixed). It led real images alone, trained longer (equal_steps) by "
-        "2.1 of 100 pairs more (95\u202f% interval +1.0 to +3.2) on the 30 validation classes."
+        "2.1 of 100 pairs (95\u202f% interval +1.0 to +3.2) on the 30 validation classes."
     )
     assert told("equal_steps", "mixed", UNSURE).endswith("on the 30 validation classes: that may be chance.")
     assert "No other candidate did better" in told("equal_steps", "equal_steps", None)

@@ -88,9 +88,15 @@ def make(
         _unmake_damaged(store, plans, wanted)
         todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
         if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
+            page = runtime.out / exp.name / "report.html"
+            how = (
+                f"was made by other code, its page is still {page}"
+                if page.exists()
+                else "is not finished, it has no report yet"
+            )
             raise ConfigError(
-                f"run {exp.name!r} is not finished, there is no report yet ({len(open_steps)} steps to do, first: "
-                f"{open_steps[0]}); {to_continue(runtime.out, exp.name)} continues it"
+                f"run {exp.name!r} {how} ({noun(len(open_steps), 'step')} to do, first: {open_steps[0]}); "
+                f"{to_continue(runtime.out, exp.name)} continues it"
             )
         if todo or not only_report:  # a finished run is read where nothing can be written
             after = telling(exp, noting(Record(runtime.out, exp, plans)))

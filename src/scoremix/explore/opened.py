@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import shlex
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -213,16 +214,19 @@ class Run:
         """Lines that make the same image, bit by bit."""
         settings = self._settings(asked)
         options = "".join(f", {name}={value!r}" for name, value in settings.items())
-        out, names = str(self.runtime.out.resolve()), [self.names[k] for k in asked.classes]
+        name, out, names = (
+            json.dumps(of, ensure_ascii=False)  # a string in double quotes, which a shell's single ones may hold
+            for of in (self.exp.name, str(self.runtime.out.resolve()), [self.names[k] for k in asked.classes])
+        )
         return (
             "import scoremix\n\n"
-            f"generator = scoremix.load_generator({self.exp.name!r}, out={out!r}{options})\n"
-            f"(image,) = generator.sample({names!r}, weights={list(asked.weights)!r}, count=1, seed={asked.seed})\n"
+            f"generator = scoremix.load_generator({name}, out={out}{options})\n"
+            f"(image,) = generator.sample({names}, weights={list(asked.weights)!r}, count=1, seed={asked.seed})\n"
         )
 
     def as_command(self, asked: Asked) -> str:
         """A line for the shell that makes the same image as mix.png."""
-        save = "from scoremix.data.decode import png\nopen('mix.png', 'wb').write(png(image))\n"
+        save = 'from scoremix.data.decode import png\nopen("mix.png", "wb").write(png(image))\n'
         return shlex.join(["python", "-c", self.as_python(asked) + save])
 
     def _settings(self, asked: Asked) -> dict[str, Any]:

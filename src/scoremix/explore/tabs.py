@@ -68,7 +68,8 @@ def mix_tab(run: Run, blocks: gr.Blocks) -> None:
             found = run.found(words, THUMBS)
         except ValueError as problem:
             return view.error(problem)
-        found = [*(k for k in chosen if not words and k not in found), *found]
+        if not words:
+            found = [*chosen, *(k for k in found if k not in chosen)]
         images = {k: run.train.of_class(k)[0] for k in found}
         return view.piece("thumbs", found=found, images=images, names=run.names, chosen=chosen)
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from scoremix.execution.artifacts import Artifact
 
 REST = "the rest"
-REAL = {"real": "real images alone", "equal_steps": "real images alone, trained longer"}
+PLAIN = {
+    "real": "real images alone",
+    "equal_steps": "real images alone, trained longer",
+    "scoremix": "real images and mixes",
+}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Choosing:
 
 def called(arm: str, notes: Mapping[str, str] = {}) -> str:
     """An arm in words, with its name."""
-    words = REAL.get(arm) or notes.get(arm)
+    words = PLAIN.get(arm) or notes.get(arm)
     return f"{words} ({arm})" if words else arm
 
 
@@ -76,7 +80,7 @@ def chosen(told: Choosing, notes: Mapping[str, str] = {}) -> str:
     where = f"on {told.where}"
     if choice.lead is None:
         return f"{start} No other candidate did better {where}."
-    lead = f"{difference(choice.lead, metric)} ({_level(told.level)} {interval(choice.lead, metric, True)})"
+    lead = f"{difference(choice.lead, metric).removesuffix(' more')} ({_level(told.level)} {interval(choice.lead, metric, True)})"
     if choice.chosen == choice.best:
         return f"{start} It led {called(choice.safe, notes)} by {lead} {where}."
     return f"{start} The best one, {called(choice.best, notes)}, led by {lead} {where}: that may be chance."

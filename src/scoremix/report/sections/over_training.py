@@ -17,6 +17,7 @@ QUANTITIES = {
     "top1": "share recognized",
     "align": "alignment loss",
     "ics": "intra-class similarity",
+    "fd": "Fréchet distance to real images",
     "cka": "CKA with the recognizer",
 }
 
@@ -60,7 +61,7 @@ class OverTraining(Section):
         for run in self.snapshots:
             for row in run.rows:
                 base = {"section": "snapshots", "x": run.run, "y": f"EMA {row['ema']:g}", "note": row["images_seen"]}
-                for key in ("cka", "top1", "align", "ics", "shift", "coverage"):
+                for key in ("cka", "top1", "align", "ics", "fd", "shift", "coverage"):
                     yield {**base, "name": key, "value": row[key]}
 
     def findings(self, shared: Geometry) -> Iterator[str]:

@@ -13,9 +13,9 @@ from scoremix.config import SamplingPlan
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix, frozen
-from scoremix.evaluation.quality import fidelity
+from scoremix.evaluation.quality import fidelity, frechet_distance
 from scoremix.execution import processes as engine
-from scoremix.stages.embedding import embedded_pixels, opened
+from scoremix.stages.embedding import all_embedded, embedded_pixels, opened
 from scoremix.stages.mix.sample import Networks, noise_seeds
 from scoremix.stages.outputs import centers_of, real_images, without_padding
 
@@ -31,7 +31,9 @@ FEWEST = 5  # snapshots for a correlation over training
 
 
 def follow_generator(config: Paths, real: Artifact, generator: Artifact, baseline: Artifact, *, work: Work) -> None:
-    """Writes snapshots.json: per snapshot recognition, alignment loss and ICS of unguided reproductions, and its CKA."""
+    """Writes snapshots.json: per snapshot recognition, alignment loss, ICS and Fréchet distance of unguided
+    reproductions, and its CKA.
+    """
     assert config.sampling is not None
     device = engine.start(work.runtime.device).device
     recognizer = opened(baseline, work)
@@ -41,6 +43,7 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
     chosen = np.sort(chosen[: config.classes])
     labels = np.repeat(chosen, config.images_per_class)
     seeds = noise_seeds(config.seed, np.arange(len(labels)))
+    known = all_embedded(recognizer, train.of_classes(chosen))
     rows: list[dict[str, Any]] = []
     kept = generators.stored(generator.folder)
     with work.bar(len(kept), "snapshots") as advance:
@@ -50,6 +53,7 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
             made = reproduce(config.sampling, frozen(net.to(device)), pixels, labels, seeds, work)
             unit = embedded_pixels(recognizer, made)
             found = {"cka": cka(conditions, centers), **quality_of(unit, labels, centers)}
+            found["fd"] = frechet_distance(unit, known)
             rows.append({"ema": std, "images_seen": nimg, **found})
             advance(done)
     result = {"classes": len(chosen), "images_per_class": config.images_per_class, "snapshots": rows}
