@@ -43,7 +43,7 @@ STEPS = {  # name: (the step to stop after, help)
     "select": ("describe", "Choose the classes to mix."),
     "sample": ("sample", "Sample the mixed images."),
     "combine": ("combine", "Put real and mixed images into one training set."),
-    "evaluate": ("compare", "Train every arm and compare them on unseen classes."),
+    "evaluate": ("compare", "Train the recognizer in every way (arm) and compare them on unseen classes."),
 }
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Int64
 
 from scoremix.data import limits
 from scoremix.data.layout import part_of
+from scoremix.data.lists import noun
 from scoremix.data.splits import SPLITS, Splits
 
 IMAGES = ("file_name", "image", "path", "file", "filename", "filepath", "image_path", "img", "img_path")
@@ -113,6 +114,6 @@ def splits_of(
     which = np.array([number[called[name] or ""] for name in parts])
     pairs = np.unique(np.stack([classes, which], 1), axis=0)
     if shared := len(pairs) - len(np.unique(classes)):
-        return None, (f"{shared} classes are in several of train, val, test: they are split by data.fractions",)
+        return None, (f"{noun(shared, 'class', 'classes')} in several of train, val, test: split by data.fractions",)
     splits = {part: pairs[pairs[:, 1] == k, 0] for part, k in number.items() if (pairs[:, 1] == k).any()}
     return (splits, (f"the split is that of {where}",)) if len(splits) > 1 and "train" in splits else (None, ())

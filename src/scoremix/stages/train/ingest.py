@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.data.lists import noun
 from scoremix.data.reading import read
 from scoremix.data.source import DEFAULTS, Told
 from scoremix.data.sources import fingerprint
@@ -76,13 +77,13 @@ def ingest(config: Data, source: External, *, work: Work) -> None:
 
 def _note(reading: dict[str, object], held_out: int) -> str:
     said = {
-        "empty_classes": "classes left out for want of a readable image",
-        "unsplit_classes": "classes in no part of the given split",
-        "ignored_files": "files passed over that are not images",
+        "empty_classes": ("class", "classes", "left out for want of a readable image"),
+        "unsplit_classes": ("class", "classes", "in no part of the given split"),
+        "ignored_files": ("file", "files", "passed over, no image"),
     }
     counts = {name: v if isinstance(v, int) else len(v) for name, v in reading.items() if name in said}  # type: ignore[arg-type]
-    told = [f"{count} {said[name]}" for name, count in counts.items() if count]
+    told = [f"{noun(count, *said[name][:2])} {said[name][2]}" for name, count in counts.items() if count]
     if held_out:
-        told.append(f"{held_out} images of training classes held out")
+        told.append(f"{noun(held_out, 'image')} of training classes held out")
     notes = reading["notes"]
     return "; ".join([*told, *(notes if isinstance(notes, tuple) else ())])
