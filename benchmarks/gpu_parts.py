@@ -16,6 +16,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -299,6 +300,8 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
+    if options.tiny:  # machine code for a CPU takes minutes to make and says nothing of a GPU's: the graphs alone
+        torch.compile = partial(torch.compile, backend="aot_eager")
     mining = options.part.startswith("mining")
     device = engine.start("cpu" if options.tiny or mining else "cuda").device
     parts[options.part](Rows(options.part, options.file, options.tiny, device), options.tiny)

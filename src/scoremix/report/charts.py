@@ -331,7 +331,7 @@ def matrix(names: Sequence[str], values: Any, name: str, label: str, percent: bo
             text = f"{100 * table[i, j]:.0f}" if percent else f"{table[i, j]:.2f}".replace("-", "−")
             dark = table[i, j] < 0.55
             colour = "#ffffff" if dark else "#1d2128"
-            axes.text(j, i, text, ha="center", va="center", fontsize=9 if n <= 8 else 7, color=colour)
+            axes.text(j, i, text, ha="center", va="center", fontsize=9 if n <= 6 else 7, color=colour)
     return axes, name, label
 
 

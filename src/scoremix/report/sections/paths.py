@@ -72,7 +72,7 @@ class Paths(Section):
 @figure
 def similarity_over_lambda(weights: Sequence[float], paths: Row) -> tuple[Axes, str, str]:
     """Mean similarity of mixes to both sources over λ; thin: what a straight path between the ends would give."""
-    axes = new_axes(210, left=46)
+    axes = new_axes(210, left=58)
     for key, colour in (("to_a", "arm-1"), ("to_b", "arm-2")):
         axes.plot(weights, paths["straight"][key], color=light(colour), linewidth=1, linestyle=(0, (3, 2)))
         axes.plot(weights, paths["means"][key], color=light(colour), linewidth=1.8, marker="o", markersize=3.5)
