@@ -59,7 +59,10 @@ def test_help_shows_every_preset_and_whole_summaries(
     assert all(name in words for name in PRESET_NAMES)
     call(monkeypatch, "--help")
     said = " ".join(capsys.readouterr().out.split())
-    assert "Train the recognizer in every way (arm) and compare them on unseen classes. Runs what it needs and stops there." in said
+    assert (
+        "Train the recognizer in every way (arm) and compare them on unseen classes. Runs what it needs and stops there."
+        in said
+    )
     assert "WebFace160K: 10200 classes of 11 to 24" in said
 
 
