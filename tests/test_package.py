@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -58,8 +59,9 @@ def test_workflows_forms_and_citation_fit_their_schemas() -> None:
 
 
 def shell(*command: str | Path, status: int = 0, **options: object) -> str:
-    """What a command says, once it ended as it should."""
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, **options)  # type: ignore[call-overload]
+    """What a command says, once it ended as it should; no path of the checkout reaches it."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, env=env, **options)  # type: ignore[call-overload]
     said = str(done.stdout + done.stderr)
     assert done.returncode == status, said
     return said
@@ -69,7 +71,8 @@ def shell(*command: str | Path, status: int = 0, **options: object) -> str:
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel, made of the source distribution, which is made of a copy of the checkout."""
     place = tmp_path_factory.mktemp("package")
-    shutil.copytree(ROOT, place / "checkout", ignore=shutil.ignore_patterns(*MADE))
+    above, below = shutil.ignore_patterns(*MADE), shutil.ignore_patterns(*MADE[:3])  # src/scoremix/data is code
+    shutil.copytree(ROOT, place / "checkout", ignore=lambda at, of: (above if at == str(ROOT) else below)(at, of))
     shell(sys.executable, "-m", "build", "--no-isolation", place / "checkout", "--outdir", place / "dist")
     return place / "dist"
 
@@ -132,6 +135,9 @@ def test_the_wheel_alone_does_the_whole_method(fresh: Path, tiny_settings: list[
         (("verify", "real.onnx", "a.png", "b.png"), "use"),
         (("analyze", "demo", "--set", "analysis.paths.map=umap"), "umap"),
         (("study", "study.yaml", "--scheduler", "tcp://127.0.0.1:1"), "dask"),
+        (("run", "demo", "--out", "other", "--set", "recognizer.network=timm/resnet18"), "timm"),
+        (("explore", "demo"), "explore"),
+        (("log", "--tensorboard", "demo"), "track"),
         (("convert", "set.npz", "out", "--push", "me/set"), "hf"),
     ):
         said = call(*words, status=2).strip()

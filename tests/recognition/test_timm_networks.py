@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from scoremix.config import Experiment, Recognizer, Runtime, load
+from scoremix.config import ConfigError, Experiment, Recognizer, Runtime, load
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Store
 from scoremix.recognition import checkpoints
@@ -94,3 +94,12 @@ def test_a_network_is_a_known_name() -> None:
     assert Recognizer(network="timm/resnet18").network == "timm/resnet18"
     with pytest.raises(ValueError, match="or timm/NAME"):
         Recognizer(network="resnet18")
+
+
+def test_a_run_without_timm_is_refused_before_images_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "find_spec", lambda name: None)
+    progress.refuse_missing_library(Experiment())
+    with pytest.raises(
+        ConfigError, match=r"recognizer.network 'timm/resnet18': needs timm, pip install 'scoremix\[timm\]'"
+    ):
+        progress.refuse_missing_library(load(Experiment(), (), ["recognizer.network=timm/resnet18"]))

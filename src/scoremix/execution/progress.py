@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from scoremix.config import ConfigError, Experiment, Runtime, changed
-from scoremix.config.base import undecided
+from scoremix.config.base import TIMM, undecided
 from scoremix.data.files import write_file
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
@@ -98,6 +99,8 @@ def make(
                 f"run {exp.name!r} {how} ({noun(len(open_steps), 'step')} to do, first: {open_steps[0]}); "
                 f"{to_continue(runtime.out, exp.name)} continues it"
             )
+        if todo and wanted:
+            refuse_missing_library(exp)
         if todo or not only_report:  # a finished run is read where nothing can be written
             after = telling(exp, noting(Record(runtime.out, exp, plans)))
         if todo and wanted:
@@ -266,6 +269,13 @@ def few_classes(summary: Mapping[str, Any], folds: int) -> str:
         f"every candidate is trained without a part of the {classes['train'] + classes['validation']} training and validation "
         "classes and measured on it (--set choice.folds=1: on the validation classes alone)"
     )
+
+
+def refuse_missing_library(exp: Experiment) -> None:
+    """ConfigError, before images are read, where a network of timm is to be trained and timm is not installed."""
+    networks = [exp.recognizer.network, *(changed(exp.recognizer, arm.recognizer).network for arm in exp.arms.values())]
+    if (named := [name for name in networks if TIMM.fullmatch(name)]) and find_spec("timm") is None:
+        raise ConfigError(f"recognizer.network {named[0]!r}: needs timm, pip install 'scoremix[timm]'")
 
 
 def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
