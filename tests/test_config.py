@@ -83,6 +83,8 @@ def test_every_mistake_is_listed_at_once() -> None:
         ("seeds=[true]", ["seeds: must be a number (got True)"]),
         ("recognizer.epochs=true", ["recognizer.epochs: must be a number (got True)"]),
         ("recognizer.lr=1e300", ["recognizer.lr: too large"]),
+        ("generator.batch=1000000000000", ["generator.batch", "1048576"]),
+        ("recognizer.embedding=99999999999", ["recognizer.embedding", "65536"]),
         ("recognizer.lr=1000", ["recognizer.lr", "less than or equal to 100"]),
         ("generator.images_seen=99999999999999999999", ["generator.images_seen: too large"]),
         ("name=!!bool 7", ["name"]),

@@ -40,6 +40,8 @@ RunName = Annotated[
 ]  # also the name of a folder
 ArmName = Annotated[str, AfterValidator(_plain_text)]
 Positive = Annotated[int, Field(gt=0)]
+Width = Annotated[int, Field(gt=0, le=2**16)]  # of a network; more would be a slip of the hand
+Batch = Annotated[int, Field(gt=0, le=2**20)]
 Seed = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, le=100)]  # of learning
 Share = Annotated[float, Field(ge=0, le=1)]

@@ -11,6 +11,7 @@ from scoremix.config.base import (
     UNHASHED,
     AnyNetwork,
     AutoPrecision,
+    Batch,
     EmaLength,
     Fraction,
     Interval,
@@ -21,6 +22,7 @@ from scoremix.config.base import (
     Seed,
     Share,
     Slice,
+    Width,
 )
 
 if TYPE_CHECKING:
@@ -69,10 +71,10 @@ class Recognizer(Slice):
         description="small: widths, units, embedding below; timm/NAME: that network of timm, of any side and colours; "
         "others: 112 px RGB faces",
     )
-    widths: tuple[Positive, ...] = Field((32, 64, 128), min_length=1)
-    units: tuple[Positive, ...] = (1, 1, 1)
-    depth: Positive = Field(1, description="times as many units in every level; 2 of a published network: the next one")
-    embedding: Positive = Field(
+    widths: tuple[Width, ...] = Field((32, 64, 128), min_length=1)
+    units: tuple[Width, ...] = (1, 1, 1)
+    depth: Width = Field(1, description="times as many units in every level; 2 of a published network: the next one")
+    embedding: Width = Field(
         256, description="dimensions of the embedding of the small network and of timm's; published ones have 512"
     )
     head: Literal["arcface", "cosface", "adaface", "combined", "softmax"] = "arcface"
@@ -83,7 +85,7 @@ class Recognizer(Slice):
     additive: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="margin of the cosine of head combined")
     gradient: Literal["exact", "straight_through"] = "exact"
     epochs: Annotated[float, Field(gt=0)] = 20.0
-    batch: Annotated[int, Field(ge=2)] = Field(128, description="images; its statistics need two")
+    batch: Annotated[int, Field(ge=2, le=2**20)] = Field(128, description="images; its statistics need two")
     microbatch: Positive | Literal["auto"] | None = Field(
         None,
         description="images whose gradients are made at a time, with batch statistics of their own; by default all; "
@@ -132,7 +134,7 @@ class Embedding(Slice):
     """How images of a public benchmark become embeddings."""
 
     flip: bool = Field(True, description="the mirrored image's embedding is added")
-    batch: Positive = Field(64, description="images per forward: floating point depends on it (by some 1e-6)")
+    batch: Batch = Field(64, description="images per forward: floating point depends on it (by some 1e-6)")
     precision: Precision = "float32"
 
 
@@ -156,9 +158,9 @@ class Generator(Slice):
         description="folder of a class-conditional model of diffusers (UNet2DModel, DiT), which then takes the place of "
         "a network that is trained; classes are matched by name (docs/adapters.md)",
     )
-    model_channels: Positive = 32
-    channel_mult: tuple[Positive, ...] = Field((1, 2), min_length=1)
-    num_blocks: Positive = 1
+    model_channels: Width = 32
+    channel_mult: tuple[Width, ...] = Field((1, 2), min_length=1)
+    num_blocks: Width = 1
     attention: bool = False
     attn_resolutions: tuple[Positive, ...] | None = Field(
         None, description="sides of the levels that attend; by default the two deepest"
@@ -171,7 +173,7 @@ class Generator(Slice):
         description="images: to the end; gate: while more of its images are recognized as their own class, measured at "
         "every snapshot by the baseline recognizer",
     )
-    batch: Positive = 128
+    batch: Batch = 128
     microbatch: Positive | Literal["auto"] = Field(
         "auto",
         description="images whose gradients are made at a time: auto takes the largest half, quarter ... of the batch "
@@ -410,7 +412,7 @@ class Sampling(SamplingPlan, Weighting):
         description="images nearer to a training image than all but this share of unseen real images are dropped",
         json_schema_extra=UNHASHED,
     )
-    chunk: Positive = Field(64, description="images per forward: part of the result, floating point depends on it")
+    chunk: Batch = Field(64, description="images per forward: part of the result, floating point depends on it")
     precision: AutoPrecision = Field(
         "auto", description="auto: bfloat16 where the device computes in it, else float32; what it was is recorded"
     )
