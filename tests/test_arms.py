@@ -261,7 +261,7 @@ def test_screening_keeps_the_candidates_it_says(store: Path) -> None:
 
 def test_report_says_what_a_mix_is(store: Path) -> None:
     page = (store / "tiny" / "report.html").read_text()
-    for text in ("What a mix is", "Why convex weights", "search of weights", "Coherent sampling: coherent"):
+    for text in ("What a mix is", "Why convex weights", "search of weights", "Coherent sampling", "<h3>coherent</h3>"):
         assert text in page
     found = json.loads(next((store / "store").rglob("examination.json")).read_text())["groups"]
     groups = {g["group"]: g for g in found}

@@ -94,7 +94,7 @@ def test_only_the_chosen_arm_and_its_controls_see_test_classes(tmp_path: Path) -
     assert on_test == {f"evaluate {arm}/{seed}" for arm in ("real", "equal_steps", "cutmixes") for seed in range(3)}
     report = next(step for step in steps if step.stage == "report")
     assert report.config["evaluation"]["treatment"] == "cutmixes"
-    assert not report.config["arms"]["scoremix"]["measured"]  # equal steps are as many as its
+    assert not report.config["arms"]["averages_first"]["measured"]  # equal steps are as many as its
 
 
 def test_a_weak_generator_leaves_its_candidates_out(tmp_path: Path) -> None:
@@ -107,8 +107,7 @@ def test_a_weak_generator_leaves_its_candidates_out(tmp_path: Path) -> None:
     assert {s.label for s in steps if s.stage == "sample"} == {"sample reproductions"}
     longer = next(s for s in steps if s.label == "recognizer equal_steps/0")
     length = next(s for s in steps if s.key == longer.inputs["1"])
-    pixels = next(s for s in steps if s.key == length.inputs["1"])
-    assert pixels.stage == "pixels"  # as many as the mixes would have been
+    assert next(s.label for s in steps if s.key == length.inputs["1"]) == "screen for averages_first"
 
 
 def test_candidates_without_a_generator_train_none(tmp_path: Path) -> None:
@@ -128,7 +127,7 @@ def test_what_the_judged_arm_is_held_against() -> None:
     assert confirming(exp, "real").evaluation.controls == ("equal_steps",)
     assert {n: a.measured for n, a in narrowed(exp, ["equal_steps"]).arms.items()} == {
         "equal_steps": True,
-        "scoremix": False,
+        "averages_first": False,
     }
 
 

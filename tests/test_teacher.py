@@ -116,6 +116,7 @@ def test_watching_the_gate_changes_nothing_that_is_learnt(
     assert summary["gate"]["images_seen"] == [128, 256, 384, 512, 640] and summary["gate"]["reason"] is None
 
 
+@pytest.mark.slow
 def test_a_training_that_ends_by_its_gate_is_shorter_and_killed_ends_in_the_same_bytes(
     tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

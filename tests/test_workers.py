@@ -115,6 +115,7 @@ def test_a_worker_that_dies_is_named_and_its_step_tried_once_more(tmp_path: Path
     assert (store.artifact(last.step) / "said.txt").read_text() == "lastsecondfirstbesidefirst"
 
 
+@pytest.mark.slow
 def test_a_step_that_kills_every_worker_ends_the_run_and_keeps_what_is_done(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     done, deadly = call(note, "done"), call(dies, "deadly")
@@ -157,7 +158,9 @@ def test_what_most_steps_wait_for_begins_first(tmp_path: Path) -> None:
     assert (
         workers.makespan(calls, dict(zip([c.step.key for c in calls], [1.0, 3.0, 3.0, 4.0, 1.0], strict=True)), 2) == 7
     )
-    assert go(calls, store, size=1).ended[:2] == ["root", "awaited"]
+    heard = Heard()
+    workers.run_all(calls, store, Runtime(quiet=True), workers.Here(), heard.after, heard.lines.append)
+    assert heard.ended[:2] == ["root", "awaited"]
 
 
 def test_large_networks_have_all_cores() -> None:

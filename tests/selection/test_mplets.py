@@ -107,7 +107,7 @@ def searched(memory: float = 1.0, **problem: Any) -> mplets.MPlets:
         return top_mplets(memory=memory, **problem)
 
 
-@settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(problems(), st.sampled_from([1.0, 2e-5]))
 def test_same_as_brute_force(problem: dict[str, Any], memory: float) -> None:
     table = distances(problem["x"], problem["metric"])
