@@ -20,6 +20,7 @@ from scoremix.config import Generator, Recognizer
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.diffusion import training
+from scoremix.diffusion.batches import scaling
 from scoremix.execution import processes as engine
 from scoremix.execution.processes import native
 from scoremix.recognition.heads import Head
@@ -48,7 +49,8 @@ def trained(config: Generator, images: LabeledImages, centers: torch.Tensor) -> 
         losses += step.take_losses()
     state.net.load_state_dict(state.ema.state(0))
     net, classes = state.net.eval(), len(images.class_names)
-    x, labels = generator.batches_of(config, images, slice(0, config.batch), device.device)(10**9)
+    pixels = scaling(images, config.sigma_data)
+    x, labels = generator.batches_of(config, images, pixels, slice(0, config.batch), device.device)(10**9)
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         errors = [(net(x + noise, 1.0, (labels + k) % classes) - x).square().mean((1, 2, 3)) for k in range(classes)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,6 @@ from scoremix.data.augment import Augment, Part, augment, to_unit
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion.checkpoints import Pixels
-from scoremix.diffusion.training import NextBatch
 
 BLOCK = 1024  # images read at a time
 BORDER_LEVELS = 2  # of 255: pixels this near to a colour have it
@@ -74,7 +74,7 @@ def batches(
     shift: int,
     flip: bool,
     device: torch.device,
-) -> NextBatch:
+) -> Callable[[int], tuple[Tensor, Tensor]]:
     """That `part` of scaled batches of `batch` images, shifted by up to `shift` pixels and flipped, as a function of the images seen."""
     settings = Augment(flip=0.5 if flip else 0.0)
     if shift:

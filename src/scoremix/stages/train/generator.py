@@ -21,13 +21,14 @@ from scoremix.stages.train.teacher import Teacher
 from scoremix.stages.train.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from torch import Tensor, nn
 
     from scoremix.config import Generator
     from scoremix.data.images import LabeledImages
+    from scoremix.diffusion.checkpoints import Pixels
     from scoremix.execution.artifacts import Artifact, Work
 
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
@@ -79,7 +80,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
         return state.nimg >= total or (watch is not None and state.nimg > guide_at and watch.reason is not None)
 
     with work.bar(total, "images", state.nimg) as advance:
-        training_steps = steps(config, images, device, total, state, teacher, size, work.runtime.compile)
+        training_steps = steps(config, images, device, total, state, teacher, size, work.runtime.compile, pixels)
         for _ in () if ended() else training_steps:
             if state.nimg in {guide_at, *kept} - {total}:
                 snapshot()
@@ -134,15 +135,19 @@ def steps(
     teacher: Teacher | None = None,
     microbatch: int | None = None,
     compiled: bool = False,
+    pixels: Pixels | None = None,
 ) -> Iterator[training.Training]:
-    """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
+    """The training loop over `total` images, from `state` or from the start, each process on its part of a batch.
+
+    `pixels`: the images' scaling where it is known; else all of them are read once for it.
+    """
     part = device.part(config.batch, "generator.batch")
     state = state or training.start(make(config, images).to(device.device), config.ema)
     module = device.wrapped(state.net)
     length = config.images_seen
     return training.train(
         state,
-        batches_of(config, images, part, device.device),
+        batches_of(config, images, pixels or scaling(images, config.sigma_data), part, device.device),
         batch=config.batch,
         total=total,
         seed=config.seed,
@@ -160,9 +165,10 @@ def steps(
     )
 
 
-def batches_of(config: Generator, images: LabeledImages, part: slice, device: torch.device) -> training.NextBatch:
+def batches_of(
+    config: Generator, images: LabeledImages, pixels: Pixels, part: slice, device: torch.device
+) -> Callable[[int], tuple[Tensor, Tensor]]:
     """That part of the batches that the config asks for, as a function of the images seen."""
-    pixels = scaling(images, config.sigma_data)
     shift, flip = config.shift, config.flip
     return batches(
         images, pixels, batch=config.batch, part=part, seed=config.seed, shift=shift, flip=flip, device=device
