@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import ConfigFile, Debug, Device, Out, Quiet, Settings, app, runtime_of
+from scoremix.commands.options import ConfigFile, Here, Settings, app
 
 if TYPE_CHECKING:
     from scoremix.config import Runtime
@@ -24,13 +24,11 @@ def analyze(
     ] = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """The geometry of a finished run: conditions against embeddings, as a page, CSV and JSON."""
-    analyzed(name, runtime_of(out, device, quiet), config or (), settings or (), against or ())
+    analyzed(name, here.runtime, config or (), settings or (), against or ())
 
 
 def analyzed(

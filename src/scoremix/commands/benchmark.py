@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import time
@@ -11,21 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoremix.commands.options import (
-    Arms,
-    Colour,
-    ConfigFile,
-    DataPath,
-    Debug,
-    Device,
-    Out,
-    Quiet,
-    Settings,
-    SkipBad,
-    app,
-    experiment_of,
-    runtime_of,
-)
+from scoremix.commands.options import Asked, Colour, Here, app
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment, Runtime
@@ -34,16 +21,13 @@ RULES = {"nearest": "nearest point", "at_most": "not above", "published": "publi
 COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
 
 
-@app.command()
+@app.command(without=("preset", "class_level", "image_column", "label_column"))
 def benchmark(
     name: Annotated[
         str | None, typer.Argument(metavar="[PRESET|CHECKPOINT]", help="a preset, or a recognizer's file, or RUN/ARM")
     ] = None,
-    config: ConfigFile = None,
-    data: DataPath = None,
-    arms: Arms = None,
-    settings: Settings = None,
-    skip_bad: SkipBad = False,
+    *,
+    asked: Asked,
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -59,10 +43,7 @@ def benchmark(
     ] = None,
     colour: Colour = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="images per forward")] = 64,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    here: Here,
 ) -> None:
     """A recognizer, or the arms of a run, on public face benchmarks: LFW ... IJB-C, TinyFace, lists of pairs.
 
@@ -78,10 +59,9 @@ def benchmark(
 
     path = Path(str(name))
     is_file = name is not None and name not in PRESETS and (path.exists() or "/" in name or path.suffix in CHECKPOINTS)
-    of_a_run = bool(config or data or arms or settings or skip_bad)
-    refuse_unfit(name or "benchmark", is_file, colour, bool(sets), of_a_run)
-    exp = None if is_file else experiment_of(name, config, data, arms, settings, skip_bad, judged=False)
-    runtime, store = runtime_of(out, device, quiet), Store(out / "store")
+    refuse_unfit(name or "benchmark", is_file, colour, bool(sets), asked.changes)
+    exp = None if is_file else dataclasses.replace(asked, preset=name).experiment(judged=False)
+    runtime, store = here.runtime, Store(here.out / "store")
 
     from scoremix.data.faces import open_set
     from scoremix.evaluation.templates import PROTOCOLS
@@ -93,11 +73,11 @@ def benchmark(
         one.images.check()
     protocols = [protocol_of(text) for text in protocol or ()] or list(PROTOCOLS.values())
     if exp is None:
-        file = path if path.suffix in CHECKPOINTS else checkpoint_of(out, str(name), "--out")
+        file = path if path.suffix in CHECKPOINTS else checkpoint_of(here.out, str(name), "--out")
         checkpoints = [(path.name if path.suffix else str(name), file)]
         called = checkpoints[0][0].removesuffix(".safetensors").replace("/", "-")
     else:  # the verdict's arms are not trained here: sets have no verdict
-        wanted = list(named(arms.split(","), exp.arms)) if arms else list(exp.arms)
+        wanted = list(named(asked.arms.split(","), exp.arms)) if asked.arms else list(exp.arms)
         checkpoints = recognizers_of(exp, wanted, runtime)
         called = exp.name if set(wanted) == set(exp.arms) else f"{exp.name}-{'-'.join(wanted)}"
         if process():

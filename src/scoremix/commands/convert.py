@@ -11,24 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoremix.commands.options import (
-    ClassLevel,
-    Debug,
-    ImageColumn,
-    LabelColumn,
-    Out,
-    Quiet,
-    SkipBad,
-    app,
-    stop_after,
-)
+from scoremix.commands.options import Here, Layout, app, stop_after
 
 if TYPE_CHECKING:
     from scoremix.data.export import Export
     from scoremix.data.outgoing import Advance
 
 
-@app.command()
+@app.command(without=("device",))
 def convert(
     source: Annotated[
         str,
@@ -47,30 +37,27 @@ def convert(
     push: Annotated[
         str | None, typer.Option("--push", metavar="OWNER/NAME", help="upload OUT to the Hugging Face hub, private")
     ] = None,
-    skip_bad: SkipBad = False,
-    class_level: ClassLevel = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    out: Out = Path("scoremix_runs"),
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    layout: Layout,
+    here: Here,
 ) -> None:
     """Sets of images from one form to another: class folders, RecordIO, WebDataset, parquet, verification .bin."""
     from scoremix.data import export
-    from scoremix.data.source import Told
     from scoremix.execution import hub
 
     api = hub.client(push) if push else None
     of_run: dict[str, Any] = {}
-    if not Path(source).exists() and "/" in source and (out / "runs" / f"{source.partition('/')[0]}.json").exists():
-        source, of_run = of_arm(source, out, licence, to)
+    if (
+        not Path(source).exists()
+        and "/" in source
+        and (here.out / "runs" / f"{source.partition('/')[0]}.json").exists()
+    ):
+        source, of_run = of_arm(source, here.out, licence, to)
     elif licence is not None:
-        raise ValueError(f"--licence: is for the card of RUN/ARM; {source} is none of a run in {out}")
-    told = Told(class_level, image_column, label_column)
-    with bar("convert", quiet) as advance:
-        written = export.convert(
-            source, place, to, size=size, seed=seed, skip_bad=skip_bad, told=told, advance=advance, **of_run
-        )
+        raise ValueError(f"--licence: is for the card of RUN/ARM; {source} is none of a run in {here.out}")
+    given = {"size": size, "seed": seed, "skip_bad": layout.skip_bad, "told": layout.told, **of_run}
+    with bar("convert", here.quiet) as advance:
+        written = export.convert(source, place, to, advance=advance, **given)
     say_written(written, place)
     if api is not None and push is not None:
         print(hub.push(api, place, push, "dataset"))

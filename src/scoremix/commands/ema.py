@@ -8,26 +8,25 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Out, Quiet, app
+from scoremix.commands.options import Here, app
 
 
-@app.command()
+@app.command(without=("device",))
 def ema(
     std: Annotated[float, typer.Option("--std", help="relative length of the average, such as 0.075")],
     name: Annotated[str | None, typer.Argument(help="name of a run; by default the latest")] = None,
     images: Annotated[int | None, typer.Option("--images", help="images seen; by default the end of training")] = None,
     guide: Annotated[bool, typer.Option("--guide", help="of the separately trained guide network")] = False,
     to: Annotated[Path | None, typer.Option("--to", help="the .safetensors file to write")] = None,
-    out: Out = Path("scoremix_runs"),
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """An average of the generator of any length, reconstructed from its snapshots."""
     from scoremix.data.files import write_file
     from scoremix.diffusion import checkpoints
     from scoremix.execution.records import step_folder
 
-    folder = step_folder(out, name, "guide network" if guide else "generator")
+    folder = step_folder(here.out, name, "guide network" if guide else "generator")
     seen = images or json.loads((folder / "generator.json").read_text())["images_seen"]
     times = sorted({n for _, n, _ in checkpoints.stored(folder)})
     if seen not in times:

@@ -7,19 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import (
-    Checkpoint,
-    ClassLevel,
-    Debug,
-    Device,
-    ImageColumn,
-    LabelColumn,
-    Out,
-    Quiet,
-    SkipBad,
-    app,
-    runtime_of,
-)
+from scoremix.commands.options import Checkpoint, Here, Layout, app
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,26 +27,20 @@ def embed(
     to: Annotated[
         Path, typer.Argument(metavar="[FILE]", help=".npz with everything, or .npy with a .csv beside it")
     ] = Path("embeddings.npz"),
-    skip_bad: SkipBad = False,
-    class_level: ClassLevel = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    layout: Layout,
+    here: Here,
 ) -> None:
     """Embeddings of images by a trained recognizer."""
     from scoremix.data.files import refuse_existing
-    from scoremix.data.source import Told
     from scoremix.execution.records import checkpoint_of
 
-    if out.suffix in FORMATS:
-        raise ValueError(f"--out {out}: is the folder of runs; the file is named last, `embed CHECKPOINT IMAGES {out}`")
+    if here.out.suffix in FORMATS:
+        named_last = f"the file is named last, `embed CHECKPOINT IMAGES {here.out}`"
+        raise ValueError(f"--out {here.out}: is the folder of runs; {named_last}")
     refuse_existing(to)
-    runtime = runtime_of(out, device, quiet)
-    told = Told(class_level, image_column, label_column)
-    count = embed_images(checkpoint_of(out, checkpoint), images, to, runtime, skip_bad, told)
+    file = checkpoint_of(here.out, checkpoint)
+    count = embed_images(file, images, to, here.runtime, layout.skip_bad, layout.told)
     print(f"{to}: {count} embeddings")
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, app, runtime_of
+from scoremix.commands.options import Here, Reported, app
 
 
 @app.command()
@@ -15,10 +14,8 @@ def explore(
     name: Reported = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="port of this machine; 0: a free one")] = 0,
     browser: Annotated[bool, typer.Option("--browser", help="open the page in the browser")] = False,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """A page to play with a finished run: mixes, m-plets, a map of the classes, your own photographs."""
     import signal
@@ -33,7 +30,7 @@ def explore(
     from scoremix.explore.opened import Run
     from scoremix.explore.server import served
 
-    run = Run.of(name, runtime_of(out, device, quiet))
+    run = Run.of(name, here.runtime)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), served(run, port) as address:
         print(f"{run.exp.name}: {address} (this machine alone; Ctrl-C ends it)", flush=True)

@@ -7,27 +7,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Checkpoint, Colour, Debug, Out, Quiet, app
+from scoremix.commands.options import Checkpoint, Colour, Here, app
 
 if TYPE_CHECKING:
     from scoremix.recognition import checkpoints
 
 
-@app.command()
+@app.command(without=("device",))
 def export(
     checkpoint: Checkpoint,
     to: Annotated[Path, typer.Argument(metavar="FILE", help="the .onnx file to write")],
     colour: Colour = None,
-    out: Out = Path("scoremix_runs"),
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """A trained recognizer as an ONNX file, checked against onnxruntime."""
     from scoremix.execution.records import checkpoint_of
 
-    if out.suffix == ".onnx":
-        raise ValueError(f"--out {out}: is the folder of runs; the file is named last, `export CHECKPOINT {out}`")
-    worst = export_onnx(checkpoint_of(out, checkpoint), to, colour)
+    if here.out.suffix == ".onnx":
+        named_last = f"the file is named last, `export CHECKPOINT {here.out}`"
+        raise ValueError(f"--out {here.out}: is the folder of runs; {named_last}")
+    worst = export_onnx(checkpoint_of(here.out, checkpoint), to, colour)
     print(f"{to}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 

@@ -7,22 +7,10 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import (
-    Debug,
-    Device,
-    MaxHours,
-    Out,
-    Quiet,
-    Reported,
-    Threads,
-    Workers,
-    app,
-    runtime_of,
-    stop_after,
-)
+from scoremix.commands.options import Reported, Running, app, stop_after
 
 
-@app.command()
+@app.command(without=("scheduler", "compile"))
 def fit(
     run: Reported = None,
     folder: Annotated[Path | None, typer.Argument(help="of the model; by default RUN/model below --out")] = None,
@@ -34,19 +22,15 @@ def fit(
         bool, typer.Option("--ensemble", help="one recognizer for every seed of the run, their embeddings' mean")
     ] = False,
     licence: Annotated[str, typer.Option("--licence", help="for the model card, such as apache-2.0")] = "other",
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    workers: Workers = "auto",
-    threads: Threads = None,
-    max_hours: MaxHours = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    running: Running,
 ) -> None:
     """A finished run's recipe, trained on all its classes: a folder with the recognizer, thresholds and a model card."""
+    out = running.out
     if not (out / "runs").is_dir() and folder is None:
         raise ValueError(f"--out {out}: holds no runs; the model's folder is named last, `fit {run or 'RUN'} {out}`")
-    runtime = runtime_of(out, device, quiet, workers, threads)
-    stop_after(max_hours)
+    runtime = running.runtime
+    stop_after(running.max_hours)
     from scoremix.execution import fitting
 
     fitting.fit(run, runtime, folder, arm=arm, retrain_generator=retrain_generator, ensemble=ensemble, licence=licence)

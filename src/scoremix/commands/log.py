@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Out, Quiet, app
+from scoremix.commands.options import Here, app
 
 CURVES = {"history.csv": "loss", "alignment.csv": "alignment loss"}
 
 
-@app.command()
+@app.command(without=("device",))
 def log(
     tensorboard: Annotated[
         str | None, typer.Option("--tensorboard", metavar="RUN", help="write this run's curves for TensorBoard")
@@ -23,9 +23,8 @@ def log(
     to: Annotated[
         Path | None, typer.Option("--to", help="folder of the event files, by default RUN/tensorboard")
     ] = None,
-    out: Out = Path("scoremix_runs"),
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """Loss curves, results and pictures of a run as TensorBoard reads them (extra: pip install 'scoremix[track]').
 
@@ -41,12 +40,12 @@ def log(
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ConfigError("--tensorboard: needs TensorBoard, pip install 'scoremix[track]'") from None
-    run = recorded(out, tensorboard).name
-    folder = to or out / run / "tensorboard"
+    run = recorded(here.out, tensorboard).name
+    folder = to or here.out / run / "tensorboard"
     refuse_existing(folder)
     points = 0
-    for label, step in steps_of(out, run).items():
-        place = out / "store" / str(step["stage"]) / str(step["key"])[:12]
+    for label, step in steps_of(here.out, run).items():
+        place = here.out / "store" / str(step["stage"]) / str(step["key"])[:12]
         scalars, pictures = list(_scalars(place)), place / "sheet.npz"
         if not scalars and not pictures.exists():
             continue

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment, Runtime
-
+    from scoremix.data.source import Told
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,10 +38,53 @@ class OnceEach(TyperCommand):
 
 
 class Commands(typer.Typer):
-    """An application all of whose commands are `OnceEach`."""
+    """An application all of whose commands are `OnceEach`, and whose options may be grouped.
 
-    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
-        return super().command(name, cls=OnceEach, **options)
+    A parameter whose type is a dataclass stands for an option per field, but for those named in `without`.
+    """
+
+    def command(self, name: str | None = None, without: Sequence[str] = (), **options: Any) -> Callable[[F], F]:
+        add = super().command(name, cls=OnceEach, **options)
+
+        def added(function: F) -> F:
+            add(_spread(function, without))
+            return function
+
+        return added
+
+
+def _spread(function: Callable[..., None], without: Sequence[str]) -> Callable[..., None]:
+    """The same function of single options in place of groups."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    single = [one for parameter in parameters for one in _options_of(parameter, without)]
+
+    @functools.wraps(function)
+    def called(**given: Any) -> None:
+        function(**{p.name: _built(p.name, p.annotation, given) for p in parameters})
+
+    called.__signature__ = inspect.Signature(single)  # type: ignore[attr-defined]
+    called.__annotations__ = {parameter.name: parameter.annotation for parameter in single}
+    return called
+
+
+def _options_of(parameter: inspect.Parameter, without: Sequence[str]) -> Iterator[inspect.Parameter]:
+    """The parameter itself, or one for every field of a group and of the groups in it."""
+    if not is_dataclass(group := parameter.annotation):
+        yield parameter.replace(kind=parameter.KEYWORD_ONLY)
+        return
+    hints = get_type_hints(group, include_extras=True)
+    for field in fields(group):
+        if field.name not in without:
+            one = inspect.Parameter(field.name, parameter.KEYWORD_ONLY, default=field.default)
+            yield from _options_of(one.replace(annotation=hints[field.name]), without)
+
+
+def _built(name: str, kind: Any, given: dict[str, Any]) -> Any:
+    """An option as it was given, or a group of options."""
+    if not is_dataclass(kind):
+        return given[name]
+    hints = get_type_hints(kind).items()
+    return cast("Any", kind)(**{n: _built(n, of, given) for n, of in hints if n in given or is_dataclass(of)})
 
 
 app = Commands(
@@ -78,32 +124,27 @@ PRESET_NAMES = (  # of config.presets, which --help does not load
     "webface160k",
     "webface160k-ir101",
 )
-Preset = Annotated[
-    str | None,
-    typer.Argument(help=f"one of {', '.join(PRESET_NAMES)}; by default folder, which needs --data"),
-]
 ConfigFile = Annotated[
     list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
 ]
-DataPath = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        help="folder or archive of class folders, RecordIO, shards, parquet, packed set, fonts, .npz, or 'glyphs'",
-    ),
-]
-Arms = Annotated[
-    str | None,
-    typer.Option(
-        "--arms", callback=_some_arms, help="arms and groups by name, such as table2,controls; see docs/arms.md"
-    ),
-]
 Settings = Annotated[list[str] | None, typer.Option("--set", "-s", help="one setting, a.b=c; repeatable")]
-SkipBad = Annotated[
-    bool, typer.Option("--skip-bad", help="leave unreadable files out (and count them) instead of stopping")
+ClassLevel = Annotated[
+    int | None,
+    typer.Option("--class-level", min=1, help="folders so many steps down are classes; by default found"),
 ]
 Reported = Annotated[str | None, typer.Argument(help="name of a run; by default the latest with a report")]
 Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix makes")]
+RUNS = Path("scoremix_runs")
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
+Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
+Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
+Delivered = Annotated[str, typer.Argument(help="a folder of `fit`, its .onnx file, or a run in ./scoremix_runs")]
+Far = Annotated[
+    float | None, typer.Option("--far", help="false accept rate of the threshold; by default what suits the question")
+]
+Colour = Annotated[
+    Literal["rgb", "bgr"] | None, typer.Option("--colour", help="where a published checkpoint does not say")
+]
 
 
 def _some_device(given: str) -> str:
@@ -117,33 +158,117 @@ def _some_device(given: str) -> str:
 Device = Annotated[
     str, typer.Option("--device", callback=_some_device, help="where networks compute: auto, cpu, cuda or cuda:N")
 ]
-ClassLevel = Annotated[
-    int | None,
-    typer.Option("--class-level", min=1, help="folders so many steps down are classes; by default found"),
-]
-ImageColumn = Annotated[str | None, typer.Option("--image-column", help="column of a table with images or their paths")]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="column of a table with the classes")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
-Workers = Annotated[
-    str, typer.Option("--workers", help="steps that run side by side: a number, or auto: one per core or GPU")
-]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="threads of each worker; bytes depend on it")]
-Compile = Annotated[bool, typer.Option("--compile", help="train the generator through torch.compile")]
-Scheduler = Annotated[
-    str | None, typer.Option("--scheduler", help="a Dask cluster on a shared folder: address or scheduler file")
-]
-MaxHours = Annotated[
-    float | None, typer.Option("--max-hours", min=0, help="stop with a checkpoint after that time; a run continues")
-]
-Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
-Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
-Delivered = Annotated[str, typer.Argument(help="a folder of `fit`, its .onnx file, or a run in ./scoremix_runs")]
-Far = Annotated[
-    float | None, typer.Option("--far", help="false accept rate of the threshold; by default what suits the question")
-]
-Colour = Annotated[
-    Literal["rgb", "bgr"] | None, typer.Option("--colour", help="where a published checkpoint does not say")
-]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a set of images is read."""
+
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="leave unreadable files out (and count them) instead of stopping")
+    ] = False
+    class_level: ClassLevel = None
+    image_column: Annotated[
+        str | None, typer.Option("--image-column", help="column of a table with images or their paths")
+    ] = None
+    label_column: Annotated[str | None, typer.Option("--label-column", help="column of a table with the classes")] = (
+        None
+    )
+
+    @property
+    def told(self) -> Told:
+        from scoremix.data.source import Told
+
+        return Told(self.class_level, self.image_column, self.label_column)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which experiment is meant."""
+
+    preset: Annotated[
+        str | None,
+        typer.Argument(help=f"one of {', '.join(PRESET_NAMES)}; by default folder, which needs --data"),
+    ] = None
+    config: ConfigFile = None
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            help="folder or archive of class folders, RecordIO, shards, parquet, packed set, fonts, .npz, or 'glyphs'",
+        ),
+    ] = None
+    arms: Annotated[
+        str | None,
+        typer.Option(
+            "--arms", callback=_some_arms, help="arms and groups by name, such as table2,controls; see docs/arms.md"
+        ),
+    ] = None
+    settings: Settings = None
+    layout: Layout = Layout()
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything but the preset was given."""
+        return bool(self.config or self.data or self.arms or self.settings or self.layout.skip_bad)
+
+    def experiment(self, judged: bool = True, quick: bool = False, time: str | None = None) -> Experiment:
+        """The preset, changed by files and settings; ConfigError also where it has no images and none are given.
+
+        Arms that the verdict needs and nobody named are added, and said where there is a verdict (`judged`). `quick` makes
+        it a first look, and a run that nobody named is called after that, or after its `time`.
+        """
+        from scoremix.config import presets, read_settings
+        from scoremix.execution.torchrun import say
+
+        files = [read_settings(file) for file in self.config or ()]
+        changes = [*(self.settings or ()), *(["data.skip_bad=true"] if self.layout.skip_bad else ())]
+        told = {name: getattr(self.layout, name) for name in ("class_level", "image_column", "label_column")}
+        changes += [f"data.{name}={json.dumps(value)}" for name, value in told.items() if value is not None]
+        kind = "-".join(["quick"] * quick + ([re.sub(r"[^0-9A-Za-z.]", "", time)] if time else []))
+        say_added = say if judged else None
+        return presets.experiment(self.preset, files, self.data, self.arms, changes, say_added, quick, kind)
+
+
+@dataclass(frozen=True)
+class Here:
+    """Where runs lie, and what computes."""
+
+    out: Out = RUNS
+    device: Device = "auto"
+    quiet: Quiet = False
+    debug: Debug = False
+
+    @property
+    def runtime(self) -> Runtime:
+        return runtime_of(self.out, self.device, self.quiet)
+
+
+@dataclass(frozen=True)
+class Running:
+    """The same of what runs for long: side by side, for some time."""
+
+    out: Out = RUNS
+    device: Device = "auto"
+    workers: Annotated[
+        str, typer.Option("--workers", help="steps that run side by side: a number, or auto: one per core or GPU")
+    ] = "auto"
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, help="threads of each worker; bytes depend on it")
+    ] = None
+    scheduler: Annotated[
+        str | None, typer.Option("--scheduler", help="a Dask cluster on a shared folder: address or scheduler file")
+    ] = None
+    compile: Annotated[bool, typer.Option("--compile", help="train the generator through torch.compile")] = False
+    max_hours: Annotated[
+        float | None, typer.Option("--max-hours", min=0, help="stop with a checkpoint after that time; a run continues")
+    ] = None
+    quiet: Quiet = False
+    debug: Debug = False
+
+    @property
+    def runtime(self) -> Runtime:
+        return runtime_of(self.out, self.device, self.quiet, self.workers, self.threads, self.compile)
 
 
 def runtime_of(
@@ -177,35 +302,6 @@ def stop_after(hours: float | None) -> None:
     stopping.listen(signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     if hours is not None:
         stopping.after(3600 * hours)
-
-
-def experiment_of(
-    preset: str | None,
-    config: list[Path] | None,
-    data: str | None,
-    arms: str | None,
-    settings: list[str] | None,
-    skip_bad: bool = False,
-    told: tuple[int | None, str | None, str | None] = (None, None, None),
-    judged: bool = True,
-    quick: bool = False,
-    time: str | None = None,
-) -> Experiment:
-    """The preset, changed by files and settings; ConfigError also where it has no images and none are given.
-
-    `told`: class level, image column and label column, where options give them. Arms that the verdict needs and nobody named
-    are added, and said where there is a verdict (`judged`). `quick` makes it a first look, and a run that nobody named is
-    called after that, or after its `time`.
-    """
-    from scoremix.config import presets, read_settings
-    from scoremix.execution.torchrun import say
-
-    files = [read_settings(file) for file in config or ()]
-    options = zip(("class_level", "image_column", "label_column"), told, strict=True)
-    changes = [*(settings or ()), *(["data.skip_bad=true"] if skip_bad else ())]
-    changes += [f"data.{name}={json.dumps(value)}" for name, value in options if value is not None]
-    kind = "-".join(["quick"] * quick + ([re.sub(r"[^0-9A-Za-z.]", "", time)] if time else []))
-    return presets.experiment(preset, files, data, arms, changes, say if judged else None, quick, kind)
 
 
 def last_reported(name: str | None, out: Path) -> Experiment:

@@ -12,23 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoremix.commands.options import (
-    ClassLevel,
-    ConfigFile,
-    DataPath,
-    Debug,
-    Device,
-    ImageColumn,
-    LabelColumn,
-    Out,
-    Preset,
-    Quiet,
-    Settings,
-    SkipBad,
-    app,
-    experiment_of,
-    runtime_of,
-)
+from scoremix.commands.options import Asked, Here, app
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,24 +61,15 @@ class Row:
     similarity: float | None = None  # cosine of the baseline recognizer's embeddings
 
 
-@app.command()
+@app.command(without=("arms",))
 def plan(
-    preset: Preset = None,
-    config: ConfigFile = None,
-    data: DataPath = None,
-    settings: Settings = None,
-    skip_bad: SkipBad = False,
-    class_level: ClassLevel = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
+    asked: Asked,
     measure: Annotated[bool, typer.Option("--measure", help="compare images of the run's trained generator")] = False,
     images: Annotated[int | None, typer.Option("--images", min=1, help="images timed; by default a chunk")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="how often each plan is timed")] = 3,
     to: Annotated[Path | None, typer.Option("--json", help="also write the table to this file")] = None,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """What ways of sampling cost here: evaluations, seconds per image, hours; by default of the latest run.
 
@@ -106,16 +81,16 @@ def plan(
     from scoremix.execution.records import recorded
     from scoremix.execution.runner import decided
 
-    if preset or config or data:
-        exp = experiment_of(preset, config, data, None, settings, skip_bad, (class_level, image_column, label_column))
+    if asked.preset or asked.config or asked.data:
+        exp = asked.experiment()
     else:
-        exp = load(recorded(out, None), (), settings or ())
-    refuse_among(out, exp.source)
+        exp = load(recorded(here.out, None), (), asked.settings or ())
+    refuse_among(here.out, exp.source)
     if exp.generator.diffusers is not None:
         raise ConfigError(
             "plan: compares with mixed conditions (AugGen), which are inside a model of diffusers; `scoremix run` needs no plan"
         )
-    runtime, store = runtime_of(out, device, quiet), Store(out / "store")
+    runtime, store = here.runtime, Store(here.out / "store")
     exp = decided(exp, runtime.device)
     n = images or exp.sampling.chunk
     subject = (trained if measure else untrained)(exp, runtime, store, n)

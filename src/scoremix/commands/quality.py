@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, Settings, app, runtime_of
+from scoremix.commands.options import Here, Reported, Settings, app
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,10 +36,8 @@ def quality(
         Path | None, typer.Option("--weights", "--features", help="file of the network that gives features")
     ] = None,
     settings: Settings = None,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """How faithful, diverse and original a run's reproductions and mixes are, or any images beside real ones."""
     from scoremix.config import ConfigError, Experiment, load
@@ -48,7 +46,7 @@ def quality(
     from scoremix.recognition import checkpoints
     from scoremix.stages.judge.quality import measure_quality
 
-    runtime = runtime_of(out, device, quiet)
+    out, runtime = here.out, here.runtime
     if real is None:
         if held_out is not None:
             raise ConfigError("--held-out: only with --real; a run has held-out classes of its own")

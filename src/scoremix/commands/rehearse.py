@@ -7,55 +7,27 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import (
-    Arms,
-    ClassLevel,
-    ConfigFile,
-    DataPath,
-    Debug,
-    Device,
-    ImageColumn,
-    LabelColumn,
-    Out,
-    Preset,
-    Quiet,
-    Settings,
-    SkipBad,
-    Threads,
-    app,
-    experiment_of,
-    runtime_of,
-)
+from scoremix.commands.options import Asked, Running, app
 
 
-@app.command()
+@app.command(without=("workers", "scheduler", "compile", "max_hours"))
 def rehearse(
-    preset: Preset = None,
-    config: ConfigFile = None,
-    data: DataPath = None,
-    arms: Arms = None,
-    settings: Settings = None,
-    skip_bad: SkipBad = False,
-    class_level: ClassLevel = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
+    asked: Asked,
     sets: Annotated[
         list[str] | None, typer.Option("--sets", help="public sets the run is to be evaluated on, as in benchmark")
     ] = None,
     root: Annotated[Path, typer.Option("--root", help="folder that holds the named sets")] = Path(),
     price: Annotated[float | None, typer.Option("--price", min=0, help="euros of an hour of this device")] = None,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    threads: Threads = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    running: Running,
 ) -> None:
     """What a run needs and what would stop it, in minutes: a sample of the data, a few steps at the true shapes.
 
     Ends with "ready", or with the list of what would have failed (status 1). Nothing of it stays.
     """
-    exp = experiment_of(preset, config, data, arms, settings, skip_bad, (class_level, image_column, label_column))
-    runtime = runtime_of(out, device, quiet, "1", threads)
+    exp = asked.experiment()
+    out, threads = running.out, running.threads
+    runtime = running.runtime.model_copy(update={"workers": 1})
 
     import tempfile
     import time

@@ -7,43 +7,13 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import (
-    Arms,
-    ClassLevel,
-    Compile,
-    ConfigFile,
-    DataPath,
-    Debug,
-    Device,
-    ImageColumn,
-    LabelColumn,
-    MaxHours,
-    Out,
-    Preset,
-    Quiet,
-    Scheduler,
-    Settings,
-    SkipBad,
-    Threads,
-    Workers,
-    app,
-    experiment_of,
-    runtime_of,
-)
+from scoremix.commands.options import Asked, Running, app
 from scoremix.commands.story import STEPS, execute
 
 
 @app.command()
 def sample(
-    preset: Preset = None,
-    config: ConfigFile = None,
-    data: DataPath = None,
-    arms: Arms = None,
-    settings: Settings = None,
-    skip_bad: SkipBad = False,
-    class_level: ClassLevel = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
+    asked: Asked,
     of_run: Annotated[
         str | None, typer.Option("--from", help="a finished run's generator or set, by default the latest run's")
     ] = None,
@@ -58,15 +28,8 @@ def sample(
     to: Annotated[Path, typer.Option("--to", help="folder for the pictures of --classes and --replay")] = Path(
         "samples"
     ),
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    workers: Workers = "auto",
-    threads: Threads = None,
-    scheduler: Scheduler = None,
-    compile: Compile = False,
-    max_hours: MaxHours = None,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    running: Running,
 ) -> None:
     """Sample the mixed images. Runs what it needs and stops there.
 
@@ -78,19 +41,16 @@ def sample(
         for option, given in (("--from", of_run), ("--weights", weights)):
             if given is not None:
                 raise ConfigError(f"{option} {given}: goes with --classes or --replay")
-        exp = experiment_of(preset, config, data, arms, settings, skip_bad, (class_level, image_column, label_column))
-        execute(
-            exp, runtime_of(out, device, quiet, workers, threads, compile), STEPS["sample"][0], max_hours, scheduler
-        )
+        execute(asked.experiment(), running, STEPS["sample"][0])
         return
-    if preset or config or data or arms or settings or skip_bad:
+    if asked.preset or asked.changes:
         raise ConfigError("--classes and --replay take a finished run (--from RUN), no preset and no settings")
     if classes is not None and replay is not None:
         raise ConfigError("--classes and --replay: give one of them")
     from scoremix.data.decode import png
     from scoremix.data.files import write_file
 
-    where = runtime_of(out, device, quiet).device
+    out, where = running.out, running.runtime.device
     to.mkdir(parents=True, exist_ok=True)
     if replay is not None:
         from scoremix.execution.trained import replayed

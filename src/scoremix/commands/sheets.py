@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Debug, Device, Out, Quiet, Reported, Settings, app, last_reported, runtime_of
+from scoremix.commands.options import Here, Reported, Settings, app, last_reported
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,10 +41,8 @@ def sheets(
     rows: Annotated[int, typer.Option("--rows", min=1, help="images of each m-plet")] = 4,
     settings: Settings = None,
     to: Annotated[Path, typer.Option("--to", help="folder for the pictures")] = Path("sheets"),
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    here: Here,
 ) -> None:
     """Pictures of a run's mixes: weights alpha and beta (Fig. 2, 7 to 9), and sources beside mixes (Fig. 3, 14, 15).
 
@@ -63,11 +61,11 @@ def sheets(
     from scoremix.stages.mix.weights import weights_for
     from scoremix.stages.show.illustrate import TICKS, comparison, grid
 
-    runtime = runtime_of(out, device, quiet)
-    exp = decided(load(last_reported(name, out), (), settings or ()), runtime.device)
+    runtime = here.runtime
+    exp = decided(load(last_reported(name, here.out), (), settings or ()), runtime.device)
     weights_shown = TICKS if ticks is None else numbers_of(ticks)
     sampler, classes = sampler_of(exp, runtime)
-    train = LabeledImages.load(step_folder(out, exp.name, "ingest")).of_classes("train")
+    train = LabeledImages.load(step_folder(here.out, exp.name, "ingest")).of_classes("train")
     if mplets:
         chosen = np.array(named(mplets, train.class_names))
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from scoremix.commands.convert import bar, say_written
-from scoremix.commands.options import ClassLevel, Debug, ImageColumn, LabelColumn, Quiet, SkipBad, app
+from scoremix.commands.options import Debug, Layout, Quiet, app
 
 
 @app.command()
@@ -19,10 +19,8 @@ def subset(
     least: Annotated[int, typer.Option("--min", min=1, help="fewest images of a class")] = 1,
     most: Annotated[int | None, typer.Option("--max", min=1, help="most images of a class")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="of the choice")] = 0,
-    skip_bad: SkipBad = False,
-    class_level: ClassLevel = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
+    *,
+    layout: Layout,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -30,14 +28,11 @@ def subset(
     from functools import partial
 
     from scoremix.data import export
-    from scoremix.data.source import Told
 
     if most is not None and most < least:
         raise ValueError(f"--min {least} --max {most}: the most must not be below the least")
     keep = partial(export.chosen_classes, classes=classes, least=least, most=most, seed=seed)
-    told = Told(class_level, image_column, label_column)
     with bar("subset", quiet) as advance:
-        written = export.convert(
-            source, out, export.form_of(source), keep=keep, skip_bad=skip_bad, told=told, advance=advance
-        )
+        form, told = export.form_of(source), layout.told
+        written = export.convert(source, out, form, keep=keep, skip_bad=layout.skip_bad, told=told, advance=advance)
     say_written(written, out)

@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import (
-    ClassLevel,
-    Debug,
-    Device,
-    ImageColumn,
-    LabelColumn,
-    Out,
-    Quiet,
-    SkipBad,
-    app,
-    runtime_of,
-)
+from scoremix.commands.options import Here, Layout, app
 
 if TYPE_CHECKING:
     from scoremix.data.source import Told
@@ -39,29 +28,20 @@ def verify_data(
             help="also list classes that may be one, by a recognizer that was trained on others: a file, or RUN/ARM"
         ),
     ] = None,
-    skip_bad: SkipBad = False,
-    class_level: ClassLevel = None,
-    image_column: ImageColumn = None,
-    label_column: LabelColumn = None,
-    out: Out = Path("scoremix_runs"),
-    device: Device = "auto",
-    quiet: Quiet = False,
-    debug: Debug = False,
+    *,
+    layout: Layout,
+    here: Here,
 ) -> None:
     """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
-    from scoremix.data.source import Told
-
     if report is not None and not report.parent.is_dir():
         raise ValueError(f"--json {report}: the folder {report.parent} does not exist")
-    told = Told(class_level, image_column, label_column)
     more: Callable[[], dict[str, Any]] = dict
     if recognizer:
         from scoremix.execution.trained import load_recognizer
 
-        runtime = runtime_of(out, device, quiet)
-        known = load_recognizer(recognizer, out=runtime.out, device=runtime.device)
-        more = partial(alike, source, known, told, quiet)
-    if not verify(source, report, quiet=quiet, skip_bad=skip_bad, told=told, more=more):
+        known = load_recognizer(recognizer, out=here.out, device=here.runtime.device)
+        more = partial(alike, source, known, layout.told, here.quiet)
+    if not verify(source, report, quiet=here.quiet, skip_bad=layout.skip_bad, told=layout.told, more=more):
         raise typer.Exit(2)
 
 
