@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from scoremix.data.limits import parsed_json, text
 from scoremix.diffusion.adapters import Adapted, from_diffusers
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 NAMES = "classes.txt"
 

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from scoremix.config import Generator, PixelMixing, Recognizer, Sampling, Search, Selection
+from scoremix.config import Generator, PixelMixing, Recognizer, Runtime, Sampling, Search, Selection
 from scoremix.data import images as imagesets
 from scoremix.diffusion.unet import frozen
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Artifact, Step, Store
 from scoremix.execution.torchrun import processes
 from scoremix.stages.mix.plan import evaluations, sample
 from scoremix.stages.mix.select import default_count
@@ -25,10 +26,6 @@ from scoremix.stages.mix.weights import images_of_each, kept_of_each
 from scoremix.stages.show import illustrate, magnitudes
 from scoremix.stages.train import generator as generator_stage
 from scoremix.stages.train import recognizer as recognizer_stage
-
-if TYPE_CHECKING:
-    from scoremix.config import Runtime
-    from scoremix.execution.artifacts import Artifact, Step, Store
 
 WARM, TIMED, SHORT = 3, 8, 3  # steps
 LONGEST = 4.0  # seconds of one measurement: a busy machine gives a rougher estimate, not a long wait

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import json
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +25,6 @@ from scoremix.stages.mix.sample import Sampler, noise_seeds
 from scoremix.stages.outputs import MixedImages, RecognizerSummary, centers_of, chosen_classes, real_images
 from scoremix.stages.show import illustrate
 from scoremix.stages.show.trajectory import Followed, follow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NEAREST, NEIGHBOURS = 5, 50  # classes listed; real images of a class among which the nearest is looked for
 REMEMBERED = 64  # of what a slider asks for again: paths of classes alone, embeddings of their images

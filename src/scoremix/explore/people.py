@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,13 +11,11 @@ from torch.nn.functional import normalize
 
 from scoremix.analysis.geometry import pca_map
 from scoremix.config import ConfigError
+from scoremix.data.images import LabeledImages
+from scoremix.explore.opened import Run
 from scoremix.report import results
 from scoremix.report.sections.errors import Errors
 from scoremix.stages.embedding import embedded
-
-if TYPE_CHECKING:
-    from scoremix.data.images import LabeledImages
-    from scoremix.explore.opened import Run
 
 PER_CLASS, CLASSES = 8, 300  # images a class's place is the mean of; classes of a kind on the map
 SHOWN = 24  # images of a class that is clicked

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from scoremix.execution.artifacts import Artifact
 from scoremix.report.charts import Floats, Style, light, new_axes, styled
-
-if TYPE_CHECKING:
-    from scoremix.execution.artifacts import Artifact
 
 METRICS = {"cosine": "cosine distance", "l2": "L2 distance", "sqeuclidean": "squared L2 distance"}
 ROWS = {"embedding": "class centers", "condition": "conditions"}

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scoremix.config import Experiment
+from scoremix.execution.artifacts import Artifact
 from scoremix.report.numbers import Row
-
-if TYPE_CHECKING:
-    from scoremix.config import Experiment
-    from scoremix.execution.artifacts import Artifact
 
 MEASURES = ("cka", "cka_debiased", "cknna", "soft_cknna")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import jinja2
 import yaml
@@ -17,12 +17,10 @@ from markupsafe import Markup
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
+from scoremix.execution.artifacts import Artifact
 from scoremix.report import charts, numbers
 from scoremix.report.charts import Style
 from scoremix.report.numbers import Row
-
-if TYPE_CHECKING:
-    from scoremix.execution.artifacts import Artifact
 
 HERE = Path(__file__)
 Layout = Literal["contents", "wide", "narrow"]

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from scoremix.config import Experiment
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric, metric_of
+from scoremix.execution.artifacts import Artifact
 from scoremix.report import charts
 from scoremix.report.charts import Floats, Style
 from scoremix.report.numbers import MISSING, column
-
-if TYPE_CHECKING:
-    from scoremix.config import Experiment
-    from scoremix.execution.artifacts import Artifact
 
 Kind = Literal["helps", "does not help here", "generator too weak", "real images were chosen"]
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from scoremix.evaluation.choice import Choice
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric, metric_of
+from scoremix.execution.artifacts import Artifact
 from scoremix.report.numbers import decimals, direction, duration, interval, mean, noun, percent, written
-
-if TYPE_CHECKING:
-    from scoremix.execution.artifacts import Artifact
 
 REST = "the rest"
 PLAIN = {

@@ -5,21 +5,16 @@ Apart from the stage `evaluate`, so that what is measured does not decide whethe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from scoremix.data.images import LabeledImages
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 from scoremix.stages.outputs import CHECKPOINT
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
 
 BLOCK = 8192  # images read at a time
 

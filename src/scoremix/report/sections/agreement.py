@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from scoremix.diffusion.feynman_kac import effective_sample_size
+from scoremix.execution.artifacts import Artifact
 from scoremix.report.charts import Floats
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 from scoremix.report.results import Results, Run
-
-if TYPE_CHECKING:
-    from scoremix.execution.artifacts import Artifact
 
 OUTLINES = 5  # more cannot be told apart
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.config.delivery import AllClasses
 from scoremix.data.images import LabeledImages
 from scoremix.data.splits import SPLITS
-
-if TYPE_CHECKING:
-    from scoremix.config.delivery import AllClasses
-    from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact, Work
 
 
 def everything(config: AllClasses, real: Artifact, *, work: Work) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scoremix.config.delivery import Delivery
 from scoremix.data.csv_text import as_text
 from scoremix.data.images import LabeledImages
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.recognition import checkpoints, onnxfile
 from scoremix.report.card import Card
 from scoremix.stages.outputs import CHECKPOINT, RecognizerSummary
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from scoremix.config.delivery import Delivery
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def model(

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config.delivery import Operating
 from scoremix.evaluation import bootstrap, metrics
 from scoremix.evaluation.estimate import Estimate
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config.delivery import Operating
-    from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact, Work
 
 
 def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Work) -> None:

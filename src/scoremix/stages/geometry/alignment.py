@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from scoremix.analysis import alignment, chance
 from scoremix.analysis.chance import AlignmentMeasure
 from scoremix.analysis.spaces import as_unit_rows
+from scoremix.config import Measures
 from scoremix.data.order import stream_seed
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.outputs import GeneratorSummary, SpacesSummary, conditions_over_training, load_spaces
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from scoremix.config import Measures
-    from scoremix.execution.artifacts import Artifact, Work
-
 
 LABELS = {
     "cka": "CKA, biased (the paper's)",

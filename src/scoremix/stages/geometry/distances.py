@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from scoremix.analysis import geometry
 from scoremix.analysis.pair_distances import distance_correlation
+from scoremix.config import Order
 from scoremix.data.order import stream_seed
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.outputs import load_spaces
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Order
-    from scoremix.execution.artifacts import Artifact, Work
 
 SHOWN = 200  # classes of the drawn matrices
 SIGNAL = 400  # pairs of the drawn signals

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from scoremix.analysis import overlap, preservation
 from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.analysis.preservation import Form
+from scoremix.config import Order
 from scoremix.data.order import stream_seed
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.outputs import MPletsSummary, load_spaces
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from scoremix.config import Order
-    from scoremix.execution.artifacts import Artifact, Work
 
 FORMS: dict[str, tuple[str, int, Form]] = {
     "triplets, L2": ("triplet", 3, "euclidean"),

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from scoremix.analysis.geometry import mix_path, pca_map, umap_map
+from scoremix.config import Paths
+from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.outputs import centers_of, chosen_classes, real_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from scoremix.config import Paths
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
 
 SHOWN, MAP_PAIRS, MAP_IMAGES = 4, 4, 30  # pairs drawn in pictures and in the map, real images per class of the map
 

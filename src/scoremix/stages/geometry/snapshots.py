@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from scoremix.analysis.alignment import cka
 from scoremix.analysis.chance import series_correlation
-from scoremix.config import SamplingPlan
+from scoremix.config import Paths, Sampling, SamplingPlan
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints as generators
-from scoremix.diffusion.unet import condition_matrix, frozen
+from scoremix.diffusion.unet import EDM2, condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity, frechet_distance
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import all_embedded, embedded_pixels, opened
 from scoremix.stages.mix.sample import Networks, noise_seeds
 from scoremix.stages.outputs import centers_of, real_images, without_padding
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
-
-    from scoremix.config import Paths, Sampling
-    from scoremix.diffusion.unet import EDM2
-    from scoremix.execution.artifacts import Artifact, Work
 
 FEWEST = 5  # snapshots for a correlation over training
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scoremix.analysis.spaces import as_space, in_order
+from scoremix.config import Spaces
+from scoremix.data.images import LabeledImages
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.recognition import checkpoints as recognition
 from scoremix.recognition.training import class_centers
 from scoremix.stages.embedding import all_embedded, opened
@@ -21,15 +26,6 @@ from scoremix.stages.outputs import (
     real_images,
     without_padding,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
-
-    from scoremix.config import Spaces
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def collect_spaces(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scoremix.analysis.geometry import selection_overlap
+from scoremix.config import Order
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.selection import strategies
 from scoremix.stages.outputs import MPletsSummary, load_spaces
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Order
-    from scoremix.execution.artifacts import Artifact, Work
 
 STRATEGIES: tuple[Literal["far", "close"], ...] = ("far", "close")
 

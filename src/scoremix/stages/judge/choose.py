@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.config import Choice
 from scoremix.evaluation import choice, metrics
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.judge.compare import headline_of, of_arms, pairs_of, stacked
-
-if TYPE_CHECKING:
-    from scoremix.config import Choice
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def choose_arm(config: Choice, *evaluated: Mapping[str, Artifact], work: Work) -> None:

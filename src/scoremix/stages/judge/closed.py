@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import Evaluation
 from scoremix.data.csv_text import csv_text
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import bootstrap, closed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Evaluation
-    from scoremix.execution.artifacts import Artifact
+from scoremix.execution.artifacts import Artifact
 
 KS = {"accuracy": 1, "top5": 5}
 SHOWN = 10  # worst and best classes

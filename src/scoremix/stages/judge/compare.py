@@ -6,21 +6,18 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import Evaluation
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import metrics
 from scoremix.evaluation.estimate import Estimate, helps
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.judge import closed, groups
 from scoremix.stages.outputs import ROC_POINTS, GateResult
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Evaluation
-    from scoremix.execution.artifacts import Artifact, Work
 
 REAL = "real images were chosen"  # the verdict where a choice took a control
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), the plain value first

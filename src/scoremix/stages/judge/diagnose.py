@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from scoremix.config import MixDiagnostics
 from scoremix.data import images as imagesets
+from scoremix.data.images import LabeledImages
 from scoremix.evaluation import coherence
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import BLOCK, all_embedded, opened
 from scoremix.stages.outputs import MixedImages
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import MixDiagnostics
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
 
 COLUMNS = ("own_center", "sources", "nearest_other", "percentile", "loss")
 

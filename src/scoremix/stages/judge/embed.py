@@ -6,22 +6,19 @@ import contextlib
 import hashlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from scoremix.config import Embedding
 from scoremix.data.decode import with_channels
 from scoremix.data.faceimages import FaceImages
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Work
 from scoremix.recognition.checkpoints import Description, network_input
 from scoremix.recognition.training import embed
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from scoremix.config import Embedding
-    from scoremix.execution.artifacts import Work
 
 
 def embed_images(

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import Evaluation
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.errors import Judged, first_of_each, genuine_pairs, judge_pairs
 from scoremix.evaluation.metrics import supported_fars
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.judge.evaluate import evaluated as evaluated_rows
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Evaluation
-    from scoremix.execution.artifacts import Artifact, Work
 
 SHOWN = 6  # pairs of each kind
 Rows = list[dict[str, Any]]

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from scoremix.config import OpenSet
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged
 from scoremix.evaluation import bootstrap, closed, fairness, metrics, morphing
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 from scoremix.stages.embedding import BLOCK, embedded, embedded_pixels, opened
 from scoremix.stages.outputs import CHECKPOINT, ROC_POINTS, RecognizerSummary
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from scoremix.config import OpenSet
-    from scoremix.execution.artifacts import Artifact, Work
 
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (1 + resamples,), the plain value first
 SCORED = 1024  # images whose scores with all classes are held at a time

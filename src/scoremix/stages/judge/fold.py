@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.config import Fold
 from scoremix.data.images import LabeledImages
 from scoremix.data.splits import folded
-
-if TYPE_CHECKING:
-    from scoremix.config import Fold
-    from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact, Work
 
 
 def set_aside(config: Fold, real: Artifact, *, work: Work) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import Evaluation
 from scoremix.evaluation import fairness
 from scoremix.evaluation.estimate import Estimate
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from numpy.typing import NDArray
-
-    from scoremix.config import Evaluation
-    from scoremix.execution.artifacts import Artifact
+from scoremix.execution.artifacts import Artifact
 
 FEWEST = 5  # classes of a group whose rates have an interval: resampling fewer tells little
 Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); summaries (seeds, 1 + resamples)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from scoremix.config import Quality
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import appearance, backbones, generated, privacy
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import External
+from scoremix.execution.artifacts import Artifact, External, Work
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report.pages import quality as page
@@ -24,10 +24,6 @@ from scoremix.report.quality import Pair
 from scoremix.report.quality import Quality as Content
 from scoremix.stages.embedding import BLOCK
 from scoremix.stages.outputs import CHECKPOINT, MixedImages, has_sources
-
-if TYPE_CHECKING:
-    from scoremix.config import Quality
-    from scoremix.execution.artifacts import Artifact, Work
 
 Embed = Callable[[LabeledImages, NDArray[np.int64]], Tensor]  # some images of a set -> features (n, d) on the CPU
 

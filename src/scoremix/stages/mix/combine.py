@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import Mixing
 from scoremix.data import images as imagesets
+from scoremix.data.images import LabeledImages
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.outputs import MixedImages, MixedTraining, real_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Mixing
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) -> None:

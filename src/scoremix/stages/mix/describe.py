@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
 
+from scoremix.config import Sampling
 from scoremix.data.csv_text import csv_text
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.report.charts import element
 from scoremix.report.distances import METRICS, ROWS, Distances, histogram
 from scoremix.stages.mix.select import as_csv
 from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.outputs import MPletsSummary, RecognizerSummary, chosen_classes
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from scoremix.config import Sampling
-    from scoremix.execution.artifacts import Artifact, Work
 
 SORTS = {1: "single classes", 2: "pairs", 3: "triples", 4: "quads"}
 

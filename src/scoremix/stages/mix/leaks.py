@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.config import LeakGate
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.privacy import nearest_similarity
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import BLOCK, all_embedded, opened
 from scoremix.stages.outputs import LeakSummary, MixedImages, write_mixed
-
-if TYPE_CHECKING:
-    from scoremix.config import LeakGate
-    from scoremix.execution.artifacts import Artifact, Work
 
 CARRIED = ("screening.json", "rejected.npz")  # what screening said of the same images
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import PixelMixing
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged, patched
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
 from scoremix.stages.outputs import chosen_classes, real_images, write_mixed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
-
-    from scoremix.config import PixelMixing
-    from scoremix.execution.artifacts import Artifact, Work
 
 BLOCK = 4096  # images made at a time
 

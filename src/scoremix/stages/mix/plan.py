@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from scoremix.config import SamplingPlan
 from scoremix.diffusion import solvers
 from scoremix.diffusion.adapters import Adapted
 from scoremix.diffusion.denoisers import (
@@ -29,9 +30,6 @@ from scoremix.diffusion.denoisers import (
 from scoremix.diffusion.feynman_kac import Weighing
 from scoremix.diffusion.solvers import UnitNoise, karras_sigmas
 from scoremix.diffusion.unet import EDM2
-
-if TYPE_CHECKING:
-    from scoremix.config import SamplingPlan
 
 
 def denoiser_of(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from scoremix.config import Sampling, SamplingPlan
 from scoremix.data.augment import to_uint8
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints, foreign
@@ -17,18 +20,10 @@ from scoremix.diffusion.feynman_kac import effective_sample_size
 from scoremix.diffusion.foreign import Latents
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.mix.plan import evaluations, weighed_sample
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
 from scoremix.stages.outputs import ADOPTED, GeneratorSummary, SearchSummary, chosen_classes, write_mixed
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from typing import Any
-
-    from numpy.typing import NDArray
-
-    from scoremix.config import Sampling, SamplingPlan
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def sample_mixtures(

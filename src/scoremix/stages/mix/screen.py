@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import normalize
 
+from scoremix.config import Screening
 from scoremix.evaluation import coherence
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import BLOCK, embedded, opened
 from scoremix.stages.mix.weights import kept_of_each
 from scoremix.stages.outputs import MixedImages, ScreeningSummary, centers_of, write_mixed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Screening
-    from scoremix.execution.artifacts import Artifact, Work
 
 SHOWN = 10  # m-plets whose rejected images are kept to be looked at
 

@@ -10,20 +10,16 @@ symmetric in the weights: cells below the diagonal are copies.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from scoremix.config import Sampling
+from scoremix.config import Sampling, Search
 from scoremix.data.order import stream_seed
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.outputs import SearchSummary, centers_of
-
-if TYPE_CHECKING:
-    from scoremix.config import Search
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *, work: Work) -> None:

@@ -6,17 +6,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
 from scoremix.analysis.spaces import in_order
+from scoremix.config import Selection
 from scoremix.data import lists
 from scoremix.data.csv_text import csv_text
 from scoremix.data.files import file_hash
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution.artifacts import External
+from scoremix.execution.artifacts import Artifact, External, Work
 from scoremix.selection import strategies
 from scoremix.selection.coverage import Coverage, degrees_of
 from scoremix.selection.criterion import Criterion, Metric
@@ -24,10 +25,6 @@ from scoremix.selection.distribution import pair_histogram
 from scoremix.selection.mplets import MPlets, refuse_impossible
 from scoremix.selection.search import Progress
 from scoremix.stages.outputs import GeneratorSummary, MPletsSummary, RecognizerSummary, centers_of, real_images
-
-if TYPE_CHECKING:
-    from scoremix.config import Selection
-    from scoremix.execution.artifacts import Artifact, Work
 
 VERIFIED = 100_000  # random m-plets that no list of the best ones may miss (Appendix H)
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import Weighting
 from scoremix.data.order import stream_seed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
-
-    from scoremix.config import Weighting
 
 
 def images_of_each(config: Weighting, class_size: int) -> int:

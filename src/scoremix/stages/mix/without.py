@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from scoremix.config import Fold
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import BLOCK
 from scoremix.stages.outputs import MixedImages, real_images, write_mixed
-
-if TYPE_CHECKING:
-    from scoremix.config import Fold
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def leave_out(config: Fold, mixed: Artifact, real: Artifact, fold: Artifact, *, work: Work) -> None:

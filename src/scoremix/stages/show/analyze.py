@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from scoremix.config import Experiment
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.report import page
 from scoremix.report.geometry import Geometry, Measured
 from scoremix.report.pages import geometry as pages
-
-if TYPE_CHECKING:
-    from scoremix.config import Experiment
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def analyze(

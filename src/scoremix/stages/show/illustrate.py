@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scoremix.config import Sampling
 from scoremix.data.images import LabeledImages
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.mix.weights import weights_for
 from scoremix.stages.outputs import chosen_classes, real_images
 from scoremix.stages.show.trajectory import follow
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from numpy.typing import NDArray
-
-    from scoremix.config import Sampling
-    from scoremix.execution.artifacts import Artifact, Work
 
 ROWS, MIXES = 10, 8
 TICKS = (0.0, 0.2, 0.5, 0.8, 1.0)  # the paper's

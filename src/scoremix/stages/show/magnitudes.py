@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
+from scoremix.config import Sampling
 from scoremix.data import images as imagesets
 from scoremix.data.augment import to_unit
 from scoremix.diffusion.denoisers import condition, mix_conditions
 from scoremix.diffusion.solvers import UnitNoise, karras_sigmas
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.outputs import chosen_classes
-
-if TYPE_CHECKING:
-    from scoremix.config import Sampling
-    from scoremix.execution.artifacts import Artifact, Work
 
 SCORES, CONDITIONS = (1.0, 0.8, 1.2, 1.4, 2.0), (1.0, 1.4)  # sums of equal weights: of pairs (0.5, 0.5), (0.4, 0.4) ...
 LEVELS = 24

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
+from scoremix.config import Experiment
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.report import page
 from scoremix.report.pages import report as pages
 from scoremix.report.results import Results, Run
 from scoremix.report.sections.closed import Closed
-
-if TYPE_CHECKING:
-    from scoremix.config import Experiment
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def report(

@@ -5,23 +5,19 @@ from __future__ import annotations
 import functools
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from scoremix.config import Generator
 from scoremix.data.files import file_hash
+from scoremix.data.images import LabeledImages
 from scoremix.data.lists import some
 from scoremix.diffusion import foreign
-from scoremix.execution.artifacts import External
+from scoremix.execution.artifacts import Artifact, External, Work
 from scoremix.execution.processes import start
 from scoremix.stages.outputs import ADOPTED, GeneratorSummary, real_images
 from scoremix.stages.train.guide import link
-
-if TYPE_CHECKING:
-    from scoremix.config import Generator
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def adopt_generator(config: Generator, real: Artifact, source: External, *, work: Work) -> None:

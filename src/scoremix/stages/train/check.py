@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from scoremix.config import Gate
+from scoremix.data.images import LabeledImages
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.embedding import BLOCK, embedded, opened
 from scoremix.stages.outputs import GateResult, MixedImages, centers_of, real_images
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from scoremix.config import Gate
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, Work
 
 
 def check_generator(

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from scoremix.config import Data
 from scoremix.data.reading import read
-
-if TYPE_CHECKING:
-    from scoremix.config import Data
-    from scoremix.execution.artifacts import External, Work
+from scoremix.execution.artifacts import External, Work
 
 
 def pack_external(config: Data, source: External, *, work: Work) -> None:

@@ -3,33 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
+from scoremix.config import Generator
+from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints, training
 from scoremix.diffusion.batches import batches, border_of, scaling
+from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.layers import FixedConditions, normalize
 from scoremix.diffusion.unet import EDM2, Block, frozen
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.outputs import GeneratorSummary, real_images
 from scoremix.stages.train import resume
 from scoremix.stages.train.teacher import Teacher
 from scoremix.stages.train.watch import Watch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import Any
-
-    from torch import Tensor, nn
-
-    from scoremix.config import Generator
-    from scoremix.data.images import LabeledImages
-    from scoremix.diffusion.checkpoints import Pixels
-    from scoremix.execution.artifacts import Artifact, Work
 
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
 MICROBATCH = "microbatch.json"

@@ -5,15 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from scoremix.config import Generator
+from scoremix.execution.artifacts import Artifact, Work
 from scoremix.stages.outputs import GeneratorSummary
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from scoremix.config import Generator
-    from scoremix.execution.artifacts import Artifact, Work
 
 FOLDER = "guide"
 

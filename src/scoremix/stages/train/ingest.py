@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scoremix.config import Data
 from scoremix.data.lists import noun
 from scoremix.data.reading import read
 from scoremix.data.source import DEFAULTS, Told
 from scoremix.data.sources import fingerprint
 from scoremix.data.splits import SPLITS
-
-if TYPE_CHECKING:
-    from scoremix.config import Data
-    from scoremix.execution.artifacts import External, Work
+from scoremix.execution.artifacts import External, Work
 
 
 def content_key(place: str, split_list: str | None, groups: str | None = None, told: Told = DEFAULTS.told) -> str:

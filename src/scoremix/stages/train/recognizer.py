@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from scoremix.config import Recognizer
 from scoremix.data.augment import PRESETS
-from scoremix.data.images import Targets
+from scoremix.data.images import LabeledImages, Targets
 from scoremix.data.order import stream_seed
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
+from scoremix.execution.artifacts import Artifact, External, Work
 from scoremix.recognition import checkpoints, mixed, published
 from scoremix.recognition.batches import Order, batches
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
@@ -22,15 +25,6 @@ from scoremix.recognition.training import Training, class_centers, initialised, 
 from scoremix.stages.embedding import all_embedded
 from scoremix.stages.outputs import CHECKPOINT, MixedTraining, RecognizerSummary, real_images
 from scoremix.stages.train import resume, started
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from torch import Tensor
-
-    from scoremix.config import Recognizer
-    from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Artifact, External, Work
 
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device
 DEEPER = {"iresnet50": "iresnet100", "iresnet100": "iresnet200", "adaface_ir50": "adaface_ir101"}

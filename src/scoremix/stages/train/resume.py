@@ -7,14 +7,13 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from scoremix.execution.artifacts import Work
+from scoremix.execution.artifacts import Work
 
 FILE = "checkpoint.safetensors"
 INFO = "info"  # a tensor of the bytes of a JSON text, beside those of the training

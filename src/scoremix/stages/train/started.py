@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from scoremix.config import Recognizer
 from scoremix.data.files import file_hash
 from scoremix.execution.artifacts import External
 from scoremix.recognition import checkpoints, published
 from scoremix.recognition.timm_networks import PREFIX
-
-if TYPE_CHECKING:
-    from scoremix.config import Recognizer
 
 
 def file_of(config: Recognizer) -> External:
