@@ -9,12 +9,12 @@ import pytest
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.execution import budget, runner
 from scoremix.execution.artifacts import Store
-from scoremix.execution.records import Record
+from scoremix.execution.records import Record, source_of
 
 
 @pytest.fixture
 def exp(tiny_npz: Path) -> Experiment:
-    return load(presets.folder(), (), [f"source={tiny_npz}", "name=tiny-5m"])
+    return load(presets.folder(), (), [f"source={tiny_npz}", "name=tiny-5m", "generator.images_seen=250000"])
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5 h", 5400)])
@@ -36,7 +36,7 @@ def test_every_rung_leaves_out_more(exp: Experiment) -> None:
     words = [words for words, _ in budget.ladder(exp, folds=True)]
     assert words[-2].startswith("the folds") and words[-3] == "the generator and its candidates"  # folds are cheaper
     last = rungs[-1]
-    assert last.seeds == (0,) and last.data.size == 16 and last.generator.images_seen < exp.generator.images_seen / 3
+    assert last.seeds == (0,) and last.data.size == 16 and last.generator.length < exp.generator.length / 3
     assert [name for name, arm in last.arms.items() if arm.measured] == [
         "real",
         "equal_steps",
@@ -79,9 +79,21 @@ def test_a_run_goes_on_as_it_was_planned(exp: Experiment, tmp_path: Path, monkey
 
 def test_a_first_look_has_no_generator_and_a_name_of_its_own(tiny_npz: Path) -> None:
     look = presets.experiment(None, (), str(tiny_npz), quick=True, kind="quick")
-    assert look.name == "tiny-quick" and look.seeds == (0, 1) and look.data.classes == 120
+    assert (
+        look.name == "tiny-quick" and look.seeds == (0, 1) and look.data.classes == 100 and look.recognizer.epochs == 10
+    )
     assert not any(arm.generated for arm in look.arms.values())
     own = presets.experiment(None, (), str(tiny_npz), settings=["name=mine", "seeds=[4]"], quick=True, kind="quick")
     assert own.name == "mine" and own.seeds == (4,)
     named = presets.experiment(None, (), str(tiny_npz), arms="real,scoremix", quick=True, kind="quick")
     assert named.arms["scoremix"].generated and named.generator.images_seen == 50_000
+
+
+def test_a_generator_of_a_folder_is_trained_as_long_as_its_classes_need(tiny_npz: Path, tmp_path: Path) -> None:
+    runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
+    exp = runner.decided(load(presets.folder(), (), [f"source={tiny_npz}", "data.size=8"]), "cpu")
+    assert exp.generator.images_seen == "auto" and exp.generator.for_classes(1000).length == 800_000
+    source = source_of(exp)
+    runner.run(exp, source, runner.Runner(store, runtime, "ingest"))
+    planned = {step.label: step.config for step in runner.plan_all(exp, source, store)}
+    assert planned["generator"]["images_seen"] == 40_000  # 14 classes need less than the least

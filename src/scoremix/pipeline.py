@@ -390,12 +390,18 @@ def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Ar
     if exp.generator.diffusers is not None:
         return stage(adopt_generator, ADOPTED, real, folder_of(exp.generator), label="generator")
     teacher = [baseline] if exp.generator.needs_recognizer else []
-    generator = stage(train_generator, exp.generator, real, *teacher)
+    generator = stage(train_generator, exp.generator.for_classes(classes_of(real)), real, *teacher)
     if exp.guide is None:
         return generator
     teacher = [baseline] if exp.guide.needs_recognizer else []
-    guide = stage(train_generator, exp.guide, real, *teacher, label="guide network")
+    guide = stage(train_generator, exp.guide.for_classes(classes_of(real)), real, *teacher, label="guide network")
     return stage(take_guide, exp.guide, generator, guide)
+
+
+def classes_of(real: Artifact) -> int:
+    """How many classes train; 0 while they are not read."""
+    splits = real.json("summary.json")["splits"] if real.done else []
+    return sum(split["classes"] for split in splits if split["name"] == "train")
 
 
 def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:

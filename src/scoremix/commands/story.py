@@ -27,7 +27,10 @@ STEPS = {  # name: (the step to stop after, help)
 def run(
     asked: Asked,
     quick: Annotated[
-        bool, typer.Option("--quick", help="a first look: few images, two seeds, no generator; named NAME-quick")
+        bool,
+        typer.Option(
+            "--quick", help="a first look in minutes: few images, two seeds, no generator but for --arms; NAME-quick"
+        ),
     ] = False,
     time: Annotated[
         str | None, typer.Option("--time", help="leave out what does not fit a time such as 30m; named NAME-30m")

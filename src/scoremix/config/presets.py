@@ -53,7 +53,7 @@ GUIDED: dict[str, Any] = {"solver": "dpm2m", "guidance": 2.0, "guide": "conditio
 def folder() -> Experiment:
     """Any folder of class folders: 32 px, small networks; the best of the candidates is chosen and judged."""
     base = small()
-    generator = base.generator.model_copy(update=SOON)
+    generator = base.generator.model_copy(update={"images_seen": "auto", **SOON})
     return base.model_copy(update={**CANDIDATES, "generator": generator, "sampling": Sampling(steps=12, **GUIDED)})
 
 
@@ -333,8 +333,9 @@ def experiment(
 ) -> Experiment:
     """The preset (by default `folder`), changed by what files hold, then by `a.b=c`; named after its data and its `kind`.
 
-    With `quick` a first look at it: few images, two seeds, and no generator where a recipe is chosen. Arms that the verdict needs and nobody named are added, and said. ConfigError with every mistake, also where it has no
-    images and none are given.
+    With `quick` a first look at it: few images, two seeds, short trainings, and no generator where a recipe is chosen.
+    Arms that the verdict needs and nobody named are added, and said. ConfigError with every mistake, also where it has
+    no images and none are given.
     """
     chosen = preset or ("folder" if data or files else None)
     if chosen is None:
@@ -362,14 +363,17 @@ def experiment(
 
 
 def smaller(exp: Experiment) -> Experiment:
-    """A first look at an experiment: at most 120 classes of 20 images, two seeds, a short training of the generator; its
-    choice is made on 5 validation classes already.
+    """A first look at an experiment: at most 100 classes of 10 images, two seeds, 10 epochs, a short training of the
+    generator; its choice is made on 5 validation classes already.
     """
-    data = {
-        name: min(getattr(exp.data, name) or most, most) for name, most in (("classes", 120), ("images_per_class", 20))
+    few = {"classes": min(exp.data.classes or 100, 100), "images_per_class": min(exp.data.images_per_class or 10, 10)}
+    images = exp.generator.images_seen
+    parts = {
+        "data": few,
+        "recognizer": {"epochs": min(exp.recognizer.epochs, 10)},
+        "generator": {"images_seen": 50_000 if images == "auto" else min(images, 50_000)},
     }
-    generator = exp.generator.model_copy(update={"images_seen": min(exp.generator.images_seen, 50_000)})
-    update = {"data": exp.data.model_copy(update=data), "generator": generator, "seeds": exp.seeds[:2]}
+    update: dict[str, Any] = {name: getattr(exp, name).model_copy(update=of) for name, of in parts.items()}
     if exp.choice is not None:
         update["choice"] = exp.choice.model_copy(update={"enough": min(exp.choice.enough, 5)})
-    return exp.model_copy(update=update)
+    return exp.model_copy(update={**update, "seeds": exp.seeds[:2]})

@@ -147,6 +147,8 @@ class Alignment(Slice):
     ramp: Share = Field(0.1, description="share of the run over which it grows to its full weight")
 
 
+IMAGES_PER_CLASS = 800  # of a training whose length is auto: docs/need.md
+LEAST_IMAGES = 40_000
 LEAST_SNAPSHOTS = 4  # measurements of the gate, without which no curve can be called level
 
 
@@ -167,7 +169,10 @@ class Generator(Slice):
     )
     conditional: bool = Field(True, description="false trains without classes: an unconditional guide")
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    images_seen: Positive = Field(250_000, description="length of training, the longest one with until: gate")
+    images_seen: Positive | Literal["auto"] = Field(
+        250_000,
+        description="length of training, the longest one with until: gate; auto: 800 for each class, but at least 40,000",
+    )
     until: Literal["images", "gate"] = Field(
         "images",
         description="images: to the end; gate: while more of its images are recognized as their own class, measured at "
@@ -228,6 +233,18 @@ class Generator(Slice):
     def taught(self) -> bool:
         """Whether the recognizer has a part in what the network learns."""
         return self.align is not None or self.conditions != "learned"
+
+    @property
+    def length(self) -> int:
+        """The images that training sees, at most; not known for `auto` but of `for_classes`."""
+        assert self.images_seen != "auto"
+        return self.images_seen
+
+    def for_classes(self, classes: int) -> Generator:
+        """The same with a number of images where the length is `auto`."""
+        if self.images_seen != "auto":
+            return self
+        return self.model_copy(update={"images_seen": max(LEAST_IMAGES, IMAGES_PER_CLASS * classes)})
 
     @property
     def needs_recognizer(self) -> bool:

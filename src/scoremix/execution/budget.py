@@ -12,7 +12,7 @@ from scoremix.execution.artifacts import External, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.records import recorded, source_of
 from scoremix.execution.torchrun import say
-from scoremix.pipeline import folds_of
+from scoremix.pipeline import classes_of, folds_of
 from scoremix.report.numbers import duration
 
 RESERVE = 0.8  # of the time is planned with: estimates are from a few seconds of measuring
@@ -58,7 +58,7 @@ def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experime
 
 
 def _generator(exp: Experiment, share: float) -> Experiment:
-    shorter = exp.generator.model_copy(update={"images_seen": max(1, int(exp.generator.images_seen * share))})
+    shorter = exp.generator.model_copy(update={"images_seen": max(1, int(exp.generator.length * share))})
     return exp.model_copy(update={"generator": shorter})
 
 
@@ -68,7 +68,9 @@ def fitted(exp: Experiment, runtime: Runtime, store: Store, text: str) -> Experi
     A run of that name that was planned so before goes on as it was planned. ConfigError where the least takes longer.
     """
     wanted, source, first = seconds_of(text), source_of(exp), runner.Runner(store, runtime, "ingest")
-    rungs = list(ladder(exp, folds_of(exp, runner.run(exp, source, first)) > 1))
+    real = runner.run(exp, source, first)
+    exp = exp.model_copy(update={"generator": exp.generator.for_classes(classes_of(real))})
+    rungs = list(ladder(exp, folds_of(exp, real) > 1))
     if (runtime.out / "runs" / f"{exp.name}.json").exists():
         before = recorded(runtime.out, exp.name)
         for _, left in rungs:

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from scoremix.config import Experiment
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.records import step_folder
 from scoremix.execution.training_set import TrainingSet
+from scoremix.stages.outputs import GeneratorSummary
 
 UNKNOWN = "not said (give --licence); it cannot be freer than that of the real images"
 USE = """Training recognizers (verification, identification, classification) whose classes are those of the real images. Not for finding, watching or
@@ -37,9 +40,7 @@ def card(
         "size": " x ".join(map(str, images.images.shape[1:])) + " (height, width, channels), uint8",
         "made by": f"scoremix {version}, arm `{arm}` of run `{exp.name}`",
         "mixed of": f"{len(images.source_names):,} classes by ScoreMix (Rahimi Noshanagh and Marcel, arXiv:2506.10226)",
-        "generator": "a model of diffusers that was trained elsewhere"
-        if exp.generator.diffusers is not None
-        else f"trained on the same real images alone, {exp.generator.images_seen:,} images seen",
+        "generator": _generator(exp, arm, out),
         "sampling": f"{sampling.steps} steps, guidance {sampling.guidance:g}, seed {sampling.seed}",
         "licence": licence or UNKNOWN,
     }
@@ -63,6 +64,16 @@ and test are not in here.
 
 {USE}
 """
+
+
+def _generator(exp: Experiment, arm: str, out: Path) -> str:
+    if not exp.arms[arm].generated:
+        return "none"
+    if exp.generator.diffusers is not None:
+        return "a model of diffusers that was trained elsewhere"
+    label = f"generator for {arm}" if exp.arms[arm].generator else "generator"
+    generator = Artifact(label, "", step_folder(out, exp.name, label))
+    return f"trained on the same real images alone, {GeneratorSummary.load(generator).images_seen:,} images seen"
 
 
 def _leaks(file: Path, run: str, arm: str) -> str:

@@ -97,10 +97,10 @@ class Clock:
                 return self.rate_of(config) * config.epochs * self.images(plan.inputs["1"])
             case "generator":
                 generator = Generator.model_validate(plan.config)
-                seconds = generator.images_seen * self.rate_of(generator)
+                seconds = generator.length * self.rate_of(generator)
                 if generator.align:  # through the recognizer and back: about a step of its own training
                     teacher = Recognizer.model_validate(self.plans[plan.inputs["1"]].config)
-                    seconds += (1 - generator.align.start) * generator.images_seen * self.rate_of(teacher)
+                    seconds += (1 - generator.align.start) * generator.length * self.rate_of(teacher)
                 return seconds
             case "sample":
                 sampling = Sampling.model_validate(plan.config)

@@ -38,7 +38,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     """
     images = real_images(real)
     device = engine.start(work.runtime.device, together=True)
-    total = whole(config.images_seen, config)
+    total = whole(config.length, config)
     guide_at = guide_taken_at(config)
     pixels = scaling(images, config.sigma_data)
     teacher = Teacher.load(config, recognizer, pixels, device) if recognizer and config.taught else None
@@ -139,7 +139,7 @@ def steps(
     part = device.part(config.batch, "generator.batch")
     state = state or training.start(make(config, images).to(device.device), config.ema)
     module = device.wrapped(state.net)
-    length = config.images_seen
+    length = config.length
     return training.train(
         state,
         batches_of(config, images, pixels or scaling(images, config.sigma_data), part, device.device),
@@ -224,19 +224,19 @@ def _loss(net: EDM2, images: LabeledImages, config: Generator, count: int) -> Te
 
 def rampup(config: Generator) -> float:
     """Images over which the learning rate rises."""
-    return min(config.rampup * config.images_seen, MOST_RAMPUP)
+    return min(config.rampup * config.length, MOST_RAMPUP)
 
 
 def guide_taken_at(config: Generator) -> int:
     """Images seen when the guide's snapshot is taken: at `guide_at` of the run, but not while the rate still rises."""
-    wanted = int(max(config.guide_at * config.images_seen, rampup(config)))
-    return min(max(whole(wanted, config), config.batch), whole(config.images_seen, config))
+    wanted = int(max(config.guide_at * config.length, rampup(config)))
+    return min(max(whole(wanted, config), config.batch), whole(config.length, config))
 
 
 def kept_at(config: Generator) -> list[int]:
     """Images seen at `config.snapshots` evenly spaced times, the last being the end."""
     parts = range(1, config.snapshots + 1)
-    return sorted({whole(config.images_seen * part // config.snapshots, config) for part in parts})
+    return sorted({whole(config.length * part // config.snapshots, config) for part in parts})
 
 
 def conditions_name(images_seen: int, std: float) -> str:

@@ -35,7 +35,7 @@ class Teacher:
         centers = centers_of(recognizer).to(device.device)
         alignment, multiple = None, None
         if config.align:
-            a, length = config.align, config.images_seen
+            a, length = config.align, config.length
             alignment = Alignment(
                 lambda x: net(recognizers.unit_input(pixels.decode(x), description)),
                 centers,
