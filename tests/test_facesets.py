@@ -174,12 +174,40 @@ def test_embeddings_are_cached_and_do_not_depend_on_the_batch(
             assert m.get("threshold", 0) == pytest.approx(n.get("threshold", 0), abs=1e-5)
 
 
-def test_an_interrupted_embedding_goes_on(checkpoint: Path, root: Path, tmp_path: Path) -> None:
-    from scoremix.stages.judge import benchmark
+def test_workers_share_the_images_of_a_set(
+    checkpoint: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scoremix.execution import workers
+    from scoremix.execution.runner import Call
+    from scoremix.stages.judge import benchmark, embed
+
+    faces, config = open_set("ijbc", root), Embedding(batch=8)
+    recognizer = benchmark.open_recognizer(checkpoint, None)
+    runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
+    alone = benchmark.embeddings(recognizer, faces, config, Store(tmp_path / "a"), runtime)
+    monkeypatch.setattr(embed, "BLOCK", 16)
+    step, inputs = benchmark.embedding(recognizer, faces, config)
+    call, made = Call(step, embed.embed_images, config, inputs), list[int]()
+    handle = recognizer.net.register_forward_pre_hook(lambda *_: made.append(1))
+    for k in range(2):
+        workers.perform(workers.Task(call, (k, 2)), tmp_path / "b", runtime)
+    assert len(made) == 2 * 8  # two passes over eight batches
+    gathered = benchmark.embeddings(recognizer, faces, config, Store(tmp_path / "b"), runtime)
+    handle.remove()
+    assert len(made) == 2 * 8
+    np.testing.assert_array_equal(alone, gathered)
+
+
+def test_an_interrupted_embedding_goes_on(
+    checkpoint: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scoremix.stages.judge import benchmark, embed
+
+    monkeypatch.setattr(embed, "BLOCK", 8)
 
     faces = open_set("ijbc", root)
     recognizer = benchmark.open_recognizer(checkpoint, None)
-    runtime = Runtime(out=tmp_path, device="cpu", quiet=True, checkpoint_seconds=0)
+    runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
     whole = benchmark.embeddings(recognizer, faces, Embedding(batch=8), Store(tmp_path / "a"), runtime)
     net = recognizer.net
     calls = []

@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoremix.commands.options import Asked, Colour, Here, app
+from scoremix.commands.options import Asked, Colour, Running, app
 
 if TYPE_CHECKING:
-    from scoremix.config import Experiment, Runtime
+    from scoremix.config import Embedding, Experiment, Runtime
+    from scoremix.data.facesets import FaceSet
+    from scoremix.evaluation.templates import Protocol
+    from scoremix.execution.artifacts import Store
+    from scoremix.stages.judge.benchmark import Recognizer
 
 RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule"}
 COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
 
 
-@app.command(without=("preset", "class_level", "image_column", "label_column"))
+@app.command(without=("preset", "class_level", "image_column", "label_column", "scheduler", "max_hours"))
 def benchmark(
     name: Annotated[
         str | None, typer.Argument(metavar="[PRESET|CHECKPOINT]", help="a preset, or a recognizer's file, or RUN/ARM")
@@ -43,7 +47,7 @@ def benchmark(
     ] = None,
     colour: Colour = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="images per forward")] = 64,
-    here: Here,
+    running: Running,
 ) -> None:
     """A recognizer, or the arms of a run, on public face benchmarks: LFW ... IJB-C, TinyFace, lists of pairs.
 
@@ -61,7 +65,7 @@ def benchmark(
     is_file = name is not None and name not in PRESETS and (path.exists() or "/" in name or path.suffix in CHECKPOINTS)
     refuse_unfit(name or "benchmark", is_file, colour, bool(sets), asked.changes)
     exp = None if is_file else dataclasses.replace(asked, preset=name).experiment(judged=False)
-    runtime, store = here.runtime, Store(here.out / "store")
+    runtime, store = running.runtime, Store(running.out / "store")
 
     from scoremix.data.faces import open_set
     from scoremix.evaluation.templates import PROTOCOLS
@@ -73,7 +77,7 @@ def benchmark(
         one.images.check()
     protocols = [protocol_of(text) for text in protocol or ()] or list(PROTOCOLS.values())
     if exp is None:
-        file = path if path.suffix in CHECKPOINTS else checkpoint_of(here.out, str(name), "--out")
+        file = path if path.suffix in CHECKPOINTS else checkpoint_of(running.out, str(name), "--out")
         checkpoints = [(path.name if path.suffix else str(name), file)]
         called = checkpoints[0][0].removesuffix(".safetensors").replace("/", "-")
     else:  # the verdict's arms are not trained here: sets have no verdict
@@ -88,13 +92,41 @@ def benchmark(
         of = recognizer.description
         print(f"{checkpoint}: {of.provenance}; {of.colour} {of.size} px")
         entries: list[dict[str, Any]] = []
+        config = Embedding(batch=batch)
         for one in faces:
-            measured = evaluated(recognizer, one, protocols, Embedding(batch=batch), store, runtime, 1000)
+            embed_shared(recognizer, one, protocols, config, store, runtime)
+            measured = evaluated(recognizer, one, protocols, config, store, runtime, 1000)
             for _, group in itertools.groupby(measured, key=lambda entry: entry["kind"]):
                 print(text_of(list(group)), flush=True)
             entries += measured
         results.append({"checkpoint": recognizer.as_json() | {"name": checkpoint}, "sets": entries})
     keep(results, exp, runtime.out / "benchmarks" / called)
+
+
+def embed_shared(
+    recognizer: Recognizer,
+    faces: FaceSet,
+    protocols: Sequence[Protocol],
+    config: Embedding,
+    store: Store,
+    runtime: Runtime,
+) -> None:
+    """Embeds the images of a set that keeps several workers busy, each a part of them; smaller ones are left."""
+    from scoremix.execution import workers
+    from scoremix.execution.runner import Call
+    from scoremix.execution.torchrun import say
+    from scoremix.stages.judge import embed
+    from scoremix.stages.judge.benchmark import embedding, flips
+
+    if len(faces.images) <= embed.BLOCK:
+        return
+    for flip in flips(faces, protocols):
+        flipped = config.model_copy(update={"flip": flip})
+        step, inputs = embedding(recognizer, faces, flipped)
+        crew = workers.crew(runtime, [step])
+        if crew.size > 1:
+            call = Call(step, embed.embed_images, flipped, inputs)
+            workers.run_all([call], store, runtime, crew, lambda *_: None, say)
 
 
 def refuse_unfit(name: str, is_file: bool, colour: str | None, has_sets: bool, of_a_run: bool) -> None:

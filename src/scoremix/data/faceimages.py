@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -48,10 +49,11 @@ class FaceImages:
         if missing:
             raise ValueError(f"{self.folder} lacks {len(missing):,} of {len(self):,} images, the first is {missing[0]}")
 
-    def key(self, workers: int) -> str:
+    @functools.cached_property
+    def key(self) -> str:
         """SHA-256 of all images and points, in order, wherever they lie."""
         total = hashlib.sha256(b"" if self.points is None else np.ascontiguousarray(self.points).tobytes())
-        with ThreadPoolExecutor(workers) as pool:
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             for digest in pool.map(self._digest, range(len(self)), chunksize=64):
                 total.update(digest)
         return total.hexdigest()
@@ -66,10 +68,13 @@ class FaceImages:
         assert self.folder is not None
         return (self.folder / item).read_bytes()
 
-    def blocks(self, start: int, rows: int, size: int, workers: int) -> Iterator[UInt8[Array, "b size size 3"]]:
-        """Images from `start` on, `rows` at a time, RGB; decoded ahead by a pool of threads."""
+    def blocks(
+        self, start: int, rows: int, size: int, workers: int, end: int | None = None
+    ) -> Iterator[UInt8[Array, "b size size 3"]]:
+        """Images from `start` on, up to `end`, `rows` at a time, RGB; decoded ahead by a pool of threads."""
+        stop = len(self) if end is None else end
         with ThreadPoolExecutor(workers) as pool:
-            bounds = [(i, min(i + rows, len(self))) for i in range(start, len(self), rows)]
+            bounds = [(i, min(i + rows, stop)) for i in range(start, stop, rows)]
 
             def submit(k: int) -> Iterator[Array] | None:
                 if k >= len(bounds):

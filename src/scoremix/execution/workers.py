@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 TRIES = 2  # of a step whose worker dies
 PATIENCE = 30.0  # seconds that stopped workers have to write their checkpoints
-SHARED = "sample"  # the stage whose chunks are shared among workers
+SHARED = ("sample", "embed")  # stages whose chunks are shared among workers
 After = Callable[[Step, Artifact, bool], None]
 
 
@@ -89,7 +89,7 @@ def run_all(
                     finish(call, False)
                     release()
                     return
-                shares = workers.size if call.step.stage == SHARED and workers.size > 1 else 0
+                shares = workers.size if call.step.stage in SHARED and workers.size > 1 else 0
                 parts[key] = shares
                 queue.extend(Task(call, (k, shares)) for k in range(shares))
                 if not shares:
@@ -360,7 +360,7 @@ def makespan(calls: Sequence[Call], seconds: dict[str, float], size: int) -> flo
         ready = [max((end.get(key, 0.0) for key in call.step.inputs.values()), default=0.0) for call in waiting]
         start = max(min(ready), min(free))
         call = waiting.pop(next(i for i, time in enumerate(ready) if time <= start))
-        workers = range(size) if call.step.stage == SHARED else [free.index(min(free))]
+        workers = range(size) if call.step.stage in SHARED else [free.index(min(free))]
         start = max(start, *(free[i] for i in workers))
         end[call.step.key] = start + seconds[call.step.key] / len(workers)
         for i in workers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,15 +56,27 @@ def open_recognizer(path: Path, colour: Colour | None) -> Recognizer:
     return Recognizer(path.name, net, description, file_hash(path))
 
 
-def embeddings(recognizer: Recognizer, faces: FaceSet, config: Embedding, store: Store, runtime: Runtime) -> Floats:
-    """(N, D) raw embeddings of a set's images, memory-mapped from the store; made where they are not there yet."""
-    keys = {"recognizer": recognizer.sha256, "images": faces.images.key(os.cpu_count() or 1)}
+def embedding(recognizer: Recognizer, faces: FaceSet, config: Embedding) -> tuple[Step, tuple[Any, ...]]:
+    """The step that embeds a set's images, and its inputs; its key knows the network, every image and the settings."""
+    keys = {"recognizer": recognizer.sha256, "images": faces.images.key}
     described = {**config.model_dump(mode="json"), "colour": recognizer.description.colour}
     step = Step("embed", f"embed {faces.name}", described, keys, code_hash(embed_images))
-    inputs = (recognizer.net, recognizer.description, faces.images)
+    return step, (recognizer.net, recognizer.description, faces.images)
+
+
+def embeddings(recognizer: Recognizer, faces: FaceSet, config: Embedding, store: Store, runtime: Runtime) -> Floats:
+    """(N, D) raw embeddings of a set's images, memory-mapped from the store; made where they are not there yet."""
+    step, inputs = embedding(recognizer, faces, config)
     made = store.run(step, embed_images, config, inputs, runtime)
     found: Floats = np.load(made / "embeddings.npy", mmap_mode="r")
     return found
+
+
+def flips(faces: FaceSet, protocols: Sequence[Protocol]) -> list[bool]:
+    """Whether a set's embeddings have the mirrored image's added; both where protocols differ."""
+    if isinstance(faces, TemplateSet):
+        return sorted({p.flip for p in possible(protocols, faces)}, reverse=True)
+    return [True]
 
 
 def evaluated(
@@ -101,7 +112,7 @@ def evaluated(
         case TemplateSet():
             found = []
             wanted = possible(protocols, faces)
-            for flip in sorted({p.flip for p in wanted}, reverse=True):
+            for flip in flips(faces, protocols):
                 found += _templates(faces, embedded(flip), [p for p in wanted if p.flip == flip], draws)
             return sorted(found, key=lambda entry: str(entry["kind"]))
 
