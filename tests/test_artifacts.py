@@ -101,6 +101,8 @@ def test_foreign_and_old_stores_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a scoremix store"):
         Store(tmp_path)
     Store(tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+    run(Store(tmp_path / "s"))
     (tmp_path / "s" / "store.json").write_text(json.dumps({"format": 999}))
     with pytest.raises(StoreError, match="999"):
         Store(tmp_path / "s")

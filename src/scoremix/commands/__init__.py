@@ -20,13 +20,14 @@ from scoremix.data.csv_text import printable
 from scoremix.execution import stopping
 from scoremix.execution.torchrun import process, processes
 
-OTHERS = (  # in the order in which --help lists them, after the steps of the story
-    *("fit", "verify", "enroll", "identify", "sample", "benchmark", "study", "report", "analyze", "show", "plan"),
-    *("rehearse", "quality", "embed", "export", "sheets", "explore", "ema", "import_edm2", "convert", "verify_data"),
-    *("subset", "log"),
+ORDER = (  # in which --help lists the commands: a run from its images to the recognizer in use, then its parts, then tools
+    *("verify-data", "run", "show", "report", "fit", "verify", "enroll", "identify", "embed", "export", "explore"),
+    *("sheets", "quality", "analyze", "log", "plan", "rehearse", *STEPS, "benchmark", "study", "convert", "subset"),
+    *("ema", "import-edm2"),
 )
-for _name in OTHERS:
-    import_module(f"scoremix.commands.{_name}")
+for _name in {*ORDER} - {"run", *STEPS} | {"sample"}:
+    import_module(f"scoremix.commands.{_name.replace('-', '_')}")
+app.registered_commands.sort(key=lambda of: ORDER.index(of.name or str(of.callback.__name__).replace("_", "-")))  # type: ignore[union-attr]
 
 
 def _print_version(wanted: bool) -> None:

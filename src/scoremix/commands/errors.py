@@ -49,7 +49,7 @@ def line_of(error: Any) -> str:
             f"{option}: no such option of `{context.command_path}` ({_close(option, [*_options(command), '--help'])})"
         )
     if hasattr(command, "commands") and (given := re.match(r"No such command '(.*?)'", error.message)):
-        return f"{given[1]}: no such verb ({_close(given[1], list(command.commands))})"
+        return f"{given[1]}: no such command ({_close(given[1], list(command.commands))})"
     where = f" (`{context.command_path} --help` says what is allowed)" if context else ""
     return _lower(error.format_message()) + where
 
@@ -67,7 +67,7 @@ def _as_benchmark(arguments: Sequence[str]) -> str:
 def _of_parameter(error: Any) -> str:
     """One line on an option or argument that is missing or has a wrong value."""
     parameter = error.param
-    name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else parameter.name.upper()
+    name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else _shown(parameter)
     if type(error).__name__ == "MissingParameter":
         about = f" ({parameter.help})" if getattr(parameter, "help", None) else ""
         return f"{name}: missing, `{error.ctx.command_path}` needs it{about}"
@@ -78,6 +78,11 @@ def _of_parameter(error: Any) -> str:
     wrong = error.__cause__.errors()[0]
     said = wrong["msg"].replace("Input should be", "must be").partition(", unable")[0]
     return f"{name} {wrong['input']}: {said}"
+
+
+def _shown(argument: Any) -> str:
+    """An argument as `--help` writes it: its metavar, if it has one."""
+    return str(argument.metavar or argument.name.upper()).strip("[]")
 
 
 def _close(given: str, known: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ def fit(
 ) -> None:
     """A finished run's recipe, trained on all its classes: a folder with the recognizer, thresholds and a model card."""
     out = running.out
-    if not (out / "runs").is_dir() and folder is None:
+    if not (out / "runs").is_dir() and folder is None and out != Path("scoremix_runs"):
         raise ValueError(f"--out {out}: holds no runs; the model's folder is named last, `fit {run or 'RUN'} {out}`")
     runtime = running.runtime
     stop_after(running.max_hours)

@@ -40,7 +40,7 @@ def sheets(
     pairs: Annotated[int, typer.Option("--pairs", min=1, help="m-plets shown, where none are named")] = 4,
     rows: Annotated[int, typer.Option("--rows", min=1, help="images of each m-plet")] = 4,
     settings: Settings = None,
-    to: Annotated[Path, typer.Option("--to", help="folder for the pictures")] = Path("sheets"),
+    to: Annotated[Path | None, typer.Option("--to", help="folder for the pictures, by default RUN/sheets")] = None,
     *,
     here: Here,
 ) -> None:
@@ -71,7 +71,8 @@ def sheets(
     else:
         chosen = classes[np.linspace(0, len(classes) - 1, min(pairs, len(classes))).round().astype(int)]
     weights = np.array(weights_for(exp.sampling, chosen.shape[1]))
-    to.mkdir(parents=True, exist_ok=True)
+    folder = to or here.out / exp.name / "sheets"
+    folder.mkdir(parents=True, exist_ok=True)
     pictures: dict[str, NDArray[np.uint8]] = {}
     left_out: dict[str, tuple[str, ...]] = {}
     m = chosen.shape[1]
@@ -96,7 +97,7 @@ def sheets(
         pictures[file] = drawn(np.concatenate([part.images for part in parts]), heads, names)
         left_out[file] = tuple(line for part in parts for line in part.left_out)
     for file, image in pictures.items():
-        print(write_file(to / file, png(image)))
+        print(write_file(folder / file, png(image)))
         for line in dict.fromkeys(left_out[file]):
             print(f"  left out, grey there: {line}")
 

@@ -102,7 +102,7 @@ def read_settings(file: Path) -> dict[str, Any]:
     try:
         text = limits.text(file, limits.TEXT_BYTES if file.suffix == ".json" else limits.SETTINGS_BYTES)  # also records
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error})") from None
+        raise ConfigError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     try:
         match file.suffix:
             case ".toml":

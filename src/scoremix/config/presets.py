@@ -341,9 +341,12 @@ def experiment(
     if chosen is None:
         raise ConfigError("nothing to run: give --data FOLDER, or a preset (demo)")
     if chosen not in PRESETS:
-        hint = f"; for the images there, say --data {chosen}" if Path(chosen).exists() else ""
-        hint = "; a recognizer is measured by `scoremix benchmark`" if Path(chosen).suffix in CHECKPOINTS else hint
-        raise ConfigError(f"preset {chosen!r}: no such preset (allowed: {', '.join(PRESETS)}){hint}")
+        known = f" (allowed: {', '.join(PRESETS)})"
+        if Path(chosen).suffix in CHECKPOINTS:
+            known = "; a recognizer is measured by `scoremix benchmark`"
+        elif os.sep in chosen or Path(chosen).exists():
+            known = f"; for the images there, say --data {chosen}"
+        raise ConfigError(f"preset {chosen!r}: no such preset{known}")
     data = os.path.expanduser(data) if data else data
     given = {"source": data, "arms": arms}
     changes = [*(f"{name}={json.dumps(value)}" for name, value in given.items() if value), *settings]

@@ -330,9 +330,8 @@ class Store:
     """The folder of all artifacts of one user or team."""
 
     def __init__(self, root: Path) -> None:
-        """Opens or makes a store; StoreError if another version wrote it."""
-        self.root = root
-        mark = root / "store.json"
+        """Opens a store, which its first artifact makes; StoreError if another version wrote it."""
+        self.root, self.mark = root, (mark := root / "store.json")
         if mark.exists():
             content = _read_json(mark)
             found = content.get("format") if isinstance(content, dict) else content
@@ -342,9 +341,6 @@ class Store:
                 )
         elif root.exists() and _foreign(root, mark) and not mark.exists():  # another process may just have made it
             raise StoreError(f"{root}: not empty and not a scoremix store; use another --out")
-        else:
-            root.mkdir(parents=True, exist_ok=True)
-            write_file(mark, json.dumps({"format": FORMAT}) + "\n")
 
     def artifact(self, step: Step) -> Artifact:
         return Artifact(step.stage, step.key, self.root / step.stage / step.key[:12])
@@ -379,6 +375,9 @@ class Store:
             begin(False)
             return artifact
         refuse_damaged(inputs)
+        if not self.mark.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_file(self.mark, json.dumps({"format": FORMAT}) + "\n")
         artifact.folder.mkdir(parents=True, exist_ok=True)
         with _lock(artifact.folder):
             if artifact.done:

@@ -59,7 +59,7 @@ class Card:
         d, of = self.description, sum(classes for classes, _ in self.counts.values())
         colour = "grey" if d["channels"] == 1 else "colour"
         return (
-            f"Turns an image ({colour}, {d['size']} px) into {d['embedding']} numbers of length 1. The product of two images' "
+            f"Turns an image ({colour}, {d['size']} px) into a vector of {d['embedding']} numbers, of length 1. The dot product of two images' "
             f"numbers is their similarity, at most 1; above a threshold they count as one class. Trained on "
             f"{of:,} classes by scoremix {self.version}; {self.parameters:,} parameters, {d['provenance']}."
         )
