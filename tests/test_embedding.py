@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import pipeline
+from scoremix import commands, pipeline
 from scoremix.commands.embed import embed_images
 from scoremix.config import ConfigError, Runtime
 from scoremix.config.presets import demo
@@ -71,6 +71,17 @@ def test_rows_are_the_embeddings_of_the_decoded_files(channels: int, folder: Pat
         x = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None]
         expected = torch.nn.functional.normalize(embed(net, x, batch=1))
         np.testing.assert_allclose(found["embeddings"][row], expected[0], atol=1e-5)
+
+
+@pytest.mark.slow  # starts two processes
+def test_workers_share_many_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = checkpoint(tmp_path)
+    embed_images(path, folder, tmp_path / "alone.npz", QUIET)
+    monkeypatch.setattr(commands.embed, "SHARED", 100)
+    embed_images(path, folder, tmp_path / "shared.npz", QUIET.model_copy(update={"workers": 2}))
+    alone, shared = of(tmp_path / "alone.npz"), of(tmp_path / "shared.npz")
+    assert alone["names"].tolist() == shared["names"].tolist()
+    np.testing.assert_array_equal(alone["embeddings"], shared["embeddings"])
 
 
 def test_every_kind_of_place_gives_the_same_embeddings(folder: Path, tmp_path: Path) -> None:

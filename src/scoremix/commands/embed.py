@@ -7,20 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Checkpoint, Here, Layout, app
+from scoremix.commands.options import Checkpoint, Layout, Running, app
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
     from scoremix.config import Runtime
     from scoremix.data.listing import Listing
     from scoremix.data.source import Told
+    from scoremix.execution.trained import Device
 
 FORMATS = (".npz", ".npy")
+SHARED = 4096  # images from which on workers share them
 
 
-@app.command()
+@app.command(without=("scheduler", "compile", "max_hours"))
 def embed(
     checkpoint: Checkpoint,
     images: Annotated[Path, typer.Argument(help="folder of class folders or of images, one image, .npz, packed set")],
@@ -29,18 +33,18 @@ def embed(
     ] = Path("embeddings.npz"),
     *,
     layout: Layout,
-    here: Here,
+    running: Running,
 ) -> None:
     """Embeddings of images by a trained recognizer."""
     from scoremix.data.files import refuse_existing
     from scoremix.execution.records import checkpoint_of
 
-    if here.out.suffix in FORMATS:
-        named_last = f"the file is named last, `embed CHECKPOINT IMAGES {here.out}`"
-        raise ValueError(f"--out {here.out}: is the folder of runs; {named_last}")
+    if running.out.suffix in FORMATS:
+        named_last = f"the file is named last, `embed CHECKPOINT IMAGES {running.out}`"
+        raise ValueError(f"--out {running.out}: is the folder of runs; {named_last}")
     refuse_existing(to)
-    file = checkpoint_of(here.out, checkpoint)
-    count = embed_images(file, images, to, here.runtime, layout.skip_bad, layout.told)
+    file = checkpoint_of(running.out, checkpoint)
+    count = embed_images(file, images, to, running.runtime, layout.skip_bad, layout.told)
     print(f"{to}: {count} embeddings")
 
 
@@ -57,6 +61,7 @@ def embed_images(
 
     from scoremix.data.listing import open_listing
     from scoremix.data.reading import UnreadableImages
+    from scoremix.execution import workers
     from scoremix.execution.artifacts import Work
     from scoremix.execution.trained import ROWS, load_recognizer
 
@@ -70,18 +75,32 @@ def embed_images(
     embeddings: list[NDArray[np.float32]] = []
     indices: list[NDArray[np.int64]] = []
     bad: list[tuple[str, str]] = []
+    crew = workers.crew(runtime, [])
+    shared = crew.size > 1 and len(listing) > SHARED
     with Work(out.parent, runtime, "embed").bar(len(listing), "images") as advance:
-        for pixels, rows in listing.blocks(size, channels, ROWS, bad):
-            if not bad or skip_bad:  # else only the other unreadable files are still of interest
-                embeddings.append(recognizer.embed(pixels))
-                indices.append(rows)
-            advance(int(rows[-1]) + 1)
+
+        def pixels() -> Iterator[NDArray[np.uint8]]:
+            for images, rows in listing.blocks(size, channels, ROWS, bad):
+                if not bad or skip_bad:  # else only the other unreadable files are still of interest
+                    indices.append(rows)
+                    yield images
+                advance(int(rows[-1]) + 1)
+
+        opened = (checkpoint, runtime.out, runtime.device)
+        embeddings += workers.mapped(crew, embedder, opened, pixels()) if shared else map(recognizer.embed, pixels())
     if bad and not skip_bad:
         raise UnreadableImages(bad)
     if not embeddings:
         raise ValueError(f"images {place}: none of {len(bad)} files can be read")
     write(out, np.concatenate(embeddings), listing, np.concatenate(indices))
     return sum(map(len, indices))
+
+
+def embedder(checkpoint: Path, out: Path, device: Device) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """What a worker embeds images with."""
+    from scoremix.execution.trained import load_recognizer
+
+    return load_recognizer(checkpoint, out=out, device=device).embed
 
 
 def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: NDArray[np.int64]) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from scoremix.config import Runtime
 from scoremix.execution import processes, stopping
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 TRIES = 2  # of a step whose worker dies
 PATIENCE = 30.0  # seconds that stopped workers have to write their checkpoints
 SHARED = ("sample", "embed")  # stages whose chunks are shared among workers
+T = TypeVar("T")
+R = TypeVar("R")
 After = Callable[[Step, Artifact, bool], None]
 
 
@@ -247,6 +251,31 @@ class Processes:
             slot.close()
 
 
+def mapped(
+    crew: Processes, begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...], items: Iterable[T]
+) -> Iterator[R]:
+    """begin(*arguments)(item) of every item in order; each worker begins once, and has at most two items waiting."""
+    ahead: deque[Future[R]] = deque()
+    try:
+        for number, item in enumerate(items):
+            ahead.append(crew.slots[number % crew.size].open().submit(_applied, begin, arguments, item))
+            if len(ahead) > 2 * crew.size:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        crew.stop()
+
+
+@functools.cache
+def _begun(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...]) -> Callable[[T], R]:
+    return begin(*arguments)
+
+
+def _applied(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...], item: T) -> R:
+    return _begun(begin, arguments)(item)
+
+
 @dataclass
 class Cluster:
     """Workers of a Dask cluster on a shared folder, reached by a client that is opened when there is work for them."""
@@ -399,6 +428,7 @@ __all__ = [
     "cluster",
     "crew",
     "makespan",
+    "mapped",
     "perform",
     "run_all",
     "waited_for",
