@@ -53,7 +53,7 @@ GUIDED: dict[str, Any] = {"solver": "dpm2m", "guidance": 2.0, "guide": "conditio
 def folder() -> Experiment:
     """Any folder of class folders: 32 px, small networks; the best of the candidates is chosen and judged."""
     base = small()
-    generator = base.generator.model_copy(update={"images_seen": "auto", **SOON})
+    generator = base.generator.model_copy(update={"images_seen": "auto", "until": "gate", **SOON})
     return base.model_copy(update={**CANDIDATES, "generator": generator, "sampling": Sampling(steps=12, **GUIDED)})
 
 
