@@ -152,6 +152,7 @@ TINY = [
     "recognizer.batch=16",
     "generator.model_channels=8",
     "generator.images_seen=640",
+    "generator.until=images",
     "generator.batch=32",
     "generator.precision=float32",
     "generator.conditions=learned",  # the papers' settings: what depends on what, and stored curves, are of them
