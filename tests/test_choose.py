@@ -17,7 +17,7 @@ CANDIDATES = ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", "
 
 
 def experiment(*settings: str) -> Experiment:
-    return load(presets.folder(), (), ["source=glyphs", *settings])
+    return load(presets.folder(), (), ["source=glyphs", "generator.images_seen=1000", *settings])
 
 
 def plans(exp: Experiment, store: Store) -> list[Step]:
