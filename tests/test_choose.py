@@ -10,7 +10,7 @@ import pytest
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.config.choice import confirming, costliest, narrowed, without_generator
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import External, Step, Store
+from scoremix.execution.artifacts import Call, External, Step, Store
 from scoremix.pipeline import scoremix
 
 CANDIDATES = ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", "coherent_first"]
@@ -190,7 +190,7 @@ def test_workers_are_given_a_graph_for_every_branch(
     store, exp, graphs = Store(tmp_path), runner.decided(experiment(), "cpu"), list[set[str]]()
     says = {"check": ("gate.json", gate(top1)), "choose": ("choice.json", {"chosen": "averages_first"})}
 
-    def run_all(calls: list[runner.Call], *_: object) -> bool:
+    def run_all(calls: list[Call], *_: object) -> bool:
         todo = [call.step for call in calls if not store.artifact(call.step).done]
         graphs.append({step.label for step in todo})
         for step in todo:

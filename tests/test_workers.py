@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 
 from scoremix.config import Experiment, Runtime, load
-from scoremix.config.base import Slice
 from scoremix.execution import progress, runner, workers
-from scoremix.execution.artifacts import Artifact, Store, step_of
+from scoremix.execution.artifacts import Artifact, Call, Store, step_of
 from scoremix.execution.records import source_of
-from scoremix.execution.runner import Call
+from support.steps import Named, chunk, dies, dies_once, fails, note, slow
 
 
 def outputs(out: Path) -> dict[str, Any]:
@@ -35,7 +34,7 @@ def run(out: Path, settings: list[str], size: int) -> dict[str, Any]:
 
 
 def test_two_workers_end_in_the_bytes_of_one(tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, "sampling.chunk=2"]
+    settings = [*tiny_settings, "sampling.chunk=2", "seeds=[0]"]
     one, two = run(tmp_path / "one", settings, 1), run(tmp_path / "two", settings, 2)
     assert one.keys() == two.keys() and len(one) > 12
     for label, files in one.items():
@@ -45,37 +44,6 @@ def test_two_workers_end_in_the_bytes_of_one(tiny_settings: list[str], tmp_path:
     assert {"baseline", "recognizer real/0", "report"} <= record["steps"].keys()
     manifest = json.loads(next((tmp_path / "two" / "store" / "generator").glob("*/manifest.json")).read_text())
     assert manifest["threads"] == 1
-
-
-class Named(Slice):
-    """What a stage of these tests is told."""
-
-    name: str
-    mark: str = ""
-
-
-def note(config: Named, *inputs: Artifact, work: Any) -> None:
-    work.write("said.txt", config.name + "".join((i / "said.txt").read_text() for i in inputs))
-
-
-def dies_once(config: Named, *inputs: Artifact, work: Any) -> None:
-    if not Path(config.mark).exists():
-        Path(config.mark).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    note(config, *inputs, work=work)
-
-
-def dies(config: Named, *inputs: Artifact, work: Any) -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def fails(config: Named, *inputs: Artifact, work: Any) -> None:
-    raise ValueError(f"{config.name}: cannot be made")
-
-
-def slow(config: Named, *inputs: Artifact, work: Any) -> None:
-    time.sleep(1)
-    note(config, *inputs, work=work)
 
 
 def call(function: Callable[..., None], name: str, *inputs: Artifact, mark: str = "") -> Call:
@@ -185,9 +153,8 @@ def test_large_networks_have_all_cores() -> None:
 def test_a_stop_by_any_signal_ends_with_a_checkpoint_and_one_line(
     number: int, status: int, tiny_settings: list[str], tmp_path: Path
 ) -> None:
-    settings = [*tiny_settings, "generator.images_seen=64000", "generator.snapshots=2"]
-    chosen = [word for setting in settings for word in ("--set", setting)]
-    command = [sys.executable, "-m", "scoremix", "generator", "folder", *chosen, "--out", str(tmp_path / "out"), "-q"]
+    chosen = [word for setting in (*tiny_settings, "recognizer.epochs=9000") for word in ("--set", setting)]
+    command = [sys.executable, "-m", "scoremix", "recognizer", "folder", *chosen, "--out", str(tmp_path / "out"), "-q"]
     process = subprocess.Popen(
         [*command, "--workers", "1"],
         stderr=subprocess.PIPE,
@@ -197,14 +164,14 @@ def test_a_stop_by_any_signal_ends_with_a_checkpoint_and_one_line(
     assert process.stderr is not None
     lines = iter(process.stderr.readline, "")
     assert any("estimate: " in line for line in lines)  # what follows is training
-    while not list(tmp_path.glob("out/store/generator/*/conditions-*")):
+    while not list(tmp_path.glob("out/store/recognizer/*/progress")):
         time.sleep(0.1)
     time.sleep(1.0)
     process.send_signal(number)
     last = process.stderr.read().strip().splitlines()[-1]
     assert process.wait(60) == status, last
     assert last == "scoremix: stopped; the next run continues from here"
-    assert len(list(tmp_path.glob("out/store/generator/*/progress/checkpoint.safetensors"))) == 1
+    assert len(list(tmp_path.glob("out/store/recognizer/*/progress/checkpoint.safetensors"))) == 1
 
 
 @pytest.mark.slow
@@ -231,19 +198,6 @@ def test_a_wrong_number_of_workers_is_one_line() -> None:
         2,
         "scoremix: --workers 'many': allowed are auto and whole numbers from 1",
     )
-
-
-def chunk(config: Named, *inputs: Artifact, work: Any) -> None:
-    """Two chunks, one for each part, that take a while."""
-    for number in range(2):
-        if work.part is not None and work.part[0] != number:
-            continue
-        if work.kept(f"chunk-{number}") is None:
-            assert work.part is not None, "a chunk that a part had made was made again"
-            time.sleep(0.2)
-            work.keep(f"chunk-{number}", config.name)
-    if work.part is None:
-        work.write("said.txt", "".join(work.surely_kept(f"chunk-{number}").decode() for number in range(2)))
 
 
 def test_parts_are_counted_in_the_cost_and_kept_where_a_damaged_artifact_is_made_again(tmp_path: Path) -> None:

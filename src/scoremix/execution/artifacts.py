@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -307,6 +307,15 @@ class Step:
     def key(self) -> str:
         content = json.dumps([FORMAT, self.stage, self.code, self.config, self.inputs], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+
+class Call(NamedTuple):
+    """A step with what makes it."""
+
+    step: Step
+    function: Callable[..., None]
+    config: Slice
+    inputs: tuple[Any, ...]
 
 
 def step_of(function: Callable[..., None], config: Slice, inputs: tuple[Any, ...], label: str) -> Step:

@@ -6,12 +6,12 @@ import functools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from scoremix.config import Changes, Experiment, Recognizer, Runtime, Slice, changed, choice
 from scoremix.config.base import undecided
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, External, Step, Store, Work, step_of
+from scoremix.execution.artifacts import Artifact, Call, External, Step, Store, Work, step_of
 from scoremix.pipeline import Input, story
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator
@@ -20,15 +20,6 @@ from scoremix.stages.train.recognizer import fitting, train_recognizer
 BRANCHES = ("ingest", "check", "choose")  # stages whose results decide which steps follow, where an arm is chosen
 MANY = 10_000  # classes of a head whose number the settings do not say
 TOGETHER = (train_recognizer, train_generator, sample_mixtures)  # stages that share their work among processes
-
-
-class Call(NamedTuple):
-    """A step with what makes it."""
-
-    step: Step
-    function: Callable[..., None]
-    config: Slice
-    inputs: tuple[Input, ...]
 
 
 @dataclass

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from scoremix.config import Runtime
 from scoremix.execution import processes, stopping
-from scoremix.execution.artifacts import Artifact, Show, Step, Store, StoreBusy, Work, bars
-from scoremix.execution.runner import Call
+from scoremix.execution.artifacts import Artifact, Call, Show, Step, Store, StoreBusy, Work, bars
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -417,19 +416,3 @@ def _large(step: Step) -> bool:
     if step.stage == "recognizer":
         return bool(step.config["network"] != "small")
     return step.stage == "generator" and step.config["model_channels"] * max(step.config["channel_mult"]) > 256
-
-
-__all__ = [
-    "Cluster",
-    "Here",
-    "Processes",
-    "Task",
-    "Workers",
-    "cluster",
-    "crew",
-    "makespan",
-    "mapped",
-    "perform",
-    "run_all",
-    "waited_for",
-]

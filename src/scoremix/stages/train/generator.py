@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -195,7 +196,7 @@ def fitting(
 
     def trial(count: int) -> None:
         if state is not None and device.device.type == "cuda":
-            _loss(state.net, images, config, count).backward()
+            _loss(state.net, count).backward()
             state.optimizer.zero_grad(set_to_none=True)
 
     return memory.fitting(part, kept_per_image(config, images), memory.free_bytes(device.device), trial)
@@ -203,23 +204,26 @@ def fitting(
 
 def kept_per_image(config: Generator, images: LabeledImages) -> int:
     """Bytes that a training step keeps for each image, counted without computing it."""
+    return _kept_per_image(json.dumps(network(config, images)), config.checkpointing)
+
+
+@functools.cache
+def _kept_per_image(arguments: str, checkpointing: bool) -> int:
     with torch.device("meta"):
-        counted = EDM2(**network(config, images)).train()
-    counted.unet.checkpointing = config.checkpointing
-    each = memory.bytes_per_image(lambda count: _loss(counted, images, config, count))
-    if config.checkpointing:
-        each += memory.largest_block(counted, Block, lambda count: _loss(counted, images, config, count))
-    return each
+        counted = EDM2(**json.loads(arguments)).train()
+    counted.unet.checkpointing = checkpointing
+    each = memory.bytes_per_image(functools.partial(_loss, counted))
+    return each + (memory.largest_block(counted, Block, functools.partial(_loss, counted)) if checkpointing else 0)
 
 
-def _loss(net: EDM2, images: LabeledImages, config: Generator, count: int) -> Tensor:
+def _loss(net: EDM2, count: int) -> Tensor:
     """A loss of that many images of nothing, on the network's device."""
-    like = next(net.parameters())
-    x = torch.zeros(count, images.channels, images.size, images.size, device=like.device)
-    labels = torch.zeros(count, dtype=torch.int64, device=like.device) if config.conditional else None
+    device = next(net.parameters()).device
+    x = torch.zeros(count, net.img_channels, net.img_resolution, net.img_resolution, device=device)
+    labels = torch.zeros(count, dtype=torch.int64, device=device) if net.label_dim else None
     sigma = torch.ones_like(x[:, 0, 0, 0])
     denoised, u = net(x, sigma, labels, return_logvar=True)
-    return training.weighted_error(denoised, u, x, sigma, config.sigma_data).sum()
+    return training.weighted_error(denoised, u, x, sigma, net.sigma_data).sum()
 
 
 def rampup(config: Generator) -> float:
