@@ -354,6 +354,15 @@ class Store:
     def artifact(self, step: Step) -> Artifact:
         return Artifact(step.stage, step.key, self.root / step.stage / step.key[:12])
 
+    def make_folder(self, step: Step) -> Path:
+        """The folder of a step, made where it is not there, and the store with it."""
+        if not self.mark.exists():
+            self.root.mkdir(parents=True, exist_ok=True)
+            write_file(self.mark, json.dumps({"format": FORMAT}) + "\n")
+        folder = self.artifact(step).folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def refuse_busy(self, steps: Iterable[Step]) -> None:
         """StoreBusy where another process is working on one of the steps now."""
         for folder in (self.artifact(step).folder for step in steps):
@@ -384,10 +393,7 @@ class Store:
             begin(False)
             return artifact
         refuse_damaged(inputs)
-        if not self.mark.exists():
-            self.root.mkdir(parents=True, exist_ok=True)
-            write_file(self.mark, json.dumps({"format": FORMAT}) + "\n")
-        artifact.folder.mkdir(parents=True, exist_ok=True)
+        self.make_folder(step)
         with _lock(artifact.folder):
             if artifact.done:
                 begin(False)

@@ -145,9 +145,7 @@ def perform(task: Task, root: Path, runtime: Runtime, show: Show | None = None) 
         except StoreBusy:  # of another run, which makes the same
             stopping.check()
             time.sleep(1)
-    folder = store.artifact(call.step).folder
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Work(folder, runtime, call.step.label, part=task.part, show=show)
+    work = Work(store.make_folder(call.step), runtime, call.step.label, part=task.part, show=show)
     work.take_over()
     call.function(call.config, *call.inputs, work=work)
 
