@@ -90,6 +90,9 @@ def page() -> str:
         "numbers; those of recognizers are of one seed, and a preset trains three (`--set seeds=[0]` for one). Departures: weight decay leaves out biases, BN and PReLU (arcface_torch's does not); bfloat16 where they "
         "use float16; batch statistics are those of the whole batch on one device, of each part on several (theirs) "
         "([scale.md](scale.md)).",
+        "The paper's Table 5 (appendix J) has the recognizers' hardware and settings. The copy of the paper that this was "
+        "written from has its caption alone, so `webface160k` takes AdaFace's batch, rate and epochs: compare them with "
+        "yours, and change them by `--set recognizer.batch=...`, `recognizer.lr`, `recognizer.epochs`.",
         recipes(),
     ]
     return "\n\n".join(parts) + "\n"

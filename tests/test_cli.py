@@ -169,7 +169,7 @@ def test_wrong_calls_are_one_line(
     ("arguments", "names"),
     [
         (["sheets", "--pairs", "0"], ["--pairs", "0", "1"]),
-        (["ema", "--std", "abc"], ["--std", "abc", "number"]),
+        (["ema", "--std", "abc"], ["--std", "abc"]),
         (["ema"], ["--std", "such as 0.075"]),
         (["ema", "--std"], ["--std"]),
         (["embed"], ["CHECKPOINT", "RUN/ARM"]),

@@ -216,8 +216,8 @@ def webface160k(network: Network = "iresnet50", name: str = "webface160k") -> Ex
     """The paper's experiment: 10,000 identities of 11 to 24 images train, 100 choose, 100 test (paper 4.1, 4.2).
 
     Generator EDM2-S on pixels at 112 px, until the 46 million images where the paper's curves end; mixes of the 10,000
-    most distant pairs with weights one half, 20 images each. The paper names the backbone (IR50), the head (ArcFace) and
-    the augmentations; its batch, rate and epochs are not stated: AdaFace's are taken.
+    most distant pairs with weights one half, 20 images each. The paper's text names the backbone (IR50), the head (ArcFace)
+    and the augmentations; batch, rate and epochs are in its Table 5, of which our copy lacks the content: AdaFace's are taken.
     """
     generator = edm2_generator("s").model_copy(
         update={
