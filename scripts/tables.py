@@ -10,6 +10,7 @@ import argparse
 import json
 import shlex
 import statistics
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,16 @@ def page() -> str:
         "yours, and change them by `--set recognizer.batch=...`, `recognizer.lr`, `recognizer.epochs`.",
         recipes(),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(map(wrapped, parts)) + "\n"
+
+
+def wrapped(part: str) -> str:
+    """A paragraph in lines that can be read in an editor; tables, headings and commands as they are."""
+    return (
+        part
+        if part.startswith(("#", "|", " "))
+        else textwrap.fill(part, 150, break_long_words=False, break_on_hyphens=False)
+    )
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scoremix.config import Experiment, Runtime, Slice
-from scoremix.data.files import write_file
+from scoremix.data.files import whole, write_file
 from scoremix.execution import code, records
 from scoremix.execution.artifacts import Artifact, Step, Store, StoreError, Work
 
@@ -329,3 +329,15 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "measures.npz").write_bytes(b"PK")
     with pytest.raises(StoreError, match=r"measures\.npz: damaged"):
         Artifact("x", "k", tmp_path).arrays("measures.npz")
+
+
+def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    left = tmp_path / ".made.0123.part"
+    left.mkdir()
+    (left / "image.png").write_bytes(b"1")
+    with whole(tmp_path / "made", folder=True) as first:
+        with pytest.raises(KeyError), whole(tmp_path / "made", folder=True) as second:
+            assert not left.exists() and first.is_dir() and second.is_dir()
+            raise KeyError
+        (first / "image.png").write_bytes(b"2")
+    assert [file.name for file in tmp_path.rglob("*")] == ["made", "image.png"]

@@ -75,7 +75,9 @@ def test_damage_is_found_and_mended(toy: Path, tmp_path: Path, capsys: pytest.Ca
     (trained / "recognizer.safetensors").write_bytes(b"")
     (line,) = damaged(store, recorded)
     assert "baseline" in line and "recognizer.safetensors has 0 bytes" in line
-    assert "baseline" not in "".join(x for x in chain_table(store, recorded).splitlines() if "done" in x)
+    rows = chain_table(store, recorded).splitlines()
+    assert "baseline" not in "".join(x for x in rows if "done" in x)
+    assert "are not those that were written" in next(x for x in rows if "baseline" in x)
     before = json.loads((trained / "manifest.damaged").read_text())
     (again,) = progress.make(exp, runtime, store, ["baseline"])
     assert again.manifest["outputs"] == before["outputs"]

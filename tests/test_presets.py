@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from scoremix.config import Generator, load
 from scoremix.config.arms import named
-from scoremix.config.presets import EDM2_SIZES, PRESETS, RECIPES, edm2_generator, experiment
+from scoremix.config.presets import EDM2_SIZES, PRESETS, RECIPES, edm2_generator, experiment, run_name
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block
@@ -139,3 +141,10 @@ def test_auggen_has_the_weights_its_authors_chose_for_the_set(preset: str, weigh
         {"name": "s", "arms": ["auggen"], "headline": ["auggen"], "data": {"d": {"preset": preset, "source": "faces"}}}
     )
     assert own.experiment("d", 0).arms["auggen"] == arms["auggen"]
+
+
+def test_a_run_is_named_after_its_folder_or_after_its_file_without_the_ending(tmp_path: Path) -> None:
+    (tmp_path / "a.b").mkdir()
+    assert run_name(tmp_path / "a.b") == "a.b"
+    assert run_name(tmp_path / "omniglot.npz") == "omniglot"
+    assert run_name(tmp_path / "store") == "of-store"

@@ -81,8 +81,12 @@ def chain_table(store: Store, exp: Experiment) -> str:
 
 def state_of(plan: Step, artifact: Artifact, before: Mapping[str, Any] | None) -> tuple[str, str]:
     """(state, why) of a step, given how the record says it was last done."""
+    from scoremix.execution.artifacts import DISOWNED
+
     if artifact.done:
         return "done", ""
+    if (artifact / DISOWNED).exists():
+        return "missing", "its files are not those that were written; the next run makes it again"
     if (artifact.folder / "progress").exists():
         return "started", "a process stopped in the middle; the next run continues it"
     if before is None:

@@ -113,7 +113,9 @@ def edm2(size: str) -> Experiment:
 
 def run_name(data: Path) -> str:
     """The name of a run on the images at a place, from that of the place; `of-` before one that no run may have."""
-    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", data.resolve().stem).strip("-._")[:LONGEST_NAME].strip("-._")
+    place = data.resolve()
+    named = place.name if place.is_dir() else place.stem
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", named).strip("-._")[:LONGEST_NAME].strip("-._")
     return f"of-{stem}" if stem.lower() in RESERVED else stem or "run"
 
 

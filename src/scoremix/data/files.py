@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import os
 import shlex
@@ -20,12 +22,19 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
     Its name is its own, so that several processes may write at once and the last one stays. An OSError names `path`
     where it names no other file. With `folder` an empty folder is made; `path` must then be absent or an empty folder.
+    What a process left that was killed while it wrote such a folder is removed: nobody holds its lock any more.
     """
     unique = uuid.uuid4().hex
     partial = path.with_name(f".{path.name}.{unique}.part" if folder else f"{path.name}.{unique}.partial")
+    held = contextlib.ExitStack()
     try:
         if folder:
+            for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+                with contextlib.suppress(OSError), _locked(left):
+                    shutil.rmtree(left)
             partial.mkdir()
+            with contextlib.suppress(OSError):  # a file system without locks
+                held.enter_context(_locked(partial))
         yield partial
         if not folder:
             with open(partial, "rb+") as handle:
@@ -36,10 +45,22 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
             error.filename = str(path)  # what failed to be written, for the message
         raise
     finally:
+        held.close()
         if folder:
             shutil.rmtree(partial, ignore_errors=True)
         else:
             partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a folder; OSError where somebody else does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_file(path: Path, content: bytes | str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,7 @@ class Border:
         return {"padding": "mirror" if self.fill is None else "constant", "colour": self.colour, "share": self.share}
 
 
+@functools.lru_cache(maxsize=1)  # batches and generator.json ask for the same images
 def border_of(images: LabeledImages) -> Border:
     """What the training images end in, from exact counts over the outermost pixels of all of them, each channel alike."""
     counts = np.zeros(256, np.int64)
