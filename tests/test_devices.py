@@ -21,6 +21,8 @@ SMALL = Generator(model_channels=16, batch=8, images_seen=64, attention=True, pr
 
 @pytest.fixture(params=DEVICES)
 def device(request: pytest.FixtureRequest) -> engine.Engine:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU here")
     return engine.start(request.param)
 
 

@@ -15,3 +15,10 @@ def test_memory_per_image_is_the_stored_count() -> None:
     for row in rows:
         line = f"| {row['size']} | {row['side']} px | {row['mib']:,.0f} | {row['mib_checkpointing']:,.0f} |"
         assert line in page
+
+
+def test_the_price_of_checkpointing_is_the_stored_one() -> None:
+    page = (ROOT / "docs" / "scale.md").read_text()
+    small, xs = json.loads((ROOT / "docs" / "results" / "activations.json").read_text())["price"]
+    assert f"{small['times']:.2f} times\nas long with the demo's network" in page
+    assert f"{xs['times']:.2f} times with XS at 64 px" in page
