@@ -19,13 +19,11 @@ from scoremix.stages.geometry.alignment import permutations
 from support import fake_report
 
 SECTION = """
-from dataclasses import dataclass
 
 from scoremix.report.charts import figure, new_axes
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class Words(Section):
     title = "Words of a run"
     words: tuple[str, ...] = ()

@@ -113,7 +113,7 @@ def embed_shared(
 ) -> None:
     """Embeds the images of a set that keeps several workers busy, each a part of them; smaller ones are left."""
     from scoremix.execution import workers
-    from scoremix.execution.runner import Call
+    from scoremix.execution.artifacts import Call
     from scoremix.execution.torchrun import say
     from scoremix.stages.judge import embed
     from scoremix.stages.judge.benchmark import embedding, flips

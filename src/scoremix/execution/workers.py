@@ -270,7 +270,8 @@ def _begun(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...]
 
 
 def _applied(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...], item: T) -> R:
-    return _begun(begin, arguments)(item)
+    found: R = _begun(begin, arguments)(item)
+    return found
 
 
 @dataclass

@@ -113,16 +113,18 @@ def settings() -> AbstractContextManager[None]:
     return matplotlib.rc_context(merged)
 
 
-def new_axes(height: float, left: float = 44, bottom: float = 38, top: float = 10, right: float = 12) -> Axes:
-    """Axes of a new figure with margins in points."""
+def new_axes(
+    height: float, left: float = 44, bottom: float = 38, top: float = 10, right: float = 12, x: str = "", y: str = ""
+) -> Axes:
+    """Axes of a new figure with margins in points, and labels."""
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     box = (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (bottom + top) / height)
     axes = figure.add_axes(box)
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)
     axes.tick_params(colors=light("muted"), labelcolor=light("muted"), width=0.8, length=3)
-    axes.xaxis.label.set_color(light("muted"))
-    axes.yaxis.label.set_color(light("muted"))
+    axes.set_xlabel(x, color=light("muted"))
+    axes.set_ylabel(y, color=light("muted"))
     for spine in axes.spines.values():
         spine.set_color(light("rule"))
     axes.set_axisbelow(True)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
 import jinja2
 import yaml
@@ -26,8 +26,9 @@ HERE = Path(__file__)
 Layout = Literal["contents", "wide", "narrow"]
 
 
+@dataclass_transform(frozen_default=True)
 class Section:
-    """A part of a page: a frozen dataclass with what it loads, and an .html file of its module's name beside it.
+    """A part of a page: a child of this, which is a frozen dataclass with what it loads, and an .html file beside it.
 
     The template finds the section as `s`, what all sections of the page share as `r`, the functions of its module as
     `draw`, those of charts under `charts`, numbers as text under `t`, and the page's sections by name under `sections`.
@@ -36,10 +37,14 @@ class Section:
     title: ClassVar[str]  # in the table of contents, and as heading unless the template is `bare`
     bare: ClassVar[bool] = False  # whether the template writes its elements and headings itself
 
+    def __init_subclass__(cls) -> None:
+        dataclasses.dataclass(frozen=True)(cls)
+
     @classmethod
     def load(cls, source: Any) -> Self:
-        """From what the page is about, by default nothing of it. An error leaves the section out, with a word why."""
-        return cls()
+        """From what the page is about, by default its parts of the fields' names; an error leaves the section out."""
+        names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+        return cls(**{name: getattr(source, name) for name in names if hasattr(source, name)})
 
     def shown(self, shared: Any) -> bool:
         """Whether there is anything to show."""

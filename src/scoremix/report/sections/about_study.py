@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class AboutStudy(Section):
     title = "About the study"
     bare = True

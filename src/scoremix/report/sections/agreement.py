@@ -38,7 +38,6 @@ class Agreement:
         return float(low), float(middle), float(high)
 
 
-@dataclass(frozen=True)
 class Agreements(Section):
     title = "Do the classes agree on a mix?"
     agreements: tuple[Agreement, ...] = ()

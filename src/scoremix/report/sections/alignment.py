@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
@@ -13,7 +12,6 @@ from scoremix.report.numbers import Row, signed
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class Alignment(Section):
     title = "Alignment against chance"
     alignment: Row  # labels, pairs, matrix, series

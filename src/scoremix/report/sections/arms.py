@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,16 +19,11 @@ from scoremix.report.charts import (
 )
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
-from scoremix.report.results import Arm, Results, Roc, Run
+from scoremix.report.results import Arm, Results, Roc
 
 
-@dataclass(frozen=True)
 class Arms(Section):
     title = "Recognition of unseen classes"
-
-    @classmethod
-    def load(cls, run: Run) -> Arms:
-        return cls()  # all of it is in what the sections share
 
     def rows(self, shared: Results) -> Iterator[Row]:
         names = shared.evaluation.recognizer_seeds
@@ -56,13 +50,12 @@ def roc(arms: Sequence[Arm], drawn: Mapping[str, Style], supported_far: float) -
     """Verification curves, log FAR against TAR: seeds thin, mean thick, unsupported FAR shaded."""
     with_curve = [(arm, arm.roc) for arm in arms if arm.roc is not None]
     thin = sum(len(np.atleast_2d(curve.tar)) for _, curve in with_curve) <= 60
-    axes = new_axes(270)
+    axes = new_axes(270, y="true accept rate (TAR, %)")
     for arm, curve in with_curve:
         far, tar = sampled(curve)
         seed_lines(axes, far, 100 * tar, drawn[arm.name], thin)
     _far_axis(axes, [curve for _, curve in with_curve], supported_far)
     axes.set_ylim(0, 101)
-    axes.set_ylabel("true accept rate (TAR, %)")
     return axes, "roc", f"Verification ROC of {', '.join(a.name for a, _ in with_curve)}, logarithmic FAR axis."
 
 
@@ -75,7 +68,7 @@ def roc_gain(
     base_far, base = sampled(control.roc)
     others = [(arm, arm.roc) for arm in arms if arm.roc is not None and arm.name != control.name]
     thin = sum(len(np.atleast_2d(curve.tar)) for _, curve in others) <= 30
-    axes = new_axes(270, left=50)
+    axes = new_axes(270, left=50, y="TAR minus the control's (points)")
     axes.axhline(0, color=light(drawn[control.name].colour), linewidth=1.2)
     for arm, curve in others:
         far, tar = sampled(curve)
@@ -85,7 +78,6 @@ def roc_gain(
         seed_lines(axes, base_far, 100 * gain, drawn[arm.name], thin)
     _far_axis(axes, [control.roc], supported_far)
     axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    axes.set_ylabel("TAR minus the control's (points)")
     return axes, "roc-gain", f"Verification curves minus that of {control.name}, logarithmic FAR axis."
 
 

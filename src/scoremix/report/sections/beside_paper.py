@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from statistics import fmean
 from typing import NamedTuple
 
 from scoremix.report.numbers import difference
 from scoremix.report.page import Section
-from scoremix.report.study import Study, Table
+from scoremix.report.study import Table
 
 
 class PaperRow(NamedTuple):
@@ -53,14 +52,9 @@ PAPER = tuple(
 )
 
 
-@dataclass(frozen=True)
 class BesidePaper(Section):
     title = "Beside the paper"
     tables: tuple[Table, ...]
-
-    @classmethod
-    def load(cls, source: Study) -> BesidePaper:
-        return cls(source.tables)
 
 
 def ours(table: Table, arm: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from scoremix.evaluation.estimate import Estimate
@@ -13,7 +12,6 @@ from scoremix.report.results import Results, Run
 from scoremix.report.words import Choosing
 
 
-@dataclass(frozen=True)
 class Candidates(Section):
     title = "How the recipe was chosen"
     choosing: Choosing | None = None

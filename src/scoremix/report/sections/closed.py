@@ -37,7 +37,6 @@ class ClosedSet:
     files: tuple[str, ...] = ()  # tables beside the page
 
 
-@dataclass(frozen=True)
 class Closed(Section):
     title = "Recognition of the training classes"
     closed: ClosedSet | None = None

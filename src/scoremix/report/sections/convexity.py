@@ -21,7 +21,6 @@ class Magnitudes:
     ratios: Mapping[str, Floats]
 
 
-@dataclass(frozen=True)
 class Convexity(Section):
     title = "Why convex weights"
     magnitudes: Magnitudes | None = None
@@ -40,7 +39,7 @@ class Convexity(Section):
 @figure
 def magnitude_lines(magnitudes: Magnitudes) -> tuple[Axes, str, str]:
     """Length of the mixed noise prediction against the noise level, one line per weights."""
-    axes = new_axes(230, left=46)
+    axes = new_axes(230, left=46, x="noise level σ", y="‖mixed ε‖ / ‖ε of one class‖")
     for name, style in styled(magnitudes.ratios).items():
         line(axes, magnitudes.sigmas, magnitudes.ratios[name], style, linewidth=1.8, label=name)
     axes.axhline(1, color=light("rule"), linewidth=0.8)
@@ -49,6 +48,4 @@ def magnitude_lines(magnitudes: Magnitudes) -> tuple[Axes, str, str]:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(bottom=0)
-    axes.set_xlabel("noise level σ")
-    axes.set_ylabel("‖mixed ε‖ / ‖ε of one class‖")
     return axes, "magnitudes", "Length of the mixed noise prediction over noise levels, by weights."

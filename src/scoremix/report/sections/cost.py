@@ -26,7 +26,6 @@ class StageCost:
     reused: bool = False  # found finished in the store: the cost is the one of the run that made it
 
 
-@dataclass(frozen=True)
 class Cost(Section):
     title = "Cost"
     costs: tuple[StageCost, ...] = ()

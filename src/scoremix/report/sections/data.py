@@ -20,7 +20,6 @@ class DataSet:
     note: str = ""
 
 
-@dataclass(frozen=True)
 class Data(Section):
     title = "Data"
     data: DataSet

@@ -57,7 +57,6 @@ class Mended:
     impostor: tuple[Pair, ...] = ()
 
 
-@dataclass(frozen=True)
 class Errors(Section):
     title = "Pairs that are judged wrongly"
     far: float = 0.0
@@ -107,15 +106,13 @@ class Errors(Section):
 @figure
 def similarities(name: str, arm: ArmErrors, style: Style, span: tuple[float, float]) -> tuple[Axes, str, str]:
     """Shares of genuine and impostor pairs over similarity, and the threshold."""
-    axes = new_axes(170, left=48)
+    axes = new_axes(170, left=48, x=f"cosine similarity, {name}", y="share of pairs (%)")
     for counts, colour, label in ((arm.impostor, "control-2", "impostor"), (arm.genuine, style.colour, "genuine")):
         shares = 100 * np.array(counts) / max(1, sum(counts))
         axes.stairs(shares, EDGES, fill=True, color=light(colour), alpha=0.25)
         axes.stairs(shares, EDGES, color=light(colour), linewidth=1.6, label=label)
     axes.axvline(arm.threshold, color=light("ink"), linewidth=1.0, linestyle=(0, (3, 2)))
     axes.set_xlim(*span)
-    axes.set_xlabel(f"cosine similarity, {name}")
-    axes.set_ylabel("share of pairs (%)")
     return axes, f"pairs-{slug(name)}", f"Similarities of genuine and impostor pairs to {name}, and its threshold."
 
 

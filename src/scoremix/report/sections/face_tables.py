@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from scoremix.report.faces import FaceTable, as_rows
@@ -11,7 +10,6 @@ from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class FaceTables(Section):
     title = "Public face benchmarks"
     tables: tuple[FaceTable, ...]

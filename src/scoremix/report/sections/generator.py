@@ -62,7 +62,6 @@ class Curve:
         return f"Training went on to its end, {count(self.longest)} images."
 
 
-@dataclass(frozen=True)
 class Generator(Section):
     title = "Is the generator good enough"
     gate: Gate | None = None
@@ -110,15 +109,13 @@ def gate_bars(gate: Gate) -> tuple[Axes, str, str]:
 @figure
 def gate_curve(curve: Curve, floor: float) -> tuple[Axes, str, str]:
     """The gate against images seen, with the floor and chance."""
-    axes = new_axes(190)
+    axes = new_axes(190, x="images seen (thousands)", y="recognized as their class (%)")
     seen = [images / 1000 for images in curve.images_seen]
     axes.plot(seen, [100 * gate for gate in curve.gate], color=light("arm-1"), marker="o", markersize=4, linewidth=1.6)
     axes.axhline(100 * floor, color=light("arm-2"), linewidth=1.6, linestyle=(0, (3, 1.5)))
     axes.axhline(100 * curve.chance, color=light("muted"), linewidth=0.9, linestyle=(0, (1, 2)))
     axes.set_xlim(0, curve.longest / 1000)
     axes.set_ylim(0, 100)
-    axes.set_xlabel("images seen (thousands)")
-    axes.set_ylabel("recognized as their class (%)")
     last = f"{100 * curve.gate[-1]:.1f} % after {curve.images_seen[-1]:,} images"
     return (
         axes,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from scoremix.report.page import Section
 
 GLOSSARY = (
@@ -28,6 +26,5 @@ GLOSSARY = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Glossary(Section):
     title = "Glossary"

@@ -40,7 +40,6 @@ class ByGroup:
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)  # further summaries by metric and arm
 
 
-@dataclass(frozen=True)
 class Groups(Section):
     title = "Are all groups served alike?"
     by_group: ByGroup | None = None

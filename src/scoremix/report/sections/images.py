@@ -69,7 +69,6 @@ class Way:
         return [rows[1], rows[0], rows[2]] if len(self.classes) == 2 else rows
 
 
-@dataclass(frozen=True)
 class Images(Section):
     title = "The mixed images"
     sheet: tuple[SheetRow, ...] = ()

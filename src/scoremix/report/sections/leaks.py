@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from scoremix.report.numbers import Row
@@ -14,7 +14,6 @@ NUMBERS = ("images", "dropped", "mplets_dropped", "threshold")
 UNSEEN = {"validation": "of the validation classes", "held_out": "of the training classes that were set apart"}
 
 
-@dataclass(frozen=True)
 class Leaks(Section):
     title = "Images too near to real ones"
     found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # arm -> what leaks.json says

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from scoremix.evaluation.metric_table import QUALITY, Metric, leak_metric
 from scoremix.report.numbers import DASH
@@ -12,7 +11,6 @@ from scoremix.report.page import Section
 from scoremix.report.quality import Quality, Rows
 
 
-@dataclass(frozen=True)
 class Measures(Section):
     title = "Quality of generated images"
     bare = True

@@ -40,7 +40,6 @@ def groups_of(run: Run) -> tuple[Group, ...]:
     return tuple(Group(**row) for row in run.chain["diagnostics"].json("examination.json")["groups"])
 
 
-@dataclass(frozen=True)
 class Mixes(Section):
     title = "What a mix is"
     groups: tuple[Group, ...] = ()

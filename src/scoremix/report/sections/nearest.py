@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from scoremix.report.page import Section
-from scoremix.report.quality import Pair, Quality
+from scoremix.report.quality import Pair
 
 
-@dataclass(frozen=True)
 class Nearest(Section):
     title = "Nearest training images"
     bare = True
     pairs: Mapping[str, Sequence[Pair]]
-
-    @classmethod
-    def load(cls, source: Quality) -> Nearest:
-        return cls(source.pairs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 
@@ -13,7 +12,6 @@ from scoremix.report.numbers import Row, count, signed
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class Order(Section):
     title = "Does order carry over"
     order: Row  # spaces, rates, simulated, simulated_rates
@@ -58,7 +56,7 @@ def _numbers(row: Row) -> Iterator[tuple[str, float]]:
 def simulated_overlap(rows: Sequence[Row], k: int, bounds: Sequence[float]) -> tuple[Axes, str, str]:
     """Shared pairs on draws of the theorem's model, what is expected of them, and K·p."""
     rho = [row["rho"] for row in rows]
-    axes = new_axes(220, left=46)
+    axes = new_axes(220, left=46, x="CKA of the two spaces, ρ", y="shared among the K farthest (%)")
     axes.plot(rho, [100 * b for b in bounds], color=light("arm-2"), linestyle=(0, (5, 2)), linewidth=1.5)
     axes.plot(rho, [100 * row["expected"] / k for row in rows], color=light("arm-1"), linewidth=1.6)
     axes.errorbar(
@@ -67,15 +65,13 @@ def simulated_overlap(rows: Sequence[Row], k: int, bounds: Sequence[float]) -> t
     )  # fmt: skip
     axes.axhline(100 * rows[0]["chance"] / k, color=light("control-2"), linewidth=1.2)
     axes.set_ylim(0, 102)
-    axes.set_xlabel("CKA of the two spaces, ρ")
-    axes.set_ylabel("shared among the K farthest (%)")
     return axes, "simulated-overlap", "Shared pairs against CKA: simulated, expected, and K times p."
 
 
 @figure
 def simulated_rates(rows: Sequence[Row]) -> tuple[Axes, str, str]:
     """Share of comparisons that hold on draws of the model, the identity, the bound."""
-    axes = new_axes(220, left=46)
+    axes = new_axes(220, left=46, x="CKA of the two spaces, ρ", y="comparisons that hold (%)")
     for mask, style in mask_styles(rows).items():
         own = [row for row in rows if row["mask"] == mask]
         rho, colour = [row["rho"] for row in own], light(style.colour)
@@ -84,8 +80,6 @@ def simulated_rates(rows: Sequence[Row]) -> tuple[Axes, str, str]:
         errors = [200 * row["error"] for row in own]
         axes.errorbar(rho, [100 * row["rate"] for row in own], errors, fmt="o", color=colour, markersize=4)
     axes.set_ylim(48, 101)
-    axes.set_xlabel("CKA of the two spaces, ρ")
-    axes.set_ylabel("comparisons that hold (%)")
     return axes, "simulated-rates", "Comparisons preserved against CKA: simulated, identity, bound."
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from scoremix.report.geometry import Measured
 from scoremix.report.page import Manifest, Section
 
 
-@dataclass(frozen=True)
 class Origin(Section):
     title = "Settings and origin"
     settings: Mapping[str, Any]

@@ -32,7 +32,6 @@ class Snapshots:
     fewest: int
 
 
-@dataclass(frozen=True)
 class OverTraining(Section):
     title = "Over training"
     snapshots: tuple[Snapshots, ...]
@@ -89,15 +88,13 @@ def over_training(
     """One measure of the conditions against every space over training; dashed: recognizers among themselves."""
     names = list(dict.fromkeys(row["space"] for row in series))
     drawn = anchor_styles(names)
-    axes = new_axes(210, left=46)
+    axes = new_axes(210, left=46, x="images seen (thousands)", y=label)
     for name in names:
         own = [row for row in series if row["space"] == name and row["ema"] == ema]
         seen = [row["images_seen"] / 1000 for row in own]
         line(axes, seen, [row[measure] for row in own], drawn[name], marker="o", markersize=2.6)
     if level:
         axes.axhline(level[measure], color=light("ink"), linewidth=1, linestyle=(0, (4, 3)))
-    axes.set_xlabel("images seen (thousands)")
-    axes.set_ylabel(label)
     return axes, f"series-{slug(measure)}-{slug(f'{ema:g}')}", f"{label} over training at EMA {ema:g}."
 
 
@@ -112,15 +109,13 @@ def anchor_styles(names: Sequence[str]) -> dict[str, Style]:
 def snapshots(runs: Sequence[Snapshots], key: str, label: str) -> tuple[Axes, str, str]:
     """One quantity of reproductions over training, one line per run and EMA length."""
     drawn = snapshot_styles(runs)
-    axes = new_axes(200, left=56)
+    axes = new_axes(200, left=56, x="images seen (thousands)", y=label)
     for run in runs:
         for ema in run.correlation:
             own = [row for row in run.rows if f"{row['ema']:g}" == ema]
             seen, style = [row["images_seen"] / 1000 for row in own], drawn[f"{run.run}, EMA {ema}"]
             line(axes, seen, [row[key] for row in own], style, marker="o", markersize=4)
     axes.set_xlim(left=0)
-    axes.set_xlabel("images seen (thousands)")
-    axes.set_ylabel(label)
     return axes, f"snapshots-{slug(key)}", f"{label} of reproductions over training."
 
 

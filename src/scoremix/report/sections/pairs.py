@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +14,6 @@ from scoremix.report.results import Run
 distance_histogram = figure(histogram)
 
 
-@dataclass(frozen=True)
 class Pairs(Section):
     title = "Which classes were mixed"
     distances: Distances | None = None

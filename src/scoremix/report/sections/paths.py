@@ -28,7 +28,6 @@ class Strip:
     to_b: Floats
 
 
-@dataclass(frozen=True)
 class Paths(Section):
     title = "From class to class"
     paths: Row  # summaries, weights and the map's arrays
@@ -72,12 +71,10 @@ class Paths(Section):
 @figure
 def similarity_over_lambda(weights: Sequence[float], paths: Row) -> tuple[Axes, str, str]:
     """Mean similarity of mixes to both sources over λ; thin: what a straight path between the ends would give."""
-    axes = new_axes(210, left=58)
+    axes = new_axes(210, left=58, x="λ, weight of the second class", y="cosine similarity")
     for key, colour in (("to_a", "arm-1"), ("to_b", "arm-2")):
         axes.plot(weights, paths["straight"][key], color=light(colour), linewidth=1, linestyle=(0, (3, 2)))
         axes.plot(weights, paths["means"][key], color=light(colour), linewidth=1.8, marker="o", markersize=3.5)
-    axes.set_xlabel("λ, weight of the second class")
-    axes.set_ylabel("cosine similarity")
     return axes, "lambda", "Similarity of mixes to both source classes over the mixing weight."
 
 

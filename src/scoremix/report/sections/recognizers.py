@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from scoremix.report.geometry import MEASURES, Geometry, Measured, among_recognizers
@@ -11,7 +10,6 @@ from scoremix.report.numbers import Row, signed
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class Recognizers(Section):
     title = "Between recognizers"
     alignment: Row

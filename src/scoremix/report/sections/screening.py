@@ -28,7 +28,6 @@ class Screened:
     examples: tuple[tuple[tuple[Image, ...], tuple[Image, ...]], ...] = ()  # per m-plet: kept, rejected
 
 
-@dataclass(frozen=True)
 class Screening(Section):
     title = "Coherent sampling"
     screened: tuple[Screened, ...] = ()

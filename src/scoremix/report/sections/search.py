@@ -21,7 +21,6 @@ class SearchMap:
     best: tuple[float, float]
 
 
-@dataclass(frozen=True)
 class Search(Section):
     title = "AugGen's search of weights"
     search: SearchMap | None = None
@@ -40,13 +39,11 @@ class Search(Section):
 @figure
 def search_map(search: SearchMap) -> tuple[Axes, str, str]:
     """Heat map of the search's objective over both weights, the best cell marked."""
-    axes = new_axes(330, left=52)
+    axes = new_axes(330, left=52, x="weight of the second class", y="weight of the first class")
     edges = np.append(search.ticks, 2 * search.ticks[-1] - search.ticks[-2])
     edges = edges - (search.ticks[1] - search.ticks[0]) / 2
     mesh = axes.pcolormesh(edges, edges, search.objective, cmap="viridis", rasterized=True)
     axes.plot(*search.best, marker="o", markersize=9, markerfacecolor="none", markeredgecolor="white")
     axes.set_aspect("equal")
     axes.figure.colorbar(mesh, ax=axes)
-    axes.set_xlabel("weight of the second class")
-    axes.set_ylabel("weight of the first class")
     return axes, "search", "Objective of the search over both weights."

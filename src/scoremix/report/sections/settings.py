@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from scoremix.report.page import Manifest, Section
 from scoremix.report.results import Run
 
 
-@dataclass(frozen=True)
 class Settings(Section):
     title = "Settings and origin"
     config: Mapping[str, Any] = field(default_factory=dict)

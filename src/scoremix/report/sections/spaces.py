@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class Spaces(Section):
     title = "Distances in both spaces"
     distances: Row  # correlations and, as arrays, matrices, signals, histogram
@@ -61,7 +59,7 @@ def distance_matrices(conditions: Any, centers: Any) -> tuple[Axes, str, str]:
 def signals(row: Row) -> tuple[Axes, str, str]:
     """Fig. 12: distances of the same pairs in both spaces as signals, peaks and joint-close pairs marked."""
     centers, conditions = np.asarray(row["signal_centers"]), np.asarray(row["signal_conditions"])
-    axes = new_axes(210, left=42)
+    axes = new_axes(210, left=42, x="pair", y="cosine distance")
     for at in row["joint_close"]:
         axes.axvline(at, color=light("arm-2"), linewidth=0.9, alpha=0.7)
     axes.plot(conditions, color=light("control-2"), linewidth=0.9)
@@ -69,8 +67,6 @@ def signals(row: Row) -> tuple[Axes, str, str]:
     peaks = np.asarray(row["peaks"], int)
     axes.plot(peaks, centers[peaks], "o", color=light("arm-1"), markersize=2.8)
     axes.set_xlim(0, max(1, len(centers) - 1))
-    axes.set_xlabel("pair")
-    axes.set_ylabel("cosine distance")
     return axes, "signals", "Distances of pairs in both spaces as signals over the pairs."
 
 
@@ -78,11 +74,9 @@ def signals(row: Row) -> tuple[Axes, str, str]:
 def joint_histogram(row: Row) -> tuple[Axes, str, str]:
     """How often a pair has one distance as conditions and another as class centers, logarithmic counts."""
     counts = np.asarray(row["counts"], float)
-    axes = new_axes(250, left=46)
+    axes = new_axes(250, left=46, x="distance of conditions", y="distance of class centers")
     shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan).T
     x, y = row["condition_edges"], row["center_edges"]
     heat(axes, shown, origin="lower", extent=(x[0], x[-1], y[0], y[-1]))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.set_xlabel("distance of conditions")
-    axes.set_ylabel("distance of class centers")
     return axes, "joint-histogram", "Joint histogram of the pairs' distances in both spaces."

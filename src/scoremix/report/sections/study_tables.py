@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from matplotlib.axes import Axes
 
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
 from scoremix.report.charts import figure, light, new_axes, slug
 from scoremix.report.page import Section
-from scoremix.report.study import Row, Study, Table
+from scoremix.report.study import Row, Table
 
 
-@dataclass(frozen=True)
 class StudyTables(Section):
     title = "Tables"
     bare = True
     tables: tuple[Table, ...]
-
-    @classmethod
-    def load(cls, source: Study) -> StudyTables:
-        return cls(source.tables)
 
 
 def metrics(table: Table) -> dict[str, Metric]:
@@ -48,7 +41,7 @@ def gain_against_cost(table: Table) -> tuple[Axes, str, str]:
     """Headline difference to the last control against the seconds an arm's images and one recognizer took."""
     control = table.controls[-1]
     metric = table.metric(table.headline)
-    axes = new_axes(300, left=52)
+    axes = new_axes(300, left=52, x="seconds for the arm's images and one recognizer")
     shown = [row for row in table.rows if (control, table.headline) in row.differences]
     for row in shown:
         cell = row.differences[control, table.headline]
@@ -60,7 +53,6 @@ def gain_against_cost(table: Table) -> tuple[Axes, str, str]:
     axes.margins(x=0.18)
     names = [(row.arm, row.differences[control, table.headline].value, _seconds(row)) for row in shown]
     _name_points(axes, [(name, seconds, 100 * value) for name, value, seconds in names])
-    axes.set_xlabel("seconds for the arm's images and one recognizer")
     axes.set_ylabel(f"{metric.label} minus {control}, points")
     return axes, f"cost-{slug(table.data)}", f"Gain over {control} against cost on {table.data}."
 

@@ -23,7 +23,6 @@ class Generator:
     guide_at: float | None = None
 
 
-@dataclass(frozen=True)
 class Training(Section):
     title = "Training"
     generator: Generator | None = None
@@ -60,7 +59,7 @@ def recognizer_loss(arms: Sequence[Arm], drawn: Mapping[str, Style]) -> Markup:
 def _losses(
     lines: Sequence[tuple[Curve, Style]], name: str, alt: str, mark: float | None = None
 ) -> tuple[Axes, str, str]:
-    axes = new_axes(210, left=46, top=16)
+    axes = new_axes(210, left=46, top=16, x="images seen (thousands)", y="loss")
     means = []
     for curve, style in lines:
         seen, values = thinned(curve)
@@ -81,8 +80,6 @@ def _losses(
         )  # fmt: skip
     axes.set_xlim(left=0)
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.set_xlabel("images seen (thousands)")
-    axes.set_ylabel("loss")
     return axes, name, alt
 
 

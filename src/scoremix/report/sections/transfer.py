@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from scoremix.report.geometry import Geometry, Measured
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 
 
-@dataclass(frozen=True)
 class Transfer(Section):
     title = "Does the selection carry over"
     transfer: Row

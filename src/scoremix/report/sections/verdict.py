@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from scoremix.evaluation.estimate import Estimate
@@ -26,7 +26,6 @@ SHORT = 0.01  # real images that gain more than this with more steps were traine
 ALIKE = 0.6  # a mix is incoherent below this share of the coherence of real classes
 
 
-@dataclass(frozen=True)
 class Verdict(Section):
     title = "Verdict"
     bare = True
