@@ -22,7 +22,7 @@ from scoremix.report import numbers
 from scoremix.report.results import Kind, Verdict
 from scoremix.report.sections import agreement
 from scoremix.report.sections.agreement import Agreements
-from scoremix.report.sections.data import Data
+from scoremix.report.sections.data import SplitImages
 from scoremix.report.sections.errors import Errors
 from scoremix.report.sections.groups import Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow
@@ -185,7 +185,7 @@ def test_markup_in_names_is_harmless(where: str) -> None:
     evil = "<script>alert(1)</script>\"'&{{ 7*7 }}"
     report = fake_report.build(rows=1)
     arm, *others = report.results.arms
-    sheet, data = report.part(Images).sheet, report.part(Data).data
+    sheet, data = report.part(Images).sheet, report.part(SplitImages).data
     by_group = report.part(Groups).by_group
     assert by_group is not None
     changed = {
@@ -197,8 +197,8 @@ def test_markup_in_names_is_harmless(where: str) -> None:
         "group": lambda: report.having(
             Groups(replace(by_group, groups=(replace(by_group.groups[0], name=evil),)))
         ),
-        "data": lambda: report.having(Data(replace(data, name=evil)), title=evil),
-        "skipped": lambda: report.having(Data(replace(data, skipped=({**data.skipped[0], "path": evil},)))),
+        "data": lambda: report.having(SplitImages(replace(data, name=evil)), title=evil),
+        "skipped": lambda: report.having(SplitImages(replace(data, skipped=({**data.skipped[0], "path": evil},)))),
         "config": lambda: report.having(Settings({evil: evil})),
         "reason": lambda: report.having(
             arms=(replace(arm, metrics={"eer": Estimate(math.nan, reason=evil)}), *others)

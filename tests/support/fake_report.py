@@ -25,7 +25,7 @@ from scoremix.report.sections.agreement import Agreement, Agreements
 from scoremix.report.sections.arms import Arms
 from scoremix.report.sections.convexity import Convexity, Magnitudes
 from scoremix.report.sections.cost import Cost, StageCost
-from scoremix.report.sections.data import Data, DataSet
+from scoremix.report.sections.data import DataSet, SplitImages
 from scoremix.report.sections.errors import ArmErrors, Errors, Mended
 from scoremix.report.sections.errors import Pair as WrongPair
 from scoremix.report.sections.generator import Curve as Rise
@@ -325,7 +325,7 @@ def build(
                     StageCost("evaluate", 6.2, None, 700 * 2**20, 10_800),
                 )
             ),
-            Data(
+            SplitImages(
                 DataSet(
                     "characters drawn from 38 fonts",
                     tuple(dict(zip(keys, split, strict=True)) for split in splits),
@@ -363,6 +363,6 @@ def bare(report: Report) -> Report:
         replace(report.results.evaluation, recognizer_seeds=(0,)),
         (arm,),
     )
-    kept = (Data, Arms, Glossary)
+    kept = (SplitImages, Arms, Glossary)
     empty = [kind() for kind in pages.SECTIONS if kind not in kept]
     return Report(results, (*empty, *(p for p in report.parts if isinstance(p, kept))))

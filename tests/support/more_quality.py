@@ -6,18 +6,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoremix.analysis.spaces import Data, as_rows, centred, check_neighbours, unit_rows
+from scoremix.analysis.spaces import Numbers, as_rows, centred, check_neighbours, unit_rows
 from scoremix.evaluation.quality import distance_blocks, radii, together
 
 
-def neighbour_radii(x: Float[Data, "_ _"], k: int) -> Float[Tensor, " n"]:
+def neighbour_radii(x: Float[Numbers, "_ _"], k: int) -> Float[Tensor, " n"]:
     """Distance of each row to its k-th nearest other row; ValueError unless 1 <= k < n."""
     rows = as_rows(x)
     check_neighbours(k, len(rows))
     return radii(centred(rows), k)
 
 
-def realism(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 3) -> Float[Tensor, " m"]:
+def realism(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], k: int = 3) -> Float[Tensor, " m"]:
     """Realism of each fake: its largest ratio of a real row's radius to the distance from that row.
 
     At least 1 inside a ball. Only real rows with a radius below the median count (Kynkäänniemi et al. 2019,
@@ -34,7 +34,7 @@ def realism(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 3) -> F
     return torch.cat(parts)
 
 
-def vendi(x: Float[Data, "_ _"], order: float = 1.0) -> float:
+def vendi(x: Float[Numbers, "_ _"], order: float = 1.0) -> float:
     """Vendi score (Friedman and Dieng 2023): effective number of different rows, in [1, n].
 
     exp of the entropy (Rényi's of the given order, 1 being Shannon's) of the eigenvalues of K/n, K holding

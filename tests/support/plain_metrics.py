@@ -10,16 +10,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
-from scoremix.evaluation.metrics import ROC, Data, ahead_of_mates, as_array, enrolled, roc
+from scoremix.evaluation.metrics import ROC, Numbers, ahead_of_mates, as_array, enrolled, roc
 
 
-def auc(similarity: Float[Data, " n"], same: Bool[Data, " n"]) -> float:
+def auc(similarity: Float[Numbers, " n"], same: Bool[Numbers, " n"]) -> float:
     """Probability that a genuine pair is more similar than an impostor pair; ties count half."""
     curve = roc(similarity, same)
     return float(np.trapezoid(curve.tar, curve.far))
 
 
-def eer(similarity: Float[Data, " n"], same: Bool[Data, " n"]) -> float:
+def eer(similarity: Float[Numbers, " n"], same: Bool[Numbers, " n"]) -> float:
     """Equal error rate: where FAR = 1 - TAR on the straight line between the two neighbouring points of
     the ROC.
     """
@@ -35,10 +35,10 @@ def eer_of(curve: ROC) -> float:
 
 
 def closed_set_rank(
-    gallery: Float[Data, "g d"],
-    gallery_labels: Int[Data, " g"],
-    probes: Float[Data, "p d"],
-    probe_labels: Int[Data, " p"],
+    gallery: Float[Numbers, "g d"],
+    gallery_labels: Int[Numbers, " g"],
+    probes: Float[Numbers, "p d"],
+    probe_labels: Int[Numbers, " p"],
     ranks: Sequence[int] = (1, 5, 20),
     block: int = 4096,
 ) -> Float[Array, " r"]:
@@ -61,8 +61,8 @@ class Identification(NamedTuple):
 
 
 def identification(
-    embeddings: Float[Data, "n d"],
-    labels: Int[Data, " n"],
+    embeddings: Float[Numbers, "n d"],
+    labels: Int[Numbers, " n"],
     ranks: Sequence[int] = (1, 5),
     draws: int = 10,
     seed: int = 0,
@@ -87,7 +87,7 @@ def identification(
     return Identification(tuple(ranks), table.mean(0), table, len(unit) - len(own))
 
 
-def _pairs(similarity: Data, same: Data, groups: Any) -> tuple[Array, Array, Array]:
+def _pairs(similarity: Numbers, same: Numbers, groups: Any) -> tuple[Array, Array, Array]:
     values, genuine, names = as_array(similarity).astype(np.float64), as_array(same).astype(bool), as_array(groups)
     if not values.shape == genuine.shape == names.shape or values.ndim != 1:
         raise ValueError(f"similarity, same, groups: shapes {values.shape}, {genuine.shape}, {names.shape}")
@@ -111,7 +111,9 @@ class GroupRates(NamedTuple):
         return 1 - self.fnmr
 
 
-def group_rates(similarity: Float[Data, " n"], same: Bool[Data, " n"], groups: Any, threshold: float) -> GroupRates:
+def group_rates(
+    similarity: Float[Numbers, " n"], same: Bool[Numbers, " n"], groups: Any, threshold: float
+) -> GroupRates:
     """Rates of every group at one common threshold; ValueError names groups without one kind of pair."""
     values, genuine, names = _pairs(similarity, same, groups)
     found, index = np.unique(names, return_inverse=True)

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from scoremix.analysis.preservation import double_centred
-from scoremix.analysis.spaces import Data, as_rows
+from scoremix.analysis.spaces import Numbers, as_rows
 
 
-def normalised_gram(kernel: Float[Data, "_ _"]) -> Float[Tensor, "n n"]:
+def normalised_gram(kernel: Float[Numbers, "_ _"]) -> Float[Tensor, "n n"]:
     """HKH / ‖HKH‖_F of a symmetric kernel matrix (n, n) (Corollary G.5)."""
     k = as_rows(kernel, "kernel")
     if k.shape[0] != k.shape[1] or not torch.allclose(k, k.T):

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scoremix.analysis.pair_distances import block_distances, distance_correlation
 from scoremix.analysis.spaces import (
-    Data,
+    Numbers,
     as_rows,
     centred,
     check_neighbours,
@@ -64,7 +64,7 @@ def _normalised(align: Callable[[int, int], float], eps: float = 0.0) -> float:
     return align(0, 1) / (math.sqrt(own[0]) * math.sqrt(own[1]) + eps)
 
 
-def cka(x: Float[Data, "_ _"], y: Float[Data, "_ _"], debiased: bool = False, eps: float = 0.0) -> float:
+def cka(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], debiased: bool = False, eps: float = 0.0) -> float:
     """Linear CKA (Appendix F; Kornblith et al. 2019): 1 for equal spaces up to rotation, shift and scale.
 
     Biased it lies in [0, 1] and is about sqrt(dx dy / ((n + dx)(n + dy))) for unrelated Gaussians;
@@ -76,8 +76,8 @@ def cka(x: Float[Data, "_ _"], y: Float[Data, "_ _"], debiased: bool = False, ep
 
 
 def minibatch_cka(
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     batch: int = 256,
     passes: int = 1,
     generator: torch.Generator | None = None,
@@ -110,7 +110,7 @@ def _add_products(inner: Float[Tensor, "2 2"], kernels: list[Float[Tensor, " e"]
 # ---------------------------------------------------------------------------------- kernel CKA
 
 
-def median_distance(x: Float[Data, "_ _"], most: int = 2000) -> float:
+def median_distance(x: Float[Numbers, "_ _"], most: int = 2000) -> float:
     """Median Euclidean distance over all ordered pairs of rows, a row with itself included.
 
     From at most `most` evenly spaced rows: exact up to that many.
@@ -121,8 +121,8 @@ def median_distance(x: Float[Data, "_ _"], most: int = 2000) -> float:
 
 
 def rbf_cka(
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     sigma: float | None = None,
     fraction: float = 1.0,
     debiased: bool = False,
@@ -168,7 +168,7 @@ def nearest(x: Float[Tensor, "n d"], k: int) -> tuple[Int[Tensor, "n k"], Float[
     return torch.cat(indices), torch.cat(values)
 
 
-def mutual_knn(x: Float[Data, "_ _"], y: Float[Data, "_ _"], k: int = 10) -> float:
+def mutual_knn(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], k: int = 10) -> float:
     """Mean share, in [0, 1], of a class's k nearest neighbours that are the same in both spaces.
 
     Neighbours by inner product of the rows as given: normalise rows first for cosine. Chance: k / (n - 1).
@@ -189,8 +189,8 @@ def _common(keys: Int[Tensor, " a"], others: Int[Tensor, " b"]) -> Bool[Tensor, 
 
 
 def cknna(
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     k: int = 10,
     variant: Literal["code", "paper"] = "code",
     eps: float = 1e-6,
@@ -246,7 +246,7 @@ def _masked_hsic(one: Sparse, two: Sparse, n: int) -> float:
     return _hsic_of_sums(p[mutual] @ q[mutual], columns, rows, True)
 
 
-def soft_cknna(x: Float[Data, "_ _"], y: Float[Data, "_ _"], tau: float = 0.1) -> float:
+def soft_cknna(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], tau: float = 0.1) -> float:
     """Appendix F's measure, there called CKNNA: cosine of double-centred soft neighbour kernels, in [-1, 1].
 
     A(i, j) is the softmax over j ≠ i of cosine / tau, with a zero diagonal. Not Huh et al.'s measure and
@@ -277,7 +277,7 @@ def soft_cknna(x: Float[Data, "_ _"], y: Float[Data, "_ _"], tau: float = 0.1) -
 # ---------------------------------------------------------------------------------- shape and distances
 
 
-def procrustes(x: Float[Data, "_ _"], y: Float[Data, "_ _"]) -> float:
+def procrustes(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"]) -> float:
     """Procrustes similarity ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centred spaces, in [0, 1].
 
     1 where a rotation and a scale take one space to the other. 1 minus its square is the squared error that
@@ -287,7 +287,7 @@ def procrustes(x: Float[Data, "_ _"], y: Float[Data, "_ _"]) -> float:
     return float(torch.linalg.svdvals(a.T @ b).sum() / (a.norm() * b.norm()))
 
 
-def rsa(x: Float[Data, "_ _"], y: Float[Data, "_ _"], kind: Literal["spearman", "pearson"] = "spearman") -> float:
+def rsa(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], kind: Literal["spearman", "pearson"] = "spearman") -> float:
     """Representational similarity (Kriegeskorte et al. 2008): correlation of the pairs' dissimilarities.
 
     Dissimilarity is 1 minus the Pearson correlation of two rows; all n(n - 1)/2 pairs, exact.

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoremix.analysis.spaces import Data, as_rows, paired
+from scoremix.analysis.spaces import Numbers, as_rows, paired
 from scoremix.evaluation.estimate import Estimate, interval
 
 AlignmentMeasure = Callable[[Tensor, Tensor], float]
@@ -43,8 +43,8 @@ def _chance(value: float, draws: Sequence[float]) -> Chance:
 
 def permutation_null(
     measure: AlignmentMeasure,
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     generator: torch.Generator,
     draws: int = 100,
 ) -> Chance:
@@ -66,8 +66,8 @@ def random_space(
 
 def random_null(
     measure: AlignmentMeasure,
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     generator: torch.Generator,
     kind: Literal["normal", "uniform"] = "normal",
     draws: int = 20,
@@ -81,8 +81,8 @@ def random_null(
 
 def bootstrap_interval(
     measure: AlignmentMeasure,
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     generator: torch.Generator,
     draws: int = 200,
     level: float = 0.95,
@@ -107,7 +107,7 @@ def bootstrap_interval(
 
 
 def alignment_matrix(
-    spaces: Mapping[str, Float[Data, "_ _"]], measure: AlignmentMeasure
+    spaces: Mapping[str, Float[Numbers, "_ _"]], measure: AlignmentMeasure
 ) -> tuple[list[str], Float[np.ndarray, "s s"]]:
     """Names and the measure of every pair of spaces; a pair is measured once, the earlier space first."""
     rows = {name: as_rows(space, name) for name, space in spaces.items()}
@@ -129,8 +129,8 @@ class SeriesCorrelation(NamedTuple):
 
 
 def series_correlation(
-    a: Float[Data, " t"],
-    b: Float[Data, " t"],
+    a: Float[Numbers, " t"],
+    b: Float[Numbers, " t"],
     generator: torch.Generator,
     draws: int = 2000,
     level: float = 0.95,

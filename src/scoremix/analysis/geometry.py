@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoremix.analysis.pair_distances import Array, Metric, block_distances, pair_blocks, pair_index, prepared
-from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, paired
+from scoremix.analysis.spaces import Numbers, as_rows, as_unit_rows, paired
 
 # ---------------------------------------------------------------------------------- pictures
 
@@ -30,8 +30,8 @@ class JointHistogram(NamedTuple):
 
 
 def joint_histogram(
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     x_metric: Metric = "cosine",
     y_metric: Metric = "cosine",
     bins: int = 100,
@@ -58,7 +58,7 @@ def joint_histogram(
 
 
 def shifted_distances(
-    x: Float[Data, "_ _"], metric: Metric = "cosine", zero: float = -1.0, tolerance: float = 1e-9
+    x: Float[Numbers, "_ _"], metric: Metric = "cosine", zero: float = -1.0, tolerance: float = 1e-9
 ) -> Float[Array, "n n"]:
     """Distance matrix with its zeros (the diagonal, equal rows) moved to `zero` for contrast (Fig. 11)."""
     rows = prepared(x, metric)
@@ -78,8 +78,8 @@ class DistanceSignal(NamedTuple):
 
 
 def distance_signal(
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     x_metric: Metric = "cosine",
     y_metric: Metric = "cosine",
     count: int = 500,
@@ -117,7 +117,7 @@ class PcaMap(NamedTuple):
     variance: Float[Array, " dims"]
 
 
-def pca_map(reference: Float[Data, "_ _"], *others: Float[Data, "_ _"], dims: int = 2) -> PcaMap:
+def pca_map(reference: Float[Numbers, "_ _"], *others: Float[Numbers, "_ _"], dims: int = 2) -> PcaMap:
     """Principal axes of `reference`; the reference and all others are projected on them, in that order.
 
     The largest entry of each axis is positive, so that maps do not flip between runs.
@@ -133,7 +133,9 @@ def pca_map(reference: Float[Data, "_ _"], *others: Float[Data, "_ _"], dims: in
     return PcaMap([((x - mean) @ axes.T).cpu().numpy() for x in sets], share[:dims].cpu().numpy())
 
 
-def umap_map(reference: Float[Data, "_ _"], *others: Float[Data, "_ _"], seed: int = 0) -> list[Float[Array, "n 2"]]:
+def umap_map(
+    reference: Float[Numbers, "_ _"], *others: Float[Numbers, "_ _"], seed: int = 0
+) -> list[Float[Array, "n 2"]]:
     """Coordinates of a UMAP of `reference` by cosine, in which the others are placed; ValueError without the extra.
 
     It keeps neighbourhoods, not distances or directions: read straightness off `pca_map` or `mix_path`.
@@ -162,7 +164,7 @@ class MixPath(NamedTuple):
 
 
 def mix_path(
-    mixes: Float[Data, "_ _ _"], a: Float[Data, "_ _"], b: Float[Data, "_ _"], weights: Float[Data, " _"]
+    mixes: Float[Numbers, "_ _ _"], a: Float[Numbers, "_ _"], b: Float[Numbers, "_ _"], weights: Float[Numbers, " _"]
 ) -> MixPath:
     """Whether λ moves the image from class a to class b, and how straight.
 
@@ -207,7 +209,7 @@ class SelectionOverlap(NamedTuple):
     classes: Float[Array, "s s"]  # the same Jaccard of the classes used
 
 
-def selection_overlap(selections: Mapping[str, Int[Data, "_ _"]]) -> SelectionOverlap:
+def selection_overlap(selections: Mapping[str, Int[Numbers, "_ _"]]) -> SelectionOverlap:
     """How far selections of m-plets agree: (K, m) class labels each, the order within a row being free.
 
     ValueError where a selection is empty, repeats an m-plet, or m differs. Chance level of `shared` for

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scoremix.analysis.pair_distances import Array, pair_distances, vector_correlation
 from scoremix.analysis.preservation import Form, preservation_bound, simulate_misalignment
-from scoremix.analysis.spaces import Data, centred, paired, unit_rows
+from scoremix.analysis.spaces import Numbers, centred, paired, unit_rows
 
 
 def pair_norm2(n: int, form: Form) -> float:
@@ -25,7 +25,7 @@ def pair_norm2(n: int, form: Form) -> float:
     return 0.5 - 1 / n + 1 / n**2 if form == "cosine" else 4.0
 
 
-def expected_overlap(scores: Float[Data, " p"], rho: float, n: int, norm2: float, k: int) -> float:
+def expected_overlap(scores: Float[Numbers, " p"], rho: float, n: int, norm2: float, k: int) -> float:
     """Expected number of the K highest-scoring pairs of K̂ that are among the K highest of L̂ = ρK̂ + E.
 
     `scores` (P,) are the pairs' functionals s = <T, K̂>, larger meaning selected, `norm2` their ‖HTH‖²
@@ -156,8 +156,8 @@ class TopOverlap(NamedTuple):
 
 
 def top_overlap(
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     k: int,
     metric: Literal["cosine", "l2"] = "cosine",
     largest: bool = True,

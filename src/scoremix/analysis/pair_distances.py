@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import Data, as_rows, centred, paired, row_blocks, unit_rows
+from scoremix.analysis.spaces import Numbers, as_rows, centred, paired, row_blocks, unit_rows
 
 Metric = Literal["cosine", "l2", "sqeuclidean"]
 Array = np.ndarray
 
 
-def prepared(x: Float[Data, "_ _"], metric: Metric, name: str = "x") -> Float[Tensor, "n d"]:
+def prepared(x: Float[Numbers, "_ _"], metric: Metric, name: str = "x") -> Float[Tensor, "n d"]:
     """Rows whose inner products give the distances of `block_distances`: unit for cosine, else centred."""
     if metric not in ("cosine", "l2", "sqeuclidean"):
         raise ValueError(f"metric: {metric!r}, allowed 'cosine', 'l2', 'sqeuclidean'")
@@ -55,7 +55,7 @@ def pair_blocks(rows: Float[Tensor, "n d"], metric: Metric) -> Iterator[Float[Ar
         yield distances.cpu().numpy()[_later(block.start, block.stop, n)]
 
 
-def pair_distances(x: Float[Data, "_ _"], metric: Metric = "cosine") -> Float[Array, " p"]:
+def pair_distances(x: Float[Numbers, "_ _"], metric: Metric = "cosine") -> Float[Array, " p"]:
     """Algorithm 2's vector: the n(n-1)/2 distances of all pairs i < j, float64 (400 MB for n = 10,000)."""
     rows = prepared(x, metric)
     out = np.empty(math.comb(len(rows), 2))
@@ -91,8 +91,8 @@ class DistanceCorrelation(NamedTuple):
 
 
 def distance_correlation(
-    x: Float[Data, "_ _"],
-    y: Float[Data, "_ _"],
+    x: Float[Numbers, "_ _"],
+    y: Float[Numbers, "_ _"],
     x_metric: Metric = "cosine",
     y_metric: Metric = "cosine",
     spearman: bool = True,

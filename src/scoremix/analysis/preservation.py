@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import Data, as_rows, centred, paired, row_blocks, unit_rows
+from scoremix.analysis.spaces import Numbers, as_rows, centred, paired, row_blocks, unit_rows
 
 Form = Literal["euclidean", "cosine"]
 
@@ -28,7 +28,7 @@ Form = Literal["euclidean", "cosine"]
 # ---------------------------------------------------------------------------------- spaces
 
 
-def gram_root(x: Float[Data, "_ _"], unit: bool = False, name: str = "x") -> Float[Tensor, "n d"]:
+def gram_root(x: Float[Numbers, "_ _"], unit: bool = False, name: str = "x") -> Float[Tensor, "n d"]:
     """Z with ZZᵀ = K̂ (Equation 11 and after): centred rows over sqrt(‖K‖_F); `unit` normalises rows first."""
     rows = as_rows(x, name)
     rows = centred(unit_rows(rows, name) if unit else rows)
@@ -55,7 +55,7 @@ class Mask(NamedTuple):
     values: Float[Tensor, " e"]
 
 
-def _mask(classes: Int[Data, "t m"], entries: list[tuple[int, int, float]]) -> Mask:
+def _mask(classes: Int[Numbers, "t m"], entries: list[tuple[int, int, float]]) -> Mask:
     """entries (a, b, value): value at (classes[:, a], classes[:, b]) and, for a ≠ b, at its mirror."""
     labels = torch.as_tensor(classes)
     ordered = labels.sort(dim=1).values
@@ -74,7 +74,7 @@ def _check_form(form: Form) -> None:
         raise ValueError(f"form: {form!r}, allowed 'euclidean', 'cosine'")
 
 
-def triplet_mask(triplets: Int[Data, "_ 3"], form: Form = "euclidean") -> Mask:
+def triplet_mask(triplets: Int[Numbers, "_ 3"], form: Form = "euclidean") -> Mask:
     """Masks of triplets (i, j, k), shape (t, 3).
 
     "euclidean", Equation 13: Δ = d²(i,j) - d²(i,k), ‖T‖² = 6. "cosine", Corollary G.4: Δ = K̂(i,j) - K̂(i,k),
@@ -86,7 +86,7 @@ def triplet_mask(triplets: Int[Data, "_ 3"], form: Form = "euclidean") -> Mask:
     return _mask(triplets, [(0, 1, 0.5), (0, 2, -0.5)])
 
 
-def pair_mask(quads: Int[Data, "_ 4"], form: Form = "cosine") -> Mask:
+def pair_mask(quads: Int[Numbers, "_ 4"], form: Form = "cosine") -> Mask:
     """Masks of two disjoint pairs (i, j), (k, l), as selection compares them; quads (t, 4) (Corollary G.5).
 
     "cosine": Δ = K̂(i,j) - K̂(k,l), ‖T‖² = 1. "euclidean": Δ = d²(i,j) - d²(k,l), ‖T‖² = 8.
@@ -240,7 +240,7 @@ def pair_moments(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], form: Form) -
 
 
 def order_preservation(
-    x: Float[Data, "_ _"], y: Float[Data, "_ _"], mask: Mask, unit: bool = True
+    x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], mask: Mask, unit: bool = True
 ) -> OrderPreservation:
     """How many of the given comparisons keep their direction, beside Equations 25 and 26 at the measured CKA.
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-Data = Tensor | np.ndarray
+Numbers = Tensor | np.ndarray
 BLOCK = 2**23  # entries of one block of an n x n matrix: 64 MiB in float64, which the allocator gives back
 
 

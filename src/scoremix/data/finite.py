@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Data = TypeVar("Data", Tensor, np.ndarray)
+Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 
 
-def finite_rows(x: Data, name: str = "embeddings") -> Data:
+def finite_rows(x: Numbers, name: str = "embeddings") -> Numbers:
     """x (n, ...) as it is; ValueError with the number of its rows that hold NaN or infinite values."""
     flags = torch.isfinite(x).cpu().numpy() if isinstance(x, Tensor) else np.isfinite(x)
     if not flags.all():

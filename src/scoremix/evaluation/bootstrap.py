@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
 from scoremix.data.finite import finite_rows
-from scoremix.evaluation.metrics import Data, Pairs, allowed_impostors, as_array, enrolled
+from scoremix.evaluation.metrics import Numbers, Pairs, allowed_impostors, as_array, enrolled
 
 
 def class_draws(classes: int, draws: int = 1000, seed: int = 0) -> Int[Array, "r c"]:
@@ -105,8 +105,8 @@ def weighted_auc_eer(pairs: Pairs, n: Int[Array, "r c"]) -> Curves:
 
 
 def weighted_identification(
-    embeddings: Float[Data, "n d"],
-    labels: Int[Data, " n"],
+    embeddings: Float[Numbers, "n d"],
+    labels: Int[Numbers, " n"],
     n: Int[Array, "r c"],
     ranks: Sequence[int] = (1, 5),
     draws: int = 10,

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from scoremix.evaluation.bootstrap import genuine_weight, impostor_weight, weighted_thresholds
-from scoremix.evaluation.metrics import Data, Pairs, allowed_impostors, as_array
+from scoremix.evaluation.metrics import Numbers, Pairs, allowed_impostors, as_array
 
 Weight = Callable[[Array, Array], Array]  # of all pairs of classes of those sizes, in each draw
 
@@ -125,7 +125,7 @@ def _max_over_min(rates: Float[Array, "*r g"]) -> Float[Array, "*r"]:
         return np.where(low > 0, high / low, np.where(high > 0, np.inf, 1.0))
 
 
-def gini(rates: Float[Data, "*r g"], name: str = "rates") -> Float[Array, "*r"]:
+def gini(rates: Float[Numbers, "*r g"], name: str = "rates") -> Float[Array, "*r"]:
     """Gini coefficient with the factor g/(g-1), in [0, 1]: 0 when all are alike (all 0 included).
 
     Of the rates that are not NaN; NaN where fewer than two are left.
@@ -140,7 +140,9 @@ def gini(rates: Float[Data, "*r g"], name: str = "rates") -> Float[Array, "*r"]:
     return np.where(k[..., 0] >= 2, coefficient, np.nan)
 
 
-def fairness_discrepancy(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
+def fairness_discrepancy(
+    fmr: Float[Numbers, "*r g"], fnmr: Float[Numbers, "*r g"], alpha: float = 0.5
+) -> Float[Array, "*r"]:
     """Fairness discrepancy rate FDR = 1 - [α max ΔFMR + (1 - α) max ΔFNMR], 1 when all groups are alike.
 
     FMRs at strict thresholds are tiny, so with equal weights FDR hardly sees them: read IR or GARBE, too.
@@ -149,13 +151,13 @@ def fairness_discrepancy(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], al
     return np.asarray(1 - (alpha * accept + (1 - alpha) * reject))
 
 
-def inequity_rate(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
+def inequity_rate(fmr: Float[Numbers, "*r g"], fnmr: Float[Numbers, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
     """IR = (max/min FMR)^α (max/min FNMR)^(1-α), at least 1; inf where some group, not all, has rate 0."""
     accept, reject = _both(_max_over_min, fmr, fnmr, alpha)
     return np.asarray(accept**alpha * reject ** (1 - alpha))
 
 
-def garbe(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
+def garbe(fmr: Float[Numbers, "*r g"], fnmr: Float[Numbers, "*r g"], alpha: float = 0.5) -> Float[Array, "*r"]:
     """GARBE = α Gini(FMR) + (1 - α) Gini(FNMR), in [0, 1], 0 when all groups are alike."""
     accept, reject = _both(gini, fmr, fnmr, alpha)
     return np.asarray(alpha * accept + (1 - alpha) * reject)
@@ -164,7 +166,7 @@ def garbe(fmr: Float[Data, "*r g"], fnmr: Float[Data, "*r g"], alpha: float = 0.
 SUMMARIES = {"garbe": garbe, "fdr": fairness_discrepancy, "inequity": inequity_rate}  # keys of the table of metrics
 
 
-def pairs_across(mplets: Int[Data, "k m"], groups: Sequence[str]) -> float:
+def pairs_across(mplets: Int[Numbers, "k m"], groups: Sequence[str]) -> float:
     """Share of the pairs of classes within the m-plets that join two groups; `groups` has the group of each class."""
     rows, names = as_array(mplets), np.array(groups)
     if rows.ndim != 2 or rows.shape[1] < 2 or not 0 <= rows.min() <= rows.max() < len(names):

@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import Data
+from scoremix.analysis.spaces import Numbers
 from scoremix.evaluation import privacy, quality
 
 Values = dict[str, float]
 
 
 def of_classes(
-    features: Float[Data, "_ _"],
-    labels: Int[Data, " _"],
-    targets: Float[Data, "_ _"] | None = None,
-    of_images: Float[Data, "_ _"] | None = None,
-    everything: Float[Data, "_ _"] | None = None,
+    features: Float[Numbers, "_ _"],
+    labels: Int[Numbers, " _"],
+    targets: Float[Numbers, "_ _"] | None = None,
+    of_images: Float[Numbers, "_ _"] | None = None,
+    everything: Float[Numbers, "_ _"] | None = None,
 ) -> Values:
     """Appendix D.6: align, ics, shift with their std over classes (n - 1), mode_coverage; NaN where undefined.
 
@@ -57,12 +57,12 @@ def of_classes(
     return values
 
 
-def _means(features: Data, index: Tensor) -> Float[Tensor, "c d"]:
+def _means(features: Numbers, index: Tensor) -> Float[Tensor, "c d"]:
     rows = torch.nn.functional.normalize(torch.as_tensor(features).double())
     return rows.new_zeros(int(index.max()) + 1, rows.shape[1]).index_add_(0, index.to(rows.device), rows)
 
 
-def of_distributions(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Values:
+def of_distributions(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], k: int = 5) -> Values:
     """Fréchet and kernel distance, precision, recall, density, coverage; ValueError unless k < rows of either."""
     return {
         "frechet": quality.frechet_distance(real, fake),
@@ -72,7 +72,7 @@ def of_distributions(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int 
 
 
 def of_features(
-    real: Float[Data, "_ _"], fake: Float[Data, "_ _"], held_out: Float[Data, "_ _"] | None, k: int
+    real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], held_out: Float[Numbers, "_ _"] | None, k: int
 ) -> Values:
     """What features alone tell of generated images: `of_distributions` and authenticity, with `held_out` rows also C_T."""
     copying = {} if held_out is None else {"copying_z": privacy.data_copying(fake, real, held_out)}
@@ -81,12 +81,12 @@ def of_features(
 
 
 def of_copying(
-    features: Float[Data, "_ _"],
-    train: Float[Data, "_ _"],
-    held_out: Float[Data, "_ _"] | None,
+    features: Float[Numbers, "_ _"],
+    train: Float[Numbers, "_ _"],
+    held_out: Float[Numbers, "_ _"] | None,
     thresholds: Sequence[tuple[float, float]],
-    parents: Int[Data, "_ _"] | None = None,
-    train_labels: Int[Data, " _"] | None = None,
+    parents: Int[Numbers, "_ _"] | None = None,
+    train_labels: Int[Numbers, " _"] | None = None,
 ) -> Values:
     """authenticity, nearest (median cosine to the nearest training image), leak@fmr, copying_z (C_T).
 

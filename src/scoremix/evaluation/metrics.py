@@ -19,7 +19,7 @@ from torch import Tensor
 
 from scoremix.data.finite import finite_rows
 
-Data = Tensor | Array
+Numbers = Tensor | Array
 
 
 def as_array(x: Any) -> Array:
@@ -50,7 +50,7 @@ class ROC(NamedTuple):
     thresholds: Float[Array, " t"]
 
 
-def roc(similarity: Float[Data, " n"], same: Bool[Data, " n"], drop_intermediate: bool = False) -> ROC:
+def roc(similarity: Float[Numbers, " n"], same: Bool[Numbers, " n"], drop_intermediate: bool = False) -> ROC:
     """One point per distinct similarity; `drop_intermediate` keeps the corners, scikit-learn's default."""
     similarity, same = _scores(similarity, same)
     tps, fps, values = accepted_counts(similarity, same)
@@ -75,8 +75,8 @@ def corners(tps: Int[Array, " t"], fps: Int[Array, " t"]) -> Bool[Array, " t"]:
 
 
 def tar_at_far(
-    similarity: Float[Data, " n"],
-    same: Bool[Data, " n"],
+    similarity: Float[Numbers, " n"],
+    same: Bool[Numbers, " n"],
     far: float | Sequence[float] | Float[Array, "*f"],
     rule: Literal["at_most", "nearest"] = "at_most",
 ) -> Float[Array, "*f"]:
@@ -172,7 +172,9 @@ class KFold(NamedTuple):
     thresholds: Float[Array, " k"]  # squared distances
 
 
-def kfold_accuracy(a: Float[Data, "n d"], b: Float[Data, "n d"], same: Bool[Data, " n"], folds: int = 10) -> KFold:
+def kfold_accuracy(
+    a: Float[Numbers, "n d"], b: Float[Numbers, "n d"], same: Bool[Numbers, " n"], folds: int = 10
+) -> KFold:
     """Accuracy of "same if squared distance < threshold" per fold, thresholds chosen on the others.
 
     Rows are normalised in float64. Consecutive folds, thresholds 0, .01 .. 3.99, of equally good ones the
@@ -192,7 +194,7 @@ def kfold_accuracy(a: Float[Data, "n d"], b: Float[Data, "n d"], same: Bool[Data
     return KFold(float(accuracy.mean()), float(accuracy.std()), accuracy, grid[best])
 
 
-def pair_distances(a: Float[Data, "n d"], b: Float[Data, "n d"]) -> Float[Array, " n"]:
+def pair_distances(a: Float[Numbers, "n d"], b: Float[Numbers, "n d"]) -> Float[Array, " n"]:
     """Squared distances in [0, 4] of the normalised rows, in float64."""
     x, y = unit_rows(a), unit_rows(b)
     if x.shape != y.shape:
@@ -212,7 +214,7 @@ def _right(squared: Array, same: Array, grid: Array) -> Array:
     return np.asarray(accepted + refused)
 
 
-def unit_rows(x: Float[Data, "*n d"]) -> Float[Array, "*n d"]:
+def unit_rows(x: Float[Numbers, "*n d"]) -> Float[Array, "*n d"]:
     """Rows divided by their norm, in float64; a zero row stays zero. ValueError for rows that are not finite."""
     rows = finite_rows(as_array(x).astype(np.float64))
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
@@ -242,7 +244,7 @@ class Pairs(NamedTuple):
 
 
 def pair_similarities(
-    embeddings: Float[Data, "n d"], labels: Int[Data, " n"], tail: int | None = None, block: int = 1024
+    embeddings: Float[Numbers, "n d"], labels: Int[Numbers, " n"], tail: int | None = None, block: int = 1024
 ) -> Pairs:
     """Cosine similarities of all pairs of images in float32; `tail` keeps only the largest impostor ones.
 
@@ -313,10 +315,10 @@ def _largest(parts: list[tuple[Array, Array]], keep: int) -> tuple[Array, Array]
 
 
 def ahead_of_mates(
-    gallery: Float[Data, "g d"],
-    gallery_labels: Int[Data, " g"],
-    probes: Float[Data, "p d"],
-    probe_labels: Int[Data, " p"],
+    gallery: Float[Numbers, "g d"],
+    gallery_labels: Int[Numbers, " g"],
+    probes: Float[Numbers, "p d"],
+    probe_labels: Int[Numbers, " p"],
     block: int = 4096,
 ) -> tuple[Int[Array, " m"], Int[Array, " m"]]:
     """For each probe with a mate the number of non-mates at least as similar as its best mate, and its label.

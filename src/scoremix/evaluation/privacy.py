@@ -16,11 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from scoremix.analysis.pair_distances import block_distances
-from scoremix.analysis.spaces import Data, as_rows, as_unit_rows, centred, of_equal_width, row_blocks
+from scoremix.analysis.spaces import Numbers, as_rows, as_unit_rows, centred, of_equal_width, row_blocks
 from scoremix.evaluation.metrics import refused_at
 
 
-def _labels(values: Int[Data, "*_"], rows: Tensor, name: str, ndim: int = 1) -> Int[Tensor, n * m]:
+def _labels(values: Int[Numbers, "*_"], rows: Tensor, name: str, ndim: int = 1) -> Int[Tensor, n * m]:
     labels = torch.as_tensor(values).to(rows.device)
     if labels.ndim != ndim or len(labels) != len(rows):
         raise ValueError(f"{name}: shape {tuple(labels.shape)} for {len(rows)} rows")
@@ -31,10 +31,10 @@ def _labels(values: Int[Data, "*_"], rows: Tensor, name: str, ndim: int = 1) -> 
 
 
 def nearest_similarity(
-    images: Float[Data, "_ _"],
-    train: Float[Data, "_ _"],
-    parents: Int[Data, "_ _"] | None = None,
-    train_labels: Int[Data, " _"] | None = None,
+    images: Float[Numbers, "_ _"],
+    train: Float[Numbers, "_ _"],
+    parents: Int[Numbers, "_ _"] | None = None,
+    train_labels: Int[Numbers, " _"] | None = None,
     among: Literal["all", "parents", "others"] = "all",
 ) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
     """Largest cosine s_max of each image to the training images, and the row of that training image.
@@ -70,7 +70,7 @@ def nearest_similarity(
 
 
 def impostor_thresholds(
-    features: Float[Data, "_ _"], labels: Int[Data, " _"], fmrs: Sequence[float]
+    features: Float[Numbers, "_ _"], labels: Int[Numbers, " _"], fmrs: Sequence[float]
 ) -> Float[np.ndarray, " t"]:
     """Smallest cosine thresholds that at most a share fmr of held-out impostor pairs exceeds.
 
@@ -97,9 +97,9 @@ def impostor_thresholds(
 
 
 def data_copying(
-    images: Float[Data, "_ _"],
-    train: Float[Data, "_ _"],
-    held_out: Float[Data, "_ _"],
+    images: Float[Numbers, "_ _"],
+    train: Float[Numbers, "_ _"],
+    held_out: Float[Numbers, "_ _"],
     dims: int | None = 64,
 ) -> float:
     """C_T (Meehan et al. 2020), a z-score; far below 0: images lie closer to the training rows than held-out.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from scoremix.analysis.pair_distances import block_distances
 from scoremix.analysis.spaces import (
-    Data,
+    Numbers,
     as_unit_rows,
     centred,
     check_neighbours,
@@ -28,7 +28,7 @@ from scoremix.analysis.spaces import (
 # ---------------------------------------------------------------------------------- distributions
 
 
-def frechet_distance(a: Float[Data, "_ _"], b: Float[Data, "_ _"]) -> float:
+def frechet_distance(a: Float[Numbers, "_ _"], b: Float[Numbers, "_ _"]) -> float:
     """Fréchet distance of the Gaussians fitted to two feature sets, covariances with n - 1; at least 0.
 
     ‖μa - μb‖² + tr(Sa + Sb - 2 (Sa Sb)^½). With centred sets A = QR the last trace is the nuclear norm of
@@ -45,8 +45,8 @@ def frechet_distance(a: Float[Data, "_ _"], b: Float[Data, "_ _"]) -> float:
 
 
 def kernel_distance(
-    a: Float[Data, "_ _"],
-    b: Float[Data, "_ _"],
+    a: Float[Numbers, "_ _"],
+    b: Float[Numbers, "_ _"],
     degree: int = 3,
     gamma: float | None = None,
     coef: float = 1.0,
@@ -96,7 +96,7 @@ def radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
     return out
 
 
-def prdc(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Prdc:
+def prdc(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], k: int = 5) -> Prdc:
     """Precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     Each row's ball reaches to its k-th nearest neighbour within its own set, its border outside. Precision:
@@ -122,13 +122,13 @@ def prdc(real: Float[Data, "_ _"], fake: Float[Data, "_ _"], k: int = 5) -> Prdc
     }
 
 
-def together(real: Data, fake: Data) -> tuple[Tensor, Tensor]:
+def together(real: Numbers, fake: Numbers) -> tuple[Tensor, Tensor]:
     """Both sets moved by the same vector, the real mean, so that products of rows lose no digits."""
     one, two = of_equal_width(real=real, fake=fake)
     return one - one.mean(0), two - one.mean(0)
 
 
-def authenticity(real: Float[Data, "_ _"], fake: Float[Data, "_ _"]) -> float:
+def authenticity(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"]) -> float:
     """Share of fakes farther from their nearest training row than that row is from its nearest (Alaa 2022).
 
     Low values are a sign of copying; 1/2 or more is usual for fresh samples of the same distribution.
@@ -170,11 +170,11 @@ class Fidelity(NamedTuple):
 
 
 def fidelity(
-    features: Float[Data, "_ _"],
-    labels: Int[Data, " _"],
-    centers: Float[Data, "_ _"],
+    features: Float[Numbers, "_ _"],
+    labels: Int[Numbers, " _"],
+    centers: Float[Numbers, "_ _"],
     among: Literal["evaluated", "all"] = "evaluated",
-    targets: Float[Data, "_ _"] | None = None,
+    targets: Float[Numbers, "_ _"] | None = None,
 ) -> Fidelity:
     """How faithful and how diverse the generated images of each class are (Appendix D.6).
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from scoremix.report import numbers, page
 from scoremix.report.page import Section
 from scoremix.report.quality import Quality, Rows
-from scoremix.report.sections.measures import Measures, cell, measures, sizes
+from scoremix.report.sections.measures import QualityTable, cell, measures, sizes
 from scoremix.report.sections.nearest import Nearest
 
-SECTIONS: tuple[type[Section], ...] = (Measures, Nearest)
+SECTIONS: tuple[type[Section], ...] = (QualityTable, Nearest)
 
 
 def render(quality: Quality) -> str:
     """The page, as HTML."""
-    return page.render(Measures.title, page.load(SECTIONS, quality), quality, "narrow")
+    return page.render(QualityTable.title, page.load(SECTIONS, quality), quality, "narrow")
 
 
 def to_csv(sets: Rows) -> str:

@@ -15,7 +15,7 @@ from scoremix.report.sections.candidates import Candidates
 from scoremix.report.sections.closed import Closed
 from scoremix.report.sections.convexity import Convexity
 from scoremix.report.sections.cost import Cost
-from scoremix.report.sections.data import Data
+from scoremix.report.sections.data import SplitImages
 from scoremix.report.sections.errors import Errors
 from scoremix.report.sections.generator import Generator
 from scoremix.report.sections.glossary import Glossary
@@ -49,7 +49,7 @@ SECTIONS: tuple[type[Section], ...] = (
     Pairs,
     Training,
     Cost,
-    Data,
+    SplitImages,
     Settings,
     Glossary,
 )

@@ -20,12 +20,12 @@ class DataSet:
     note: str = ""
 
 
-class Data(Section):
+class SplitImages(Section):
     title = "Data"
     data: DataSet
 
     @classmethod
-    def load(cls, run: Run) -> Data:
+    def load(cls, run: Run) -> SplitImages:
         info = run.chain["real"].json("summary.json")
         splits = tuple({"single_image_classes": 0, **split} for split in info["splits"])
         skipped = tuple({"path": path, "reason": reason} for path, reason in info["skipped"])

@@ -11,14 +11,14 @@ from scoremix.report.page import Section
 from scoremix.report.quality import Quality, Rows
 
 
-class Measures(Section):
+class QualityTable(Section):
     title = "Quality of generated images"
     bare = True
     sets: Rows
     notes: Sequence[str]
 
     @classmethod
-    def load(cls, source: Quality) -> Measures:
+    def load(cls, source: Quality) -> QualityTable:
         return cls(source.sets, [sizes(source.sets), *source.notes])
 
 
