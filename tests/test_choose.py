@@ -11,6 +11,9 @@ from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.config.choice import confirming, costliest, narrowed, without_generator
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Call, External, Step, Store
+from scoremix.execution.recipe import with_arm
+from scoremix.execution.trained import load_recognizer
+from scoremix.execution.training_set import load_training_set
 from scoremix.pipeline import scoremix
 
 CANDIDATES = ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", "coherent_first"]
@@ -163,6 +166,10 @@ def test_a_run_chooses_then_confirms(finished: Path, tiny: Experiment, capfd: py
     assert all(line in page.replace("&#39;", "'") for line in told["verdict"]["told"])
     assert "How the recipe was chosen" in page and ">left out: " not in page
     assert records.finished(finished, "tiny").exp.evaluation.treatment == choice["chosen"]
+    named = with_arm(finished, "tiny")  # a run stands for its best arm
+    assert named in {f"tiny/{arm['name']}" for arm in told["arms"]}
+    assert load_training_set("tiny", out=finished).folder == load_training_set(named, out=finished).folder
+    assert load_recognizer("tiny", out=finished, device="cpu").description.embedding == 16
     before = {f: f.stat().st_mtime_ns for f in store.rglob("manifest.json")}
     run(tiny, finished)
     assert {f: f.stat().st_mtime_ns for f in store.rglob("manifest.json")} == before

@@ -37,13 +37,14 @@ def embed(
 ) -> None:
     """Embeddings of images by a trained recognizer."""
     from scoremix.data.files import refuse_existing
+    from scoremix.execution.recipe import with_arm
     from scoremix.execution.records import checkpoint_of
 
     if running.out.suffix in FORMATS:
         named_last = f"the file is named last, `embed CHECKPOINT IMAGES {running.out}`"
         raise ValueError(f"--out {running.out}: is the folder of runs; {named_last}")
     refuse_existing(to)
-    file = checkpoint_of(running.out, checkpoint)
+    file = checkpoint_of(running.out, with_arm(running.out, checkpoint))
     count = embed_images(file, images, to, running.runtime, layout.skip_bad, layout.told)
     print(f"{to}: {count} embeddings")
 

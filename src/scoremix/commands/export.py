@@ -22,12 +22,13 @@ def export(
     here: Here,
 ) -> None:
     """A trained recognizer as an ONNX file, checked against onnxruntime."""
+    from scoremix.execution.recipe import with_arm
     from scoremix.execution.records import checkpoint_of
 
     if here.out.suffix == ".onnx":
         named_last = f"the file is named last, `export CHECKPOINT {here.out}`"
         raise ValueError(f"--out {here.out}: is the folder of runs; {named_last}")
-    worst = export_onnx(checkpoint_of(here.out, checkpoint), to, colour)
+    worst = export_onnx(checkpoint_of(here.out, with_arm(here.out, checkpoint)), to, colour)
     print(f"{to}: onnxruntime and torch differ by at most {worst:.1g} in an entry of a unit embedding")
 
 

@@ -137,7 +137,9 @@ Out = Annotated[Path, typer.Option("--out", help="folder of everything scoremix 
 RUNS = Path("scoremix_runs")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
-Checkpoint = Annotated[str, typer.Argument(help="a recognizer: checkpoint file, or RUN/ARM or RUN/ARM/SEED of a run")]
+Checkpoint = Annotated[
+    str, typer.Argument(help="a recognizer: checkpoint file, or RUN (its best arm), RUN/ARM or RUN/ARM/SEED")
+]
 Delivered = Annotated[str, typer.Argument(help="a folder of `fit`, its .onnx file, or a run in ./scoremix_runs")]
 Far = Annotated[
     float | None, typer.Option("--far", help="false accept rate of the threshold; by default what suits the question")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
 from scoremix.config import ConfigError
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import metric_of
-from scoremix.execution.records import Parts
+from scoremix.execution.records import RECOGNIZER, Parts, finished
 from scoremix.report import words
 from scoremix.report.numbers import direction
 from scoremix.report.words import Choosing
@@ -51,3 +52,11 @@ def chosen_recipe(run: Parts) -> Recipe:
     best = max(real, key=lambda name: real[name])
     longer = f", of the lengths tried ({', '.join(real)}) the better one" if len(real) > 1 else ""
     return Recipe(best, f"the run's verdict on `{verdict['arm']}` is: {verdict['kind']}; so real images alone{longer}.")
+
+
+def with_arm(out: Path, name: str) -> str:
+    """The name RUN of a finished run in `out` as RUN/ARM, with the arm of its recipe; any other name as it is."""
+    place = Path(name)
+    if place.is_file() or (place / RECOGNIZER).exists() or not (out / "runs" / f"{name}.json").is_file():
+        return name
+    return f"{name}/{chosen_recipe(finished(out, name)).arm}"

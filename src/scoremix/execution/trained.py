@@ -26,6 +26,7 @@ from scoremix.diffusion.unet import frozen
 from scoremix.execution import hub, records
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.recipe import with_arm
 from scoremix.execution.runner import decided
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Description, Network, network_input, to_bytes
@@ -191,12 +192,15 @@ def load_recognizer(
     device: Device = "auto",
     colour: Literal["rgb", "bgr"] | None = None,
 ) -> Recognizer:
-    """The recognizer RUN/ARM or RUN/ARM/SEED of a run in `out`, or of a file or artifact's folder.
+    """The recognizer RUN/ARM or RUN/ARM/SEED of a run in `out`, or of a file or artifact's folder; RUN alone is a finished
+    run's, of the arm that did best.
 
     A file may be ours, arcface_torch's, AdaFace's or CVLFace's; `colour` is needed where it does not say. ValueError, one
     line, where there is none.
     """
-    net, description = published.load(records.checkpoint_of(Path(out), str(run_arm_or_file), "out"), colour)
+    net, description = published.load(
+        records.checkpoint_of(Path(out), with_arm(Path(out), str(run_arm_or_file)), "out"), colour
+    )
     return Recognizer(net.to(engine.start(device).device), description)
 
 

@@ -14,6 +14,7 @@ from scoremix.config import ConfigError
 from scoremix.data.images import LabeledImages, Targets
 from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact
+from scoremix.execution.recipe import with_arm
 from scoremix.stages.outputs import MixedImages, real_images
 
 
@@ -77,11 +78,11 @@ class TrainingSet(Dataset[dict[str, Tensor]]):
 
 
 def load_training_set(run_arm: str, *, out: str | Path = "scoremix_runs") -> TrainingSet:
-    """The training set of the arm RUN/ARM of a run in `out`, as a torch `Dataset`.
+    """The training set of the arm RUN/ARM of a run in `out`, as a torch `Dataset`; RUN alone is the arm that did best.
 
     ConfigError, a ValueError of one line, where there is none. No class of the validation or the test is in it.
     """
-    run, _, arm = str(run_arm).partition("/")
+    run, _, arm = with_arm(Path(out), str(run_arm)).partition("/")
     steps = records.steps_of(Path(out), run)
     trained = {
         label.removeprefix("recognizer "): step for label, step in steps.items() if label.startswith("recognizer ")
@@ -89,7 +90,9 @@ def load_training_set(run_arm: str, *, out: str | Path = "scoremix_runs") -> Tra
     step = next((step for label, step in trained.items() if arm in (label, label.rpartition("/")[0])), None)
     if step is None:
         arms = ", ".join(dict.fromkeys(label.rpartition("/")[0] for label in trained)) or "none"
-        raise ConfigError(f"training set {run_arm!r}: run {run!r} has no trained arm {arm!r} (has: {arms})")
+        raise ConfigError(
+            f"training set {run_arm!r}: run {run!r} has no trained arm {arm!r} (has: {arms}; `scoremix run --arms` names others)"
+        )
     data = _stored(out, run, step["inputs"]["0"])
     if data.stage != "combine":
         images = real_images(data)
