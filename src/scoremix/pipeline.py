@@ -34,6 +34,7 @@ from scoremix.config import (
     changed,
 )
 from scoremix.config.choice import confirming, costliest, measured, without_generator
+from scoremix.data.images import LabeledImages
 from scoremix.evaluation.choice import FEW
 from scoremix.execution.artifacts import Artifact, External, step_of
 from scoremix.stages.geometry.alignment import measure_alignment
@@ -400,8 +401,7 @@ def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Ar
 
 def classes_of(real: Artifact) -> int:
     """How many classes train; 0 while they are not read."""
-    splits = real.json("summary.json")["splits"] if real.done else []
-    return sum(split["classes"] for split in splits if split["name"] == "train")
+    return len(LabeledImages.load(real.folder).splits["train"]) if real.done else 0
 
 
 def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
