@@ -93,10 +93,14 @@ def test_mixed_sizes(folder, tmp_path):
     assert read(folder, tmp_path / "out", size=16)[0].shape == (41, 16, 16, 3)
 
 
+FACES_NEED = "published face networks take no other size, and detail that is not there is not gained"
+
+
 def test_images_that_are_made_much_larger_are_counted(folder, tmp_path):
     image_of(0, 9, 3, 20).save(folder / "c0" / "9.png")
     said = "1 image is smaller than 12 px (the smallest 3 px) and enlarged to 24: a smaller data.size shows as much"
     assert read(folder, tmp_path / "a", size=24)[1].notes == (said,)
+    assert read(folder, tmp_path / "f", size=112)[1].notes[0].endswith("enlarged to 112: " + FACES_NEED)
     assert read(folder, tmp_path / "b", size=6)[1].notes == ()
 
 
