@@ -88,7 +88,6 @@ class ConfigError(ValueError):
     """A wrong experiment file or option; the message has one line per mistake."""
 
 
-MANY = 8  # names in one line of an error
 UNHASHED: dict[str, Any] = {"hashed": False}  # of a field that changes results by rounding alone, or what follows
 
 
@@ -166,10 +165,8 @@ def error_line(error: Any, model: type[Slice]) -> str:
         case "extra_forbidden":
             allowed = _fields(model, error["loc"][:-1])
             close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
-            known = (
-                f"allowed: {', '.join(allowed)}" if len(allowed) <= MANY else "docs/settings.md lists the allowed ones"
-            )
-            hint = f"; did you mean {close[0]}?" if close else f" ({known})" if allowed else ""
+            known = f" (allowed: {', '.join(allowed)})" if allowed else ""
+            hint = f"; did you mean {close[0]}?" if close else known
             return f"{location}: no such setting{hint}"
         case "value_error":
             return f"{location}{message}" if message.startswith(".") else f"{location}: {message}"
