@@ -113,7 +113,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["run"], ["--data"]),
         (["run", "nonsense"], ["nonsense", "demo"]),
         (["run", "demo", "--set", "generator.rate=1"], ["generator.rate", "no such setting"]),
-        (["run", "demo", "--set", "generator.zzz=1"], ["generator.zzz", "docs/settings.md"]),
+        (["run", "demo", "--set", "generator.zzz=1"], ["generator.zzz", "allowed: diffusers, "]),
         (["run", "demo", "--set", "data.size=33"], ["data.size 33", "levels of channel_mult", "multiple of 2"]),
         (["run", "demo", "--set", "generator.lr=fast"], ["generator.lr", "fast"]),
         (["run", "demo", "--set", "sampling.weights=[0.9, 0.9]"], ["1.8", "convex: false"]),
