@@ -5,8 +5,6 @@ is the run's, each step one of the first story's: what differs is the training s
 what the run's own recognizers showed on the classes kept back: nothing measures a network on classes it was trained on.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

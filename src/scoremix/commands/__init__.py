@@ -1,7 +1,5 @@
 """The command line, one file per command: one line per error, status 2 for wrong input, 1 for what failed."""
 
-from __future__ import annotations
-
 import io
 import os
 import signal

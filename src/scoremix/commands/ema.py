@@ -1,7 +1,5 @@
 """`scoremix ema`: an average of any length from stored snapshots (EDM2 section 3.2)."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

@@ -1,7 +1,5 @@
 """`scoremix enroll`: the embeddings of known images, to be found among."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """What went wrong in one line: calls that name no command or option of ours, wrong values, and what failed."""
 
-from __future__ import annotations
-
 import difflib
 import errno
 import re

@@ -1,7 +1,5 @@
 """`scoremix explore`: a finished run as a page to play with, on this machine alone."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`scoremix fit`: from a finished run to a recognizer of all its classes, ready to use."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

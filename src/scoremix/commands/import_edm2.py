@@ -1,7 +1,5 @@
 """`scoremix import-edm2`: a published EDM2 snapshot as one of ours."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

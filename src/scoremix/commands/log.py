@@ -1,7 +1,5 @@
 """`scoremix log`: what a run has recorded, for a viewer of trainings."""
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator

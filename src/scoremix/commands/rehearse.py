@@ -1,7 +1,5 @@
 """`scoremix rehearse`: minutes that say whether a run of days would come to its end, and what it costs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

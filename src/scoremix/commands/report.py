@@ -1,7 +1,5 @@
 """`scoremix report`: the report of a run that is done."""
 
-from __future__ import annotations
-
 from scoremix.commands.options import Here, Reported, app, last_reported
 
 

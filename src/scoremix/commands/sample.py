@@ -1,7 +1,5 @@
 """`scoremix sample`: the mixes of a run; one image of a finished set again; images of classes that one names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`scoremix study`: arms x data sets x seeds on shared artifacts, and their tables."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`scoremix subset`: some of the classes of a set."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """`scoremix verify`: are two images of one class?"""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

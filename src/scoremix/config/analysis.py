@@ -1,7 +1,5 @@
 """The settings of `scoremix analyze` (paper 4.3, Appendices D to G)."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator

@@ -5,8 +5,6 @@ config's `arms: [real, equal_steps, auggen]` takes them from here, with those th
 study describes others of its own (studies/factors.yaml has many).
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """What every part of the config is made of: frozen slices, and errors of one line each."""
 
-from __future__ import annotations
-
 import difflib
 import re
 import types

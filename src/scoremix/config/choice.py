@@ -1,7 +1,5 @@
 """What is left of an experiment once its candidates are narrowed down: fewer arms, of one length as before."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from scoremix.config.experiment import Arm, Experiment

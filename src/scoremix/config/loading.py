@@ -1,7 +1,5 @@
 """An experiment from files and `a.b=c` settings, every mistake said at once."""
 
-from __future__ import annotations
-
 import json
 import re
 import tomllib

@@ -6,8 +6,6 @@ what to expect of it. Costs marked as estimates are arithmetic on published ones
 stored result says so (docs/tables.md).
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

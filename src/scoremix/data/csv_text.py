@@ -1,7 +1,5 @@
 """Text that other programs take: tables as CSV, and lines of a terminal."""
 
-from __future__ import annotations
-
 import csv
 import unicodedata
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """Our own safetensors files: tensors, and one description of them in the metadata under the kind of the file."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ have templates and pairs in `metadata.pt`; TinyFace has `path`, and lists of pat
 Nothing in a pickle is run: stand-ins answer for numpy's names, and any other name is refused.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Files and folders that appear whole or not at all: the one way in which this package writes what others read."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import glob

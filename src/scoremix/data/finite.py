@@ -1,7 +1,5 @@
 """Numbers that are none: refused with their count wherever embeddings are made or ranked and weights are loaded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar

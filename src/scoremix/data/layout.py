@@ -1,7 +1,5 @@
 """Which folders are classes and which are the parts of a split, told from where images lie (docs/formats.md)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

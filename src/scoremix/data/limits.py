@@ -3,8 +3,6 @@
 Every reader asks here; `docs/formats.md` states the numbers. What is beyond a limit is a ValueError of one line.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import pickle

@@ -1,7 +1,5 @@
 """Names of classes and files that other systems read otherwise: what to say of them."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator

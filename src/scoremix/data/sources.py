@@ -1,7 +1,5 @@
 """The formats of sets of labelled images: one table, through which everything that reads images goes."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """The forms that sets of labelled images are written in: folders, RecordIO, WebDataset, parquet."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

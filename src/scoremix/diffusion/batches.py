@@ -1,7 +1,5 @@
 """The batches that generators train on: scaled to sigma_data, shifted and mirrored."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Generator snapshots: one safetensors file per EMA length and training time, with the network's configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """EDM2's published snapshots as configuration and tensors (Karras et al. 2024); nothing in a file is executed."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """When a generator has learnt what its training can teach: the gate over training, and the rule that ends it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Literal

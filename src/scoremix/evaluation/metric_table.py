@@ -4,8 +4,6 @@
 `QUALITY` and `leak_metric` are the measures of generated images (Appendix D.6).
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A run that fits a given time: what is left out of it, from the dearest to the last that anyone wants to lose."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

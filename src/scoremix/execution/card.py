@@ -1,7 +1,5 @@
 """A data set's card: what a set of mixes was made from, how near it comes to real images, what it is for."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,7 +1,5 @@
 """A finished run's recipe on all its classes: planned, announced, made side by side, and put where a person looks."""
 
-from __future__ import annotations
-
 import shutil
 import time
 from pathlib import Path

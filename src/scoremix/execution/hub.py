@@ -1,7 +1,5 @@
 """The one way out of this machine: a finished folder to the Hugging Face hub, where somebody asked for it by name."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """What a training step keeps in memory, counted without computing it, and how much of a batch fits at a time."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable
 from pathlib import Path

@@ -4,8 +4,6 @@ Several processes are those that `torchrun` starts. They work together where a s
 together=True)`), and the first one alone does everything else.
 """
 
-from __future__ import annotations
-
 import atexit
 import functools
 import logging

@@ -1,7 +1,5 @@
 """A run as a person follows it: what is done and what it cost, how long the rest takes, what cannot work."""
 
-from __future__ import annotations
-
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence

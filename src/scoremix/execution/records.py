@@ -1,7 +1,5 @@
 """Records of runs: what each was made with, and the artifacts of its steps as last done."""
 
-from __future__ import annotations
-
 import json
 import shlex
 from pathlib import Path

@@ -4,8 +4,6 @@ What would stop the run hours later is found here in minutes. Rows that repeat e
 solver) are cut where they would take long, and multiplied; shapes of networks, images and class sets are the true ones.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import shutil

@@ -1,7 +1,5 @@
 """How the story is told: planned, run, or run up to one step, by one process or by several."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Stopping with a checkpoint: a signal asks for it, training and sampling answer at their next step."""
 
-from __future__ import annotations
-
 import signal
 from typing import Any
 

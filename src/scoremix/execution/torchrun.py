@@ -1,7 +1,5 @@
 """What torchrun says of this process: how many there are, which one this is, and so whether it speaks."""
 
-from __future__ import annotations
-
 import os
 import sys
 

@@ -1,7 +1,5 @@
 """Real, unseen and mixed classes on one map, and the pairs that arms get wrong."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

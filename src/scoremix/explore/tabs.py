@@ -1,7 +1,5 @@
 """What stands on the page: four tabs over an open run, each a few inputs and the pieces they fill."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Callable
 from functools import wraps

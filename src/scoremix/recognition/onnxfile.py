@@ -1,7 +1,5 @@
 """Recognizers as one ONNX file: several give the mean of their unit embeddings, normalised; checked against onnxruntime."""
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings

@@ -8,8 +8,6 @@ Every tensor of the network must be there, and none too many. The three families
   beside the file, else to be given.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """The model card of a delivered recognizer, in the form of Hugging Face: what it is, how to use it, how far to trust it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """What every chart shares: palette, one style per arm, axes, and figures as SVG with CSS colours; pictures as PNG."""
 
-from __future__ import annotations
-
 import base64
 import functools
 import io

@@ -4,8 +4,6 @@ An arm's number is the mean over its seeds. A column's own rule is that of publi
 the FAR; draws exist for the rule "not above" alone, so intervals and differences are of that rule where a column is a TAR.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence

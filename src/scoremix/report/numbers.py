@@ -1,7 +1,5 @@
 """The report's numbers as text: one rule of rounding; tables as CSV, JSON and terminal text."""
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import json

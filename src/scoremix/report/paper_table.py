@@ -1,7 +1,5 @@
 """Benchmarks in the columns of the papers' tables: LFW to TinyFace, means of recognizers' seeds, differences (Tables 1 and 2)."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """What the page of the quality of images is about (Appendix D.6)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """numba's compiler as a decorator that keeps the function's type, and its threads beside torch's."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 

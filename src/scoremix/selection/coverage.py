@@ -1,7 +1,5 @@
 """How often each class is used: exact greedy selection under a cap, and a spread to every class (Section 4.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

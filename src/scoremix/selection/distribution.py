@@ -1,7 +1,5 @@
 """How the distances of all pairs are distributed: moments, quantiles, histogram (Section 4.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from math import comb
 from typing import Any

@@ -5,8 +5,6 @@ degree(l) = Σ_w score(w, l) over its members w. A grown set is wanted from its 
 has the smallest degree in it. EPS lets rounding ties through, so a set may come twice but is never lost.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import numpy as np

@@ -1,7 +1,5 @@
 """All pair scores on the CPU, as a matrix where it fits, else computed on demand; sets grown by numba (Appendix H)."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from functools import partial
 

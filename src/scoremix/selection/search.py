@@ -4,8 +4,6 @@ Of a set of m classes with Σ score >= τ, some subset of r classes has Σ score
 growing every pair, triple, ... above its share of τ by all classes that can still reach the next share misses nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from math import comb, sqrt
 

@@ -1,7 +1,5 @@
 """Which classes to mix, by name: random, far, close, a window of distances, two spaces (Section 4.3, Table 2)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from math import comb
 from typing import Any, Literal, get_args

@@ -3,8 +3,6 @@
 Apart from the stage `evaluate`, so that what is measured does not decide whether a trained recognizer is stale.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

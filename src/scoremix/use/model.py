@@ -5,8 +5,6 @@ print(model.verify("a.png", "b.png").same)
 print([found.name for found in model.identify("gallery", "probes")])
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """Probes beside the enrolled images most alike, as a page or a picture: people rather look."""
 
-from __future__ import annotations
-
 import base64
 import html
 import io

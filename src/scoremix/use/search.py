@@ -1,7 +1,5 @@
 """The classes of a gallery that are most alike to each probe: exact, by faiss where it is installed, else in blocks."""
 
-from __future__ import annotations
-
 import importlib.util
 
 import numpy as np

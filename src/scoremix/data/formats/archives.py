@@ -1,7 +1,5 @@
 """Archives of images read as they lie: .zip and .tar of class folders, and WebDataset shards. Nothing is unpacked."""
 
-from __future__ import annotations
-
 import collections
 import io
 import itertools

@@ -1,7 +1,5 @@
 """Files of images: folders of classes, a folder of images, one image."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path

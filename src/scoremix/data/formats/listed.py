@@ -1,7 +1,5 @@
 """Images named with their classes by a table: path,label in CSV or TSV, and imagefolder's metadata.csv or .jsonl."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Sets saved by `save_to_disk` of Hugging Face's `datasets`, read where they lie; needs the extra `hf`."""
 
-from __future__ import annotations
-
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The page of public face benchmarks over seeds and arms, and the same as CSV, JSON and terminal text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from scoremix.report import numbers, page

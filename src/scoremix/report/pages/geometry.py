@@ -1,7 +1,5 @@
 """The page of the geometry: its sections, and the same numbers as CSV, JSON and terminal text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from scoremix.report import numbers, page

@@ -1,7 +1,5 @@
 """The page of the quality of images, and the same table as CSV and terminal text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from scoremix.report import numbers, page

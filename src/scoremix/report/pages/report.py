@@ -1,7 +1,5 @@
 """The report of a run: its sections, and the same numbers as CSV, JSON and terminal text."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from scoremix.evaluation.metric_table import Metric

@@ -1,7 +1,5 @@
 """The page of a study, and the same tables as CSV, JSON and terminal text."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any

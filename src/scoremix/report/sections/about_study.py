@@ -1,7 +1,5 @@
 """What a study's differences mean, and what was not run."""
 
-from __future__ import annotations
-
 from scoremix.report.page import Section
 
 

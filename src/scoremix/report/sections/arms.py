@@ -1,7 +1,5 @@
 """Recognition of unseen classes: every arm's numbers, their differences to the controls, verification curves."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A study beside the paper's rows: gains over real images alone."""
 
-from __future__ import annotations
-
 from statistics import fmean
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Our words and the paper's."""
 
-from __future__ import annotations
-
 from scoremix.report.page import Section
 
 GLOSSARY = (

@@ -1,7 +1,5 @@
 """The generated images most similar to a training image, each beside it (Appendix D.6)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from scoremix.report.page import Section

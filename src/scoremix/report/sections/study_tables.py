@@ -1,7 +1,5 @@
 """A study's tables: per data set what each arm gains over the controls, and at which cost."""
 
-from __future__ import annotations
-
 from matplotlib.axes import Axes
 
 from scoremix.evaluation.estimate import Estimate

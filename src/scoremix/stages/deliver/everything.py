@@ -1,7 +1,5 @@
 """All classes of a run as one training set: those it was trained on first, then validation and test classes."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The folder that a user takes away: the recognizer, its ONNX file, thresholds, classes, settings, and a model card."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """The similarity from which a pair counts as one class, at false accept rates on classes that were never trained on."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

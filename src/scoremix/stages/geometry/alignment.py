@@ -1,7 +1,5 @@
 """How alike conditions and class centers are, against chance and over training (paper 4.3, Fig. 4 and 13, Appendix F)."""
 
-from __future__ import annotations
-
 import dataclasses
 from functools import partial
 from typing import Any, Literal

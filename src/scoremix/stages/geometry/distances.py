@@ -1,7 +1,5 @@
 """Pair distances of conditions and of class centers side by side (Appendix E, Fig. 11 and 12, Algorithm 2)."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Do comparisons and selections of one space hold in another: the theorem on real and simulated spaces (Appendix G)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

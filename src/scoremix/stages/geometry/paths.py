@@ -1,7 +1,5 @@
 """Does the mixing weight move an image from class to class, and is the path straight (paper 4.3, issue of Fig. 2)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

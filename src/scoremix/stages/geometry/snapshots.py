@@ -1,7 +1,5 @@
 """How faithful and diverse reproductions are at every stored snapshot (Fig. 5, 6, 10, Appendix D.6)."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The spaces of one run: conditions and class centers, one row per real training class (paper 4.3)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """How the chosen m-plets change with the selecting space and the distance (paper 4.2 to 4.4)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, Literal
 

@@ -1,7 +1,5 @@
 """A recognizer on the public face benchmarks: embeddings once, every protocol from them (paper 4.2, Tables 1 and 2)."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

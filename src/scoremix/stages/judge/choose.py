@@ -1,7 +1,5 @@
 """The choice of a recipe: candidates against the better of the controls, on validation classes alone."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Closed-set accuracy of the arms from the ranks of held-out images, and its tables by class and by group."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

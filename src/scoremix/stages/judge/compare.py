@@ -1,7 +1,5 @@
 """Arms against controls on classes that no recognizer has seen, with intervals, and the verdict (paper 4.2)."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping, Sequence

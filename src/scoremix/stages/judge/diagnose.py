@@ -1,7 +1,5 @@
 """What a mix is: how alike its images are, how near to its sources, how hard for the baseline recognizer."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Embeddings of a public benchmark's images, kept in the store: one forward pass for all protocols (paper 4.2)."""
 
-from __future__ import annotations
-
 import io
 import os
 

@@ -1,7 +1,5 @@
 """The pairs of unseen images that each arm gets wrong, with the images, and what the judged arm mended (paper 4.2)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

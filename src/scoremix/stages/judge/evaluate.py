@@ -1,7 +1,5 @@
 """One recognizer on classes it has not seen: its embeddings of them and its metrics in every draw (paper 4.2)."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A fold of the classes that a choice may look at: its classes measure, the others train; test classes are not in it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

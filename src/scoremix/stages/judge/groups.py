@@ -1,7 +1,5 @@
 """Are all groups of unseen classes served alike: error rates within each group, and how unequal they are."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

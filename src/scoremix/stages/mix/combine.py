@@ -1,7 +1,5 @@
 """Real and synthetic images as one training set (paper 4.1: each mix is a new class)."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

@@ -1,7 +1,5 @@
 """The chosen m-plets for a reader: a table with weights, who is used how often, where their distances lie."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

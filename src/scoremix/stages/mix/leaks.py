@@ -1,7 +1,5 @@
 """Generated images that give a real one away are dropped: those nearer to a training image than unseen ones are."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Control images: the same m-plets and counts as a mixed arm, made from real images without a generator."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

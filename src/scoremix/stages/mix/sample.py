@@ -1,7 +1,5 @@
 """Images of every m-plet, in fixed chunks that a restart or another worker computes to the same bytes (paper 3.2)."""
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

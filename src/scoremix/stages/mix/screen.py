@@ -1,7 +1,5 @@
 """Of the images drawn for an m-plet some are kept: the densest in the recognizer's space, or the best by another merit."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -7,8 +7,6 @@ only, so the pairs are drawn among them; no test class is involved. The objectiv
 symmetric in the weights: cells below the diagonal are copies.
 """
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

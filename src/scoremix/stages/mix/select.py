@@ -1,7 +1,5 @@
 """Which classes are mixed: m-plets by the distances of class centers or conditions (paper 4.2 to 4.4)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """How many images an m-plet gets, with which mixing weights, and what the new classes are called."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Mixed images without those of classes that are set aside, which recognizers of a fold must not have seen."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from scoremix.config import Fold

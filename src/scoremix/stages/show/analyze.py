@@ -1,7 +1,5 @@
 """The page of the geometry: opens what was measured and writes its page (paper 4.3, Appendices D to G)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from scoremix.config import Experiment

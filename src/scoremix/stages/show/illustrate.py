@@ -1,7 +1,5 @@
 """Pictures of the mixes: sources, reproductions and mixes side by side (Fig. 3), and the alpha/beta grid (Fig. 2)."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """How long the mixed noise prediction is over noise levels: the paper's argument for convex weights (paper 3.2)."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

@@ -1,7 +1,5 @@
 """The report: opens every artifact of a run and writes its page."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 from scoremix.config import Experiment

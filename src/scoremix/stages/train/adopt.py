@@ -1,7 +1,5 @@
 """A generator that exists, a model of diffusers, in the place of one that is trained (docs/adapters.md)."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from pathlib import Path

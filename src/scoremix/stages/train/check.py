@@ -1,7 +1,5 @@
 """The generator gate: does the baseline recognizer see reproductions as what they should be?"""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -1,7 +1,5 @@
 """Images from outside a run, packed whole: every class, no split (for `scoremix quality`)."""
 
-from __future__ import annotations
-
 from scoremix.config import Data
 from scoremix.data.reading import read
 from scoremix.execution.artifacts import External, Work

@@ -1,7 +1,5 @@
 """Training of the class-conditional generator, with the snapshot that will guide it (paper 3.1, 3.2)."""
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Callable, Iterator

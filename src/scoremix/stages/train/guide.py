@@ -1,7 +1,5 @@
 """Another network as guide: smaller, trained for less, or without classes (Karras et al. 2024; paper 3.2)."""
 
-from __future__ import annotations
-
 import os
 import shutil
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The real images: read once, resized by one rule, split into three disjoint parts of classes, packed."""
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import asdict
 from pathlib import Path

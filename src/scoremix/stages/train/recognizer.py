@@ -1,7 +1,5 @@
 """Training of a recognizer, the same function for the baseline and for every arm (paper 4.1)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What both training stages share: checkpoints written whole, a loss curve that survives a restart."""
 
-from __future__ import annotations
-
 import json
 import math
 import time

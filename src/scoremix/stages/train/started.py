@@ -1,7 +1,5 @@
 """A recognizer that training starts from, ours or a published one: its file, and the settings that it decides."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 
