@@ -26,6 +26,7 @@ PLACES = (  # what mixes first were measured on: on test classes, then on valida
     Place("Omniglot, 5 images", "scarcity_test", "omniglot_5"),
     Place("pixel-art heads, 5 images", "scarcity_test", "heads_5"),
     Place("people, 21 photographs", "people", "validation"),
+    Place("170 people, 14 photographs", "faces_people", "lfw_170"),
     Place("Omniglot, 20 images", "quality", "omniglot"),
     Place("Omniglot, 20, short generator", "small_batches", "omniglot"),
     Place("drawn characters, 20 images", "small_batches", "demo"),

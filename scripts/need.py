@@ -10,8 +10,9 @@ from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"
-STUDIES = ("scarcity", "scarcity_test", "scarcity_10", "tier_a", "first_test", "tier_a_120", "more_classes")
+STUDIES = ("scarcity", "scarcity_test", "scarcity_10", "tier_a", "first_test", "tier_a_120", "more_classes", "faces_people")
 FIRST, THROUGHOUT = {"coherent_first", "averages_first"}, {"coherent", "scoremix"}  # arms whose lead is shown
+ALL = "8 or more"  # of the people of studies/lfw_170.json
 HEADS = (
     "images",
     "training classes",
@@ -28,14 +29,15 @@ def rows() -> Iterator[list[str]]:
         for table in stored["tables"]:
             study = stored["study"]
             data = {**study["settings"].get("data", {}), **study["data"][table["data"]]["settings"].get("data", {})}
-            each = round(data["images_per_class"] * (1 - data.get("held_out", 0)))
+            each = str(round(data["images_per_class"] * (1 - data.get("held_out", 0)))) if "images_per_class" in data else ALL
             gates = list(table["gates"].values())
             split = study["data"][table["data"]]["settings"]["split_list"]
             classes = int(re.findall(r"_(\d+)", split)[-1])  # the gate looks at 200 at most
-            seen = study["settings"]["generator"]["images_seen"] / classes
+            own = study["data"][table["data"]]["settings"].get("generator", {})
+            seen = {**study["settings"]["generator"], **own}["images_seen"] / classes
             named = " and ".join(f"{100 * gate['top1']:.0f} %" for gate in gates)
             kind = table["data"].rpartition("_")[0] or table["data"]
-            yield [f"{kind}, {table['classes']}", str(classes), str(each), f"{seen:,.0f}", named, gains(table)]
+            yield [f"{kind}, {table['classes']}", str(classes), each, f"{seen:,.0f}", named, gains(table)]
 
 
 def gains(table: dict[str, Any]) -> str:
