@@ -10,7 +10,16 @@ from typing import Any
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"
-STUDIES = ("scarcity", "scarcity_test", "scarcity_10", "tier_a", "first_test", "tier_a_120", "more_classes", "faces_people")
+STUDIES = (
+    "scarcity",
+    "scarcity_test",
+    "scarcity_10",
+    "tier_a",
+    "first_test",
+    "tier_a_120",
+    "more_classes",
+    "faces_people",
+)
 FIRST, THROUGHOUT = {"coherent_first", "averages_first"}, {"coherent", "scoremix"}  # arms whose lead is shown
 ALL = "8 or more"  # of the people of studies/lfw_170.json
 HEADS = (
@@ -29,7 +38,11 @@ def rows() -> Iterator[list[str]]:
         for table in stored["tables"]:
             study = stored["study"]
             data = {**study["settings"].get("data", {}), **study["data"][table["data"]]["settings"].get("data", {})}
-            each = str(round(data["images_per_class"] * (1 - data.get("held_out", 0)))) if "images_per_class" in data else ALL
+            each = (
+                str(round(data["images_per_class"] * (1 - data.get("held_out", 0))))
+                if "images_per_class" in data
+                else ALL
+            )
             gates = list(table["gates"].values())
             split = study["data"][table["data"]]["settings"]["split_list"]
             classes = int(re.findall(r"_(\d+)", split)[-1])  # the gate looks at 200 at most

@@ -76,7 +76,9 @@ def load(folder: Path, labels: Sequence[int], precision: str, device: torch.devi
     """
     import diffusers
 
-    found, local = described(folder), {"local_files_only": True, "use_safetensors": True}
+    diffusers.utils.logging.set_verbosity_error()  # else every load advises another package
+    found = described(folder)
+    local = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
     kind = diffusers.UNet2DModel if found.kind == "unet" else diffusers.DiTTransformer2DModel
     dtype = getattr(torch, precision)
     model = kind.from_pretrained(folder, subfolder=found.kind, **local).to(device, dtype).requires_grad_(False)

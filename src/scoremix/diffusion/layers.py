@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -63,13 +63,17 @@ class MPConv(nn.Module):
         """normalize(weight) * factor * gain / sqrt(fan_in), in `dtype` (default: the parameter's)."""
         if self.folded is not None:
             return self.folded
-        if self.training:
-            with torch.no_grad():
-                self.weight.copy_(normalize(self.weight))
+        if self.training and not torch.compiler.is_compiling():  # a compiled graph loses such writes
+            self.rewrite()
         dims = tuple(range(1, self.weight.ndim))
         scale = _rms_scale(self.weight, dims) * (gain * (self.factor * self.weight[0].numel() ** -0.5))
         weight: Tensor = (self.weight * scale).to(dtype)
         return weight
+
+    @torch.no_grad()
+    def rewrite(self) -> None:
+        """Overwrites the weight with its normalised value."""
+        self.weight.copy_(normalize(self.weight))
 
     def forward(self, x: Tensor, gain: Tensor | float = 1.0) -> Tensor:
         weight = self.effective_weight(gain, x.dtype)
@@ -82,6 +86,19 @@ class MPConv(nn.Module):
         folded = self.effective_weight(gain, dtype)
         del self.weight
         self.folded = folded
+
+
+def compiled(net: nn.Module) -> Callable[..., Any]:
+    """A network that trains through torch.compile: weights are normalised before the graph, as the network does within."""
+    graph, layers = torch.compile(net), [layer for layer in net.modules() if isinstance(layer, MPConv)]
+
+    def forward(*args: Any, **options: Any) -> Any:
+        for layer in layers:
+            if layer.training:
+                layer.rewrite()
+        return graph(*args, **options)
+
+    return forward
 
 
 class FixedConditions(nn.Module):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from scoremix.data.order import microbatches
 from scoremix.diffusion.ema import PowerEMA
@@ -140,7 +140,7 @@ def step(
     *,
     batch: int,
     rate: float,
-    forward: nn.Module | None = None,
+    forward: Callable[..., Any] | None = None,
     backward: Callable[[Tensor], object] = Tensor.backward,
     mean: Callable[[Tensor], Tensor] = lambda loss: loss,
     extra: ExtraLoss | None = None,
@@ -160,7 +160,7 @@ def step(
         share = (part.stop - part.start) / len(images)
         here = None if labels is None else labels[part]
         with nullcontext() if part.stop == len(images) else alone():
-            net = state.net if forward is None else forward  # a compiled module has no truth
+            net = state.net if forward is None else forward
             denoised, u = net(images[part] + noise[part], sigma[part], here, return_logvar=True)
             loss = weighted_error(denoised, u, images[part], sigma[part], state.net.sigma_data)
             total = loss.sum() / len(images)
@@ -194,7 +194,7 @@ def train(
     rate: Callable[[int], float],
     noise_mean: float = -0.4,
     noise_std: float = 1.0,
-    forward: nn.Module | None = None,
+    forward: Callable[..., Any] | None = None,
     backward: Callable[[Tensor], object] = Tensor.backward,
     mean: Callable[[Tensor], Tensor] = lambda loss: loss,
     rank: int = 0,

@@ -3,16 +3,16 @@
 import functools
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from scoremix.config import Generator
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
-from scoremix.diffusion import checkpoints, training
+from scoremix.diffusion import checkpoints, layers, training
 from scoremix.diffusion.batches import batches, border_of, scaling
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.layers import FixedConditions, normalize
@@ -148,7 +148,7 @@ def steps(
         rate=lambda nimg: training.learning_rate(nimg, config.lr, config.decay_start * length, rampup(config)),
         noise_mean=config.noise_mean,
         noise_std=config.noise_std,
-        forward=cast("nn.Module", torch.compile(module)) if compiled else module,
+        forward=layers.compiled(module) if compiled else module,
         backward=device.backward,
         mean=device.mean,
         rank=device.rank,
