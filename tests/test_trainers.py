@@ -211,7 +211,7 @@ def test_what_is_not_there_is_said_in_one_line(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, said in (
-        (("tiny/other", tmp_path / "x"), "no trained arm 'other' (has: real, scoremix, soft)"),
+        (("tiny/other", tmp_path / "x"), "no trained arm 'other' (has: real, scoremix, soft;"),
         (("nothing/real", tmp_path / "x"), "does not exist"),
         (("tiny/scoremix", tmp_path / "x", "--push", "mixes"), "must be OWNER/NAME"),
         ((tmp_path, tmp_path / "x", "--licence", "mit"), "--licence: is for the card of RUN/ARM"),

@@ -391,17 +391,19 @@ def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Ar
     if exp.generator.diffusers is not None:
         return stage(adopt_generator, ADOPTED, real, folder_of(exp.generator), label="generator")
     teacher = [baseline] if exp.generator.needs_recognizer else []
-    generator = stage(train_generator, exp.generator.for_classes(classes_of(real)), real, *teacher)
+    generator = stage(train_generator, of_length(exp.generator, real), real, *teacher)
     if exp.guide is None:
         return generator
     teacher = [baseline] if exp.guide.needs_recognizer else []
-    guide = stage(train_generator, exp.guide.for_classes(classes_of(real)), real, *teacher, label="guide network")
+    guide = stage(train_generator, of_length(exp.guide, real), real, *teacher, label="guide network")
     return stage(take_guide, exp.guide, generator, guide)
 
 
-def classes_of(real: Artifact) -> int:
-    """How many classes train; 0 while they are not read."""
-    return len(LabeledImages.load(real.folder).splits["train"]) if real.done else 0
+def of_length(config: Generator, real: Artifact) -> Generator:
+    """With a number of images to see: where that is `auto` it follows the training classes, once they are read."""
+    if config.images_seen != "auto":
+        return config
+    return config.for_classes(len(LabeledImages.load(real.folder).splits["train"]) if real.done else 0)
 
 
 def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:

@@ -10,7 +10,7 @@ from scoremix.execution.artifacts import External, Store
 from scoremix.execution.estimate import estimate
 from scoremix.execution.records import recorded, source_of
 from scoremix.execution.torchrun import say
-from scoremix.pipeline import classes_of, folds_of
+from scoremix.pipeline import folds_of, of_length
 from scoremix.report.numbers import duration
 
 RESERVE = 0.8  # of the time is planned with: estimates are from a few seconds of measuring
@@ -67,7 +67,7 @@ def fitted(exp: Experiment, runtime: Runtime, store: Store, text: str) -> Experi
     """
     wanted, source, first = seconds_of(text), source_of(exp), runner.Runner(store, runtime, "ingest")
     real = runner.run(exp, source, first)
-    exp = exp.model_copy(update={"generator": exp.generator.for_classes(classes_of(real))})
+    exp = exp.model_copy(update={"generator": of_length(exp.generator, real)})
     rungs = list(ladder(exp, folds_of(exp, real) > 1))
     if (runtime.out / "runs" / f"{exp.name}.json").exists():
         before = recorded(runtime.out, exp.name)
