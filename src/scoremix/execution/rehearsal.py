@@ -387,11 +387,11 @@ def table(done: Rehearsal, price: float | None) -> list[str]:
     total = sum(done.seconds.values())
     lines = [f"the run of {done.exp.name} here, on one device:"]
     for stage, seconds in sorted(done.seconds.items(), key=lambda item: -item[1]):
-        euros = "" if price is None else f"{seconds / 3600 * price:>12,.2f} euros"
+        euros = "" if price is None else f"{seconds / 3600 * price:>15,.2f} euros"
         told = f"  from {done.sure[stage]}" if stage in done.sure else ""
-        lines.append(f"  {stage:<16}{progress.in_time(seconds):>10}{euros}{told}")
-    euros = "" if price is None else f"{total / 3600 * price:>12,.2f} euros"
-    lines.append(f"  {'together':<16}{progress.in_time(total):>10}{euros}")
+        lines.append(f"  {stage:<16}{progress.in_time(seconds):>13}{euros}{told}")
+    euros = "" if price is None else f"{total / 3600 * price:>15,.2f} euros"
+    lines.append(f"  {'together':<16}{progress.in_time(total):>13}{euros}")
     lines.append(
         f"  {done.evaluations:,} network evaluations; {done.disk / GIB:,.1f} GiB on disk; a training step keeps "
         f"{done.device_bytes / GIB:,.1f} GiB beside its network; this rehearsal took {peak_mib() / 1024:,.1f} GiB of memory"
