@@ -178,7 +178,6 @@ def test_workers_share_the_images_of_a_set(
     checkpoint: Path, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from scoremix.execution import workers
-    from scoremix.execution.runner import Call
     from scoremix.stages.judge import benchmark, embed
 
     faces, config = open_set("ijbc", root), Embedding(batch=8)
@@ -186,8 +185,7 @@ def test_workers_share_the_images_of_a_set(
     runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
     alone = benchmark.embeddings(recognizer, faces, config, Store(tmp_path / "a"), runtime)
     monkeypatch.setattr(embed, "BLOCK", 16)
-    step, inputs = benchmark.embedding(recognizer, faces, config)
-    call, made = Call(step, embed.embed_images, config, inputs), list[int]()
+    call, made = benchmark.embedding(recognizer, faces, config), list[int]()
     handle = recognizer.net.register_forward_pre_hook(lambda *_: made.append(1))
     for k in range(2):
         workers.perform(workers.Task(call, (k, 2)), tmp_path / "b", runtime)

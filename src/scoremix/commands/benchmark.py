@@ -15,11 +15,8 @@ import typer
 from scoremix.commands.options import Asked, Colour, Running, app
 
 if TYPE_CHECKING:
-    from scoremix.config import Embedding, Experiment, Runtime
-    from scoremix.data.facesets import FaceSet
-    from scoremix.evaluation.templates import Protocol
-    from scoremix.execution.artifacts import Store
-    from scoremix.stages.judge.benchmark import Recognizer
+    from scoremix.config import Experiment, Runtime
+    from scoremix.execution.artifacts import Call, Store
 
 RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule"}
 COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
@@ -70,7 +67,8 @@ def benchmark(
     from scoremix.data.faces import open_set
     from scoremix.evaluation.templates import PROTOCOLS
     from scoremix.evaluation.templates import protocol as protocol_of
-    from scoremix.stages.judge.benchmark import evaluated, open_recognizer
+    from scoremix.stages.judge.benchmark import embedding, evaluated, flips, open_recognizer
+    from scoremix.stages.judge.embed import BLOCK
 
     faces = [open_set(one.strip(), root) for item in sets or () for one in item.split(",") if one.strip()]
     for one in faces:
@@ -94,7 +92,9 @@ def benchmark(
         entries: list[dict[str, Any]] = []
         config = Embedding(batch=batch)
         for one in faces:
-            embed_shared(recognizer, one, protocols, config, store, runtime)
+            if len(one.images) > BLOCK:
+                each = [config.model_copy(update={"flip": flip}) for flip in flips(one, protocols)]
+                embed_shared([embedding(recognizer, one, how) for how in each], store, runtime)
             measured = evaluated(recognizer, one, protocols, config, store, runtime, 1000)
             for _, group in itertools.groupby(measured, key=lambda entry: entry["kind"]):
                 print(text_of(list(group)), flush=True)
@@ -103,30 +103,14 @@ def benchmark(
     keep(results, exp, runtime.out / "benchmarks" / called)
 
 
-def embed_shared(
-    recognizer: Recognizer,
-    faces: FaceSet,
-    protocols: Sequence[Protocol],
-    config: Embedding,
-    store: Store,
-    runtime: Runtime,
-) -> None:
-    """Embeds the images of a set that keeps several workers busy, each a part of them; smaller ones are left."""
+def embed_shared(calls: Sequence[Call], store: Store, runtime: Runtime) -> None:
+    """Embeds the images of a set by several workers, each a part of them; one worker alone leaves it to who needs them."""
     from scoremix.execution import workers
-    from scoremix.execution.artifacts import Call
     from scoremix.execution.torchrun import say
-    from scoremix.stages.judge import embed
-    from scoremix.stages.judge.benchmark import embedding, flips
 
-    if len(faces.images) <= embed.BLOCK:
-        return
-    for flip in flips(faces, protocols):
-        flipped = config.model_copy(update={"flip": flip})
-        step, inputs = embedding(recognizer, faces, flipped)
-        crew = workers.crew(runtime, [step])
-        if crew.size > 1:
-            call = Call(step, embed.embed_images, flipped, inputs)
-            workers.run_all([call], store, runtime, crew, lambda *_: None, say)
+    crew = workers.crew(runtime, [call.step for call in calls])
+    if crew.size > 1:
+        workers.run_all(calls, store, runtime, crew, lambda *_: None, say)
 
 
 def refuse_unfit(name: str, is_file: bool, colour: str | None, has_sets: bool, of_a_run: bool) -> None:

@@ -24,7 +24,7 @@ from scoremix.evaluation.benchmarks import (
     template_pair_measures,
 )
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
-from scoremix.execution.artifacts import Step, Store
+from scoremix.execution.artifacts import Call, Step, Store
 from scoremix.execution.code import code_hash
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
@@ -54,18 +54,17 @@ def open_recognizer(path: Path, colour: Colour | None) -> Recognizer:
     return Recognizer(path.name, net, description, file_hash(path))
 
 
-def embedding(recognizer: Recognizer, faces: FaceSet, config: Embedding) -> tuple[Step, tuple[Any, ...]]:
-    """The step that embeds a set's images, and its inputs; its key knows the network, every image and the settings."""
+def embedding(recognizer: Recognizer, faces: FaceSet, config: Embedding) -> Call:
+    """The step that embeds a set's images, with what makes it; its key knows the network, every image and the settings."""
     keys = {"recognizer": recognizer.sha256, "images": faces.images.key}
     described = {**config.model_dump(mode="json"), "colour": recognizer.description.colour}
     step = Step("embed", f"embed {faces.name}", described, keys, code_hash(embed_images))
-    return step, (recognizer.net, recognizer.description, faces.images)
+    return Call(step, embed_images, config, (recognizer.net, recognizer.description, faces.images))
 
 
 def embeddings(recognizer: Recognizer, faces: FaceSet, config: Embedding, store: Store, runtime: Runtime) -> Floats:
     """(N, D) raw embeddings of a set's images, memory-mapped from the store; made where they are not there yet."""
-    step, inputs = embedding(recognizer, faces, config)
-    made = store.run(step, embed_images, config, inputs, runtime)
+    made = store.run(*embedding(recognizer, faces, config), runtime)
     found: Floats = np.load(made / "embeddings.npy", mmap_mode="r")
     return found
 
