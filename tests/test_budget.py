@@ -30,7 +30,7 @@ def test_what_is_no_time_is_refused(text: str) -> None:
 
 def test_every_rung_leaves_out_more(exp: Experiment) -> None:
     rungs = [left for _, left in budget.ladder(exp)]
-    assert rungs[0] == exp and len(rungs) == 8
+    assert rungs[0] == exp and len(rungs) == 9
     for left in rungs:  # each is an experiment that can be run
         Experiment.model_validate(left.model_dump(mode="json"))
     words = [words for words, _ in budget.ladder(exp, folds=True)]
@@ -43,6 +43,15 @@ def test_every_rung_leaves_out_more(exp: Experiment) -> None:
         "averages_first",
         "cutmixes",
     ]
+
+
+def test_a_generator_is_left_out_rather_than_trained_on_too_few_images(exp: Experiment) -> None:
+    short = exp.model_copy(update={"generator": exp.generator.model_copy(update={"images_seen": 40_000})})
+    rungs = list(budget.ladder(short))
+    lengths = {left.generator.length for _, left in rungs if any(arm.generated for arm in left.arms.values())}
+    assert lengths == {40_000, 20_000} and "half of its training again" not in [words for words, _ in rungs]
+    short = exp.model_copy(update={"generator": exp.generator.model_copy(update={"images_seen": 39_999})})
+    assert "half the generator's training" not in [words for words, _ in budget.ladder(short)]
 
 
 def costs(exp: Experiment, *rest: object) -> float:

@@ -15,6 +15,7 @@ from scoremix.report.numbers import duration
 
 RESERVE = 0.8  # of the time is planned with: estimates are from a few seconds of measuring
 UNITS = {"s": 1, "m": 60, "h": 3600}
+FEWEST = 20_000  # images that a shortened generator sees: after 10,000 one knew not even 24 classes
 
 
 def seconds_of(text: str) -> float:
@@ -34,13 +35,16 @@ def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experime
         exp = exp.model_copy(update={"seeds": exp.seeds[:2]})
         yield "two recognizer seeds instead of three", exp
     if any(arm.generated for arm in exp.arms.values()) and exp.generator.diffusers is None:
-        yield "half the generator's training", (exp := _generator(exp, 0.5))
+        if halved := _half_as_long(exp):
+            yield "half the generator's training", (exp := halved)
         if exp.choice is not None and {"scoremix", "coherent_first"} <= set(exp.arms):
             exp = narrowed(exp, [name for name in exp.arms if name != "scoremix"])
             yield "the candidate scoremix", exp
         narrow = exp.generator.model_copy(update={"model_channels": max(8, exp.generator.model_channels // 2)})
-        exp = _generator(exp.model_copy(update={"generator": narrow}), 0.5)
-        yield "half the generator's width, and half of its training again", exp
+        exp = exp.model_copy(update={"generator": narrow})
+        yield "half the generator's width", exp
+        if halved := _half_as_long(exp):
+            yield "half of its training again", (exp := halved)
     if exp.recognizer.network == "small" and exp.data.size >= 32:
         exp = exp.model_copy(update={"data": exp.data.model_copy(update={"size": exp.data.size // 2})})
         yield f"image size: {exp.data.size} px", exp
@@ -55,9 +59,11 @@ def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experime
         yield "all recognizer seeds but one", exp
 
 
-def _generator(exp: Experiment, share: float) -> Experiment:
-    shorter = exp.generator.model_copy(update={"images_seen": max(1, int(exp.generator.length * share))})
-    return exp.model_copy(update={"generator": shorter})
+def _half_as_long(exp: Experiment) -> Experiment | None:
+    """With half the generator's training; None where so little teaches no generator its classes."""
+    if (half := exp.generator.length // 2) < FEWEST:
+        return None
+    return exp.model_copy(update={"generator": exp.generator.model_copy(update={"images_seen": half})})
 
 
 def fitted(exp: Experiment, runtime: Runtime, store: Store, text: str) -> Experiment:
