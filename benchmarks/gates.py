@@ -31,9 +31,10 @@ from scoremix.execution import processes as engine
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.execution.records import source_of
+from scoremix.outputs.images import real_images
+from scoremix.outputs.networks import GeneratorSummary, centers_of
 from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Networks, noise_seeds
-from scoremix.stages.outputs import GeneratorSummary, centers_of, real_images
 
 
 def artifacts(exp: Experiment, arm: str, runtime: Runtime) -> tuple[Artifact, Artifact, Artifact, float]:

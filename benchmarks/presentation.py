@@ -28,8 +28,8 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.execution import processes as engine
 from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import MixedImages, real_images
 from scoremix.stages.embedding import all_embedded, opened
-from scoremix.stages.outputs import MixedImages, real_images
 
 FAR, CONTROL = 0.01, "equal_steps"
 Shares = NDArray[np.float64]

@@ -24,6 +24,7 @@ PURPOSE = {
     "pipeline": "the method in calls",
     "stages": "each fills one folder",
     "report": "sections and pages",
+    "outputs": "what stages hand over",
     LOWER: "artifacts, keys, processes",
     "config": "settings, arms, presets",
     "evaluation": "metrics, intervals",

@@ -19,12 +19,12 @@ from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Artifact, External, Step, Store, Work
 from scoremix.execution.runner import decided
+from scoremix.outputs.images import MixedTraining
 from scoremix.recognition import checkpoints
 from scoremix.stages.embedding import all_embedded, embedded
 from scoremix.stages.judge import diagnose
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.weights import weights_of
-from scoremix.stages.outputs import MixedTraining
 from scoremix.stages.train.recognizer import order_of
 
 OWN = study.read(Path(__file__).parents[1] / "studies" / "factors.yaml").own

@@ -19,8 +19,8 @@ from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.explore import mplets, people, view
 from scoremix.explore.opened import Asked, Made, Run
+from scoremix.outputs.images import write_mixed
 from scoremix.stages.mix.sample import noise_seeds
-from scoremix.stages.outputs import write_mixed
 from scoremix.stages.show.magnitudes import measure_magnitudes
 from scoremix.stages.show.trajectory import follow
 from support.browser import asked_for, browser, faults, until

@@ -13,11 +13,11 @@ from scoremix.config.choice import narrowed
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, step_of
+from scoremix.outputs.images import MixedImages
 from scoremix.pipeline import Input
 from scoremix.stages.judge.choose import choose_arm
 from scoremix.stages.judge.fold import set_aside
 from scoremix.stages.mix.without import leave_out
-from scoremix.stages.outputs import MixedImages
 from test_choose import CANDIDATES, experiment, finish, plans, read
 
 SPLIT = "data.fractions=[0.5, 0.25, 0.25]"  # of 24 classes: 12, 6 and 6

@@ -16,8 +16,8 @@ from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.execution.fitting import refuse_unusable
+from scoremix.outputs.images import MixedImages, write_mixed
 from scoremix.stages.mix.leaks import drop_leaks
-from scoremix.stages.outputs import MixedImages, write_mixed
 
 QUIET = Runtime(device="cpu", quiet=True, threads=1)
 

@@ -20,10 +20,10 @@ from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.execution import progress, runner
 from scoremix.execution.artifacts import Artifact, External, Step, Store, Work
 from scoremix.execution.runner import decided
+from scoremix.outputs.networks import GeneratorSummary, RecognizerSummary
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.select import default_count, files_of, select_mplets
 from scoremix.stages.mix.weights import weights_for
-from scoremix.stages.outputs import GeneratorSummary, RecognizerSummary
 
 N = 30
 NAMES = [f"{'abc'[k % 3]}/class {k:02d}" for k in range(N)]

@@ -97,5 +97,5 @@ def test_an_edit_makes_stale_what_the_file_decides(stale: Stale, file: str, want
 
 def test_what_stages_hand_over_is_part_of_all_that_hand_it_over(stale: Stale) -> None:
     assert {"train_recognizer", "train_generator", "sample_mixtures", "evaluate"} <= stale(
-        PACKAGE / "stages/outputs.py"
+        PACKAGE / "outputs/record.py"
     )

@@ -37,6 +37,7 @@ from scoremix.config.choice import confirming, costliest, measured, without_gene
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.choice import FEW
 from scoremix.execution.artifacts import Artifact, External, step_of
+from scoremix.outputs.networks import GateResult
 from scoremix.stages.geometry.alignment import measure_alignment
 from scoremix.stages.geometry.distances import compare_distances
 from scoremix.stages.geometry.order import measure_order
@@ -59,7 +60,6 @@ from scoremix.stages.mix.screen import screen
 from scoremix.stages.mix.search import search_weights
 from scoremix.stages.mix.select import files_of, select_mplets
 from scoremix.stages.mix.without import leave_out
-from scoremix.stages.outputs import GateResult
 from scoremix.stages.show.analyze import analyze
 from scoremix.stages.show.illustrate import illustrate
 from scoremix.stages.show.magnitudes import measure_magnitudes

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from scoremix.config import Mixing
+from scoremix.outputs.images import MixedTraining
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.mixed import Recipe, loss
-from scoremix.stages.outputs import MixedTraining
 from scoremix.stages.train.recognizer import order_of, recipe_of
 
 LABELS = torch.tensor([0, 2, 1, 4, 3, 3])  # classes 0 to 2 are real

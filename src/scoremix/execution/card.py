@@ -9,7 +9,7 @@ from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.records import step_folder
 from scoremix.execution.training_set import TrainingSet
-from scoremix.stages.outputs import GeneratorSummary
+from scoremix.outputs.networks import GeneratorSummary
 
 UNKNOWN = "not said (give --licence); it cannot be freer than that of the real images"
 USE = """Training recognizers (verification, identification, classification) whose classes are those of the real images. Not for finding, watching or

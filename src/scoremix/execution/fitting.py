@@ -18,8 +18,8 @@ from scoremix.execution.progress import in_time, labelled, noting
 from scoremix.execution.recipe import Recipe, chosen_recipe
 from scoremix.execution.runner import Planner
 from scoremix.execution.torchrun import say
+from scoremix.outputs.networks import GateResult
 from scoremix.recognition.onnxfile import refuse_without_onnx
-from scoremix.stages.outputs import GateResult
 
 MODEL = "model"  # the stage, and the folder of a run's model
 

@@ -21,11 +21,11 @@ from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes, say
+from scoremix.outputs.networks import GateResult
 from scoremix.pipeline import folds_of
 from scoremix.report import words
 from scoremix.report.numbers import noun
 from scoremix.stages.mix.select import files_of, groups_of, refuse_too_few
-from scoremix.stages.outputs import GateResult
 from scoremix.stages.train.adopt import labels_of
 
 WORTHWHILE = 40.0  # seconds of work from which several workers, who take some to start, are worth while

@@ -28,11 +28,11 @@ from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
 from scoremix.execution.recipe import with_arm
 from scoremix.execution.runner import decided
+from scoremix.outputs.networks import GeneratorSummary
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Description, Network, network_input, to_bytes
 from scoremix.recognition.training import embed
 from scoremix.stages.mix.sample import Networks, Sampler, again, noise_seeds
-from scoremix.stages.outputs import GeneratorSummary
 
 Device = Literal["auto", "cpu", "cuda"]
 ROWS = 64  # images per forward, the last ones padded: an embedding depends on no other image

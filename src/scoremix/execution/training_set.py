@@ -15,7 +15,7 @@ from scoremix.data.images import LabeledImages, Targets
 from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.recipe import with_arm
-from scoremix.stages.outputs import MixedImages, real_images
+from scoremix.outputs.images import MixedImages, real_images
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from scoremix.config import Experiment, Runtime, Sampling, changed
 from scoremix.data.images import LabeledImages
 from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import MixedImages, real_images
+from scoremix.outputs.mplets import chosen_classes
+from scoremix.outputs.networks import RecognizerSummary, centers_of
 from scoremix.recognition.training import embed
 from scoremix.report.charts import Image
 from scoremix.stages.embedding import opened
 from scoremix.stages.mix.sample import Sampler, noise_seeds
-from scoremix.stages.outputs import MixedImages, RecognizerSummary, centers_of, chosen_classes, real_images
 from scoremix.stages.show import illustrate
 from scoremix.stages.show.trajectory import Followed, follow
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scoremix.data.images import LabeledImages
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
-from scoremix.stages.outputs import CHECKPOINT
 
 BLOCK = 8192  # images read at a time
 

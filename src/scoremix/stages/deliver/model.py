@@ -10,9 +10,9 @@ from scoremix.config.delivery import Delivery
 from scoremix.data.csv_text import as_text
 from scoremix.data.images import LabeledImages
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints, onnxfile
 from scoremix.report.card import Card
-from scoremix.stages.outputs import CHECKPOINT, RecognizerSummary
 
 
 def model(

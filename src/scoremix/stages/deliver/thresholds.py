@@ -9,6 +9,7 @@ from scoremix.config.delivery import Operating
 from scoremix.evaluation import bootstrap, metrics
 from scoremix.evaluation.estimate import Estimate
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.evaluated import labels_of, pairs_of
 
 
 def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Work) -> None:
@@ -18,16 +19,15 @@ def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Wo
     the largest that keeps the FAR), and the share of genuine pairs above it, both as means over seeds with intervals
     over classes. `unsupported`: FAR -> why not.
     """
-    labels = np.load(next(iter(evaluated.values())) / "labels.npy")
+    labels = labels_of(evaluated)
     units = [np.load(artifact / "embeddings.npy") for artifact in evaluated.values()]
     if config.ensemble:
         units = [metrics.unit_rows(np.mean(units, axis=0)).astype(np.float32)]
-    sizes = np.unique(labels, return_counts=True)[1]
-    impostors = (len(labels) ** 2 - int((sizes**2).sum())) // 2
+    classes, (genuine, impostors) = int(labels.max()) + 1, pairs_of(labels)
     levels = metrics.supported_fars(impostors, config.fars)
     fars = [level.far for level in levels if level.supported]
     draws = np.concatenate(
-        [np.ones((1, len(sizes)), np.int64), bootstrap.class_draws(len(sizes), config.bootstrap, config.seed)]
+        [np.ones((1, classes), np.int64), bootstrap.class_draws(classes, config.bootstrap, config.seed)]
     )
     measured = np.stack([_measured(unit, labels, fars, draws) for unit in units])  # [seed, draw, far, which]
     points = [
@@ -43,9 +43,9 @@ def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Wo
         {
             "headline": config.headline,
             "level": config.level,
-            "classes": len(sizes),
+            "classes": classes,
             "images": len(labels),
-            "genuine_pairs": int((sizes * (sizes - 1) // 2).sum()),
+            "genuine_pairs": genuine,
             "impostor_pairs": impostors,
             "points": points,
             "unsupported": {f"{level.far:g}": level.reason for level in levels if not level.supported},

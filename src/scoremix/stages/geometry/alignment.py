@@ -14,7 +14,8 @@ from scoremix.config import Measures
 from scoremix.data.order import stream_seed
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.stages.outputs import GeneratorSummary, SpacesSummary, conditions_over_training, load_spaces
+from scoremix.outputs.networks import GeneratorSummary, conditions_over_training
+from scoremix.outputs.spaces import SpacesSummary, load_spaces
 
 LABELS = {
     "cka": "CKA, biased (the paper's)",

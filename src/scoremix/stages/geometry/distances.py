@@ -12,7 +12,7 @@ from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.config import Order
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.stages.outputs import load_spaces
+from scoremix.outputs.spaces import load_spaces
 
 SHOWN = 200  # classes of the drawn matrices
 SIGNAL = 400  # pairs of the drawn signals

@@ -12,7 +12,8 @@ from scoremix.analysis.preservation import Form
 from scoremix.config import Order
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.stages.outputs import MPletsSummary, load_spaces
+from scoremix.outputs.mplets import MPletsSummary
+from scoremix.outputs.spaces import load_spaces
 
 FORMS: dict[str, tuple[str, int, Form]] = {
     "triplets, L2": ("triplet", 3, "euclidean"),

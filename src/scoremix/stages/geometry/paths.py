@@ -12,9 +12,11 @@ from scoremix.config import Paths
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import real_images
+from scoremix.outputs.mplets import chosen_classes
+from scoremix.outputs.networks import centers_of
 from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Sampler
-from scoremix.stages.outputs import centers_of, chosen_classes, real_images
 
 SHOWN, MAP_PAIRS, MAP_IMAGES = 4, 4, 30  # pairs drawn in pictures and in the map, real images per class of the map
 

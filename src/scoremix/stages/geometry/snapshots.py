@@ -16,9 +16,10 @@ from scoremix.diffusion.unet import EDM2, condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity, frechet_distance
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import real_images
+from scoremix.outputs.networks import centers_of, without_padding
 from scoremix.stages.embedding import all_embedded, embedded_pixels, opened
 from scoremix.stages.mix.sample import Networks, noise_seeds
-from scoremix.stages.outputs import centers_of, real_images, without_padding
 
 FEWEST = 5  # snapshots for a correlation over training
 

@@ -13,17 +13,12 @@ from scoremix.data.images import LabeledImages
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import real_images
+from scoremix.outputs.networks import CHECKPOINT, GeneratorSummary, RecognizerSummary, without_padding
+from scoremix.outputs.spaces import SpacesSummary
 from scoremix.recognition import checkpoints as recognition
 from scoremix.recognition.training import class_centers
 from scoremix.stages.embedding import all_embedded, opened
-from scoremix.stages.outputs import (
-    CHECKPOINT,
-    GeneratorSummary,
-    RecognizerSummary,
-    SpacesSummary,
-    real_images,
-    without_padding,
-)
 
 
 def collect_spaces(

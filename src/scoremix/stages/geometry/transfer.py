@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scoremix.analysis.geometry import selection_overlap
 from scoremix.config import Order
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.mplets import MPletsSummary
+from scoremix.outputs.spaces import load_spaces
 from scoremix.selection import strategies
-from scoremix.stages.outputs import MPletsSummary, load_spaces
 
 STRATEGIES: tuple[Literal["far", "close"], ...] = ("far", "close")
 

@@ -7,7 +7,8 @@ import numpy as np
 from scoremix.config import Choice
 from scoremix.evaluation import choice, metrics
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.stages.judge.compare import headline_of, of_arms, pairs_of, stacked
+from scoremix.outputs.evaluated import labels_of, of_arms, pairs_of, stacked
+from scoremix.stages.judge.compare import headline_of
 
 
 def choose_arm(config: Choice, *evaluated: Mapping[str, Artifact], work: Work) -> None:
@@ -17,7 +18,7 @@ def choose_arm(config: Choice, *evaluated: Mapping[str, Artifact], work: Work) -
     """
     judged = config.evaluation
     assert judged is not None
-    labels = [np.load(next(iter(fold.values())) / "labels.npy") for fold in evaluated]
+    labels = [labels_of(fold) for fold in evaluated]
     impostors = min(pairs_of(of)[1] for of in labels)
     criterion = headline_of(judged, metrics.supported_fars(impostors, judged.fars))
     classes = [int(of.max()) + 1 for of in labels]

@@ -7,18 +7,17 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scoremix.config import Evaluation
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import metrics
 from scoremix.evaluation.estimate import Estimate, helps
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.evaluated import ROC_POINTS, labels_of, of_arms, pairs_of, stacked
+from scoremix.outputs.networks import GateResult
 from scoremix.stages.judge import closed, groups
-from scoremix.stages.outputs import ROC_POINTS, GateResult
 
 REAL = "real images were chosen"  # the verdict where a choice took a control
-Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), the plain value first
 
 
 def compare(
@@ -37,7 +36,7 @@ def compare(
     judged arm's images come from, and the choice that made it the judged one, if any; `gates` those of arms with a
     generator of their own.
     """
-    labels, by_arm = np.load(next(iter(evaluated.values())) / "labels.npy"), of_arms(evaluated)
+    labels, by_arm = labels_of(evaluated), of_arms(evaluated)
     curves = {arm: np.stack([np.load(a / "roc.npy") for a in artifacts]) for arm, artifacts in by_arm.items()}
     arms = {arm: stacked(artifacts) for arm, artifacts in by_arm.items()}
     held_out = closed.measure(config, real, by_arm)
@@ -162,24 +161,3 @@ def test_uses(seen: Mapping[str, str], part: str, work: Work) -> int:
     others = (folder / "results.json" for folder in work.folder.parent.iterdir() if folder != work.folder)
     found = [json.loads(file.read_text()) for file in others if (file.parent / "manifest.json").exists()]
     return 1 + len([results for results in found if results.get("seen", {}).get(part) == seen[part]])
-
-
-def of_arms(evaluated: Mapping[str, Artifact]) -> dict[str, list[Artifact]]:
-    """By arm what is named "arm/seed"."""
-    by_arm: dict[str, list[Artifact]] = {}
-    for name, artifact in evaluated.items():
-        by_arm.setdefault(name.rpartition("/")[0], []).append(artifact)
-    return by_arm
-
-
-def pairs_of(labels: NDArray[np.int32]) -> tuple[int, int]:
-    """Numbers of genuine and impostor pairs of images with these labels."""
-    sizes = np.bincount(labels)
-    genuine = int((sizes * (sizes - 1) // 2).sum())
-    return genuine, len(labels) * (len(labels) - 1) // 2 - genuine
-
-
-def stacked(artifacts: Sequence[Artifact]) -> Values:
-    """The metrics of an arm's recognizers, one row each."""
-    measured = [artifact.arrays("measures.npz") for artifact in artifacts]
-    return {key: np.stack([values[key] for values in measured]) for key in measured[0]}

@@ -13,8 +13,8 @@ from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import coherence
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import MixedImages
 from scoremix.stages.embedding import BLOCK, all_embedded, opened
-from scoremix.stages.outputs import MixedImages
 
 COLUMNS = ("own_center", "sources", "nearest_other", "percentile", "loss")
 

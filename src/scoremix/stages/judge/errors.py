@@ -11,6 +11,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.evaluation.errors import Judged, first_of_each, genuine_pairs, judge_pairs
 from scoremix.evaluation.metrics import supported_fars
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.evaluated import labels_of, of_arms, pairs_of
 from scoremix.stages.judge.evaluate import evaluated as evaluated_rows
 
 SHOWN = 6  # pairs of each kind
@@ -25,12 +26,9 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
     """
     images = LabeledImages.load(real.folder).of_classes(config.classes)
     chosen = evaluated_rows(images.counts, config.images, config.seed)
-    first: dict[str, Artifact] = {}
-    for name, artifact in evaluated.items():
-        first.setdefault(name.rpartition("/")[0], artifact)
-    labels = np.load(next(iter(first.values())) / "labels.npy")
-    pairs = genuine_pairs(labels)
-    impostors = len(labels) * (len(labels) - 1) // 2 - len(pairs)
+    first = {arm: of_seeds[0] for arm, of_seeds in of_arms(evaluated).items()}
+    labels = labels_of(evaluated)
+    pairs, impostors = genuine_pairs(labels), pairs_of(labels)[1]
     fars = [level.far for level in supported_fars(impostors, config.fars) if level.supported]
     fars = fars or [max(config.headline, 1 / impostors)]
     at = fars.index(config.headline) if config.headline in fars else len(fars) - 1

@@ -12,10 +12,11 @@ from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged
 from scoremix.evaluation import bootstrap, closed, fairness, metrics, morphing
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.evaluated import ROC_POINTS
+from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 from scoremix.stages.embedding import BLOCK, embedded, embedded_pixels, opened
-from scoremix.stages.outputs import CHECKPOINT, ROC_POINTS, RecognizerSummary
 
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (1 + resamples,), the plain value first
 SCORED = 1024  # images whose scores with all classes are held at a time

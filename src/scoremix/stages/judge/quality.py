@@ -17,13 +17,14 @@ from scoremix.data.images import LabeledImages
 from scoremix.evaluation import appearance, backbones, generated, privacy
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, External, Work
+from scoremix.outputs.images import MixedImages, has_sources
+from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report.pages import quality as page
 from scoremix.report.quality import Pair
 from scoremix.report.quality import Quality as Content
 from scoremix.stages.embedding import BLOCK
-from scoremix.stages.outputs import CHECKPOINT, MixedImages, has_sources
 
 Embed = Callable[[LabeledImages, NDArray[np.int64]], Tensor]  # some images of a set -> features (n, d) on the CPU
 

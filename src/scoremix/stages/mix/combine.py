@@ -7,7 +7,7 @@ from scoremix.config import Mixing
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.stages.outputs import MixedImages, MixedTraining, real_images
+from scoremix.outputs.images import MixedImages, MixedTraining, real_images
 
 
 def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) -> None:

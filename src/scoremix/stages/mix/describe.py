@@ -8,11 +8,12 @@ import numpy as np
 from scoremix.config import Sampling
 from scoremix.data.csv_text import csv_text
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.mplets import MPletsSummary, chosen_classes
+from scoremix.outputs.networks import RecognizerSummary
 from scoremix.report.charts import element
 from scoremix.report.distances import METRICS, ROWS, Distances, histogram
 from scoremix.stages.mix.select import as_csv
 from scoremix.stages.mix.weights import weights_of
-from scoremix.stages.outputs import MPletsSummary, RecognizerSummary, chosen_classes
 
 SORTS = {1: "single classes", 2: "pairs", 3: "triples", 4: "quads"}
 

@@ -8,8 +8,9 @@ from scoremix.config import LeakGate
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.privacy import nearest_similarity
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import MixedImages, write_mixed
+from scoremix.outputs.mplets import LeakSummary
 from scoremix.stages.embedding import BLOCK, all_embedded, opened
-from scoremix.stages.outputs import LeakSummary, MixedImages, write_mixed
 
 CARRIED = ("screening.json", "rejected.npz")  # what screening said of the same images
 

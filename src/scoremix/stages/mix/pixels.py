@@ -9,8 +9,9 @@ from scoremix.config import PixelMixing
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged, patched
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import real_images, write_mixed
+from scoremix.outputs.mplets import chosen_classes
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
-from scoremix.stages.outputs import chosen_classes, real_images, write_mixed
 
 BLOCK = 4096  # images made at a time
 

@@ -19,9 +19,11 @@ from scoremix.diffusion.foreign import Latents
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import write_mixed
+from scoremix.outputs.mplets import SearchSummary, chosen_classes
+from scoremix.outputs.networks import ADOPTED, GeneratorSummary
 from scoremix.stages.mix.plan import evaluations, weighed_sample
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
-from scoremix.stages.outputs import ADOPTED, GeneratorSummary, SearchSummary, chosen_classes, write_mixed
 
 
 def sample_mixtures(

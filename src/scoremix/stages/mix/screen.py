@@ -8,9 +8,11 @@ from torch.nn.functional import normalize
 from scoremix.config import Screening
 from scoremix.evaluation import coherence
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import MixedImages, write_mixed
+from scoremix.outputs.mplets import ScreeningSummary
+from scoremix.outputs.networks import centers_of
 from scoremix.stages.embedding import BLOCK, embedded, opened
 from scoremix.stages.mix.weights import kept_of_each
-from scoremix.stages.outputs import MixedImages, ScreeningSummary, centers_of, write_mixed
 
 SHOWN = 10  # m-plets whose rejected images are kept to be looked at
 

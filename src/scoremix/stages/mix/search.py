@@ -15,9 +15,10 @@ import torch
 from scoremix.config import Sampling, Search
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.mplets import SearchSummary
+from scoremix.outputs.networks import centers_of
 from scoremix.stages.embedding import embedded_pixels, opened
 from scoremix.stages.mix.sample import Sampler
-from scoremix.stages.outputs import SearchSummary, centers_of
 
 
 def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *, work: Work) -> None:

@@ -16,13 +16,15 @@ from scoremix.data.files import file_hash
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution.artifacts import Artifact, External, Work
+from scoremix.outputs.images import real_images
+from scoremix.outputs.mplets import MPletsSummary
+from scoremix.outputs.networks import GeneratorSummary, RecognizerSummary, centers_of
 from scoremix.selection import strategies
 from scoremix.selection.coverage import Coverage, degrees_of
 from scoremix.selection.criterion import Criterion, Metric
 from scoremix.selection.distribution import pair_histogram
 from scoremix.selection.mplets import MPlets, refuse_impossible
 from scoremix.selection.search import Progress
-from scoremix.stages.outputs import GeneratorSummary, MPletsSummary, RecognizerSummary, centers_of, real_images
 
 VERIFIED = 100_000  # random m-plets that no list of the best ones may miss (Appendix H)
 

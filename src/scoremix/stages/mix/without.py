@@ -4,8 +4,8 @@ import numpy as np
 
 from scoremix.config import Fold
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import MixedImages, real_images, write_mixed
 from scoremix.stages.embedding import BLOCK
-from scoremix.stages.outputs import MixedImages, real_images, write_mixed
 
 
 def leave_out(config: Fold, mixed: Artifact, real: Artifact, fold: Artifact, *, work: Work) -> None:

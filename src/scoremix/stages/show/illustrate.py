@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scoremix.config import Sampling
 from scoremix.data.images import LabeledImages
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.images import real_images
+from scoremix.outputs.mplets import chosen_classes
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.mix.weights import weights_for
-from scoremix.stages.outputs import chosen_classes, real_images
 from scoremix.stages.show.trajectory import follow
 
 ROWS, MIXES = 10, 8

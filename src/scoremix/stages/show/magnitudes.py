@@ -9,8 +9,8 @@ from scoremix.data.augment import to_unit
 from scoremix.diffusion.denoisers import condition, mix_conditions
 from scoremix.diffusion.solvers import UnitNoise, karras_sigmas
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.mplets import chosen_classes
 from scoremix.stages.mix.sample import Sampler
-from scoremix.stages.outputs import chosen_classes
 
 SCORES, CONDITIONS = (1.0, 0.8, 1.2, 1.4, 2.0), (1.0, 1.4)  # sums of equal weights: of pairs (0.5, 0.5), (0.4, 0.4) ...
 LEVELS = 24

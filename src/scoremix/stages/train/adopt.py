@@ -14,7 +14,8 @@ from scoremix.data.lists import some
 from scoremix.diffusion import foreign
 from scoremix.execution.artifacts import Artifact, External, Work
 from scoremix.execution.processes import start
-from scoremix.stages.outputs import ADOPTED, GeneratorSummary, real_images
+from scoremix.outputs.images import real_images
+from scoremix.outputs.networks import ADOPTED, GeneratorSummary
 from scoremix.stages.train.guide import link
 
 

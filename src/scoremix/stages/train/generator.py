@@ -20,7 +20,8 @@ from scoremix.diffusion.unet import EDM2, Block, frozen
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.stages.outputs import GeneratorSummary, real_images
+from scoremix.outputs.images import real_images
+from scoremix.outputs.networks import GeneratorSummary
 from scoremix.stages.train import resume
 from scoremix.stages.train.teacher import Teacher
 from scoremix.stages.train.watch import Watch

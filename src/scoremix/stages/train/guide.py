@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scoremix.config import Generator
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.stages.outputs import GeneratorSummary
+from scoremix.outputs.networks import GeneratorSummary
 
 FOLDER = "guide"
 

@@ -15,13 +15,14 @@ from scoremix.data.order import stream_seed
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, External, Work
+from scoremix.outputs.images import MixedTraining, real_images
+from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints, mixed, published
 from scoremix.recognition.batches import Order, batches
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.timm_networks import PREFIX, TimmNetwork
 from scoremix.recognition.training import Training, class_centers, initialised, sgd, train
 from scoremix.stages.embedding import all_embedded
-from scoremix.stages.outputs import CHECKPOINT, MixedTraining, RecognizerSummary, real_images
 from scoremix.stages.train import resume, started
 
 READ_EVERY = 10  # steps between looks at the loss: each look waits for the device

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from scoremix.data.order import stream_seed
 from scoremix.diffusion.alignment import Alignment, fixed_conditions
+from scoremix.outputs.networks import CHECKPOINT, centers_of
 from scoremix.recognition import checkpoints as recognizers
-from scoremix.stages.outputs import CHECKPOINT, centers_of
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from scoremix.data.order import stream_seed
 from scoremix.diffusion.denoisers import condition
 from scoremix.diffusion.purpose import Reason, reason_to_stop
 from scoremix.diffusion.solvers import UnitNoise, dpm2m, karras_sigmas
+from scoremix.outputs.networks import CHECKPOINT, GateCurve, centers_of
 from scoremix.recognition import checkpoints as recognizers
-from scoremix.stages.outputs import CHECKPOINT, GateCurve, centers_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
