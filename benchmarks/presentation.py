@@ -60,7 +60,7 @@ def summary(values: NDArray[np.float64]) -> dict[str, Any]:
 
 def measure(out: Path, name: str) -> dict[str, Any]:
     """What is shown -> arm -> estimate, and -> arm minus control; `told_apart` -> arm -> accuracy by seed."""
-    exp, chain, recognizers, added = records.finished(out, name)
+    exp, chain, recognizers, added, _ = records.finished(out, name)
     if CONTROL not in exp.arms or exp.evaluation.treatment not in added:
         raise ConfigError(f"run {name!r}: has no arm {CONTROL!r}, or judges one that adds no images")
     folder = records.step_folder(out, name, "sample reproductions")

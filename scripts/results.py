@@ -97,6 +97,7 @@ def blocks(stored: dict[str, Any]) -> dict[str, str]:
         if has in value and name != "people"
     }
     made |= {f"@{name.upper()}@": tables.gates_table(v) for name, v in stored.items() if name.startswith("gates_")}
+    made["@PRESENTATION@"] = tables.presentation_table(stored["presentation"])
     made["@SHIFT@"] = tables.shift_table(stored["shift"])
     made["@MPLETS@"] = tables.mplets_table(stored["mplets"])
     made["@PLANS@"] = tables.plans_table(stored["plan_demo"])
