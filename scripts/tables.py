@@ -41,8 +41,10 @@ def ours(row: dict[str, Any], columns: list[str], results: list[Result]) -> list
 
 
 def command(row: dict[str, Any]) -> str:
+    """The command of a row, on two lines."""
     settings = "".join(f" --set {shlex.quote(s)}" for s in row["set"])
-    return f"scoremix benchmark {row['preset']} --data {row['data']} --arms {row['arm']}{settings} {SETS}"
+    start = f"scoremix benchmark {row['preset']} --data {row['data']}"
+    return f"{start} \\\n        --arms {row['arm']}{settings} {SETS}"
 
 
 def table(content: dict[str, Any], results: list[Result]) -> str:

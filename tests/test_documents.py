@@ -56,7 +56,8 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
         elif part.startswith("```yaml"):
             yield re.findall(r"`(\w+\.yaml)`", before)[-1], part.removeprefix("```yaml\n").removesuffix("```\n")
         elif not part.startswith("```"):
-            yield from (("sh", line.strip()) for line in part.splitlines() if re.match(r"    \w", line))
+            lines = re.sub(r" \\\n +", " ", part).splitlines()
+            yield from (("sh", line.strip()) for line in lines if re.match(r"    \w", line))
         before = part
 
 

@@ -6,8 +6,6 @@ weights-only reader, where training leftovers of known libraries (Lightning's ca
 objects. Any other name ends the reading.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math
@@ -18,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -92,7 +90,7 @@ def some(names: list[str]) -> str:
 class _Inert:
     """Stands for an object of a training library: takes anything, does nothing."""
 
-    def __new__(cls, *args: Any) -> _Inert:
+    def __new__(cls, *args: Any) -> Self:
         return super().__new__(cls)
 
     def __init__(self, *args: Any) -> None:

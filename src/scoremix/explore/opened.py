@@ -1,14 +1,12 @@
 """A finished run opened to look at: its images, networks and classes, and what can be asked of them."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -68,7 +66,7 @@ class Run:
     runtime: Runtime
 
     @classmethod
-    def of(cls, name: str | None, runtime: Runtime) -> Run:
+    def of(cls, name: str | None, runtime: Runtime) -> Self:
         """ConfigError, one line, where there is no finished run of that name."""
         return cls(records.finished(runtime.out, name), runtime)
 

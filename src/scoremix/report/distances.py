@@ -1,10 +1,8 @@
 """Distances of all pairs of classes with the chosen ones marked: a histogram for the report and beside the m-plets."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +26,7 @@ class Distances:
     label: str = "cosine distance of class centers"
 
     @classmethod
-    def of(cls, mplets: Artifact, space: str, metric: str, name: str) -> Distances:
+    def of(cls, mplets: Artifact, space: str, metric: str, name: str) -> Self:
         """The distances of all pairs of classes in a space, and those of the chosen m-plets' pairs."""
         file = mplets.arrays(f"distances-{space}.npz")
         chosen = {name: file["chosen"].ravel()}

@@ -1,11 +1,9 @@
 """What the sections of an analysis of the geometry share: the run, and the spaces that are compared."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
@@ -44,7 +42,7 @@ class Geometry:
     evaluations: int = 0
 
     @classmethod
-    def of(cls, source: Measured) -> Geometry:
+    def of(cls, source: Measured) -> Self:
         info = source.measured["spaces"].json("spaces.json")
         evaluations = int(sum(a.manifest["cost"].get("evaluations", 0) for a in source.artifacts))
         spaces, left_out = tuple(info["spaces"]), tuple(info["left_out"])

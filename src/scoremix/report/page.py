@@ -1,7 +1,5 @@
 """A page is a list of sections: one HTML file that opens from disk, with no network, no scripts, everything inside."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -73,7 +71,7 @@ class Manifest:
     path: str = ""
 
     @classmethod
-    def of(cls, artifact: Artifact) -> Manifest:
+    def of(cls, artifact: Artifact) -> Self:
         return cls(artifact.stage, artifact.key, f"store/{artifact.stage}/{artifact.key[:12]}")
 
 

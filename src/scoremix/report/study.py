@@ -1,11 +1,9 @@
 """What a study measured: arms with intervals, differences to the controls with adjusted p-values, cost."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +27,7 @@ class Cell:
     finest: float  # the smallest p that so many resamples can show
 
     @classmethod
-    def of(cls, draws: NDArray[np.float64], level: float) -> Cell | None:
+    def of(cls, draws: NDArray[np.float64], level: float) -> Self | None:
         """From (runs, 1 + resamples), plain values first; the interval is the percentile one of the mean over runs.
 
         Resamples that are NaN are left out; None where none is left.

@@ -1,9 +1,8 @@
 """A run in three sentences for somebody without statistics: what was chosen and why, what it gains, what it cost."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from scoremix.evaluation.choice import Choice
 from scoremix.evaluation.estimate import Estimate
@@ -31,7 +30,7 @@ class Choosing:
     folds: int = 1
 
     @classmethod
-    def of(cls, artifact: Artifact) -> Choosing:
+    def of(cls, artifact: Artifact) -> Self:
         """What the stage `choose_arm` wrote."""
         stored = artifact.json("choice.json")
         told = {name: stored[name] for name in ("level", "classes", "images", "folds") if name in stored}

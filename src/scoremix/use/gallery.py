@@ -1,10 +1,8 @@
 """Enrolled images as embeddings and names, and what is found among them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +61,7 @@ class Gallery:
             )
 
     @classmethod
-    def load(cls, file: Source) -> Gallery:
+    def load(cls, file: Source) -> Self:
         """What `save` wrote; ValueError, one line, for anything else."""
         try:
             with np.load(file, allow_pickle=False) as found:

@@ -1,10 +1,8 @@
 """Do the classes agree on a mix: how far apart their scores pull on the way, and Feynman-Kac weights of the images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -43,7 +41,7 @@ class Agreements(Section):
     agreements: tuple[Agreement, ...] = ()
 
     @classmethod
-    def load(cls, run: Run) -> Agreements:
+    def load(cls, run: Run) -> Self:
         return cls(agreements(run.added))
 
     def drawn(self, results: Results) -> dict[str, Floats]:

@@ -1,8 +1,7 @@
 """Alignment of conditions and class centers against chance (paper Fig. 4, Appendix D)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
 
 from matplotlib.axes import Axes
 
@@ -17,7 +16,7 @@ class Alignment(Section):
     alignment: Row  # labels, pairs, matrix, series
 
     @classmethod
-    def load(cls, source: Measured) -> Alignment:
+    def load(cls, source: Measured) -> Self:
         return cls(source.measured["alignment"].json("alignment.json"))
 
     def between(self, x: str, y: str) -> dict[str, Row]:

@@ -1,9 +1,7 @@
 """The candidates: how one of them was chosen, on validation classes alone."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from scoremix.evaluation.estimate import Estimate
 from scoremix.report.numbers import Row, estimate_rows
@@ -18,7 +16,7 @@ class Candidates(Section):
     generated: bool = False  # whether a generator made images of some of them
 
     @classmethod
-    def load(cls, run: Run) -> Candidates:
+    def load(cls, run: Run) -> Self:
         return cls(Choosing.of(run.chain["choice"]), "generator" in run.chain) if "choice" in run.chain else cls()
 
     @property

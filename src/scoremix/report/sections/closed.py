@@ -1,9 +1,8 @@
 """Recognition of the training classes: held-out images named among those classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from scoremix.evaluation.estimate import Estimate
 from scoremix.report.numbers import Row, estimate_rows
@@ -42,7 +41,7 @@ class Closed(Section):
     closed: ClosedSet | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Closed:
+    def load(cls, run: Run) -> Self:
         found = run.results["closed"]
         if found is None:
             return cls()

@@ -1,9 +1,8 @@
 """Why convex weights: how long the mixed noise prediction is over noise levels (paper 3.2)."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Self
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -26,7 +25,7 @@ class Convexity(Section):
     magnitudes: Magnitudes | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Convexity:
+    def load(cls, run: Run) -> Self:
         if "magnitudes" not in run.chain:
             return cls()
         file = run.chain["magnitudes"].arrays("magnitudes.npz")

@@ -1,10 +1,8 @@
 """Cost: time, network evaluations and memory of every stage."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from scoremix.execution.artifacts import Artifact
 from scoremix.report.numbers import Row
@@ -31,7 +29,7 @@ class Cost(Section):
     costs: tuple[StageCost, ...] = ()
 
     @classmethod
-    def load(cls, run: Run) -> Cost:
+    def load(cls, run: Run) -> Self:
         """One row per stage, of all that the run is made of; the recognizers of all arms and seeds are summed."""
         rows: dict[str, list[dict[str, float]]] = {}
         for artifact in with_inputs(run.artifacts):

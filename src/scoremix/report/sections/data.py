@@ -1,8 +1,7 @@
 """Data: how the classes were split, and which files were left out."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
@@ -25,7 +24,7 @@ class SplitImages(Section):
     data: DataSet
 
     @classmethod
-    def load(cls, run: Run) -> SplitImages:
+    def load(cls, run: Run) -> Self:
         info = run.chain["real"].json("summary.json")
         splits = tuple({"single_image_classes": 0, **split} for split in info["splits"])
         skipped = tuple({"path": path, "reason": reason} for path, reason in info["skipped"])

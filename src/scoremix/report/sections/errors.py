@@ -1,10 +1,8 @@
 """Which pairs are judged wrongly: histograms of similarities, each arm's worst errors, what the judged arm mended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -64,7 +62,7 @@ class Errors(Section):
     mended: Mapping[str, Mended] = field(default_factory=dict)  # by control
 
     @classmethod
-    def load(cls, run: Run) -> Errors:
+    def load(cls, run: Run) -> Self:
         if (artifact := run.chain.get("errors")) is None:
             return cls()  # of an older scoremix
         told, images = artifact.json("errors.json"), np.load(artifact / "images.npy")

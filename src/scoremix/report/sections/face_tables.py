@@ -1,9 +1,7 @@
 """Public face benchmarks in the columns of the paper's tables, over seeds, with differences between arms."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from scoremix.report.faces import FaceTable, as_rows
 from scoremix.report.numbers import Row
@@ -15,7 +13,7 @@ class FaceTables(Section):
     tables: tuple[FaceTable, ...]
 
     @classmethod
-    def load(cls, source: tuple[FaceTable, ...]) -> FaceTables:
+    def load(cls, source: tuple[FaceTable, ...]) -> Self:
         return cls(source)
 
     def rows(self, shared: Any) -> Iterator[Row]:

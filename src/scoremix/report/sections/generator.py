@@ -1,10 +1,8 @@
 """Is the generator good enough: shares of reproductions that the baseline recognizer puts in their own class."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from matplotlib.axes import Axes
 
@@ -27,7 +25,7 @@ class Gate:
     real_top5: float | None = None
 
     @classmethod
-    def of(cls, run: Run) -> Gate | None:
+    def of(cls, run: Run) -> Self | None:
         """None of a run without a generator."""
         return cls(**run.chain["gate"].json("gate.json")) if "gate" in run.chain else None
 
@@ -68,7 +66,7 @@ class Generator(Section):
     curve: Curve | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Generator:
+    def load(cls, run: Run) -> Self:
         if "generator" not in run.chain:
             return cls()
         curve = run.chain["generator"].json("generator.json").get("gate")

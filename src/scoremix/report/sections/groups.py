@@ -1,9 +1,8 @@
 """Are all groups of unseen classes served alike: error rates within groups at one threshold for all."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class Groups(Section):
     by_group: ByGroup | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Groups:
+    def load(cls, run: Run) -> Self:
         found = run.results["groups"]
         if found is None:
             return cls()

@@ -1,8 +1,7 @@
 """The mixed images: beside their sources (Fig. 3), one noise under all weights (Fig. 2), the way from noise (Fig. 1)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 from scoremix.report.charts import Image
 from scoremix.report.page import Section
@@ -77,7 +76,7 @@ class Images(Section):
     way: Way | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Images:
+    def load(cls, run: Run) -> Self:
         if "pictures" not in run.chain:
             return cls()
         names = run.chain["generator"].json("generator.json")["classes"]

@@ -1,10 +1,8 @@
 """The leak gate: generated images that were nearer to a training image than unseen real images are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, Self
 
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
@@ -19,7 +17,7 @@ class Leaks(Section):
     found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # arm -> what leaks.json says
 
     @classmethod
-    def load(cls, run: Run) -> Leaks:
+    def load(cls, run: Run) -> Self:
         return cls({arm: a.json("leaks.json") for arm, a in run.added.items() if (a / "leaks.json").exists()})
 
     def shown(self, shared: Any) -> bool:

@@ -1,9 +1,8 @@
 """The table of quality: every measure of every set of images, read beside real ones (Appendix D.6)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
+from typing import Self
 
 from scoremix.evaluation.metric_table import QUALITY, Metric, leak_metric
 from scoremix.report.numbers import DASH
@@ -18,7 +17,7 @@ class QualityTable(Section):
     notes: Sequence[str]
 
     @classmethod
-    def load(cls, source: Quality) -> QualityTable:
+    def load(cls, source: Quality) -> Self:
         return cls(source.sets, [sizes(source.sets), *source.notes])
 
 

@@ -1,10 +1,8 @@
 """What a mix is: every image set measured in the baseline recognizer's space."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -46,7 +44,7 @@ class Mixes(Section):
     similarities: Mapping[str, Floats] = field(default_factory=dict)  # group name -> similarities (n,)
 
     @classmethod
-    def load(cls, run: Run) -> Mixes:
+    def load(cls, run: Run) -> Self:
         every = run.chain["diagnostics"].arrays("similarities.npz")
         wanted = ("training classes", "unseen classes", "reproductions", run.config.evaluation.treatment)
         shown = {name: every[name] for name in wanted if name in every and np.isfinite(every[name]).any()}

@@ -1,8 +1,7 @@
 """Does the order of distances carry over from one space to another (paper Table 3, Appendices E to G)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 from matplotlib.axes import Axes
 
@@ -17,7 +16,7 @@ class Order(Section):
     order: Row  # spaces, rates, simulated, simulated_rates
 
     @classmethod
-    def load(cls, source: Measured) -> Order:
+    def load(cls, source: Measured) -> Self:
         return cls(source.measured["order"].json("order.json"))
 
     @property

@@ -1,9 +1,7 @@
 """Settings and origin of an analysis: versions, artifacts, settings."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from scoremix.report.geometry import Measured
 from scoremix.report.page import Manifest, Section
@@ -16,7 +14,7 @@ class Origin(Section):
     manifests: tuple[Manifest, ...] = ()
 
     @classmethod
-    def load(cls, source: Measured) -> Origin:
+    def load(cls, source: Measured) -> Self:
         versions = source.measured["alignment"].manifest["versions"]
         manifests = tuple(map(Manifest.of, source.artifacts))
         return cls(source.config.analysis.model_dump(mode="json"), versions, manifests)

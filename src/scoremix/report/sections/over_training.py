@@ -1,10 +1,8 @@
 """The generator's conditions and reproductions over training (paper Fig. 5, Appendix D.6)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from matplotlib.axes import Axes
 
@@ -38,7 +36,7 @@ class OverTraining(Section):
     alignment: Row
 
     @classmethod
-    def load(cls, source: Measured) -> OverTraining:
+    def load(cls, source: Measured) -> Self:
         runs = {run: artifact.json("snapshots.json") for run, artifact in source.followed.items()}
         snapshots = (
             Snapshots(run, tuple(of["snapshots"]), of["correlation"], of["fewest"]) for run, of in runs.items()

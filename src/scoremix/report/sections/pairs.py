@@ -1,8 +1,7 @@
 """Which classes were mixed: the distances of all pairs, the chosen ones marked."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -21,7 +20,7 @@ class Pairs(Section):
     mean: float = 0.0
 
     @classmethod
-    def load(cls, run: Run) -> Pairs:
+    def load(cls, run: Run) -> Self:
         if "mplets" not in run.chain:
             return cls()
         info = run.chain["mplets"].json("mplets.json")

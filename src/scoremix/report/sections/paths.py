@@ -1,10 +1,8 @@
 """From class to class: where mixes lie between their sources (paper Fig. 6, 10 and 13)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -34,7 +32,7 @@ class Paths(Section):
     strips: tuple[Strip, ...]
 
     @classmethod
-    def load(cls, source: Measured) -> Paths:
+    def load(cls, source: Measured) -> Self:
         artifact, names = source.measured["paths"], source.names
         walked = artifact.arrays("paths.npz")
         each = len(walked["to_a"]) // len(walked["pairs"])  # noises of a pair; the pictures are of the first

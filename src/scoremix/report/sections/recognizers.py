@@ -1,9 +1,7 @@
 """Every measure on every pair of spaces: how alike two good recognizers are."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from scoremix.report.geometry import MEASURES, Geometry, Measured, among_recognizers
 from scoremix.report.numbers import Row, signed
@@ -15,7 +13,7 @@ class Recognizers(Section):
     alignment: Row
 
     @classmethod
-    def load(cls, source: Measured) -> Recognizers:
+    def load(cls, source: Measured) -> Self:
         return cls(source.measured["alignment"].json("alignment.json"))
 
     def json(self) -> dict[str, Any]:

@@ -1,10 +1,8 @@
 """Coherent sampling: what was drawn for an arm, what of it was kept, and what that did."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from scoremix.report.charts import Image
 from scoremix.report.numbers import Row
@@ -33,7 +31,7 @@ class Screening(Section):
     screened: tuple[Screened, ...] = ()
 
     @classmethod
-    def load(cls, run: Run) -> Screening:
+    def load(cls, run: Run) -> Self:
         found = []
         for arm, artifact in run.added.items():
             if (artifact / "screening.json").exists():

@@ -1,8 +1,7 @@
 """AugGen's search of weights: its objective over both weights."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,7 +25,7 @@ class Search(Section):
     search: SearchMap | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Search:
+    def load(cls, run: Run) -> Self:
         if "search" not in run.chain:
             return cls()
         file, (first, second) = (

@@ -1,10 +1,8 @@
 """Settings and origin: seeds, versions, the artifacts behind the page, the whole configuration."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, Self
 
 from scoremix.report.page import Manifest, Section
 from scoremix.report.results import Run
@@ -19,7 +17,7 @@ class Settings(Section):
     command: str = ""
 
     @classmethod
-    def load(cls, run: Run) -> Settings:
+    def load(cls, run: Run) -> Self:
         config = run.config
         seeds = {
             "recognizers": list(config.seeds),

@@ -1,9 +1,7 @@
 """Distances of the same classes as conditions and as class centers (paper Fig. 11 and 12, Algorithm 2)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,7 +18,7 @@ class Spaces(Section):
     distances: Row  # correlations and, as arrays, matrices, signals, histogram
 
     @classmethod
-    def load(cls, source: Measured) -> Spaces:
+    def load(cls, source: Measured) -> Self:
         artifact = source.measured["distances"]
         return cls({**artifact.json("distances.json"), **artifact.arrays("distances.npz")})
 

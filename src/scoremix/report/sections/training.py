@@ -1,9 +1,8 @@
 """Training: losses of the generator and of the recognizers against images seen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from markupsafe import Markup
@@ -28,7 +27,7 @@ class Training(Section):
     generator: Generator | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Training:
+    def load(cls, run: Run) -> Self:
         if "generator" not in run.chain:
             return cls()
         generator = run.chain["generator"]

@@ -1,8 +1,7 @@
 """Does the selection carry over from one space to another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
+from typing import Self
 
 from scoremix.report.geometry import Geometry, Measured
 from scoremix.report.numbers import Row
@@ -14,7 +13,7 @@ class Transfer(Section):
     transfer: Row
 
     @classmethod
-    def load(cls, source: Measured) -> Transfer:
+    def load(cls, source: Measured) -> Self:
         return cls(source.measured["transfer"].json("transfer.json"))
 
     def rows(self, shared: Geometry) -> Iterator[Row]:

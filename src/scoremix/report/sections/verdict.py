@@ -1,10 +1,8 @@
 """The verdict: one sentence, what it rests on, what it does not cover, and what to try next."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, Self
 
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import AUC
@@ -35,7 +33,7 @@ class Verdict(Section):
     seconds: Mapping[str, float] = field(default_factory=dict)  # by what they were spent on
 
     @classmethod
-    def load(cls, run: Run) -> Verdict:
+    def load(cls, run: Run) -> Self:
         choosing = Choosing.of(run.chain["choice"]) if "choice" in run.chain else None
         return cls(_advice(run), Gate.of(run), choosing, words.seconds_of(run.artifacts))
 

@@ -41,8 +41,8 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
                 chosen = value.topk(keep, largest=config.by != "easiest").indices.sort(1).values
             left = unit.gather(1, chosen[:, :, None].expand(-1, -1, unit.shape[2]))
             places[part] = chosen.numpy()
-            before[part] = coherence.own_similarity(unit) if n > 1 else np.nan
-            after[part] = coherence.own_similarity(left) if keep > 1 else np.nan
+            before[part] = coherence.own_similarity(unit).numpy() if n > 1 else np.nan
+            after[part] = coherence.own_similarity(left).numpy() if keep > 1 else np.nan
             advance(part.stop)
     rows = (np.arange(classes)[:, None] * n + places).reshape(-1)
 
