@@ -15,7 +15,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.outputs.images import MixedImages
-from scoremix.report.sections.agreement import agreements
+from scoremix.report.sections.mixes import agreements
 from scoremix.stages.mix.plan import evaluations
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.mix.weights import images_of_each, kept_of_each, weights_of

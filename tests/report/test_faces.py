@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scoremix.report.faces import tables
 from scoremix.report.pages import faces as pages
 from scoremix.report.paper_table import COLUMNS, HIGH, LOW, values
+from scoremix.report.sections.face_tables import tables
 
 DRAWS = 200
 

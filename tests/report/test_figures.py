@@ -21,7 +21,7 @@ from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.report import charts
 from scoremix.report.results import Arm, Curve, Roc
-from scoremix.report.sections import agreement, arms, errors, generator, pairs, training
+from scoremix.report.sections import arms, errors, generator, mixes, pairs, training
 from scoremix.report.sections.generator import Gate
 from scoremix.report.sections.mixes import Mixes
 from scoremix.report.sections.training import Generator
@@ -38,7 +38,7 @@ ROWS = [
 
 def _needed(report: Report) -> dict[str, Callable[[], str]]:
     gate, losses = report.part(generator.Generator).gate, report.part(training.Training).generator
-    distances, found = report.part(pairs.Pairs).distances, report.part(agreement.Agreements).agreements
+    distances, found = report.part(pairs.Pairs).distances, report.part(mixes.Agreements).agreements
     assert gate is not None and losses is not None and distances is not None
     found_wrong = report.part(errors.Errors)
     groups, all_arms = report.part(Mixes).similarities, report.results.arms

@@ -20,14 +20,14 @@ from PIL import Image as PillowImage
 from scoremix.evaluation.estimate import Estimate
 from scoremix.report import numbers
 from scoremix.report.results import Kind, Verdict
-from scoremix.report.sections import agreement
-from scoremix.report.sections.agreement import Agreements
+from scoremix.report.sections import mixes
+from scoremix.report.sections.about import Settings
 from scoremix.report.sections.data import SplitImages
 from scoremix.report.sections.errors import Errors
 from scoremix.report.sections.groups import Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow
+from scoremix.report.sections.mixes import Agreements
 from scoremix.report.sections.screening import Screening
-from scoremix.report.sections.settings import Settings
 from scoremix.report.sections.verdict import caveats
 from support import fake_report
 from support.fake_report import Report
@@ -146,7 +146,7 @@ def test_disagreement_is_told_for_every_arm_that_has_one() -> None:
     many = tuple(replace(agreements[1], arm=f"arm {i}") for i in range(9))
     legend = report.having(Agreements((*many, agreements[0]))).html
     keys = legend.count('class="key"') - report.having(Agreements()).html.count('class="key"')
-    assert keys == agreement.OUTLINES
+    assert keys == mixes.OUTLINES
 
 
 def test_pictures_stand_in_the_papers_order_with_their_own_pixels() -> None:

@@ -96,7 +96,7 @@ def test_a_template_that_fails_leaves_its_section_out(words: type[page.Section],
 def test_every_section_has_both_files(sections: tuple[type[page.Section], ...]) -> None:
     for section in sections:
         file = importlib.import_module(section.__module__).__file__
-        assert file is not None and Path(file).with_suffix(".html").exists() and section.title
+        assert file is not None and Path(file).with_name(f"{section.name}.html").exists() and section.title
 
 
 @pytest.mark.parametrize(("low", "p", "beyond"), [(0.02, 0.001, True), (-0.05, 0.048, False), (0.02, 0.2, False)])

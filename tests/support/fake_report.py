@@ -16,29 +16,24 @@ from scoremix.evaluation import metric_table
 from scoremix.evaluation.errors import EDGES
 from scoremix.evaluation.estimate import Estimate
 from scoremix.report.charts import Image
-from scoremix.report.distances import Distances
 from scoremix.report.page import Manifest, Section, part
 from scoremix.report.pages import report as pages
 from scoremix.report.results import Arm, Curve, Difference, Evaluation, Kind, Results, Roc, Verdict
 from scoremix.report.sections import training, verdict
-from scoremix.report.sections.agreement import Agreement, Agreements
+from scoremix.report.sections.about import Glossary, Settings
 from scoremix.report.sections.arms import Arms
-from scoremix.report.sections.convexity import Convexity, Magnitudes
+from scoremix.report.sections.convexity import Convexity, Magnitudes, Search, SearchMap
 from scoremix.report.sections.cost import Cost, StageCost
 from scoremix.report.sections.data import DataSet, SplitImages
 from scoremix.report.sections.errors import ArmErrors, Errors, Mended
 from scoremix.report.sections.errors import Pair as WrongPair
 from scoremix.report.sections.generator import Curve as Rise
 from scoremix.report.sections.generator import Gate, Generator
-from scoremix.report.sections.glossary import Glossary
 from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow, Way
-from scoremix.report.sections.leaks import Leaks
-from scoremix.report.sections.mixes import Group, Mixes
-from scoremix.report.sections.pairs import Pairs
-from scoremix.report.sections.screening import Screened, Screening
-from scoremix.report.sections.search import Search, SearchMap
-from scoremix.report.sections.settings import Settings
+from scoremix.report.sections.mixes import Agreement, Agreements, Group, Mixes
+from scoremix.report.sections.pairs import Distances, Pairs
+from scoremix.report.sections.screening import Leaks, Screened, Screening
 
 S = TypeVar("S", bound=Section)
 

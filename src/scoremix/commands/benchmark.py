@@ -140,8 +140,8 @@ def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) ->
 
     folder.mkdir(parents=True, exist_ok=True)
     if exp is not None:
-        from scoremix.report.faces import tables
         from scoremix.report.pages import faces as pages
+        from scoremix.report.sections.face_tables import tables
 
         over_seeds = tables(results, [*exp.evaluation.controls, "real"])
         for kind, written in (("html", pages.render), ("csv", pages.to_csv), ("json", pages.to_json)):

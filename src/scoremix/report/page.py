@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
 
 import jinja2
@@ -32,10 +31,12 @@ class Section:
     `draw`, those of charts under `charts`, numbers as text under `t`, and the page's sections by name under `sections`.
     """
 
+    name: ClassVar[str]  # of its template and of its element; by default the module's
     title: ClassVar[str]  # in the table of contents, and as heading unless the template is `bare`
     bare: ClassVar[bool] = False  # whether the template writes its elements and headings itself
 
     def __init_subclass__(cls) -> None:
+        cls.name = cls.__dict__.get("name") or cls.__module__.rpartition(".")[2]
         dataclasses.dataclass(frozen=True)(cls)
 
     @classmethod
@@ -123,7 +124,7 @@ def json_of(parts: Sequence[Part]) -> dict[str, Any]:
 def render(title: str, parts: Sequence[Part], shared: Any, layout: Layout = "contents") -> str:
     """The whole page, with a table of contents beside it, or wide or narrow without. Same content, same text."""
     shown = [part for part in parts if isinstance(part, LeftOut) or part.shown(shared)]
-    sections = {_name(part): part for part in loaded(shown)}
+    sections = {part.name: part for part in loaded(shown)}
     drawn = [_drawn(part, shared, sections) for part in shown]
     page = environment().from_string(HERE.with_suffix(".html").read_text())
     css = Markup(HERE.with_suffix(".css").read_text())
@@ -133,27 +134,15 @@ def render(title: str, parts: Sequence[Part], shared: Any, layout: Layout = "con
 def _drawn(part: Part, shared: Any, sections: Mapping[str, Section]) -> dict[str, Any]:
     """A section's name, title and text; one that cannot be drawn is left out as well."""
     section = part.section if isinstance(part, LeftOut) else type(part)
-    made = {"name": _name(part), "title": section.title, "bare": section.bare}
+    made = {"name": section.name, "title": section.title, "bare": section.bare}
     try:
         if isinstance(part, LeftOut):
             raise part.error
         module = sys.modules[section.__module__]
-        template = environment().from_string(_text(module))
+        template = environment().from_string(Path(str(module.__file__)).with_name(f"{section.name}.html").read_text())
         return {**made, "text": Markup(template.render(s=part, r=shared, draw=module, sections=sections))}
     except Exception as error:
         return {**made, "bare": False, "text": charts.left_out(error)}
-
-
-def _name(part: Part) -> str:
-    """The name of a section's module, which is that of its element as well."""
-    section = part.section if isinstance(part, LeftOut) else type(part)
-    return section.__module__.rpartition(".")[2]
-
-
-def _text(module: ModuleType) -> str:
-    """The template beside a section's module."""
-    assert module.__file__ is not None
-    return Path(module.__file__).with_suffix(".html").read_text()
 
 
 @cache

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 
 from scoremix.report import numbers, page
-from scoremix.report.faces import FaceTable, as_json, as_rows
-from scoremix.report.sections.face_tables import FaceTables
+from scoremix.report.sections.face_tables import FaceTable, FaceTables, as_json, as_rows
 
 CSV = ("protocol", "arm", "against", "column", "value", "spread", "low", "high")
 

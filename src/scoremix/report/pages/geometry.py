@@ -5,15 +5,11 @@ from collections.abc import Sequence
 from scoremix.report import numbers, page
 from scoremix.report.geometry import Geometry
 from scoremix.report.page import Part, Section
-from scoremix.report.sections.alignment import Alignment
-from scoremix.report.sections.found import Found
-from scoremix.report.sections.order import Order
-from scoremix.report.sections.origin import Origin
-from scoremix.report.sections.over_training import OverTraining
+from scoremix.report.sections.about import Found, Origin
+from scoremix.report.sections.alignment import Alignment, OverTraining, Recognizers
+from scoremix.report.sections.order import Order, Transfer
 from scoremix.report.sections.paths import Paths
-from scoremix.report.sections.recognizers import Recognizers
 from scoremix.report.sections.spaces import Spaces
-from scoremix.report.sections.transfer import Transfer
 
 SECTIONS: tuple[type[Section], ...] = (
     Found,

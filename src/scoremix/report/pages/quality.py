@@ -4,9 +4,7 @@ from collections.abc import Sequence
 
 from scoremix.report import numbers, page
 from scoremix.report.page import Section
-from scoremix.report.quality import Quality, Rows
-from scoremix.report.sections.measures import QualityTable, cell, measures, sizes
-from scoremix.report.sections.nearest import Nearest
+from scoremix.report.sections.measures import Nearest, Quality, QualityTable, Rows, cell, measures, sizes
 
 SECTIONS: tuple[type[Section], ...] = (QualityTable, Nearest)
 

@@ -7,24 +7,20 @@ from scoremix.report import numbers, page, words
 from scoremix.report.numbers import MISSING
 from scoremix.report.page import Part, Section
 from scoremix.report.results import Results
-from scoremix.report.sections.agreement import Agreements
+from scoremix.report.sections.about import Glossary, Settings
 from scoremix.report.sections.arms import Arms
 from scoremix.report.sections.candidates import Candidates
 from scoremix.report.sections.closed import Closed
-from scoremix.report.sections.convexity import Convexity
+from scoremix.report.sections.convexity import Convexity, Search
 from scoremix.report.sections.cost import Cost
 from scoremix.report.sections.data import SplitImages
 from scoremix.report.sections.errors import Errors
 from scoremix.report.sections.generator import Generator
-from scoremix.report.sections.glossary import Glossary
 from scoremix.report.sections.groups import Groups
 from scoremix.report.sections.images import Images
-from scoremix.report.sections.leaks import Leaks
-from scoremix.report.sections.mixes import Mixes
+from scoremix.report.sections.mixes import Agreements, Mixes
 from scoremix.report.sections.pairs import Pairs
-from scoremix.report.sections.screening import Screening
-from scoremix.report.sections.search import Search
-from scoremix.report.sections.settings import Settings
+from scoremix.report.sections.screening import Leaks, Screening
 from scoremix.report.sections.training import Training
 from scoremix.report.sections.verdict import Verdict, caveats, judged, sentence
 from scoremix.report.sections.verdict import told as plainly

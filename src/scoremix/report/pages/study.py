@@ -7,9 +7,8 @@ from typing import Any
 from scoremix.report import numbers, page
 from scoremix.report.numbers import DASH, Row
 from scoremix.report.page import Section
-from scoremix.report.sections.about_study import AboutStudy
-from scoremix.report.sections.beside_paper import BesidePaper
-from scoremix.report.sections.study_tables import StudyTables
+from scoremix.report.sections.about import AboutStudy
+from scoremix.report.sections.study_tables import BesidePaper, StudyTables
 from scoremix.report.study import Study, Table
 
 SECTIONS: tuple[type[Section], ...] = (AboutStudy, StudyTables, BesidePaper)

@@ -1,13 +1,37 @@
-"""The table of quality: every measure of every set of images, read beside real ones (Appendix D.6)."""
+"""The quality of images: every measure of every set, read beside real images, and the nearest training images (Appendix D.6)."""
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Self
+from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 from scoremix.evaluation.metric_table import QUALITY, Metric, leak_metric
+from scoremix.report.charts import Image
 from scoremix.report.numbers import DASH
 from scoremix.report.page import Section
-from scoremix.report.quality import Quality, Rows
+
+Rows = Mapping[str, Mapping[str, float]]
+
+
+class Pair(NamedTuple):
+    """A generated image and the training image nearest to it."""
+
+    image: int
+    name: str
+    pixels: Image
+    train: int
+    train_name: str
+    train_pixels: Image
+    cosine: float
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the page is about: numbers by set of images, notes, and each set's images most similar to real ones."""
+
+    sets: Rows
+    notes: Sequence[str]
+    pairs: Mapping[str, Sequence[Pair]]
 
 
 class QualityTable(Section):
@@ -45,3 +69,10 @@ def sizes(rows: Rows) -> str:
     values = next(iter(rows.values()))
     n, each = values["compared"], values["images_per_class"]
     return f"distances and neighbourhoods: {n:,.0f} images against {n:,.0f} real ones in every column; class measures: {each:.0f} images a class"
+
+
+class Nearest(Section):
+    title = "Nearest training images"
+    name = "nearest"
+    bare = True
+    pairs: Mapping[str, Sequence[Pair]]

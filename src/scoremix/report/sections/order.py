@@ -1,4 +1,4 @@
-"""Does the order of distances carry over from one space to another (paper Table 3, Appendices E to G)."""
+"""Does the order of distances, and with it the selection, carry over from one space to another (paper Table 3, Appendices E to G)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -85,3 +85,21 @@ def simulated_rates(rows: Sequence[Row]) -> tuple[Axes, str, str]:
 def mask_styles(rows: Sequence[Row]) -> dict[str, Style]:
     """How each mask is drawn."""
     return styled(dict.fromkeys(row["mask"] for row in rows))
+
+
+class Transfer(Section):
+    title = "Does the selection carry over"
+    name = "transfer"
+    transfer: Row
+
+    @classmethod
+    def load(cls, source: Measured) -> Self:
+        return cls(source.measured["transfer"].json("transfer.json"))
+
+    def rows(self, shared: Geometry) -> Iterator[Row]:
+        for strategy, found in self.transfer["strategies"].items():
+            for key in ("shared", "jaccard", "classes"):
+                for i, x in enumerate(found["names"]):
+                    for j, y in enumerate(found["names"][:i]):
+                        value = found[key][i][j]
+                        yield {"section": f"transfer {strategy}", "x": x, "y": y, "name": key, "value": value}

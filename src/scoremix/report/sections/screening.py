@@ -1,7 +1,7 @@
-"""Coherent sampling: what was drawn for an arm, what of it was kept, and what that did."""
+"""What of the drawn images was kept: coherent sampling, and the leak gate."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 from scoremix.report.charts import Image
@@ -45,3 +45,25 @@ class Screening(Section):
         for screened in self.screened:
             for key in NUMBERS:
                 yield {"table": "screened", "arm": screened.arm, "metric": key, "value": getattr(screened, key)}
+
+
+LEAKED = ("images", "dropped", "mplets_dropped", "threshold")
+UNSEEN = {"validation": "of the validation classes", "held_out": "of the training classes that were set apart"}
+
+
+class Leaks(Section):
+    title = "Images too near to real ones"
+    name = "leaks"
+    found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # arm -> what leaks.json says
+
+    @classmethod
+    def load(cls, run: Run) -> Self:
+        return cls({arm: a.json("leaks.json") for arm, a in run.added.items() if (a / "leaks.json").exists()})
+
+    def shown(self, shared: Any) -> bool:
+        return bool(self.found)
+
+    def rows(self, shared: Any) -> Iterator[Row]:
+        for arm, leaks in self.found.items():
+            for key in LEAKED:
+                yield {"table": "leaks", "arm": arm, "metric": key, "value": leaks[key]}

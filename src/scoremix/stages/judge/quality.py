@@ -22,8 +22,8 @@ from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report.pages import quality as page
-from scoremix.report.quality import Pair
-from scoremix.report.quality import Quality as Content
+from scoremix.report.sections.measures import Pair
+from scoremix.report.sections.measures import Quality as Content
 from scoremix.stages.embedding import BLOCK
 
 Embed = Callable[[LabeledImages, NDArray[np.int64]], Tensor]  # some images of a set -> features (n, d) on the CPU
