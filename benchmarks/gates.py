@@ -4,7 +4,8 @@ python benchmarks/gates.py STUDY.yaml --data NAME [--arms a,b] [--guidance 1,2] 
 
 Trains what is missing (the study takes it over) and reproduces every training class. A row has the share of the
 reproductions that the baseline recognizer names as their own class (top1), and among the five nearest (top5), their mean
-cosine to their own class center, and how alike the images of one class are (coherence).
+cosine to their own class center, how alike the images of one class are (coherence), and the share that is nearer to a
+training image than 99 % of the images of validation classes are (copies).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from scoremix import study
 from scoremix.config import Experiment, Runtime
@@ -33,7 +35,7 @@ from scoremix.execution.artifacts import Artifact, Store, Work
 from scoremix.execution.records import source_of
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import GeneratorSummary, centers_of
-from scoremix.stages.embedding import embedded_pixels, opened
+from scoremix.stages.embedding import all_embedded, embedded_pixels, opened
 from scoremix.stages.mix.sample import Networks, noise_seeds
 
 
@@ -52,6 +54,11 @@ def artifacts(exp: Experiment, arm: str, runtime: Runtime) -> tuple[Artifact, Ar
     return real, baseline, generator, time.process_time() - before
 
 
+def nearest(unit: torch.Tensor, known: torch.Tensor) -> NDArray[np.float32]:
+    """The similarity of each embedding to the most similar of others."""
+    return np.concatenate([(part @ known.T).amax(1).numpy() for part in torch.split(unit, 1024)])
+
+
 def rows(
     exp: Experiment, real: Artifact, baseline: Artifact, generator: Artifact, guidances: list[float], images: int
 ) -> Iterator[dict[str, Any]]:
@@ -61,6 +68,8 @@ def rows(
         work = Work(Path(folder), Runtime(device="cpu", quiet=True), "gates")
         recognizer, sampling = opened(baseline, work), exp.sampling
         guide, _ = checkpoints.average(generator.folder, sampling.guide_ema, info.guide_at, sampling.precision)
+        known, unseen = (all_embedded(recognizer, real_images(real, part)) for part in ("train", "validation"))
+        near = float(np.quantile(nearest(unseen, known), 0.99))
         labels = np.repeat(np.arange(len(train.class_names)), images)
         seeds = noise_seeds(stream_seed(0, "gates"), np.arange(len(labels)))
         for std, seen, _ in checkpoints.stored(generator.folder):
@@ -84,6 +93,7 @@ def rows(
                     "top5": float(hits.any(1).mean()),
                     "own_cosine": float(similarity[torch.arange(len(labels)), torch.from_numpy(labels)].mean()),
                     "coherence": float(own_similarity(grouped).mean()) if images > 1 else None,
+                    "copies": float((nearest(unit, known) > near).mean()),
                     "reproductions": len(labels),
                 }
 

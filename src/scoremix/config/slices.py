@@ -208,6 +208,11 @@ class Generator(Slice):
         description="random shifts of up to this many pixels; beyond the edge lies the images' border colour, or their mirror image",
     )
     flip: bool = False
+    augment: Share = Field(
+        0.0,
+        description="share of the images that are scaled, rotated, stretched and moved, each by chance; the network is told how "
+        "(augmentation that does not leak, for small sets)",
+    )
     align: Alignment | None = Field(None, description="pull towards the recognizer's class centers")
     conditions: Literal["learned", "raw", "rms", "orthogonal"] = Field(
         "learned", description="learned, or the recognizer's class centers kept fixed: as they are, scaled, turned"

@@ -1,4 +1,4 @@
-"""The batches that generators train on: scaled to sigma_data, shifted and mirrored."""
+"""The batches that generators train on: scaled to sigma_data, shifted, mirrored and moved about."""
 
 import functools
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from scoremix.data.augment import Augment, Part, augment, to_unit
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion.checkpoints import Pixels
+from scoremix.diffusion.moves import moved
 
 BLOCK = 1024  # images read at a time
 BORDER_LEVELS = 2  # of 255: pixels this near to a colour have it
@@ -74,17 +75,26 @@ def batches(
     shift: int,
     flip: bool,
     device: torch.device,
-) -> Callable[[int], tuple[Tensor, Tensor]]:
-    """That `part` of scaled batches of `batch` images, shifted by up to `shift` pixels and flipped, as a function of the images seen."""
+    augment_share: float = 0.0,
+) -> Callable[[int], tuple[Tensor, ...]]:
+    """That `part` of scaled batches of `batch` images, shifted by up to `shift` pixels and flipped, as a function of the images seen.
+
+    With `augment_share` also moved about in a way that the network is told: a third tensor.
+    """
     settings = Augment(flip=0.5 if flip else 0.0)
     if shift:
         settings = replace(settings, shift=1.0, shift_pixels=shift, fill=border_of(images).fill)
 
-    def next_batch(nimg: int) -> tuple[Tensor, Tensor]:
+    def next_batch(nimg: int) -> tuple[Tensor, ...]:
         rows = batch_indices(len(images), stream_seed(seed, "order"), nimg, batch)[part]
         found, labels = images.take(rows)
         generator = torch.Generator().manual_seed(stream_seed(seed, nimg, "augment"))
-        x = augment(to_unit(found, device), generator, settings, Part(part.start, len(rows), batch))
-        return pixels.encode(x), torch.from_numpy(labels).to(device)
+        mine = Part(part.start, len(rows), batch)
+        x = augment(to_unit(found, device), generator, settings, mine)
+        classes = torch.from_numpy(labels).to(device)
+        if not augment_share:
+            return pixels.encode(x), classes
+        x, moves = moved(x, generator, augment_share, mine, border_of(images).fill)
+        return pixels.encode(x), classes, moves
 
     return next_batch

@@ -17,8 +17,8 @@ from scoremix.data.order import microbatches
 from scoremix.diffusion.ema import PowerEMA
 from scoremix.diffusion.unet import EDM2
 
-# images seen -> (images (b, c, h, w), mean 0 and about sigma_data large; labels as for the network)
-NextBatch = Callable[[int], tuple[Tensor, Tensor | None]]
+# images seen -> (images (b, c, h, w), mean 0 and about sigma_data large; labels as for the network; how they were moved, if so)
+NextBatch = Callable[[int], tuple[Tensor, Tensor | None] | tuple[Tensor, ...]]
 
 # (clean images as estimated, labels, sigma, images seen) -> a term per image to add to its loss, or None
 ExtraLoss = Callable[[Tensor, Tensor, Tensor, int], Tensor | None]
@@ -146,6 +146,7 @@ def step(
     extra: ExtraLoss | None = None,
     microbatch: int | None = None,
     alone: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    moves: Tensor | None = None,
 ) -> None:
     """One optimizer step on images + noise; `batch` counts the images of all ranks, `images` are this rank's.
 
@@ -161,7 +162,8 @@ def step(
         here = None if labels is None else labels[part]
         with nullcontext() if part.stop == len(images) else alone():
             net = state.net if forward is None else forward
-            denoised, u = net(images[part] + noise[part], sigma[part], here, return_logvar=True)
+            told = {} if moves is None else {"moves": moves[part]}
+            denoised, u = net(images[part] + noise[part], sigma[part], here, return_logvar=True, **told)
             loss = weighted_error(denoised, u, images[part], sigma[part], state.net.sigma_data)
             total = loss.sum() / len(images)
             if extra is not None and here is not None:
@@ -216,7 +218,7 @@ def train(
     state.net.train()
     mine = slice(rank * batch // ranks, (rank + 1) * batch // ranks)
     while state.nimg < total:
-        images, labels = next_batch(state.nimg)
+        images, labels, *moves = next_batch(state.nimg)
         level, noise = drawn(images, mine, batch, seed, state.nimg)
         sigma = (level * noise_std + noise_mean).exp()
         noise = noise * sigma[:, None, None, None]
@@ -235,6 +237,7 @@ def train(
                 extra=extra,
                 microbatch=microbatch,
                 alone=alone,
+                moves=moves[0] if moves else None,
             )
         if len(state.losses) > _UNREAD:
             state.take_losses()

@@ -122,6 +122,7 @@ class UNet(nn.Module):
         attention: bool = True,
         attn_resolutions: Sequence[int] | None = None,
         fixed_conditions: bool = False,
+        moves: int = 0,
         label_balance: float = 0.5,
         concat_balance: float = 0.5,
         dtype: torch.dtype | None = None,
@@ -141,6 +142,7 @@ class UNet(nn.Module):
         self.emb_noise = MPConv(noise_channels, embedding)
         conditions = FixedConditions if fixed_conditions else MPConv
         self.emb_label = conditions(label_dim, embedding) if label_dim else None
+        self.emb_moves = MPConv(moves, embedding, factor=math.sqrt(moves)) if moves else None
 
         block: Callable[..., Block] = partial(Block, embedding=embedding, **block_options)
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
@@ -175,12 +177,16 @@ class UNet(nn.Module):
         c_noise: Float[Tensor, " n"],
         labels: Tensor | None,
         label_weights: Tensor | None = None,
+        moves: Tensor | None = None,
     ) -> Float[Tensor, "b c h w"]:
         emb = self.emb_noise(self.emb_fourier(c_noise))
         if self.emb_label is not None:
             condition = self._condition(labels, label_weights)
             keep, share = sum_factors(self.label_balance)
             emb = emb * keep if condition is None else emb * keep + condition * share
+        if moves is not None:
+            assert self.emb_moves is not None
+            emb = emb + self.emb_moves(moves)
         emb = F.silu(emb) / SILU_RMS
 
         x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
@@ -274,12 +280,14 @@ class EDM2(nn.Module):
         labels: Int[Tensor, " b"] | Int[Tensor, "b m"] | Float[Tensor, "b l"] | None = None,
         label_weights: Float[Tensor, "b m"] | None = None,
         return_logvar: bool = False,
+        moves: Float[Tensor, "b a"] | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Estimate of the clean image, (b, c, h, w) in the parameters' precision; with `return_logvar`
         also the log variance u of the loss, (n, 1, 1, 1), n = number of sigmas.
 
         `sigma`: one value or one per row. `labels`: classes (b,), soft labels (b, L), None for no class,
-        or classes (b, m) with `label_weights` (b, m): sum_k w_k C[k] without a dense (b, L) matrix.
+        or classes (b, m) with `label_weights` (b, m): sum_k w_k C[k] without a dense (b, L) matrix. `moves`: how the
+        images were moved about in training (diffusion/moves.py); None is not at all.
         """
         working = self.logvar_fourier.freqs.dtype
         x = x.to(working)
@@ -287,7 +295,7 @@ class EDM2(nn.Module):
         c_noise = s.log() / 4
         s = s[:, None, None, None]
         total = s.square() + self.sigma_data**2
-        body = self.unet(x / total.sqrt(), c_noise, labels, label_weights)
+        body = self.unet(x / total.sqrt(), c_noise, labels, label_weights, moves)
         denoised: Tensor = x * (self.sigma_data**2 / total) + body * (s * self.sigma_data / total.sqrt())
         if not return_logvar:
             return denoised

@@ -12,7 +12,7 @@ from torch import Tensor
 from scoremix.config import Generator
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
-from scoremix.diffusion import checkpoints, layers, training
+from scoremix.diffusion import checkpoints, layers, moves, training
 from scoremix.diffusion.batches import batches, border_of, scaling
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.layers import FixedConditions, normalize
@@ -115,7 +115,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
         median_class_size=int(np.median(images.counts)),
         parameters=sum(p.numel() for p in state.net.parameters()),
         loss=history.last,
-        border=border_of(images).described() if config.shift else None,
+        border=border_of(images).described() if config.shift or config.augment else None,
         alignment_loss=aligned.last if aligned.rows else None,
         gate=watch.curve(total) if watch else None,
     ).write(work)
@@ -162,11 +162,18 @@ def steps(
 
 def batches_of(
     config: Generator, images: LabeledImages, pixels: Pixels, part: slice, device: torch.device
-) -> Callable[[int], tuple[Tensor, Tensor]]:
+) -> Callable[[int], tuple[Tensor, ...]]:
     """That part of the batches that the config asks for, as a function of the images seen."""
-    shift, flip = config.shift, config.flip
     return batches(
-        images, pixels, batch=config.batch, part=part, seed=config.seed, shift=shift, flip=flip, device=device
+        images,
+        pixels,
+        batch=config.batch,
+        part=part,
+        seed=config.seed,
+        shift=config.shift,
+        flip=config.flip,
+        device=device,
+        augment_share=config.augment,
     )
 
 
@@ -279,6 +286,7 @@ def network(config: Generator, images: LabeledImages, teacher: Teacher | None = 
         "dropout": config.dropout,
         "dtype": config.precision,
         **fixed,
+        **({"moves": moves.LABELS} if config.augment else {}),
     }
 
 
