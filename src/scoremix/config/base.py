@@ -166,6 +166,8 @@ def error_line(error: Any, model: type[Slice]) -> str:
             known = f" (allowed: {', '.join(allowed)})" if allowed else ""
             hint = f"; did you mean {close[0]}?" if close else known
             return f"{location}: no such setting{hint}"
+        case "value_error" if not error["loc"] and not message.startswith("."):
+            return message  # of settings that do not go together: it names them
         case "value_error":
             return f"{location}{message}" if message.startswith(".") else f"{location}: {message}"
         case _:
