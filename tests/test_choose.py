@@ -9,11 +9,15 @@ import pytest
 
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.config.choice import confirming, costliest, narrowed, without_generator
+from scoremix.evaluation.choice import Choice
+from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Call, External, Step, Store
 from scoremix.execution.recipe import with_arm
 from scoremix.execution.trained import load_recognizer
 from scoremix.execution.training_set import load_training_set
+from scoremix.outputs.choice import Choosing
+from scoremix.outputs.images import ImagesSummary, Split
 from scoremix.pipeline import scoremix
 
 CANDIDATES = ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", "coherent_first"]
@@ -38,7 +42,13 @@ def finish(store: Store, step: Step, name: str, content: object) -> None:
 def read(train: int, validation: int) -> dict[str, object]:
     """What ingest says of so many classes."""
     counts = {"train": train, "validation": validation, "test": 9}
-    return {"splits": [{"name": part, "classes": n} for part, n in counts.items()]}
+    splits = [Split(part, n, 9 * n, 0) for part, n in counts.items()]
+    return ImagesSummary(splits, (16, 16, 1), (), "").as_json()
+
+
+def chose(arm: str) -> dict[str, object]:
+    """What a choice says that took this arm."""
+    return Choosing(Choice(arm, arm, "real", {}, {}), metric_of("auc"), 0.95, 30, 600).as_json()
 
 
 def gate(top1: float) -> dict[str, float]:
@@ -91,7 +101,7 @@ def test_candidates_are_the_arms_of_the_method(tmp_path: Path) -> None:
 
 def test_only_the_chosen_arm_and_its_controls_see_test_classes(tmp_path: Path) -> None:
     store, exp = Store(tmp_path), experiment()
-    finish(store, next(s for s in plans(exp, store) if s.stage == "choose"), "choice.json", {"chosen": "cutmixes"})
+    finish(store, next(s for s in plans(exp, store) if s.stage == "choose"), "choice.json", chose("cutmixes"))
     steps = plans(exp, store)
     on_test = {s.label for s in steps if s.stage == "evaluate" and s.config["classes"] == "test"}
     assert on_test == {f"evaluate {arm}/{seed}" for arm in ("real", "equal_steps", "cutmixes") for seed in range(3)}
@@ -195,7 +205,7 @@ def test_workers_are_given_a_graph_for_every_branch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top1: float
 ) -> None:
     store, exp, graphs = Store(tmp_path), runner.decided(experiment(), "cpu"), list[set[str]]()
-    says = {"check": ("gate.json", gate(top1)), "choose": ("choice.json", {"chosen": "averages_first"})}
+    says = {"check": ("gate.json", gate(top1)), "choose": ("choice.json", chose("averages_first"))}
 
     def run_all(calls: list[Call], *_: object) -> bool:
         todo = [call.step for call in calls if not store.artifact(call.step).done]

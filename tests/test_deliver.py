@@ -28,6 +28,8 @@ from scoremix.execution import fitting, progress, records
 from scoremix.execution.artifacts import Artifact, Step, Store, Work
 from scoremix.execution.recipe import chosen_recipe
 from scoremix.execution.runner import Planner
+from scoremix.outputs.comparison import Comparison, Difference, Verdict
+from scoremix.outputs.networks import GateResult
 from scoremix.stages.deliver.everything import everything
 from scoremix.stages.train import resume
 from scoremix.use import search
@@ -187,13 +189,21 @@ def test_an_ensemble_is_the_mean_of_its_unit_embeddings(out: Path, place: Path, 
 
 def run_with(kind: str, **values: float) -> Any:
     """What `chosen_recipe` reads of a run with those headline values by arm."""
-    results = {
-        "headline": "tar@0.01",
-        "verdict": {"kind": kind, "arm": "scoremix", "controls": ["real", "equal_steps"]},
-        "arms": {name: {"tar@0.01": {"value": value}} for name, value in values.items()},
-    }
+    results = compared(
+        verdict=Verdict(kind, "scoremix", ["real", "equal_steps"]),  # type: ignore[arg-type]
+        arms={name: {"tar@0.01": Estimate(value)} for name, value in values.items()},
+    )
     exp = Experiment(arms=named(["real", "equal_steps", "scoremix", "deeper"]))
-    return SimpleNamespace(exp=exp, chain={"results": SimpleNamespace(json=lambda name: results)})
+    return SimpleNamespace(exp=exp, chain={"results": results})
+
+
+def compared(**found: Any) -> Any:
+    """The artifact of a comparison that found nothing but this."""
+    nothing: dict[str, Any] = {"arms": {}, "differences": [], "verdict": Verdict("helps", "scoremix", []), "gates": {}}
+    nothing |= {"classes": "test", "metrics": [], "headline": "tar@0.01", "unsupported": {}, "supported_far": 1.0}
+    nothing |= {"genuine_pairs": 0, "impostor_pairs": 0, "images": 0, "images_of": 0, "seen": {}, "looks": 1}
+    stored = Comparison(**{**nothing, "groups": None, "closed": None, **found}).as_json()
+    return SimpleNamespace(json=lambda name: stored)
 
 
 def test_the_recipe_is_the_judged_arm_where_it_helps_else_the_better_length() -> None:
@@ -209,7 +219,7 @@ def test_what_was_chosen_is_the_recipe_unless_it_does_worse_on_classes_kept_back
 ) -> None:
     run = run_with("does not help here", real=0.5, equal_steps=0.6, scoremix=0.6)
     differences = [
-        {"arm": "scoremix", "control": control, "metric": "tar@0.01", **Estimate((low + high) / 2, *ends).as_json()}
+        Difference("scoremix", control, "tar@0.01", Estimate((low + high) / 2, *ends)).as_json()
         for control, ends in (("real", (0.01, 0.1)), ("equal_steps", (low, high)))
     ]
     run.chain["results"].json("")["differences"] = differences
@@ -370,23 +380,7 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
     weak = SimpleNamespace(
         exp=records.recorded(out, "my_images"),
         recognizers={"scoremix/0": None},
-        chain={
-            "results": SimpleNamespace(
-                json=lambda name: {
-                    "gates": {
-                        "scoremix": {
-                            "top1": 0.1,
-                            "top5": 0.2,
-                            "real_top1": 1.0,
-                            "real_top5": 1.0,
-                            "floor": 0.5,
-                            "classes": 9,
-                            "images": 9,
-                        }
-                    }
-                }
-            )
-        },
+        chain={"results": compared(gates={"scoremix": GateResult(0.1, 0.2, 1.0, 1.0, 0.5, 9, 9)})},
     )
     one_seed = SimpleNamespace(exp=weak.exp.model_copy(update={"seeds": (4,)}), recognizers=weak.recognizers)
     for call, said in (

@@ -11,6 +11,7 @@ from typing import Any
 from scoremix.config import Experiment, changed
 from scoremix.config.delivery import AllClasses, Delivery, Operating
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.networks import RecognizerSummary
 from scoremix.pipeline import Base, Stage, added_images, base_of, guided_generator, seeded, trained, training_set
 from scoremix.stages.deliver.everything import everything
 from scoremix.stages.deliver.model import model
@@ -59,6 +60,6 @@ def as_long(exp: Experiment, name: str, recognizers: Mapping[str, Artifact]) -> 
     if arm.steps_of is None:
         return {}
     own = changed(exp.recognizer, arm.recognizer)
-    summary = recognizers[f"{name}/{exp.seeds[0]}"].json("recognizer.json")
-    epochs = summary["steps"] * own.batch / summary["images"]
+    summary = RecognizerSummary.load(recognizers[f"{name}/{exp.seeds[0]}"])
+    epochs = summary.steps * own.batch / summary.images
     return {"epochs": epochs, "milestones": [m * epochs / own.epochs for m in own.milestones]}

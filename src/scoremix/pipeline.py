@@ -37,6 +37,8 @@ from scoremix.config.choice import confirming, costliest, measured, without_gene
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.choice import FEW
 from scoremix.execution.artifacts import Artifact, External, step_of
+from scoremix.outputs.choice import Choosing
+from scoremix.outputs.images import ImagesSummary
 from scoremix.outputs.networks import GateResult
 from scoremix.stages.geometry.alignment import measure_alignment
 from scoremix.stages.geometry.distances import compare_distances
@@ -90,7 +92,7 @@ def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
     exp = possible(exp, begun)
     candidates, trials = try_arms(exp, begun, folds_of(exp, begun.base.real))
     choice = choose(exp, stage, trials)
-    chosen = str(choice.json("choice.json")["chosen"]) if choice.done else costliest(exp)  # plans reckon with the worst
+    chosen = Choosing.load(choice).choice.chosen if choice.done else costliest(exp)  # plans reckon with the worst
     return judge(confirming(exp, chosen), begun, choice, candidates)
 
 
@@ -231,7 +233,7 @@ def folds_of(exp: Experiment, real: Artifact) -> int:
     """How many folds a choice is made on; 1 where the validation classes are enough, or not read yet."""
     if exp.choice is None or not real.done:
         return 1
-    classes = {split["name"]: split["classes"] for split in real.json("summary.json")["splits"]}
+    classes = ImagesSummary.load(real).classes
     small = classes["train"] + classes["validation"] < FEW * exp.choice.folds
     return 1 if small or classes["validation"] >= exp.choice.enough else exp.choice.folds
 

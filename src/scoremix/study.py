@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -33,6 +33,9 @@ from scoremix.execution.progress import noting, refuse_unknown_classes, show_fil
 from scoremix.execution.records import Record, source_of
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import say
+from scoremix.outputs.comparison import Comparison
+from scoremix.outputs.diagnosis import Diagnosis
+from scoremix.outputs.networks import GateResult
 from scoremix.report.pages import study as pages
 from scoremix.report.study import Cell, Row, Study, Table
 
@@ -298,16 +301,16 @@ def _table(
         for name, values in artifact.arrays("draws.npz").items():
             arm, _, metric = name.rpartition("/")
             draws.setdefault(arm, {}).setdefault(generator_seed, {})[metric] = values.astype(np.float64)
-    exp, first = of[0][1], of[0][2].json("results.json")
-    metrics = [m for m in first["metrics"] if m not in first["unsupported"]]
-    headline = first["headline"] if first["headline"] in metrics else metrics[0]
+    exp, first = of[0][1], Comparison.load(of[0][2])
+    metrics = [m for m in first.metrics if m not in first.unsupported]
+    headline = first.headline if first.headline in metrics else metrics[0]
     controls = [c for c in exp.evaluation.controls if c in exp.arms]
     steps, store, level = progress.steps(exp), progress.store, exp.evaluation.level
     costs, mixes = _costs(exp, steps, store), _mix_diagnostics(steps, store)
     rows = []
     for arm in exp.arms:
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
-        gate = {"gate": first["gates"][arm]["top1"]} if arm in first["gates"] else {}
+        gate = {"gate": first.gates[arm].top1} if arm in first.gates else {}
         rows.append(
             Row(
                 arm,
@@ -338,7 +341,9 @@ def _table(
         controls=tuple(controls),
         level=level,
         seeds=exp.seeds,
-        gates={seed: _json_of("check", "gate.json", progress.steps(exp), store) for seed, exp, _ in of},
+        gates={
+            seed: GateResult.load(_artifact_of("check", progress.steps(exp), store)).as_json() for seed, exp, _ in of
+        },
         rows=tuple(rows),
         pairs=tuple(
             (arm, other, _cells(metrics, level, draws[arm], draws[other]))
@@ -373,14 +378,12 @@ def _first_like(arm: Draws, seed: int) -> int:
 
 def _mix_diagnostics(steps: list[Step], store: Store) -> dict[str, dict[str, float]]:
     """What each arm's images are; arms that add none are missing."""
-    groups = _json_of("diagnose", "examination.json", steps, store)["groups"]
-    return {g["group"]: {k: v for k, v in g.items() if k not in ("group", "images") and v is not None} for g in groups}
+    return {group.group: group.numbers for group in Diagnosis.load(_artifact_of("diagnose", steps, store)).groups}
 
 
-def _json_of(stage: str, name: str, steps: list[Step], store: Store) -> dict[str, Any]:
-    """A file of the one step of that stage."""
-    content: dict[str, Any] = next(store.artifact(step) for step in steps if step.stage == stage).json(name)
-    return content
+def _artifact_of(stage: str, steps: list[Step], store: Store) -> Artifact:
+    """Of the one step of that stage."""
+    return next(store.artifact(step) for step in steps if step.stage == stage)
 
 
 def _costs(exp: Experiment, steps: list[Step], store: Store) -> dict[str, dict[str, float]]:

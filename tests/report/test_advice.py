@@ -8,11 +8,11 @@ from pathlib import Path
 from scoremix.config import load
 from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
-from scoremix.report.sections.generator import Gate
-from scoremix.report.sections.mixes import Group
+from scoremix.outputs.diagnosis import Group
+from scoremix.outputs.networks import GateResult
 from scoremix.report.sections.verdict import advice
 
-GATE = Gate(top1=0.46, floor=0.5, classes=10, images=40)
+GATE = GateResult(0.46, 0.8, 1.0, 1.0, floor=0.5, classes=10, images=40)
 REAL = Group("training classes", 100, 0.9)
 LOOSE, TIGHT = (Group("scoremix", 100, alike) for alike in (0.4, 0.6))
 ARMS = ("real", "equal_steps", "scoremix")

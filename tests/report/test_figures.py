@@ -19,10 +19,10 @@ from PIL import Image as PillowImage
 
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
+from scoremix.outputs.networks import GateResult
 from scoremix.report import charts
 from scoremix.report.results import Arm, Curve, Roc
 from scoremix.report.sections import arms, errors, generator, mixes, pairs, training
-from scoremix.report.sections.generator import Gate
 from scoremix.report.sections.mixes import Mixes
 from scoremix.report.sections.training import Generator
 from support import fake_report
@@ -161,7 +161,7 @@ def test_difficult_inputs_still_draw() -> None:
     ET.fromstring(training.generator_loss(Generator((one,), 64)))
     flat = Curve("loss", np.array([1.0, 2.0]), np.array([np.nan, -1.0]))
     ET.fromstring(training.generator_loss(Generator((flat,))))
-    ET.fromstring(generator.gate_bars(Gate(0.1, 0.5, 10, 100)))
+    ET.fromstring(generator.gate_bars(GateResult(0.1, 0.3, 1.0, 1.0, 0.5, 10, 100)))
     ET.fromstring(
         charts.outlines({"none": np.array([]), "one": np.array([0.5])}, "outlines", "similarity", "Histograms of")
     )

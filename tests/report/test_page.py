@@ -18,8 +18,8 @@ import yaml
 from PIL import Image as PillowImage
 
 from scoremix.evaluation.estimate import Estimate
+from scoremix.outputs.comparison import Kind, Verdict
 from scoremix.report import numbers
-from scoremix.report.results import Kind, Verdict
 from scoremix.report.sections import mixes
 from scoremix.report.sections.about import Settings
 from scoremix.report.sections.data import SplitImages

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
+from scoremix.outputs.comparison import Difference
 from scoremix.report import numbers
-from scoremix.report.results import Difference
 from scoremix.report.sections.cost import Cost
 from scoremix.report.sections.images import Images
 from support import fake_report

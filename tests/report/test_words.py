@@ -7,8 +7,8 @@ import pytest
 from scoremix.evaluation.choice import Choice
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import AUC, tar
+from scoremix.outputs.choice import Choosing
 from scoremix.report import words
-from scoremix.report.words import Choosing
 
 SURE, UNSURE, WORSE = (
     Estimate(0.021, 0.010, 0.032, (0.02, 0.022)),

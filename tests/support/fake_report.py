@@ -15,10 +15,13 @@ from PIL import ImageDraw, ImageFilter, ImageFont
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.errors import EDGES
 from scoremix.evaluation.estimate import Estimate
+from scoremix.outputs.comparison import Difference, Kind, Verdict
+from scoremix.outputs.diagnosis import Group
+from scoremix.outputs.networks import GateCurve, GateResult
 from scoremix.report.charts import Image
 from scoremix.report.page import Manifest, Section, part
 from scoremix.report.pages import report as pages
-from scoremix.report.results import Arm, Curve, Difference, Evaluation, Kind, Results, Roc, Verdict
+from scoremix.report.results import Arm, Curve, Evaluation, Results, Roc
 from scoremix.report.sections import training, verdict
 from scoremix.report.sections.about import Glossary, Settings
 from scoremix.report.sections.arms import Arms
@@ -27,11 +30,10 @@ from scoremix.report.sections.cost import Cost, StageCost
 from scoremix.report.sections.data import DataSet, SplitImages
 from scoremix.report.sections.errors import ArmErrors, Errors, Mended
 from scoremix.report.sections.errors import Pair as WrongPair
-from scoremix.report.sections.generator import Curve as Rise
-from scoremix.report.sections.generator import Gate, Generator
+from scoremix.report.sections.generator import Generator
 from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow, Way
-from scoremix.report.sections.mixes import Agreement, Agreements, Group, Mixes
+from scoremix.report.sections.mixes import Agreement, Agreements, Mixes
 from scoremix.report.sections.pairs import Distances, Pairs
 from scoremix.report.sections.screening import Leaks, Screened, Screening
 
@@ -261,7 +263,7 @@ def build(
         made,
         _differences(made),
     )
-    gate = Gate(0.31 if kind == "generator too weak" else 0.664, 0.5, 136, 2720, 0.861, 0.973, 0.994)
+    gate = GateResult(0.31 if kind == "generator too weak" else 0.664, 0.861, 0.973, 0.994, 0.5, 136, 2720)
     change = ("Train the generator longer: --set generator.images_seen=500000", "Use more images per class.")
     splits = (("training", 136, 2720, 0), ("validation", 20, 400, 1), ("test", 60, 1200, 2))
     keys = ("name", "classes", "images", "single_image_classes")
@@ -294,7 +296,8 @@ def build(
             _errors(names, size, rgb),
             Images(_sheet(rng, rows, m, size=size, rgb=rgb), _grid(size, rgb), (), _way(rng, m, size=size, rgb=rgb)),
             Generator(
-                gate, Rise((75_000, 150_000, 225_000, 300_000), (0.12, 0.4, 0.51, 0.52), 300, 0.02, 500_000, "levelled")
+                gate,
+                GateCurve((75_000, 150_000, 225_000, 300_000), (0.12, 0.4, 0.51, 0.52), 300, 0.02, 500_000, "levelled"),
             ),
             Mixes(groups, similarities),
             Screening((Screened("coherent", 2720, 1088, 0.52, 0.61, examples=(_screened(size, rgb),)),)),

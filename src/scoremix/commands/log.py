@@ -1,7 +1,6 @@
 """`scoremix log`: what a run has recorded, for a viewer of trainings."""
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -58,15 +57,18 @@ def log(
 
 def _scalars(place: Path) -> Iterator[tuple[str, int, float]]:
     """(name, images seen, value) of a step's curves; of the comparison (metric by arm, 0, value)."""
+    from scoremix.execution.artifacts import Artifact
+    from scoremix.outputs.comparison import Comparison
+
     for file, name in CURVES.items():
         if (place / file).exists():
             for row in csv.DictReader((place / file).read_text().splitlines()):
                 yield name, int(row["images_seen"]), float(row["loss"])
-    if (place / "results.json").exists():
-        for arm, metrics in json.loads((place / "results.json").read_text())["arms"].items():
+    if (place / Comparison.FILE).exists():
+        for arm, metrics in Comparison.load(Artifact("compare", "", place)).arms.items():
             for metric, estimate in metrics.items():
-                if isinstance(estimate, dict) and estimate.get("value") is not None:
-                    yield f"{metric}/{arm}", 0, float(estimate["value"])
+                if not estimate.missing:
+                    yield f"{metric}/{arm}", 0, estimate.value
 
 
 def _add_pictures(writer: object, file: Path) -> None:

@@ -18,6 +18,7 @@ from scoremix.execution.progress import in_time, labelled, noting
 from scoremix.execution.recipe import Recipe, chosen_recipe
 from scoremix.execution.runner import Planner
 from scoremix.execution.torchrun import say
+from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import GateResult
 from scoremix.recognition.onnxfile import refuse_without_onnx
 
@@ -83,8 +84,8 @@ def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bo
             "--retrain-generator: the run's generator is a model of diffusers; without the option its mixes are used"
         )
     if exp.arms[name].generated:
-        gates = parts.chain["results"].json("results.json")["gates"]
-        gate = GateResult(**gates[name]) if name in gates else GateResult.load(parts.chain["gate"])
+        own = Comparison.load(parts.chain["results"]).gates
+        gate = own[name] if name in own else GateResult.load(parts.chain["gate"])
         if not gate.passed:
             raise ConfigError(
                 f"--arm {name!r}: its generator is too weak ({gate.top1:.0%} of its reproductions are in their own class, "

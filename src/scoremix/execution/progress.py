@@ -2,10 +2,9 @@
 
 import errno
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from scoremix.config import ConfigError, Experiment, Runtime, changed
 from scoremix.config.base import TIMM, undecided
@@ -21,6 +20,8 @@ from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
 from scoremix.execution.runner import decided
 from scoremix.execution.torchrun import process, processes, say
+from scoremix.outputs.choice import Choosing
+from scoremix.outputs.images import ImagesSummary
 from scoremix.outputs.networks import GateResult
 from scoremix.pipeline import folds_of
 from scoremix.report import words
@@ -114,7 +115,7 @@ def make(
 
     def begin(real: Artifact, made: bool, size: int) -> float:
         """Says what was read and how long the rest takes, in seconds, or refuses what cannot work."""
-        summary = real.json("summary.json")
+        summary = ImagesSummary.load(real)
         if made:
             say(read_in_words(summary))
         for stage, part in (("compare", exp.evaluation.classes), ("choose", "validation")):
@@ -223,7 +224,7 @@ def telling(exp: Experiment, after: workers.After) -> workers.After:
         if made and exp.choice is not None and step.stage == "check" and not (gate := GateResult.load(artifact)).passed:
             say(f"  {words.weak(gate.top1, gate.floor)}; the other candidates go on")
         if made and step.stage == "choose":
-            say(f"  {words.chosen(words.Choosing.of(artifact))}")
+            say(f"  {words.chosen(Choosing.load(artifact))}")
 
     return told
 
@@ -248,20 +249,20 @@ def show_files(artifact: Artifact, folder: Path) -> Path:
     return folder
 
 
-def read_in_words(summary: Mapping[str, Any]) -> str:
+def read_in_words(summary: ImagesSummary) -> str:
     """What ingest found and left out, in one line."""
-    parts = [f"{s['name']} {s['classes']:,} classes ({s['images']:,} images)" for s in summary["splits"]]
+    parts = [f"{part.name} {part.classes:,} classes ({part.images:,} images)" for part in summary.splits]
     said = [", ".join(parts)]
-    if single := sum(s["single_image_classes"] for s in summary["splits"]):
+    if single := sum(part.single_image_classes for part in summary.splits):
         said.append(f"{noun(single, 'class', 'classes')} with one image: in training they count, for genuine pairs not")
-    if summary["skipped"]:
-        said.append(f"{noun(len(summary['skipped']), 'unreadable file')} left out")
-    return "  " + "; ".join([*said, *([summary["note"]] if summary["note"] else [])])
+    if summary.skipped:
+        said.append(f"{noun(len(summary.skipped), 'unreadable file')} left out")
+    return "  " + "; ".join([*said, *([summary.note] if summary.note else [])])
 
 
-def few_classes(summary: Mapping[str, Any], folds: int) -> str:
+def few_classes(summary: ImagesSummary, folds: int) -> str:
     """How a choice is made where there are few validation classes."""
-    classes = {split["name"]: split["classes"] for split in summary["splits"]}
+    classes = summary.classes
     return (
         f"{noun(classes['validation'], 'validation class', 'validation classes')} are few to choose on: in {folds} folds "
         f"every candidate is trained without a part of the {classes['train'] + classes['validation']} training and validation "
@@ -276,20 +277,20 @@ def refuse_missing_library(exp: Experiment) -> None:
         raise ConfigError(f"recognizer.network {named[0]!r}: needs timm, pip install 'scoremix[timm]'")
 
 
-def refuse_unmeasurable(summary: Mapping[str, Any], part: str) -> None:
+def refuse_unmeasurable(summary: ImagesSummary, part: str) -> None:
     """ConfigError, before hours of training, where the evaluated classes give no genuine pair."""
-    split = next(s for s in summary["splits"] if s["name"] == part)
-    if split["single_image_classes"] == split["classes"]:
+    of = summary.part(part)
+    if of.single_image_classes == of.classes:
         raise ConfigError(
-            f"all {split['classes']} {part} classes have one image: no two images of one class are left to recognize "
+            f"all {of.classes} {part} classes have one image: no two images of one class are left to recognize "
             "(add images, or name other classes in split_list)"
         )
 
 
-def refuse_untold_rate(exp: Experiment, summary: Mapping[str, Any]) -> None:
+def refuse_untold_rate(exp: Experiment, summary: ImagesSummary) -> None:
     """ConfigError, before anything is trained, where there are too few unseen images for the rate of a leak gate."""
-    images = {split["name"]: split["images"] for split in summary["splits"]}
-    unseen = int(exp.data.held_out * images["train"]) if exp.data.held_out else images["validation"]
+    held_out = exp.data.held_out
+    unseen = int(held_out * summary.part("train").images) if held_out else summary.part("validation").images
     for sampling in (exp.sampling, *(changed(exp.sampling, arm.sampling) for arm in exp.arms.values())):
         rate = sampling.leak_gate
         if rate is not None and rate * unseen < 1:

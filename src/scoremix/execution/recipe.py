@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from scoremix.config import ConfigError
-from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution.records import RECOGNIZER, Parts, finished
+from scoremix.outputs.choice import Choosing
+from scoremix.outputs.comparison import Comparison
 from scoremix.report import words
 from scoremix.report.numbers import direction
-from scoremix.report.words import Choosing
 
 
 class Recipe(NamedTuple):
@@ -27,31 +27,24 @@ def chosen_recipe(run: Parts) -> Recipe:
 
     ConfigError for a run without an arm of real images alone.
     """
-    results = run.chain["results"].json("results.json")
-    verdict, metric = results["verdict"], metric_of(results["headline"])
+    results = Comparison.load(run.chain["results"])
+    verdict, metric = results.verdict, metric_of(results.headline)
     if "choice" in run.chain:
-        told = Choosing.of(run.chain["choice"])
-        judged = (d for d in results["differences"] if (d["arm"], d["metric"]) == (told.choice.chosen, metric.key))
-        worse = [d["control"] for d in judged if direction(Estimate.from_json(d), metric) == "worse"]
+        told = Choosing.load(run.chain["choice"])
+        judged = (d for d in results.differences if (d.arm, d.metric) == (told.choice.chosen, metric.key))
+        worse = [d.control for d in judged if direction(d.estimate, metric) == "worse"]
         if not worse:
             return Recipe(told.choice.chosen, words.chosen(told))
         return Recipe(worse[0], f"the chosen `{told.choice.chosen}` does worse than it on the classes kept back.")
-    if verdict["kind"] == "helps":
-        return Recipe(
-            verdict["arm"], f"the run's verdict on it is: helps (better than {' and '.join(verdict['controls'])})."
-        )
-    real = {
-        n: results["arms"][n][metric.key]["value"]
-        for n, a in run.exp.arms.items()
-        if a.images == "real" and not a.recognizer
-    }
+    if verdict.kind == "helps":
+        return Recipe(verdict.arm, f"the run's verdict on it is: helps (better than {' and '.join(verdict.controls)}).")
+    plain = (n for n, arm in run.exp.arms.items() if arm.images == "real" and not arm.recognizer)
+    real = {name: results.arms[name][metric.key].value for name in plain}
     if not real:
-        raise ConfigError(
-            f"run {run.exp.name!r}: {verdict['kind']}, and no arm of real images alone; name one with --arm"
-        )
+        raise ConfigError(f"run {run.exp.name!r}: {verdict.kind}, and no arm of real images alone; name one with --arm")
     best = max(real, key=lambda name: real[name])
     longer = f", of the lengths tried ({', '.join(real)}) the better one" if len(real) > 1 else ""
-    return Recipe(best, f"the run's verdict on `{verdict['arm']}` is: {verdict['kind']}; so real images alone{longer}.")
+    return Recipe(best, f"the run's verdict on `{verdict.arm}` is: {verdict.kind}; so real images alone{longer}.")
 
 
 def with_arm(out: Path, name: str) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from scoremix.evaluation import coherence
+from scoremix.outputs.mplets import ScreeningSummary
 from scoremix.stages.embedding import embedded
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ def listed(run: Run, arm: str, page: int) -> tuple[list[Row], str]:
         f"{len(order)} m-plets of {arm}, page {page + 1} of {pages_of(run, arm)}. An m-plet: the classes of one mix."
     )
     if rejected:
-        told = artifact.json("screening.json")
-        about += (
-            f" {told['kept']} of {told['drawn']} images were kept; rejected ones are stored of {len(rejected)} m-plets."
-        )
+        told = ScreeningSummary.load(artifact)
+        about += f" {told.kept} of {told.drawn} images were kept; rejected ones are stored of {len(rejected)} m-plets."
     return rows, about
 
 

@@ -16,6 +16,7 @@ from scoremix.config import Experiment, Runtime, Sampling, changed
 from scoremix.data.images import LabeledImages
 from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.images import MixedImages, real_images
 from scoremix.outputs.mplets import chosen_classes
 from scoremix.outputs.networks import RecognizerSummary, centers_of
@@ -90,8 +91,8 @@ class Run:
 
     @property
     def verdict(self) -> str:
-        told = self.parts.chain["results"].json("results.json")["verdict"]
-        return f"Verdict on {told['arm']}: {told['kind']}."
+        verdict = Comparison.load(self.parts.chain["results"]).verdict
+        return f"Verdict on {verdict.arm}: {verdict.kind}."
 
     @property
     def first_mplet(self) -> NDArray[np.int64]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,47 @@ from numpy.typing import NDArray
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.execution.artifacts import Artifact, Work
-from scoremix.outputs.record import Record
+from scoremix.outputs.record import Entry, Record
 
 
 def real_images(real: Artifact, part: str = "train") -> LabeledImages:
     """The real images of one part of the classes."""
     return LabeledImages.load(real.folder).of_classes(part)
+
+
+@dataclass(frozen=True)
+class Split(Entry):
+    """A part of the classes: how many they are, how many images they have, how many of them have one."""
+
+    name: str
+    classes: int
+    images: int
+    single_image_classes: int
+
+
+@dataclass(frozen=True)
+class ImagesSummary(Record):
+    """Real images as they were read: parts of the classes, (height, width, channels), files left out as (path, reason)."""
+
+    FILE = "summary.json"
+    splits: Sequence[Split]
+    image_shape: Sequence[int]
+    skipped: Sequence[tuple[str, str]]
+    note: str
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        splits = [Split.from_json({"single_image_classes": 0, **of}) for of in stored["splits"]]  # older ones lack it
+        return cls(**{**stored, "splits": splits})
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The number of classes of every part."""
+        return {split.name: split.classes for split in self.splits}
+
+    def part(self, name: str) -> Split:
+        """The part of that name."""
+        return next(split for split in self.splits if split.name == name)
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scoremix.execution.artifacts import Artifact
-from scoremix.outputs.record import Record
+from scoremix.outputs.record import Entry, Record
 
 CHECKPOINT = "recognizer.safetensors"
 ADOPTED = "model"  # folder of a model of diffusers, of a generator that is one
@@ -31,15 +31,28 @@ class RecognizerSummary(Record):
     started: str | None = None  # SHA-256 of the file that training started from
 
 
-class GateCurve(TypedDict):
+@dataclass(frozen=True)
+class GateCurve:
     """The gate while a generator was trained: unguided, cheap reproductions, so lower than the one that is judged."""
 
-    images_seen: list[int]
-    gate: list[float]  # share recognized as their own class
+    images_seen: Sequence[int]
+    gate: Sequence[float]  # share recognized as their own class
     images: int  # reproductions of a measurement
     chance: float
     longest: int  # images that training may have seen
-    reason: str | None  # why it ended before: "levelled" or "at chance"
+    reason: str | None = None  # why it ended before: "levelled" or "at chance"
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Conditions(Entry):
+    """The condition matrix of an average at some time of the training."""
+
+    images_seen: int
+    ema: float  # its length
+    file: str
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ class GeneratorSummary(Record):
     snapshots: dict[str, str]  # EMA length of three decimals -> file
     guides: dict[str, str]
     guide_at: int  # images the guide has seen
-    conditions: list[dict[str, Any]]  # images_seen, ema, file
+    conditions: Sequence[Conditions]
     classes: list[str]
     median_class_size: int
     parameters: int
@@ -63,6 +76,11 @@ class GeneratorSummary(Record):
     guide_folder: str = "."
     gate: GateCurve | None = None  # of a generator that was trained until its gate rose no more
     labels: list[int] | None = None  # of a model of diffusers: its own label of every class
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        gate = GateCurve(**stored["gate"]) if stored.get("gate") else None
+        return cls(**{**stored, "conditions": [Conditions(**of) for of in stored["conditions"]], "gate": gate})
 
 
 @dataclass(frozen=True)
@@ -90,8 +108,8 @@ def centers_of(recognizer: Artifact) -> Tensor:
 
 def conditions_over_training(generator: Artifact) -> Iterator[tuple[float, int, Tensor]]:
     """(EMA length, images seen, condition matrix) of every kept time, ascending, one at a time."""
-    for kept in sorted(GeneratorSummary.load(generator).conditions, key=lambda c: (c["ema"], c["images_seen"])):
-        yield kept["ema"], kept["images_seen"], without_padding(torch.from_numpy(np.load(generator / kept["file"])))
+    for kept in sorted(GeneratorSummary.load(generator).conditions, key=lambda c: (c.ema, c.images_seen)):
+        yield kept.ema, kept.images_seen, without_padding(torch.from_numpy(np.load(generator / kept.file)))
 
 
 def without_padding(conditions: Tensor) -> Tensor:

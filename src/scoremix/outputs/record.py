@@ -9,8 +9,22 @@ from typing import Any, ClassVar, Self
 from scoremix.execution.artifacts import Artifact, Work
 
 
-class Record:
-    """A dataclass with the name of its file; fields at their default are left out of it."""
+class Entry:
+    """A dataclass as a JSON object; fields at their default are left out of it."""
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        """What `as_json` wrote."""
+        return cls(**stored)
+
+    def as_json(self) -> dict[str, Any]:
+        """The entries by name."""
+        given = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}  # type: ignore[arg-type]
+        return {n: _plain(value) for n, (value, default) in given.items() if default is MISSING or value != default}
+
+
+class Record(Entry):
+    """An entry that is a file of its own."""
 
     FILE: ClassVar[str]
 
@@ -21,12 +35,11 @@ class Record:
     def write(self, work: Work) -> None:
         work.write_json(self.FILE, self.as_json())
 
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """What `as_json` wrote."""
-        return cls(**stored)
 
-    def as_json(self) -> dict[str, Any]:
-        """The entries of the file."""
-        given = {f.name: (getattr(self, f.name), f.default) for f in fields(self)}  # type: ignore[arg-type]
-        return {name: value for name, (value, default) in given.items() if default is MISSING or value != default}
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: what knows how to become it does."""
+    if hasattr(value, "as_json"):
+        return value.as_json()
+    if isinstance(value, Mapping):
+        return {name: _plain(of) for name, of in value.items()}
+    return [_plain(of) for of in value] if isinstance(value, (list, tuple)) else value

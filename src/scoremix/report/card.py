@@ -8,6 +8,7 @@ import yaml
 
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import metric_of, power
+from scoremix.outputs.comparison import Comparison
 from scoremix.report.numbers import difference, interval, mean, noun, unit
 
 TAGS = ("scoremix", "metric-learning", "image-similarity", "verification", "identification")
@@ -15,7 +16,7 @@ TAGS = ("scoremix", "metric-learning", "image-similarity", "verification", "iden
 
 @dataclass(frozen=True)
 class Card:
-    """What the card says; the dicts are the files of those names."""
+    """What the card says; `thresholds` is the file of that name."""
 
     name: str
     version: str
@@ -29,7 +30,7 @@ class Card:
     mixed: tuple[int, int]  # classes and images of mixes, 0 where there are none
     generated: bool  # by a generator
     steps: int
-    results: Mapping[str, Any]
+    results: Comparison
     thresholds: Mapping[str, Any]
     description: Mapping[str, Any]  # of the network
     parameters: int
@@ -129,31 +130,28 @@ class Card:
 
     def _measured(self) -> Iterator[str]:
         r, t = self.results, self.thresholds
-        metric = metric_of(r["headline"])
-        verdict = r["verdict"]
+        metric, verdict = metric_of(r.headline), r.verdict
         yield (
             f"This very network was trained on all classes, so there is nothing left to measure it on. What follows was "
-            f"measured in the run, on {t['classes']:,} {r['classes']} classes ({t['images']:,} images) that the run's own "
+            f"measured in the run, on {t['classes']:,} {r.classes} classes ({t['images']:,} images) that the run's own "
             "recognizers of the same recipe had not seen."
         )
-        yield f"\nVerdict on `{verdict['arm']}`: {verdict['kind']}.\n"
-        columns = ["arm", f"{metric.label}, per cent", *(f"minus `{c}`, {unit(metric)}" for c in verdict["controls"])]
+        yield f"\nVerdict on `{verdict.arm}`: {verdict.kind}.\n"
+        columns = ["arm", f"{metric.label}, per cent", *(f"minus `{c}`, {unit(metric)}" for c in verdict.controls)]
         yield f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|"
-        for arm in dict.fromkeys([self.recipe, verdict["arm"], *verdict["controls"]]):
-            value = Estimate.from_json(r["arms"][arm][metric.key])
+        for arm in dict.fromkeys([self.recipe, verdict.arm, *verdict.controls]):
+            value = r.arms[arm][metric.key]
             cells = [f"`{arm}`", f"{mean(value, metric)} ({interval(value, metric)})"]
-            for control in verdict["controls"]:
-                of = [
-                    d for d in r["differences"] if (d["arm"], d["control"], d["metric"]) == (arm, control, metric.key)
-                ]
-                cells.append(difference(Estimate.from_json(of[0]), metric) if of else "")
+            for control in verdict.controls:
+                of = [d.estimate for d in r.differences if (d.arm, d.control, d.metric) == (arm, control, metric.key)]
+                cells.append(difference(of[0], metric) if of else "")
             yield f"| {' | '.join(cells)} |"
         yield (
             f"\nIn brackets: {100 * t['level']:.0f} % intervals over classes. "
             + (
                 "These classes may have been looked at to choose the recipe."
-                if r["classes"] == "validation"
-                else _looks(r)
+                if r.classes == "validation"
+                else _looks(r.looks)
             )
         )
 
@@ -194,6 +192,5 @@ class Card:
         return next((p for p in points if p["far"] == self.thresholds["headline"]), points[-1] if points else None)
 
 
-def _looks(results: Mapping[str, Any]) -> str:
-    looks = results.get("looks", 1)
+def _looks(looks: int) -> str:
     return "The classes were looked at once." if looks <= 1 else f"The classes were looked at {looks} times."

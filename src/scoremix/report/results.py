@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -13,11 +13,12 @@ from scoremix.config import Experiment
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.comparison import Comparison, Difference, Verdict
+from scoremix.outputs.images import ImagesSummary
+from scoremix.outputs.networks import RecognizerSummary
 from scoremix.report import charts
 from scoremix.report.charts import Floats, Style
 from scoremix.report.numbers import MISSING, column
-
-Kind = Literal["helps", "does not help here", "generator too weak", "real images were chosen"]
 
 
 @dataclass(frozen=True)
@@ -37,9 +38,8 @@ class Run:
         return [artifact for by_name in named for artifact in by_name.values()]
 
     @cached_property
-    def results(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.chain["results"].json("results.json")
-        return found
+    def results(self) -> Comparison:
+        return Comparison.load(self.chain["results"])
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,6 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """Arm minus control in one metric, paired by recognizer seed."""
-
-    arm: str
-    control: str
-    metric: str
-    estimate: Estimate
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """The protocol: what was measured on which pairs, and how often the test classes have been looked at."""
 
@@ -119,16 +109,6 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """`arm` judged against `controls`; without a sentence one is written."""
-
-    kind: Kind
-    arm: str
-    controls: tuple[str, ...]
-    sentence: str = ""
-
-
-@dataclass(frozen=True)
 class Results:
     """What was measured."""
 
@@ -152,45 +132,45 @@ class Results:
     @classmethod
     def of(cls, run: Run) -> Results:
         config, found = run.config, run.results
-        parts = {split["name"]: split["classes"] for split in run.chain["real"].json("summary.json")["splits"]}
-        verdict, counted = found["verdict"], ("genuine_pairs", "impostor_pairs", "supported_far", "images", "images_of")
+        counted = ("genuine_pairs", "impostor_pairs", "supported_far", "images", "images_of")
         roc = run.chain["results"].arrays("roc.npz")
 
         def arm(name: str) -> Arm:
             trained = [run.recognizers[f"{name}/{seed}"] for seed in config.seeds]
+            first = RecognizerSummary.load(trained[0])
             return Arm(
                 name,
                 config.arms[name].note,
-                name in verdict["controls"],
-                **{key: trained[0].json("recognizer.json")[key] for key in ("classes", "images", "steps")},
-                metrics={key: Estimate.from_json(row) for key, row in found["arms"][name].items()},
+                name in found.verdict.controls,
+                classes=first.classes,
+                images=first.images,
+                steps=first.steps,
+                metrics=found.arms[name],
                 roc=Roc(roc["far"], roc[key] if (key := f"arm/{name}") in roc else roc[name]),  # older runs: the name
                 training=(Curve.of(trained),),
             )
 
         return cls(
             title=f"Does mixing classes help? {config.name}",
-            verdict=Verdict(verdict["kind"], verdict["arm"], tuple(verdict["controls"])),
+            verdict=found.verdict,
             evaluation=Evaluation(
-                metrics=tuple(metric_of(key, found["unsupported"].get(key, "")) for key in found["metrics"]),
-                headline=found["headline"],
-                **{key: found[key] for key in counted},
+                metrics=tuple(metric_of(key, found.unsupported.get(key, "")) for key in found.metrics),
+                headline=found.headline,
+                **{key: getattr(found, key) for key in counted},
                 recognizer_seeds=config.seeds,
                 generator_seed=config.generator.seed,
-                test_looks=found["looks"],
-                started=run.chain["baseline"].json("recognizer.json").get("started"),
+                test_looks=found.looks,
+                started=RecognizerSummary.load(run.chain["baseline"]).started,
                 generator="none"
                 if "generator" not in run.chain
                 else "trained"
                 if config.generator.diffusers is None
                 else "adopted",
-                classes=parts.get(found["classes"]),
+                classes=ImagesSummary.load(run.chain["real"]).classes.get(found.classes),
                 confidence=config.evaluation.level,
             ),
             arms=tuple(arm(name) for name, of in config.arms.items() if of.measured),
-            differences=tuple(
-                Difference(d["arm"], d["control"], d["metric"], Estimate.from_json(d)) for d in found["differences"]
-            ),
+            differences=tuple(found.differences),
         )
 
     @cached_property

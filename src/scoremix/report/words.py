@@ -1,13 +1,11 @@
 """A run in three sentences for somebody without statistics: what was chosen and why, what it gains, what it cost."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Self
 
-from scoremix.evaluation.choice import Choice
 from scoremix.evaluation.estimate import Estimate
-from scoremix.evaluation.metric_table import Metric, metric_of
+from scoremix.evaluation.metric_table import Metric
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.choice import Choosing
 from scoremix.report.numbers import decimals, direction, duration, interval, mean, noun, percent, written
 
 REST = "the rest"
@@ -16,32 +14,6 @@ PLAIN = {
     "equal_steps": "real images alone, trained longer",
     "scoremix": "real images and mixes",
 }
-
-
-@dataclass(frozen=True)
-class Choosing:
-    """A choice among candidates: by which metric, on how many classes and images, in how many folds (1: validation classes)."""
-
-    choice: Choice
-    metric: Metric
-    level: float
-    classes: int
-    images: int
-    folds: int = 1
-
-    @classmethod
-    def of(cls, artifact: Artifact) -> Self:
-        """What the stage `choose_arm` wrote."""
-        stored = artifact.json("choice.json")
-        told = {name: stored[name] for name in ("level", "classes", "images", "folds") if name in stored}
-        return cls(Choice.from_json(stored), metric_of(stored["metric"]), **told)
-
-    @property
-    def where(self) -> str:
-        """The classes that chose."""
-        if self.folds == 1:
-            return f"the {noun(self.classes, 'validation class', 'validation classes')}"
-        return f"the {self.classes} training and validation classes, each while it was left out of training"
 
 
 def called(arm: str, notes: Mapping[str, str] = {}) -> str:
@@ -69,17 +41,24 @@ def _gate(top1: float, floor: float) -> str:
     )
 
 
+def where(told: Choosing) -> str:
+    """The classes that chose."""
+    if told.folds == 1:
+        return f"the {noun(told.classes, 'validation class', 'validation classes')}"
+    return f"the {told.classes} training and validation classes, each while it was left out of training"
+
+
 def chosen(told: Choosing, notes: Mapping[str, str] = {}) -> str:
     """What was chosen among how many, and why."""
     choice, metric = told.choice, told.metric
     start = f"Chosen among {noun(len(choice.means), 'candidate')}: {called(choice.chosen, notes)}."
-    where = f"on {told.where}"
+    on = f"on {where(told)}"
     if choice.lead is None:
-        return f"{start} No other candidate did better {where}."
+        return f"{start} No other candidate did better {on}."
     lead = f"{difference(choice.lead, metric).removesuffix(' more')} ({_level(told.level)} {interval(choice.lead, metric, True)})"
     if choice.chosen == choice.best:
-        return f"{start} It led {called(choice.safe, notes)} by {lead} {where}."
-    return f"{start} The best one, {called(choice.best, notes)}, led by {lead} {where}: that may be chance."
+        return f"{start} It led {called(choice.safe, notes)} by {lead} {on}."
+    return f"{start} The best one, {called(choice.best, notes)}, led by {lead} {on}: that may be chance."
 
 
 def gained(

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Any, Self
 
 from scoremix.evaluation.estimate import Estimate
+from scoremix.outputs.choice import Choosing
+from scoremix.report import words
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
 from scoremix.report.results import Results, Run
-from scoremix.report.words import Choosing
 
 
 class Candidates(Section):
@@ -17,7 +18,12 @@ class Candidates(Section):
 
     @classmethod
     def load(cls, run: Run) -> Self:
-        return cls(Choosing.of(run.chain["choice"]), "generator" in run.chain) if "choice" in run.chain else cls()
+        return cls(Choosing.load(run.chain["choice"]), "generator" in run.chain) if "choice" in run.chain else cls()
+
+    @property
+    def where(self) -> str:
+        """The classes that chose."""
+        return words.where(self.choosing) if self.choosing else ""
 
     @property
     def leads(self) -> list[tuple[str, list[Estimate]]]:

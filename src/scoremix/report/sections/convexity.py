@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from scoremix.outputs.mplets import SearchSummary
 from scoremix.report.charts import Floats, figure, light, line, new_axes, styled
 from scoremix.report.page import Section
 from scoremix.report.results import Run
@@ -71,7 +72,7 @@ class Search(Section):
             return cls()
         file, (first, second) = (
             run.chain["search"].arrays("search.npz"),
-            run.chain["search"].json("search.json")["weights"],
+            SearchSummary.load(run.chain["search"]).weights,
         )
         return cls(SearchMap(file["ticks"], file["alike"] + file["unlike"], (second, first)))
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
+from scoremix.outputs.images import ImagesSummary
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 from scoremix.report.results import Run
@@ -25,7 +26,8 @@ class SplitImages(Section):
 
     @classmethod
     def load(cls, run: Run) -> Self:
-        info = run.chain["real"].json("summary.json")
-        splits = tuple({"single_image_classes": 0, **split} for split in info["splits"])
-        skipped = tuple({"path": path, "reason": reason} for path, reason in info["skipped"])
-        return cls(DataSet(run.config.source, splits, tuple(info["image_shape"]), skipped, info["note"]))
+        info = ImagesSummary.load(run.chain["real"])
+        splits = tuple(split.as_json() for split in info.splits)
+        skipped = tuple({"path": path, "reason": reason} for path, reason in info.skipped)
+        height, width, channels = info.image_shape
+        return cls(DataSet(run.config.source, splits, (height, width, channels), skipped, info.note))

@@ -1,76 +1,47 @@
 """Is the generator good enough: shares of reproductions that the baseline recognizer puts in their own class."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any, Self
 
 from matplotlib.axes import Axes
 
+from scoremix.outputs.networks import GateCurve, GateResult, GeneratorSummary
 from scoremix.report.charts import figure, light, new_axes, row_axes, rows_on
 from scoremix.report.numbers import Row, count
 from scoremix.report.page import Section
 from scoremix.report.results import Run
 
 
-@dataclass(frozen=True)
-class Gate:
-    """Shares of images that the baseline recognizer puts in their own class; the floor applies to `top1`."""
-
-    top1: float
-    floor: float
-    classes: int
-    images: int
-    top5: float | None = None
-    real_top1: float | None = None
-    real_top5: float | None = None
-
-    @classmethod
-    def of(cls, run: Run) -> Self | None:
-        """None of a run without a generator."""
-        return cls(**run.chain["gate"].json("gate.json")) if "gate" in run.chain else None
-
-    @property
-    def passed(self) -> bool:
-        return self.top1 >= self.floor
+def gate_of(run: Run) -> GateResult | None:
+    """None of a run without a generator."""
+    return GateResult.load(run.chain["gate"]) if "gate" in run.chain else None
 
 
-@dataclass(frozen=True)
-class Curve:
-    """The gate while the generator was trained, on cheap reproductions without guidance."""
-
-    images_seen: tuple[int, ...]
-    gate: tuple[float, ...]
-    images: int
-    chance: float
-    longest: int
-    reason: str | None = None
-
-    @property
-    def ending(self) -> str:
-        """Why training ended where it did."""
-        last = f"{count(self.images_seen[-1])} of at most {count(self.longest)} images"
-        match self.reason:
-            case "at chance":
-                return (
-                    f"Training ended after {last}: the generator's images were recognized no better than by guessing, so "
-                    "the share that is needed was out of reach."
-                )
-            case "levelled":
-                return f"Training ended after {last}: their share rose no more."
-        return f"Training went on to its end, {count(self.longest)} images."
+def ending(curve: GateCurve) -> str:
+    """Why training ended where it did."""
+    last = f"{count(curve.images_seen[-1])} of at most {count(curve.longest)} images"
+    match curve.reason:
+        case "at chance":
+            return (
+                f"Training ended after {last}: the generator's images were recognized no better than by guessing, so "
+                "the share that is needed was out of reach."
+            )
+        case "levelled":
+            return f"Training ended after {last}: their share rose no more."
+    return f"Training went on to its end, {count(curve.longest)} images."
 
 
 class Generator(Section):
     title = "Is the generator good enough"
-    gate: Gate | None = None
-    curve: Curve | None = None
+    gate: GateResult | None = None
+    curve: GateCurve | None = None
 
     @classmethod
     def load(cls, run: Run) -> Self:
         if "generator" not in run.chain:
             return cls()
-        curve = run.chain["generator"].json("generator.json").get("gate")
-        return cls(Gate.of(run), Curve(**curve) if curve else None)
+        return cls(gate_of(run), GeneratorSummary.load(run.chain["generator"]).gate)
 
     def rows(self, shared: Any) -> Iterator[Row]:
         for key, value in asdict(self.gate).items() if self.gate else ():
@@ -80,7 +51,7 @@ class Generator(Section):
 
 
 @figure
-def gate_bars(gate: Gate) -> tuple[Axes, str, str]:
+def gate_bars(gate: GateResult) -> tuple[Axes, str, str]:
     """Shares recognised as their class, reproductions beside real images, with the floor."""
     bars = [
         ("reproductions, top-1", gate.top1, "arm-1"),
@@ -88,16 +59,15 @@ def gate_bars(gate: Gate) -> tuple[Axes, str, str]:
         ("reproductions, top-5", gate.top5, "arm-1"),
         ("real images, top-5", gate.real_top5, "control-1"),
     ]
-    shown = [(label, share, colour) for label, share, colour in bars if share is not None]
-    axes = row_axes([label for label, _, _ in shown], 22)
-    rows_on(axes, [label for label, _, _ in shown])
-    axes.set_yticks(range(len(shown)), [label for label, _, _ in shown])
-    for y, (label, share, colour) in enumerate(shown):
+    labels = [label for label, _, _ in bars]
+    axes = row_axes(labels, 22)
+    rows_on(axes, labels)
+    axes.set_yticks(range(len(bars)), labels)
+    for y, (label, share, colour) in enumerate(bars):
         faint = 1.0 if label.endswith("top-1") else 0.45
         axes.barh(y, 100 * share, height=0.55, color=light(colour), alpha=faint)
-    judged = sum(label.endswith("top-1") for label, _, _ in shown)
     line: dict[str, Any] = {"color": light("arm-2"), "linewidth": 1.6, "linestyle": (0, (3, 1.5))}
-    axes.plot([100 * gate.floor] * 2, [-0.55, judged - 0.45], **line)
+    axes.plot([100 * gate.floor] * 2, [-0.55, 1.55], **line)
     axes.set_xlim(0, 100)
     axes.set_xlabel("share put in their own class (%)")
     alt = f"{100 * gate.top1:.1f} % of reproductions put in their class; floor {100 * gate.floor:.1f} %."
@@ -105,7 +75,7 @@ def gate_bars(gate: Gate) -> tuple[Axes, str, str]:
 
 
 @figure
-def gate_curve(curve: Curve, floor: float) -> tuple[Axes, str, str]:
+def gate_curve(curve: GateCurve, floor: float) -> tuple[Axes, str, str]:
     """The gate against images seen, with the floor and chance."""
     axes = new_axes(190, x="images seen (thousands)", y="recognized as their class (%)")
     seen = [images / 1000 for images in curve.images_seen]

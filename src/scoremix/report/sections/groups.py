@@ -8,7 +8,7 @@ import numpy as np
 
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.estimate import Estimate
-from scoremix.evaluation.fairness import pairs_across
+from scoremix.evaluation.fairness import SUMMARIES, pairs_across
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
 from scoremix.report.results import Results, Run
@@ -45,28 +45,29 @@ class Groups(Section):
 
     @classmethod
     def load(cls, run: Run) -> Self:
-        found = run.results["groups"]
+        found = run.results.groups
         if found is None:
             return cls()
 
-        def rate(kind: str, k: int) -> dict[str, Estimate]:
-            return {arm: Estimate.from_json(rates[kind][k]) for arm, rates in found["arms"].items()}
-
         groups = [
             GroupErrors(
-                name, found["classes"][k], found["genuine"][k], found["impostor"][k], rate("fnmr", k), rate("fmr", k)
+                name,
+                found.classes[k],
+                found.genuine[k],
+                found.impostor[k],
+                {arm: rates.fnmr[k] for arm, rates in found.arms.items()},
+                {arm: rates.fmr[k] for arm, rates in found.arms.items()},
             )
-            for k, name in enumerate(found["groups"])
+            for k, name in enumerate(found.groups)
         ]
-        groups.sort(key=lambda group: -group.fnmr[run.results["verdict"]["arm"]].value)
-        garbe = {arm: Estimate.from_json(rates["garbe"]) for arm, rates in found["arms"].items()}
-        others = {
-            key: {arm: Estimate.from_json(rates[key]) for arm, rates in found["arms"].items()}
-            for key in ("fdr", "inequity")
-            if all(key in rates for rates in found["arms"].values())  # not in older results
+        groups.sort(key=lambda group: -group.fnmr[run.results.verdict.arm].value)
+        summaries = {
+            key: {arm: rates.summaries[key] for arm, rates in found.arms.items()}
+            for key in SUMMARIES
+            if all(key in rates.summaries for rates in found.arms.values())  # fdr and inequity are not in older results
         }
-        minus = {control: Estimate.from_json(value) for control, value in found["minus"].items()}
-        return cls(ByGroup(found["far"], tuple(groups), garbe, minus, *_across(run), others))
+        garbe = summaries.pop("garbe")
+        return cls(ByGroup(found.far, tuple(groups), garbe, found.minus, *_across(run), summaries))
 
     def rows(self, shared: Results) -> Iterator[Row]:
         of = self.by_group

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Self
 
+from scoremix.outputs.mplets import MPletsSummary
+from scoremix.outputs.networks import GeneratorSummary
 from scoremix.report.charts import Image
 from scoremix.report.page import Section
 from scoremix.report.results import Run
@@ -79,8 +81,8 @@ class Images(Section):
     def load(cls, run: Run) -> Self:
         if "pictures" not in run.chain:
             return cls()
-        names = run.chain["generator"].json("generator.json")["classes"]
-        distances = run.chain["mplets"].json("mplets.json")["values"]
+        names = GeneratorSummary.load(run.chain["generator"]).classes
+        distances = MPletsSummary.load(run.chain["mplets"]).values
         sheet, grid = (run.chain["pictures"].arrays(f"{name}.npz") for name in ("sheet", "grid"))
         rows = tuple(
             SheetRow(

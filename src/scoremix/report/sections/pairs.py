@@ -10,6 +10,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.mplets import MPletsSummary
 from scoremix.report.charts import Floats, Style, figure, light, new_axes, styled
 from scoremix.report.page import Section
 from scoremix.report.results import Run
@@ -77,10 +78,10 @@ class Pairs(Section):
     def load(cls, run: Run) -> Self:
         if "mplets" not in run.chain:
             return cls()
-        info = run.chain["mplets"].json("mplets.json")
-        space, metric = next(iter(info["metrics"].items()))
-        distances = Distances.of(run.chain["mplets"], space, metric, info["strategy"])
-        return cls(distances, info["mean_value_without_constraint"], float(np.mean(info["values"])))
+        info = MPletsSummary.load(run.chain["mplets"])
+        space, metric = next(iter(info.metrics.items()))
+        distances = Distances.of(run.chain["mplets"], space, metric, info.strategy)
+        return cls(distances, info.mean_value_without_constraint, float(np.mean(info.values)))
 
     @property
     def medians(self) -> Mapping[str, float]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+from scoremix.outputs.mplets import LeakSummary, ScreeningSummary
 from scoremix.report.charts import Image
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
@@ -34,11 +35,11 @@ class Screening(Section):
     def load(cls, run: Run) -> Self:
         found = []
         for arm, artifact in run.added.items():
-            if (artifact / "screening.json").exists():
-                info, images = artifact.json("screening.json"), artifact.arrays("rejected.npz")
+            if (artifact / ScreeningSummary.FILE).exists():
+                info, images = ScreeningSummary.load(artifact), artifact.arrays("rejected.npz")
                 pairs = zip(images["kept"][:SHOWN], images["rejected"][:SHOWN], strict=True)
                 examples = tuple((tuple(kept), tuple(rejected)) for kept, rejected in pairs)
-                found.append(Screened(arm, **{k: info[k] for k in ("by", *NUMBERS)}, examples=examples))
+                found.append(Screened(arm, **{k: getattr(info, k) for k in ("by", *NUMBERS)}, examples=examples))
         return cls(tuple(found))
 
     def rows(self, shared: Any) -> Iterator[Row]:
@@ -54,11 +55,11 @@ UNSEEN = {"validation": "of the validation classes", "held_out": "of the trainin
 class Leaks(Section):
     title = "Images too near to real ones"
     name = "leaks"
-    found: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # arm -> what leaks.json says
+    found: Mapping[str, LeakSummary] = field(default_factory=dict)  # by arm
 
     @classmethod
     def load(cls, run: Run) -> Self:
-        return cls({arm: a.json("leaks.json") for arm, a in run.added.items() if (a / "leaks.json").exists()})
+        return cls({arm: LeakSummary.load(a) for arm, a in run.added.items() if (a / LeakSummary.FILE).exists()})
 
     def shown(self, shared: Any) -> bool:
         return bool(self.found)
@@ -66,4 +67,4 @@ class Leaks(Section):
     def rows(self, shared: Any) -> Iterator[Row]:
         for arm, leaks in self.found.items():
             for key in LEAKED:
-                yield {"table": "leaks", "arm": arm, "metric": key, "value": leaks[key]}
+                yield {"table": "leaks", "arm": arm, "metric": key, "value": getattr(leaks, key)}

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from scoremix.outputs.networks import GeneratorSummary
 from scoremix.report.charts import Floats, Style, figure, light, new_axes, seed_lines, styled
 from scoremix.report.page import Section
 from scoremix.report.results import Arm, Curve, Results, Run
@@ -35,7 +36,7 @@ class Training(Section):
             return cls()
         curve = Curve.of([generator])
         one = replace(curve, values=curve.values[0])
-        return cls(Generator((one,), generator.json("generator.json")["guide_at"]))
+        return cls(Generator((one,), GeneratorSummary.load(generator).guide_at))
 
     def shown(self, shared: Results) -> bool:
         return self.generator is not None or any(arm.training for arm in shared.arms)

@@ -6,13 +6,15 @@ from typing import Any, Self
 
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import AUC
+from scoremix.outputs.choice import Choosing
+from scoremix.outputs.comparison import Kind
+from scoremix.outputs.diagnosis import Diagnosis, Group
+from scoremix.outputs.networks import GateResult
 from scoremix.report import words
 from scoremix.report.numbers import MISSING, count
 from scoremix.report.page import Section
-from scoremix.report.results import Evaluation, Kind, Results, Run
-from scoremix.report.sections.generator import Gate
-from scoremix.report.sections.mixes import Group, groups_of
-from scoremix.report.words import Choosing
+from scoremix.report.results import Evaluation, Results, Run
+from scoremix.report.sections.generator import gate_of
 
 TONES = {
     "helps": "good",
@@ -28,14 +30,14 @@ class Verdict(Section):
     title = "Verdict"
     bare = True
     change: tuple[str, ...] = ()  # what to try
-    gate: Gate | None = None
+    gate: GateResult | None = None
     choosing: Choosing | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)  # by what they were spent on
 
     @classmethod
     def load(cls, run: Run) -> Self:
-        choosing = Choosing.of(run.chain["choice"]) if "choice" in run.chain else None
-        return cls(_advice(run), Gate.of(run), choosing, words.seconds_of(run.artifacts))
+        choosing = Choosing.load(run.chain["choice"]) if "choice" in run.chain else None
+        return cls(_advice(run), gate_of(run), choosing, words.seconds_of(run.artifacts))
 
     def shown(self, shared: Any) -> bool:
         return True
@@ -64,7 +66,7 @@ def judged(results: Results) -> list[Estimate]:
     return [results.difference(verdict.arm, control, key) for control in verdict.controls]
 
 
-def sentence(results: Results, gate: Gate | None) -> str:
+def sentence(results: Results, gate: GateResult | None) -> str:
     """What the judged arm gains, in plain words: the given sentence, or one written from the kind and the numbers."""
     verdict, metric = results.verdict, results.headline
     if verdict.sentence:
@@ -121,25 +123,25 @@ def _looks(looks: int) -> str:
 
 
 def _advice(run: Run) -> tuple[str, ...]:
-    verdict, headline = run.results["verdict"], run.results["headline"]
-    gate = Gate.of(run)
+    verdict, headline = run.results.verdict, run.results.headline
+    gate = gate_of(run)
     if run.config.generator.diffusers is not None and gate is not None and not gate.passed:
         return (f"train that generator longer on these classes: {_weakness(gate)}",)
-    control = verdict["controls"][-1]
-    measured = (d for d in run.results["differences"] if (d["control"], d["metric"]) == (control, headline))
+    control = verdict.controls[-1]
+    measured = (d for d in run.results.differences if (d.control, d.metric) == (control, headline))
     return advice(
-        verdict["kind"],
-        verdict["arm"],
-        {*run.config.arms, *(Choosing.of(run.chain["choice"]).choice.means if "choice" in run.chain else ())},
-        groups_of(run),
+        verdict.kind,
+        verdict.arm,
+        {*run.config.arms, *(Choosing.load(run.chain["choice"]).choice.means if "choice" in run.chain else ())},
+        Diagnosis.load(run.chain["diagnostics"]).groups,
         gate,
         [arm for arm, artifact in run.added.items() if (artifact / "screening.json").exists()],
-        {d["arm"]: d["value"] for d in measured if d["value"] is not None},
+        {d.arm: d.estimate.value for d in measured if not d.estimate.missing},
         run.config.generator.conditions,
     )
 
 
-def _weakness(gate: Gate) -> str:
+def _weakness(gate: GateResult) -> str:
     return f"{100 * gate.top1:.0f} % of its reproductions are named right, {100 * gate.floor:.0f} % are needed"
 
 
@@ -148,7 +150,7 @@ def advice(
     treatment: str,
     arms: Collection[str],
     groups: Collection[Group],
-    gate: Gate | None,
+    gate: GateResult | None,
     screened: Collection[str] = (),
     gains: Mapping[str, float] = {},
     conditions: str = "learned",

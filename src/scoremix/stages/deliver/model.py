@@ -10,6 +10,7 @@ from scoremix.config.delivery import Delivery
 from scoremix.data.csv_text import as_text
 from scoremix.data.images import LabeledImages
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints, onnxfile
 from scoremix.report.card import Card
@@ -64,7 +65,7 @@ def model(
         mixed=(max(0, summary.classes - classes), max(0, images - real_count)),
         generated=arm.generated,
         steps=summary.steps,
-        results=results.json("results.json"),
+        results=Comparison.load(results),
         thresholds=points,
         description=asdict(description),
         parameters=summary.parameters,

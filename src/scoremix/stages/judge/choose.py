@@ -6,7 +6,9 @@ import numpy as np
 
 from scoremix.config import Choice
 from scoremix.evaluation import choice, metrics
+from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.choice import Choosing
 from scoremix.outputs.evaluated import labels_of, of_arms, pairs_of, stacked
 from scoremix.stages.judge.compare import headline_of
 
@@ -25,6 +27,4 @@ def choose_arm(config: Choice, *evaluated: Mapping[str, Artifact], work: Work) -
     folds = [{arm: stacked(of)[criterion] for arm, of in of_arms(fold).items()} for fold in evaluated]
     values = {arm: np.average([fold[arm] for fold in folds], axis=0, weights=classes) for arm in folds[0]}
     taken = choice.choose(values, judged.controls, sum(classes), config.level)
-    about = {"metric": criterion, "level": config.level, "classes": sum(classes), "images": sum(map(len, labels))}
-    about |= {"folds": len(folds)}
-    work.write_json("choice.json", {**taken.as_json(), **about})
+    Choosing(taken, metric_of(criterion), config.level, sum(classes), sum(map(len, labels)), len(folds)).write(work)

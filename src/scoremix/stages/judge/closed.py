@@ -1,8 +1,7 @@
 """Closed-set accuracy of the arms from the ranks of held-out images, and its tables by class and by group."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,7 @@ from scoremix.data.csv_text import csv_text
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import bootstrap, closed
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.comparison import ClosedClass, ClosedGroup
 
 KS = {"accuracy": 1, "top5": 5}
 SHOWN = 10  # worst and best classes
@@ -69,17 +69,17 @@ def by_class(found: Measured) -> str:
     return csv_text(rows)
 
 
-def extremes(found: Measured, arm: str) -> dict[str, list[dict[str, Any]]]:
+def extremes(found: Measured, arm: str) -> tuple[list[ClosedClass], list[ClosedClass]]:
     """The worst and best classes of an arm, with all arms' accuracies."""
     means = {name: of_arm["accuracy"].mean(0) for name, of_arm in found.accuracy.items()}
     worst, best = closed.extremes(means[arm], found.names, SHOWN)
 
-    def row(c: int) -> dict[str, Any]:
+    def row(c: int) -> ClosedClass:
         accuracy = {name: float(mean[c]) for name, mean in means.items()}
         group = found.groups[c] if found.groups is not None else ""
-        return {"name": found.names[c], "group": group, "images": int(found.images[c]), "accuracy": accuracy}
+        return ClosedClass(found.names[c], group, int(found.images[c]), accuracy)
 
-    return {"worst": [row(c) for c in worst], "best": [row(c) for c in best]}
+    return [row(c) for c in worst], [row(c) for c in best]
 
 
 def by_group(found: Measured) -> dict[str, NDArray[np.int64]]:
@@ -88,10 +88,10 @@ def by_group(found: Measured) -> dict[str, NDArray[np.int64]]:
     return {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
 
 
-def groups_csv(groups: list[dict[str, Any]]) -> str:
+def groups_csv(groups: Sequence[ClosedGroup]) -> str:
     """CSV with a row per group and arm: macro-averaged accuracy and its interval, empty for a group of one class."""
     rows: list[list[object]] = [["group", "classes", "images", "arm", "accuracy", "low", "high"]]
     for group in groups:
-        for arm, e in group["arms"].items():
-            rows.append([group["name"], group["classes"], group["images"], arm, e["value"], e["low"], e["high"]])
+        for arm, e in group.arms.items():
+            rows.append([group.name, group.classes, group.images, arm, e.value, e.low, e.high])
     return csv_text(rows)

@@ -1,10 +1,7 @@
 """Arms against controls on classes that no recognizer has seen, with intervals, and the verdict (paper 4.2)."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
@@ -13,11 +10,13 @@ from scoremix.data.images import LabeledImages
 from scoremix.evaluation import metrics
 from scoremix.evaluation.estimate import Estimate, helps
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.choice import Choosing
+from scoremix.outputs.comparison import ClosedGroup, ClosedSet, Comparison, Difference, Kind, Verdict
 from scoremix.outputs.evaluated import ROC_POINTS, labels_of, of_arms, pairs_of, stacked
 from scoremix.outputs.networks import GateResult
 from scoremix.stages.judge import closed, groups
 
-REAL = "real images were chosen"  # the verdict where a choice took a control
+REAL: Kind = "real images were chosen"  # the verdict where a choice took a control
 
 
 def compare(
@@ -45,12 +44,7 @@ def compare(
             arms[arm] |= {key: held_out.values(arm, key) for key in closed.KS}
     genuine, impostors = pairs_of(labels)
     differences = [
-        {
-            "arm": arm,
-            "control": control,
-            "metric": key,
-            **Estimate.of(values - arms[control][key], config.level).as_json(),
-        }
+        Difference(arm, control, key, Estimate.of(values - arms[control][key], config.level))
         for control in config.controls
         for arm, of_arm in arms.items()
         if arm != control
@@ -60,71 +54,54 @@ def compare(
     levels = metrics.supported_fars(impostors, config.fars)
     headline = headline_of(config, levels)
     strong = "gate" not in judging or GateResult.load(judging["gate"]).passed
-    taken = judging["choice"].json("choice.json") if "choice" in judging else None
-    real_chosen = taken is not None and taken["chosen"] == taken["safe"]
+    taken = Choosing.load(judging["choice"]).choice if "choice" in judging else None
+    real_chosen = taken is not None and taken.chosen == taken.safe
     stored = LabeledImages.load(real.folder)
     seen = seen_in(stored, config)
     work.write_arrays("roc.npz", far=ROC_POINTS, **{f"arm/{arm}": curve for arm, curve in curves.items()})
     draws_of = {f"{arm}/{key}": v.astype(np.float32) for arm, values in arms.items() for key, v in values.items()}
     work.write_arrays("draws.npz", **draws_of)
-    work.write_json(
-        "results.json",
-        {
-            "classes": config.classes,
-            "metrics": list(dict.fromkeys(key for values in arms.values() for key in values)),
-            "headline": headline,
-            "unsupported": {f"tar@{level.far:g}": level.reason for level in levels if not level.supported},
-            "supported_far": min((level.far for level in levels if level.supported), default=1.0),
-            "genuine_pairs": genuine,
-            "impostor_pairs": impostors,
-            "arms": {
-                arm: {key: Estimate.of(v, config.level).as_json() for key, v in values.items()}
-                for arm, values in arms.items()
-            },
-            "differences": differences,
-            "verdict": {
-                "kind": REAL if real_chosen else verdict(differences, config, headline, strong),
-                "arm": config.treatment,
-                "controls": list(config.controls),
-            },
-            "images": len(labels),
-            "images_of": len(stored.of_classes(config.classes)),
-            "gates": {arm: asdict(GateResult.load(gate)) for arm, gate in gates.items()},
-            "seen": seen,
-            "looks": test_uses(seen, "test", work),
-            "groups": groups.compare_groups(config, by_arm),
-            "closed": closed_set(config, held_out, test_uses(seen, "held_out", work), work)
-            if held_out is not None
-            else None,
-        },
-    )
+    Comparison(
+        classes=config.classes,
+        metrics=list(dict.fromkeys(key for values in arms.values() for key in values)),
+        headline=headline,
+        unsupported={f"tar@{level.far:g}": level.reason for level in levels if not level.supported},
+        supported_far=min((level.far for level in levels if level.supported), default=1.0),
+        genuine_pairs=genuine,
+        impostor_pairs=impostors,
+        arms={a: {key: Estimate.of(v, config.level) for key, v in values.items()} for a, values in arms.items()},
+        differences=differences,
+        verdict=Verdict(
+            REAL if real_chosen else verdict(differences, config, headline, strong), config.treatment, config.controls
+        ),
+        images=len(labels),
+        images_of=len(stored.of_classes(config.classes)),
+        gates={arm: GateResult.load(gate) for arm, gate in gates.items()},
+        seen=seen,
+        looks=test_uses(seen, "test", work),
+        groups=groups.compare_groups(config, by_arm),
+        closed=None if held_out is None else closed_set(config, held_out, test_uses(seen, "held_out", work), work),
+    ).write(work)
 
 
-def closed_set(config: Evaluation, found: closed.Measured, uses: int, work: Work) -> dict[str, Any]:
+def closed_set(config: Evaluation, found: closed.Measured, uses: int, work: Work) -> ClosedSet:
     """Classes, groups, worst and best classes for results.json; the tables closed_classes.csv and closed_groups.csv."""
     work.write("closed_classes.csv", closed.by_class(found))
-    tables = [
-        {
-            "name": name,
-            "classes": len(classes),
-            "images": int(found.images[classes].sum()),
-            "arms": {
-                arm: Estimate.of(
-                    found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None
-                ).as_json()
+    by_group = [
+        ClosedGroup(
+            name,
+            len(classes),
+            int(found.images[classes].sum()),
+            {
+                arm: Estimate.of(found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None)
                 for arm in found.accuracy
             },
-        }
+        )
         for name, classes in closed.by_group(found).items()
     ]
-    work.write("closed_groups.csv", closed.groups_csv(tables))
-    return {
-        "classes": len(found.names),
-        "images": int(found.images.sum()),
-        "looks": uses,
-        "groups": tables,
-        **(closed.extremes(found, config.treatment) if config.treatment in found.accuracy else {}),
-    }
+    work.write("closed_groups.csv", closed.groups_csv(by_group))
+    ends = closed.extremes(found, config.treatment) if config.treatment in found.accuracy else ()
+    return ClosedSet(len(found.names), int(found.images.sum()), uses, by_group, *ends)
 
 
 def headline_of(config: Evaluation, levels: Sequence[metrics.Level]) -> str:
@@ -135,12 +112,12 @@ def headline_of(config: Evaluation, levels: Sequence[metrics.Level]) -> str:
     return f"tar@{config.headline:g}" if supported else "auc"
 
 
-def verdict(differences: list[dict[str, Any]], config: Evaluation, headline: str, gate_passed: bool) -> str:
+def verdict(differences: Sequence[Difference], config: Evaluation, headline: str, gate_passed: bool) -> Kind:
     """ "helps" needs an interval above zero against every control and one sign in all seeds."""
     if not gate_passed:
         return "generator too weak"
-    judged = (d for d in differences if d["arm"] == config.treatment and d["metric"] == headline)
-    return "helps" if helps(map(Estimate.from_json, judged)) else "does not help here"
+    judged = (d.estimate for d in differences if (d.arm, d.metric) == (config.treatment, headline))
+    return "helps" if helps(judged) else "does not help here"
 
 
 def seen_in(stored: LabeledImages, config: Evaluation) -> dict[str, str]:
@@ -158,6 +135,6 @@ def test_uses(seen: Mapping[str, str], part: str, work: Work) -> int:
     """
     if part not in seen:
         return 0
-    others = (folder / "results.json" for folder in work.folder.parent.iterdir() if folder != work.folder)
-    found = [json.loads(file.read_text()) for file in others if (file.parent / "manifest.json").exists()]
-    return 1 + len([results for results in found if results.get("seen", {}).get(part) == seen[part]])
+    others = (Artifact("compare", "", folder) for folder in work.folder.parent.iterdir() if folder != work.folder)
+    found = [Comparison.load(artifact) for artifact in others if artifact.done]
+    return 1 + len([results for results in found if results.seen.get(part) == seen[part]])

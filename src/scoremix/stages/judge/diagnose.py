@@ -1,7 +1,6 @@
 """What a mix is: how alike its images are, how near to its sources, how hard for the baseline recognizer."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import coherence
 from scoremix.execution.artifacts import Artifact, Work
+from scoremix.outputs.diagnosis import Diagnosis, Group
 from scoremix.outputs.images import MixedImages
 from scoremix.stages.embedding import BLOCK, all_embedded, opened
 
@@ -55,11 +55,11 @@ def diagnose_mixes(
     work.write_arrays(
         "similarities.npz", **{name: found["own_center"].astype(np.float32) for name, found in groups.items()}
     )
-    rows: list[dict[str, Any]] = [
-        {"group": name, "images": len(found["own_center"]), **{k: _mean(v) for k, v in found.items()}}
+    rows = [
+        Group(name, len(found["own_center"]), **{k: _mean(v) for k, v in found.items()})
         for name, found in groups.items()
     ]
-    work.write_json("examination.json", {"groups": rows, "scale": coherence.SCALE})
+    Diagnosis(rows, coherence.SCALE).write(work)
 
 
 def measured(

@@ -1,7 +1,6 @@
 """Are all groups of unseen classes served alike: error rates within each group, and how unequal they are."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +9,13 @@ from scoremix.config import Evaluation
 from scoremix.evaluation import fairness
 from scoremix.evaluation.estimate import Estimate
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.comparison import GroupRates, Groups
 
 FEWEST = 5  # classes of a group whose rates have an interval: resampling fewer tells little
 Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); summaries (seeds, 1 + resamples)
 
 
-def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]]) -> dict[str, Any] | None:
+def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]]) -> Groups | None:
     """The groups with their pairs, for every arm their rates and the inequality of these, and the judged arm's
 
     inequality minus each control's, all with intervals; None without groups.
@@ -26,20 +26,12 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
     rates = {arm: _stacked(artifacts) for arm, artifacts in by_arm.items()}
     judged = rates[config.treatment]["garbe"]
     levels = [config.level if classes >= FEWEST else None for classes in first["classes"]]
-    return {
-        **first,
-        "arms": {
-            arm: {
-                **{
-                    kind: [Estimate.of(of[kind][:, :, k], level).as_json() for k, level in enumerate(levels)]
-                    for kind in ("fmr", "fnmr")
-                },
-                **{key: Estimate.of(of[key], config.level).as_json() for key in fairness.SUMMARIES},
-            }
-            for arm, of in rates.items()
-        },
-        "minus": {c: Estimate.of(judged - rates[c]["garbe"], config.level).as_json() for c in config.controls},
-    }
+    arms = {}
+    for arm, of in rates.items():
+        fmr, fnmr = ([Estimate.of(of[n][:, :, k], level) for k, level in enumerate(levels)] for n in ("fmr", "fnmr"))
+        arms[arm] = GroupRates(fmr, fnmr, {key: Estimate.of(of[key], config.level) for key in fairness.SUMMARIES})
+    minus = {c: Estimate.of(judged - rates[c]["garbe"], config.level) for c in config.controls}
+    return Groups(**first, arms=arms, minus=minus)
 
 
 def _stacked(artifacts: Sequence[Artifact]) -> Rates:

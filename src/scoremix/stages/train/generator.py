@@ -21,7 +21,7 @@ from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, Work
 from scoremix.outputs.images import real_images
-from scoremix.outputs.networks import GeneratorSummary
+from scoremix.outputs.networks import Conditions, GeneratorSummary
 from scoremix.stages.train import resume
 from scoremix.stages.train.teacher import Teacher
 from scoremix.stages.train.watch import Watch
@@ -106,7 +106,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
         guides={f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
         guide_at=guide_at,
         conditions=[
-            {"images_seen": nimg, "ema": std, "file": conditions_name(nimg, std)}
+            Conditions(nimg, std, conditions_name(nimg, std))
             for nimg in [0, *kept]
             for std in config.ema
             if config.conditional and nimg <= state.nimg

@@ -13,6 +13,7 @@ from scoremix.data.source import DEFAULTS, Told
 from scoremix.data.sources import fingerprint
 from scoremix.data.splits import SPLITS
 from scoremix.execution.artifacts import External, Work
+from scoremix.outputs.images import ImagesSummary, Split
 
 
 def content_key(place: str, split_list: str | None, groups: str | None = None, told: Told = DEFAULTS.told) -> str:
@@ -51,23 +52,12 @@ def ingest(config: Data, source: External, *, work: Work) -> None:
         )
     work.count("images", len(images.stored))
     parts = [(name, images.counts[images.splits[name]]) for name in SPLITS]
-    work.write_json(
-        "summary.json",
-        {
-            "splits": [
-                {
-                    "name": name,
-                    "classes": len(counts),
-                    "images": int(counts.sum()),
-                    "single_image_classes": int(np.count_nonzero(counts == 1)),
-                }
-                for name, counts in parts
-            ],
-            "image_shape": list(images.shape[1:]),
-            "skipped": [list(bad) for bad in reading.unreadable],
-            "note": _note(asdict(reading), int(images.held_out.sum()) if images.held_out is not None else 0),
-        },
-    )
+    ImagesSummary(
+        [Split(n, len(counts), int(counts.sum()), int(np.count_nonzero(counts == 1))) for n, counts in parts],
+        images.shape[1:],
+        reading.unreadable,
+        _note(asdict(reading), int(images.held_out.sum()) if images.held_out is not None else 0),
+    ).write(work)
 
 
 def _note(reading: dict[str, object], held_out: int) -> str:

@@ -81,14 +81,9 @@ class Watch:
 
     def curve(self, longest: int) -> GateCurve:
         """All measurements, as generator.json has them."""
-        return {
-            "images_seen": [seen for seen, _ in self.rows],
-            "gate": [gate for _, gate in self.rows],
-            "images": IMAGES,
-            "chance": 1 / len(self.centers),
-            "longest": longest,
-            "reason": self.reason if self.rows[-1][0] < longest else None,
-        }
+        seen, gate = zip(*self.rows, strict=True)
+        reason = self.reason if seen[-1] < longest else None
+        return GateCurve(seen, gate, IMAGES, 1 / len(self.centers), longest, reason)
 
     @property
     def reason(self) -> Reason | None:
