@@ -2,30 +2,14 @@
 
 from scoremix.config.analysis import Measures, Order, Paths, Spaces
 from scoremix.config.base import Changes, ConfigError, Network, Slice, changed, error_line
+from scoremix.config.data import Data
+from scoremix.config.evaluation import Choice, Evaluation, Fold, MixDiagnostics, OpenSet, Quality
 from scoremix.config.experiment import DEFAULT_ARMS, Arm, Experiment, Runtime
+from scoremix.config.generator import Gate, Generator
 from scoremix.config.loading import load, read_settings
-from scoremix.config.slices import (
-    Choice,
-    Data,
-    Embedding,
-    Evaluation,
-    Fold,
-    Gate,
-    Generator,
-    LeakGate,
-    MixDiagnostics,
-    Mixing,
-    OpenSet,
-    PixelMixing,
-    Quality,
-    Recognizer,
-    Sampling,
-    SamplingPlan,
-    Screening,
-    Search,
-    Selection,
-    Weighting,
-)
+from scoremix.config.recognizer import Embedding, Recognizer
+from scoremix.config.sampling import LeakGate, Mixing, PixelMixing, Sampling, SamplingPlan, Screening, Search, Weighting
+from scoremix.config.selection import Selection
 
 __all__ = [
     "DEFAULT_ARMS",

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from scoremix.config.base import EmaLength, Positive, Seed, Share, Slice
-from scoremix.config.slices import Sampling
+from scoremix.config.sampling import Sampling
 
 
 class Spaces(Slice):

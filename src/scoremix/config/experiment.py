@@ -10,19 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from scoremix.config.analysis import Analysis
 from scoremix.config.base import ArmName, Changes, Network, RunName, Seed, Slice, changed, error_line
-from scoremix.config.slices import (
-    Choice,
-    Data,
-    Evaluation,
-    Gate,
-    Generator,
-    Mixing,
-    Quality,
-    Recognizer,
-    Sampling,
-    Search,
-    Selection,
-)
+from scoremix.config.data import Data
+from scoremix.config.evaluation import Choice, Evaluation, Quality
+from scoremix.config.generator import Gate, Generator
+from scoremix.config.recognizer import Recognizer
+from scoremix.config.sampling import Mixing, Sampling, Search
+from scoremix.config.selection import Selection
 
 CHANGED: dict[str, type[Slice]] = {
     "generator": Generator,

@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from scoremix.execution.artifacts import Artifact
-from scoremix.outputs.record import Record
+from scoremix.outputs.record import Entry, Record
+
+
+@dataclass(frozen=True)
+class Space(Entry):
+    """A row for each class, in a file; of a recognizer's centers also whose they are."""
+
+    name: str
+    kind: str  # condition, head or mean
+    recognizer: str
+    file: str
+    dims: int
 
 
 @dataclass(frozen=True)
 class SpacesSummary(Record):
-    """The spaces of a run: name, kind (condition, head, mean), recognizer, file and dims of each."""
+    """The spaces of a run."""
 
     FILE = "spaces.json"
     classes: list[str]
-    spaces: list[dict[str, Any]]
+    spaces: Sequence[Space]
     left_out: list[str]  # recognizers that know none of these classes
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        return cls(stored["classes"], [Space(**space) for space in stored["spaces"]], stored["left_out"])
 
 
 def load_spaces(spaces: Artifact, kinds: Sequence[str] = ("condition", "head", "mean")) -> dict[str, Tensor]:
     """Name -> rows (classes, d) of the spaces of those kinds, in their order."""
     listed = SpacesSummary.load(spaces).spaces
-    return {s["name"]: torch.from_numpy(np.load(spaces / s["file"])) for s in listed if s["kind"] in kinds}
+    return {s.name: torch.from_numpy(np.load(spaces / s.file)) for s in listed if s.kind in kinds}

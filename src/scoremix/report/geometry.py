@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
-from scoremix.report.numbers import Row
+from scoremix.outputs.spaces import Space, SpacesSummary
 
 MEASURES = ("cka", "cka_debiased", "cknna", "soft_cknna")
 
@@ -27,7 +27,7 @@ class Measured:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The real classes."""
-        return tuple(self.measured["spaces"].json("spaces.json")["classes"])
+        return tuple(SpacesSummary.load(self.measured["spaces"]).classes)
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class Geometry:
     title: str
     run: str
     classes: int
-    spaces: tuple[Row, ...]  # name, kind, dims
+    spaces: tuple[Space, ...]
     left_out: tuple[str, ...] = ()  # recognizers that know none of the real classes
     evaluations: int = 0
 
     @classmethod
     def of(cls, source: Measured) -> Self:
-        info = source.measured["spaces"].json("spaces.json")
+        info = SpacesSummary.load(source.measured["spaces"])
         evaluations = int(sum(a.manifest["cost"].get("evaluations", 0) for a in source.artifacts))
-        spaces, left_out = tuple(info["spaces"]), tuple(info["left_out"])
+        spaces, left_out = tuple(info.spaces), tuple(info.left_out)
         run, classes = source.config.name, len(source.names)
         return cls("Conditions against embeddings", run, classes, spaces, left_out, evaluations)
 
     @property
     def recognizers(self) -> list[str]:
         """Names of the spaces of class centers."""
-        return [str(space["name"]) for space in self.spaces if space["kind"] != "condition"]
+        return [space.name for space in self.spaces if space.kind != "condition"]
 
     @property
     def reference(self) -> str:
@@ -61,7 +61,7 @@ class Geometry:
 
     @property
     def condition(self) -> str:
-        return str(next(space["name"] for space in self.spaces if space["kind"] == "condition"))
+        return next(space.name for space in self.spaces if space.kind == "condition")
 
 
 def among_recognizers(matrix: Mapping[str, Any], shared: Geometry) -> dict[str, float]:

@@ -51,7 +51,7 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
     """Writes alignment.json: measures against chance, all pairs of spaces, and the conditions over training."""
     device = engine.start(work.runtime.device).device
     found = {name: rows.to(device) for name, rows in load_spaces(spaces).items()}
-    conditions = [s["name"] for s in SpacesSummary.load(spaces).spaces if s["kind"] == "condition"]
+    conditions = [s.name for s in SpacesSummary.load(spaces).spaces if s.kind == "condition"]
     centers = [name for name in found if name not in conditions]
     n = len(found[centers[0]])
     measures = measures_of(config, n)

@@ -15,7 +15,7 @@ from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution.artifacts import Artifact, Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import CHECKPOINT, GeneratorSummary, RecognizerSummary, without_padding
-from scoremix.outputs.spaces import SpacesSummary
+from scoremix.outputs.spaces import Space, SpacesSummary
 from scoremix.recognition import checkpoints as recognition
 from scoremix.recognition.training import class_centers
 from scoremix.stages.embedding import all_embedded, opened
@@ -49,7 +49,7 @@ def collect_spaces(
         as_space(rows, name)
         file = f"space-{number:03d}.npy"
         work.write_array(file, rows.float().cpu().numpy())
-        listed.append({"name": name, "kind": form, "recognizer": recognizer, "file": file, "dims": rows.shape[1]})
+        listed.append(Space(name, form, recognizer, file, rows.shape[1]))
     SpacesSummary(names, listed, strangers).write(work)
 
 
