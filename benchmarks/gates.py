@@ -31,8 +31,10 @@ from scoremix.diffusion.unet import frozen
 from scoremix.evaluation.coherence import own_similarity
 from scoremix.execution import processes as engine
 from scoremix.execution import runner
-from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.records import source_of
+from scoremix.execution.store import Store
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import GeneratorSummary, centers_of
 from scoremix.stages.embedding import all_embedded, embedded_pixels, opened

@@ -27,7 +27,8 @@ from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.estimate import Estimate
 from scoremix.execution import processes as engine
 from scoremix.execution import records
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, real_images
 from scoremix.stages.embedding import all_embedded, opened
 

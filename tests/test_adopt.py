@@ -18,7 +18,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.diffusion import foreign
 from scoremix.diffusion.adapters import Adapted
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.report.sections import verdict
 from scoremix.stages.train import adopt
 from support import fake_report

@@ -20,8 +20,9 @@ from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2
 from scoremix.execution import progress, records
-from scoremix.execution.artifacts import Store, Work
 from scoremix.execution.runner import decided
+from scoremix.execution.store import Store
+from scoremix.execution.work import Work
 from scoremix.stages.geometry.snapshots import reproduce
 
 SMALL = [

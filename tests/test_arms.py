@@ -17,8 +17,10 @@ from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnos
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Artifact, External, Step, Store, Work
+from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.runner import decided
+from scoremix.execution.store import Step, Store
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedTraining
 from scoremix.recognition import checkpoints
 from scoremix.stages.embedding import all_embedded, embedded

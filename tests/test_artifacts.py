@@ -16,7 +16,9 @@ import pytest
 from scoremix.config import Experiment, Runtime, Slice
 from scoremix.data.files import whole, write_file
 from scoremix.execution import code, records
-from scoremix.execution.artifacts import Artifact, Step, Store, StoreError, Work
+from scoremix.execution.artifacts import Artifact, StoreError
+from scoremix.execution.store import Step, Store
+from scoremix.execution.work import Work
 
 
 class Number(Slice):

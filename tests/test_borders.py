@@ -12,7 +12,7 @@ from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.diffusion.batches import border_of
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 
 
 def of_pixels(images: np.ndarray) -> LabeledImages:

@@ -8,8 +8,8 @@ import pytest
 
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.execution import budget, runner
-from scoremix.execution.artifacts import Store
 from scoremix.execution.records import Record, source_of
+from scoremix.execution.store import Store
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from scoremix.config.choice import confirming, costliest, narrowed, without_gene
 from scoremix.evaluation.choice import Choice
 from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Call, External, Step, Store
+from scoremix.execution.artifacts import External
 from scoremix.execution.recipe import with_arm
+from scoremix.execution.store import Call, Step, Store
 from scoremix.execution.trained import load_recognizer
 from scoremix.execution.training_set import load_training_set
 from scoremix.outputs.choice import Choosing

@@ -21,7 +21,7 @@ from scoremix.commands.errors import explained
 from scoremix.data import export
 from scoremix.data.outgoing import Images
 from scoremix.execution import progress, records, stopping
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -11,7 +11,8 @@ import torch
 from scoremix.commands.show import chain_table, damaged
 from scoremix.config import Runtime, presets
 from scoremix.execution import progress, records
-from scoremix.execution.artifacts import Store, Work
+from scoremix.execution.store import Store
+from scoremix.execution.work import Work
 from scoremix.stages.train.resume import FILE, Checkpoint, History
 
 

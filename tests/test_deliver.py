@@ -25,9 +25,11 @@ from scoremix.delivery import delivery
 from scoremix.evaluation.choice import Choice
 from scoremix.evaluation.estimate import Estimate
 from scoremix.execution import fitting, progress, records
-from scoremix.execution.artifacts import Artifact, Step, Store, Work
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.recipe import chosen_recipe
 from scoremix.execution.runner import Planner
+from scoremix.execution.store import Step, Store
+from scoremix.execution.work import Work
 from scoremix.outputs.comparison import Comparison, Difference, Verdict
 from scoremix.outputs.networks import GateResult
 from scoremix.stages.deliver.everything import everything

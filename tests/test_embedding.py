@@ -19,8 +19,9 @@ from scoremix.data.decode import decode
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages
 from scoremix.execution import records, runner
-from scoremix.execution.artifacts import External, Store
+from scoremix.execution.artifacts import External
 from scoremix.execution.runner import decided
+from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import embed, initialised

@@ -16,7 +16,9 @@ from PIL import Image
 
 from scoremix.config import Experiment, Runtime, load
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.store import Store
+from scoremix.execution.work import Work
 from scoremix.explore import mplets, people, view
 from scoremix.explore.opened import Asked, Made, Run
 from scoremix.outputs.images import write_mixed

@@ -17,7 +17,7 @@ from scoremix.data import verification
 from scoremix.data.faces import open_set
 from scoremix.data.facesets import FaceSet
 from scoremix.evaluation.templates import PROTOCOLS
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.stages.judge.benchmark import Recognizer, evaluated
 from support.faces import PEOPLE, face, make_ijb, save_to_disk

@@ -21,7 +21,7 @@ from scoremix.config.presets import PRESETS
 from scoremix.data.faces import open_set
 from scoremix.data.facesets import TemplateSet
 from scoremix.execution import records
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from support.faces import PEOPLE, face, make_ijb

@@ -12,7 +12,8 @@ from scoremix.config import Choice, Evaluation, Experiment, Fold, Runtime, Slice
 from scoremix.config.choice import narrowed
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Artifact, Store, step_of
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.store import Store, step_of
 from scoremix.outputs.images import MixedImages
 from scoremix.pipeline import Input
 from scoremix.stages.judge.choose import choose_arm

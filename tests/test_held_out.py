@@ -18,7 +18,7 @@ from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
 from scoremix.evaluation import fairness
 from scoremix.execution import progress, records
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
 

@@ -14,8 +14,10 @@ from scoremix.config import ConfigError, Experiment, LeakGate, Runtime, load
 from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.fitting import refuse_unusable
+from scoremix.execution.store import Store
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, write_mixed
 from scoremix.stages.mix.leaks import drop_leaks
 

@@ -11,8 +11,8 @@ import pytest
 from scoremix.commands import main
 from scoremix.config import Experiment, Runtime, load
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
 from scoremix.execution.records import step_folder
+from scoremix.execution.store import Store
 
 
 def test_curves_are_those_that_are_stored(

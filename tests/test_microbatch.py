@@ -9,7 +9,8 @@ import torch
 
 from scoremix.config import Experiment, Recognizer, load
 from scoremix.execution import memory, runner
-from scoremix.execution.artifacts import External, Store
+from scoremix.execution.artifacts import External
+from scoremix.execution.store import Store
 from scoremix.stages.train.recognizer import describe, kept_per_image
 
 ARMS = ["recognizer.microbatch=auto", "data.size=16", "data.channels=1", "data.classes=50"]

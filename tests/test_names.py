@@ -15,7 +15,9 @@ from scoremix.data.audit import audit
 from scoremix.data.export import convert
 from scoremix.data.reading import read
 from scoremix.execution import records
-from scoremix.execution.artifacts import External, Step, Work
+from scoremix.execution.artifacts import External
+from scoremix.execution.store import Step
+from scoremix.execution.work import Work
 
 NAMES = ["2024", "1e5", "true", "null", "0x1f", "2020-01-01", "1e2faces"]
 

@@ -15,7 +15,7 @@ from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.diffusion.adapters import Adapted
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from scoremix.config import Experiment, Runtime, load
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 
 
 def start(out: Path, settings: list[str], *, checkpoint_seconds: float = 0.0) -> Path:

@@ -14,7 +14,7 @@ from scoremix.commands import plan as prices
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config import SamplingPlan as Plan
 from scoremix.config.arms import ARMS
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.stages.mix.plan import evaluations, sample
 
 

@@ -15,7 +15,8 @@ from scoremix import study
 from scoremix.commands import show
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
 from scoremix.execution import processes, progress, records, runner
-from scoremix.execution.artifacts import External, Store
+from scoremix.execution.artifacts import External
+from scoremix.execution.store import Store
 from scoremix.study import StudyConfig
 
 AUTO = ["generator.precision=auto", "sampling.precision=auto"]

@@ -18,7 +18,7 @@ from scoremix.config import Runtime, load
 from scoremix.config.presets import PRESETS
 from scoremix.execution import processes as engine
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.recognition import mixed
 
 TELL = """
@@ -26,7 +26,7 @@ import os, sys
 from pathlib import Path
 from scoremix.execution import processes as engine, records
 from scoremix.execution import runner
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.config import Runtime, load
 from scoremix.config.presets import PRESETS
 from scoremix.stages.train import resume

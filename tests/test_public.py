@@ -17,7 +17,7 @@ import scoremix
 from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 
 README = Path(__file__).parents[1] / "README.md"
 

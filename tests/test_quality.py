@@ -22,7 +22,7 @@ from scoremix.evaluation.backbones import DinoV2
 from scoremix.evaluation.generated import of_copying
 from scoremix.evaluation.quality import frechet_distance, prdc
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.stages.judge.quality import Real
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates

@@ -17,8 +17,8 @@ from scoremix.commands import main
 from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
 from scoremix.execution.records import step_folder
+from scoremix.execution.store import Store
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,9 @@ from scoremix.config import ConfigError, Experiment, Generator, Runtime, Samplin
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Artifact, Store, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.store import Store
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages
 from scoremix.report.sections.mixes import agreements
 from scoremix.stages.mix.plan import evaluations

@@ -18,8 +18,10 @@ from scoremix.data.lists import read_groups
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.execution import progress, runner
-from scoremix.execution.artifacts import Artifact, External, Step, Store, Work
+from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.runner import decided
+from scoremix.execution.store import Step, Store
+from scoremix.execution.work import Work
 from scoremix.outputs.networks import GeneratorSummary, RecognizerSummary
 from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.select import default_count, files_of, select_mplets

@@ -15,7 +15,7 @@ from scoremix.config import Runtime, Sampling
 from scoremix.data.decode import png
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2, frozen
-from scoremix.execution.artifacts import Work
+from scoremix.execution.work import Work
 from scoremix.stages.mix.sample import Networks, noise_seeds
 from scoremix.stages.show.illustrate import TICKS, comparison, grid
 

@@ -15,7 +15,7 @@ import torch
 from scoremix.config import Experiment, Recognizer, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.iresnet import IRNet
 from scoremix.recognition.training import class_centers, embed

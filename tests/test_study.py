@@ -14,7 +14,7 @@ import yaml
 
 from scoremix import study
 from scoremix.config import ConfigError, Runtime
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.report.study import Cell, Row, Table
 
 

@@ -13,7 +13,7 @@ from scoremix.config.arms import named
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution import progress, records, runner
-from scoremix.execution.artifacts import Step, Store
+from scoremix.execution.store import Step, Store
 from scoremix.stages.train import resume, watch
 
 ALIGNED = ["generator.align={}", "generator.align.start=0.2", "generator.align.ramp=0.4", "generator.align.weight=0.05"]

@@ -19,7 +19,7 @@ from scoremix import commands
 from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.sources import open_source
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.execution.trained import Generator, Recognizer
 from scoremix.execution.training_set import TrainingSet, load_training_set
 from support.trainers import arcface_items

@@ -16,8 +16,9 @@ import pytest
 
 from scoremix.config import Experiment, Runtime, load
 from scoremix.execution import progress, runner, workers
-from scoremix.execution.artifacts import Artifact, Call, Store, step_of
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.records import source_of
+from scoremix.execution.store import Call, Store, step_of
 from support.steps import Named, chunk, dies, dies_once, fails, note, slow
 
 

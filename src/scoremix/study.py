@@ -27,11 +27,12 @@ from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, workers
-from scoremix.execution.artifacts import Artifact, Call, External, Step, Store, StoreBusy
+from scoremix.execution.artifacts import Artifact, External, StoreBusy
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting, refuse_unknown_classes, show_files
 from scoremix.execution.records import Record, source_of
 from scoremix.execution.runner import decided
+from scoremix.execution.store import Call, Step, Store
 from scoremix.execution.torchrun import say
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.diagnosis import Diagnosis

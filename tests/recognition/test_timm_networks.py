@@ -12,7 +12,7 @@ from torch import nn
 
 from scoremix.config import ConfigError, Experiment, Recognizer, Runtime, load
 from scoremix.execution import progress
-from scoremix.execution.artifacts import Store
+from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.timm_networks import TimmNetwork
 

@@ -45,8 +45,8 @@ def analyzed(
     from scoremix import pipeline
     from scoremix.config import ConfigError, load
     from scoremix.execution import progress, records, runner
-    from scoremix.execution.artifacts import Store
     from scoremix.execution.runner import decided
+    from scoremix.execution.store import Store
 
     exp, chain, recognizers, *_ = records.finished(runtime.out, name)
     wanted = decided(load(exp, files, settings), runtime.device)

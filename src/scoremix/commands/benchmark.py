@@ -16,7 +16,7 @@ from scoremix.commands.options import Asked, Colour, Running, app
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment, Runtime
-    from scoremix.execution.artifacts import Call, Store
+    from scoremix.execution.store import Call, Store
 
 RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule"}
 COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
@@ -54,8 +54,8 @@ def benchmark(
     from scoremix.config import Embedding
     from scoremix.config.arms import named
     from scoremix.config.presets import CHECKPOINTS, PRESETS
-    from scoremix.execution.artifacts import Store
     from scoremix.execution.records import checkpoint_of
+    from scoremix.execution.store import Store
     from scoremix.execution.torchrun import process
 
     path = Path(str(name))
@@ -134,7 +134,7 @@ def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) ->
     """Writes and prints what was measured; of a run's arms also the page over their seeds."""
     from scoremix.data.csv_text import csv_text
     from scoremix.data.files import write_file
-    from scoremix.execution.artifacts import versions
+    from scoremix.execution.store import versions
     from scoremix.report import paper_table
     from scoremix.report.numbers import terminal
 
@@ -161,9 +161,9 @@ def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) ->
 
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> list[tuple[str, Path]]:
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
-    from scoremix.execution.artifacts import Store
     from scoremix.execution.progress import make
     from scoremix.execution.records import RECOGNIZER
+    from scoremix.execution.store import Store
 
     labels = [f"{arm}/{seed}" for arm in arms for seed in exp.seeds]
     trained = make(exp, runtime, Store(runtime.out / "store"), [f"recognizer {label}" for label in labels])

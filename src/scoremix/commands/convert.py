@@ -85,7 +85,7 @@ def bar(label: str, quiet: bool) -> Iterator[Advance]:
     """A progress bar of work that leaves nothing when it is stopped."""
     from scoremix.config import Runtime
     from scoremix.execution import stopping
-    from scoremix.execution.artifacts import Work
+    from scoremix.execution.work import Work
 
     stop_after(None)
     try:

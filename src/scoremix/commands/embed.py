@@ -63,8 +63,8 @@ def embed_images(
     from scoremix.data.listing import open_listing
     from scoremix.data.reading import UnreadableImages
     from scoremix.execution import workers
-    from scoremix.execution.artifacts import Work
     from scoremix.execution.trained import ROWS, load_recognizer
+    from scoremix.execution.work import Work
 
     if out.suffix not in FORMATS:
         raise ValueError(f"{out}: must end in {' or '.join(FORMATS)}")

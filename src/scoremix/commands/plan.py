@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from scoremix.diffusion.checkpoints import Pixels
     from scoremix.diffusion.foreign import Latents
     from scoremix.diffusion.unet import EDM2
-    from scoremix.execution.artifacts import Artifact, Store
+    from scoremix.execution.artifacts import Artifact
+    from scoremix.execution.store import Store
     from scoremix.stages.mix.sample import Sampler
 
 FAITHFUL, AUGGEN, CONFIGURED = "faithful", "AugGen", "as configured"
@@ -77,9 +78,9 @@ def plan(
     """
     from scoremix.config import ConfigError, load
     from scoremix.data.files import refuse_among, write_file
-    from scoremix.execution.artifacts import Store
     from scoremix.execution.records import recorded
     from scoremix.execution.runner import decided
+    from scoremix.execution.store import Store
 
     if asked.preset or asked.config or asked.data:
         exp = asked.experiment()
@@ -218,8 +219,9 @@ def sampler_of(exp: Experiment, runtime: Runtime) -> tuple[Sampler, NDArray[np.i
     """The trained networks of a run, and its m-plets (random ones where none are selected yet)."""
     import numpy as np
 
-    from scoremix.execution.artifacts import Artifact, Work
+    from scoremix.execution.artifacts import Artifact
     from scoremix.execution.records import step_folder
+    from scoremix.execution.work import Work
     from scoremix.stages.mix.sample import Sampler
 
     folder = step_folder(runtime.out, exp.name, "guide" if exp.guide else "generator")

@@ -41,8 +41,8 @@ def quality(
 ) -> None:
     """How faithful, diverse and original a run's reproductions and mixes are, or any images beside real ones."""
     from scoremix.config import ConfigError, Experiment, load
-    from scoremix.execution.artifacts import Store
     from scoremix.execution.runner import Runner
+    from scoremix.execution.store import Store
     from scoremix.recognition import checkpoints
     from scoremix.stages.judge.quality import measure_quality
 
@@ -132,9 +132,9 @@ def of_run(
     from scoremix.config import ConfigError, load
     from scoremix.data.files import file_hash
     from scoremix.data.images import LabeledImages
-    from scoremix.execution.artifacts import Store
     from scoremix.execution.records import RECOGNIZER, finished
     from scoremix.execution.runner import Runner
+    from scoremix.execution.store import Store
     from scoremix.stages.judge.quality import measure_quality
 
     run = finished(runtime.out, name)

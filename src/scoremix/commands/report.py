@@ -7,6 +7,6 @@ from scoremix.commands.options import Here, Reported, app, last_reported
 def report(name: Reported = None, *, here: Here) -> None:
     """Write the report of a run that is done, and print where it is."""
     from scoremix.execution import progress
-    from scoremix.execution.artifacts import Store
+    from scoremix.execution.store import Store
 
     progress.execute(last_reported(name, here.out), here.runtime, Store(here.out / "store"), only_report=True)

@@ -13,7 +13,8 @@ from scoremix.commands.options import Debug, Out, Quiet, app
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment
-    from scoremix.execution.artifacts import Artifact, Step, Store
+    from scoremix.execution.artifacts import Artifact
+    from scoremix.execution.store import Step, Store
 
 
 @app.command()
@@ -27,8 +28,8 @@ def show(
     debug: Debug = False,
 ) -> None:
     """The chain of a run: done, missing or stale, and why, with the cost of each stage."""
-    from scoremix.execution.artifacts import Store
     from scoremix.execution.records import recorded
+    from scoremix.execution.store import Store
 
     exp = recorded(out, name)
     store = Store(out / "store")

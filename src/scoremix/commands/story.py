@@ -47,7 +47,7 @@ def execute(exp: Experiment, running: Running, until: str | None, time: str | No
     refuse_among(runtime.out, exp.source)
     stop_after(running.max_hours)
     from scoremix.execution import budget, progress
-    from scoremix.execution.artifacts import Store
+    from scoremix.execution.store import Store
 
     store = Store(runtime.out / "store")
     exp = budget.fitted(exp, runtime, store, time) if time else exp

@@ -19,7 +19,7 @@ def study(
 ) -> None:
     """Arms x data sets x seeds on shared artifacts, and their tables."""
     from scoremix import study as studies
-    from scoremix.execution.artifacts import Store
+    from scoremix.execution.store import Store
 
     stop_after(running.max_hours)
     config, runtime, store = studies.read(file), running.runtime, Store(running.out / "store")

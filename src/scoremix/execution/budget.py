@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.config.choice import narrowed, without_generator
 from scoremix.execution import processes, runner, workers
-from scoremix.execution.artifacts import External, Store
+from scoremix.execution.artifacts import External
 from scoremix.execution.estimate import estimate
 from scoremix.execution.records import recorded, source_of
+from scoremix.execution.store import Store
 from scoremix.execution.torchrun import say
 from scoremix.pipeline import folds_of, of_length
 from scoremix.report.numbers import duration

@@ -21,6 +21,8 @@ KEYLESS = (
     "scoremix.execution.artifacts",
     "scoremix.execution.code",
     "scoremix.execution.stopping",
+    "scoremix.execution.store",
+    "scoremix.execution.work",
 )
 
 

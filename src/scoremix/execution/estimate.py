@@ -18,7 +18,8 @@ from scoremix.config import Generator, PixelMixing, Recognizer, Runtime, Samplin
 from scoremix.data import images as imagesets
 from scoremix.diffusion.unet import frozen
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Step, Store
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.store import Step, Store
 from scoremix.execution.torchrun import processes
 from scoremix.stages.mix.plan import evaluations, sample
 from scoremix.stages.mix.select import default_count

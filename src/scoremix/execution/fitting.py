@@ -12,11 +12,12 @@ from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
 from scoremix.execution import processes as engine
 from scoremix.execution import records, workers
-from scoremix.execution.artifacts import Artifact, Store
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import in_time, labelled, noting
 from scoremix.execution.recipe import Recipe, chosen_recipe
 from scoremix.execution.runner import Planner
+from scoremix.execution.store import Store
 from scoremix.execution.torchrun import say
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import GateResult

@@ -14,11 +14,12 @@ from scoremix.data.lists import read_mplets
 from scoremix.diffusion.foreign import described
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, workers
-from scoremix.execution.artifacts import Artifact, External, Step, Store
+from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
 from scoremix.execution.runner import decided
+from scoremix.execution.store import Step, Store
 from scoremix.execution.torchrun import process, processes, say
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.images import ImagesSummary

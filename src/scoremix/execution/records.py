@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment
 from scoremix.data.files import write_file
-from scoremix.execution.artifacts import Artifact, External, Step, StoreError, held
+from scoremix.execution.artifacts import Artifact, External, StoreError
+from scoremix.execution.store import Step, held
 from scoremix.stages.train.ingest import content_key
 
 RECOGNIZER = "recognizer.safetensors"

@@ -30,10 +30,12 @@ from scoremix.diffusion import training
 from scoremix.diffusion.unet import EDM2
 from scoremix.execution import memory, progress, runner
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import External, Step, Store, Work, peak_mib
+from scoremix.execution.artifacts import External
 from scoremix.execution.estimate import OTHERS, Clock
 from scoremix.execution.records import source_of
+from scoremix.execution.store import Step, Store
 from scoremix.execution.torchrun import say
+from scoremix.execution.work import Work, peak_mib
 from scoremix.recognition.training import embed
 from scoremix.stages.mix.select import default_count, search
 from scoremix.stages.train import generator as generators

@@ -9,7 +9,9 @@ from typing import Any
 from scoremix.config import Changes, Experiment, Recognizer, Runtime, Slice, changed, choice
 from scoremix.config.base import undecided
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Call, External, Step, Store, Work, step_of
+from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.store import Call, Step, Store, step_of
+from scoremix.execution.work import Work
 from scoremix.pipeline import Input, story
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator

@@ -25,9 +25,10 @@ from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import frozen
 from scoremix.execution import hub, records
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.recipe import with_arm
 from scoremix.execution.runner import decided
+from scoremix.execution.work import Work
 from scoremix.outputs.networks import GeneratorSummary
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Description, Network, network_input, to_bytes
@@ -249,7 +250,7 @@ def run(
     from scoremix.config import presets
     from scoremix.data.files import refuse_among
     from scoremix.execution import progress
-    from scoremix.execution.artifacts import Store
+    from scoremix.execution.store import Store
 
     if isinstance(settings, Experiment):
         exp = settings if data is None else settings.model_copy(update={"source": str(data)})

@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from scoremix.config import Runtime
 from scoremix.execution import processes, stopping
-from scoremix.execution.artifacts import Artifact, Call, Show, Step, Store, StoreBusy, Work, bars
+from scoremix.execution.artifacts import Artifact, StoreBusy
+from scoremix.execution.store import Call, Step, Store
+from scoremix.execution.work import Show, Work, bars
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from scoremix.config import Experiment, Runtime, Sampling, changed
 from scoremix.data.images import LabeledImages
 from scoremix.execution import records
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.images import MixedImages, real_images
 from scoremix.outputs.mplets import chosen_classes

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.record import Entry, Record
 
 

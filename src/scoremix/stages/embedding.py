@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from scoremix.data.images import LabeledImages
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed

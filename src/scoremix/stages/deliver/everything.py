@@ -7,7 +7,8 @@ import numpy as np
 from scoremix.config.delivery import AllClasses
 from scoremix.data.images import LabeledImages
 from scoremix.data.splits import SPLITS
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 
 
 def everything(config: AllClasses, real: Artifact, *, work: Work) -> None:

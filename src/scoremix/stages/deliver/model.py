@@ -9,7 +9,8 @@ from typing import Any
 from scoremix.config.delivery import Delivery
 from scoremix.data.csv_text import as_text
 from scoremix.data.images import LabeledImages
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints, onnxfile

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scoremix.config.delivery import Operating
 from scoremix.evaluation import bootstrap, metrics
 from scoremix.evaluation.estimate import Estimate
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.evaluated import labels_of, pairs_of
 
 

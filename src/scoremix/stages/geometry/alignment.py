@@ -13,7 +13,8 @@ from scoremix.analysis.spaces import as_unit_rows
 from scoremix.config import Measures
 from scoremix.data.order import stream_seed
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.networks import GeneratorSummary, conditions_over_training
 from scoremix.outputs.spaces import SpacesSummary, load_spaces
 

@@ -11,7 +11,8 @@ from scoremix.analysis import geometry
 from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.config import Order
 from scoremix.data.order import stream_seed
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.spaces import load_spaces
 
 SHOWN = 200  # classes of the drawn matrices

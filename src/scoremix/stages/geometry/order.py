@@ -11,7 +11,8 @@ from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.analysis.preservation import Form
 from scoremix.config import Order
 from scoremix.data.order import stream_seed
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.spaces import load_spaces
 

@@ -11,7 +11,8 @@ from scoremix.analysis.geometry import mix_path, pca_map, umap_map
 from scoremix.config import Paths
 from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.mplets import chosen_classes
 from scoremix.outputs.networks import centers_of

@@ -15,7 +15,8 @@ from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import EDM2, condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity, frechet_distance
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import centers_of, without_padding
 from scoremix.stages.embedding import all_embedded, embedded_pixels, opened

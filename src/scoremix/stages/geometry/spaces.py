@@ -12,7 +12,8 @@ from scoremix.config import Spaces
 from scoremix.data.images import LabeledImages
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import CHECKPOINT, GeneratorSummary, RecognizerSummary, without_padding
 from scoremix.outputs.spaces import Space, SpacesSummary

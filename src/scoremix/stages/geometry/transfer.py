@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from scoremix.analysis.geometry import selection_overlap
 from scoremix.config import Order
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.spaces import load_spaces
 from scoremix.selection import strategies

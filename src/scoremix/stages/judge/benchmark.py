@@ -24,8 +24,8 @@ from scoremix.evaluation.benchmarks import (
     template_pair_measures,
 )
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
-from scoremix.execution.artifacts import Call, Step, Store
 from scoremix.execution.code import code_hash
+from scoremix.execution.store import Call, Step, Store
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
 from scoremix.stages.judge.embed import embed_images

@@ -7,7 +7,8 @@ import numpy as np
 from scoremix.config import Choice
 from scoremix.evaluation import choice, metrics
 from scoremix.evaluation.metric_table import metric_of
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.evaluated import labels_of, of_arms, pairs_of, stacked
 from scoremix.stages.judge.compare import headline_of

@@ -9,7 +9,8 @@ from scoremix.config import Evaluation
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import metrics
 from scoremix.evaluation.estimate import Estimate, helps
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.comparison import ClosedGroup, ClosedSet, Comparison, Difference, Kind, Verdict
 from scoremix.outputs.evaluated import ROC_POINTS, labels_of, of_arms, pairs_of, stacked

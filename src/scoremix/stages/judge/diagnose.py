@@ -11,7 +11,8 @@ from scoremix.config import MixDiagnostics
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import coherence
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.diagnosis import Diagnosis, Group
 from scoremix.outputs.images import MixedImages
 from scoremix.stages.embedding import BLOCK, all_embedded, opened

@@ -10,7 +10,7 @@ from scoremix.config import Embedding
 from scoremix.data.decode import with_channels
 from scoremix.data.faceimages import FaceImages
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Work
+from scoremix.execution.work import Work
 from scoremix.recognition.checkpoints import Description, network_input
 from scoremix.recognition.training import embed
 

@@ -10,7 +10,8 @@ from scoremix.config import Evaluation
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.errors import Judged, first_of_each, genuine_pairs, judge_pairs
 from scoremix.evaluation.metrics import supported_fars
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.evaluated import labels_of, of_arms, pairs_of
 from scoremix.stages.judge.evaluate import evaluated as evaluated_rows
 

@@ -7,7 +7,8 @@ import numpy as np
 from scoremix.config import Fold
 from scoremix.data.images import LabeledImages
 from scoremix.data.splits import folded
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 
 
 def set_aside(config: Fold, real: Artifact, *, work: Work) -> None:

@@ -16,7 +16,8 @@ from scoremix.config import Quality
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import appearance, backbones, generated, privacy
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, External, Work
+from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, has_sources
 from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints

@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 from scoremix.config import Mixing
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, MixedTraining, real_images
 
 

@@ -7,7 +7,8 @@ import numpy as np
 
 from scoremix.config import Sampling
 from scoremix.data.csv_text import csv_text
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.mplets import MPletsSummary, chosen_classes
 from scoremix.outputs.networks import RecognizerSummary
 from scoremix.report.charts import element

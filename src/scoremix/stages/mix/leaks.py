@@ -7,7 +7,8 @@ import numpy as np
 from scoremix.config import LeakGate
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation.privacy import nearest_similarity
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, write_mixed
 from scoremix.outputs.mplets import LeakSummary
 from scoremix.stages.embedding import BLOCK, all_embedded, opened

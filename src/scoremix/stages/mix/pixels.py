@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scoremix.config import PixelMixing
 from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged, patched
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images, write_mixed
 from scoremix.outputs.mplets import chosen_classes
 from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of

@@ -18,7 +18,8 @@ from scoremix.diffusion.feynman_kac import effective_sample_size
 from scoremix.diffusion.foreign import Latents
 from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import write_mixed
 from scoremix.outputs.mplets import SearchSummary, chosen_classes
 from scoremix.outputs.networks import ADOPTED, GeneratorSummary

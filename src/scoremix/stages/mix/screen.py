@@ -7,7 +7,8 @@ from torch.nn.functional import normalize
 
 from scoremix.config import Screening
 from scoremix.evaluation import coherence
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, write_mixed
 from scoremix.outputs.mplets import ScreeningSummary
 from scoremix.outputs.networks import centers_of

@@ -14,7 +14,8 @@ import torch
 
 from scoremix.config import Sampling, Search
 from scoremix.data.order import stream_seed
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.mplets import SearchSummary
 from scoremix.outputs.networks import centers_of
 from scoremix.stages.embedding import embedded_pixels, opened

@@ -15,7 +15,8 @@ from scoremix.data.csv_text import csv_text
 from scoremix.data.files import file_hash
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution.artifacts import Artifact, External, Work
+from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.networks import GeneratorSummary, RecognizerSummary, centers_of

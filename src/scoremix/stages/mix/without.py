@@ -3,7 +3,8 @@
 import numpy as np
 
 from scoremix.config import Fold
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, real_images, write_mixed
 from scoremix.stages.embedding import BLOCK
 

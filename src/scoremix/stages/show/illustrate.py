@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from scoremix.config import Sampling
 from scoremix.data.images import LabeledImages
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.mplets import chosen_classes
 from scoremix.stages.mix.sample import Sampler

@@ -8,7 +8,8 @@ from scoremix.data import images as imagesets
 from scoremix.data.augment import to_unit
 from scoremix.diffusion.denoisers import condition, mix_conditions
 from scoremix.diffusion.solvers import UnitNoise, karras_sigmas
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.mplets import chosen_classes
 from scoremix.stages.mix.sample import Sampler
 

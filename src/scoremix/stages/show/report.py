@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from scoremix.config import Experiment
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.report import page
 from scoremix.report.pages import report as pages
 from scoremix.report.results import Results, Run

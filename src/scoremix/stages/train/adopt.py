@@ -12,8 +12,9 @@ from scoremix.data.files import file_hash
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import some
 from scoremix.diffusion import foreign
-from scoremix.execution.artifacts import Artifact, External, Work
+from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.processes import start
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import ADOPTED, GeneratorSummary
 from scoremix.stages.train.guide import link

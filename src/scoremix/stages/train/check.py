@@ -6,7 +6,8 @@ from numpy.typing import NDArray
 
 from scoremix.config import Gate
 from scoremix.data.images import LabeledImages
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, real_images
 from scoremix.outputs.networks import GateResult, centers_of
 from scoremix.stages.embedding import BLOCK, embedded, opened

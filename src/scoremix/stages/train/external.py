@@ -2,7 +2,8 @@
 
 from scoremix.config import Data
 from scoremix.data.reading import read
-from scoremix.execution.artifacts import External, Work
+from scoremix.execution.artifacts import External
+from scoremix.execution.work import Work
 
 
 def pack_external(config: Data, source: External, *, work: Work) -> None:

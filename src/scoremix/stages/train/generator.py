@@ -19,7 +19,8 @@ from scoremix.diffusion.layers import FixedConditions, normalize
 from scoremix.diffusion.unet import EDM2, Block, frozen
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import Conditions, GeneratorSummary
 from scoremix.stages.train import resume

@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from scoremix.config import Generator
-from scoremix.execution.artifacts import Artifact, Work
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.work import Work
 from scoremix.outputs.networks import GeneratorSummary
 
 FOLDER = "guide"

@@ -12,7 +12,8 @@ from scoremix.data.reading import read
 from scoremix.data.source import DEFAULTS, Told
 from scoremix.data.sources import fingerprint
 from scoremix.data.splits import SPLITS
-from scoremix.execution.artifacts import External, Work
+from scoremix.execution.artifacts import External
+from scoremix.execution.work import Work
 from scoremix.outputs.images import ImagesSummary, Split
 
 

@@ -14,7 +14,8 @@ from scoremix.data.images import LabeledImages, Targets
 from scoremix.data.order import stream_seed
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
-from scoremix.execution.artifacts import Artifact, External, Work
+from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedTraining, real_images
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints, mixed, published

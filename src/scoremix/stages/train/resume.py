@@ -11,7 +11,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from scoremix.execution.artifacts import Work
+from scoremix.execution.work import Work
 
 FILE = "checkpoint.safetensors"
 INFO = "info"  # a tensor of the bytes of a JSON text, beside those of the training
