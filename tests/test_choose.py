@@ -216,7 +216,7 @@ def test_workers_are_given_a_graph_for_every_branch(
         return True
 
     finish(store, next(s for s in plans(exp, store) if s.stage == "ingest"), "summary.json", read(60, 40))
-    monkeypatch.setattr(progress.workers, "run_all", run_all)
+    monkeypatch.setattr(progress.schedule, "run_all", run_all)
     crew = progress.workers.Here()
     (last,) = progress._side_by_side(exp, External("here", "k"), [None], store, Runtime(out=tmp_path), crew, print)
     first, second, third = graphs

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from scoremix.config import Experiment, Runtime, load
-from scoremix.execution import progress, runner, workers
+from scoremix.execution import progress, runner, schedule, workers
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.records import source_of
 from scoremix.execution.store import Call, Store, step_of
@@ -66,7 +66,7 @@ class Heard:
 def go(calls: list[Call], store: Store, size: int = 2, **options: Any) -> Heard:
     heard = Heard()
     crew = workers.Processes(size, 1)
-    workers.run_all(calls, store, Runtime(quiet=True), crew, heard.after, heard.lines.append, **options)
+    schedule.run_all(calls, store, Runtime(quiet=True), crew, heard.after, heard.lines.append, **options)
     assert all(slot.pool is None for slot in crew.slots)
     return heard
 
@@ -112,9 +112,9 @@ def test_makespan_is_that_of_a_list_schedule(tmp_path: Path) -> None:
     end = call(note, "end", store.artifact(left.step), store.artifact(right.step))
     calls = [root, left, right, end]
     seconds = dict(zip([c.step.key for c in calls], [1.0, 4.0, 3.0, 2.0], strict=True))
-    assert workers.makespan(calls, seconds, 1) == 10
-    assert workers.makespan(calls, seconds, 2) == 7
-    assert workers.makespan(calls, {end.step.key: 2.0}, 2) == 2
+    assert schedule.makespan(calls, seconds, 1) == 10
+    assert schedule.makespan(calls, seconds, 2) == 7
+    assert schedule.makespan(calls, {end.step.key: 2.0}, 2) == 2
 
 
 def test_what_most_steps_wait_for_begins_first(tmp_path: Path) -> None:
@@ -123,12 +123,12 @@ def test_what_most_steps_wait_for_begins_first(tmp_path: Path) -> None:
     beside = [call(note, name, store.artifact(root.step)) for name in ("a", "b", "awaited")]
     end = call(note, "end", store.artifact(beside[-1].step))
     calls = [root, *beside, end]
-    assert list(workers.waited_for(calls).values()) == [4, 0, 0, 1, 0]
+    assert list(schedule.waited_for(calls).values()) == [4, 0, 0, 1, 0]
     assert (
-        workers.makespan(calls, dict(zip([c.step.key for c in calls], [1.0, 3.0, 3.0, 4.0, 1.0], strict=True)), 2) == 7
+        schedule.makespan(calls, dict(zip([c.step.key for c in calls], [1.0, 3.0, 3.0, 4.0, 1.0], strict=True)), 2) == 7
     )
     heard = Heard()
-    workers.run_all(calls, store, Runtime(quiet=True), workers.Here(), heard.after, heard.lines.append)
+    schedule.run_all(calls, store, Runtime(quiet=True), workers.Here(), heard.after, heard.lines.append)
     assert heard.ended[:2] == ["root", "awaited"]
 
 
@@ -185,10 +185,10 @@ def test_a_dask_cluster_survives_a_killed_worker(tmp_path: Path) -> None:
         first = call(slow, "first")
         second = call(dies_once, "second", store.artifact(first.step), mark=str(tmp_path / "mark"))
         third = call(slow, "third", store.artifact(first.step))
-        workers.run_all([first, second, third], store, Runtime(quiet=True), crew, heard.after, heard.lines.append)
+        schedule.run_all([first, second, third], store, Runtime(quiet=True), crew, heard.after, heard.lines.append)
         assert sorted(heard.ended) == ["first", "second", "third"]
         more = call(slow, "more", store.artifact(third.step))  # as after a choice: the same workers once more
-        workers.run_all([more], store, Runtime(quiet=True), crew, heard.after, heard.lines.append)
+        schedule.run_all([more], store, Runtime(quiet=True), crew, heard.after, heard.lines.append)
         assert heard.ended[-1] == "more"
 
 

@@ -25,8 +25,7 @@ from scoremix.config.base import Seed
 from scoremix.config.presets import PRESETS, arms_of
 from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
-from scoremix.execution import processes as engine
-from scoremix.execution import runner, workers
+from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, External, StoreBusy
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting, refuse_unknown_classes, show_files
@@ -192,10 +191,8 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
     progress, hours = Progress(store, runtime), config.budget_hours
     records = {exp.name: progress.record(exp) for _, exp in experiments}
     deadline = time.monotonic() + 3600 * hours if hours else float("inf")
-    crew = workers.cluster(scheduler) if scheduler else workers.crew(runtime, progress.steps(experiments[0][1]))
-    if isinstance(crew, workers.Processes):
-        progress.runtime = runtime = runtime.model_copy(update={"threads": crew.threads})
-        engine.use_threads(crew.threads)
+    crew, runtime = workers.at_work(runtime, progress.steps(experiments[0][1]), scheduler)
+    progress.runtime = runtime
     for _, exp in experiments:
         refuse_unknown_classes(exp, progress.run(exp, "ingest", records[exp.name]))
     _announce([exp for _, exp in experiments], progress, hours)
@@ -214,8 +211,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
         for number, note in enumerate(told[step.key]):
             note(artifact, made and number == 0)
 
-    size = workers.Here() if crew.size == 1 else crew
-    if not workers.run_all(list(calls.values()), store, runtime, size, after, say, deadline):
+    if not schedule.run_all(list(calls.values()), store, runtime, crew, after, say, deadline):
         say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
     return tables(config, runtime, store)
 

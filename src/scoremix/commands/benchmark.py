@@ -105,12 +105,12 @@ def benchmark(
 
 def embed_shared(calls: Sequence[Call], store: Store, runtime: Runtime) -> None:
     """Embeds the images of a set by several workers, each a part of them; one worker alone leaves it to who needs them."""
-    from scoremix.execution import workers
+    from scoremix.execution import schedule, workers
     from scoremix.execution.torchrun import say
 
     crew = workers.crew(runtime, [call.step for call in calls])
     if crew.size > 1:
-        workers.run_all(calls, store, runtime, crew, lambda *_: None, say)
+        schedule.run_all(calls, store, runtime, crew, lambda *_: None, say)
 
 
 def refuse_unfit(name: str, is_file: bool, colour: str | None, has_sets: bool, of_a_run: bool) -> None:

@@ -167,7 +167,7 @@ def error_line(error: Any, model: type[Slice]) -> str:
             hint = f"; did you mean {close[0]}?" if close else known
             return f"{location}: no such setting{hint}"
         case "value_error" if not error["loc"] and not message.startswith("."):
-            return message  # of settings that do not go together: it names them
+            return str(message)  # of settings that do not go together: it names them
         case "value_error":
             return f"{location}{message}" if message.startswith(".") else f"{location}: {message}"
         case _:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.config.choice import narrowed, without_generator
-from scoremix.execution import processes, runner, workers
+from scoremix.execution import processes, runner, schedule, workers
 from scoremix.execution.artifacts import External
 from scoremix.execution.estimate import estimate
 from scoremix.execution.records import recorded, source_of
@@ -106,4 +106,4 @@ def expected(
     crew = workers.crew(runtime, todo)
     processes.use_threads(crew.threads)
     seconds = estimate(real, planner.steps.values(), todo, runtime, rates=rates.setdefault(real.key, {}))
-    return workers.makespan([planner.calls[step.key] for step in todo], seconds, crew.size)
+    return schedule.makespan([planner.calls[step.key] for step in todo], seconds, crew.size)

@@ -10,8 +10,7 @@ from scoremix.config.experiment import NO_PATHS, Experiment
 from scoremix.data.files import refuse_existing, whole
 from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
-from scoremix.execution import processes as engine
-from scoremix.execution import records, workers
+from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import in_time, labelled, noting
@@ -103,18 +102,15 @@ def make(parts: records.Parts, config: Delivery, runtime: Runtime) -> Artifact:
     todo = [step for step in steps if not store.artifact(step).done]
     if todo:
         say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")
-        crew = workers.crew(runtime, steps)
-        runtime = runtime.model_copy(update={"threads": crew.threads})
-        engine.use_threads(crew.threads)
+        crew, runtime = workers.at_work(runtime, steps)
         first = calls[0]
         real = store.run(first.step, first.function, first.config, first.inputs, runtime)
         start = time.monotonic()
         known = {artifact.key: len(LabeledImages.load(artifact.folder)) for artifact in parts.added.values()}
         seconds = estimate(real, steps, todo, runtime, store, known)
-        left = workers.makespan(calls, seconds, crew.size)
+        left = schedule.makespan(calls, seconds, crew.size)
         say(f"estimate: about {in_time(left)} (measured here in {time.monotonic() - start:.0f} s)")
-        size = workers.Here() if crew.size == 1 else crew
-        workers.run_all(calls, store, runtime, size, labelled(noting(), steps), say)
+        schedule.run_all(calls, store, runtime, crew, labelled(noting(), steps), say)
     return last
 
 

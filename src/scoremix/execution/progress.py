@@ -13,7 +13,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
 from scoremix.diffusion.foreign import described
 from scoremix.execution import processes as engine
-from scoremix.execution import runner, workers
+from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
@@ -140,10 +140,7 @@ def make(
             begin(artifact, made, 1)
 
     if team is None:
-        crew = workers.cluster(scheduler) if scheduler else workers.crew(runtime, plans)
-        if isinstance(crew, workers.Processes):
-            runtime = runtime.model_copy(update={"threads": crew.threads})
-            engine.use_threads(crew.threads)
+        crew, runtime = workers.at_work(runtime, plans, scheduler)
         unread = not store.artifact(plans[0]).done
         seconds = begin(runner.run(exp, source, runner.Runner(store, runtime, "ingest", after)), unread, crew.size)
         if scheduler or (crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE)):
@@ -160,7 +157,7 @@ def _side_by_side(
     store: Store,
     runtime: Runtime,
     crew: workers.Workers,
-    after: workers.After,
+    after: schedule.After,
 ) -> list[Artifact]:
     """What some steps need, by workers; what decides which steps follow is a graph of its own."""
     while True:
@@ -173,7 +170,7 @@ def _side_by_side(
             steps |= {step.key for step in runner.without_generator(exp, source, store)}  # they follow in any case
             wanted = [step for step in wanted if step.key in steps]
         calls = [planner.calls[step.key] for step in wanted]
-        workers.run_all(calls, store, runtime, crew, labelled(after, plans), say)
+        schedule.run_all(calls, store, runtime, crew, labelled(after, plans), say)
         if branch is None:
             return [store.artifact(next(s for s in plans if s.label == (label or "report"))) for label in labels]
 
@@ -194,7 +191,7 @@ def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step])
                 artifact.disown()
 
 
-def labelled(after: workers.After, plans: Sequence[Step]) -> workers.After:
+def labelled(after: schedule.After, plans: Sequence[Step]) -> schedule.After:
     """`after` for every label of a step: the baseline is also `recognizer real/0`."""
 
     def of_each(step: Step, artifact: Artifact, made: bool) -> None:
@@ -217,7 +214,7 @@ def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artif
     return after
 
 
-def telling(exp: Experiment, after: workers.After) -> workers.After:
+def telling(exp: Experiment, after: schedule.After) -> schedule.After:
     """`after`, and of a choice its word: which candidates are left out, which one was chosen."""
 
     def told(step: Step, artifact: Artifact, made: bool) -> None:
@@ -329,7 +326,7 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
         parts[plan.stage] = parts.get(plan.stage, 0) + seconds[plan.key]
     detail = ", ".join(f"{stage} {in_time(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
     total = sum(parts.values())
-    side = workers.makespan([planner.calls[step.key] for step in todo], seconds, size)
+    side = schedule.makespan([planner.calls[step.key] for step in todo], seconds, size)
     shared = f" with {size} workers" if size > 1 else ""
     about = "at most" if any(step.config.get("until") == "gate" for step in todo) else "about"
     if any(step.stage == "adopt" for step in planner.steps.values()):

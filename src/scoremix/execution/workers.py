@@ -1,4 +1,4 @@
-"""Ready steps side by side, each in a process of its own through concurrent.futures, or on a Dask cluster."""
+"""Where steps run: in this process, in processes of this machine through concurrent.futures, or on a Dask cluster."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -19,19 +19,16 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 from scoremix.config import Runtime
 from scoremix.execution import processes, stopping
-from scoremix.execution.artifacts import Artifact, StoreBusy
+from scoremix.execution.artifacts import StoreBusy
 from scoremix.execution.store import Call, Step, Store
-from scoremix.execution.work import Show, Work, bars
+from scoremix.execution.work import Show, Work
 
 if TYPE_CHECKING:
     from distributed import Client
 
-TRIES = 2  # of a step whose worker dies
 PATIENCE = 30.0  # seconds that stopped workers have to write their checkpoints
-SHARED = ("sample", "embed")  # stages whose chunks are shared among workers
 T = TypeVar("T")
 R = TypeVar("R")
-After = Callable[[Step, Artifact, bool], None]
 
 
 class Task(NamedTuple):
@@ -60,81 +57,37 @@ class Workers(Protocol):
         """Ends every worker; running steps write a checkpoint."""
 
 
-def run_all(
-    calls: Sequence[Call],
-    store: Store,
-    runtime: Runtime,
-    workers: Workers,
-    after: After,
-    say: Callable[[str], None],
-    deadline: float = float("inf"),
-) -> bool:
-    """Makes every call's artifact, each as soon as its inputs are there; returns whether the time sufficed.
-
-    Where several are ready, the one that most others wait for begins first. `after` is told of every step, made or found. A step whose
-    worker dies is tried once more, the others go on; RuntimeError when it dies again. Nothing new begins after
-    `deadline` (of time.monotonic). An error of a step stops all, with checkpoints.
+def at_work(runtime: Runtime, steps: Sequence[Step], scheduler: str | None = None) -> tuple[Workers, Runtime]:
+    """Those that make some steps, of this machine or of the Dask cluster of a `scheduler`, and the settings with the
+    threads that each of them computes on: from now on this process does, too.
     """
-    waiting = {call.step.key: call for call in calls}
-    mine, finished, awaited = frozenset(waiting), set[str](), waited_for(calls)
-    parts: dict[str, int] = {}  # open parts of steps that are shared
-    queue: list[Task] = []
-    running: dict[Future[None], Task] = {}
+    if scheduler:
+        return cluster(scheduler), runtime
+    here = crew(runtime, steps)
+    processes.use_threads(here.threads)
+    return here if here.size > 1 else Here(), runtime.model_copy(update={"threads": here.threads})
 
-    def finish(call: Call, made: bool) -> None:
-        finished.add(call.step.key)
-        after(call.step, store.artifact(call.step), made)
 
-    def release() -> None:
-        """Queues what has become ready; what is there already is finished at once, which may free more."""
-        for key, call in list(waiting.items()):
-            if all(k in finished for k in call.step.inputs.values() if k in mine):
-                del waiting[key]
-                if store.artifact(call.step).done:
-                    finish(call, False)
-                    release()
-                    return
-                shares = workers.size if call.step.stage in SHARED and workers.size > 1 else 0
-                parts[key] = shares
-                queue.extend(Task(call, (k, shares)) for k in range(shares))
-                if not shares:
-                    queue.append(Task(call))
-        queue.sort(key=lambda task: -awaited[task.call.step.key])
+def crew(runtime: Runtime, steps: Sequence[Step]) -> Processes:
+    """How many workers and how many threads each: on a CPU one per core with one thread, on GPUs one per GPU.
 
-    def ended(task: Task) -> None:
-        key = task.call.step.key
-        if task.part is None:
-            finish(task.call, True)
-            release()
-        else:
-            parts[key] -= 1
-            if parts[key] == 0:
-                queue.insert(0, Task(task.call))
+    Large networks have all cores of a CPU. Bytes depend on the threads, never on the number of workers.
+    """
+    import torch
 
-    with contextlib.ExitStack() as stack:
-        stack.callback(workers.stop)
-        show = stack.enter_context(bars(runtime))
-        release()
-        while running or (queue and time.monotonic() < deadline):
-            while queue and len(running) < workers.size and time.monotonic() < deadline:
-                task = queue.pop(0)
-                running[workers.submit(task, store.root, runtime, show)] = task
-            done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for told in workers.progress():
-                show(*told)
-            stopping.check()
-            for future in done:
-                task = running.pop(future)
-                if workers.died(future):
-                    label = task.call.step.label
-                    if task.tries + 1 == TRIES:
-                        raise RuntimeError(f"{label}: its worker died {TRIES} times; finished steps are safe")
-                    say(f"{label}: its worker died; the step is tried once more")
-                    queue.insert(0, task._replace(tries=task.tries + 1))
-                    continue
-                future.result()
-                ended(task)
-    return not (waiting or queue)
+    large = any(map(_large, steps))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    gpus = torch.cuda.device_count() if runtime.device != "cpu" and torch.cuda.is_available() else 0
+    threads = runtime.threads or (cores if large and not gpus else 1)
+    size = (gpus or max(1, cores // threads)) if runtime.workers == "auto" else runtime.workers
+    return Processes(size, threads, gpus)
+
+
+def _large(step: Step) -> bool:
+    """Whether a step trains a network that keeps several cores busy."""
+    if step.stage == "recognizer":
+        return bool(step.config["network"] != "small")
+    return step.stage == "generator" and step.config["model_channels"] * max(step.config["channel_mult"]) > 256
 
 
 def perform(task: Task, root: Path, runtime: Runtime, show: Show | None = None) -> None:
@@ -250,6 +203,41 @@ class Processes:
             slot.close()
 
 
+_tell: Connection | None = None  # a worker's way to say how far it is
+
+
+def _begin(threads: int, gpu: int | None, tell: Connection) -> None:
+    """What a worker does first: its share of the machine, and stopping with a checkpoint when it is told to."""
+    global _tell
+    _tell = tell
+    if gpu is not None:
+        os.environ[processes.VISIBLE] = processes.visible(gpu)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which tells the workers
+    stopping.listen(signal.SIGTERM)
+    processes.use_threads(threads)
+
+
+def _perform(task: Task, root: Path, runtime: Runtime) -> None:
+    last = 0.0
+
+    def show(label: str, done: float, total: float, unit: str) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if _tell is not None and (now - last > 0.2 or done >= total):
+            last = now
+            with contextlib.suppress(OSError):
+                _tell.send((label, done, total, unit))
+
+    try:
+        perform(task, root, runtime, show)
+    except KeyboardInterrupt:
+        raise Stopped(task.call.step.label) from None
+
+
+class Stopped(RuntimeError):
+    """A step was told to stop, and has written its checkpoint."""
+
+
 def mapped(
     crew: Processes, begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...], items: Iterable[T]
 ) -> Iterator[R]:
@@ -333,87 +321,3 @@ def _remote(task: Task, root: Path, runtime: Runtime) -> None:
     if runtime.threads:
         processes.use_threads(runtime.threads)
     perform(task, root, runtime)
-
-
-_tell: Connection | None = None  # a worker's way to say how far it is
-
-
-def _begin(threads: int, gpu: int | None, tell: Connection) -> None:
-    """What a worker does first: its share of the machine, and stopping with a checkpoint when it is told to."""
-    global _tell
-    _tell = tell
-    if gpu is not None:
-        os.environ[processes.VISIBLE] = processes.visible(gpu)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the first process, which tells the workers
-    stopping.listen(signal.SIGTERM)
-    processes.use_threads(threads)
-
-
-def _perform(task: Task, root: Path, runtime: Runtime) -> None:
-    last = 0.0
-
-    def show(label: str, done: float, total: float, unit: str) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if _tell is not None and (now - last > 0.2 or done >= total):
-            last = now
-            with contextlib.suppress(OSError):
-                _tell.send((label, done, total, unit))
-
-    try:
-        perform(task, root, runtime, show)
-    except KeyboardInterrupt:
-        raise Stopped(task.call.step.label) from None
-
-
-class Stopped(RuntimeError):
-    """A step was told to stop, and has written its checkpoint."""
-
-
-def waited_for(calls: Sequence[Call]) -> dict[str, int]:
-    """How many of the calls wait for each, directly or through others; every input comes before what needs it."""
-    waiting: dict[str, set[str]] = {call.step.key: set() for call in calls}
-    for call in reversed(calls):
-        for key in waiting.keys() & set(call.step.inputs.values()):
-            waiting[key] |= {call.step.key} | waiting[call.step.key]
-    return {key: len(others) for key, others in waiting.items()}
-
-
-def makespan(calls: Sequence[Call], seconds: dict[str, float], size: int) -> float:
-    """Seconds until `size` workers have done those of the calls that `seconds` names, in the order of `run_all`."""
-    awaited = waited_for(calls)
-    waiting = sorted((call for call in calls if call.step.key in seconds), key=lambda call: -awaited[call.step.key])
-    end = {key: float("inf") for key in seconds}
-    free = [0.0] * size
-    while waiting:
-        ready = [max((end.get(key, 0.0) for key in call.step.inputs.values()), default=0.0) for call in waiting]
-        start = max(min(ready), min(free))
-        call = waiting.pop(next(i for i, time in enumerate(ready) if time <= start))
-        workers = range(size) if call.step.stage in SHARED else [free.index(min(free))]
-        start = max(start, *(free[i] for i in workers))
-        end[call.step.key] = start + seconds[call.step.key] / len(workers)
-        for i in workers:
-            free[i] = end[call.step.key]
-    return max(free)
-
-
-def crew(runtime: Runtime, steps: Sequence[Step]) -> Processes:
-    """How many workers and how many threads each: on a CPU one per core with one thread, on GPUs one per GPU.
-
-    Large networks have all cores of a CPU. Bytes depend on the threads, never on the number of workers.
-    """
-    import torch
-
-    large = any(map(_large, steps))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    gpus = torch.cuda.device_count() if runtime.device != "cpu" and torch.cuda.is_available() else 0
-    threads = runtime.threads or (cores if large and not gpus else 1)
-    size = (gpus or max(1, cores // threads)) if runtime.workers == "auto" else runtime.workers
-    return Processes(size, threads, gpus)
-
-
-def _large(step: Step) -> bool:
-    """Whether a step trains a network that keeps several cores busy."""
-    if step.stage == "recognizer":
-        return bool(step.config["network"] != "small")
-    return step.stage == "generator" and step.config["model_channels"] * max(step.config["channel_mult"]) > 256

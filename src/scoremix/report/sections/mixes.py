@@ -1,7 +1,7 @@
 """What a mix is: every image set in the baseline recognizer's space, and whether its classes agreed on it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 import numpy as np
