@@ -17,8 +17,10 @@ from scoremix.evaluation.errors import EDGES
 from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.comparison import Difference, Kind, Verdict
 from scoremix.outputs.diagnosis import Group
+from scoremix.outputs.mplets import LeakSummary
 from scoremix.outputs.networks import GateCurve, GateResult
 from scoremix.report.charts import Image
+from scoremix.report.distances import Distances
 from scoremix.report.page import Manifest, Section, part
 from scoremix.report.pages import report as pages
 from scoremix.report.results import Arm, Curve, Evaluation, Results, Roc
@@ -34,7 +36,7 @@ from scoremix.report.sections.generator import Generator
 from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow, Way
 from scoremix.report.sections.mixes import Agreement, Agreements, Mixes
-from scoremix.report.sections.pairs import Distances, Pairs
+from scoremix.report.sections.pairs import Pairs
 from scoremix.report.sections.screening import Leaks, Screened, Screening
 
 S = TypeVar("S", bound=Section)
@@ -283,8 +285,7 @@ def build(
         np.logspace(-2, 1, 8),
         {"scores (0.5, 0.5)": np.linspace(0.8, 1, 8), "scores (1, 1)": np.linspace(1.6, 2, 8)},
     )
-    leaks = {"rate": 0.01, "threshold": 0.83, "unseen": "validation", "unseen_images": 300}
-    leaks |= {"images": 2720, "dropped": 31, "mplets_dropped": 1}
+    leaks = LeakSummary(0.01, 0.83, "validation", 300, 2720, 31, 1)
     skipped = {"path": "my_images/b/broken.png", "reason": "cannot identify image file"}
     shape = (size, size, 3 if rgb else 1)
     return Report(

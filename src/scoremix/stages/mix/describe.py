@@ -12,7 +12,7 @@ from scoremix.execution.work import Work
 from scoremix.outputs.mplets import MPletsSummary, chosen_classes
 from scoremix.outputs.networks import RecognizerSummary
 from scoremix.report.charts import element
-from scoremix.report.sections.pairs import METRICS, ROWS, Distances, histogram
+from scoremix.report.distances import METRICS, ROWS, Distances, histogram
 from scoremix.stages.mix.select import as_csv
 from scoremix.stages.mix.weights import weights_of
 
