@@ -22,6 +22,7 @@ from scoremix.execution.store import Store
 from scoremix.report.sections import verdict
 from scoremix.stages.train import adopt
 from support import fake_report
+from support.diffusers_models import autoencoder, diffusers, dit, unet
 
 NAMES = ["something else", *(f"blob {k:02d}" for k in reversed(range(24)))]
 
@@ -122,32 +123,12 @@ def test_the_report_says_what_it_knows_of_the_generator() -> None:
 
 def models(folder: Path, kind: str, prediction: str) -> Path:
     """A tiny random model that knows the tiny images' classes."""
-    diffusers = pytest.importorskip("diffusers", reason="the extra diffusers is not installed")
-    torch.manual_seed(0)
-    narrow: dict[str, Any] = {"block_out_channels": (8, 8), "norm_num_groups": 4, "layers_per_block": 1}
     if kind == "unet":
-        down, up = ("DownBlock2D",) * 2, ("UpBlock2D",) * 2
-        settings = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "add_attention": False, **narrow}
-        net = diffusers.UNet2DModel(num_class_embeds=25, down_block_types=down, up_block_types=up, **settings)
+        unet(num_class_embeds=25).save_pretrained(folder / "unet")
     else:
-        net = diffusers.DiTTransformer2DModel(
-            num_attention_heads=2,
-            attention_head_dim=4,
-            in_channels=4,
-            out_channels=8,
-            num_layers=1,
-            sample_size=4,
-            patch_size=2,
-            num_embeds_ada_norm=25,
-        )
-        down, up = ("DownEncoderBlock2D",) * 2, ("UpDecoderBlock2D",) * 2
-        vae = diffusers.AutoencoderKL(1, 1, down, up, latent_channels=4, **narrow)
-        vae.save_pretrained(folder / "vae")
-    with torch.no_grad():
-        for p in net.parameters():
-            p.copy_(torch.randn(p.shape) * 0.15)
-    net.save_pretrained(folder / ("unet" if kind == "unet" else "transformer"))
-    diffusers.DDPMScheduler(prediction_type=prediction).save_pretrained(folder / "scheduler")
+        dit(channels=4, sample_size=4, num_embeds_ada_norm=25).save_pretrained(folder / "transformer")
+        autoencoder().save_pretrained(folder / "vae")
+    diffusers().DDPMScheduler(prediction_type=prediction).save_pretrained(folder / "scheduler")
     (folder / foreign.NAMES).write_text("\n".join(NAMES))
     return folder
 

@@ -30,7 +30,7 @@ def nets() -> tuple[EDM2, EDM2]:
     for seed in (0, 1):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            net = EDM2(8, 1, 6, model_channels=8, channel_mult=[1, 2], num_blocks=1).eval()
+            net = EDM2(8, 1, 6, model_channels=8, channel_mult=[1], num_blocks=1).eval()
         for name, parameter in net.named_parameters():
             if name.endswith("gain"):
                 parameter.data.fill_(1.0)
@@ -70,7 +70,17 @@ CHOICES: dict[str, list[Any]] = {
 }
 
 
-@pytest.mark.parametrize("values", list(product(*CHOICES.values())), ids=str)
+def sensible(choice: dict[str, Any]) -> bool:
+    """Whether no setting is without effect beside the others."""
+    unguided = choice["guidance"] == 1.0 and (choice["guide"] != "each" or choice["guide_interval"])
+    single = choice["mixture"] == "conditions" and choice["mixing_interval"]
+    return not (unguided or single or (choice["churn"] and choice["solver"] != "heun"))
+
+
+PLANS = [values for values in product(*CHOICES.values()) if sensible(dict(zip(CHOICES, values, strict=True)))]
+
+
+@pytest.mark.parametrize("values", PLANS, ids=str)
 def test_the_price_of_a_plan_is_what_its_networks_are_asked(nets: tuple[EDM2, EDM2], values: tuple[Any, ...]):
     plan = replace(Plan(steps=4), **dict(zip(CHOICES, values, strict=True)))
     made = weighed_sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)

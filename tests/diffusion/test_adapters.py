@@ -15,6 +15,7 @@ from torch import Tensor
 from scoremix.diffusion.adapters import Adapted, from_diffusers
 from scoremix.diffusion.denoisers import autoguide, condition, mix, mix_conditions
 from scoremix.diffusion.solvers import heun, karras_sigmas
+from support.diffusers_models import diffusers, dit, unet
 from support.toy import GaussianMixture, gaussians, mixed_flow
 
 PREDICTIONS = ["epsilon", "v_prediction", "sample"]
@@ -100,56 +101,11 @@ def test_what_it_cannot_do_it_refuses() -> None:
 # ---- diffusers itself ----
 
 
-@pytest.fixture(scope="module")
-def diffusers() -> Any:
-    return pytest.importorskip("diffusers", reason="the extra diffusers is not installed")
-
-
-def randomised(model: torch.nn.Module) -> torch.nn.Module:
-    g = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.copy_(torch.randn(p.shape, generator=g) * 0.15)
-    return model
-
-
-def unet(diffusers: Any, **options: Any) -> Any:
-    settings = {
-        "sample_size": 8,
-        "in_channels": 1,
-        "out_channels": 1,
-        "block_out_channels": (8, 16),
-        "norm_num_groups": 4,
-        "layers_per_block": 1,
-        "down_block_types": ("DownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "UpBlock2D"),
-        "num_class_embeds": 5,
-        "add_attention": False,
-    } | options
-    return randomised(diffusers.UNet2DModel(**settings))
-
-
-def dit(diffusers: Any) -> Any:
-    return randomised(
-        diffusers.DiTTransformer2DModel(
-            num_attention_heads=2,
-            attention_head_dim=4,
-            in_channels=1,
-            out_channels=2,
-            num_layers=1,
-            sample_size=8,
-            patch_size=2,
-            norm_num_groups=4,
-            num_embeds_ada_norm=5,
-        )
-    )
-
-
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("make", [unet, dit])
-def test_estimates_are_those_of_diffusers_scheduler(diffusers: Any, make: Any, prediction: str) -> None:
-    model = make(diffusers).eval()
-    scheduler = diffusers.DDIMScheduler(prediction_type=prediction, clip_sample=False)
+def test_estimates_are_those_of_diffusers_scheduler(make: Any, prediction: str) -> None:
+    model = make().eval()
+    scheduler = diffusers().DDIMScheduler(prediction_type=prediction, clip_sample=False)
     net = from_diffusers(model, scheduler)
     assert (net.label_dim, net.img_channels, net.img_resolution) == (5, 1, 8)
     scheduler.set_timesteps(1000)
@@ -164,8 +120,8 @@ def test_estimates_are_those_of_diffusers_scheduler(diffusers: Any, make: Any, p
         torch.testing.assert_close(found, expected, rtol=2e-3, atol=2e-3 * float(expected.abs().max()))
 
 
-def test_a_mix_is_sampled_and_guided(diffusers: Any) -> None:
-    net = from_diffusers(dit(diffusers), diffusers.DDPMScheduler())
+def test_a_mix_is_sampled_and_guided() -> None:
+    net = from_diffusers(dit(), diffusers().DDPMScheduler())
     labels = torch.tensor([[0, 1], [2, 3]])
     guided = autoguide(mix(net, labels, [0.5, 0.5]), condition(net.without_classes(), None), 1.5)
     with torch.no_grad():
@@ -175,18 +131,18 @@ def test_a_mix_is_sampled_and_guided(diffusers: Any) -> None:
     assert images.shape == (2, 1, 8, 8) and bool(images.isfinite().all()) and not torch.equal(images, alone)
 
 
-def test_models_that_do_not_fit_are_refused(diffusers: Any) -> None:
+def test_models_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="no class embeddings"):
-        from_diffusers(unet(diffusers, num_class_embeds=None), diffusers.DDPMScheduler())
+        from_diffusers(unet(num_class_embeds=None), diffusers().DDPMScheduler())
     with pytest.raises(ValueError, match="square"):
-        from_diffusers(unet(diffusers, sample_size=(8, 16)), diffusers.DDPMScheduler())
+        from_diffusers(unet(sample_size=(8, 16)), diffusers().DDPMScheduler())
     with pytest.raises(ValueError, match="alphas_cumprod"):
-        from_diffusers(unet(diffusers), diffusers.FlowMatchEulerDiscreteScheduler())
+        from_diffusers(unet(), diffusers().FlowMatchEulerDiscreteScheduler())
 
 
-def test_the_example_makes_a_picture(diffusers: Any, tmp_path: Path) -> None:
-    unet(diffusers).save_pretrained(tmp_path / "unet")
-    diffusers.DDPMScheduler().save_pretrained(tmp_path / "scheduler")
+def test_the_example_makes_a_picture(tmp_path: Path) -> None:
+    unet().save_pretrained(tmp_path / "unet")
+    diffusers().DDPMScheduler().save_pretrained(tmp_path / "scheduler")
     example = Path(__file__).resolve().parents[2] / "examples" / "own_generator.py"
     subprocess.run([sys.executable, example, tmp_path, "1", "3", tmp_path / "mixes.png"], check=True)
     assert Image.open(tmp_path / "mixes.png").size == (5 * 8, 4 * 8)

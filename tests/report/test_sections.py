@@ -14,7 +14,9 @@ import pytest
 from scoremix.config import Measures
 from scoremix.report import page
 from scoremix.report.pages import geometry, quality, report, study
+from scoremix.report.sections.about import Glossary
 from scoremix.report.sections.alignment import Alignment
+from scoremix.report.sections.arms import Arms
 from scoremix.stages.geometry.alignment import permutations
 from support import fake_report
 
@@ -65,7 +67,7 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[page.Section]
 
 
 def test_a_section_of_two_files_is_on_the_page(words: type[page.Section]) -> None:
-    made = fake_report.build(rows=1)
+    made = fake_report.build(rows=1).only(Glossary)
     added = page.load([words], SimpleNamespace(words=["a", "<b>"]))
     parts = [*made.parts, *added]
     text = report.render(made.results, parts)
@@ -77,7 +79,7 @@ def test_a_section_of_two_files_is_on_the_page(words: type[page.Section]) -> Non
 
 
 def test_a_section_without_its_input_is_left_out(words: type[page.Section]) -> None:
-    made = fake_report.build(rows=1)
+    made = fake_report.build(rows=1).only(Arms, Glossary)
     parts = [*made.parts, *page.load([words], SimpleNamespace())]
     text = report.render(made.results, parts)
     assert "left out: AttributeError: " in text and "Words of a run" in text and "Glossary" in text
@@ -87,7 +89,7 @@ def test_a_section_without_its_input_is_left_out(words: type[page.Section]) -> N
 
 def test_a_template_that_fails_leaves_its_section_out(words: type[page.Section], tmp_path: Path) -> None:
     (tmp_path / "spoken_words.html").write_text("{{ s.nothing }}")
-    made = fake_report.build(rows=1)
+    made = fake_report.build(rows=1).only(Glossary)
     text = report.render(made.results, [*made.parts, *page.load([words], SimpleNamespace(words=["a"]))])
     assert re.search("left out: UndefinedError: .*nothing", text) and "Glossary" in text
 

@@ -212,6 +212,10 @@ class Report:
         kinds = {type(p): p for p in parts}
         return Report(replace(self.results, **results), tuple(kinds.get(type(p), p) for p in self.parts))
 
+    def only(self, *kinds: type[Section]) -> Report:
+        """Without the sections of other kinds."""
+        return Report(self.results, tuple(p for p in self.parts if isinstance(p, kinds)))
+
     @property
     def sentence(self) -> str:
         return verdict.sentence(self.results, self.part(verdict.Verdict).gate)
