@@ -23,7 +23,8 @@ if [ -x .venv/bin/python ] && [ "$(cat .venv/.stamp 2>/dev/null)" = "$stamp" ]; 
   exit 0
 fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
+# python compiles a module when it is first imported: all that is installed would take a minute more
 echo "setup: installing scoremix[$extras] into .venv (a minute or two, about 1.7 GB)"
-PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q -e ".[$extras]"
+PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-compile -e ".[$extras]"
 .venv/bin/python -m pip check
 echo "$stamp" > .venv/.stamp
