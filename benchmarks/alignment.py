@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoremix.analysis import alignment, chance, geometry, overlap, pair_distances, preservation
+from scoremix.analysis import alignment, chance, geometry, overlap, preservation
+from scoremix.analysis.spaces import distance_correlation
 
 AIM_RATIO, AIM_BYTES = 20.0, 2 * 10**9
 
@@ -60,8 +61,8 @@ MEASURES: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "mutual_knn k=10": partial(alignment.mutual_knn, k=10),
     "procrustes": alignment.procrustes,
     "rsa": alignment.rsa,
-    "distance_correlation": pair_distances.distance_correlation,
-    "distance_correlation cosine/l2": partial(pair_distances.distance_correlation, y_metric="l2"),
+    "distance_correlation": distance_correlation,
+    "distance_correlation cosine/l2": partial(distance_correlation, y_metric="l2"),
     "joint_histogram": geometry.joint_histogram,
     "top_overlap k=20000": partial(overlap.top_overlap, k=20_000),
     "order_preservation 100k": order_preservation,

@@ -22,8 +22,7 @@ import numpy as np
 
 from scoremix.config import Choice
 from scoremix.config.arms import ARMS
-from scoremix.evaluation.choice import choose
-from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.estimate import Estimate, choose
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"

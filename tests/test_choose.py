@@ -9,7 +9,7 @@ import pytest
 
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.config.choice import confirming, costliest, narrowed, without_generator
-from scoremix.evaluation.choice import Choice
+from scoremix.evaluation.estimate import Choice
 from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import External

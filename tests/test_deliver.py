@@ -22,8 +22,7 @@ from scoremix.config.arms import named
 from scoremix.config.delivery import AllClasses, Delivery
 from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
-from scoremix.evaluation.choice import Choice
-from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.estimate import Choice, Estimate
 from scoremix.execution import fitting, progress, records
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.recipe import chosen_recipe
@@ -34,7 +33,7 @@ from scoremix.outputs.comparison import Comparison, Difference, Verdict
 from scoremix.outputs.networks import GateResult
 from scoremix.stages.deliver.everything import everything
 from scoremix.stages.train import resume
-from scoremix.use import search
+from scoremix.use import gallery as search
 from scoremix.use.gallery import Gallery
 from scoremix.use.model import Threshold
 

@@ -131,8 +131,7 @@ def test_verification_bin_of_all_flavours(
 
 def test_pair_sets_give_the_golden_accuracy(golden: Callable[[str], Path], tmp_path: Path) -> None:
     """Flip sum and last batch as in the reference's own run of a linear network."""
-    from scoremix.data.faceimages import FaceImages
-    from scoremix.data.facesets import PairSet
+    from scoremix.data.facesets import FaceImages, PairSet
     from scoremix.evaluation.benchmarks import pair_measures
     from scoremix.stages.judge import benchmark
 

@@ -14,8 +14,8 @@ import torch
 from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.files import file_hash
 from scoremix.data.images import LabeledImages
-from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
+from scoremix.data.sources import open_listing
 from scoremix.evaluation import fairness
 from scoremix.execution import progress, records
 from scoremix.execution.store import Store

@@ -67,10 +67,11 @@ def test_an_edit_of_the_page_or_of_a_command_makes_no_training_sampling_or_evalu
 
 
 def test_a_sections_text_makes_its_page_alone_stale(stale: Stale) -> None:
-    report_html, geometry_html, frame = (
-        PACKAGE / "report" / name for name in ("sections/cost.html", "sections/paths.html", "page.css")
+    report_html, geometry_html, named, frame = (
+        PACKAGE / "report" / name
+        for name in ("sections/cost.html", "sections/paths.html", "sections/transfer.html", "page.css")
     )
-    assert stale(report_html) == {"report"} and stale(geometry_html) == {"analyze"}
+    assert stale(report_html) == {"report"} and stale(geometry_html) == stale(named) == {"analyze"}
     assert stale(frame) == {"report", "analyze", "measure_quality"}
 
 

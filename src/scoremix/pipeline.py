@@ -35,7 +35,7 @@ from scoremix.config import (
 )
 from scoremix.config.choice import confirming, costliest, measured, without_generator
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation.choice import FEW
+from scoremix.evaluation.estimate import FEW
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.store import step_of
 from scoremix.outputs.choice import Choosing

@@ -12,8 +12,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from scoremix.analysis.overlap import _condensed, expected_overlap, pair_norm2, top_overlap
-from scoremix.analysis.pair_distances import pair_distances
 from scoremix.analysis.preservation import Form, gram_root, simulate_misalignment
+from scoremix.analysis.spaces import pair_distances
 
 
 def space(n: int, d: int, seed: int = 0) -> Tensor:

@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from torch import Tensor
 
 from scoremix.analysis import spaces
-from scoremix.analysis.pair_distances import (
+from scoremix.analysis.spaces import (
     Metric,
     distance_correlation,
     doubled_ranks,

@@ -7,7 +7,7 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
-from scoremix.data.align import SIZE, TEMPLATE, similarity_transform, warped
+from scoremix.data.facesets import SIZE, TEMPLATE, similarity_transform, warped
 
 
 def umeyama(source: np.ndarray, target: np.ndarray) -> np.ndarray:

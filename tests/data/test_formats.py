@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from scoremix.data import audit, export, sources
-from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
 from scoremix.data.source import DEFAULTS, Encoded, Opening
+from scoremix.data.sources import open_listing
 
 
 class Lines(Encoded[int]):

@@ -21,8 +21,8 @@ from PIL import Image
 from scoremix.config import read_settings
 from scoremix.data import limits, pickles, verification
 from scoremix.data.decode import decode, opened, upright_rgb
+from scoremix.data.formats.arrow import Parquet
 from scoremix.data.formats.npz import Npz
-from scoremix.data.formats.parquet import Parquet
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.recognition import checkpoints, published

@@ -17,9 +17,8 @@ from PIL import Image
 
 from scoremix.data import recordio
 from scoremix.data.formats.records import Records
-from scoremix.data.listing import open_listing
 from scoremix.data.reading import read
-from scoremix.data.sources import fingerprint, format_of
+from scoremix.data.sources import fingerprint, format_of, open_listing
 
 WORD = struct.pack("<I", recordio.MAGIC)
 

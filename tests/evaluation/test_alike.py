@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from scoremix.evaluation.alike import alike_classes
+from scoremix.evaluation.coherence import alike_classes
 
 
 def test_classes_that_were_cut_in_two_come_first() -> None:

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from scoremix.evaluation.choice import Choice, choose
+from scoremix.evaluation.estimate import Choice, choose
 
 SAFE = ("real", "longer")
 

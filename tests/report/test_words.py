@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scoremix.evaluation.choice import Choice
-from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.estimate import Choice, Estimate
 from scoremix.evaluation.metric_table import AUC, tar
 from scoremix.outputs.choice import Choosing
 from scoremix.report import words

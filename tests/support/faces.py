@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scoremix.data.align import TEMPLATE
+from scoremix.data.facesets import TEMPLATE
 
 PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
 

@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.pair_distances import block_distances, distance_correlation
 from scoremix.analysis.spaces import (
-    Numbers,
+    Matrix,
     as_rows,
+    block_distances,
     centred,
     check_neighbours,
+    distance_correlation,
     paired,
     row_blocks,
     unit_rows,
@@ -64,7 +65,7 @@ def _normalised(align: Callable[[int, int], float], eps: float = 0.0) -> float:
     return align(0, 1) / (math.sqrt(own[0]) * math.sqrt(own[1]) + eps)
 
 
-def cka(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], debiased: bool = False, eps: float = 0.0) -> float:
+def cka(x: Matrix, y: Matrix, debiased: bool = False, eps: float = 0.0) -> float:
     """Linear CKA (Appendix F; Kornblith et al. 2019): 1 for equal spaces up to rotation, shift and scale.
 
     Biased it lies in [0, 1] and is about sqrt(dx dy / ((n + dx)(n + dy))) for unrelated Gaussians;
@@ -76,11 +77,7 @@ def cka(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], debiased: bool = Fal
 
 
 def minibatch_cka(
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
-    batch: int = 256,
-    passes: int = 1,
-    generator: torch.Generator | None = None,
+    x: Matrix, y: Matrix, batch: int = 256, passes: int = 1, generator: torch.Generator | None = None
 ) -> float:
     """Debiased CKA from batches of rows (Nguyen et al. 2021): the three HSIC are averaged, then divided.
 
@@ -110,7 +107,7 @@ def _add_products(inner: Float[Tensor, "2 2"], kernels: list[Float[Tensor, " e"]
 # ---------------------------------------------------------------------------------- kernel CKA
 
 
-def median_distance(x: Float[Numbers, "_ _"], most: int = 2000) -> float:
+def median_distance(x: Matrix, most: int = 2000) -> float:
     """Median Euclidean distance over all ordered pairs of rows, a row with itself included.
 
     From at most `most` evenly spaced rows: exact up to that many.
@@ -121,12 +118,7 @@ def median_distance(x: Float[Numbers, "_ _"], most: int = 2000) -> float:
 
 
 def rbf_cka(
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
-    sigma: float | None = None,
-    fraction: float = 1.0,
-    debiased: bool = False,
-    eps: float = 0.0,
+    x: Matrix, y: Matrix, sigma: float | None = None, fraction: float = 1.0, debiased: bool = False, eps: float = 0.0
 ) -> float:
     """CKA of the kernels exp(-‖xi - xj‖² / 2σ²).
 
@@ -168,7 +160,7 @@ def nearest(x: Float[Tensor, "n d"], k: int) -> tuple[Int[Tensor, "n k"], Float[
     return torch.cat(indices), torch.cat(values)
 
 
-def mutual_knn(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], k: int = 10) -> float:
+def mutual_knn(x: Matrix, y: Matrix, k: int = 10) -> float:
     """Mean share, in [0, 1], of a class's k nearest neighbours that are the same in both spaces.
 
     Neighbours by inner product of the rows as given: normalise rows first for cosine. Chance: k / (n - 1).
@@ -188,13 +180,7 @@ def _common(keys: Int[Tensor, " a"], others: Int[Tensor, " b"]) -> Bool[Tensor, 
     return torch.isin(keys, others, assume_unique=True)
 
 
-def cknna(
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
-    k: int = 10,
-    variant: Literal["code", "paper"] = "code",
-    eps: float = 1e-6,
-) -> float:
+def cknna(x: Matrix, y: Matrix, k: int = 10, variant: Literal["code", "paper"] = "code", eps: float = 1e-6) -> float:
     """Centred kernel nearest-neighbour alignment (Huh et al. 2024) of linear kernels of the rows as given.
 
     Only pairs (i, j) count where j is one of the k nearest neighbours of i, by inner product, in both
@@ -246,7 +232,7 @@ def _masked_hsic(one: Sparse, two: Sparse, n: int) -> float:
     return _hsic_of_sums(p[mutual] @ q[mutual], columns, rows, True)
 
 
-def soft_cknna(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], tau: float = 0.1) -> float:
+def soft_cknna(x: Matrix, y: Matrix, tau: float = 0.1) -> float:
     """Appendix F's measure, there called CKNNA: cosine of double-centred soft neighbour kernels, in [-1, 1].
 
     A(i, j) is the softmax over j ≠ i of cosine / tau, with a zero diagonal. Not Huh et al.'s measure and
@@ -277,7 +263,7 @@ def soft_cknna(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], tau: float = 
 # ---------------------------------------------------------------------------------- shape and distances
 
 
-def procrustes(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"]) -> float:
+def procrustes(x: Matrix, y: Matrix) -> float:
     """Procrustes similarity ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centred spaces, in [0, 1].
 
     1 where a rotation and a scale take one space to the other. 1 minus its square is the squared error that
@@ -287,7 +273,7 @@ def procrustes(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"]) -> float:
     return float(torch.linalg.svdvals(a.T @ b).sum() / (a.norm() * b.norm()))
 
 
-def rsa(x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], kind: Literal["spearman", "pearson"] = "spearman") -> float:
+def rsa(x: Matrix, y: Matrix, kind: Literal["spearman", "pearson"] = "spearman") -> float:
     """Representational similarity (Kriegeskorte et al. 2008): correlation of the pairs' dissimilarities.
 
     Dissimilarity is 1 minus the Pearson correlation of two rows; all n(n - 1)/2 pairs, exact.

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoremix.analysis.spaces import Numbers, as_rows, paired
+from scoremix.analysis.spaces import Matrix, Numbers, as_rows, paired
 from scoremix.evaluation.estimate import Estimate, interval
 
 AlignmentMeasure = Callable[[Tensor, Tensor], float]
@@ -42,11 +42,7 @@ def _chance(value: float, draws: Sequence[float]) -> Chance:
 
 
 def permutation_null(
-    measure: AlignmentMeasure,
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
-    generator: torch.Generator,
-    draws: int = 100,
+    measure: AlignmentMeasure, x: Matrix, y: Matrix, generator: torch.Generator, draws: int = 100
 ) -> Chance:
     """The measure with y's classes shuffled: the main chance level, as it keeps both spaces' spectra."""
     rows, others = paired(x, y)
@@ -66,8 +62,8 @@ def random_space(
 
 def random_null(
     measure: AlignmentMeasure,
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
+    x: Matrix,
+    y: Matrix,
     generator: torch.Generator,
     kind: Literal["normal", "uniform"] = "normal",
     draws: int = 20,
@@ -80,12 +76,7 @@ def random_null(
 
 
 def bootstrap_interval(
-    measure: AlignmentMeasure,
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
-    generator: torch.Generator,
-    draws: int = 200,
-    level: float = 0.95,
+    measure: AlignmentMeasure, x: Matrix, y: Matrix, generator: torch.Generator, draws: int = 200, level: float = 0.95
 ) -> Estimate:
     """Interval of an alignment over the choice of classes, by half-samples.
 
@@ -107,7 +98,7 @@ def bootstrap_interval(
 
 
 def alignment_matrix(
-    spaces: Mapping[str, Float[Numbers, "_ _"]], measure: AlignmentMeasure
+    spaces: Mapping[str, Matrix], measure: AlignmentMeasure
 ) -> tuple[list[str], Float[np.ndarray, "s s"]]:
     """Names and the measure of every pair of spaces; a pair is measured once, the earlier space first."""
     rows = {name: as_rows(space, name) for name, space in spaces.items()}
@@ -129,11 +120,7 @@ class SeriesCorrelation(NamedTuple):
 
 
 def series_correlation(
-    a: Float[Numbers, " t"],
-    b: Float[Numbers, " t"],
-    generator: torch.Generator,
-    draws: int = 2000,
-    level: float = 0.95,
+    a: Float[Numbers, " t"], b: Float[Numbers, " t"], generator: torch.Generator, draws: int = 2000, level: float = 0.95
 ) -> SeriesCorrelation:
     """Does one quantity go with another over training, e.g. CKA with recognition (section 4.3)?
 

@@ -15,8 +15,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.pair_distances import Array, Metric, block_distances, pair_blocks, pair_index, prepared
-from scoremix.analysis.spaces import Numbers, as_rows, as_unit_rows, paired
+from scoremix.analysis.spaces import (
+    Array,
+    Matrix,
+    Metric,
+    Numbers,
+    as_rows,
+    as_unit_rows,
+    block_distances,
+    pair_blocks,
+    pair_index,
+    paired,
+    prepared,
+)
 
 # ---------------------------------------------------------------------------------- pictures
 
@@ -30,11 +41,7 @@ class JointHistogram(NamedTuple):
 
 
 def joint_histogram(
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
-    x_metric: Metric = "cosine",
-    y_metric: Metric = "cosine",
-    bins: int = 100,
+    x: Matrix, y: Matrix, x_metric: Metric = "cosine", y_metric: Metric = "cosine", bins: int = 100
 ) -> JointHistogram:
     """Counts of all pairs over equal bins from the smallest to the largest distance in each space.
 
@@ -58,7 +65,7 @@ def joint_histogram(
 
 
 def shifted_distances(
-    x: Float[Numbers, "_ _"], metric: Metric = "cosine", zero: float = -1.0, tolerance: float = 1e-9
+    x: Matrix, metric: Metric = "cosine", zero: float = -1.0, tolerance: float = 1e-9
 ) -> Float[Array, "n n"]:
     """Distance matrix with its zeros (the diagonal, equal rows) moved to `zero` for contrast (Fig. 11)."""
     rows = prepared(x, metric)
@@ -78,8 +85,8 @@ class DistanceSignal(NamedTuple):
 
 
 def distance_signal(
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
+    x: Matrix,
+    y: Matrix,
     x_metric: Metric = "cosine",
     y_metric: Metric = "cosine",
     count: int = 500,
@@ -117,7 +124,7 @@ class PcaMap(NamedTuple):
     variance: Float[Array, " dims"]
 
 
-def pca_map(reference: Float[Numbers, "_ _"], *others: Float[Numbers, "_ _"], dims: int = 2) -> PcaMap:
+def pca_map(reference: Matrix, *others: Matrix, dims: int = 2) -> PcaMap:
     """Principal axes of `reference`; the reference and all others are projected on them, in that order.
 
     The largest entry of each axis is positive, so that maps do not flip between runs.
@@ -133,9 +140,7 @@ def pca_map(reference: Float[Numbers, "_ _"], *others: Float[Numbers, "_ _"], di
     return PcaMap([((x - mean) @ axes.T).cpu().numpy() for x in sets], share[:dims].cpu().numpy())
 
 
-def umap_map(
-    reference: Float[Numbers, "_ _"], *others: Float[Numbers, "_ _"], seed: int = 0
-) -> list[Float[Array, "n 2"]]:
+def umap_map(reference: Matrix, *others: Matrix, seed: int = 0) -> list[Float[Array, "n 2"]]:
     """Coordinates of a UMAP of `reference` by cosine, in which the others are placed; ValueError without the extra.
 
     It keeps neighbourhoods, not distances or directions: read straightness off `pca_map` or `mix_path`.
@@ -163,9 +168,7 @@ class MixPath(NamedTuple):
     forward: float  # share of steps in λ that move position towards b
 
 
-def mix_path(
-    mixes: Float[Numbers, "_ _ _"], a: Float[Numbers, "_ _"], b: Float[Numbers, "_ _"], weights: Float[Numbers, " _"]
-) -> MixPath:
+def mix_path(mixes: Float[Numbers, "_ _ _"], a: Matrix, b: Matrix, weights: Float[Numbers, " _"]) -> MixPath:
     """Whether λ moves the image from class a to class b, and how straight.
 
     mixes (p, l, d) are embeddings of the mix of pair p at weight l; a and b (p, d) are their sources'

@@ -15,9 +15,17 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr
 from torch import Tensor
 
-from scoremix.analysis.pair_distances import Array, pair_distances, vector_correlation
 from scoremix.analysis.preservation import Form, preservation_bound, simulate_misalignment
-from scoremix.analysis.spaces import Numbers, centred, paired, unit_rows
+from scoremix.analysis.spaces import (
+    Array,
+    Matrix,
+    Numbers,
+    centred,
+    pair_distances,
+    paired,
+    unit_rows,
+    vector_correlation,
+)
 
 
 def pair_norm2(n: int, form: Form) -> float:
@@ -156,8 +164,8 @@ class TopOverlap(NamedTuple):
 
 
 def top_overlap(
-    x: Float[Numbers, "_ _"],
-    y: Float[Numbers, "_ _"],
+    x: Matrix,
+    y: Matrix,
     k: int,
     metric: Literal["cosine", "l2"] = "cosine",
     largest: bool = True,

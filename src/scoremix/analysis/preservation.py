@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import Numbers, as_rows, centred, paired, row_blocks, unit_rows
+from scoremix.analysis.spaces import Matrix, Numbers, as_rows, centred, paired, row_blocks, unit_rows
 
 Form = Literal["euclidean", "cosine"]
 
@@ -28,7 +28,7 @@ Form = Literal["euclidean", "cosine"]
 # ---------------------------------------------------------------------------------- spaces
 
 
-def gram_root(x: Float[Numbers, "_ _"], unit: bool = False, name: str = "x") -> Float[Tensor, "n d"]:
+def gram_root(x: Matrix, unit: bool = False, name: str = "x") -> Float[Tensor, "n d"]:
     """Z with ZZᵀ = K̂ (Equation 11 and after): centred rows over sqrt(‖K‖_F); `unit` normalises rows first."""
     rows = as_rows(x, name)
     rows = centred(unit_rows(rows, name) if unit else rows)
@@ -239,9 +239,7 @@ def pair_moments(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], form: Form) -
     return PairMoments(max(-1.0, min(1.0, central(a, b) / math.sqrt(own[0] * own[1]))), math.sqrt(own[0]))
 
 
-def order_preservation(
-    x: Float[Numbers, "_ _"], y: Float[Numbers, "_ _"], mask: Mask, unit: bool = True
-) -> OrderPreservation:
+def order_preservation(x: Matrix, y: Matrix, mask: Mask, unit: bool = True) -> OrderPreservation:
     """How many of the given comparisons keep their direction, beside Equations 25 and 26 at the measured CKA.
 
     A comparison counts as Δ > 0 in x, its mirror being used where Δ < 0. `unit` normalises rows, as

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scoremix.config import Runtime
-    from scoremix.data.listing import Listing
     from scoremix.data.source import Told
+    from scoremix.data.sources import Listing
     from scoremix.execution.trained import Device
 
 FORMATS = (".npz", ".npy")
@@ -60,8 +60,8 @@ def embed_images(
     """
     import numpy as np
 
-    from scoremix.data.listing import open_listing
     from scoremix.data.reading import UnreadableImages
+    from scoremix.data.sources import open_listing
     from scoremix.execution import workers
     from scoremix.execution.trained import ROWS, load_recognizer
     from scoremix.execution.work import Work

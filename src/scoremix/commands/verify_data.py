@@ -78,8 +78,8 @@ def alike(place: str, recognizer: Recognizer, told: Told, quiet: bool) -> dict[s
     import numpy as np
     import torch
 
-    from scoremix.data.listing import open_listing
-    from scoremix.evaluation.alike import alike_classes
+    from scoremix.data.sources import open_listing
+    from scoremix.evaluation.coherence import alike_classes
     from scoremix.execution.trained import ROWS
 
     listing = open_listing(Path(place), told)

@@ -25,8 +25,7 @@ from scoremix.data.formats.archives import Archive
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
-from scoremix.data.lists import noun
-from scoremix.data.names import name_notes
+from scoremix.data.lists import name_notes, noun
 from scoremix.data.reading import refuse_unwritable
 from scoremix.data.source import Encoded, Opening, Source, Told, windowed
 from scoremix.data.sources import open_source

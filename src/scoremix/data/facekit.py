@@ -12,10 +12,8 @@ from typing import Any
 import numpy as np
 
 from scoremix.data import verification
-from scoremix.data.faceimages import FaceImages
-from scoremix.data.facesets import FaceSet, PairSet, RankSet, TemplateSet, subject_of, unlike
-from scoremix.data.formats.columns import arrow
-from scoremix.data.formats.saved import STATE, Cells, arrow_files, batches
+from scoremix.data.facesets import FaceImages, FaceSet, PairSet, RankSet, TemplateSet, subject_of, unlike
+from scoremix.data.formats.arrow import STATE, Cells, arrow, arrow_files, batches
 from scoremix.data.source import readable
 
 METADATA = "metadata.pt"

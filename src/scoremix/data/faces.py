@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from scoremix.data import limits
-from scoremix.data.faceimages import FaceImages
 from scoremix.data.facekit import facekit, is_facekit
-from scoremix.data.facesets import FaceSet, Gallery, PairSet, RankSet, TemplateSet, subject_of, unlike
+from scoremix.data.facesets import FaceImages, FaceSet, Gallery, PairSet, RankSet, TemplateSet, subject_of, unlike
 from scoremix.data.source import readable
 
 LABELS = {"lfw": "LFW", "cfp_fp": "CFP-FP", "cplfw": "CPLFW", "calfw": "CALFW", "agedb_30": "AgeDB-30"}

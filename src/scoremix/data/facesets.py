@@ -1,15 +1,147 @@
-"""What a public set of faces is once it is read: pairs, templates, or probes and a gallery (paper 4.2)."""
+"""What a public set of faces is once it is read: pairs, templates, or probes and a gallery (paper 4.2), and its images.
+
+Encoded images in a fixed order are decoded and aligned a block at a time: faces are brought to 112 x 112 by five points, the
+least-squares similarity (Umeyama 1991) and one bilinear warp.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
+from PIL import Image, ImageOps
 
-from scoremix.data.faceimages import FaceImages
+from scoremix.data.decode import decode, upright_rgb
+
+SIZE = 112
+# eyes, nose tip, corners of the mouth, as (x, y) of pixel centres: the template of the ArcFace family
+TEMPLATE = np.array(
+    [(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]
+)
+
+
+def similarity_transform(
+    points: Float[np.ndarray, "n p 2"], target: Float[np.ndarray, "p 2"] = TEMPLATE
+) -> Float[np.ndarray, "n 2 3"]:
+    """For each set of points the rotation, scale and shift that brings it nearest to `target`, never mirrored.
+
+    The closed form in the plane: points as complex numbers, the factor is their covariance over their variance. ValueError
+    for points that coincide or are not finite.
+    """
+    z = points[..., 0] + 1j * points[..., 1]
+    t = target[:, 0] + 1j * target[:, 1]
+    centre = z.mean(1, keepdims=True)
+    spread = np.square(np.abs(z - centre)).sum(1)
+    if wrong := np.flatnonzero(~(np.isfinite(spread) & (spread > 1e-6))).tolist():
+        raise ValueError(f"points of face {wrong[0]} coincide or are not finite ({len(wrong)} such faces)")
+    factor = (np.conj(z - centre) * (t - t.mean())).sum(1) / spread
+    shift = t.mean() - factor * centre[:, 0]
+    a, b = factor.real, factor.imag
+    return np.stack([np.stack([a, -b, shift.real], -1), np.stack([b, a, shift.imag], -1)], 1)
+
+
+def warped(image: Image.Image, matrix: Float[np.ndarray, "2 3"], size: int = SIZE) -> UInt8[np.ndarray, "size size 3"]:
+    """`image` (RGB) under a map of pixel centres to pixel centres, bilinear and rounded, black outside."""
+    inverse = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
+    # Pillow's coordinates have pixel centres at halves; the black frame makes edges blend into black
+    linear, shift = inverse[:, :2], inverse[:, 2] + 1.5 - inverse[:, :2] @ (0.5, 0.5)
+    coefficients = (*linear[0], shift[0], *linear[1], shift[1])
+    bands = ImageOps.expand(image, 1).convert("RGB").split()
+    affine = (size, size), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    # in float: Pillow cuts the fraction of 8-bit results off, half a grey level on average
+    return np.stack([np.rint(np.asarray(b.convert("F").transform(*affine))) for b in bands], -1).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class FaceImages:
+    """Encoded images in a fixed order: files of a folder or bytes; with five points each they are aligned."""
+
+    folder: Path | None
+    files: Sequence[str | bytes]
+    points: Float[Array, "n 5 2"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def check(self) -> None:
+        """ValueError if files are not there, with their number and the first."""
+        if self.folder is None:
+            return
+        listed: dict[str, set[str]] = {}
+        missing = []
+        for name in self.files:
+            assert isinstance(name, str)
+            head, tail = os.path.split(name)
+            if head not in listed:
+                place = self.folder / head
+                listed[head] = set(os.listdir(place)) if place.is_dir() else set()
+            if tail not in listed[head]:
+                missing.append(name)
+        if missing:
+            raise ValueError(f"{self.folder} lacks {len(missing):,} of {len(self):,} images, the first is {missing[0]}")
+
+    @functools.cached_property
+    def key(self) -> str:
+        """SHA-256 of all images and points, in order, wherever they lie."""
+        total = hashlib.sha256(b"" if self.points is None else np.ascontiguousarray(self.points).tobytes())
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for digest in pool.map(self._digest, range(len(self)), chunksize=64):
+                total.update(digest)
+        return total.hexdigest()
+
+    def _digest(self, i: int) -> bytes:
+        return hashlib.sha256(self._bytes(i)).digest()
+
+    def _bytes(self, i: int) -> bytes:
+        item = self.files[i]
+        if isinstance(item, bytes):
+            return item
+        assert self.folder is not None
+        return (self.folder / item).read_bytes()
+
+    def blocks(
+        self, start: int, rows: int, size: int, workers: int, end: int | None = None
+    ) -> Iterator[UInt8[Array, "b size size 3"]]:
+        """Images from `start` on, up to `end`, `rows` at a time, RGB; decoded ahead by a pool of threads."""
+        stop = len(self) if end is None else end
+        with ThreadPoolExecutor(workers) as pool:
+            bounds = [(i, min(i + rows, stop)) for i in range(start, stop, rows)]
+
+            def submit(k: int) -> Iterator[Array] | None:
+                if k >= len(bounds):
+                    return None
+                i, j = bounds[k]
+                matrices = None if self.points is None else similarity_transform(self.points[i:j])
+                return pool.map(
+                    lambda r: self._pixels(r, size, None if matrices is None else matrices[r - i]), range(i, j)
+                )
+
+            ahead = submit(0)
+            for k in range(len(bounds)):
+                current, ahead = ahead, submit(k + 1)
+                assert current is not None
+                yield np.stack(list(current))
+
+    def _pixels(self, i: int, size: int, matrix: Array | None) -> UInt8[Array, "size size 3"]:
+        try:
+            if matrix is None:
+                return decode(io.BytesIO(self._bytes(i)), size)
+            aligned = warped(upright_rgb(io.BytesIO(self._bytes(i))), matrix)
+            if size == SIZE:
+                return aligned
+            return np.asarray(Image.fromarray(aligned).resize((size, size), Image.Resampling.LANCZOS))
+        except (ValueError, OSError) as error:
+            name = self.files[i] if self.folder is not None else f"image {i}"
+            raise ValueError(f"{name!s} cannot be read ({error})") from None
+
 
 EXPECTED: dict[str, dict[str, int]] = {
     "lfw": {"pairs": 6000},

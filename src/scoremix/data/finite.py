@@ -1,10 +1,13 @@
-"""Numbers that are none: refused with their count wherever embeddings are made or ranked and weights are loaded."""
+"""Tensors in our own safetensors files, and numbers that are none: refused with their count wherever embeddings are made or loaded."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -25,3 +28,27 @@ def finite_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     counts = {n: int((~torch.isfinite(t)).sum()) for n, t in tensors.items() if t.is_floating_point()}
     if wrong := {name: count for name, count in counts.items() if count}:
         raise ValueError(f"{path}: {sum(wrong.values())} weights are not finite, the first in {next(iter(wrong))}")
+
+
+def described_bytes(tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, Any]) -> bytes:
+    """The content of a file of that kind; `description` is JSON-able."""
+    metadata = {kind: json.dumps(dict(description))}  # one entry: the order of several is not kept
+    return safetensors.torch.save({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, metadata)
+
+
+def read_described(path: Path, kind: str, called: str) -> tuple[str, dict[str, Tensor]]:
+    """The description as its JSON text, and the tensors, all finite.
+
+    ValueError of one line where the file is no readable safetensors (no "readable snapshot", as it is `called`), of
+    another kind, or holds weights that are not finite.
+    """
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except Exception as error:  # damaged headers make its reader raise almost anything
+        raise ValueError(f"{path}: not a readable {called} ({error})") from None
+    if kind not in metadata:
+        raise ValueError(f"{path}: expected a {kind}, found {', '.join(metadata) or 'tensors without a description'}")
+    finite_tensors(tensors, path)
+    return metadata[kind], tensors

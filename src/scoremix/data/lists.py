@@ -1,4 +1,4 @@
-"""What a person writes about classes by name: which part each is in, which group, which are to be mixed."""
+"""What a person writes about classes by name: which part each is in, which group, which are to be mixed; and names that other systems read otherwise."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import collections
 import csv
 import difflib
 import io
-from collections.abc import Sequence
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -162,3 +164,32 @@ def noun(number: int, one: str, several: str = "") -> str:
 def some(names: Sequence[str]) -> str:
     """The first five names and how many more there are."""
     return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+RESERVED = {"con", "prn", "aux", "nul", *(f"{kind}{i}" for kind in ("com", "lpt") for i in range(1, 10))}
+FORBIDDEN = re.compile(r'[<>:"|?*\\]|[. ]$')  # on Windows, in the name of a file or folder
+
+
+def name_notes(names: Iterable[str]) -> Iterator[str]:
+    """A note for each kind of trap among names, with the first two and how many there are.
+
+    Names that differ in case or in Unicode form alone are one file on macOS and Windows; those that Windows reserves
+    cannot be copied there; control characters steer terminals and break lists.
+    """
+    traps: dict[str, list[str]] = {}
+    seen: dict[str, str] = {}
+    for name in names:
+        folder, slash, last = name.rpartition("/")  # what is on the way is looked at by itself
+        plain = unicodedata.normalize("NFC", last)
+        if (other := seen.setdefault(f"{folder}{slash}{plain.casefold()}", name)) != name:
+            same = unicodedata.normalize("NFC", other[len(folder) + len(slash) :]) == plain
+            kind = "the form of their Unicode (NFC, NFD)" if same else "case"
+            traps.setdefault(f"pairs of names differ in {kind} alone: one file on macOS and Windows", []).append(
+                f"{other!a} and {name!a}"
+            )
+        if last.split(".")[0].rstrip().lower() in RESERVED or FORBIDDEN.search(last):
+            traps.setdefault("names are reserved or forbidden on Windows", []).append(f"{name!r}")
+        if any(unicodedata.category(c) == "Cc" for c in last):
+            traps.setdefault("names hold control characters", []).append(f"{name!a}")
+    for kind, found in traps.items():
+        yield f"{len(found):,} {kind}, such as {', '.join(found[:2])}"

@@ -1,22 +1,29 @@
-"""The formats of sets of labelled images: one table, through which everything that reads images goes."""
+"""The formats of sets of labelled images: one table, through which everything that reads images goes; and images one by one."""
+
+from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import Int32, Int64, UInt8
+
+from scoremix.data.decode import with_channels
 from scoremix.data.files import file_hash
 from scoremix.data.formats.archives import Archive, Shards
+from scoremix.data.formats.arrow import Parquet, Saved
 from scoremix.data.formats.cifar import Cifar
 from scoremix.data.formats.folders import Folders, Loose
 from scoremix.data.formats.fonts import Fonts, Glyphs
 from scoremix.data.formats.listed import Listed
 from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
-from scoremix.data.formats.parquet import Parquet
 from scoremix.data.formats.records import Records
-from scoremix.data.formats.saved import Saved
-from scoremix.data.source import DEFAULTS, Opening, Source, Told, readable, windowed
+from scoremix.data.source import DEFAULTS, Block, Opening, Source, Told, readable, windowed
 
 # A new format is one file in `formats` and one word here; the first that lies at a place reads it.
 FORMATS: tuple[type[Source], ...] = (
@@ -60,3 +67,49 @@ def fingerprint(place: str | Path, told: Told = DEFAULTS.told) -> str:
 def _digest(named: tuple[str, Path]) -> tuple[bytes, bytes]:
     name, path = named
     return os.fsencode(name), bytes.fromhex(file_hash(path)) if path.is_file() else b"not a regular file"
+
+
+Blocks = Callable[[int], Iterator[Block]]  # side -> all images in order, some of them bad
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """N images in a fixed order, read only when asked for."""
+
+    names: tuple[str, ...]  # path relative to the folder, or the row in its file
+    labels: Int32[np.ndarray, " n"] | None
+    class_names: tuple[str, ...]
+    stored: Blocks
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def blocks(
+        self, size: int, channels: int, rows: int, bad: list[tuple[str, str]]
+    ) -> Iterator[tuple[UInt8[np.ndarray, "b size size c"], Int64[np.ndarray, " b"]]]:
+        """Images and their indices, `rows` at a time but for the last; unreadable ones go to `bad` (path, reason)."""
+        pixels: list[UInt8[np.ndarray, "b size size c"]] = []
+        indices: list[Int64[np.ndarray, " b"]] = []
+        at = 0
+        for block in self.stored(size):
+            pixels.append(with_channels(block.images, channels))
+            indices.append(np.arange(at, at + len(block.images)))
+            bad += block.bad
+            at += len(block.images) + len(block.bad)
+            if sum(map(len, indices)) >= rows:
+                images, which = np.concatenate(pixels), np.concatenate(indices)
+                whole = len(which) // rows * rows
+                for start in range(0, whole, rows):
+                    yield images[start : start + rows], which[start : start + rows]
+                pixels, indices = [images[whole:]], [which[whole:]]
+        if sum(map(len, indices)):
+            yield np.concatenate(pixels), np.concatenate(indices)
+
+
+def open_listing(place: Path, told: Told | None = None) -> Listing:
+    """All images at `place`, with or without classes; ValueError if there are none."""
+    source = open_source(place, Opening(every=True, told=told or Told()))
+    names, labels = source.listed()
+    if not source.labelled:
+        return Listing(names, None, (), source.every_block)
+    return Listing(names, labels.astype(np.int32), source.class_names, source.every_block)

@@ -107,10 +107,7 @@ def condition(net: Network, labels: Int[Tensor, " b"] | Float[Tensor, "b l"] | N
 
 
 def mix(
-    net: Network,
-    labels: Int[Tensor, "b m"],
-    weights: Weights,
-    space: Literal["denoised", "score"] = "denoised",
+    net: Network, labels: Int[Tensor, "b m"], weights: Weights, space: Literal["denoised", "score"] = "denoised"
 ) -> Denoiser:
     """Denoiser of the mix of the m classes of each row, all m·b conditions in one forward.
 

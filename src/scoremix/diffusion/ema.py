@@ -99,10 +99,7 @@ def posthoc_fit(
 
 
 def _inner_products(
-    ta: Float[np.ndarray, "a 1"],
-    ga: Float[np.ndarray, "a 1"],
-    tb: Float[np.ndarray, " b"],
-    gb: Float[np.ndarray, " b"],
+    ta: Float[np.ndarray, "a 1"], ga: Float[np.ndarray, "a 1"], tb: Float[np.ndarray, " b"], gb: Float[np.ndarray, " b"]
 ) -> Float[np.ndarray, "a b"]:
     """Integrals of products of two profiles (g + 1) t^g / t_end^(g + 1) on [0, t_end]."""
     ratio = np.minimum(ta / tb, tb / ta)  # to the exponent of the profile that ends later

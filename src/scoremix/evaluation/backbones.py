@@ -142,11 +142,7 @@ class _Mixed(nn.Module):
     """
 
     def __init__(
-        self,
-        inputs: int,
-        chains: list[list[Step]],
-        pool: Literal["average", "maximum", "halving"],
-        pooled: int = 0,
+        self, inputs: int, chains: list[list[Step]], pool: Literal["average", "maximum", "halving"], pooled: int = 0
     ) -> None:
         super().__init__()
         self.chains, self.pool = [[name for name, _, _ in chain] for chain in chains], pool

@@ -90,10 +90,7 @@ def pair_notes(same: Bool[Array, " p"]) -> list[str]:
 
 
 def template_pair_measures(
-    similarity: Float[Array, " p"],
-    same: Bool[Array, " p"],
-    draws: Resampled | None,
-    fars: Sequence[float] = FARS,
+    similarity: Float[Array, " p"], same: Bool[Array, " p"], draws: Resampled | None, fars: Sequence[float] = FARS
 ) -> list[Measure]:
     """TAR at each FAR that at least one impostor pair can reach, by both rules; intervals for the rule at_most."""
     possible = [far for far in fars if far * int((~same).sum()) >= 1]

@@ -10,18 +10,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import Numbers
+from scoremix.analysis.spaces import Matrix, Numbers
 from scoremix.evaluation import privacy, quality
 
 Values = dict[str, float]
 
 
 def of_classes(
-    features: Float[Numbers, "_ _"],
+    features: Matrix,
     labels: Int[Numbers, " _"],
-    targets: Float[Numbers, "_ _"] | None = None,
-    of_images: Float[Numbers, "_ _"] | None = None,
-    everything: Float[Numbers, "_ _"] | None = None,
+    targets: Matrix | None = None,
+    of_images: Matrix | None = None,
+    everything: Matrix | None = None,
 ) -> Values:
     """Appendix D.6: align, ics, shift with their std over classes (n - 1), mode_coverage; NaN where undefined.
 
@@ -62,7 +62,7 @@ def _means(features: Numbers, index: Tensor) -> Float[Tensor, "c d"]:
     return rows.new_zeros(int(index.max()) + 1, rows.shape[1]).index_add_(0, index.to(rows.device), rows)
 
 
-def of_distributions(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], k: int = 5) -> Values:
+def of_distributions(real: Matrix, fake: Matrix, k: int = 5) -> Values:
     """Fréchet and kernel distance, precision, recall, density, coverage; ValueError unless k < rows of either."""
     return {
         "frechet": quality.frechet_distance(real, fake),
@@ -71,9 +71,7 @@ def of_distributions(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], k
     }
 
 
-def of_features(
-    real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], held_out: Float[Numbers, "_ _"] | None, k: int
-) -> Values:
+def of_features(real: Matrix, fake: Matrix, held_out: Matrix | None, k: int) -> Values:
     """What features alone tell of generated images: `of_distributions` and authenticity, with `held_out` rows also C_T."""
     copying = {} if held_out is None else {"copying_z": privacy.data_copying(fake, real, held_out)}
     authentic = {"authenticity": quality.authenticity(real, fake)}
@@ -81,9 +79,9 @@ def of_features(
 
 
 def of_copying(
-    features: Float[Numbers, "_ _"],
-    train: Float[Numbers, "_ _"],
-    held_out: Float[Numbers, "_ _"] | None,
+    features: Matrix,
+    train: Matrix,
+    held_out: Matrix | None,
     thresholds: Sequence[tuple[float, float]],
     parents: Int[Numbers, "_ _"] | None = None,
     train_labels: Int[Numbers, " _"] | None = None,

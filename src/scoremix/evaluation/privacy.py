@@ -15,8 +15,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.pair_distances import block_distances
-from scoremix.analysis.spaces import Numbers, as_rows, as_unit_rows, centred, of_equal_width, row_blocks
+from scoremix.analysis.spaces import (
+    Matrix,
+    Numbers,
+    as_rows,
+    as_unit_rows,
+    block_distances,
+    centred,
+    of_equal_width,
+    row_blocks,
+)
 from scoremix.evaluation.metrics import refused_at
 
 
@@ -31,8 +39,8 @@ def _labels(values: Int[Numbers, "*_"], rows: Tensor, name: str, ndim: int = 1) 
 
 
 def nearest_similarity(
-    images: Float[Numbers, "_ _"],
-    train: Float[Numbers, "_ _"],
+    images: Matrix,
+    train: Matrix,
     parents: Int[Numbers, "_ _"] | None = None,
     train_labels: Int[Numbers, " _"] | None = None,
     among: Literal["all", "parents", "others"] = "all",
@@ -69,9 +77,7 @@ def nearest_similarity(
 # ---------------------------------------------------------------------------------- thresholds
 
 
-def impostor_thresholds(
-    features: Float[Numbers, "_ _"], labels: Int[Numbers, " _"], fmrs: Sequence[float]
-) -> Float[np.ndarray, " t"]:
+def impostor_thresholds(features: Matrix, labels: Int[Numbers, " _"], fmrs: Sequence[float]) -> Float[np.ndarray, " t"]:
     """Smallest cosine thresholds that at most a share fmr of held-out impostor pairs exceeds.
 
     Impostor pairs are all pairs of images of different classes. ValueError for a rate outside (0, 1], or
@@ -96,12 +102,7 @@ def impostor_thresholds(
 # ---------------------------------------------------------------------------------- data copying
 
 
-def data_copying(
-    images: Float[Numbers, "_ _"],
-    train: Float[Numbers, "_ _"],
-    held_out: Float[Numbers, "_ _"],
-    dims: int | None = 64,
-) -> float:
+def data_copying(images: Matrix, train: Matrix, held_out: Matrix, dims: int | None = 64) -> float:
     """C_T (Meehan et al. 2020), a z-score; far below 0: images lie closer to the training rows than held-out.
 
     Mann-Whitney test, normal approximation with tie correction, of the Euclidean distances to the nearest

@@ -14,10 +14,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.pair_distances import block_distances
 from scoremix.analysis.spaces import (
+    Matrix,
     Numbers,
     as_unit_rows,
+    block_distances,
     centred,
     check_neighbours,
     of_equal_width,
@@ -28,7 +29,7 @@ from scoremix.analysis.spaces import (
 # ---------------------------------------------------------------------------------- distributions
 
 
-def frechet_distance(a: Float[Numbers, "_ _"], b: Float[Numbers, "_ _"]) -> float:
+def frechet_distance(a: Matrix, b: Matrix) -> float:
     """Fréchet distance of the Gaussians fitted to two feature sets, covariances with n - 1; at least 0.
 
     ‖μa - μb‖² + tr(Sa + Sb - 2 (Sa Sb)^½). With centred sets A = QR the last trace is the nuclear norm of
@@ -44,13 +45,7 @@ def frechet_distance(a: Float[Numbers, "_ _"], b: Float[Numbers, "_ _"]) -> floa
     return max(float(shift + spread - 2 * torch.linalg.svdvals(roots[0] @ roots[1].T).sum()), 0.0)
 
 
-def kernel_distance(
-    a: Float[Numbers, "_ _"],
-    b: Float[Numbers, "_ _"],
-    degree: int = 3,
-    gamma: float | None = None,
-    coef: float = 1.0,
-) -> float:
+def kernel_distance(a: Matrix, b: Matrix, degree: int = 3, gamma: float | None = None, coef: float = 1.0) -> float:
     """Squared maximum mean discrepancy with the kernel (gamma x·y + coef)^degree, gamma 1/d by default.
 
     Unbiased over all rows (no subsets to draw), so it may be slightly negative. ValueError below 2 rows.
@@ -96,7 +91,7 @@ def radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
     return out
 
 
-def prdc(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"], k: int = 5) -> Prdc:
+def prdc(real: Matrix, fake: Matrix, k: int = 5) -> Prdc:
     """Precision, recall (Kynkäänniemi et al. 2019), density and coverage (Naeem et al. 2020).
 
     Each row's ball reaches to its k-th nearest neighbour within its own set, its border outside. Precision:
@@ -128,7 +123,7 @@ def together(real: Numbers, fake: Numbers) -> tuple[Tensor, Tensor]:
     return one - one.mean(0), two - one.mean(0)
 
 
-def authenticity(real: Float[Numbers, "_ _"], fake: Float[Numbers, "_ _"]) -> float:
+def authenticity(real: Matrix, fake: Matrix) -> float:
     """Share of fakes farther from their nearest training row than that row is from its nearest (Alaa 2022).
 
     Low values are a sign of copying; 1/2 or more is usual for fresh samples of the same distribution.
@@ -170,11 +165,11 @@ class Fidelity(NamedTuple):
 
 
 def fidelity(
-    features: Float[Numbers, "_ _"],
+    features: Matrix,
     labels: Int[Numbers, " _"],
-    centers: Float[Numbers, "_ _"],
+    centers: Matrix,
     among: Literal["evaluated", "all"] = "evaluated",
-    targets: Float[Numbers, "_ _"] | None = None,
+    targets: Matrix | None = None,
 ) -> Fidelity:
     """How faithful and how diverse the generated images of each class are (Appendix D.6).
 

@@ -29,7 +29,7 @@ KEYLESS = (
 def code_hash(function: Callable[..., Any]) -> str:
     """Hash of the code a stage runs: its module and all scoremix modules it imports, comments and docstrings aside.
 
-    With a module go its .html and .css files, those of its name beside it. The config, whose values are part
+    With a module go the templates beside it that have its name or that it names. The config, whose values are part
     of a key themselves, and `KEYLESS` modules are left out.
     """
     return closure_hash(function.__module__)
@@ -78,9 +78,11 @@ def _imports(tree: ast.AST) -> Iterator[str]:
 
 
 def _beside(module: str, source: Path) -> dict[str, str]:
-    """Hashes of the template and style of a module: the .html and .css files of its name beside it."""
-    files = (source.with_suffix(suffix) for suffix in (".html", ".css"))
-    return {f"{module}{file.suffix}": file_hash(file) for file in files if file.exists()}
+    """Hashes of the templates and styles beside a module that have its name or stand in it in quotes."""
+    files = sorted(file for suffix in ("html", "css", "md") for file in source.parent.glob(f"*.{suffix}"))
+    text = source.read_text() if files else ""
+    own = (file for file in files if file.stem == source.stem or f'"{file.stem}"' in text)
+    return {f"{module}/{file.name}": file_hash(file) for file in own}
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

@@ -19,8 +19,8 @@ from scoremix.data import limits
 from scoremix.data.decode import decode, resize_area, with_channels
 from scoremix.data.files import refuse_existing, whole
 from scoremix.data.images import LabeledImages
-from scoremix.data.listing import open_listing
 from scoremix.data.reading import UnreadableImages
+from scoremix.data.sources import open_listing
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import frozen
 from scoremix.execution import hub, records

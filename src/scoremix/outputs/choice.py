@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from scoremix.evaluation.choice import Choice
+from scoremix.evaluation.estimate import Choice
 from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.outputs.record import Record
 

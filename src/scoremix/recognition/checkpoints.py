@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scoremix.data.described import described_bytes, read_described
+from scoremix.data.finite import described_bytes, read_described
 from scoremix.data.limits import parsed_json, refuse_misfits
 from scoremix.data.pickles import readable
 from scoremix.recognition.iresnet import FACE_SIZE, AdaFaceIR, IRNet, build

@@ -173,13 +173,7 @@ class AdaFace(Head):
     batch_std: Tensor
 
     def __init__(
-        self,
-        dim: int,
-        classes: int,
-        scale: float = 64.0,
-        margin: float = 0.4,
-        h: float = 0.333,
-        t_alpha: float = 0.01,
+        self, dim: int, classes: int, scale: float = 64.0, margin: float = 0.4, h: float = 0.333, t_alpha: float = 0.01
     ) -> None:
         super().__init__(dim, classes)
         self.scale, self.margin, self.h, self.t_alpha = scale, margin, h, t_alpha

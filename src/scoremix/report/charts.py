@@ -247,10 +247,7 @@ def draw_estimate(
 
 @figure
 def difference_rows(
-    metric: Metric,
-    rows: Sequence[tuple[str, Sequence[Estimate]]],
-    drawn: Mapping[str, Style],
-    name: str = "difference",
+    metric: Metric, rows: Sequence[tuple[str, Sequence[Estimate]]], drawn: Mapping[str, Style], name: str = "difference"
 ) -> tuple[Axes, str, str]:
     """One metric, (arm, difference to each control) on rows: first control filled, others hollow."""
     controls = max(len(estimates) for _, estimates in rows)

@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.data.decode import decode, opened, resize_area, with_channels
-from scoremix.data.listing import Listing, open_listing
 from scoremix.data.source import Told
-from scoremix.use.gallery import UNKNOWN, Gallery, Identified, Match, Source, Unit
-from scoremix.use.search import nearest
+from scoremix.data.sources import Listing, open_listing
+from scoremix.use.gallery import UNKNOWN, Gallery, Identified, Match, Source, Unit, nearest
 
 ONNX = "recognizer.onnx"
 RUNS = Path("scoremix_runs")

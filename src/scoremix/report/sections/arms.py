@@ -7,14 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from scoremix.evaluation.metric_table import power
-from scoremix.report.charts import (
-    Floats,
-    Style,
-    figure,
-    light,
-    new_axes,
-    seed_lines,
-)
+from scoremix.report.charts import Floats, Style, figure, light, new_axes, seed_lines
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
 from scoremix.report.results import Arm, Results, Roc

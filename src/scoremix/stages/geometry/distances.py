@@ -8,7 +8,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage
 from scipy.spatial.distance import squareform
 
 from scoremix.analysis import geometry
-from scoremix.analysis.pair_distances import distance_correlation
+from scoremix.analysis.spaces import distance_correlation
 from scoremix.config import Order
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from scoremix.analysis import overlap, preservation
-from scoremix.analysis.pair_distances import distance_correlation
 from scoremix.analysis.preservation import Form
+from scoremix.analysis.spaces import distance_correlation
 from scoremix.config import Order
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact

@@ -8,7 +8,7 @@ import torch
 
 from scoremix.config import Embedding
 from scoremix.data.decode import with_channels
-from scoremix.data.faceimages import FaceImages
+from scoremix.data.facesets import FaceImages
 from scoremix.execution import processes as engine
 from scoremix.execution.work import Work
 from scoremix.recognition.checkpoints import Description, network_input
