@@ -13,7 +13,7 @@ import numpy as np
 
 from scoremix.data import verification
 from scoremix.data.facesets import FaceImages, FaceSet, PairSet, RankSet, TemplateSet, subject_of, unlike
-from scoremix.data.formats.arrow import STATE, Cells, arrow, arrow_files, batches
+from scoremix.data.formats.arrow import STATE, arrow, arrow_files, batches, image_bytes
 from scoremix.data.source import readable
 
 METADATA = "metadata.pt"
@@ -47,30 +47,28 @@ class _Rows(Sequence[bytes]):
 
     def __init__(self, place: Path) -> None:
         pa = arrow(place, "a set saved by `datasets`")
-        self.place, self._cells = place, Cells()
+        self.place, images = place, list[Any]()
         self._columns: dict[str, list[Any]] = {"index": [], "is_same": [], "path": []}
         for file in arrow_files(place):
             with readable(file, "a readable arrow file", worded=True):
                 for batch in batches(pa, file):
                     if "image" not in batch.schema.names:
                         raise ValueError(f"{file}: has no column 'image' among {', '.join(batch.schema.names)}")
-                    self._cells.add(batch.column("image"))
+                    images.append(batch.column("image"))
                     for name in self._columns.keys() & set(batch.schema.names):
                         self._columns[name] += batch.column(name).to_pylist()
-        n = len(self._cells)
+        n = sum(map(len, images))
         index = np.array(self._columns["index"] or range(n))
         if not n or not np.array_equal(np.sort(index), np.arange(n)):
             raise ValueError(f"{place}: the column index of {n:,} images is not each number from 0 once")
-        self._order = np.argsort(index)
+        self._order, self._images = np.argsort(index), pa.chunked_array(images)
 
     def __len__(self) -> int:
-        return len(self._cells)
+        return len(self._order)
 
     def __getitem__(self, item: Any) -> Any:
         """An encoded image; IndexError beyond the last."""
-        if not 0 <= item < len(self):
-            raise IndexError(item)
-        return self._cells[int(self._order[item])]
+        return image_bytes(self._images[int(self._order[item])].as_py())
 
     def column(self, name: str) -> list[Any]:
         values = self._columns[name]

@@ -112,15 +112,7 @@ class LabeledImages:
 
     def save(self, folder: Path) -> LabeledImages:
         """Writes the three files, without images held out; returns the set as `load(folder)` does."""
-        return write(
-            folder,
-            shape=self.shape,
-            blocks=self._stored_blocks(),
-            counts=self.counts,
-            class_names=self.class_names,
-            splits=self.splits,
-            groups=self.groups,
-        )
+        return concatenate([self], folder)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

@@ -20,7 +20,7 @@ from jaxtyping import Int64
 from scoremix.data.decode import decode, png, refuse_unreadable
 from scoremix.data.formats.packed import Packed
 from scoremix.data.reading import UnreadableImages
-from scoremix.data.source import Encoded, reason, windowed
+from scoremix.data.source import A, B, Encoded, reason, windowed
 
 LISTED = 1024  # classes whose images are listed once, in whatever order they are written
 Advance = Callable[[int, int], None]
@@ -83,15 +83,11 @@ class Images:
         encoded = self.source if isinstance(self.source, Encoded) else None
         items = functools.lru_cache(listed)(encoded.items) if encoded else None
         workers = encoded.workers if encoded else os.cpu_count()
-        with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
-            for done, found in enumerate(windowed(pool, functools.partial(self._load, items), iter(indices)), 1):
-                if not isinstance(found, Item):
-                    bad.append(found)
-                elif not bad:
-                    yield found
-                if self._advance is not None and (done % 64 == 0 or done == len(self)):
-                    self._advance(done, len(self))
+        for found in _looked(functools.partial(self._load, items), iter(indices), workers, len(self), self._advance):
+            if not isinstance(found, Item):
+                bad.append(found)
+            elif not bad:
+                yield found
         if bad:
             raise UnreadableImages([(where, why) for _, where, why in sorted(bad)])
 
@@ -169,15 +165,23 @@ def sound_rows(
 
     tasks = ((int(k), row, item) for k in kept for row, item in enumerate(source.items(int(k))))
     total, lost, bad = int(source.counts[kept].sum()), dict[int, list[int]](), list[tuple[str, str]]()
-    with ThreadPoolExecutor(source.workers) as pool, warnings.catch_warnings():
+    for k, row, where, wrong in _looked(look, tasks, source.workers, total, advance):
+        if where:
+            lost.setdefault(k, []).append(row)
+            bad.append((where, wrong))
+    return [np.setdiff1d(of, lost.get(int(k), [])) for k, of in zip(kept, rows, strict=True)], bad
+
+
+def _looked(
+    look: Callable[[A], B], tasks: Iterator[A], workers: int | None, total: int, advance: Advance | None
+) -> Iterator[B]:
+    """What is seen of each task, in order, looked at ahead of its use; how far it is, now and then."""
+    with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
-        for done, (k, row, where, wrong) in enumerate(windowed(pool, look, tasks), 1):
-            if where:
-                lost.setdefault(k, []).append(row)
-                bad.append((where, wrong))
+        for done, found in enumerate(windowed(pool, look, tasks), 1):
+            yield found
             if advance is not None and (done % 64 == 0 or done == total):
                 advance(done, total)
-    return [np.setdiff1d(of, lost.get(int(k), [])) for k, of in zip(kept, rows, strict=True)], bad
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

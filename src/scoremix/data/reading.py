@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from jaxtyping import Int64
 
 from scoremix.data.decode import enlarged, is_grey, too_dark, with_channels
 from scoremix.data.files import whole
-from scoremix.data.images import LabeledImages, PackedFile, packed_file, write_classes
+from scoremix.data.images import LabeledImages, packed_file, write_classes
 from scoremix.data.lists import groups_of
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.source import DEFAULTS, Block, Choose, Opening, Source, Told, refuse_empty
+from scoremix.data.source import DEFAULTS, Choose, Opening, Source, Told, refuse_empty
 from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, completed, from_list, subset
 
@@ -74,16 +74,9 @@ def read(
     ValueError: one line that names what is wrong. UnreadableImages: every unreadable file, unless `skip_bad`.
     Nothing is left in `folder` under a final name by a reading that fails.
     """
-    if channels not in (None, 1, 3):
-        raise ValueError(f"channels is {channels}, must be 1, 3 or None")
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out is {held_out:g}, must be at least 0 and below 1")
-    for name, value in (("size", size), ("classes", classes), ("images_per_class", images_per_class)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}, must be at least 1")
+    _refuse_numbers(channels, held_out, size=size, classes=classes, images_per_class=images_per_class)
     source = open_source(place, Opening(images_per_class, seed, workers or os.cpu_count() or 1, told=told))
-    size = size or source.size
-    if size is None:
+    if (size := size or source.size) is None:
         raise ValueError("size is None, must be given for folders of images")
     plan = planned(
         source,
@@ -96,34 +89,37 @@ def read(
         skip_bad=skip_bad,
         seed=seed,
     )
-    kept, splits, choose = plan.kept, plan.splits, plan.choose
     channels = channels or (1 if source.channels == 1 else None)
-    blocks = _with_progress(source.blocks(kept, choose, size), sum(len(choose(int(k))) for k in kept), progress)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "classes.json").unlink(missing_ok=True)
     with whole(folder / "images.npy") as unfinished:
-        with packed_file(unfinished, (size, size, channels or 3)) as packed:
-            counts, bad, grey = _fill(packed, blocks, len(source.counts))
-            if bad and not skip_bad:
-                raise UnreadableImages(bad)
-        lost = [source.class_names[k] for k in kept[counts[kept] == 0]]
-        kept = kept[counts[kept] > 0]
+        counts, bad, grey = _fill(unfinished, (size, size, channels or 3), source, plan, progress)
+        if bad and not skip_bad:
+            raise UnreadableImages(bad)
+        kept = plan.kept[counts[plan.kept] > 0]
         names = [source.class_names[k] for k in kept]
-        left = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in splits.items()}
+        splits = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in plan.splits.items()}
         if fractions is not None:
-            left = checked(left, names, str(place))
-        held = _hold_out(unfinished, counts[kept], left["train"], names, held_out, seed) if held_out else None
+            splits = checked(splits, names, str(place))
+        held = _hold_out(unfinished, counts[kept], splits["train"], names, held_out, seed) if held_out else None
         if channels is None and grey:
             _reduce(unfinished)
     grouped = [plan.groups[k] for k in kept] if plan.groups is not None else None
-    write_classes(folder, counts[kept], names, left, grouped, held)
-    return LabeledImages.load(folder), Reading(
-        tuple(bad),
-        (*plan.empty, *lost),
-        plan.unsplit,
-        source.ignored,
-        (*source.notes, *too_dark(getattr(source, "deep", ())), *enlarged(getattr(source, "small", ()), size)),
-    )
+    write_classes(folder, counts[kept], names, splits, grouped, held)
+    lost = [source.class_names[k] for k in plan.kept[counts[plan.kept] == 0]]
+    notes = (*source.notes, *too_dark(getattr(source, "deep", ())), *enlarged(getattr(source, "small", ()), size))
+    reading = Reading(tuple(bad), (*plan.empty, *lost), plan.unsplit, source.ignored, notes)
+    return LabeledImages.load(folder), reading
+
+
+def _refuse_numbers(channels: int | None, held_out: float, **counts: int | None) -> None:
+    if channels not in (None, 1, 3):
+        raise ValueError(f"channels is {channels}, must be 1, 3 or None")
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out is {held_out:g}, must be at least 0 and below 1")
+    for name, value in counts.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} is {value}, must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -218,18 +214,26 @@ def _splits(
 
 
 def _fill(
-    packed: PackedFile, blocks: Iterable[Block], classes: int
+    path: Path,
+    shape: tuple[int, int, int],
+    source: Source,
+    plan: Plan,
+    progress: Callable[[int, int], None] | None,
 ) -> tuple[Int64[np.ndarray, " classes"], list[tuple[str, str]], bool]:
-    """Writes all blocks; returns images per class of the source, unreadable files, whether all is grey."""
-    counts, grey = np.zeros(classes, np.int64), True
+    """Writes all that is planned; returns images per class of the source, unreadable files, whether all is grey."""
+    counts, grey = np.zeros(len(source.counts), np.int64), True
     bad: list[tuple[str, str]] = []
-    with warnings.catch_warnings():
+    done, total = 0, sum(len(plan.choose(int(k))) for k in plan.kept)
+    with packed_file(path, shape) as packed, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
-        for block in blocks:
-            packed.put(with_channels(block.images, packed.shape[2]), block.places)
+        for block in source.blocks(plan.kept, plan.choose, shape[0]):
+            packed.put(with_channels(block.images, shape[2]), block.places)
             grey = grey and is_grey(block.images)
             np.add.at(counts, block.classes, 1)
             bad += block.bad
+            done += len(block.images) + len(block.bad)
+            if progress is not None:
+                progress(done, total)
     return counts, bad, grey
 
 
@@ -262,12 +266,3 @@ def _reduce(path: Path) -> None:
     with packed_file(path, (*images.shape[1:3], 1)) as packed:
         for start in range(0, len(images), 1024):
             packed.put(with_channels(images[start : start + 1024], 1))
-
-
-def _with_progress(blocks: Iterable[Block], total: int, progress: Callable[[int, int], None] | None) -> Iterator[Block]:
-    done = 0
-    for block in blocks:
-        yield block
-        done += len(block.images) + len(block.bad)
-        if progress is not None:
-            progress(done, total)

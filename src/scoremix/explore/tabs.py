@@ -56,12 +56,15 @@ def told(piece: Callable[..., str]) -> Callable[..., str]:
     return made
 
 
-def mix_tab(run: Run, blocks: gr.Blocks) -> None:
-    """Classes, weights, guidance, steps and seed; the mix between its sources, its path, how to make it again."""
-    first = [int(k) for k in run.first_mplet[:MOST]]
-    chosen = gr.State(first)
+class Mixer:
+    """What the tab of mixes answers, from what stands in its inputs."""
 
-    def thumbs(words: str, chosen: list[int]) -> str:
+    def __init__(self, run: Run) -> None:
+        self.run = run
+
+    def thumbs(self, words: str, chosen: list[int]) -> str:
+        """The classes that the words find, those chosen first where there are no words."""
+        run = self.run
         try:
             found = run.found(words, THUMBS)
         except ValueError as problem:
@@ -71,33 +74,23 @@ def mix_tab(run: Run, blocks: gr.Blocks) -> None:
         images = {k: run.train.of_class(k)[0] for k in found}
         return view.piece("thumbs", found=found, images=images, names=run.names, chosen=chosen)
 
-    def sliders_of(chosen: list[int]) -> list[dict[str, Any]]:
-        shown = [
-            {"label": f"weight of {run.names[k]}", "visible": True, "value": round(1 / len(chosen), 2)} for k in chosen
-        ]
+    def sliders(self, chosen: list[int]) -> list[dict[str, Any]]:
+        """Label, value and visibility of each slider: equal weights of the chosen classes."""
+        equal = {"visible": True, "value": round(1 / len(chosen), 2)} if chosen else {}
+        shown = [{"label": f"weight of {self.run.names[k]}", **equal} for k in chosen]
         return shown + [{"label": "weight", "visible": False, "value": 0.0}] * (MOST - len(chosen))
 
-    with gr.Row():
-        with gr.Column(scale=2, min_width=280):
-            search = gr.Textbox(label="Find classes", placeholder="part of a name, far from NAME, close to NAME")
-            gallery = gr.HTML(thumbs("", first), js_on_load=PICK, elem_id="classes")
-            sliders = [
-                gr.Slider(0, 1, step=0.01, elem_id=f"weight-{i}", **each) for i, each in enumerate(sliders_of(first))
-            ]
-            convex = gr.Checkbox(True, label="weights sum to 1")
-            end = gr.Textbox(
-                label="Weights at the lowest noise", placeholder="as many numbers, such as 0, 1; empty: the same"
-            )
-            guidance = gr.Slider(0, 4, run.exp.sampling.guidance, step=0.05, label="guidance", elem_id="guidance")
-            steps = gr.Slider(2, 64, run.exp.sampling.steps, step=1, label="steps")
-            seed = gr.Number(0, label="seed", precision=0, minimum=0)
-        with gr.Column(scale=5, min_width=300):
-            picture = gr.HTML(js_on_load=COPY, elem_id="picture")
-            button = gr.Button("All pairs of weights of the two classes")
-            cells = gr.HTML(elem_id="grid")
-    inputs = [chosen, *sliders, convex, end, guidance, steps, seed]
+    def toggled(self, chosen: list[int], words: str, event: gr.EventData) -> list[Any]:
+        """The choice with the class that was clicked or without it, and what follows of it."""
+        k = int(event.k)
+        if k in chosen:
+            chosen = [other for other in chosen if other != k]
+        elif len(chosen) < MOST:
+            chosen = [*chosen, k]
+        return [chosen, self.thumbs(words, chosen), *(gr.update(**each) for each in self.sliders(chosen))]
 
-    def asked(chosen: list[int], *given: Any) -> Asked:
+    def asked(self, chosen: list[int], *given: Any) -> Asked:
+        """The inputs as a mix; ConfigError for what is none."""
         m = len(chosen)
         if m < 2:
             raise ConfigError(f"{m} class chosen: choose two to {MOST}")
@@ -106,38 +99,55 @@ def mix_tab(run: Run, blocks: gr.Blocks) -> None:
             if not weights.sum():
                 raise ConfigError("weights: all are 0, at least one must be above")
             weights = weights / weights.sum()
-        return Asked(
-            tuple(chosen), tuple(weights.tolist()), numbers(end, m), float(guidance), int(steps), int(seed or 0)
-        )
+        plan = float(guidance), int(steps), int(seed or 0)
+        return Asked(tuple(chosen), tuple(weights.tolist()), numbers(end, m), *plan)
 
     @told
-    def mixed(*given: Any) -> str:
-        of = asked(*given)
-        return view.piece("mixed", made=run.mix(of), command=run.as_command(of), python=run.as_python(of))
+    def mixed(self, *given: Any) -> str:
+        """The mix between its sources, its path, and how to make it again."""
+        of = self.asked(*given)
+        made, command, python = self.run.mix(of), self.run.as_command(of), self.run.as_python(of)
+        return view.piece("mixed", made=made, command=command, python=python)
 
     @told
-    def grid(*given: Any) -> str:
-        of = asked(*given)
+    def grid(self, *given: Any) -> str:
+        """All pairs of weights of two classes."""
+        of = self.asked(*given)
         if len(of.classes) != 2:
             raise ConfigError(f"{len(of.classes)} classes chosen: pairs of weights need two")
-        names = dict(zip(("first", "second"), (run.names[k] for k in of.classes), strict=True))
-        return view.piece("grid", cells=run.grid(of), ticks=TICKS, **names)
+        names = dict(zip(("first", "second"), (self.run.names[k] for k in of.classes), strict=True))
+        return view.piece("grid", cells=self.run.grid(of), ticks=TICKS, **names)
 
-    def toggled(chosen: list[int], words: str, event: gr.EventData) -> list[Any]:
-        k = int(event.k)
-        if k in chosen:
-            chosen = [other for other in chosen if other != k]
-        elif len(chosen) < MOST:
-            chosen = [*chosen, k]
-        return [chosen, thumbs(words, chosen), *(gr.update(**each) for each in sliders_of(chosen))]
 
-    search.input(thumbs, [search, chosen], gallery, trigger_mode="always_last", show_progress="hidden")
-    changed = gallery.click(toggled, [chosen, search], [chosen, gallery, *sliders], show_progress="hidden")
-    changed.then(mixed, inputs, picture, **QUICK)
+def mix_tab(run: Run, blocks: gr.Blocks) -> None:
+    """Classes, weights, guidance, steps and seed; the mix between its sources, its path, how to make it again."""
+    mixer, first = Mixer(run), [int(k) for k in run.first_mplet[:MOST]]
+    chosen = gr.State(first)
+    with gr.Row():
+        with gr.Column(scale=2, min_width=280):
+            search = gr.Textbox(label="Find classes", placeholder="part of a name, far from NAME, close to NAME")
+            gallery = gr.HTML(mixer.thumbs("", first), js_on_load=PICK, elem_id="classes")
+            sliders = [
+                gr.Slider(0, 1, step=0.01, elem_id=f"weight-{i}", **each) for i, each in enumerate(mixer.sliders(first))
+            ]
+            convex = gr.Checkbox(True, label="weights sum to 1")
+            example = "as many numbers, such as 0, 1; empty: the same"
+            end = gr.Textbox(label="Weights at the lowest noise", placeholder=example)
+            guidance = gr.Slider(0, 4, run.exp.sampling.guidance, step=0.05, label="guidance", elem_id="guidance")
+            steps = gr.Slider(2, 64, run.exp.sampling.steps, step=1, label="steps")
+            seed = gr.Number(0, label="seed", precision=0, minimum=0)
+        with gr.Column(scale=5, min_width=300):
+            picture = gr.HTML(js_on_load=COPY, elem_id="picture")
+            button = gr.Button("All pairs of weights of the two classes")
+            cells = gr.HTML(elem_id="grid")
+    inputs = [chosen, *sliders, convex, end, guidance, steps, seed]
+    search.input(mixer.thumbs, [search, chosen], gallery, trigger_mode="always_last", show_progress="hidden")
+    changed = gallery.click(mixer.toggled, [chosen, search], [chosen, gallery, *sliders], show_progress="hidden")
+    changed.then(mixer.mixed, inputs, picture, **QUICK)
     for control in (*sliders, convex, end, guidance, steps, seed):
-        control.input(mixed, inputs, picture, trigger_mode="always_last", **QUICK)
-    button.click(grid, inputs, cells, **NET)
-    blocks.load(mixed, inputs, picture, **QUICK)
+        control.input(mixer.mixed, inputs, picture, trigger_mode="always_last", **QUICK)
+    button.click(mixer.grid, inputs, cells, **NET)
+    blocks.load(mixer.mixed, inputs, picture, **QUICK)
 
 
 def numbers(text: str, m: int) -> tuple[float, ...] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +43,9 @@ class Columned(Encoded[int]):
 
     def name(self, item: int) -> str:
         return str(item)
+
+    def where(self, item: int) -> str:
+        return f"{self.place}, image {item}"
 
 
 def arrow(place: Path, what: str) -> ModuleType:
@@ -139,7 +141,7 @@ class Saved(Columned):
     def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
         pa = arrow(place, "a set saved by `datasets`")
         self.place, self.workers, self.paths = place, opening.workers, list[Path]()
-        self._images = Cells()
+        images: list[Any] = []
         labels: list[Any] = []
         parts: list[str] = []
         for name, folder in _parts(place).items():
@@ -147,12 +149,13 @@ class Saved(Columned):
                 with readable(path, "a readable arrow file", worded=True):
                     for batch in batches(pa, path):
                         image, label, names = columns_of(batch.schema, path, opening.told)
-                        self._images.add(batch.column(image))
+                        images.append(batch.column(image))
                         labels.append(batch.column(label))
                         parts += [name] * len(batch)
                 self.paths.append(path)
         if not parts:
             raise ValueError(f"{place} holds no images")
+        self._images = pa.chunked_array(images)  # mapped until one is asked for
         self.take_labels(labels, names, label, parts)
 
     @classmethod
@@ -163,33 +166,7 @@ class Saved(Columned):
         return ((path.relative_to(self.place).as_posix(), path) for path in self.paths)
 
     def content(self, item: int) -> bytes:
-        return self._images[int(item)]
-
-    def where(self, item: int) -> str:
-        return f"{self.place}, image {item}"
-
-
-class Cells:
-    """The encoded images of a column of several arrow arrays, which stay mapped until one is asked for."""
-
-    def __init__(self) -> None:
-        self._chunks: list[Any] = []
-        self._at = [0]  # where each begins
-
-    def add(self, chunk: Any) -> None:
-        """One more arrow array, behind the others."""
-        self._chunks.append(chunk)
-        self._at.append(len(self) + len(chunk))
-
-    def __len__(self) -> int:
-        return self._at[-1]
-
-    def __getitem__(self, item: int) -> bytes:
-        """ValueError where the row has no image, IndexError beyond the last one."""
-        if not 0 <= item < len(self):
-            raise IndexError(item)
-        chunk = bisect_right(self._at, item) - 1
-        return image_bytes(self._chunks[chunk][item - self._at[chunk]].as_py())
+        return image_bytes(self._images[int(item)].as_py())
 
 
 def batches(pa: Any, path: Path) -> Iterator[Any]:
@@ -300,9 +277,6 @@ class Parquet(Columned):
     def content(self, item: int) -> bytes:
         data, starts = self._spooled
         return image_bytes(data[starts[item] : starts[item + 1]].tobytes())
-
-    def where(self, item: int) -> str:
-        return f"{self.place}, image {item}"
 
 
 def _refuse_swelling(metadata: Any, path: Path, columns: set[str]) -> None:
