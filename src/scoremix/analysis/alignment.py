@@ -17,19 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import (
-    Matrix,
-    as_rows,
-    block_distances,
-    centred,
-    check_neighbours,
-    distance_correlation,
-    paired,
-    row_blocks,
-    unit_rows,
-)
-
-# ---------------------------------------------------------------------------------- linear CKA
+from scoremix.analysis import spaces
+from scoremix.analysis.spaces import Matrix
 
 
 def _hsic(a: Float[Tensor, "n da"], b: Float[Tensor, "n db"], debiased: bool) -> float:
@@ -72,8 +61,8 @@ def cka(x: Matrix, y: Matrix, debiased: bool = False, eps: float = 0.0) -> float
     debiased it is near 0 for unrelated spaces and may be negative. Scale-free without `eps`, which is added
     to the denominator (1e-6 in one published implementation).
     """
-    spaces = [centred(rows) for rows in paired(x, y)]
-    return _normalised(lambda s, t: _hsic(spaces[s], spaces[t], debiased), eps)
+    both = [spaces.centred(rows) for rows in spaces.paired(x, y)]
+    return _normalised(lambda s, t: _hsic(both[s], both[t], debiased), eps)
 
 
 def minibatch_cka(
@@ -84,7 +73,7 @@ def minibatch_cka(
     Each pass cuts the rows (shuffled if a generator is given) into batches; a rest below `batch` rows is
     left out, so that all batches count alike. ValueError unless 4 <= batch <= n.
     """
-    rows_x, rows_y = paired(x, y)
+    rows_x, rows_y = spaces.paired(x, y)
     n = len(rows_x)
     if not 4 <= batch <= n:
         raise ValueError(f"batch: {batch} rows, allowed 4 to {n}")
@@ -92,9 +81,9 @@ def minibatch_cka(
     for _ in range(passes):
         order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
         for part in order[: n - n % batch].reshape(-1, batch):
-            spaces = centred(rows_x[part]), centred(rows_y[part])
+            both = spaces.centred(rows_x[part]), spaces.centred(rows_y[part])
             for s, t in totals:
-                totals[s, t] += _hsic(spaces[s], spaces[t], True)
+                totals[s, t] += _hsic(both[s], both[t], True)
     return _normalised(lambda s, t: totals[s, t])
 
 
@@ -104,17 +93,14 @@ def _add_products(inner: Float[Tensor, "2 2"], kernels: list[Float[Tensor, " e"]
         inner[s, t] += kernels[s] @ kernels[t]
 
 
-# ---------------------------------------------------------------------------------- kernel CKA
-
-
 def median_distance(x: Matrix, most: int = 2000) -> float:
     """Median Euclidean distance over all ordered pairs of rows, a row with itself included.
 
     From at most `most` evenly spaced rows: exact up to that many.
     """
-    rows = centred(as_rows(x))
+    rows = spaces.centred(spaces.as_rows(x))
     rows = rows[torch.linspace(0, len(rows) - 1, min(most, len(rows))).round().long()]
-    return math.sqrt(float(np.median(block_distances(rows, rows, "sqeuclidean").cpu().numpy())))
+    return math.sqrt(float(np.median(spaces.block_distances(rows, rows, "sqeuclidean").cpu().numpy())))
 
 
 def rbf_cka(
@@ -125,18 +111,18 @@ def rbf_cka(
     σ is `sigma` in both spaces, or `fraction` of each space's own median distance, which makes it
     scale-free. One pass over blocks: HSIC needs the three inner products and the row sums only.
     """
-    spaces = [centred(rows) for rows in paired(x, y)]
-    widths = [sigma if sigma is not None else fraction * median_distance(rows) for rows in spaces]
+    both = [spaces.centred(rows) for rows in spaces.paired(x, y)]
+    widths = [sigma if sigma is not None else fraction * median_distance(rows) for rows in both]
     for width in widths:
         if not width > 0:
             raise ValueError(f"sigma: {width}, it must be positive")
-    n, device = len(spaces[0]), spaces[0].device
+    n, device = len(both[0]), both[0].device
     inner = torch.zeros(2, 2, dtype=torch.float64, device=device)
     sums = torch.zeros(2, n, dtype=torch.float64, device=device)
-    for rows in row_blocks(n, 2 * n):
+    for rows in spaces.row_blocks(n, 2 * n):
         kernels = []
-        for s, (space, width) in enumerate(zip(spaces, widths, strict=True)):
-            kernel = block_distances(space[rows], space, "sqeuclidean").div_(-2 * width**2).exp_()
+        for s, (space, width) in enumerate(zip(both, widths, strict=True)):
+            kernel = spaces.block_distances(space[rows], space, "sqeuclidean").div_(-2 * width**2).exp_()
             # the diagonal by definition, not by rounding; without it in the debiased form
             kernel[:, rows].fill_diagonal_(0.0 if debiased else 1.0)
             sums[s, rows] = kernel.sum(1)
@@ -145,13 +131,10 @@ def rbf_cka(
     return _normalised(lambda s, t: _hsic_of_sums(inner[s, t], sums[s], sums[t], debiased), eps)
 
 
-# ---------------------------------------------------------------------------------- neighbours
-
-
 def nearest(x: Float[Tensor, "n d"], k: int) -> tuple[Int[Tensor, "n k"], Float[Tensor, "n k"]]:
     """Indices and inner products of each row's k largest inner products with other rows, ties in no order."""
     indices, values = [], []
-    for rows in row_blocks(len(x), len(x)):
+    for rows in spaces.row_blocks(len(x), len(x)):
         products = x[rows] @ x.T
         products[:, rows].fill_diagonal_(-math.inf)
         top = products.topk(k, dim=1, sorted=False)
@@ -165,8 +148,8 @@ def mutual_knn(x: Matrix, y: Matrix, k: int = 10) -> float:
 
     Neighbours by inner product of the rows as given: normalise rows first for cosine. Chance: k / (n - 1).
     """
-    a, b = paired(x, y)
-    check_neighbours(k, len(a))
+    a, b = spaces.paired(x, y)
+    spaces.check_neighbours(k, len(a))
     return float(_common(_keys(nearest(a, k)[0]), _keys(nearest(b, k)[0])).sum()) / (k * len(a))
 
 
@@ -190,10 +173,9 @@ def cknna(x: Matrix, y: Matrix, k: int = 10, variant: Literal["code", "paper"] =
     products of row-centred kernels are summed over the mask; in [-1, 1]; no eps. Rows are not normalised
     here. ValueError unless 2 <= k < n.
     """
-    if variant not in ("code", "paper"):
-        raise ValueError(f"variant: {variant!r}, allowed 'code', 'paper'")
-    a, b = paired(x, y)
-    check_neighbours(k, len(a))
+    spaces.check_choice("variant", variant, "code", "paper")
+    a, b = spaces.paired(x, y)
+    spaces.check_neighbours(k, len(a))
     if k < 2:
         raise ValueError(f"k: {k} neighbour, cknna needs at least 2")
     if variant == "paper":  # the row mean of <xi, xj> over j is <xi, mean>
@@ -241,11 +223,11 @@ def soft_cknna(x: Matrix, y: Matrix, tau: float = 0.1) -> float:
     """
     if not tau > 0:
         raise ValueError(f"tau: {tau}, it must be positive")
-    a, b = (unit_rows(rows, name) for name, rows in zip("xy", paired(x, y), strict=True))
+    a, b = (spaces.unit_rows(rows, name) for name, rows in zip("xy", spaces.paired(x, y), strict=True))
     n = len(a)
     inner = torch.zeros(2, 2, dtype=torch.float64, device=a.device)
     columns = torch.zeros(2, n, dtype=torch.float64, device=a.device)
-    for rows in row_blocks(n, 2 * n):
+    for rows in spaces.row_blocks(n, 2 * n):
         kernels = []
         for s, unit in enumerate((a, b)):
             logits = (unit[rows] @ unit.T).div_(tau)
@@ -260,16 +242,13 @@ def soft_cknna(x: Matrix, y: Matrix, tau: float = 0.1) -> float:
     return _normalised(lambda s, t: float(inner[s, t] - 1 - centre[s] @ centre[t] / n))
 
 
-# ---------------------------------------------------------------------------------- shape and distances
-
-
 def procrustes(x: Matrix, y: Matrix) -> float:
     """Procrustes similarity ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centred spaces, in [0, 1].
 
     1 where a rotation and a scale take one space to the other. 1 minus its square is the squared error that
     the best rotation and scale leave between spaces of unit norm.
     """
-    a, b = map(centred, paired(x, y))
+    a, b = map(spaces.centred, spaces.paired(x, y))
     return float(torch.linalg.svdvals(a.T @ b).sum() / (a.norm() * b.norm()))
 
 
@@ -278,8 +257,7 @@ def rsa(x: Matrix, y: Matrix, kind: Literal["spearman", "pearson"] = "spearman")
 
     Dissimilarity is 1 minus the Pearson correlation of two rows; all n(n - 1)/2 pairs, exact.
     """
-    if kind not in ("spearman", "pearson"):
-        raise ValueError(f"kind: {kind!r}, allowed 'spearman', 'pearson'")
-    a, b = (rows - rows.mean(1, keepdim=True) for rows in paired(x, y))
-    result = distance_correlation(a, b, "cosine", "cosine", spearman=kind == "spearman")
+    spaces.check_choice("kind", kind, "spearman", "pearson")
+    a, b = (rows - rows.mean(1, keepdim=True) for rows in spaces.paired(x, y))
+    result = spaces.distance_correlation(a, b, "cosine", "cosine", spearman=kind == "spearman")
     return result.spearman if kind == "spearman" else result.pearson

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoremix.analysis.spaces import Matrix, Numbers, as_rows, paired
+from scoremix.analysis.spaces import Matrix, Numbers, as_rows, check_choice, paired
 from scoremix.evaluation.estimate import Estimate, interval
 
 AlignmentMeasure = Callable[[Tensor, Tensor], float]
@@ -54,8 +54,7 @@ def random_space(
     n: int, d: int, generator: torch.Generator, kind: Literal["normal", "uniform"] = "normal"
 ) -> Float[Tensor, "n d"]:
     """A space without structure (Fig. 13): entries standard normal, or uniform on [0, 1)."""
-    if kind not in ("normal", "uniform"):
-        raise ValueError(f"kind: {kind!r}, allowed 'normal', 'uniform'")
+    check_choice("kind", kind, "normal", "uniform")
     draw = torch.randn if kind == "normal" else torch.rand
     return draw(n, d, generator=generator, dtype=torch.float64)
 

@@ -15,21 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import (
-    Array,
-    Matrix,
-    Metric,
-    Numbers,
-    as_rows,
-    as_unit_rows,
-    block_distances,
-    pair_blocks,
-    pair_index,
-    paired,
-    prepared,
-)
-
-# ---------------------------------------------------------------------------------- pictures
+from scoremix.analysis import spaces
+from scoremix.analysis.spaces import Array, Matrix, Metric, Numbers
 
 
 class JointHistogram(NamedTuple):
@@ -47,15 +34,15 @@ def joint_histogram(
 
     Two passes over blocks of distances, the first for the ranges; no pair is left out.
     """
-    rows, others = paired(x, y)
-    spaces = ((prepared(rows, x_metric, "x"), x_metric), (prepared(others, y_metric, "y"), y_metric))
+    rows, others = spaces.paired(x, y)
+    both = ((spaces.prepared(rows, x_metric, "x"), x_metric), (spaces.prepared(others, y_metric, "y"), y_metric))
     edges = []
-    for space, metric in spaces:
-        extremes = [(piece.min(), piece.max()) for piece in pair_blocks(space, metric) if len(piece)]
+    for space, metric in both:
+        extremes = [(piece.min(), piece.max()) for piece in spaces.pair_blocks(space, metric) if len(piece)]
         low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
         edges.append(np.linspace(low, high if high > low else low + 1, bins + 1))
     counts = np.zeros(bins * bins, np.int64)
-    for a, b in zip(*(pair_blocks(*space) for space in spaces), strict=True):
+    for a, b in zip(*(spaces.pair_blocks(*space) for space in both), strict=True):
         where = [
             np.minimum((d - edge[0]) * (bins / (edge[-1] - edge[0])), bins - 1).astype(np.int64)
             for d, edge in ((a, edges[0]), (b, edges[1]))
@@ -68,8 +55,8 @@ def shifted_distances(
     x: Matrix, metric: Metric = "cosine", zero: float = -1.0, tolerance: float = 1e-9
 ) -> Float[Array, "n n"]:
     """Distance matrix with its zeros (the diagonal, equal rows) moved to `zero` for contrast (Fig. 11)."""
-    rows = prepared(x, metric)
-    distances = block_distances(rows, rows, metric)
+    rows = spaces.prepared(x, metric)
+    distances = spaces.block_distances(rows, rows, metric)
     distances.fill_diagonal_(0)
     return torch.where(distances <= tolerance, zero, distances).cpu().numpy()
 
@@ -100,12 +87,12 @@ def distance_signal(
     """
     from scipy.signal import find_peaks
 
-    rows, others = paired(x, y)
+    rows, others = spaces.paired(x, y)
     n, total = len(rows), math.comb(len(rows), 2)
     numbers = np.sort(np.random.default_rng(seed).choice(total, min(count, total), replace=False))
-    i, j = pair_index(numbers, n)
-    a = _distances_of(prepared(rows, x_metric, "x"), i, j, x_metric)
-    b = _distances_of(prepared(others, y_metric, "y"), i, j, y_metric)
+    i, j = spaces.pair_index(numbers, n)
+    a = _distances_of(spaces.prepared(rows, x_metric, "x"), i, j, x_metric)
+    b = _distances_of(spaces.prepared(others, y_metric, "y"), i, j, y_metric)
     peaks, _ = find_peaks(a, prominence=a.std() if prominence is None else prominence)
     return DistanceSignal(np.stack([i, j], 1), a, b, peaks, np.flatnonzero((a < close) & (b < close)))
 
@@ -129,7 +116,7 @@ def pca_map(reference: Matrix, *others: Matrix, dims: int = 2) -> PcaMap:
 
     The largest entry of each axis is positive, so that maps do not flip between runs.
     """
-    sets = [as_rows(x, f"set {number}") for number, x in enumerate((reference, *others))]
+    sets = [spaces.as_rows(x, f"set {number}") for number, x in enumerate((reference, *others))]
     mean = sets[0].mean(0)
     _, scales, axes = torch.linalg.svd(sets[0] - mean, full_matrices=False)
     if not 1 <= dims <= len(scales):
@@ -149,7 +136,7 @@ def umap_map(reference: Matrix, *others: Matrix, seed: int = 0) -> list[Float[Ar
         from umap import UMAP
     except ImportError as error:
         raise ValueError(f"a UMAP needs {error.name}: pip install 'scoremix[umap]'") from None
-    sets = [as_rows(x, f"set {number}").cpu().numpy() for number, x in enumerate((reference, *others))]
+    sets = [spaces.as_rows(x, f"set {number}").cpu().numpy() for number, x in enumerate((reference, *others))]
     reducer = UMAP(n_neighbors=min(15, len(sets[0]) - 1), metric="cosine", random_state=seed, n_jobs=1)
     return [np.asarray(reducer.fit_transform(sets[0])), *(np.asarray(reducer.transform(x)) for x in sets[1:])]
 
@@ -178,8 +165,8 @@ def mix_path(mixes: Float[Numbers, "_ _ _"], a: Matrix, b: Matrix, weights: Floa
     shape = tuple(mixes.shape)
     if len(shape) != 3 or shape[1] != len(weights) or len(weights) < 2:
         raise ValueError(f"mixes: shape {shape} for {len(weights)} weights, needs (pairs, weights >= 2, d)")
-    start, end = as_unit_rows(a, "a"), as_unit_rows(b, "b")
-    points = as_unit_rows(torch.as_tensor(mixes).reshape(-1, shape[2]), "mixes").reshape(shape)
+    start, end = spaces.as_unit_rows(a, "a"), spaces.as_unit_rows(b, "b")
+    points = spaces.as_unit_rows(torch.as_tensor(mixes).reshape(-1, shape[2]), "mixes").reshape(shape)
     points = points[:, weights.argsort()]
     axis = end - start
     length = axis.norm(dim=1)
@@ -198,9 +185,6 @@ def mix_path(mixes: Float[Numbers, "_ _ _"], a: Matrix, b: Matrix, weights: Floa
         torch.where(walked > 0, ends / walked, 1.0).cpu().numpy(),
         float((position.diff(dim=1) > 0).double().mean()),
     )
-
-
-# ---------------------------------------------------------------------------------- selection transfer
 
 
 class SelectionOverlap(NamedTuple):

@@ -15,17 +15,9 @@ from jaxtyping import Float, Int
 from scipy.special import ndtr
 from torch import Tensor
 
+from scoremix.analysis import spaces
 from scoremix.analysis.preservation import Form, preservation_bound, simulate_misalignment
-from scoremix.analysis.spaces import (
-    Array,
-    Matrix,
-    Numbers,
-    centred,
-    pair_distances,
-    paired,
-    unit_rows,
-    vector_correlation,
-)
+from scoremix.analysis.spaces import Array, Matrix, Numbers
 
 
 def pair_norm2(n: int, form: Form) -> float:
@@ -177,20 +169,20 @@ def top_overlap(
     closest. Ties at the K-th place go to the earlier pair. `delta` is the margin put into the bound, by
     default the mean of the two margin gaps; the paper took 1e-5. Memory: about 24 bytes a pair.
     """
-    rows, others = paired(x, y)
+    rows, others = spaces.paired(x, y)
     n, pairs = len(rows), math.comb(len(rows), 2)
     if not 1 <= k < pairs:
         raise ValueError(f"k: {k}, allowed 1 to {pairs - 1}, one less than the pairs of {n} classes")
-    if metric not in ("cosine", "l2"):
-        raise ValueError(f"metric: {metric!r}, allowed 'cosine', 'l2'")
+    spaces.check_choice("metric", metric, "cosine", "l2")
     form: Form = "cosine" if metric == "cosine" else "euclidean"
-    spaces = [
-        centred(unit_rows(space, name) if form == "cosine" else space) for name, space in (("x", rows), ("y", others))
+    both = [
+        spaces.centred(spaces.unit_rows(space, name) if form == "cosine" else space)
+        for name, space in (("x", rows), ("y", others))
     ]
-    norms = [float(torch.linalg.matrix_norm(space.T @ space)) for space in spaces]
-    cka = min(float((spaces[0].T @ spaces[1]).square().sum()) / (norms[0] * norms[1]), 1.0)
+    norms = [float(torch.linalg.matrix_norm(space.T @ space)) for space in both]
+    cka = min(float((both[0].T @ both[1]).square().sum()) / (norms[0] * norms[1]), 1.0)
     a, b = (_scores(space, form, largest, norm) for space, norm in zip((rows, others), norms, strict=True))
-    correlation = vector_correlation(a, b)
+    correlation = spaces.vector_correlation(a, b)
     sets = compare_sets(a, b, k)
     del b
     bound = _bound((sets.margin_gap_x + sets.margin_gap_y) / 2 if delta is None else delta, cka, n, form)
@@ -210,7 +202,7 @@ def _bound(margin: float, rho: float, n: int, form: Form) -> float:
 
 
 def _scores(space: Float[Tensor, "n d"], form: Form, largest: bool, norm: float) -> Float[Array, " p"]:
-    scores = pair_distances(space, "cosine" if form == "cosine" else "sqeuclidean")
+    scores = spaces.pair_distances(space, "cosine" if form == "cosine" else "sqeuclidean")
     scores *= (1 if largest else -1) / norm
     return scores
 

@@ -20,12 +20,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import Matrix, Numbers, as_rows, centred, paired, row_blocks, unit_rows
+from scoremix.analysis.spaces import Matrix, Numbers, as_rows, centred, check_choice, paired, row_blocks, unit_rows
 
 Form = Literal["euclidean", "cosine"]
-
-
-# ---------------------------------------------------------------------------------- spaces
 
 
 def gram_root(x: Matrix, unit: bool = False, name: str = "x") -> Float[Tensor, "n d"]:
@@ -42,9 +39,6 @@ def gram_root(x: Matrix, unit: bool = False, name: str = "x") -> Float[Tensor, "
 def double_centred(m: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b n n"]:
     """HMH of Equation 11."""
     return m - m.mean(-1, keepdim=True) - m.mean(-2, keepdim=True) + m.mean((-2, -1), keepdim=True)
-
-
-# ---------------------------------------------------------------------------------- masks
 
 
 class Mask(NamedTuple):
@@ -69,18 +63,13 @@ def _mask(classes: Int[Numbers, "t m"], entries: list[tuple[int, int, float]]) -
     )
 
 
-def _check_form(form: Form) -> None:
-    if form not in ("euclidean", "cosine"):
-        raise ValueError(f"form: {form!r}, allowed 'euclidean', 'cosine'")
-
-
 def triplet_mask(triplets: Int[Numbers, "_ 3"], form: Form = "euclidean") -> Mask:
     """Masks of triplets (i, j, k), shape (t, 3).
 
     "euclidean", Equation 13: Δ = d²(i,j) - d²(i,k), ‖T‖² = 6. "cosine", Corollary G.4: Δ = K̂(i,j) - K̂(i,k),
     ‖T‖² = 1, of opposite sign: larger similarity is smaller distance.
     """
-    _check_form(form)
+    check_choice("form", form, "euclidean", "cosine")
     if form == "euclidean":
         return _mask(triplets, [(1, 1, 1.0), (2, 2, -1.0), (0, 1, -1.0), (0, 2, 1.0)])
     return _mask(triplets, [(0, 1, 0.5), (0, 2, -0.5)])
@@ -91,7 +80,7 @@ def pair_mask(quads: Int[Numbers, "_ 4"], form: Form = "cosine") -> Mask:
 
     "cosine": Δ = K̂(i,j) - K̂(k,l), ‖T‖² = 1. "euclidean": Δ = d²(i,j) - d²(k,l), ‖T‖² = 8.
     """
-    _check_form(form)
+    check_choice("form", form, "euclidean", "cosine")
     if form == "cosine":
         return _mask(quads, [(0, 1, 0.5), (2, 3, -0.5)])
     squares = [(0, 0, 1.0), (1, 1, 1.0), (2, 2, -1.0), (3, 3, -1.0)]
@@ -121,9 +110,6 @@ def margins(mask: Mask, root: Float[Tensor, "n d"]) -> Float[Tensor, " t"]:
 def gram_margins(mask: Mask, gram: Float[Tensor, "*b n n"]) -> Float[Tensor, "*b t"]:
     """Δ of every mask on each given centred Gram matrix."""
     return gram[..., mask.rows, mask.cols] @ mask.values
-
-
-# ---------------------------------------------------------------------------------- the theorem
 
 
 def _check_rho(rho: float, low: float) -> None:
@@ -182,9 +168,6 @@ def simulate_misalignment(
     return rho * gram + math.sqrt((1 - rho**2) / (math.comb(n, 2) - 1)) * noise
 
 
-# ---------------------------------------------------------------------------------- two real spaces
-
-
 def random_classes(n: int, m: int, count: int, generator: torch.Generator) -> Int[Tensor, "count m"]:
     """`count` uniform ordered choices of m different classes out of n."""
     if m > n:
@@ -223,7 +206,7 @@ def pair_moments(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], form: Form) -
     The rows of K̂ sum to 0, so sums over pairs follow from <K̂, L̂> and the diagonals p, q:
     Σ K̂L̂ = (<K̂, L̂> - p·q) / 2 and Σ d²d'² = n p·q + Σp Σq + 2 <K̂, L̂>.
     """
-    _check_form(form)
+    check_choice("form", form, "euclidean", "cosine")
     n, pairs = len(a), math.comb(len(a), 2)
 
     def central(x: Tensor, y: Tensor) -> float:

@@ -92,6 +92,12 @@ def in_order(
     return rows[[place[name] for name in wanted]]
 
 
+def check_choice(name: str, value: str, *allowed: str) -> None:
+    """ValueError unless the value is one of those allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}: {value!r}, allowed {', '.join(map(repr, allowed))}")
+
+
 def check_neighbours(k: int, n: int) -> None:
     """ValueError unless 1 <= k <= n - 1, the number of other rows."""
     if not 1 <= k <= n - 1:
@@ -110,8 +116,7 @@ Array = np.ndarray
 
 def prepared(x: Matrix, metric: Metric, name: str = "x") -> Float[Tensor, "n d"]:
     """Rows whose inner products give the distances of `block_distances`: unit for cosine, else centred."""
-    if metric not in ("cosine", "l2", "sqeuclidean"):
-        raise ValueError(f"metric: {metric!r}, allowed 'cosine', 'l2', 'sqeuclidean'")
+    check_choice("metric", metric, "cosine", "l2", "sqeuclidean")
     rows = as_rows(x, name)
     return unit_rows(rows, name) if metric == "cosine" else centred(rows)
 

@@ -15,7 +15,7 @@ from scoremix.commands.options import Here, Layout, app, stop_after
 
 if TYPE_CHECKING:
     from scoremix.data.export import Export
-    from scoremix.data.outgoing import Advance
+    from scoremix.data.source import Advance
 
 
 @app.command(without=("device",))

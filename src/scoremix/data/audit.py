@@ -27,7 +27,7 @@ from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
 from scoremix.data.lists import name_notes, noun
 from scoremix.data.reading import refuse_unwritable
-from scoremix.data.source import Encoded, Opening, Source, Told, windowed
+from scoremix.data.source import Advance, Encoded, Opening, Source, Told, windowed
 from scoremix.data.sources import open_source
 
 KNOWN_SETS = {
@@ -40,7 +40,6 @@ KNOWN_SETS = {
     "Glint360K": (360_232, 17_091_657),
 }
 TESTS = ("lfw.bin", "cfp_fp.bin", "agedb_30.bin")  # what arcface_torch looks for beside train.rec
-Advance = Callable[[int, int], None]
 
 
 @dataclass

@@ -23,9 +23,9 @@ from scoremix.data.formats.packed import Packed
 from scoremix.data.images import packed_file, write_classes
 from scoremix.data.lists import noun
 from scoremix.data.order import stream_seed
-from scoremix.data.outgoing import Advance, Images, Made, sound_rows
+from scoremix.data.outgoing import Images, Made, sound_rows
 from scoremix.data.reading import refuse_unwritable
-from scoremix.data.source import Encoded, Form, Opening, Source, Told, extension, refuse_empty
+from scoremix.data.source import Advance, Encoded, Form, Opening, Source, Told, extension, refuse_empty
 from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
 

@@ -20,13 +20,11 @@ from jaxtyping import Int64
 from scoremix.data.decode import decode, png, refuse_unreadable
 from scoremix.data.formats.packed import Packed
 from scoremix.data.reading import UnreadableImages
-from scoremix.data.source import A, B, Encoded, reason, windowed
+from scoremix.data.source import A, Advance, B, Encoded, reason, windowed
 
 LISTED = 1024  # classes whose images are listed once, in whatever order they are written
-Advance = Callable[[int, int], None]
-Made = Callable[
-    [int, int], tuple[list[str], list[float]]
-]  # class, position in it -> classes mixed and weights; none: real
+# class, position in it -> classes mixed and weights; none: real
+Made = Callable[[int, int], tuple[list[str], list[float]]]
 
 
 @dataclass(frozen=True)

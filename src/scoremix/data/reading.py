@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from scoremix.data.files import whole
 from scoremix.data.images import LabeledImages, packed_file, write_classes
 from scoremix.data.lists import groups_of
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.source import DEFAULTS, Choose, Opening, Source, Told, refuse_empty
+from scoremix.data.source import DEFAULTS, Advance, Choose, Opening, Source, Told, refuse_empty
 from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, completed, from_list, subset
 
@@ -58,7 +58,7 @@ def read(
     seed: int = 0,
     workers: int | None = None,
     told: Told = DEFAULTS.told,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Advance | None = None,
 ) -> tuple[LabeledImages, Reading]:
     """Writes the images at `place` as a packed set in `folder`; returns the set and what was left out.
 
@@ -214,11 +214,7 @@ def _splits(
 
 
 def _fill(
-    path: Path,
-    shape: tuple[int, int, int],
-    source: Source,
-    plan: Plan,
-    progress: Callable[[int, int], None] | None,
+    path: Path, shape: tuple[int, int, int], source: Source, plan: Plan, progress: Advance | None
 ) -> tuple[Int64[np.ndarray, " classes"], list[tuple[str, str]], bool]:
     """Writes all that is planned; returns images per class of the source, unreadable files, whether all is grey."""
     counts, grey = np.zeros(len(source.counts), np.int64), True

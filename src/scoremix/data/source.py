@@ -22,6 +22,7 @@ from scoremix.data.decode import decode, depth, refuse_irregular
 from scoremix.data.splits import Splits
 
 Form = Literal["folders", "recordio", "webdataset"]
+Advance = Callable[[int, int], None]  # how many are done, of how many
 Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
 BLOCK_BYTES = 4 << 20
 EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}

@@ -87,9 +87,6 @@ def _weight_above(
     return total
 
 
-# ---------------------------------------------------------------------------------- summaries
-
-
 def _rates(values: Any, name: str) -> Float[Array, "*r g"]:
     rates = np.asarray(values, np.float64)
     if rates.ndim < 1 or rates.shape[-1] < 2 or not (np.isnan(rates) | ((rates >= 0) & (rates <= 1))).all():

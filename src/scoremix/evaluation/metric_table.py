@@ -38,8 +38,6 @@ def power(value: float) -> str:
     return tens if abs(factor - 1) < 1e-6 else f"{factor:.3g}·{tens}"
 
 
-# ---------------------------------------------------------------------------------- recognition
-
 EER = Metric("eer", "EER", higher_is_better=False)
 AUC = Metric("auc", "AUC")
 ACCURACY = Metric("accuracy", "held-out accuracy", closed=True)
@@ -69,9 +67,6 @@ def metric_of(key: str, reason: str = "") -> Metric:
         case _ if name.startswith("rank"):
             return Metric(key, f"rank-{name.removeprefix('rank')}", reason=reason)
     return METRICS.get(key, Metric(key, key))
-
-
-# ---------------------------------------------------------------------------------- generated images
 
 
 def _quality(key: str, label: str, higher_is_better: bool | None, note: str) -> Metric:

@@ -141,9 +141,6 @@ def tar_draws(
             keep *= 2
 
 
-# ---------------------------------------------------------------------------------- identification (1:N)
-
-
 class Search(NamedTuple):
     """Best similarities of every probe against one gallery."""
 

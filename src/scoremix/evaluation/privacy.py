@@ -15,16 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import (
-    Matrix,
-    Numbers,
-    as_rows,
-    as_unit_rows,
-    block_distances,
-    centred,
-    of_equal_width,
-    row_blocks,
-)
+from scoremix.analysis import spaces
+from scoremix.analysis.spaces import Matrix, Numbers
 from scoremix.evaluation.metrics import refused_at
 
 
@@ -33,9 +25,6 @@ def _labels(values: Int[Numbers, "*_"], rows: Tensor, name: str, ndim: int = 1) 
     if labels.ndim != ndim or len(labels) != len(rows):
         raise ValueError(f"{name}: shape {tuple(labels.shape)} for {len(rows)} rows")
     return labels
-
-
-# ---------------------------------------------------------------------------------- nearest real images
 
 
 def nearest_similarity(
@@ -51,15 +40,16 @@ def nearest_similarity(
     training rows: among="parents" looks only at them (what a mix resembles by design), "others" only at
     the rest. ValueError where an image has no training row to compare with.
     """
-    rows, others = of_equal_width(images=as_unit_rows(images, "images"), train=as_unit_rows(train, "train"))
-    if among not in ("all", "parents", "others"):
-        raise ValueError(f"among: {among!r}, allowed 'all', 'parents', 'others'")
+    rows, others = spaces.of_equal_width(
+        images=spaces.as_unit_rows(images, "images"), train=spaces.as_unit_rows(train, "train")
+    )
+    spaces.check_choice("among", among, "all", "parents", "others")
     if among != "all" and (parents is None or train_labels is None):
         raise ValueError(f"among: {among!r} needs parents and train_labels")
     sources = None if parents is None else _labels(parents, rows, "parents", 2)
     classes = None if train_labels is None else _labels(train_labels, others, "train_labels")
     values, indices = [], []
-    for part in row_blocks(len(rows), len(others)):
+    for part in spaces.row_blocks(len(rows), len(others)):
         similarity = rows[part] @ others.T
         if among != "all":
             assert sources is not None and classes is not None
@@ -74,22 +64,19 @@ def nearest_similarity(
     return top.clamp(-1, 1), torch.cat(indices)
 
 
-# ---------------------------------------------------------------------------------- thresholds
-
-
 def impostor_thresholds(features: Matrix, labels: Int[Numbers, " _"], fmrs: Sequence[float]) -> Float[np.ndarray, " t"]:
     """Smallest cosine thresholds that at most a share fmr of held-out impostor pairs exceeds.
 
     Impostor pairs are all pairs of images of different classes. ValueError for a rate outside (0, 1], or
     one that the number of pairs cannot resolve (fewer than one pair allowed above the threshold).
     """
-    rows = as_unit_rows(features, "features")
+    rows = spaces.as_unit_rows(features, "features")
     classes = _labels(labels, rows, "labels")
     counts = torch.unique(classes, return_counts=True)[1]
     pairs = (len(rows) ** 2 - int(counts.square().sum())) // 2
     allowed = [refused_at(pairs, fmr, "fmr") for fmr in fmrs]
     top = rows.new_empty(0)  # the largest impostor similarities so far
-    for part in row_blocks(len(rows), len(rows)):
+    for part in spaces.row_blocks(len(rows), len(rows)):
         similarity = rows[part] @ rows[part.start :].T
         later = torch.ones_like(similarity, dtype=torch.bool).triu_(1)
         top = torch.cat([top, similarity[later & (classes[part, None] != classes[part.start :])]])
@@ -97,9 +84,6 @@ def impostor_thresholds(features: Matrix, labels: Int[Numbers, " _"], fmrs: Sequ
             top = top.topk(max(allowed) + 1).values
     ordered = top.sort(descending=True).values.cpu().numpy()
     return np.array([ordered[rank] for rank in allowed])
-
-
-# ---------------------------------------------------------------------------------- data copying
 
 
 def data_copying(images: Matrix, train: Matrix, held_out: Matrix, dims: int | None = 64) -> float:
@@ -112,12 +96,12 @@ def data_copying(images: Matrix, train: Matrix, held_out: Matrix, dims: int | No
     """
     from scipy.stats import rankdata
 
-    sets = [as_rows(x, name) for x, name in ((train, "train"), (images, "images"), (held_out, "held_out"))]
+    sets = [spaces.as_rows(x, name) for x, name in ((train, "train"), (images, "images"), (held_out, "held_out"))]
     if len({x.shape[1] for x in sets}) > 1:
         raise ValueError(f"features: {[x.shape[1] for x in sets]} in train, images, held_out")
     mean = sets[0].mean(0)
     if dims is not None and dims < sets[0].shape[1]:
-        axes = torch.linalg.eigh(centred(sets[0]).T @ centred(sets[0])).eigenvectors[:, -dims:]
+        axes = torch.linalg.eigh(spaces.centred(sets[0]).T @ spaces.centred(sets[0])).eigenvectors[:, -dims:]
         sets = [(x - mean) @ axes for x in sets]
     else:
         sets = [x - mean for x in sets]
@@ -133,4 +117,4 @@ def data_copying(images: Matrix, train: Matrix, held_out: Matrix, dims: int | No
 
 
 def _nearest_distance(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-    return torch.cat([block_distances(a[rows], b, "l2").amin(1) for rows in row_blocks(len(a), len(b))])
+    return torch.cat([spaces.block_distances(a[rows], b, "l2").amin(1) for rows in spaces.row_blocks(len(a), len(b))])

@@ -14,19 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from scoremix.analysis.spaces import (
-    Matrix,
-    Numbers,
-    as_unit_rows,
-    block_distances,
-    centred,
-    check_neighbours,
-    of_equal_width,
-    row_blocks,
-    unit_rows,
-)
-
-# ---------------------------------------------------------------------------------- distributions
+from scoremix.analysis import spaces
+from scoremix.analysis.spaces import Matrix, Numbers
 
 
 def frechet_distance(a: Matrix, b: Matrix) -> float:
@@ -36,10 +25,10 @@ def frechet_distance(a: Matrix, b: Matrix) -> float:
     Ra Rbᵀ, which needs no matrix square root and no epsilon where a covariance is singular. Biased upwards
     for few samples: compare sets of the same sizes only. ValueError below 2 rows.
     """
-    one, two = of_equal_width(a=a, b=b)
+    one, two = spaces.of_equal_width(a=a, b=b)
     if min(len(one), len(two)) < 2:
         raise ValueError(f"rows: {len(one)} and {len(two)}, at least 2 are needed")
-    roots = [torch.linalg.qr(centred(x), mode="r").R / math.sqrt(len(x) - 1) for x in (one, two)]
+    roots = [torch.linalg.qr(spaces.centred(x), mode="r").R / math.sqrt(len(x) - 1) for x in (one, two)]
     shift = (one.mean(0) - two.mean(0)).square().sum()
     spread = roots[0].square().sum() + roots[1].square().sum()
     return max(float(shift + spread - 2 * torch.linalg.svdvals(roots[0] @ roots[1].T).sum()), 0.0)
@@ -50,22 +39,19 @@ def kernel_distance(a: Matrix, b: Matrix, degree: int = 3, gamma: float | None =
 
     Unbiased over all rows (no subsets to draw), so it may be slightly negative. ValueError below 2 rows.
     """
-    one, two = of_equal_width(a=a, b=b)
+    one, two = spaces.of_equal_width(a=a, b=b)
     if min(len(one), len(two)) < 2:
         raise ValueError(f"rows: {len(one)} and {len(two)}, at least 2 are needed")
     scale = 1 / one.shape[1] if gamma is None else gamma
 
     def total(x: Tensor, y: Tensor) -> float:
-        return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in row_blocks(len(x), len(y)))
+        return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in spaces.row_blocks(len(x), len(y)))
 
     def within(x: Tensor) -> float:
         own = (scale * x.square().sum(1) + coef).pow(degree).sum()
         return (total(x, x) - float(own)) / (len(x) * (len(x) - 1))
 
     return within(one) + within(two) - 2 * total(one, two) / (len(one) * len(two))
-
-
-# ---------------------------------------------------------------------------------- neighbourhoods
 
 
 class Prdc(TypedDict):
@@ -79,7 +65,7 @@ class Prdc(TypedDict):
 
 def distance_blocks(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Iterator[tuple[slice, Float[Tensor, "r n"]]]:
     """Euclidean distances of a's rows to b's, a block of rows at a time."""
-    return ((rows, block_distances(a[rows], b, "l2")) for rows in row_blocks(len(a), len(b)))
+    return ((rows, spaces.block_distances(a[rows], b, "l2")) for rows in spaces.row_blocks(len(a), len(b)))
 
 
 def radii(rows: Float[Tensor, "n d"], k: int) -> Float[Tensor, " n"]:
@@ -100,7 +86,7 @@ def prdc(real: Matrix, fake: Matrix, k: int = 5) -> Prdc:
     """
     one, two = together(real, fake)
     for rows in (one, two):
-        check_neighbours(k, len(rows))
+        spaces.check_neighbours(k, len(rows))
     reach, reach_fake = radii(one, k), radii(two, k)
     balls = one.new_zeros(len(two))  # of real rows, per fake
     recalled = covered = 0
@@ -119,7 +105,7 @@ def prdc(real: Matrix, fake: Matrix, k: int = 5) -> Prdc:
 
 def together(real: Numbers, fake: Numbers) -> tuple[Tensor, Tensor]:
     """Both sets moved by the same vector, the real mean, so that products of rows lose no digits."""
-    one, two = of_equal_width(real=real, fake=fake)
+    one, two = spaces.of_equal_width(real=real, fake=fake)
     return one - one.mean(0), two - one.mean(0)
 
 
@@ -129,7 +115,7 @@ def authenticity(real: Matrix, fake: Matrix) -> float:
     Low values are a sign of copying; 1/2 or more is usual for fresh samples of the same distribution.
     """
     one, two = together(real, fake)
-    check_neighbours(1, len(one))
+    spaces.check_neighbours(1, len(one))
     found = [distances.min(1) for _, distances in distance_blocks(two, one)]
     distance, row = torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
     hit, place = torch.unique(row, return_inverse=True)
@@ -144,9 +130,6 @@ def _nearest_other(rows: Float[Tensor, "n d"], wanted: Int[Tensor, " w"]) -> Flo
         distances[torch.arange(len(own), device=own.device), own] = math.inf
         out.append(distances.amin(1))
     return torch.cat(out)
-
-
-# ---------------------------------------------------------------------------------- classes (D.6)
 
 
 class Fidelity(NamedTuple):
@@ -177,16 +160,15 @@ def fidelity(
     are not evaluated; they compete for the nearest center only with among="all", the stricter coverage. `targets`
     (n, d): where each image should lie, by default at its class's center; align alone looks at it.
     """
-    if among not in ("evaluated", "all"):
-        raise ValueError(f"among: {among!r}, allowed 'evaluated', 'all'")
-    rows, of_classes = of_equal_width(features=features, centers=centers)
-    rows, of_classes = unit_rows(rows, "features"), unit_rows(of_classes, "centers")
+    spaces.check_choice("among", among, "evaluated", "all")
+    rows, of_classes = spaces.of_equal_width(features=features, centers=centers)
+    rows, of_classes = spaces.unit_rows(rows, "features"), spaces.unit_rows(of_classes, "centers")
     index = torch.as_tensor(labels).to(rows.device)
     if index.shape != rows.shape[:1]:
         raise ValueError(f"labels: shape {tuple(index.shape)} for {len(rows)} features")
     if not 0 <= int(index.min()) <= int(index.max()) < len(of_classes):
         raise ValueError(f"labels: {int(index.min())} to {int(index.max())}, allowed 0 to {len(of_classes) - 1}")
-    wanted = of_classes[index] if targets is None else as_unit_rows(targets, "targets")
+    wanted = of_classes[index] if targets is None else spaces.as_unit_rows(targets, "targets")
     if wanted.shape != rows.shape:
         raise ValueError(f"targets: shape {tuple(wanted.shape)}, features have {tuple(rows.shape)}")
     classes, place, counts = torch.unique(index, return_inverse=True, return_counts=True)
@@ -196,7 +178,7 @@ def fidelity(
         mean: Tensor = sums / counts.reshape(-1, *[1] * (values.ndim - 1))
         return mean
 
-    centroids = unit_rows(class_mean(rows), "centroids")
+    centroids = spaces.unit_rows(class_mean(rows), "centroids")
     own = of_classes[classes]
     nearest = (centroids @ (own if among == "evaluated" else of_classes).T).argmax(1)
     truth = torch.arange(len(classes), device=rows.device) if among == "evaluated" else classes

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors
+import safetensors.torch
 from torch import Tensor
 
 from scoremix.data.finite import finite_tensors
@@ -94,8 +95,7 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path}: an ONNX model; give the .pt, .pth, .ckpt or .safetensors file it was made from")
     with readable(path, "checkpoint"):
         if path.suffix == ".safetensors":
-            with safetensors.safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return safetensors.torch.load_file(path)
         found = read_torch(path)
     while isinstance(found, Mapping) and (
         inner := next((w for w in WRAPPERS if isinstance(found.get(w), Mapping)), "")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scoremix.data.pickles import some
+from scoremix.data.limits import refuse_misfits
 
 PREFIX = "timm/"
 
@@ -50,14 +50,7 @@ class TimmNetwork(nn.Module):
         for name in first & given.keys() & own.keys():
             if own[name].shape[1] == 1:
                 given[name] = given[name].sum(1, keepdim=True)
-        wanted = own.keys() - last
-        if missing := sorted(wanted - given.keys()):
-            raise ValueError(f"the file lacks {some(missing)}")
-        if extra := sorted(given.keys() - wanted):
-            raise ValueError(f"the file also holds {some(extra)}")
-        for name in wanted:
-            if own[name].shape != given[name].shape:
-                raise ValueError(f"{name} is {tuple(given[name].shape)} in the file, must be {tuple(own[name].shape)}")
+        refuse_misfits({name: tensor for name, tensor in own.items() if name not in last}, given)
         self.net.load_state_dict({**{name: own[name] for name in last}, **given})
 
 

@@ -8,7 +8,7 @@ print([found.name for found in model.identify("gallery", "probes")])
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.data.decode import decode, opened, resize_area, with_channels
-from scoremix.data.source import Told
+from scoremix.data.source import Advance, Told
 from scoremix.data.sources import Listing, open_listing
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified, Match, Source, Unit, nearest
 
@@ -28,9 +28,6 @@ ENLARGED = 4  # an image is not enlarged more than so many times
 STRANGERS = 0.1  # bound on the chance that a stranger is taken for somebody, where the thresholds reach that far
 
 Images = NDArray[np.uint8]
-
-
-Advance = Callable[[int, int], None]  # images done, of so many
 
 
 def silent(done: int, total: int) -> None:
