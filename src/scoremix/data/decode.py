@@ -7,6 +7,7 @@ short side, resized to `size` with Pillow's anti-aliased Lanczos filter.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import functools
 import io
@@ -177,6 +178,11 @@ def png(pixels: np.ndarray) -> bytes:
     plain = np.ascontiguousarray(pixels[..., 0] if pixels.shape[2:] == (1,) else pixels)
     Image.fromarray(plain).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def png_address(pixels: np.ndarray) -> str:
+    """What a page takes for the address of a picture: the PNG itself."""
+    return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
 
 
 def is_grey(images: UInt8[np.ndarray, "b h w c"]) -> bool:

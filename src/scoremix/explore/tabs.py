@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -19,28 +20,7 @@ MOST, THUMBS = 4, 60  # classes of a mix; classes shown to choose from
 LARGEST = 64 << 20  # bytes of a photograph
 NET: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "networks"}  # one after the other
 QUICK: dict[str, Any] = {**NET, "show_progress": "hidden"}
-# what a click or a key on a class or point tells, and where the focus is after the piece was drawn anew
-PICK = """
-let last = null;
-const told = at => { last = `[data-k="${at.dataset.k}"]`; trigger('click', {k: +at.dataset.k, kind: +(at.dataset.kind || 0)}); };
-element.addEventListener('click', e => { const at = e.target.closest('[data-k]'); if (at) told(at); });
-element.addEventListener('keydown', e => {
-  const at = e.target.closest('g[data-k]'); if (!at) return;
-  if (e.key === 'Enter' || e.key === ' ') { e.preventDefault(); told(at); return; }
-  const step = {ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1}[e.key]; if (!step) return;
-  e.preventDefault();
-  const all = [...element.querySelectorAll('g[data-k]')], next = all[(all.indexOf(at) + step + all.length) % all.length];
-  at.tabIndex = -1; next.tabIndex = 0; next.focus();
-});
-watch('value', () => { if (last) element.querySelector(last)?.focus(); });
-"""
-COPY = """
-element.addEventListener('click', async e => {
-  const at = e.target.closest('[data-copy]'); if (!at) return;
-  await navigator.clipboard.writeText(at.closest('.code').querySelector('code').textContent);
-  at.textContent = 'Copied';
-});
-"""
+PICK, COPY = ((Path(__file__).parent / name).read_text() for name in ("pick.js", "copy.js"))
 
 
 def told(piece: Callable[..., str]) -> Callable[..., str]:

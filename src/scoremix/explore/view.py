@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -10,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scoremix.data.decode import png
+from scoremix.data.decode import png_address
 from scoremix.report import page
 from scoremix.report.charts import PALETTE
 
 if TYPE_CHECKING:
     from scoremix.explore.people import Kind
-    from scoremix.report.charts import Image
 
 HERE = Path(__file__).parent
 WIDE, HIGH, EDGE = 100.0, 70.0, 3.0  # of the map, in its own units
@@ -24,7 +22,7 @@ WIDE, HIGH, EDGE = 100.0, 70.0, 3.0  # of the map, in its own units
 
 @cache
 def _parts() -> Any:
-    template = page.environment().from_string((HERE / "parts.html").read_text(), globals={"source": source})
+    template = page.environment().from_string((HERE / "parts.html").read_text(), globals={"source": png_address})
     return template.module
 
 
@@ -36,11 +34,6 @@ def piece(name: str, /, **values: Any) -> str:
 def error(problem: Exception | str) -> str:
     """What stands where something asked for cannot be."""
     return piece("error", text=str(problem))
-
-
-def source(image: Image) -> str:
-    """A picture's address, the PNG itself."""
-    return "data:image/png;base64," + base64.b64encode(png(image)).decode()
 
 
 def map_points(kinds: Sequence[Kind]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """What every chart shares: palette, one style per arm, axes, and figures as SVG with CSS colours; pictures as PNG."""
 
-import base64
 import functools
 import io
 import re
@@ -19,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from scoremix.data.decode import png
+from scoremix.data.decode import png_address
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
 
@@ -346,9 +345,8 @@ def heat(axes: Axes, table: Any, **options: Any) -> Any:
 def picture(image: Image, alt: str) -> Markup:
     """An <img> with the pixels inside, scaled without smoothing by the page's style; left out, with why, if it is none."""
     try:
-        data = base64.b64encode(png(image)).decode()
+        address = png_address(image)
     except Exception as error:
         return left_out(error)
     height, width = image.shape[:2]
-    tag = '<img src="data:image/png;base64,{}" width="{}" height="{}" alt="{}">'
-    return Markup(tag).format(data, width, height, alt)
+    return Markup('<img src="{}" width="{}" height="{}" alt="{}">').format(address, width, height, alt)

@@ -1,15 +1,16 @@
 """Probes beside the enrolled images most alike, as a page or a picture: people rather look."""
 
-import base64
 import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from string import Template
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from scoremix.data.decode import upright_rgb
+from scoremix.data.decode import png_address, upright_rgb
 from scoremix.data.lists import noun
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified
 from scoremix.use.model import Threshold
@@ -61,24 +62,9 @@ def said(found: Sequence[Identified], enrolled: int, point: Threshold | None) ->
 
 def page(rows: Sequence[Sequence[Tile]], note: str) -> str:
     """One HTML file with everything in it."""
-    lines = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>identified</title>",
-        "<meta name='viewport' content='width=device-width'>",
-        "<style>body{font:14px system-ui,sans-serif;margin:2em;max-width:80em}table{border-collapse:collapse}"
-        "td{padding:.4em;text-align:center;vertical-align:top;max-width:9em;overflow-wrap:anywhere}"
-        "td:first-child{border-right:1px solid #d0d7de;padding-right:1em}"
-        f"img{{width:{SIDE}px;height:{SIDE}px;border:3px solid;image-rendering:pixelated;display:block;margin:auto}}</style>",
-        f"<h1>Who is it?</h1><p>{html.escape(note)}</p><table>",
-        "<tr><th>image</th><th colspan='99'>most alike, and how alike</th></tr>",
-    ]
-    for row in rows:
-        cells = (
-            f"<td>{_inline(tile)}<b style='color:{tile.colour}'>{html.escape(tile.lines[0])}</b><br>"
-            f"{html.escape(tile.lines[1])}</td>"
-            for tile in row
-        )
-        lines.append(f"<tr>{''.join(cells)}</tr>")
-    return "\n".join([*lines, "</table></html>"]) + "\n"
+    lines = ("".join(map(_cell, row)) for row in rows)
+    text = Template(Path(__file__).with_suffix(".html").read_text())
+    return text.substitute(side=SIDE, note=html.escape(note), rows="".join(f"<tr>{line}</tr>\n" for line in lines))
 
 
 def picture(rows: Sequence[Sequence[Tile]]) -> bytes:
@@ -115,10 +101,9 @@ def _opened(place: Path | None, name: str) -> Image.Image | None:
     return image.resize((SIDE, SIDE), way, (left, top, left + side, top + side))
 
 
-def _inline(tile: Tile) -> str:
-    if tile.image is None:
-        return f"<div style='width:{SIDE}px;height:{SIDE}px;background:#eaeef2;margin:auto'></div>"
-    content = io.BytesIO()
-    tile.image.save(content, "PNG")
-    data = base64.b64encode(content.getvalue()).decode()
-    return f"<img alt='' style='border-color:{tile.colour}' src='data:image/png;base64,{data}'>"
+def _cell(tile: Tile) -> str:
+    shown = f"<div style='width:{SIDE}px;height:{SIDE}px;background:#eaeef2;margin:auto'></div>"
+    if tile.image is not None:
+        shown = f"<img alt='' style='border-color:{tile.colour}' src='{png_address(np.asarray(tile.image))}'>"
+    name, below = map(html.escape, tile.lines)
+    return f"<td>{shown}<b style='color:{tile.colour}'>{name}</b><br>{below}</td>"
