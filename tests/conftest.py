@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import importlib.util
 import json
 import os
@@ -125,7 +127,14 @@ def no_leaks() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of tests share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def tiny_npz(tmp_path_factory: pytest.TempPathFactory, common: Path) -> Path:
     """24 classes of 6 grey 8 px images: a blob at a place and of a size that the class decides, plus noise."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:8, :8]
@@ -140,7 +149,9 @@ def tiny_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("tiny") / "tiny.npz"
     names = np.array([f"blob {k:02d}" for k in range(24)])
     np.savez(path, images=np.stack(images), labels=np.array(labels, np.int32), class_names=names)
-    return path
+    with contextlib.suppress(FileExistsError):  # another process was first
+        os.link(path, common / path.name)
+    return common / path.name
 
 
 TINY = [
@@ -181,3 +192,16 @@ def tiny_settings(tiny_npz: Path) -> list[str]:
 
     estimate.LONGEST = 0.01  # seconds of a measurement
     return [f"source={tiny_npz}", "name=tiny", *TINY]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(common: Path, tiny_settings: list[str]) -> Path:
+    """Where a run of the tiny settings is finished, made once for all processes of tests: who adds to it copies it."""
+    from support.runs import run
+
+    with open(common / "tiny_run.lock", "a+") as waiting:
+        fcntl.flock(waiting, fcntl.LOCK_EX)
+        if not waiting.seek(0, os.SEEK_END):
+            run(common / "tiny_run", tiny_settings)
+            waiting.write("finished")
+    return common / "tiny_run"

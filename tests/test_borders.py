@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoremix.config import Experiment, Runtime, load
 from scoremix.data.images import LabeledImages
 from scoremix.diffusion.batches import border_of
-from scoremix.execution import progress
-from scoremix.execution.store import Store
+from support.runs import run
 
 
 def of_pixels(images: np.ndarray) -> LabeledImages:
@@ -41,10 +39,13 @@ def test_a_coloured_frame_is_no_grey():
     assert border_of(of_pixels(images)).fill is None
 
 
-@pytest.mark.parametrize("shift", [0, 1])
-def test_the_padding_is_recorded_where_there_is_a_shift(shift: int, tiny_settings: list[str], tmp_path: Path):
-    exp = load(Experiment(), (), [*tiny_settings, f"generator.shift={shift}"])
-    store = Store(tmp_path / "store")
-    progress.execute(exp, Runtime(out=tmp_path, device="cpu", quiet=True), store, "generator")
-    info = json.loads(next((tmp_path / "store" / "generator").glob("*/generator.json")).read_text())
-    assert info.get("border", {}).get("padding") == ("mirror" if shift else None)
+def test_the_padding_is_recorded_where_there_is_a_shift(tiny_run: Path, tiny_settings: list[str], tmp_path: Path):
+    assert padding(tiny_run) == "mirror"
+    run(tmp_path, [*tiny_settings, "generator.shift=0", "generator.images_seen=64"], "generator")
+    assert padding(tmp_path) is None
+
+
+def padding(out: Path) -> str | None:
+    """That of the run's generator."""
+    (file,) = (out / "store" / "generator").glob("*/generator.json")
+    return json.loads(file.read_text()).get("border", {}).get("padding")

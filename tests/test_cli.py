@@ -22,18 +22,12 @@ from scoremix.data import export
 from scoremix.data.outgoing import Images
 from scoremix.execution import progress, records, stopping
 from scoremix.execution.store import Store
+from support.runs import command
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["scoremix", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
-
-
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     """The one line a wrong call prints; its status is 2."""
-    assert call(monkeypatch, *arguments) == 2
+    assert command(*arguments) == 2
     said = capsys.readouterr().err
     assert "Traceback" not in said
     return said[said.index("scoremix: ") :].strip()
@@ -42,22 +36,20 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 @pytest.mark.parametrize(
     "verb", ["", "run", "ingest", "generator", "select", "sample", "evaluate", "benchmark", "report", "show"]
 )
-def test_help_names_the_verb(verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, *([verb] if verb else []), "--help") == 0
+def test_help_names_the_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(*([verb] if verb else []), "--help") == 0
     assert "Usage" in (said := capsys.readouterr().out) and verb in said
 
 
-def test_help_shows_every_preset_and_whole_summaries(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_shows_every_preset_and_whole_summaries(capsys: pytest.CaptureFixture[str]) -> None:
     from scoremix.commands.options import PRESET_NAMES
     from scoremix.config.presets import PRESETS
 
     assert tuple(PRESETS) == PRESET_NAMES
-    call(monkeypatch, "run", "--help")
+    command("run", "--help")
     words = "".join(capsys.readouterr().out.split())
     assert all(name in words for name in PRESET_NAMES)
-    call(monkeypatch, "--help")
+    command("--help")
     said = " ".join(capsys.readouterr().out.split())
     assert (
         "Train the recognizer in every way (arm) and compare them on unseen classes. Runs what it needs and stops there."
@@ -67,38 +59,34 @@ def test_help_shows_every_preset_and_whole_summaries(
 
 
 @pytest.mark.parametrize("verb", cli.ORDER)
-def test_every_command_can_be_quiet(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call(monkeypatch, verb, "--help")
+def test_every_command_can_be_quiet(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command(verb, "--help")
     assert "--quiet" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("verb", ["embed", "convert"])
-def test_what_is_there_already_is_not_replaced(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_what_is_there_already_is_not_replaced(verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     there, data = tmp_path / ("there.npz" if verb == "embed" else "there"), folder(tmp_path / "images", 2)
     there.write_text("mine")
     arguments = ["embed", "a/b", str(data), str(there)] if verb == "embed" else ["convert", str(data), str(there)]
-    assert f"{there.name} exists already: name another place" in refused(monkeypatch, capsys, *arguments)
+    assert f"{there.name} exists already: name another place" in refused(capsys, *arguments)
     assert there.read_text() == "mine"
 
 
 @pytest.mark.parametrize("verb", ["ingest", "plan", "convert"])
 def test_an_empty_class_gets_the_same_answer_everywhere(
-    verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    verb: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     data = folder(tmp_path / "images", 6)
     (data / "nobody").mkdir()
     wanted = ["--data", str(data), "--out", str(tmp_path / "out")]
     arguments = [str(data), str(tmp_path / "out")] if verb == "convert" else wanted
-    said = refused(monkeypatch, capsys, verb, *arguments, "--quiet")
+    said = refused(capsys, verb, *arguments, "--quiet")
     assert "class 'nobody' of" in said and "has no images (--skip-bad leaves them out)" in said
 
 
-def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call(monkeypatch, "--version") == 0
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("--version") == 0
     assert capsys.readouterr().out == f"scoremix {__version__}\n"
 
 
@@ -158,7 +146,7 @@ def test_wrong_calls_are_one_line(
     tmp_path: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    said = refused(monkeypatch, capsys, *arguments)
+    said = refused(capsys, *arguments)
     assert "\n" not in said
     for name in names:
         assert name in said
@@ -187,20 +175,16 @@ def test_wrong_calls_are_one_line(
         (["export", "a/b", "r.onnx", "--out", "e.onnx"], ["e.onnx", "named last"]),
     ],
 )
-def test_wrong_usage_is_one_line(
-    arguments: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, *arguments) == 2
+def test_wrong_usage_is_one_line(arguments: list[str], names: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert command(*arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == "" and captured.err.startswith("scoremix: ") and captured.err.count("\n") == 1
     for name in names:
         assert name in captured.err
 
 
-def test_a_call_without_arguments_gets_the_help(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch) == 2
+def test_a_call_without_arguments_gets_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command() == 2
     assert capsys.readouterr().err.startswith("Usage")
 
 
@@ -211,7 +195,7 @@ def test_ctrl_c_is_status_130(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(progress, "execute", stopped)
-    assert call(monkeypatch, "run", "demo", "--out", str(tmp_path)) == 130
+    assert command("run", "demo", "--out", str(tmp_path)) == 130
     assert "the next run continues" in capsys.readouterr().err
 
 
@@ -232,7 +216,7 @@ def test_a_conversion_that_is_asked_to_end_leaves_nothing(
     monkeypatch.setattr(export, "write_records", asked)
     monkeypatch.setattr(stopping, "_asked", [])
     try:
-        assert call(monkeypatch, "convert", str(data), str(tmp_path / "out")) == 128 + number
+        assert command("convert", str(data), str(tmp_path / "out")) == 128 + number
     finally:
         signal.alarm(0)
         for each, handler in before.items():
@@ -240,18 +224,16 @@ def test_a_conversion_that_is_asked_to_end_leaves_nothing(
     assert "nothing was written" in capsys.readouterr().err and list(tmp_path.iterdir()) == [data]
 
 
-def test_a_config_without_images_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_config_without_images_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "c.yaml").write_text("data: {size: 16}\n")
-    assert "source:" in refused(monkeypatch, capsys, "ingest", "--config", str(tmp_path / "c.yaml"))
+    assert "source:" in refused(capsys, "ingest", "--config", str(tmp_path / "c.yaml"))
 
 
 def test_a_missing_device_is_said_before_anything_is_made(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    said = refused(monkeypatch, capsys, "run", "demo", "--device", "cuda", "--out", str(tmp_path / "out"))
+    said = refused(capsys, "run", "demo", "--device", "cuda", "--out", str(tmp_path / "out"))
     assert "cuda" in said and "'cpu'" in said and not (tmp_path / "out").exists()
 
 
@@ -273,16 +255,16 @@ def test_the_folder_of_runs_among_the_images_is_none_of_them(
 ) -> None:
     monkeypatch.chdir(folder(tmp_path / "images", 8))
     for _ in range(2):
-        assert call(monkeypatch, "ingest", "--data", ".", "--set", "data.size=8", "-q") == 0
+        assert command("ingest", "--data", ".", "--set", "data.size=8", "-q") == 0
     assert "1 of 1 steps are done already" in capsys.readouterr().err
-    assert call(monkeypatch, "verify-data", ".") == 0
+    assert command("verify-data", ".") == 0
     assert "passed over, for they hold runs: 'scoremix_runs'" in capsys.readouterr().out
     before = sorted(path.name for path in Path().iterdir())
     for verb in ("ingest", "run", "plan"):
-        said = refused(monkeypatch, capsys, verb, "--data", ".", "--out", "a/runs")
+        said = refused(capsys, verb, "--data", ".", "--out", "a/runs")
         assert f"--out a/runs: lies inside the images, {tmp_path / 'images'}" in said
     other = shlex.split(said.partition("such as ")[2])
-    assert call(monkeypatch, "ingest", "--data", ".", "--set", "data.size=8", "-q", *other) == 0
+    assert command("ingest", "--data", ".", "--set", "data.size=8", "-q", *other) == 0
     assert sorted(path.name for path in Path().iterdir()) == before
 
 
@@ -311,7 +293,7 @@ def test_a_selection_that_the_classes_do_not_allow_is_refused_right_after_ingest
     (tmp_path / "wrong.csv").write_text("class0,nobody\n")
     monkeypatch.chdir(tmp_path)
     arguments = ["run", "--data", str(data), "--out", "out", "--quiet"]
-    said = refused(monkeypatch, capsys, *arguments, *(a for s in ["data.size=8", *settings] for a in ("--set", s)))
+    said = refused(capsys, *arguments, *(a for s in ["data.size=8", *settings] for a in ("--set", s)))
     assert all(name in said for name in names), said
     assert not (tmp_path / "out" / "store" / "recognizer").exists()
 
@@ -326,9 +308,7 @@ def folder(path: Path, classes: int, images: int = 3) -> Path:
 
 
 @pytest.mark.parametrize("case", ["empty", "one class", "too few", "corrupt", "zero bytes"])
-def test_bad_folders_are_named(
-    case: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_bad_folders_are_named(case: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     data = tmp_path / "images"
     data.mkdir()
     folder(data, {"empty": 0, "one class": 1, "too few": 4}.get(case, 8))
@@ -341,21 +321,16 @@ def test_bad_folders_are_named(
         bad = data / "class3" / "broken.png"
         bad.write_bytes(b"not an image" if case == "corrupt" else b"")
         wanted = str(bad)
-    said = refused(monkeypatch, capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
+    said = refused(capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
     assert wanted in said
     assert not list((tmp_path / "out").rglob("manifest.json"))
 
 
-def test_a_store_of_another_version_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_store_of_another_version_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     store = tmp_path / "out" / "store"
     store.mkdir(parents=True)
     (store / "store.json").write_text('{"format": 99}')
-    monkeypatch.setattr(sys, "argv", ["scoremix", "run", "demo", "--out", str(tmp_path / "out")])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    assert caught.value.code == 1
+    assert command("run", "demo", "--out", tmp_path / "out") == 1
     assert "format 99" in capsys.readouterr().err
 
 
@@ -370,44 +345,40 @@ def test_what_fails_is_explained_in_one_line() -> None:
 
 
 def test_unreadable_files_are_left_out_on_demand_and_counted(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     data = folder(tmp_path / "images", 8)
     (data / "class3" / "0.png").write_bytes(b"")
     arguments = ["ingest", "--data", str(data), "--out", str(tmp_path / "out"), "--set", "data.size=8", "--quiet"]
-    assert "--skip-bad" in refused(monkeypatch, capsys, *arguments)
-    assert call(monkeypatch, *arguments, "--skip-bad") == 0
+    assert "--skip-bad" in refused(capsys, *arguments)
+    assert command(*arguments, "--skip-bad") == 0
     assert "1 unreadable file left out" in capsys.readouterr().err
 
 
 def test_classes_without_a_genuine_pair_are_refused_before_training(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     data = folder(tmp_path / "images", 12, images=1)
-    said = refused(monkeypatch, capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
+    said = refused(capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
     assert "test classes have one image" in said
     assert not (tmp_path / "out" / "store" / "recognizer").exists()
 
 
 @pytest.mark.parametrize("mark", ["[]", '{"format": 99}', ""])
-def test_a_damaged_or_other_store_is_named(
-    mark: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_damaged_or_other_store_is_named(mark: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     (tmp_path / "store" / "store.json").write_text(mark)
-    assert call(monkeypatch, "run", "demo", "--out", str(tmp_path)) == 1
+    assert command("run", "demo", "--out", str(tmp_path)) == 1
     said = capsys.readouterr().err.strip()
     assert "\n" not in said and str(tmp_path / "store") in said and "Error" not in said
 
 
 @pytest.mark.parametrize("record", ["{", "[]", '{"experiment": {"seeds": "x"}, "steps": {}}'])
-def test_a_damaged_record_of_a_run_is_named(
-    record: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_damaged_record_of_a_run_is_named(record: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     Store(tmp_path / "store")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "mine.json").write_text(record)
-    assert call(monkeypatch, "show", "--out", str(tmp_path)) in (1, 2)
+    assert command("show", "--out", str(tmp_path)) in (1, 2)
     said = capsys.readouterr().err.strip()
     assert "\n" not in said and "mine" in said and "Error" not in said
 
@@ -421,6 +392,6 @@ def test_a_full_disk_is_named_with_the_file(
     record = tmp_path / "out" / "runs" / "images.json"
     monkeypatch.setattr("uuid.uuid4", lambda: SimpleNamespace(hex="1"))
     Path(f"{record}.1.partial").symlink_to("/dev/full")
-    assert call(monkeypatch, "ingest", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet") == 1
+    assert command("ingest", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet") == 1
     said = capsys.readouterr().err.strip().splitlines()[-1]
     assert str(record) in said and "disk is full" in said and "safe" in said

@@ -16,17 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import commands as cli
 from scoremix.data.formats.records import Records
 from scoremix.recognition import checkpoints
 from scoremix.recognition.iresnet import IRNet
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str | Path) -> int:
-    monkeypatch.setattr(sys, "argv", ["scoremix", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
+from support.runs import command
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ def folders(tmp_path: Path) -> Path:
 
 
 def test_a_class_that_was_cut_in_two_is_listed(
-    tiny_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(0)
     net, description = IRNet(8, 1, (8, 16), (1, 1), 16), checkpoints.small(8, 1, (8, 16), (1, 1), 16)
@@ -49,40 +42,30 @@ def test_a_class_that_was_cut_in_two_is_listed(
     arrays["labels"][arrays["labels"] == 5] = [5, 24, 5, 24, 5, 24]
     np.savez(tmp_path / "cut.npz", **{**arrays, "class_names": np.append(arrays["class_names"], "other half")})
     options = ["--recognizer", tmp_path / "net.safetensors", "--json", tmp_path / "found.json", "--quiet"]
-    assert call(monkeypatch, "verify-data", tmp_path / "cut.npz", *options) == 0
+    assert command("verify-data", tmp_path / "cut.npz", *options) == 0
     assert "blob 05 = other half" in capsys.readouterr().out
     found = json.loads((tmp_path / "found.json").read_text())["alike_classes"]
     assert ["blob 05", "other half"] in [pair[:2] for pair in found["pairs"]] and found["classes_measured"] == 25
-    assert call(monkeypatch, "verify-data", tmp_path / "cut.npz", "--recognizer", "nowhere.pt") == 2
+    assert command("verify-data", tmp_path / "cut.npz", "--recognizer", "nowhere.pt") == 2
     assert "nowhere.pt" in capsys.readouterr().err
 
 
-def test_a_set_through_every_verb(
-    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert call(monkeypatch, "convert", folders, tmp_path / "rec", "--quiet") == 0
+def test_a_set_through_every_verb(folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("convert", folders, tmp_path / "rec", "--quiet") == 0
     assert "44 images of 8 classes as recordio" in capsys.readouterr().out
-    assert (
-        call(monkeypatch, "subset", tmp_path / "rec", tmp_path / "some", "--classes", "3", "--min", "4", "--max", "8")
-        == 0
-    )
+    assert command("subset", tmp_path / "rec", tmp_path / "some", "--classes", "3", "--min", "4", "--max", "8") == 0
     chosen = Records(tmp_path / "some")
     assert len(chosen.counts) == 3 and chosen.counts.min() >= 4 and chosen.counts.max() <= 8
-    assert call(monkeypatch, "verify-data", tmp_path / "some", "--json", tmp_path / "found.json") == 0
+    assert command("verify-data", tmp_path / "some", "--json", tmp_path / "found.json") == 0
     said = capsys.readouterr().out
     assert "no problems" in said and "75%" in said and (tmp_path / "found.json").exists()
-    assert call(monkeypatch, "convert", tmp_path / "rec", tmp_path / "shards", "--to", "webdataset") == 0
-    assert (
-        call(monkeypatch, "ingest", "--data", tmp_path / "rec", "--out", tmp_path / "runs", "-q", "-s", "data.size=12")
-        == 0
-    )
+    assert command("convert", tmp_path / "rec", tmp_path / "shards", "--to", "webdataset") == 0
+    assert command("ingest", "--data", tmp_path / "rec", "--out", tmp_path / "runs", "-q", "-s", "data.size=12") == 0
 
 
-def test_problems_are_status_2(
-    folders: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_problems_are_status_2(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folders / "id0" / "bad.png").write_bytes(b"junk")
-    assert call(monkeypatch, "verify-data", folders) == 2
+    assert command("verify-data", folders) == 2
     said = capsys.readouterr()
     assert "id0/bad.png: not an image" in said.out and "PROBLEM: 1 image cannot be read" in said.out and said.err == ""
 
@@ -110,7 +93,7 @@ def test_wrong_calls_are_one_line(
 ) -> None:
     (tmp_path / "bad.bin").write_bytes(b"\x80\x04ccollections\nOrderedDict\n.")
     monkeypatch.chdir(tmp_path)
-    assert call(monkeypatch, *arguments) == 2
+    assert command(*arguments) == 2
     said = capsys.readouterr().err.strip()
     assert said.startswith("scoremix: ") and "\n" not in said and all(name in said for name in names)
     assert not (tmp_path / "out").exists()

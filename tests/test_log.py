@@ -3,33 +3,20 @@
 from __future__ import annotations
 
 import csv
-import sys
+import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from scoremix.commands import main
-from scoremix.config import Experiment, Runtime, load
-from scoremix.execution import progress
 from scoremix.execution.records import step_folder
-from scoremix.execution.store import Store
+from support.runs import command
 
 
-def test_curves_are_those_that_are_stored(
-    tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_curves_are_those_that_are_stored(tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    out = tmp_path / "out"
-    exp = load(Experiment(), (), tiny_settings)
-    for step in ("generator", "baseline"):
-        progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), step)
-
-    def call(*arguments: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["scoremix", "log", *arguments, "--out", str(out)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0)
-
+    out = Path(shutil.copytree(tiny_run, tmp_path / "out"))
+    call = partial(command, "log", "--out", out)
     assert call("--tensorboard", "tiny") == 0
     folder = out / "tiny" / "tensorboard"
     for label in ("generator", "baseline"):

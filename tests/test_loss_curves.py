@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from scoremix import commands
+from support.runs import command
 
 CURVES = json.loads((Path(__file__).parent / "golden" / "curves.json").read_text())
 
 
 @pytest.mark.parametrize("stage", ["recognizer", "generator"])
 def test_losses_are_those_of_the_stored_curve(
-    stage: str, tiny_npz: Path, tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, tiny_npz: Path, tiny_settings: list[str], tmp_path: Path
 ) -> None:
     changes = [part for setting in tiny_settings for part in ("--set", setting)]
-    monkeypatch.setattr(sys, "argv", ["scoremix", stage, "--data", str(tiny_npz), "--out", str(tmp_path), *changes])
-    with pytest.raises(SystemExit) as ended:
-        commands.main()
-    assert not ended.value.code
+    assert command(stage, "--data", tiny_npz, "--out", tmp_path, *changes) == 0
     (file,) = (tmp_path / "store" / stage).glob("*/history.csv")
     images_seen, losses = np.loadtxt(file, delimiter=",", skiprows=1).T
     stored = CURVES[stage]

@@ -11,16 +11,11 @@ import numpy as np
 import pytest
 
 from scoremix.commands import show
-from scoremix.config import Experiment, Runtime, load
+from scoremix.config import Experiment, load
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
-from scoremix.execution import progress
 from scoremix.execution.store import Store
-
-
-def start(out: Path, settings: list[str], *, checkpoint_seconds: float = 0.0) -> Path:
-    runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=checkpoint_seconds)
-    return progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"))
+from support.runs import run
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -36,31 +31,24 @@ def differing(a: Path, b: Path) -> list[str]:
     return sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
-    out = tmp_path_factory.mktemp("finished")
-    start(out, tiny_settings)
-    return out
-
-
-def test_ends_in_a_report_and_its_numbers(finished: Path) -> None:
-    page = (finished / "tiny" / "report.html").read_text()
-    numbers = json.loads((finished / "tiny" / "report.json").read_text())
+def test_ends_in_a_report_and_its_numbers(tiny_run: Path) -> None:
+    page = (tiny_run / "tiny" / "report.html").read_text()
+    numbers = json.loads((tiny_run / "tiny" / "report.json").read_text())
     assert page.lower().startswith("<!doctype html>")
     assert "blob" in page
     assert {arm["name"] for arm in numbers["arms"]} == {"real", "equal_steps", "scoremix"}
-    assert (finished / "tiny" / "report.csv").read_text().count("\n") > 10
+    assert (tiny_run / "tiny" / "report.csv").read_text().count("\n") > 10
 
 
-def test_equal_steps_means_equal_steps(finished: Path) -> None:
-    steps = json.loads((finished / "tiny" / "report.json").read_text())["arms"]
+def test_equal_steps_means_equal_steps(tiny_run: Path) -> None:
+    steps = json.loads((tiny_run / "tiny" / "report.json").read_text())["arms"]
     by_name = {arm["name"]: arm for arm in steps}
     assert by_name["equal_steps"]["steps"] == by_name["scoremix"]["steps"] > by_name["real"]["steps"]
     assert by_name["equal_steps"]["images"] == by_name["real"]["images"] < by_name["scoremix"]["images"]
 
 
-def test_conditions_are_kept_over_training_and_end_as_the_snapshots_do(finished: Path) -> None:
-    folder = next((finished / "store" / "generator").iterdir())
+def test_conditions_are_kept_over_training_and_end_as_the_snapshots_do(tiny_run: Path) -> None:
+    folder = next((tiny_run / "store" / "generator").iterdir())
     info = json.loads((folder / "generator.json").read_text())
     for std in ("0.050", "0.100"):
         kept = [c for c in info["conditions"] if f"{c['ema']:.3f}" == std]
@@ -72,56 +60,53 @@ def test_conditions_are_kept_over_training_and_end_as_the_snapshots_do(finished:
 
 
 def test_second_run_executes_nothing(
-    finished: Path, tiny_settings: list[str], capfd: pytest.CaptureFixture[str]
+    tiny_run: Path, tmp_path: Path, tiny_settings: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    before = {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("manifest.json")}
-    start(finished, tiny_settings)
-    assert {f: f.stat().st_mtime_ns for f in (finished / "store").rglob("manifest.json")} == before
+    shutil.copytree(tiny_run, out := tmp_path / "copy")
+    before = {f: f.stat().st_mtime_ns for f in (out / "store").rglob("manifest.json")}
+    run(out, tiny_settings)
+    assert {f: f.stat().st_mtime_ns for f in (out / "store").rglob("manifest.json")} == before
     assert "estimate" not in capfd.readouterr().err
 
 
-def test_same_seed_same_bytes(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
-    start(tmp_path, tiny_settings)
-    assert differing(tmp_path, finished) == []
+def test_same_seed_same_bytes(tiny_run: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    run(tmp_path, tiny_settings)
+    assert differing(tmp_path, tiny_run) == []
 
 
-def test_sampling_seed_changes_only_what_follows(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
-    out = tmp_path / "copy"
-    shutil.copytree(finished, out)
+def test_sampling_seed_changes_only_what_follows(tiny_run: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    shutil.copytree(tiny_run, out := tmp_path / "copy")
     done = {str(f.parent.relative_to(out)) for f in (out / "store").rglob("manifest.json")}
-    start(out, [*tiny_settings, "sampling.seed=5"])
+    run(out, [*tiny_settings, "sampling.seed=5"])
     new = {str(f.parent.relative_to(out)) for f in (out / "store").rglob("manifest.json")} - done
     stages = {Path(folder).parts[1] for folder in new}
     assert "sample" in stages and "report" in stages
     assert not stages & {"ingest", "generator", "select"}
 
 
-def test_other_controls_measure_no_recognizer_again(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
-    out = tmp_path / "copy"
-    shutil.copytree(finished, out)
+def test_other_controls_measure_no_recognizer_again(tiny_run: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    shutil.copytree(tiny_run, out := tmp_path / "copy")
     before = {f: f.stat().st_mtime_ns for f in (out / "store").rglob("evaluate/*/manifest.json")}
-    start(out, [*tiny_settings, 'evaluation.controls=["real"]', "evaluation.level=0.9"])
+    run(out, [*tiny_settings, 'evaluation.controls=["real"]', "evaluation.level=0.9"])
     assert {f: f.stat().st_mtime_ns for f in (out / "store").rglob("evaluate/*/manifest.json")} == before
     assert len(list((out / "store" / "compare").glob("*/manifest.json"))) == 2
 
 
 def test_a_step_that_stands_for_two_runs_under_either_name(
-    finished: Path, tmp_path: Path, tiny_settings: list[str]
+    tiny_run: Path, tmp_path: Path, tiny_settings: list[str]
 ) -> None:
-    out = tmp_path / "copy"
-    shutil.copytree(finished, out)
+    shutil.copytree(tiny_run, out := tmp_path / "copy")
     store, exp = Store(out / "store"), load(Experiment(), (), tiny_settings)
     first = f"recognizer real/{exp.seeds[0]}"
     assert "the same as baseline" in next(row for row in show.chain_table(store, exp).splitlines() if first in row)
     for folder in (out / "store" / "recognizer").iterdir():
         shutil.rmtree(folder)
-    made = progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), store, until=first)
+    made = run(out, exp, first)
     assert made.parent.name == "recognizer" and [f.name for f in made.parent.iterdir()] == [made.name]
 
 
-def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
-    out = tmp_path / "copy"
-    shutil.copytree(finished, out)
+def test_show_says_why_a_step_is_stale(tiny_run: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    shutil.copytree(tiny_run, out := tmp_path / "copy")
     store = Store(out / "store")
     exp = load(Experiment(), (), tiny_settings)
     assert "stale" not in (table := show.chain_table(store, exp)) and "missing" not in table
@@ -137,21 +122,20 @@ def test_show_says_why_a_step_is_stale(finished: Path, tmp_path: Path, tiny_sett
 
 
 @pytest.mark.slow
-def test_test_classes_packed_anew_are_looked_at_again(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
-    shutil.copytree(finished, out := tmp_path / "out")
+def test_test_classes_packed_anew_are_looked_at_again(tiny_run: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    shutil.copytree(tiny_run, out := tmp_path / "out")
     plain = json.loads((out / "tiny" / "report.json").read_text())["evaluation"]["test_looks"]
-    start(out, [*tiny_settings, "name=smaller", "data.images_per_class=4"])
+    run(out, [*tiny_settings, "name=smaller", "data.images_per_class=4"])
     assert json.loads((out / "smaller" / "report.json").read_text())["evaluation"]["test_looks"] == plain + 1
-    start(out, [*tiny_settings, "name=others", "data.seed=5"])
+    run(out, [*tiny_settings, "name=others", "data.seed=5"])
     assert json.loads((out / "others" / "report.json").read_text())["evaluation"]["test_looks"] == 1
 
 
 def test_where_the_pairs_are_too_few_for_the_far_asked_for_the_verdict_is_on_auc(
-    finished: Path, tmp_path: Path, tiny_settings: list[str]
+    tiny_run: Path, tmp_path: Path, tiny_settings: list[str]
 ) -> None:
-    out = tmp_path / "copy"
-    shutil.copytree(finished, out)
-    shown = start(out, [*tiny_settings, "evaluation.headline=0.01"])
+    shutil.copytree(tiny_run, out := tmp_path / "copy")
+    shown = run(out, [*tiny_settings, "evaluation.headline=0.01"])
     numbers = json.loads((shown / "report.json").read_text())
     assert numbers["evaluation"]["headline"] == "auc"
     assert numbers["evaluation"]["impostor_pairs"] < 1000
@@ -159,9 +143,8 @@ def test_where_the_pairs_are_too_few_for_the_far_asked_for_the_verdict_is_on_auc
     assert "The verdict is on AUC" in page and "AUC, scoremix against real" in page
 
 
-def test_a_run_on_validation_classes_says_so(finished: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
-    out = tmp_path / "copy"
-    shutil.copytree(finished, out)
-    page = (start(out, [*tiny_settings, "evaluation.classes=validation"]) / "report.html").read_text()
+def test_a_run_on_validation_classes_says_so(tiny_run: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
+    shutil.copytree(tiny_run, out := tmp_path / "copy")
+    page = (run(out, [*tiny_settings, "evaluation.classes=validation"]) / "report.html").read_text()
     assert "the test classes were not evaluated" in page and "pairs of validation classes" in page
     assert "pairs of test classes" not in page

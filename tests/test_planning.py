@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from scoremix import commands as cli
 from scoremix.commands import plan as prices
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config import SamplingPlan as Plan
 from scoremix.config.arms import ARMS
 from scoremix.execution.store import Store
 from scoremix.stages.mix.plan import evaluations, sample
-
-
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["scoremix", *arguments])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
+from support.runs import command
 
 
 def calls(plan: Plan) -> int:
@@ -57,25 +49,24 @@ def test_prices_come_before_a_run_and_distances_after(
     tmp_path: Path,
     tiny_npz: Path,
     tiny_settings: list[str],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
     images = shutil.copy(tiny_npz, tmp_path / "own.npz")
     settings = [argument for setting in [*tiny_settings, f"source={images}"] for argument in ("--set", setting)]
     common = ["--out", str(tmp_path), "--device", "cpu", "-q"]
     where = ["folder", *common, *settings]
-    assert call(monkeypatch, "plan", *where, "--images", "2", "--rounds", "1", "--json", str(tmp_path / "a.json")) == 0
+    assert command("plan", *where, "--images", "2", "--rounds", "1", "--json", str(tmp_path / "a.json")) == 0
     rows = {row["name"]: row for row in json.loads((tmp_path / "a.json").read_text())["plans"]}
     assert rows["faithful"]["evaluations"] == 20 and rows["AugGen"]["evaluations"] == 10
     assert rows["economy"]["hours"] == pytest.approx(rows["economy"]["seconds_per_image"] * 15 / 3600)
     assert rows["AugGen"]["times_auggen"] == 1 and rows["faithful"]["pixel_distance"] is None
     assert "economy" in capsys.readouterr().out
 
-    assert call(monkeypatch, "plan", *where, "--measure") == 2
+    assert command("plan", *where, "--measure") == 2
     assert "no runs here" in capsys.readouterr().err
-    assert call(monkeypatch, "sample", *where) == 0
+    assert command("sample", *where) == 0
     images.unlink()  # what was read is needed no more
-    assert call(monkeypatch, "plan", *common, "--measure", "--images", "5", "--rounds", "1") == 0
+    assert command("plan", *common, "--measure", "--images", "5", "--rounds", "1") == 0
     shown = capsys.readouterr().out
     assert "nearer than AugGen" in shown
     line = next(line for line in shown.splitlines() if line.startswith("faithful  "))

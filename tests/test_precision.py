@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,11 @@ import torch
 from scoremix import study
 from scoremix.commands import show
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
-from scoremix.execution import processes, progress, records, runner
+from scoremix.execution import processes, records, runner
 from scoremix.execution.artifacts import External
 from scoremix.execution.store import Store
 from scoremix.study import StudyConfig
+from support.runs import run
 
 AUTO = ["generator.precision=auto", "sampling.precision=auto"]
 
@@ -76,23 +78,23 @@ def test_nothing_is_planned_while_it_is_open(tmp_path: Path, tiny_settings: list
 
 
 def test_a_run_records_what_it_became(
-    tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, tmp_path: Path, tiny_settings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same steps as a run that names the precision: not one is made twice."""
     cpu(monkeypatch)
-    runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
-    progress.execute(load(Experiment(), (), [*tiny_settings, *AUTO]), runtime, store, "sample")
-    stored = json.loads((tmp_path / "runs" / "tiny.json").read_text())
+    shutil.copytree(tiny_run, out := tmp_path / "out")
+    done = sorted((out / "store").rglob("manifest.json"))
+    run(out, [*tiny_settings, *AUTO], "sample")
+    stored = json.loads((out / "runs" / "tiny.json").read_text())
     assert stored["experiment"]["generator"]["precision"] == "float32"
     assert stored["steps"]["generator"]["config"]["precision"] == "float32"
-    assert records.recorded(tmp_path, "tiny").sampling.precision == "float32"
-    assert "stale" not in show.chain_table(store, records.recorded(tmp_path, "tiny"))
-    done = sorted((tmp_path / "store").rglob("manifest.json"))
-    progress.execute(load(Experiment(), (), tiny_settings), runtime, store, "sample")  # these name float32
-    assert sorted((tmp_path / "store").rglob("manifest.json")) == done
+    assert records.recorded(out, "tiny").sampling.precision == "float32"
+    assert sorted((out / "store").rglob("manifest.json")) == done  # which name float32
+    runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
+    assert "stale" not in show.chain_table(store, records.recorded(out, "tiny"))
     exp = load(Experiment(), (), [*tiny_settings, *AUTO])
     assert runner.run(exp, records.source_of(exp), runner.Runner(store, runtime, "sample")).done
-    assert sorted((tmp_path / "store").rglob("manifest.json")) == done
+    assert sorted((out / "store").rglob("manifest.json")) == done
 
 
 def test_a_study_decides_too(tmp_path: Path, tiny_npz: Path, monkeypatch: pytest.MonkeyPatch) -> None:

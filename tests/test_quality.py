@@ -6,14 +6,12 @@ import csv
 import json
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from scoremix import commands as cli
 from scoremix.config import Experiment, Quality, Runtime, load
 from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
@@ -24,19 +22,13 @@ from scoremix.evaluation.quality import frechet_distance, prdc
 from scoremix.execution import progress
 from scoremix.execution.store import Store
 from scoremix.stages.judge.quality import Real
+from support.runs import command
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
 
 
-def call(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["scoremix", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return int(caught.value.code or 0)
-
-
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    assert call(monkeypatch, *arguments) == 2
+def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    assert command(*arguments) == 2
     said = capsys.readouterr().err.strip()
     assert "Traceback" not in said and "\n" not in said
     return said
@@ -76,9 +68,8 @@ def measured(finished: Path) -> dict[str, dict[str, float]]:
         "noise": planted(folder / "noise.npz", rng.integers(0, 256, images.shape, np.uint8), labels, names),
         "strangers": planted(folder / "strangers.npz", images, labels, [f"new {n}" for n in names]),
     }
-    with pytest.MonkeyPatch.context() as patch:
-        images_options = [x for path in sets.values() for x in ("--images", path)]
-        assert call(patch, "quality", "tiny", "--out", finished, "--quiet", "--set", FMRS, *images_options) == 0
+    images_options = [x for path in sets.values() for x in ("--images", path)]
+    assert command("quality", "tiny", "--out", finished, "--quiet", "--set", FMRS, *images_options) == 0
     return json.loads((finished / "tiny" / "quality.json").read_text())["sets"]
 
 
@@ -145,12 +136,15 @@ def test_the_judge_is_not_the_selector(finished: Path, measured: dict[str, dict[
     assert len(list((finished / "store" / "recognizer").iterdir())) == 4  # none trained for this
 
 
-def test_without_a_run(finished: Path, measured: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_run(
+    finished: Path,
+    measured: dict[str, dict[str, float]],
+) -> None:
     out, place = finished / "other", finished / "planted"
     weights = recognizer_of(finished, "recognizer real/1")
     packed = next((finished / "store" / "sample").iterdir())
     options = ["--real", place / "copies.npz", "--images", place / "noise.npz", "--images", packed]
-    assert call(monkeypatch, "quality", *options, "--weights", weights, "--out", out, "--quiet") == 0
+    assert command("quality", *options, "--weights", weights, "--out", out, "--quiet") == 0
     found = json.loads((out / "quality" / "quality.json").read_text())
     assert found["sets"]["noise.npz"]["align"] == pytest.approx(measured["noise.npz"]["align"])
     assert not any(key.startswith("leak") for key in found["sets"]["noise.npz"])
@@ -158,7 +152,8 @@ def test_without_a_run(finished: Path, measured: dict[str, dict[str, float]], mo
 
 
 def test_features_of_a_published_network(
-    finished: Path, measured: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch
+    finished: Path,
+    measured: dict[str, dict[str, float]],
 ) -> None:
     weights = finished / "dino.pth"
     with torch.random.fork_rng():
@@ -175,7 +170,7 @@ def test_features_of_a_published_network(
     shutil.copytree(finished / "store", finished / "with_dino" / "store")
     shutil.copytree(finished / "runs", finished / "with_dino" / "runs")
     call_options = ["quality", "tiny", "--arm", "scoremix", "--out", finished / "with_dino", "--quiet", *options]
-    assert call(monkeypatch, *call_options) == 0
+    assert command(*call_options) == 0
     found = json.loads((finished / "with_dino" / "tiny" / "quality.json").read_text())
     assert found["notes"][0].startswith("features: dinov2")
     assert list(found["sets"]) == ["real", "held-out classes", "reproductions", "scoremix", "copies.npz"]
@@ -185,12 +180,11 @@ def test_features_of_a_published_network(
 def test_what_is_wrong_is_one_line(
     finished: Path,
     measured: dict[str, dict[str, float]],
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     def says(*arguments: object) -> str:
-        return refused(monkeypatch, capsys, "quality", "--quiet", "--out", finished, *arguments)
+        return refused(capsys, "quality", "--quiet", "--out", finished, *arguments)
 
     copies = finished / "planted" / "copies.npz"
     assert "nosuch" in says("nosuch")
@@ -249,7 +243,7 @@ def test_features_in_files_need_no_images(
 
     monkeypatch.chdir(tmp_path)
     files = ("--real", "real.npy", "--fake", "fake.npy", "--fake", "copies.npy")
-    assert call(monkeypatch, "quality", *files, "--out", "out") == 0
+    assert command("quality", *files, "--out", "out") == 0
     assert "authenticity" in capsys.readouterr().out
     lines = (tmp_path / "out" / "quality" / "features.csv").read_text().splitlines()
     found = {
@@ -263,4 +257,4 @@ def test_features_in_files_need_no_images(
         ("flat.npy", "flat.npy: no features (shape (200,)"),
         (".", "must be features (.npy) as real.npy is"),
     ):
-        assert said in refused(monkeypatch, capsys, "quality", "--real", "real.npy", "--fake", fake_file)
+        assert said in refused(capsys, "quality", "--real", "real.npy", "--fake", fake_file)

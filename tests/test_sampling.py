@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,9 +13,7 @@ import pytest
 from scoremix.config import ConfigError, Experiment, Generator, Runtime, Sampling, load
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
-from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact
-from scoremix.execution.store import Store
 from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages
 from scoremix.report.sections.mixes import agreements
@@ -22,6 +21,7 @@ from scoremix.stages.mix.plan import evaluations
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.mix.weights import images_of_each, kept_of_each, weights_of
 from scoremix.stages.train.generator import make
+from support.runs import run
 
 
 def test_fixed_weights_are_those_of_every_image():
@@ -40,20 +40,13 @@ def test_drawn_weights_are_shared_by_an_mplet_or_by_nobody():
     assert not (weights_of(Sampling(draw="mplet", seed=1), 500, 2, 1)[:, 0] == first).any()
 
 
-def sampled(out: Path, settings: list[str]) -> Path:
-    """Folder of the mixes of a tiny run."""
-    store = Store(out / "store")
-    progress.execute(load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True), store, "sample")
-    return max((out / "store" / "sample").iterdir(), key=lambda f: (f / "manifest.json").stat().st_mtime_ns)
-
-
 @pytest.fixture(scope="module")
-def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
+def out(tmp_path_factory: pytest.TempPathFactory, tiny_run: Path) -> Path:
+    return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "out"))
 
 
 def test_log_weights_are_saved_beside_the_images(out: Path, tiny_settings: list[str]):
-    folder = sampled(out, tiny_settings)
+    folder = run(out, tiny_settings, "sample")
     log_weight = np.load(folder / "log_weight.npy")
     assert log_weight.shape == (15,) and log_weight.dtype == np.float64 and (log_weight != 0).all()
     summary = json.loads((folder / "sampling.json").read_text())
@@ -68,7 +61,7 @@ def test_log_weights_are_saved_beside_the_images(out: Path, tiny_settings: list[
 def test_evaluations_are_those_foreseen(out: Path, tiny_settings: list[str]):
     changes = ["sampling.solver=dpm2m", "sampling.guide=condition", "sampling.mixing_interval=[0.1, 10]"]
     settings = [*tiny_settings, *changes]
-    folder = sampled(out, settings)
+    folder = run(out, settings, "sample")
     plan = load(Experiment(), (), settings).sampling
     cost = json.loads((folder / "manifest.json").read_text())["cost"]
     assert cost["evaluations"] == 15 * evaluations(plan, 2)
@@ -113,7 +106,7 @@ def test_soft_labels_need_weights_that_stay():
 
 def test_weights_that_move_are_those_of_the_mixes_alone(out: Path, tmp_path: Path, tiny_settings: list[str]):
     """Grids, reproductions, the search and the paths between classes ask for weights of their own, at every sigma."""
-    sampled(out, tiny_settings)
+    run(out, tiny_settings, "sample")
     generator = Artifact("generator", "", next((out / "store" / "generator").iterdir()))
     work = Work(tmp_path, Runtime(device="cpu", quiet=True), "")
 
@@ -135,10 +128,8 @@ def test_weights_for_pairs_beside_an_arm_of_single_classes(out: Path, tiny_setti
     more = [arms, "evaluation.controls=[real]", "seeds=[0]", "recognizer.epochs=1"]
     moving = ["sampling.weights=[0.2, 0.8]", "sampling.weights_end=[0.9, 0.1]"]
     exp = load(Experiment(), (), [*tiny_settings, *more, *moving])
-    runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
-    progress.execute(exp, runtime, store, "recognizer relabelled/0")
-    pictures = np.load(progress.execute(exp, runtime, store, "illustrate") / "grid.npz")
-    usual = np.load(progress.execute(load(Experiment(), (), tiny_settings), runtime, store, "illustrate") / "grid.npz")
+    run(out, exp, "recognizer relabelled/0")
+    pictures, usual = (np.load(run(out, what, "illustrate") / "grid.npz") for what in (exp, tiny_settings))
     assert (pictures["images"] == usual["images"]).all()
 
 
@@ -153,7 +144,7 @@ GUIDE = [
 
 def test_a_network_without_classes_guides_every_mix_once(out: Path, tiny_settings: list[str]):
     settings = [*tiny_settings, *GUIDE, "sampling.guide=unconditional"]
-    folder = sampled(out, settings)
+    folder = run(out, settings, "sample")
     summary = json.loads((folder / "sampling.json").read_text())
     assert summary["evaluations_per_image"] == 5 * 3 and summary["effective_sample_size"] is not None
     guided = next((out / "store" / "guide").iterdir())
@@ -166,7 +157,7 @@ def test_a_network_without_classes_guides_every_mix_once(out: Path, tiny_setting
 
 def test_a_length_never_kept_is_reconstructed_for_sampling(out: Path, tiny_settings: list[str]):
     usual, other = (
-        np.load(sampled(out, [*tiny_settings, *change]) / "images.npy") for change in ([], ["sampling.ema=0.075"])
+        np.load(run(out, [*tiny_settings, *change], "sample") / "images.npy") for change in ([], ["sampling.ema=0.075"])
     )
     assert usual.shape == other.shape and (usual != other).any()
 
@@ -237,8 +228,7 @@ def test_screening_keeps_as_many_images_as_were_asked_for():
 def test_an_arm_of_agreeing_images(out: Path, tiny_settings: list[str]):
     arms = "arms={agreeing: {sampling: {candidates: 1.1, keep_by: agreement}}, real: {images: real}}"
     settings = [*tiny_settings, arms, "evaluation.treatment=agreeing", "evaluation.controls=[real]", "seeds=[0]"]
-    exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
-    progress.execute(exp, runtime, Store(out / "store"), "recognizer agreeing/0")
+    run(out, settings, "recognizer agreeing/0")
     (kept,) = (out / "store" / "screen").iterdir()
     assert json.loads((kept / "screening.json").read_text())["by"] == "agreement"
     key = json.loads((kept / "manifest.json").read_text())["inputs"]["0"]
@@ -274,9 +264,8 @@ def test_hardness_is_the_loss_under_labels_of_the_sources():
 def test_hardest_and_easiest_are_quarters_of_the_same_draw(out: Path, tiny_settings: list[str]):
     arms = "arms={hard: {sampling: {candidates: 4, keep_by: hardest}}, easy: {sampling: {candidates: 4, keep_by: easiest}}}"
     settings = [*tiny_settings, arms, "evaluation.treatment=hard", "evaluation.controls=[easy]", "seeds=[0]"]
-    exp, runtime = load(Experiment(), (), settings), Runtime(out=out, device="cpu", quiet=True)
     for arm in ("hard", "easy"):
-        progress.execute(exp, runtime, Store(out / "store"), f"recognizer {arm}/0")
+        run(out, settings, f"recognizer {arm}/0")
     found = {json.loads((f / "screening.json").read_text())["by"]: f for f in (out / "store" / "screen").iterdir()}
     drawn = {json.loads((found[by] / "manifest.json").read_text())["inputs"]["0"] for by in ("hardest", "easiest")}
     assert len(drawn) == 1  # what is kept does not change what is drawn
