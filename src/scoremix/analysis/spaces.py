@@ -1,4 +1,4 @@
-"""Spaces to compare: one row per class, the same classes in the same order (ScoreMix section 4.3), and the distances of all pairs in them.
+"""Spaces to compare, a row per class, the same classes in the same order (ScoreMix section 4.3), and distances in them.
 
 A space is a matrix (n, d), torch or numpy; everything is computed in float64 on the CPU or on the
 tensor's own device, so that results do not depend on the precision in which rows were stored. Pairs (i, j), i < j, come in

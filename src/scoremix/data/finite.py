@@ -1,4 +1,4 @@
-"""Tensors in our own safetensors files, and numbers that are none: refused with their count wherever embeddings are made or loaded."""
+"""Tensors in our own safetensors files; numbers that are none, refused wherever embeddings are made or weights are loaded."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What a person writes about classes by name: which part each is in, which group, which are to be mixed; and names that other systems read otherwise."""
+"""What a person writes about classes by name: parts, groups, mixes; and names that other systems read otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The formats of sets of labelled images: one table, through which everything that reads images goes; and images one by one."""
+"""The formats of sets of labelled images, one table through which everything reads them; and images one by one."""
 
 from __future__ import annotations
 

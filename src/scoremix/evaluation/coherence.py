@@ -1,4 +1,4 @@
-"""Is a mixed class a class at all, and are two classes one? Similarities inside a class and between classes, and the densest part of one."""
+"""Is a mixed class a class at all, and are two classes one? Similarities inside a class and between classes."""
 
 from __future__ import annotations
 

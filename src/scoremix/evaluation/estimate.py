@@ -1,4 +1,4 @@
-"""A number with its interval, over recognizer seeds and bootstrap draws; when an arm is said to help, and which one to take.
+"""A number with its interval over recognizer seeds and bootstrap draws; when an arm helps, and which one to take.
 
 Values are (seeds, 1 + draws): the plain value of each seed first, then its value in every bootstrap draw.
 """

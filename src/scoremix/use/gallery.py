@@ -1,4 +1,4 @@
-"""Enrolled images as embeddings and names, and what is found among them: exact, by faiss where it is installed, else in blocks."""
+"""Enrolled images as embeddings and names, and the classes of them that are most alike to a probe."""
 
 import importlib.util
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Tables of Apache Arrow with encoded images and labels, as Hugging Face's `datasets` writes them: parquet, and save_to_disk; needs the extra `hf`."""
+"""Tables of Apache Arrow as Hugging Face's `datasets` writes them, parquet and save_to_disk; they need the extra `hf`."""
 
 from __future__ import annotations
 

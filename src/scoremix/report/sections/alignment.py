@@ -1,4 +1,4 @@
-"""Alignment of conditions and class centers against chance (paper Fig. 4, 5; Appendix D), of recognizers, over training."""
+"""Alignment of conditions and class centers against chance (Fig. 4, 5; Appendix D), of recognizers, over training."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The quality of images: every measure of every set, read beside real images, and the nearest training images (Appendix D.6)."""
+"""The quality of images: every measure of every set beside real images, and the nearest training images (D.6)."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Does the order of distances, and with it the selection, carry over from one space to another (paper Table 3, Appendices E to G)."""
+"""Does order carry over from one space to another, and the selection with it (Table 3, Appendices E to G)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Self

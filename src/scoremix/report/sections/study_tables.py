@@ -1,4 +1,4 @@
-"""A study's tables: per data set what each arm gains over the controls and at which cost, and the same beside the paper's rows."""
+"""A study's tables: what each arm gains over the controls and at which cost, and the same beside the paper's rows."""
 
 from statistics import fmean
 from typing import NamedTuple
