@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 Numbers = Tensor | np.ndarray
@@ -135,17 +135,13 @@ def block_distances(a: Float[Tensor, "m d"], b: Float[Tensor, "k d"], metric: Me
     return squared.sqrt_() if metric == "l2" else squared
 
 
-def _later(first: int, last: int, n: int) -> Bool[Array, "m k"]:
-    """Mask of the pairs j > i among rows first..last-1 and columns first..n-1."""
-    return np.arange(n - first)[None, :] > np.arange(last - first)[:, None]
-
-
 def pair_blocks(rows: Float[Tensor, "n d"], metric: Metric) -> Iterator[Float[Array, " p"]]:
     """Distances of all pairs in Algorithm 2's order, in pieces that depend on n only (not on d or metric)."""
     n = len(rows)
     for block in row_blocks(n, n):
         distances = block_distances(rows[block], rows[block.start :], metric)
-        yield distances.cpu().numpy()[_later(block.start, block.stop, n)]
+        later = np.arange(n - block.start)[None, :] > np.arange(block.stop - block.start)[:, None]  # pairs j > i
+        yield distances.cpu().numpy()[later]
 
 
 def pair_distances(x: Matrix, metric: Metric = "cosine") -> Float[Array, " p"]:
@@ -208,12 +204,8 @@ def distance_correlation(
 
 def vector_correlation(a: Array, b: Array) -> float:
     """Pearson correlation of two long vectors, in pieces; ValueError where one is constant."""
-    return _pearson(_pieces(a, b))
-
-
-def _pieces(a: Array, b: Array, size: int = 2**22) -> Iterator[tuple[Array, Array]]:
-    for start in range(0, len(a), size):
-        yield a[start : start + size].astype(np.float64), b[start : start + size].astype(np.float64)
+    parts = (slice(start, start + 2**22) for start in range(0, len(a), 2**22))
+    return _pearson((a[part].astype(np.float64), b[part].astype(np.float64)) for part in parts)
 
 
 def _pearson(blocks: Iterator[tuple[Array, Array]]) -> float:

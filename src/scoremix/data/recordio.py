@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -60,7 +60,8 @@ class RecordFile:
         except (OSError, ValueError) as error:
             raise ValueError(f"{rec} cannot be read ({error})") from None
         self._split: dict[int, list[tuple[int, int]]] = {}  # row -> (start, length) of its parts
-        heads = np.concatenate([self._heads(part) for part in _parts(len(self.keys))])
+        starts = range(0, len(self.keys), _AT_ONCE)
+        heads = np.concatenate([self._heads(slice(start, start + _AT_ONCE)) for start in starts])
         self._lengths = (heads["length"] & _LONGEST).astype(np.int64)
         self._check(heads["magic"], heads["length"] >> 29)
         for row in self._split:
@@ -161,10 +162,6 @@ class RecordFile:
         raw = struct.pack("<II", MAGIC, 0) + self.payload(row)[: _HEAD.itemsize - 8]
         head: np.ndarray = np.frombuffer(raw.ljust(_HEAD.itemsize, b"\0"), _HEAD)[0]
         return head
-
-
-def _parts(total: int) -> Iterator[slice]:
-    return (slice(start, start + _AT_ONCE) for start in range(0, total, _AT_ONCE))
 
 
 def read_index(path: Path) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:

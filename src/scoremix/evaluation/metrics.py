@@ -96,7 +96,9 @@ def tar_at_far(
             impostor = np.sort(similarity[~same])[::-1]
             return tar_from_tail(similarity[same], impostor, len(impostor), target)
         case "nearest":
-            return _nearest(roc(similarity, same, drop_intermediate=True), target)
+            curve = roc(similarity, same, drop_intermediate=True)
+            corner = np.abs(curve.far[::-1] - target[..., None]).argmin(-1)
+            return np.asarray(curve.tar[::-1][corner])
         case _:
             raise ValueError(f"rule: {rule!r} is not one of 'at_most', 'nearest'")
 
@@ -133,11 +135,6 @@ def refused_at(impostors: int, far: float, name: str = "far") -> int:
     if not 0 < far <= 1 or min(impostors, allowed := int(allowed_impostors(max(impostors, 1), np.asarray(far)))) < 1:
         raise ValueError(f"{name}: {far}, allowed {1 / max(impostors, 1):.3g} to 1 with {impostors} impostor pairs")
     return min(allowed, impostors - 1)
-
-
-def _nearest(curve: ROC, target: Array) -> Array:
-    far, tar = curve.far[::-1], curve.tar[::-1]
-    return np.asarray(tar[np.abs(far - target[..., None]).argmin(-1)])
 
 
 class Level(NamedTuple):

@@ -18,6 +18,7 @@ from torch import Tensor
 from scoremix.analysis import spaces
 from scoremix.analysis.spaces import Matrix, Numbers
 from scoremix.evaluation.metrics import refused_at
+from scoremix.evaluation.quality import distance_blocks
 
 
 def _labels(values: Int[Numbers, "*_"], rows: Tensor, name: str, ndim: int = 1) -> Int[Tensor, n * m]:
@@ -105,7 +106,7 @@ def data_copying(images: Matrix, train: Matrix, held_out: Matrix, dims: int | No
         sets = [(x - mean) @ axes for x in sets]
     else:
         sets = [x - mean for x in sets]
-    near = [_nearest_distance(x, sets[0]).cpu().numpy() for x in sets[1:]]
+    near = [torch.cat([d.amin(1) for _, d in distance_blocks(x, sets[0])]).cpu().numpy() for x in sets[1:]]
     m, n = len(near[0]), len(near[1])
     joined = np.concatenate(near)
     u = rankdata(joined)[:m].sum() - m * (m + 1) / 2  # pairs with the generated image farther
@@ -114,7 +115,3 @@ def data_copying(images: Matrix, train: Matrix, held_out: Matrix, dims: int | No
     if not variance > 0:
         raise ValueError("images and held_out: all are equally far from the training rows")
     return float((u - m * n / 2) / math.sqrt(variance))
-
-
-def _nearest_distance(a: Float[Tensor, "m d"], b: Float[Tensor, "n d"]) -> Float[Tensor, " m"]:
-    return torch.cat([spaces.block_distances(a[rows], b, "l2").amin(1) for rows in spaces.row_blocks(len(a), len(b))])

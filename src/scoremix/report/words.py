@@ -115,16 +115,12 @@ def explained(metric: Metric) -> str:
         return f"Judged by {metric.label}."
     return (
         f"Counted are pairs of images of one class that the recognizer accepts, at the threshold where it also accepts "
-        f"{_one_in(1 / float(far))} pairs of two classes ({metric.label})."
+        f"1 in {1 / float(far):,.0f} pairs of two classes ({metric.label})."
     )
 
 
 def _classes(number: int | None) -> str:
     return "classes" if number is None else noun(number, "class", "classes")
-
-
-def _one_in(number: float) -> str:
-    return f"1 in {number:,.0f}"
 
 
 def _rate(own: Estimate, metric: Metric) -> str:
