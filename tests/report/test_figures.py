@@ -17,6 +17,7 @@ import pytest
 from matplotlib.axes import Axes
 from PIL import Image as PillowImage
 
+from scoremix.data.decode import png
 from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.networks import GateResult
@@ -168,14 +169,14 @@ def test_difficult_inputs_still_draw() -> None:
 @pytest.mark.parametrize("shape", [(16, 16), (9, 7, 1), (8, 12, 3)])
 def test_png_keeps_every_pixel(shape: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    back = np.asarray(PillowImage.open(io.BytesIO(charts.png(image))))
+    back = np.asarray(PillowImage.open(io.BytesIO(png(image))))
     assert np.array_equal(back, image.squeeze())
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros(4, np.uint8)])
 def test_png_refuses_what_it_cannot_show(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="image: must be uint8"):
-        charts.png(image)
+        png(image)
 
 
 def test_an_arm_has_one_colour_in_every_chart_and_nothing_else_has_it() -> None:
