@@ -22,8 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from scoremix import study
 from scoremix.config import Experiment, Runtime
+from scoremix.config.study import read_study
 from scoremix.data.files import write_file
 from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints
@@ -112,7 +112,7 @@ def main() -> None:
     options = parser.parse_args()
     runtime = Runtime(out=options.out, device="cpu", threads=1)
     engine.use_threads(1)
-    config = study.read(options.study)
+    config = read_study(options.study)
     if options.data not in config.data:
         parser.error(f"--data {options.data!r}: the study has {', '.join(config.data)}")
     exp = runner.decided(config.experiment(options.data, config.generator_seeds[0]), "cpu")

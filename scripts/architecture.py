@@ -22,6 +22,7 @@ PURPOSE = {
     UPPER: "runner, records, progress",
     "delivery": "a run's recipe on all classes",
     "pipeline": "the method in calls",
+    "making": "a thing in calls of stages",
     "stages": "each fills one folder",
     "report": "sections and pages",
     "outputs": "what stages hand over",

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix import pipeline, study
+from scoremix import making
 from scoremix.commands import quality, show
 from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Runtime, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
+from scoremix.config.study import read_study
 from scoremix.data.images import LabeledImages
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import Artifact, External
@@ -29,7 +30,7 @@ from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.train.recognizer import order_of
 
-OWN = study.read(Path(__file__).parents[1] / "studies" / "factors.yaml").own
+OWN = read_study(Path(__file__).parents[1] / "studies" / "factors.yaml").own
 ALL = {**ARMS, **OWN}
 
 
@@ -304,7 +305,7 @@ def test_pixel_controls_have_the_weights_of_the_mixes(store: Path, tmp_path: Pat
         folder = tmp_path / kind
         folder.mkdir()
         work = Work(folder, runtime, kind)
-        mix_pixels(pipeline.of_pixels(sampling, kind), parts.chain["real"], parts.chain["mplets"], work=work)
+        mix_pixels(making.of_pixels(sampling, kind), parts.chain["real"], parts.chain["mplets"], work=work)
         np.testing.assert_allclose(np.load(folder / "weights.npy"), wanted, atol=1e-6)
         images = np.load(folder / "images.npy")
         assert len(np.unique(images.reshape(len(images), -1), axis=0)) == 15

@@ -195,7 +195,7 @@ def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None
     record = records.Record(tmp_path, exp, plans)
 
     def stage(function: Any, config: Any, *inputs: Any, label: str = "") -> Any:
-        plan = pipeline.step_of(function, config, inputs, label)
+        plan = step_of(function, config, inputs, label)
         record.done(plan)
         return store.artifact(plan)
 

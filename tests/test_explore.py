@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 
 from scoremix.config import Experiment, Runtime, load
+from scoremix.config.study import DataSet, StudyConfig
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.store import Store
@@ -240,8 +241,8 @@ def pages(run: Run, tiny_settings: list[str]) -> dict[str, Path]:
     for path, _, text in (s.partition("=") for s in tiny_settings if not s.startswith(own)):
         section, name = path.split(".")
         tree.setdefault(section, {})[name] = yaml.safe_load(text)
-    config = study.StudyConfig(
-        data={"evil": study.DataSet(source=run.exp.source)}, arms=tuple(run.exp.arms), seeds=(0, 1), settings=tree
+    config = StudyConfig(
+        data={"evil": DataSet(source=run.exp.source)}, arms=tuple(run.exp.arms), seeds=(0, 1), settings=tree
     )
     study.execute(config, run.runtime, Store(out / "store"))
     of_run("evil", run.runtime, (), (), (), None)

@@ -14,8 +14,8 @@ from scoremix.data.images import LabeledImages
 from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.store import Store, step_of
+from scoremix.making import Input
 from scoremix.outputs.images import MixedImages
-from scoremix.pipeline import Input
 from scoremix.stages.judge.choose import choose_arm
 from scoremix.stages.judge.fold import set_aside
 from scoremix.stages.mix.without import leave_out

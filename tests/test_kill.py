@@ -32,7 +32,7 @@ from scoremix.config import Experiment, Runtime, load
 
 class Telling(runner.Runner):
     def __call__(self, function, config, *inputs, label=""):
-        plan = pipeline.step_of(function, config, inputs, label)
+        plan = step_of(function, config, inputs, label)
         if not self.store.artifact(plan).done:
             os.write(1, f"enter {plan.stage}\\n".encode())
         return super().__call__(function, config, *inputs, label=label)

@@ -15,10 +15,10 @@ import torch
 from scoremix import study
 from scoremix.commands import show
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
+from scoremix.config.study import StudyConfig
 from scoremix.execution import processes, records, runner
 from scoremix.execution.artifacts import External
 from scoremix.execution.store import Store
-from scoremix.study import StudyConfig
 from support.runs import run
 
 AUTO = ["generator.precision=auto", "sampling.precision=auto"]

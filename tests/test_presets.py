@@ -10,13 +10,13 @@ import torch
 from scoremix.config import Generator, load
 from scoremix.config.arms import named
 from scoremix.config.presets import EDM2_SIZES, PRESETS, RECIPES, edm2_generator, experiment, run_name
+from scoremix.config.study import StudyConfig
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
 from scoremix.diffusion.unet import EDM2, Block
 from scoremix.recognition.iresnet import build
 from scoremix.recognition.training import learning_rate as recognizer_rate
 from scoremix.stages.train.generator import guide_taken_at
-from scoremix.study import StudyConfig
 
 PUBLISHED = {"xxs": 31, "xs": 125, "s": 280, "m": 498, "l": 777, "xl": 1119, "xxl": 1523}  # million, 1000 classes
 

@@ -11,8 +11,9 @@ import pytest
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config.presets import PRESETS, demo
 from scoremix.execution import memory, rehearsal
-from scoremix.execution.rehearsal import Rehearsal, in_small, rehearse, sampled, table
+from scoremix.execution.rehearsal import Rehearsal, rehearse, table
 from scoremix.execution.runner import decided
+from scoremix.execution.small import in_small, sampled
 
 TINY = [
     "data.classes=30",
@@ -61,7 +62,7 @@ def test_the_sample_has_the_true_classes_and_numbers(tmp_path: Path):
 def test_what_would_fail_hours_later_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "total_bytes", lambda device: 2**20)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 10})())
-    monkeypatch.setattr(rehearsal, "_in_small", lambda *_: 1 / 0)
+    monkeypatch.setattr(rehearsal, "run_in_small", lambda *_: 1 / 0)
     found = rehearsed(tmp_path, sets=("lfw",), root=tmp_path)
     said = "\n".join(found.failures)
     assert "recognizer.microbatch=auto" in said and "set lfw: " in said and "disk: the run writes" in said

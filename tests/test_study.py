@@ -14,6 +14,7 @@ import yaml
 
 from scoremix import study
 from scoremix.config import ConfigError, Runtime
+from scoremix.config.study import read_study
 from scoremix.execution.store import Store
 from scoremix.report.study import Cell, Row, Table
 
@@ -49,7 +50,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_settings
 
 
 def run(file: Path, out: Path, **changes: object) -> Path:
-    config = study.read(file).model_copy(update=changes)
+    config = read_study(file).model_copy(update=changes)
     return study.execute(config, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
 
 
@@ -61,7 +62,7 @@ def finished(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_group_of_arms_works_alone(file: Path) -> None:
-    config, said = study.read(file).model_copy(update={"arms": ("cost",), "headline": (), "against": {}}), []
+    config, said = read_study(file).model_copy(update={"arms": ("cost",), "headline": (), "against": {}}), []
     for _, seed, exp in config.experiments(said.append):
         assert list(exp.arms)[:2] == ["real", "equal_steps"] and (seed or "economy" in exp.arms)
     assert set(said) == {"arms real, equal_steps added: the verdict needs them"}
@@ -69,7 +70,7 @@ def test_a_group_of_arms_works_alone(file: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "studies").glob("*.yaml")), ids=lambda f: f.stem)
 def test_the_studies_of_the_repository_are_valid(file: Path) -> None:
-    config = study.read(file)
+    config = read_study(file)
     wanted = {"real", "equal_steps", *config.own} - ({"equal_steps"} if file.stem.endswith("tuning") else set())
     for _, seed, exp in config.experiments():
         assert seed != config.generator_seeds[0] or wanted <= exp.arms.keys()
@@ -155,7 +156,7 @@ def test_budget_stops_between_steps_and_workers_share_the_rest(file: Path, tmp_p
     assert stopped["tables"] == [] and "small.blobs.g0: scoremix" in stopped["missing"]
     assert made(tmp_path / "one", "recognizer") == 0
     run(file, tmp_path / "one", **short)
-    config = study.read(file).model_copy(update=short)
+    config = read_study(file).model_copy(update=short)
     out = tmp_path / "two"
     study.execute(config, Runtime(out=out, device="cpu", quiet=True, workers=2), Store(out / "store"))
     one, two = ((tmp_path / o / "small" / "study.csv").read_text() for o in ("one", "two"))
@@ -163,7 +164,7 @@ def test_budget_stops_between_steps_and_workers_share_the_rest(file: Path, tmp_p
 
 
 def test_unfinished_arms_are_left_out_and_named(finished: Path, file: Path, tmp_path: Path) -> None:
-    config = study.read(file).model_copy(update={"arms": ("real", "equal_steps", "scoremix", "averages", "mixup")})
+    config = read_study(file).model_copy(update={"arms": ("real", "equal_steps", "scoremix", "averages", "mixup")})
     folder = study.tables(config, Runtime(out=finished, device="cpu", quiet=True), Store(finished / "store"))
     found = json.loads((folder / "study.json").read_text())
     assert found["missing"] == ["small.blobs.g0: mixup"]
@@ -177,7 +178,7 @@ def test_a_study_may_have_arms_of_its_own(file: Path, tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text(
         yaml.safe_dump({**tree, "headline": ["faint"], "against": {"faint": "scoremix"}})
     )
-    for _, _, exp in study.read(tmp_path / "own.yaml").experiments():
+    for _, _, exp in read_study(tmp_path / "own.yaml").experiments():
         assert exp.arms["faint"].sampling == {"weights": [0.9, 0.1]} and len(exp.arms) >= 3
 
 
@@ -196,11 +197,11 @@ def test_what_is_wrong_is_said(file: Path, tmp_path: Path, change: dict[str, obj
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **change}))
     with pytest.raises(ConfigError, match=says):
-        study.read(wrong)
+        read_study(wrong)
 
 
 def test_wrong_settings_name_the_data_set(file: Path) -> None:
-    config = study.read(file).model_copy(update={"settings": {"sampling": {"stepz": 3}}})
+    config = read_study(file).model_copy(update={"settings": {"sampling": {"stepz": 3}}})
     with pytest.raises(ConfigError, match=r"data\.blobs: sampling.stepz: no such setting; did you mean steps"):
         config.experiments()
 
@@ -242,7 +243,7 @@ def test_generators_and_their_guides_take_the_seeds_of_the_study(file: Path, tmp
     tree = yaml.safe_load(file.read_text())
     guided = tmp_path / "guided.yaml"
     guided.write_text(yaml.safe_dump({**tree, "settings": {**tree["settings"], "guide": {"images_seen": 64}}}))
-    found = [(exp.generator.seed, exp.guide.seed) for _, _, exp in study.read(guided).experiments() if exp.guide]
+    found = [(exp.generator.seed, exp.guide.seed) for _, _, exp in read_study(guided).experiments() if exp.guide]
     assert found == [(0, 0), (1, 1)]
 
 
@@ -262,7 +263,7 @@ def test_processes_start_together_and_arms_without_real_classes_have_no_accuracy
     said = [process.communicate(timeout=250)[1].decode() for process in started]
     assert [process.returncode for process in started] == [0, 0], said
     study.tables(
-        study.read(shared), Runtime(out=tmp_path / "out", device="cpu", quiet=True), Store(tmp_path / "out" / "store")
+        read_study(shared), Runtime(out=tmp_path / "out", device="cpu", quiet=True), Store(tmp_path / "out" / "store")
     )
     text = (tmp_path / "out" / "small" / "study.json").read_text()
     rows = {

@@ -11,8 +11,8 @@ from typing import Any
 from scoremix.config import Experiment, changed
 from scoremix.config.delivery import AllClasses, Delivery, Operating
 from scoremix.execution.artifacts import Artifact
+from scoremix.making import Base, Stage, added_images, base_of, guided_generator, seeded, trained, training_set
 from scoremix.outputs.networks import RecognizerSummary
-from scoremix.pipeline import Base, Stage, added_images, base_of, guided_generator, seeded, trained, training_set
 from scoremix.stages.deliver.everything import everything
 from scoremix.stages.deliver.model import model
 from scoremix.stages.deliver.thresholds import thresholds

@@ -13,31 +13,33 @@ Symbols of the paper and our words:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
 
 from scoremix.config import (
-    Arm,
     Experiment,
     Fold,
-    Generator,
-    LeakGate,
     MixDiagnostics,
-    PixelMixing,
-    Recognizer,
-    Sampling,
-    Screening,
-    Selection,
-    Slice,
-    Weighting,
     changed,
 )
 from scoremix.config.choice import confirming, costliest, measured, without_generator
-from scoremix.data.images import LabeledImages
 from scoremix.evaluation.estimate import FEW
 from scoremix.execution.artifacts import Artifact, External
-from scoremix.execution.store import step_of
+from scoremix.making import (
+    ArmStage,
+    Base,
+    Stage,
+    added_images,
+    base_of,
+    gated,
+    guided_generator,
+    searched_weights,
+    seeded,
+    selected,
+    trained,
+    training_set,
+    without_leaks,
+)
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.images import ImagesSummary
 from scoremix.outputs.networks import GateResult
@@ -56,33 +58,13 @@ from scoremix.stages.judge.evaluate import evaluate
 from scoremix.stages.judge.fold import set_aside
 from scoremix.stages.mix.combine import combine
 from scoremix.stages.mix.describe import describe_mplets
-from scoremix.stages.mix.leaks import drop_leaks
-from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import sample_mixtures
-from scoremix.stages.mix.screen import screen
-from scoremix.stages.mix.search import search_weights
-from scoremix.stages.mix.select import files_of, select_mplets
 from scoremix.stages.mix.without import leave_out
 from scoremix.stages.show.analyze import analyze
 from scoremix.stages.show.illustrate import illustrate
 from scoremix.stages.show.magnitudes import measure_magnitudes
 from scoremix.stages.show.report import report
-from scoremix.stages.train.adopt import adopt_generator, folder_of
-from scoremix.stages.train.check import check_generator
-from scoremix.stages.train.generator import train_generator
-from scoremix.stages.train.guide import take_guide
 from scoremix.stages.train.ingest import ingest
-from scoremix.stages.train.recognizer import train_recognizer
-from scoremix.stages.train.started import decided_by_file, file_of
-
-ADOPTED = Generator(diffusers="folder", precision="float32")  # all else is settings of training
-Input = External | Artifact | Mapping[str, Artifact] | Mapping[str, External | Artifact]
-
-
-class Stage(Protocol):
-    """Runs, finds or only plans one stage; returns its artifact."""
-
-    def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = ...) -> Artifact: ...
 
 
 def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
@@ -100,21 +82,6 @@ def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
 def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
     """The method from images to report; arms differ in nothing but their training sets and lengths."""
     return judge(exp, begin(exp, source, stage))
-
-
-@dataclass(frozen=True)
-class Base:
-    """What mixes are made with, and the stage that makes them: the experiment's, or an arm's (`base_of`)."""
-
-    stage: Stage
-    real: Artifact
-    baseline: Artifact
-    network: Artifact | None  # None where no candidate needs a generator
-
-    @property
-    def generator(self) -> Artifact:
-        assert self.network is not None
-        return self.network
 
 
 @dataclass(frozen=True)
@@ -308,53 +275,6 @@ def judge(exp: Experiment, begun: Begun, choice: Artifact | None = None, candida
     return stage(report, exp, chain, arms.recognizers, arms.added, others)
 
 
-@dataclass(frozen=True)
-class ArmStage:
-    """A stage whose steps are labelled as the arm's, "sample for auggen", but for those the experiment has itself."""
-
-    stage: Stage
-    arm: str
-    shared: frozenset[str]  # keys of the experiment's steps
-
-    def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
-        step = step_of(function, config, inputs, label)
-        label = step.label if step.key in self.shared else f"{step.label} for {self.arm}"
-        return self.stage(function, config, *inputs, label=label)
-
-
-def base_of(exp: Experiment, name: str, base: Base, shared: frozenset[str]) -> Base:
-    """What an arm starts from, with a generator or a selecting recognizer of its own where it says so."""
-    stage, arm = ArmStage(base.stage, name, shared), exp.arms[name]
-    network, baseline = base.network, base.baseline
-    if arm.generator and arm.images != "real":
-        changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
-        network = guided_generator(changes, stage, base.real, base.baseline)
-    if arm.selector and arm.images != "real":
-        other = changed(exp.recognizer, arm.selector)
-        baseline = trained(stage, other, base.real, base.real, "selecting recognizer")
-    return Base(stage, base.real, baseline, network)
-
-
-def gated(exp: Experiment, base: Base) -> tuple[Artifact, Artifact, Artifact]:
-    """One m-plet per class, the generator's reproductions of them, and whether it is good enough to judge mixing."""
-    each_class = base.stage(select_mplets, singles(exp), base.baseline, {}, label="select reproductions")
-    reproduced = base.stage(
-        sample_mixtures, reproduction(exp), base.generator, each_class, label="sample reproductions"
-    )
-    gate = base.stage(check_generator, exp.gate, base.real, base.baseline, each_class, reproduced)
-    return each_class, reproduced, gate
-
-
-def selected(config: Selection, base: Base) -> Artifact:
-    """The m-plets of a selection, which waits for the generator only where it reads the condition matrix."""
-    more: dict[str, External | Artifact] = {"generator": base.generator} if config.needs_conditions else {}
-    files = files_of(config)
-    config, more = config.model_copy(update=dict.fromkeys(files, "file")), {**more, **files}
-    if config.groups == "data":
-        more["real"] = base.real
-    return base.stage(select_mplets, config, base.baseline, more)
-
-
 def geometry(
     exp: Experiment,
     chain: Mapping[str, Artifact],
@@ -387,99 +307,3 @@ def geometry(
         for name, run in {exp.name: chain, **others}.items()
     }
     return stage(analyze, exp, measured, followed)
-
-
-def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Artifact) -> Artifact:
-    """The generator with its own earlier snapshot as guide, or with another network; or one that exists, without."""
-    if exp.generator.diffusers is not None:
-        return stage(adopt_generator, ADOPTED, real, folder_of(exp.generator), label="generator")
-    teacher = [baseline] if exp.generator.needs_recognizer else []
-    generator = stage(train_generator, of_length(exp.generator, real), real, *teacher)
-    if exp.guide is None:
-        return generator
-    teacher = [baseline] if exp.guide.needs_recognizer else []
-    guide = stage(train_generator, of_length(exp.guide, real), real, *teacher, label="guide network")
-    return stage(take_guide, exp.guide, generator, guide)
-
-
-def of_length(config: Generator, real: Artifact) -> Generator:
-    """With a number of images to see: where that is `auto` it follows the training classes, once they are read."""
-    if config.images_seen != "auto":
-        return config
-    return config.for_classes(len(LabeledImages.load(real.folder).splits["train"]) if real.done else 0)
-
-
-def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
-    """The images an arm adds to the real ones: mixes, or a control's images of the same m-plets. `base` is its own."""
-    stage, sampling = base.stage, changed(exp.sampling, arm.sampling)
-    mplets = selected(changed(exp.selection, arm.selection), base)
-    drawn = sampling.model_copy(update={"keep_by": "coherence"})  # what is kept does not change what is drawn
-    match arm.images:
-        case "real":
-            raise ValueError("an arm of real images adds none")
-        case "mixes":
-            searched = [searched_weights(exp, sampling, base)] if arm.search else []
-            added = stage(sample_mixtures, drawn, base.generator, mplets, *searched)
-        case "relabelled":
-            turns = drawn.model_copy(update={"mixture": "turns"})
-            added = stage(sample_mixtures, turns, base.generator, mplets)
-        case "averages" | "cutmixes":
-            added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)
-    if sampling.candidates > 1:
-        sampled = arm.images == "mixes" or sampling.keep_by in ("hardest", "easiest")
-        by = sampling.keep_by if sampled else "coherence"  # pixel mixes have no log-weights
-        added = stage(screen, Screening(candidates=sampling.candidates, by=by), added, base.baseline)
-    return without_leaks(sampling, added, base) if arm.generated else added
-
-
-def without_leaks(sampling: Sampling, synthetic: Artifact, base: Base) -> Artifact:
-    """Generated images, those aside that are too near to a training image, where that is asked for."""
-    if sampling.leak_gate is None:
-        return synthetic
-    return base.stage(drop_leaks, LeakGate(rate=sampling.leak_gate), synthetic, base.baseline, base.real)
-
-
-def training_set(exp: Experiment, arm: Arm, added: Artifact | None, base: Base) -> Artifact:
-    """The images an arm trains on: the real ones, or those and its own."""
-    if added is None:
-        return base.real
-    return base.stage(combine, changed(exp.mixing, arm.mixing), base.real, added)
-
-
-def trained(stage: Stage, config: Recognizer, images: Artifact, length_of: Artifact, label: str) -> Artifact:
-    """A recognizer trained on `images` for as many steps as `length_of` takes, from scratch or from a file."""
-    if config.start is None:
-        return stage(train_recognizer, config, images, length_of, label=label)
-    return stage(train_recognizer, decided_by_file(config), images, length_of, file_of(config), label=label)
-
-
-def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Recognizer:
-    """The settings of a recognizer with that seed, of an arm where one is given."""
-    recognizer = changed(exp.recognizer, arm.recognizer if arm else {})
-    return recognizer.model_copy(update={"seed": recognizer.seed + seed})
-
-
-def of_pixels(sampling: Sampling, kind: Literal["averages", "cutmixes"]) -> PixelMixing:
-    """The part of a sampling that mixing real images shares with it."""
-    return PixelMixing(kind=kind, **sampling.model_dump(include=set(Weighting.model_fields)))
-
-
-def searched_weights(exp: Experiment, sampling: Sampling, base: Base) -> Artifact:
-    """AugGen's weights for that sampling, found once whatever weights and numbers it names."""
-    plain = sampling.model_copy(
-        update={"weights": None, "weights_end": None, "images_per_mplet": None, "share": 1.0, "candidates": 1}
-    )
-    search = exp.search.model_copy(update={"sampling": plain})
-    return base.stage(search_weights, search, base.generator, base.baseline)
-
-
-def singles(exp: Experiment) -> Selection:
-    """Every class alone, at most `gate.classes` of them."""
-    return Selection(strategy="each", count=exp.gate.classes, seed=exp.selection.seed)
-
-
-def reproduction(exp: Experiment) -> Sampling:
-    """The experiment's sampling for one class alone."""
-    return exp.sampling.model_copy(
-        update={"weights": None, "weights_end": None, "convex": True, "images_per_mplet": exp.gate.images_per_class}
-    )

@@ -8,28 +8,24 @@ run goes on where it was, and a longer study takes over all that a shorter one h
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field, ValidationError, model_validator
 
-from scoremix.config import Arm, Changes, ConfigError, Experiment, Runtime, Slice, error_line, load, read_settings
-from scoremix.config.arms import named
-from scoremix.config.base import Seed
-from scoremix.config.presets import PRESETS, arms_of
+from scoremix.config import Experiment, Runtime
+from scoremix.config.study import Say, StudyConfig
 from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, External, StoreBusy
 from scoremix.execution.estimate import estimate
-from scoremix.execution.progress import noting, refuse_unknown_classes, show_files
+from scoremix.execution.progress import noting, show_files
 from scoremix.execution.records import Record, source_of
+from scoremix.execution.refusals import refuse_unknown_classes
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Call, Step, Store
 from scoremix.execution.torchrun import say
@@ -38,107 +34,6 @@ from scoremix.outputs.diagnosis import Diagnosis
 from scoremix.outputs.networks import GateResult
 from scoremix.report.pages import study as pages
 from scoremix.report.study import Cell, Row, Study, Table
-
-Say = Callable[[str], None]
-
-
-class DataSet(Slice):
-    """One data set of a study: a preset, where its images are, and what differs from the study's settings."""
-
-    preset: str = "folder"
-    source: str
-    settings: Changes = Field({}, description="what differs from the study's settings")
-
-
-class StudyConfig(Slice):
-    """What a study file says."""
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = "study"
-    data: dict[str, DataSet]
-    arms: tuple[str, ...] = Field(description="names and groups of arms, run in this order")
-    own: dict[str, Arm] = Field({}, description="arms of the study's own by name, as in a config file")
-    headline: tuple[str, ...] = Field((), description="arms that are repeated with every generator seed")
-    against: dict[str, str] = Field({}, description="arm -> another arm it is held against, besides the controls")
-    generator_seeds: tuple[Seed, ...] = (0,)
-    seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), description="recognizer seeds of every arm")
-    settings: Changes = Field({}, description="experiment settings for all data sets, as in a config file")
-    budget_hours: Annotated[float, Field(gt=0)] | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> StudyConfig:
-        if not self.data:
-            raise ValueError("data: name at least one data set")
-        known = named(self.arms, self.own)
-        if unknown := [arm for arm in self.headline if arm not in known]:
-            raise ValueError(f"headline: {unknown[0]!r} is not among the arms ({', '.join(known)})")
-        for arm in (*self.against, *self.against.values()):
-            if arm not in known:
-                raise ValueError(f"against: {arm!r} is not among the arms ({', '.join(known)})")
-        _without_seeds("settings", self.settings)
-        for name, of in self.data.items():
-            _without_seeds(f"data.{name}.settings", of.settings)
-        if len(set(self.generator_seeds)) < len(self.generator_seeds) or not self.generator_seeds:
-            raise ValueError(f"generator_seeds {list(self.generator_seeds)} must be distinct and at least one")
-        return self
-
-    def experiments(self, say: Say = lambda line: None) -> list[tuple[str, int, Experiment]]:
-        """(data set, generator seed, experiment); ConfigError names the data set whose settings are wrong.
-
-        `say` is told which arms were added.
-        """
-        return [
-            (name, seed, self.experiment(name, seed, say))
-            for seed, name in itertools.product(self.generator_seeds, self.data)
-        ]
-
-    def experiment(self, data: str, generator_seed: int, say: Say = lambda line: None) -> Experiment:
-        of = self.data[data]
-        if of.preset not in PRESETS:
-            raise ConfigError(f"data.{data}.preset {of.preset!r}: no such preset (allowed: {', '.join(PRESETS)})")
-        tree = {
-            "name": f"{self.name}.{data}.g{generator_seed}",
-            "source": of.source,
-            "seeds": list(self.seeds),
-            "generator": {"seed": generator_seed},
-        }
-        try:
-            changes = [self.settings, of.settings, tree, {"arms": list(self.arms)}]
-            first = load(
-                PRESETS[of.preset](),
-                changes,
-                (),
-                lambda names, known, needed: arms_of(of.preset, names, {**known, **self.own}, needed, say),
-            )
-        except ConfigError as error:
-            raise ConfigError("\n".join(f"data.{data}: {line}" for line in str(error).splitlines())) from None
-        if first.guide is not None:
-            guide = first.guide.model_copy(update={"seed": generator_seed})
-            first = first.model_copy(update={"guide": guide})
-        if generator_seed == self.generator_seeds[0]:
-            return first
-        kept = {*self.headline, first.evaluation.treatment, *first.evaluation.controls}
-        kept |= {length for name in kept if (length := first.arms[name].steps_of)}
-        arms = {name: arm for name, arm in first.arms.items() if name in kept}
-        return first.model_copy(update={"arms": arms})
-
-
-def _without_seeds(where: str, settings: Changes) -> None:
-    """ValueError for seeds that the study itself decides."""
-    for part in ("generator", "guide"):
-        if "seed" in (settings.get(part) or {}):
-            raise ValueError(
-                f"{where}.{part}.seed {settings[part]['seed']}: generators take the study's generator_seeds"
-            )
-    if "seeds" in settings:
-        raise ValueError(f"{where}.seeds {settings['seeds']}: recognizers take the study's seeds")
-
-
-def read(file: Path) -> StudyConfig:
-    """The study of a file; ConfigError lists every mistake."""
-    try:
-        return StudyConfig.model_validate_json(json.dumps(read_settings(file)))
-    except ValidationError as error:
-        raise ConfigError("\n".join(f"{file}: {error_line(e, StudyConfig)}" for e in error.errors())) from None
 
 
 @dataclass

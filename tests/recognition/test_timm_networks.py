@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from scoremix.config import ConfigError, Experiment, Recognizer, Runtime, load
-from scoremix.execution import progress
+from scoremix.execution import progress, refusals
 from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.timm_networks import TimmNetwork
@@ -97,9 +97,9 @@ def test_a_network_is_a_known_name() -> None:
 
 
 def test_a_run_without_timm_is_refused_before_images_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "find_spec", lambda name: None)
-    progress.refuse_missing_library(Experiment())
+    monkeypatch.setattr(refusals, "find_spec", lambda name: None)
+    refusals.refuse_missing_library(Experiment())
     with pytest.raises(
         ConfigError, match=r"recognizer.network 'timm/resnet18': needs timm, pip install 'scoremix\[timm\]'"
     ):
-        progress.refuse_missing_library(load(Experiment(), (), ["recognizer.network=timm/resnet18"]))
+        refusals.refuse_missing_library(load(Experiment(), (), ["recognizer.network=timm/resnet18"]))

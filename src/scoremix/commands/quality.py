@@ -159,14 +159,14 @@ def of_run(
 
 def judge_of(run: Parts, stage: Runner) -> Artifact:
     """A recognizer of the real images whose seed neither selects nor aligns: the run's second, or one trained now."""
-    from scoremix import pipeline
+    from scoremix import making
 
     seeds, real = run.exp.seeds, run.chain["real"]
     seed = seeds[1] if len(seeds) > 1 else seeds[0] + 1
     trained = run.recognizers.get(f"real/{seed}")
     if trained and {trained.manifest["inputs"][place] for place in ("0", "1")} == {real.key}:
         return trained
-    return pipeline.trained(stage, pipeline.seeded(run.exp, seed), real, real, "recognizer judge")
+    return making.trained(stage, making.seeded(run.exp, seed), real, real, "recognizer judge")
 
 
 def sets_of(out: Path, run: Parts, arms: Sequence[str]) -> dict[str, Artifact]:

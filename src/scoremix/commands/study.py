@@ -19,10 +19,11 @@ def study(
 ) -> None:
     """Arms x data sets x seeds on shared artifacts, and their tables."""
     from scoremix import study as studies
+    from scoremix.config.study import read_study
     from scoremix.execution.store import Store
 
     stop_after(running.max_hours)
-    config, runtime, store = studies.read(file), running.runtime, Store(running.out / "store")
+    config, runtime, store = read_study(file), running.runtime, Store(running.out / "store")
     if only_tables:
         studies.tables(config, runtime, store)
     else:

@@ -11,7 +11,8 @@ from scoremix.execution.estimate import estimate
 from scoremix.execution.records import recorded, source_of
 from scoremix.execution.store import Store
 from scoremix.execution.torchrun import say
-from scoremix.pipeline import folds_of, of_length
+from scoremix.making import of_length
+from scoremix.pipeline import folds_of
 from scoremix.report.numbers import duration
 
 RESERVE = 0.8  # of the time is planned with: estimates are from a few seconds of measuring

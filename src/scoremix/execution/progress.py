@@ -3,21 +3,18 @@
 import errno
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
-from scoremix.config import ConfigError, Experiment, Runtime, changed
-from scoremix.config.base import TIMM, undecided
+from scoremix.config import ConfigError, Experiment, Runtime
+from scoremix.config.base import undecided
 from scoremix.data.files import write_file
-from scoremix.data.images import LabeledImages
-from scoremix.data.lists import read_mplets
-from scoremix.diffusion.foreign import described
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
+from scoremix.execution.refusals import refuse_impossible, refuse_missing_library
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
 from scoremix.execution.torchrun import process, processes, say
@@ -27,8 +24,6 @@ from scoremix.outputs.networks import GateResult
 from scoremix.pipeline import folds_of
 from scoremix.report import words
 from scoremix.report.numbers import noun
-from scoremix.stages.mix.select import files_of, groups_of, refuse_too_few
-from scoremix.stages.train.adopt import labels_of
 
 WORTHWHILE = 40.0  # seconds of work from which several workers, who take some to start, are worth while
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
@@ -75,7 +70,8 @@ def make(
     On workers of this machine, or of the Dask cluster of a `scheduler`. ConfigError where more than the report is to do but it alone was asked for.
     """
     refuse_other_data(runtime.out, exp)
-    exp, source = decided(given := exp, runtime.device), source_of(exp, runtime.out if only_report else None)
+    given, exp = exp, decided(exp, runtime.device)
+    source = source_of(exp, runtime.out if only_report else None)
     planner = runner.planned(exp, source, store)
     plans = list(planner.steps.values())
     if lacking := [label for label in labels if label and label not in {plan.label for plan in plans}]:
@@ -84,50 +80,16 @@ def make(
             "for them (--set choice=null makes every step)"
         )
     wanted = _needed(plans, labels)
-    team, after = _team(runtime, wanted), telling(exp, noting())
-    if not process():
-        _unmake_damaged(store, plans, wanted)
-        todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
-        if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
-            page = runtime.out / exp.name / "report.html"
-            how = (
-                f"was made by other code, its page is still {page}"
-                if page.exists()
-                else "is not finished, it has no report yet"
-            )
-            raise ConfigError(
-                f"run {exp.name!r} {how} ({noun(len(open_steps), 'step')} to do, first: {open_steps[0]}); "
-                f"{to_continue(runtime.out, exp.name)} continues it"
-            )
-        if todo and wanted:
-            refuse_missing_library(exp)
-        if todo or not only_report:  # a finished run is read where nothing can be written
-            after = telling(exp, noting(Record(runtime.out, exp, plans)))
-        if todo and wanted:
-            say(
-                f"{exp.name}: {sum(store.artifact(plan).done for plan in wanted)} of {len(wanted)} steps are done already"
-            )
-            if undecided(given.model_dump(mode="json")):
-                say(f"  precision auto: {native(runtime.device)} suits this device")
-            if given.recognizer.microbatch == "auto":
-                say(
-                    f"  recognizer.microbatch auto: {exp.recognizer.microbatch or exp.recognizer.batch} of {exp.recognizer.batch} images"
-                )
+    team = _team(runtime, wanted)
+    noted = noting() if process() else noting(_opened(given, exp, plans, wanted, runtime, store, only_report))
+    after = telling(exp, noted)
 
     def begin(real: Artifact, made: bool, size: int) -> float:
         """Says what was read and how long the rest takes, in seconds, or refuses what cannot work."""
         summary = ImagesSummary.load(real)
         if made:
             say(read_in_words(summary))
-        for stage, part in (("compare", exp.evaluation.classes), ("choose", "validation")):
-            if any(step.stage == stage for step in wanted):
-                refuse_unmeasurable(summary, part)
-        if any(step.label == "select" for step in wanted):
-            refuse_unknown_classes(exp, real)
-        if exp.generator.diffusers is not None:
-            folder = Path(exp.generator.diffusers)
-            labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
-        refuse_untold_rate(exp, summary)
+        refuse_impossible(exp, real, wanted)
         planner = runner.planned(exp, source, store)  # with the number of classes known
         left = _needed(list(planner.steps.values()), labels)
         if any(step.stage == "fold" and not store.artifact(step).done for step in left):
@@ -148,6 +110,47 @@ def make(
     told = [first, *[after] * (len(labels) - 1)]
     runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, told, strict=True))
     return [runner.run(exp, source, one) for one in runners]
+
+
+def _opened(
+    given: Experiment,
+    exp: Experiment,
+    plans: Sequence[Step],
+    wanted: Sequence[Step],
+    runtime: Runtime,
+    store: Store,
+    only_report: bool,
+) -> Record | None:
+    """The run's record, None of a finished one, after damaged artifacts are disowned and it was said what is done.
+
+    `given` is the experiment before what the device decides was decided. ConfigError as for `make`.
+    """
+    _unmake_damaged(store, plans, wanted)
+    todo = [plan for plan in runner.needed(list(plans), None) if not store.artifact(plan).done]
+    if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
+        page = runtime.out / exp.name / "report.html"
+        how = (
+            f"was made by other code, its page is still {page}"
+            if page.exists()
+            else "is not finished, it has no report yet"
+        )
+        raise ConfigError(
+            f"run {exp.name!r} {how} ({noun(len(open_steps), 'step')} to do, first: {open_steps[0]}); "
+            f"{to_continue(runtime.out, exp.name)} continues it"
+        )
+    if only_report and not todo:  # a finished run is read where nothing can be written
+        return None
+    if todo and wanted:
+        refuse_missing_library(exp)
+    record = Record(runtime.out, exp, list(plans))
+    if todo and wanted:
+        say(f"{exp.name}: {sum(store.artifact(plan).done for plan in wanted)} of {len(wanted)} steps are done already")
+        if undecided(given.model_dump(mode="json")):
+            say(f"  precision auto: {native(runtime.device)} suits this device")
+        if given.recognizer.microbatch == "auto":
+            batch = exp.recognizer.batch
+            say(f"  recognizer.microbatch auto: {exp.recognizer.microbatch or batch} of {batch} images")
+    return record
 
 
 def _side_by_side(
@@ -266,46 +269,6 @@ def few_classes(summary: ImagesSummary, folds: int) -> str:
         f"every candidate is trained without a part of the {classes['train'] + classes['validation']} training and validation "
         "classes and measured on it (--set choice.folds=1: on the validation classes alone)"
     )
-
-
-def refuse_missing_library(exp: Experiment) -> None:
-    """ConfigError, before images are read, where a network of timm is to be trained and timm is not installed."""
-    networks = [exp.recognizer.network, *(changed(exp.recognizer, arm.recognizer).network for arm in exp.arms.values())]
-    if (named := [name for name in networks if TIMM.fullmatch(name)]) and find_spec("timm") is None:
-        raise ConfigError(f"recognizer.network {named[0]!r}: needs timm, pip install 'scoremix[timm]'")
-
-
-def refuse_unmeasurable(summary: ImagesSummary, part: str) -> None:
-    """ConfigError, before hours of training, where the evaluated classes give no genuine pair."""
-    of = summary.part(part)
-    if of.single_image_classes == of.classes:
-        raise ConfigError(
-            f"all {of.classes} {part} classes have one image: no two images of one class are left to recognize "
-            "(add images, or name other classes in split_list)"
-        )
-
-
-def refuse_untold_rate(exp: Experiment, summary: ImagesSummary) -> None:
-    """ConfigError, before anything is trained, where there are too few unseen images for the rate of a leak gate."""
-    held_out = exp.data.held_out
-    unseen = int(held_out * summary.part("train").images) if held_out else summary.part("validation").images
-    for sampling in (exp.sampling, *(changed(exp.sampling, arm.sampling) for arm in exp.arms.values())):
-        rate = sampling.leak_gate
-        if rate is not None and rate * unseen < 1:
-            raise ConfigError(
-                f"sampling.leak_gate {rate:g}: {noun(unseen, 'unseen image')} can tell rates from {1 / max(unseen, 1):.2g} on"
-            )
-
-
-def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
-    """ValueError, before anything is trained, where m-plets cannot be chosen of the training classes, or are others'."""
-    chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
-    names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
-    for selection in {s.model_dump_json(): s for s in chosen}.values():
-        if selection.file is not None:
-            read_mplets(Path(selection.file), names, selection.m)
-        groups = groups_of(selection, names, {**files_of(selection), "real": real})
-        refuse_too_few(selection, len(names), groups)
 
 
 def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:

@@ -8,7 +8,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,23 +16,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from scoremix.config import Experiment, Generator, Recognizer, Runtime, Selection, changed
+from scoremix.config import Experiment, Generator, Recognizer, Runtime, Selection
 from scoremix.data import faces as facesets
-from scoremix.data import images as imagesets
-from scoremix.data.decode import is_grey, resize_area, with_channels
+from scoremix.data.decode import with_channels
 from scoremix.data.facesets import FaceSet
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
-from scoremix.data.reading import planned
-from scoremix.data.source import Opening
-from scoremix.data.sources import open_source
 from scoremix.diffusion import training
 from scoremix.diffusion.unet import EDM2
 from scoremix.execution import memory, progress, runner
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import External
 from scoremix.execution.estimate import OTHERS, Clock
-from scoremix.execution.records import source_of
+from scoremix.execution.small import run_in_small, sampled
 from scoremix.execution.store import Step, Store
 from scoremix.execution.torchrun import say
 from scoremix.execution.work import Work, peak_mib
@@ -42,10 +38,6 @@ from scoremix.stages.train import generator as generators
 from scoremix.stages.train import recognizer as recognizers
 from scoremix.stages.train import resume
 
-READ = 96  # images of the sample
-OF_CLASS = 4  # of one class of it
-SMALL = 16  # side, in pixels, of the story in small
-MOST_ROWS = 4096  # images that the counts of classes are spread over
 EMBEDDED = 16
 GIB = 2**30
 
@@ -74,10 +66,11 @@ class Rehearsal:
         except (ValueError, RuntimeError, OSError, MemoryError, ArithmeticError) as error:
             line = " ".join(str(error).split()) or type(error).__name__
             self.failures.append(f"{name}: {line}")
-        told = f"failed: {self.failures[-1].partition(': ')[2]}" if self._failed(name) else "fine"
+        told = f"failed: {self.failures[-1].partition(': ')[2]}" if self.failed(name) else "fine"
         self.say(f"  {name:<30} {progress.in_time(time.monotonic() - start):>8}  {told}")
 
-    def _failed(self, name: str) -> bool:
+    def failed(self, name: str) -> bool:
+        """Whether that part did."""
         return any(line.startswith(f"{name}: ") for line in self.failures)
 
 
@@ -119,7 +112,7 @@ def rehearse(
         with done.part(f"set {item}"):
             _face_set(facesets.open_set(item, root), exp.recognizer, train, clock, done)
     with done.part("the story in small, to its page"):
-        _in_small(exp, images, folder, runtime)
+        run_in_small(exp, images, folder, runtime)
     with done.part("disk"):
         _disk(steps, clock, done)
     return done
@@ -131,47 +124,6 @@ def as_computed(exp: Experiment, device: str) -> Experiment:
     if engine.native(device) == "bfloat16" or '"bfloat16"' not in json.dumps(tree):
         return exp
     return Experiment.model_validate_json(json.dumps(tree).replace('"bfloat16"', '"float32"'))
-
-
-def sampled(exp: Experiment) -> LabeledImages:
-    """All classes of the experiment's data with their true numbers of images; the images themselves are a few real ones.
-
-    Classes that are not in the sample share what it holds. ValueError as `ingest` has it.
-    """
-    data = exp.data
-    source = open_source(exp.source, Opening(data.images_per_class, data.seed, told=data.told))
-    plan = planned(
-        source,
-        exp.source,
-        classes=data.classes,
-        images_per_class=data.images_per_class,
-        split_list=Path(exp.split_list) if exp.split_list else None,
-        groups=exp.groups,
-        fractions=data.fractions,
-        skip_bad=data.skip_bad,
-        seed=data.seed,
-    )
-    counts = np.array([len(plan.choose(int(k))) for k in plan.kept])
-    splits = {part: np.searchsorted(plan.kept, np.intersect1d(plan.kept, of)) for part, of in plan.splits.items()}
-    some = np.unique(
-        np.concatenate([of[np.linspace(0, len(of) - 1, min(len(of), 8)).astype(int)] for of in splits.values()])
-    )
-    blocks = list(source.blocks(plan.kept[some], lambda k: plan.choose(k)[:OF_CLASS], data.size))
-    if bad := [line for block in blocks for line in block.bad]:
-        raise ValueError(f"{bad[0][0]}: {bad[0][1]}" + (f", and {len(bad) - 1} more" if len(bad) > 1 else ""))
-    grey = all(is_grey(block.images) for block in blocks)
-    channels = (1 if grey else 3) if data.channels == "auto" else data.channels
-    stored = np.concatenate([with_channels(block.images, channels) for block in blocks if len(block.images)])
-    of_class = np.concatenate([block.classes for block in blocks])
-    stored = stored[np.argsort(of_class, kind="stable")]
-    held = np.floor(data.held_out * counts).astype(int)
-    counts = np.minimum(np.maximum(counts - held, 1), MOST_ROWS)
-    stored = np.concatenate([stored] * (1 + (int(counts.max()) + len(stored)) // len(stored)))
-    starts = np.zeros(len(counts), np.int64)
-    starts[some] = np.searchsorted(np.sort(of_class), plan.kept[some])
-    names = tuple(source.class_names[k] for k in plan.kept)
-    groups = tuple(plan.groups[int(k)] for k in plan.kept) if plan.groups is not None else None
-    return LabeledImages(stored, names, starts, counts, splits, groups)
 
 
 def _distinct(kind: type[Any], steps: Sequence[Step], stage: str) -> list[Any]:
@@ -247,7 +199,7 @@ def _checkpoint(config: Generator, train: LabeledImages, clock: Clock, done: Reh
 def _timed(steps: Sequence[Step], clock: Clock, done: Rehearsal) -> None:
     """Seconds and network evaluations of every step, from the rates; failures of some leave the others."""
     for step in steps:
-        if done._failed("generator") and step.stage in ("generator", "sample", "search", "magnitudes", "illustrate"):
+        if done.failed("generator") and step.stage in ("generator", "sample", "search", "magnitudes", "illustrate"):
             continue
         try:
             spent = OTHERS + clock.seconds(step)
@@ -275,90 +227,6 @@ def _face_set(faces: FaceSet, config: Recognizer, train: LabeledImages, clock: C
     clock.engine.synchronize()
     done.seconds[f"set {faces.name}"] = (time.monotonic() - start) / len(x) * 2 * len(faces.images)
     done.sure[f"set {faces.name}"] = f"{len(x)} of {len(faces.images):,} images; both sides of each, for one recognizer"
-
-
-def _in_small(exp: Experiment, images: LabeledImages, folder: Path, runtime: Runtime) -> None:
-    """The whole story with its arms, by tiny networks on the sample at 16 px, to the page."""
-    chosen = np.sort(
-        np.concatenate([of[np.linspace(0, len(of) - 1, min(len(of), 8)).astype(int)] for of in images.splits.values()])
-    )
-    few = images.of_classes(chosen)
-    counts = np.minimum(few.counts, OF_CLASS)
-    rows = [few.of_class(k)[:n] for k, n in enumerate(counts)]
-    imagesets.write(
-        folder / "images",
-        shape=(int(counts.sum()), SMALL, SMALL, images.channels),
-        blocks=(resize_area(block, SMALL) for block in rows),
-        counts=counts,
-        class_names=few.class_names,
-        splits=few.splits,
-        groups=few.groups,
-    )
-    small = in_small(exp, str(folder / "images"))
-    quiet = Runtime(out=folder / "runs", device=runtime.device, quiet=True, workers=1)
-    runner.run(small, source_of(small), runner.Runner(Store(quiet.out / "store"), quiet))
-
-
-def in_small(exp: Experiment, source: str) -> Experiment:
-    """The same arms, selection, sampling and judgement with tiny networks and short trainings, on other images."""
-    network = {"network": "small", "widths": (8, 16), "units": (1, 1), "depth": 1, "embedding": 16, "start": None}
-    length = {"batch": 16, "microbatch": None, "epochs": 1.0, "schedule": "polynomial", "milestones": ()}
-    drop = {*network, *length}
-    tiny = {"model_channels": 8, "channel_mult": (1, 2), "num_blocks": 1, "attention": False, "attn_resolutions": None}
-    tiny |= {
-        "batch": 16,
-        "images_seen": 64,
-        "snapshots": 2,
-        "microbatch": "auto",
-        "checkpointing": False,
-        "until": "images",
-    }
-    few = {"count": 4, "file": None, "groups": None, "across": True, "max_degree": None, "min_degree": None}
-
-    def without(changes: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-        return {name: value for name, value in changes.items() if name not in names}
-
-    def selected(of: Selection) -> dict[str, Any]:
-        return few | ({"strategy": "random"} if of.strategy == "list" else {})
-
-    arms = {
-        name: arm.model_copy(
-            update={
-                "recognizer": without(arm.recognizer, drop),
-                "selector": without(arm.selector, drop),
-                "generator": without(arm.generator, {*tiny}),
-                "selection": arm.selection | (selected(changed(exp.selection, arm.selection)) if arm.selection else {}),
-                "sampling": without(arm.sampling, {"steps", "images_per_mplet", "chunk", "leak_gate"}),
-            }
-        )
-        for name, arm in exp.arms.items()
-    }
-    sampling = changed(exp.sampling, {"steps": 2, "images_per_mplet": 2, "chunk": 8, "leak_gate": None})
-    judged = changed(
-        exp.evaluation, {"images": 100, "bootstrap": 100, "draws": 2, "morphs": min(exp.evaluation.morphs, 1)}
-    )
-    guide = None if exp.guide is None else changed(exp.guide, tiny)
-    return Experiment.model_validate(
-        exp.model_copy(
-            update={
-                "name": "small",
-                "source": source,
-                "split_list": None,
-                "groups": None,
-                "data": changed(exp.data, {"size": SMALL, "classes": None, "images_per_class": None}),
-                "recognizer": changed(exp.recognizer, network | length),
-                "generator": changed(exp.generator, tiny),
-                "guide": guide,
-                "gate": changed(exp.gate, {"classes": 3, "images_per_class": 2}),
-                "selection": changed(exp.selection, selected(exp.selection)),
-                "sampling": sampling,
-                "search": changed(exp.search, {"points": 2, "pairs": 2, "images_per_pair": 2}),
-                "arms": arms,
-                "seeds": exp.seeds[:1],
-                "evaluation": judged,
-            }
-        ).model_dump()
-    )
 
 
 def _disk(steps: Sequence[Step], clock: Clock, done: Rehearsal) -> None:

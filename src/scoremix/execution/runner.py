@@ -12,7 +12,8 @@ from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.store import Call, Step, Store, step_of
 from scoremix.execution.work import Work
-from scoremix.pipeline import Input, story
+from scoremix.making import Input
+from scoremix.pipeline import story
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.train.generator import train_generator
 from scoremix.stages.train.recognizer import fitting, train_recognizer

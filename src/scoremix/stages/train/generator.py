@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -39,87 +40,122 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     """
     images = real_images(real)
     device = engine.start(work.runtime.device, together=True)
-    total = whole(config.length, config)
-    guide_at = guide_taken_at(config)
     pixels = scaling(images, config.sigma_data)
     teacher = Teacher.load(config, recognizer, pixels, device) if recognizer and config.taught else None
-    kept = kept_at(config)
-    watch = (
-        Watch.load(recognizer, config.seed, len(kept), device.device) if recognizer and config.until == "gate" else None
-    )
+    watched = recognizer if config.until == "gate" else None
+    watch = Watch.load(watched, config.seed, len(kept_at(config)), device.device) if watched else None
     state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
-    history, aligned = resume.History(total // config.batch), resume.History(total // config.batch)
-    curves: dict[str, resume.Kept] = {"history": history, "aligned": aligned, **({"gate": watch} if watch else {})}
-    checkpoint = resume.Checkpoint(work, state, **curves)
+    course = Course(config, images, pixels, teacher, watch, state, device, work)
+    checkpoint = resume.Checkpoint(work, state, **course.curves)
     device.require_same_progress(state.nimg)
-
-    def snapshot() -> dict[str, str]:
-        names: dict[str, str] = {}
-        if work.rank:
-            return names
-        for i, std in enumerate(config.ema):
-            name = checkpoints.snapshot_name(state.nimg, std)
-            work.write(name, checkpoints.to_bytes(state.ema.state(i), network(config, images, teacher), pixels))
-            names[f"{std:.3f}"] = name
-        return names
-
-    def average() -> EDM2:
-        net = make(config, images, teacher=teacher)
-        net.load_state_dict(state.ema.state(0))
-        return frozen(net.to(device.device))
-
     size = work.notes["microbatch"] = microbatch_of(config, images, device, state, work)
     if state.nimg == 0 and config.conditional:
         write_conditions(config, state, work)
-
-    def ended() -> bool:
-        return state.nimg >= total or (watch is not None and state.nimg > guide_at and watch.reason is not None)
-
-    with work.bar(total, "images", state.nimg) as advance:
-        training_steps = steps(config, images, device, total, state, teacher, size, work.runtime.compile, pixels)
-        for _ in () if ended() else training_steps:
-            if state.nimg in {guide_at, *kept} - {total}:
-                snapshot()
-            if state.nimg in kept and config.conditional:
-                write_conditions(config, state, work)
-            if state.nimg in kept and watch:
-                watch.add(state.nimg, device.total(watch.gate_of(average(), pixels) if not work.rank else 0.0)[0])
+    with work.bar(course.total, "images", state.nimg) as advance:
+        training_steps = steps(config, images, device, course.total, state, teacher, size, work.runtime.compile, pixels)
+        for _ in () if course.ended else training_steps:
+            course.keep_marks()
             due = work.due()
-            if due or len(state.losses) == READ_EVERY or ended():
-                history.add_steps(state.nimg, config.batch, state.take_losses())
-                if teacher and teacher.alignment:
-                    aligned.add_steps(state.nimg, config.batch, teacher.alignment.take_losses())
+            if due or len(state.losses) == READ_EVERY or course.ended:
+                course.take_losses()
             if due:
                 checkpoint.save()
-            if ended():
+            if course.ended:
                 break
             advance(state.nimg, unit=f"images{watch.in_words if watch else ''}")
-        advance(total)
+        advance(course.total)
     work.count("images", state.nimg)
-    if watch:
-        work.notes["ended"] = watch.ending(total)
-    work.write("history.csv", history.csv())
-    if config.align:
-        work.write("alignment.csv", aligned.csv())
-    GeneratorSummary(
-        images_seen=state.nimg,
-        snapshots=snapshot(),
-        guides={f"{std:.3f}": checkpoints.snapshot_name(guide_at, std) for std in config.ema},
-        guide_at=guide_at,
-        conditions=[
-            Conditions(nimg, std, conditions_name(nimg, std))
-            for nimg in [0, *kept]
-            for std in config.ema
-            if config.conditional and nimg <= state.nimg
-        ],
-        classes=list(images.class_names),
-        median_class_size=int(np.median(images.counts)),
-        parameters=sum(p.numel() for p in state.net.parameters()),
-        loss=history.last,
-        border=border_of(images).described() if config.shift or config.augment else None,
-        alignment_loss=aligned.last if aligned.rows else None,
-        gate=watch.curve(total) if watch else None,
-    ).write(work)
+    course.write()
+
+
+@dataclass
+class Course:
+    """A training on its way: what is written at its marks, its loss curves, and whether it is at its end."""
+
+    config: Generator
+    images: LabeledImages
+    pixels: Pixels
+    teacher: Teacher | None
+    watch: Watch | None
+    state: training.Training
+    device: engine.Engine
+    work: Work
+
+    def __post_init__(self) -> None:
+        self.total, self.guide_at = whole(self.config.length, self.config), guide_taken_at(self.config)
+        self.kept = kept_at(self.config)
+        self.history, self.aligned = (resume.History(self.total // self.config.batch) for _ in range(2))
+
+    @property
+    def curves(self) -> dict[str, resume.Kept]:
+        """What a checkpoint keeps beside the training."""
+        return {"history": self.history, "aligned": self.aligned, **({"gate": self.watch} if self.watch else {})}
+
+    @property
+    def ended(self) -> bool:
+        """Whether all images were seen, or the gate rises no more and the guide's snapshot is taken."""
+        nimg, watch = self.state.nimg, self.watch
+        return nimg >= self.total or (watch is not None and nimg > self.guide_at and watch.reason is not None)
+
+    def keep_marks(self) -> None:
+        """At the marks of the training: the averages, the conditions, the gate."""
+        nimg, work = self.state.nimg, self.work
+        if nimg in {self.guide_at, *self.kept} - {self.total}:
+            self.snapshot()
+        if nimg in self.kept and self.config.conditional:
+            write_conditions(self.config, self.state, work)
+        if nimg in self.kept and self.watch:
+            gate = self.watch.gate_of(self.average(), self.pixels) if not work.rank else 0.0
+            self.watch.add(nimg, self.device.total(gate)[0])
+
+    def snapshot(self) -> dict[str, str]:
+        """Writes the averages as they are now; EMA length -> file."""
+        names: dict[str, str] = {}
+        if self.work.rank:
+            return names
+        for i, std in enumerate(self.config.ema):
+            name = checkpoints.snapshot_name(self.state.nimg, std)
+            described = network(self.config, self.images, self.teacher)
+            self.work.write(name, checkpoints.to_bytes(self.state.ema.state(i), described, self.pixels))
+            names[f"{std:.3f}"] = name
+        return names
+
+    def average(self) -> EDM2:
+        """The network of the first average."""
+        net = make(self.config, self.images, teacher=self.teacher)
+        net.load_state_dict(self.state.ema.state(0))
+        return frozen(net.to(self.device.device))
+
+    def take_losses(self) -> None:
+        """The losses of the last steps join the curves."""
+        nimg, batch = self.state.nimg, self.config.batch
+        self.history.add_steps(nimg, batch, self.state.take_losses())
+        if self.teacher and self.teacher.alignment:
+            self.aligned.add_steps(nimg, batch, self.teacher.alignment.take_losses())
+
+    def write(self) -> None:
+        """The curves, the last averages and generator.json."""
+        config, work, nimg = self.config, self.work, self.state.nimg
+        if self.watch:
+            work.notes["ended"] = self.watch.ending(self.total)
+        work.write("history.csv", self.history.csv())
+        if config.align:
+            work.write("alignment.csv", self.aligned.csv())
+        marks = [at for at in (0, *self.kept) if config.conditional and at <= nimg]
+        GeneratorSummary(
+            images_seen=nimg,
+            snapshots=self.snapshot(),
+            guides={f"{std:.3f}": checkpoints.snapshot_name(self.guide_at, std) for std in config.ema},
+            guide_at=self.guide_at,
+            conditions=[Conditions(at, std, conditions_name(at, std)) for at in marks for std in config.ema],
+            classes=list(self.images.class_names),
+            median_class_size=int(np.median(self.images.counts)),
+            parameters=sum(p.numel() for p in self.state.net.parameters()),
+            loss=self.history.last,
+            border=border_of(self.images).described() if config.shift or config.augment else None,
+            alignment_loss=self.aligned.last if self.aligned.rows else None,
+            gate=self.watch.curve(self.total) if self.watch else None,
+        ).write(work)
 
 
 def steps(

@@ -38,7 +38,7 @@ def train_recognizer(
     Started from a file of `start_from`, the head's rows begin as the mean embeddings of their classes.
     """
     if (config.start is None) != (start_from is None):
-        raise ValueError("recognizer.start: the file is an input of its own (pipeline.trained)")
+        raise ValueError("recognizer.start: the file is an input of its own (making.trained)")
     images, epoch = real_images(data), len(real_images(length_of))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
     mixes = MixedTraining.load(data) if (data / MixedTraining.FILE).exists() else None

@@ -1,0 +1,71 @@
+"""What cannot work is refused in one line before anything is trained: by the settings, or once the images are read."""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from scoremix.config import ConfigError, Experiment, changed
+from scoremix.config.base import TIMM
+from scoremix.data.images import LabeledImages
+from scoremix.data.lists import read_mplets
+from scoremix.diffusion.foreign import described
+from scoremix.execution.artifacts import Artifact
+from scoremix.execution.store import Step
+from scoremix.outputs.images import ImagesSummary
+from scoremix.report.numbers import noun
+from scoremix.stages.mix.select import files_of, groups_of, refuse_too_few
+from scoremix.stages.train.adopt import labels_of
+
+
+def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step]) -> None:
+    """ConfigError or ValueError where the images that were read do not allow some of the steps `wanted`."""
+    summary = ImagesSummary.load(real)
+    for stage, part in (("compare", exp.evaluation.classes), ("choose", "validation")):
+        if any(step.stage == stage for step in wanted):
+            refuse_unmeasurable(summary, part)
+    if any(step.label == "select" for step in wanted):
+        refuse_unknown_classes(exp, real)
+    if exp.generator.diffusers is not None:
+        folder = Path(exp.generator.diffusers)
+        labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
+    refuse_untold_rate(exp, summary)
+
+
+def refuse_missing_library(exp: Experiment) -> None:
+    """ConfigError, before images are read, where a network of timm is to be trained and timm is not installed."""
+    networks = [exp.recognizer.network, *(changed(exp.recognizer, arm.recognizer).network for arm in exp.arms.values())]
+    if (named := [name for name in networks if TIMM.fullmatch(name)]) and find_spec("timm") is None:
+        raise ConfigError(f"recognizer.network {named[0]!r}: needs timm, pip install 'scoremix[timm]'")
+
+
+def refuse_unmeasurable(summary: ImagesSummary, part: str) -> None:
+    """ConfigError, before hours of training, where the evaluated classes give no genuine pair."""
+    of = summary.part(part)
+    if of.single_image_classes == of.classes:
+        raise ConfigError(
+            f"all {of.classes} {part} classes have one image: no two images of one class are left to recognize "
+            "(add images, or name other classes in split_list)"
+        )
+
+
+def refuse_untold_rate(exp: Experiment, summary: ImagesSummary) -> None:
+    """ConfigError, before anything is trained, where there are too few unseen images for the rate of a leak gate."""
+    held_out = exp.data.held_out
+    unseen = int(held_out * summary.part("train").images) if held_out else summary.part("validation").images
+    for sampling in (exp.sampling, *(changed(exp.sampling, arm.sampling) for arm in exp.arms.values())):
+        rate = sampling.leak_gate
+        if rate is not None and rate * unseen < 1:
+            raise ConfigError(
+                f"sampling.leak_gate {rate:g}: {noun(unseen, 'unseen image')} can tell rates from {1 / max(unseen, 1):.2g} on"
+            )
+
+
+def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
+    """ValueError, before anything is trained, where m-plets cannot be chosen of the training classes, or are others'."""
+    chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
+    names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
+    for selection in {s.model_dump_json(): s for s in chosen}.values():
+        if selection.file is not None:
+            read_mplets(Path(selection.file), names, selection.m)
+        groups = groups_of(selection, names, {**files_of(selection), "real": real})
+        refuse_too_few(selection, len(names), groups)
