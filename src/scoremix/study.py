@@ -59,7 +59,7 @@ class Progress:
         return self.planners[settings]
 
     def steps(self, exp: Experiment) -> list[Step]:
-        return list(self.planner(exp).steps.values())
+        return self.planner(exp).listed
 
     def record(self, exp: Experiment) -> Record:
         return Record(self.runtime.out, exp, self.steps(exp))
@@ -95,7 +95,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
     told: dict[str, list[Callable[[Artifact, bool], None]]] = {}  # by key: who is to know of a step
     for exp, arm in _order(experiments):
         planner, noted = progress.planner(exp), noting(records[exp.name], exp.name)
-        steps = list(planner.steps.values())
+        steps = planner.listed
         for seed in exp.seeds:
             for step in runner.needed(steps, f"evaluate {arm}/{seed}"):
                 calls.setdefault(step.key, planner.calls[step.key])

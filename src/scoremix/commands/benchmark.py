@@ -162,12 +162,12 @@ def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) ->
 def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> list[tuple[str, Path]]:
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
     from scoremix.execution.progress import make
-    from scoremix.execution.records import RECOGNIZER
     from scoremix.execution.store import Store
+    from scoremix.outputs.networks import CHECKPOINT
 
     labels = [f"{arm}/{seed}" for arm in arms for seed in exp.seeds]
     trained = make(exp, runtime, Store(runtime.out / "store"), [f"recognizer {label}" for label in labels])
-    return [(f"{exp.name}/{label}", made / RECOGNIZER) for label, made in zip(labels, trained, strict=True)]
+    return [(f"{exp.name}/{label}", made / CHECKPOINT) for label, made in zip(labels, trained, strict=True)]
 
 
 def without_draws(result: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def log(
     """
     from scoremix.config import ConfigError
     from scoremix.data.files import refuse_existing
-    from scoremix.execution.records import recorded, steps_of
+    from scoremix.execution.records import folder_of, recorded, steps_of
 
     if tensorboard is None:
         raise ConfigError("log: say for which viewer, --tensorboard RUN")
@@ -42,7 +42,7 @@ def log(
     refuse_existing(folder)
     points = 0
     for label, step in steps_of(here.out, run).items():
-        place = here.out / "store" / str(step["stage"]) / str(step["key"])[:12]
+        place = folder_of(here.out, step)
         scalars, pictures = list(_scalars(place)), place / "sheet.npz"
         if not scalars and not pictures.exists():
             continue

@@ -201,13 +201,14 @@ def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
     import torch
 
     from scoremix.execution.artifacts import Artifact
-    from scoremix.execution.records import RECOGNIZER, step_folder
+    from scoremix.execution.records import step_folder
+    from scoremix.outputs.networks import CHECKPOINT
     from scoremix.recognition import checkpoints
 
     real = Artifact("ingest", "", step_folder(runtime.out, exp.name, "ingest"))
     sampler, classes = sampler_of(exp, runtime)
     try:
-        recognizer, _ = checkpoints.load(step_folder(runtime.out, exp.name, "baseline") / RECOGNIZER)
+        recognizer, _ = checkpoints.load(step_folder(runtime.out, exp.name, "baseline") / CHECKPOINT)
     except ValueError:
         recognizer = None
     labels = torch.from_numpy(classes[np.arange(n) % len(classes)]).to(sampler.device)

@@ -132,9 +132,10 @@ def of_run(
     from scoremix.config import ConfigError, load
     from scoremix.data.files import file_hash
     from scoremix.data.images import LabeledImages
-    from scoremix.execution.records import RECOGNIZER, finished
+    from scoremix.execution.records import finished
     from scoremix.execution.runner import Runner
     from scoremix.execution.store import Store
+    from scoremix.outputs.networks import CHECKPOINT
     from scoremix.stages.judge.quality import measure_quality
 
     run = finished(runtime.out, name)
@@ -151,7 +152,7 @@ def of_run(
     data = exp.data.model_copy(update={"size": packed.size, "channels": packed.channels})
     sets |= _outside(stage, data, images, taken=sets)
     given = _file(exp, weights)
-    if given and given.key == file_hash(run.chain["baseline"] / RECOGNIZER):
+    if given and given.key == file_hash(run.chain["baseline"] / CHECKPOINT):
         raise ConfigError(f"--weights {weights}: the recognizer that selected the classes cannot judge them")
     judge = given or judge_of(run, stage)
     _show(stage(measure_quality, exp.quality, judge, {"train": real, "held_out": real}, sets), runtime.out / exp.name)

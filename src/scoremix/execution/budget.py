@@ -103,8 +103,8 @@ def expected(
     """Seconds until a run ends; reads its images. `rates`: what was measured before, by the key of the images."""
     real = runner.run(exp, source, runner.Runner(store, runtime, "ingest"))
     planner = runner.planned(exp, source, store)
-    todo = [step for step in runner.needed(list(planner.steps.values()), None) if not store.artifact(step).done]
+    todo = [step for step in runner.needed(planner.listed, None) if not store.artifact(step).done]
     crew = workers.crew(runtime, todo)
     processes.use_threads(crew.threads)
-    seconds = estimate(real, planner.steps.values(), todo, runtime, rates=rates.setdefault(real.key, {}))
+    seconds = estimate(real, planner.listed, todo, runtime, rates=rates.setdefault(real.key, {}))
     return schedule.makespan([planner.calls[step.key] for step in todo], seconds, crew.size)

@@ -98,7 +98,7 @@ def make(parts: records.Parts, config: Delivery, runtime: Runtime) -> Artifact:
     store, evaluated = Store(runtime.out / "store"), records.evaluated(runtime.out, parts, config.recipe)
     planner = Planner(store)
     last = delivery(parts.exp, config, parts.chain, parts.recognizers, parts.added, evaluated, planner)
-    steps, calls = list(planner.steps.values()), list(planner.calls.values())
+    steps, calls = planner.listed, list(planner.calls.values())
     todo = [step for step in steps if not store.artifact(step).done]
     if todo:
         say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")

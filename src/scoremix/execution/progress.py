@@ -73,13 +73,13 @@ def make(
     given, exp = exp, decided(exp, runtime.device)
     source = source_of(exp, runtime.out if only_report else None)
     planner = runner.planned(exp, source, store)
-    plans = list(planner.steps.values())
+    plans = planner.listed
     if lacking := [label for label in labels if label and label not in {plan.label for plan in plans}]:
         raise ConfigError(
             f"run {exp.name!r} has no step {lacking[0]!r}: no candidate needs a generator, or the one there is is too weak "
             "for them (--set choice=null makes every step)"
         )
-    wanted = _needed(plans, labels)
+    wanted = runner.needed(plans, *labels)
     team = _team(runtime, wanted)
     noted = noting() if process() else noting(_opened(given, exp, plans, wanted, runtime, store, only_report))
     after = telling(exp, noted)
@@ -91,7 +91,7 @@ def make(
             say(read_in_words(summary))
         refuse_impossible(exp, real, wanted)
         planner = runner.planned(exp, source, store)  # with the number of classes known
-        left = _needed(list(planner.steps.values()), labels)
+        left = runner.needed(planner.listed, *labels)
         if any(step.stage == "fold" and not store.artifact(step).done for step in left):
             say(f"  {few_classes(summary, folds_of(exp, real))}")
         return _announce(real, planner, left, runtime, size)
@@ -126,7 +126,7 @@ def _opened(
     `given` is the experiment before what the device decides was decided. ConfigError as for `make`.
     """
     _unmake_damaged(store, plans, wanted)
-    todo = [plan for plan in runner.needed(list(plans), None) if not store.artifact(plan).done]
+    todo = [plan for plan in runner.needed(plans, None) if not store.artifact(plan).done]
     if only_report and (open_steps := [plan.label for plan in todo if plan.stage != "report"]):
         page = runtime.out / exp.name / "report.html"
         how = (
@@ -165,8 +165,8 @@ def _side_by_side(
     """What some steps need, by workers; what decides which steps follow is a graph of its own."""
     while True:
         planner = runner.planned(exp, source, store)
-        plans = list(planner.steps.values())
-        wanted = _needed(plans, labels)
+        plans = planner.listed
+        wanted = runner.needed(plans, *labels)
         branch = runner.open_branch(exp, wanted, store)
         if branch:
             steps = {step.key for step in runner.needed(plans, branch.label)}
@@ -176,11 +176,6 @@ def _side_by_side(
         schedule.run_all(calls, store, runtime, crew, labelled(after, plans), say)
         if branch is None:
             return [store.artifact(next(s for s in plans if s.label == (label or "report"))) for label in labels]
-
-
-def _needed(plans: Sequence[Step], labels: Sequence[str | None]) -> list[Step]:
-    """The steps that some steps need (None: all), each once."""
-    return list({plan.key: plan for label in labels for plan in runner.needed(list(plans), label)}.values())
 
 
 def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step]) -> None:
@@ -282,7 +277,7 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     if size == 1:  # workers wait for what another run makes
         planner.store.refuse_busy(todo)
     start = time.monotonic()
-    seconds = estimate(real, planner.steps.values(), todo, runtime, planner.store)
+    seconds = estimate(real, planner.listed, todo, runtime, planner.store)
     spent = time.monotonic() - start
     parts: dict[str, float] = {}
     for plan in todo:
@@ -292,7 +287,7 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     side = schedule.makespan([planner.calls[step.key] for step in todo], seconds, size)
     shared = f" with {size} workers" if size > 1 else ""
     about = "at most" if any(step.config.get("until") == "gate" for step in todo) else "about"
-    if any(step.stage == "adopt" for step in planner.steps.values()):
+    if any(step.stage == "adopt" for step in planner.listed):
         detail += "; sampling by the model of diffusers is not counted"
     say(f"estimate: {about} {in_time(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
     return total

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from scoremix.config import ConfigError
 from scoremix.evaluation.metric_table import metric_of
-from scoremix.execution.records import RECOGNIZER, Parts, finished
+from scoremix.execution.records import Parts, finished
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.comparison import Comparison
+from scoremix.outputs.networks import CHECKPOINT
 from scoremix.report import words
 from scoremix.report.numbers import direction
 
@@ -50,6 +51,6 @@ def chosen_recipe(run: Parts) -> Recipe:
 def with_arm(out: Path, name: str) -> str:
     """The name RUN of a finished run in `out` as RUN/ARM, with the arm of its recipe; any other name as it is."""
     place = Path(name)
-    if place.is_file() or (place / RECOGNIZER).exists() or not (out / "runs" / f"{name}.json").is_file():
+    if place.is_file() or (place / CHECKPOINT).exists() or not (out / "runs" / f"{name}.json").is_file():
         return name
     return f"{name}/{chosen_recipe(finished(out, name)).arm}"

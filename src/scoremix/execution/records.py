@@ -11,9 +11,8 @@ from scoremix.config import ConfigError, Experiment
 from scoremix.data.files import write_file
 from scoremix.execution.artifacts import Artifact, External, StoreError
 from scoremix.execution.store import Step, held
+from scoremix.outputs.networks import CHECKPOINT
 from scoremix.stages.train.ingest import content_key
-
-RECOGNIZER = "recognizer.safetensors"
 
 
 def source_of(exp: Experiment, out: Path | None = None) -> External:
@@ -150,9 +149,9 @@ def step_folder(out: Path, name: str | None, label: str) -> Path:
     """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
     run = recorded(out, name).name
     step = steps_of(out, run).get(label)
-    if step is None or not (_folder(out, step) / "manifest.json").exists():
+    if step is None or not (folder_of(out, step) / "manifest.json").exists():
         raise ConfigError(f"run {run!r}: step {label!r} is not done; {to_continue(out, run)} continues it")
-    return _folder(out, step)
+    return folder_of(out, step)
 
 
 def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
@@ -161,8 +160,8 @@ def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
     Without a seed the first one trained. ConfigError says what there is, and the option that `out` comes from.
     """
     path = Path(name)
-    if path.is_dir() and (path / RECOGNIZER).exists():
-        return path / RECOGNIZER
+    if path.is_dir() and (path / CHECKPOINT).exists():
+        return path / CHECKPOINT
     if path.is_file():
         return path
     run, _, arm = name.partition("/")
@@ -174,7 +173,7 @@ def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
         )
     prefix = "recognizer "
     trained = {
-        label.removeprefix(prefix): _folder(out, step) / RECOGNIZER
+        label.removeprefix(prefix): folder_of(out, step) / CHECKPOINT
         for label, step in steps_of(out, run).items()
         if label.startswith(prefix)
     }
@@ -198,7 +197,8 @@ def _settings_of(run: str, settings: Any) -> Experiment:
         ) from None
 
 
-def _folder(out: Path, step: dict[str, Any]) -> Path:
+def folder_of(out: Path, step: dict[str, Any]) -> Path:
+    """Where a recorded step's artifact lies, or lay."""
     return out / "store" / str(step["stage"]) / str(step["key"])[:12]
 
 

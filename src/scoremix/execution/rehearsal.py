@@ -94,7 +94,7 @@ def rehearse(
     planner = runner.planned(
         exp, External(exp.source, "rehearsal", exp.split_list, exp.groups), Store(folder / "plans")
     )
-    steps = runner.needed(list(planner.steps.values()), None)
+    steps = runner.needed(planner.listed, None)
     clock = Clock({step.key: step for step in steps}, images, runtime)
     for selection in _distinct(Selection, steps, "select"):
         with done.part(f"mining {selection.strategy}, m = {selection.mixed}"):

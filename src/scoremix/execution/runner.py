@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,6 +36,11 @@ class Planner:
         self.steps.setdefault((step.key, step.label), step)
         self.calls.setdefault(step.key, Call(step, function, config, inputs))
         return self.store.artifact(step)
+
+    @property
+    def listed(self) -> list[Step]:
+        """Every step in order, under each of its labels."""
+        return list(self.steps.values())
 
 
 class Finished(Exception):
@@ -112,15 +117,15 @@ def plan_all(exp: Experiment, source: External, store: Store) -> list[Step]:
 
     A step that stands for two, as the baseline is also `recognizer real/0`, is there under both labels.
     """
-    return list(planned(exp, source, store).steps.values())
+    return planned(exp, source, store).listed
 
 
-def needed(steps: list[Step], until: str | None) -> list[Step]:
-    """The steps that the step of that label needs, and itself, each once and in order; all of them without a label."""
+def needed(steps: Sequence[Step], *labels: str | None) -> list[Step]:
+    """The steps that those of some labels need, and themselves, each once and in order; all of them for None."""
     by_key: dict[str, Step] = {}
     for step in steps:
         by_key.setdefault(step.key, step)
-    waiting = [step for step in steps if until in (None, step.label)]
+    waiting = [step for step in steps if None in labels or step.label in labels]
     found: set[str] = set()
     while waiting:
         step = waiting.pop()

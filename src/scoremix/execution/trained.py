@@ -29,7 +29,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.recipe import with_arm
 from scoremix.execution.runner import decided
 from scoremix.execution.work import Work
-from scoremix.outputs.networks import GeneratorSummary
+from scoremix.outputs.networks import CHECKPOINT, GeneratorSummary
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Description, Network, network_input, to_bytes
 from scoremix.recognition.training import embed
@@ -151,7 +151,7 @@ class Recognizer:
         `push` and errors as for `Generator.save_pretrained`.
         """
         tensors = to_bytes(self.net, torch.nn.Module(), self.description)
-        files = {records.RECOGNIZER: tensors, "config.json": _config("recognizer", asdict(self.description))}
+        files = {CHECKPOINT: tensors, "config.json": _config("recognizer", asdict(self.description))}
         return _publish(Path(folder), files, push)
 
     @classmethod
