@@ -15,6 +15,8 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.record import Entry, Record
 
+BLOCK = 8192  # images copied at a time
+
 
 def real_images(real: Artifact, part: str = "train") -> LabeledImages:
     """The real images of one part of the classes."""
@@ -117,6 +119,22 @@ def write_mixed(
     if log_weight is not None and disagreement is not None:
         work.write_array("log_weight.npy", log_weight)
         work.write_array("disagreement.npy", disagreement)
+
+
+def write_part(work: Work, mixed: MixedImages, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Writes some rows of mixed images, in order, as `write_mixed` does; returns the m-plets of which some are left."""
+    used, counts = np.unique(mixed.images.labels_of(rows), return_counts=True)
+    write_mixed(
+        work,
+        (mixed.images.take(rows[start : start + BLOCK])[0] for start in range(0, len(rows), BLOCK)),
+        mixed.images.shape[1:],
+        [mixed.images.class_names[k] for k in used],
+        mixed.mplets[used],
+        mixed.weights[rows],
+        *(None if log is None else log[rows] for log in (mixed.log_weight, mixed.disagreement)),
+        counts=counts,
+    )
+    return used
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from scoremix.data.images import LabeledImages
 from scoremix.evaluation.privacy import nearest_similarity
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.images import MixedImages, write_mixed
+from scoremix.outputs.images import MixedImages, write_part
 from scoremix.outputs.mplets import LeakSummary
-from scoremix.stages.embedding import BLOCK, all_embedded, opened
+from scoremix.stages.embedding import all_embedded, opened
 
 CARRIED = ("screening.json", "rejected.npz")  # what screening said of the same images
 
@@ -36,20 +36,13 @@ def drop_leaks(config: LeakGate, synthetic: Artifact, recognizer: Artifact, real
         advance(3)
     threshold = float(np.quantile(unseen.numpy(), 1 - config.rate))
     stay = near.numpy() <= threshold
-    rows, labels = np.flatnonzero(stay), mixed.images.labels.astype(np.int64)
-    counts = np.bincount(labels[rows], minlength=len(mixed.mplets))
-    used = np.flatnonzero(counts)
-    if not len(used):
+    rows = np.flatnonzero(stay)
+    if not len(rows):
         raise ValueError(
             f"sampling.leak_gate {config.rate:g}: all {len(stay):,} images are nearer to a training image than "
             f"{1 - config.rate:.0%} of unseen ones; the generator copies"
         )
-    blocks = (mixed.images.take(rows[start : start + BLOCK])[0] for start in range(0, len(rows), BLOCK))
-    names = [mixed.images.class_names[k] for k in used]
-    logs = (None if log is None else log[rows] for log in (mixed.log_weight, mixed.disagreement))
-    write_mixed(
-        work, blocks, mixed.images.shape[1:], names, mixed.mplets[used], mixed.weights[rows], *logs, counts=counts[used]
-    )
+    used = write_part(work, mixed, rows)
     for name in CARRIED:
         if (synthetic / name).exists():
             shutil.copyfile(synthetic / name, work / name)

@@ -9,7 +9,7 @@ from scoremix.config import Screening
 from scoremix.evaluation import coherence
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.images import MixedImages, write_mixed
+from scoremix.outputs.images import MixedImages, write_part
 from scoremix.outputs.mplets import ScreeningSummary
 from scoremix.outputs.networks import centers_of
 from scoremix.stages.embedding import BLOCK, embedded, opened
@@ -46,10 +46,7 @@ def screen(config: Screening, synthetic: Artifact, recognizer: Artifact, *, work
             after[part] = coherence.own_similarity(left).numpy() if keep > 1 else np.nan
             advance(part.stop)
     rows = (np.arange(classes)[:, None] * n + places).reshape(-1)
-
-    blocks = (drawn.take(rows[start : start + BLOCK])[0] for start in range(0, len(rows), BLOCK))
-    logs = (None if log is None else log[rows] for log in (mixed.log_weight, mixed.disagreement))
-    write_mixed(work, blocks, drawn.shape[1:], drawn.class_names, sources, weights[rows], *logs)
+    write_part(work, mixed, rows)
     shown = np.unique(np.linspace(0, classes - 1, SHOWN).round().astype(int))
     dropped = np.stack([np.setdiff1d(np.arange(n), places[k]) for k in shown])
     work.write_arrays(

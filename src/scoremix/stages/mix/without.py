@@ -1,12 +1,13 @@
 """Mixed images without those of classes that are set aside, which recognizers of a fold must not have seen."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from scoremix.config import Fold
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.images import MixedImages, real_images, write_mixed
-from scoremix.stages.embedding import BLOCK
+from scoremix.outputs.images import MixedImages, real_images, write_part
 
 
 def leave_out(config: Fold, mixed: Artifact, real: Artifact, fold: Artifact, *, work: Work) -> None:
@@ -24,8 +25,5 @@ def leave_out(config: Fold, mixed: Artifact, real: Artifact, fold: Artifact, *, 
             "them (selection.count), or set choice.folds=1"
         )
     rows = np.flatnonzero(np.isin(made.images.labels, used))
-    blocks = (made.images.take(rows[start : start + BLOCK])[0] for start in range(0, len(rows), BLOCK))
-    names = [made.images.class_names[k] for k in used]
-    counts = made.images.counts[used]
-    write_mixed(work, blocks, made.images.shape[1:], names, mplets[used], made.weights[rows], counts=counts)
+    write_part(work, replace(made, mplets=mplets, log_weight=None, disagreement=None), rows)
     work.count("images", len(rows))
