@@ -1,13 +1,18 @@
 """`scoremix log`: what a run has recorded, for a viewer of trainings."""
 
+from __future__ import annotations
+
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scoremix.commands.options import Here, app
+
+if TYPE_CHECKING:
+    from scoremix.execution.artifacts import Artifact
 
 CURVES = {"history.csv": "loss", "alignment.csv": "alignment loss"}
 
@@ -29,7 +34,7 @@ def log(
     """
     from scoremix.config import ConfigError
     from scoremix.data.files import refuse_existing
-    from scoremix.execution.records import folder_of, recorded, steps_of
+    from scoremix.execution.records import recorded, steps_of
 
     if tensorboard is None:
         raise ConfigError("log: say for which viewer, --tensorboard RUN")
@@ -42,8 +47,8 @@ def log(
     refuse_existing(folder)
     points = 0
     for label, step in steps_of(here.out, run).items():
-        place = folder_of(here.out, step)
-        scalars, pictures = list(_scalars(place)), place / "sheet.npz"
+        made = step.artifact(here.out)
+        scalars, pictures = list(_scalars(made)), made / "sheet.npz"
         if not scalars and not pictures.exists():
             continue
         with SummaryWriter(str(folder / label.replace("/", "-").replace(" ", "-"))) as writer:
@@ -55,17 +60,16 @@ def log(
     print(f"{folder}: {points:,} points; tensorboard --logdir {folder}")
 
 
-def _scalars(place: Path) -> Iterator[tuple[str, int, float]]:
+def _scalars(step: Artifact) -> Iterator[tuple[str, int, float]]:
     """(name, images seen, value) of a step's curves; of the comparison (metric by arm, 0, value)."""
-    from scoremix.execution.artifacts import Artifact
     from scoremix.outputs.comparison import Comparison
 
     for file, name in CURVES.items():
-        if (place / file).exists():
-            for row in csv.DictReader((place / file).read_text().splitlines()):
+        if (step / file).exists():
+            for row in csv.DictReader((step / file).read_text().splitlines()):
                 yield name, int(row["images_seen"]), float(row["loss"])
-    if (place / Comparison.FILE).exists():
-        for arm, metrics in Comparison.load(Artifact("compare", "", place)).arms.items():
+    if (step / Comparison.FILE).exists():
+        for arm, metrics in Comparison.load(step).arms.items():
             for metric, estimate in metrics.items():
                 if not estimate.missing:
                     yield f"{metric}/{arm}", 0, estimate.value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from scoremix.commands.options import Debug, Out, Quiet, app
 if TYPE_CHECKING:
     from scoremix.config import Experiment
     from scoremix.execution.artifacts import Artifact
+    from scoremix.execution.records import Done
     from scoremix.execution.store import Step, Store
 
 
@@ -80,7 +80,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
     return "\n".join(lines)
 
 
-def state_of(plan: Step, artifact: Artifact, before: Mapping[str, Any] | None) -> tuple[str, str]:
+def state_of(plan: Step, artifact: Artifact, before: Done | None) -> tuple[str, str]:
     """(state, why) of a step, given how the record says it was last done."""
     from scoremix.execution.artifacts import DISOWNED
 
@@ -92,10 +92,10 @@ def state_of(plan: Step, artifact: Artifact, before: Mapping[str, Any] | None) -
         return "started", "a process stopped in the middle; the next run continues it"
     if before is None:
         return "missing", "never done"
-    changes = ["its code changed"] if before["code"] != plan.code else []
-    changes += _differences(before["config"], plan.config)
-    if before["inputs"] != plan.inputs:
-        count = sum(before["inputs"].get(name) != key for name, key in plan.inputs.items())
+    changes = ["its code changed"] if before.code != plan.code else []
+    changes += _differences(before.config, plan.config)
+    if before.inputs != plan.inputs:
+        count = sum(before.inputs.get(name) != key for name, key in plan.inputs.items())
         changes.append("the images changed" if plan.stage == "ingest" else f"{max(1, count)} of its inputs changed")
     return ("stale", "; ".join(changes)) if changes else ("missing", "its folder is gone")
 

@@ -49,6 +49,20 @@ def to_continue(out: Path, name: str) -> str:
     return f"`{shlex.join(['scoremix', 'run', '--config', str(record), '--out', str(out.absolute())])}`"
 
 
+class Done(NamedTuple):
+    """A step as a run's record has it: how it was last done, by the code of that time."""
+
+    stage: str
+    key: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    code: str
+
+    def artifact(self, out: Path) -> Artifact:
+        """What it made, where that is still there."""
+        return Artifact(self.stage, self.key, out / "store" / self.stage / self.key[:12])
+
+
 class Record:
     """`runs/<name>.json`: the experiment, and the key, config, inputs and code of every step as last done.
 
@@ -65,7 +79,7 @@ class Record:
             self._write(self.experiment, {label: step for label, step in before.items() if label in labels})
 
     def done(self, plan: Step) -> None:
-        step = {name: getattr(plan, name) for name in ("stage", "key", "config", "inputs", "code")}
+        step = {name: getattr(plan, name) for name in Done._fields}
         if self.steps.get(plan.label) != step:
             with held(self.path.with_suffix(".lock")):
                 stored = self._read()
@@ -95,10 +109,9 @@ def recorded(out: Path, name: str | None) -> Experiment:
     return _settings_of(file.stem, _read(file)["experiment"])
 
 
-def steps_of(out: Path, name: str | None) -> dict[str, Any]:
+def steps_of(out: Path, name: str | None) -> dict[str, Done]:
     """The steps of a run as last done, by label."""
-    steps: dict[str, Any] = _read(_file(out, name))["steps"]
-    return steps
+    return {label: Done(**step) for label, step in _read(_file(out, name))["steps"].items()}
 
 
 def latest_reported(out: Path) -> str | None:
@@ -112,19 +125,19 @@ def finished(out: Path, name: str | None) -> Parts:
     Of the code of that time: a newer scoremix reads older runs. ConfigError where there is no report.
     """
     file = _file(out, name or latest_reported(out))
-    if (reported := _read(file)["steps"].get("report")) is None:
+    if (reported := steps_of(out, file.stem).get("report")) is None:
         raise ConfigError(
             f"run {file.stem!r} is not finished, it has no report yet; {to_continue(out, file.stem)} continues it"
         )
     parts: tuple[dict[str, Artifact], ...] = ({}, {}, {}, {})  # the report's: chain, recognizers, added images, others
-    for place, key in reported["inputs"].items():
+    for place, key in reported.inputs.items():
         position, _, label = place.partition(":")
         if (artifact := stored(out, key)) is None:
             raise ConfigError(
                 f"run {file.stem!r}: {label} is gone from {out / 'store'}; {to_continue(out, file.stem)} makes it again"
             )
         parts[int(position)][label] = artifact
-    return Parts(_settings_of(file.stem, reported["config"]), *parts)
+    return Parts(_settings_of(file.stem, reported.config), *parts)
 
 
 def evaluated(out: Path, run: Parts, arm: str) -> dict[str, Artifact]:
@@ -149,9 +162,9 @@ def step_folder(out: Path, name: str | None, label: str) -> Path:
     """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
     run = recorded(out, name).name
     step = steps_of(out, run).get(label)
-    if step is None or not (folder_of(out, step) / "manifest.json").exists():
+    if step is None or not (made := step.artifact(out)).done:
         raise ConfigError(f"run {run!r}: step {label!r} is not done; {to_continue(out, run)} continues it")
-    return folder_of(out, step)
+    return made.folder
 
 
 def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
@@ -173,7 +186,7 @@ def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
         )
     prefix = "recognizer "
     trained = {
-        label.removeprefix(prefix): folder_of(out, step) / CHECKPOINT
+        label.removeprefix(prefix): step.artifact(out) / CHECKPOINT
         for label, step in steps_of(out, run).items()
         if label.startswith(prefix)
     }
@@ -195,11 +208,6 @@ def _settings_of(run: str, settings: Any) -> Experiment:
         raise ConfigError(
             f"run {run!r}: made by a scoremix with other settings ({where}: {wrong['msg']}); `scoremix run` makes it anew"
         ) from None
-
-
-def folder_of(out: Path, step: dict[str, Any]) -> Path:
-    """Where a recorded step's artifact lies, or lay."""
-    return out / "store" / str(step["stage"]) / str(step["key"])[:12]
 
 
 def _files(out: Path) -> list[Path]:

@@ -214,17 +214,17 @@ def replayed(
     """
     out = Path(out)
     steps = records.steps_of(out, run)
-    sets = [name for name, step in steps.items() if step["stage"] == "sample"]
+    sets = [name for name, step in steps.items() if step.stage == "sample"]
     if label not in sets:
         raise ConfigError(f"set {label!r}: the run has {', '.join(map(repr, sets)) or 'no sampled set'}")
     step = steps[label]
-    made, generator = records.stored(out, step["key"]), records.stored(out, step["inputs"]["0"])
+    made, generator = records.stored(out, step.key), records.stored(out, step.inputs["0"])
     if made is None or generator is None:
         raise ConfigError(
             f"set {label!r}: {'the set' if made is None else 'its generator'} is gone from {out / 'store'}"
         )
-    sampling = Sampling.model_validate(step["config"])
-    if "2" in step["inputs"]:  # weights that a search found are those the set keeps
+    sampling = Sampling.model_validate(step.config)
+    if "2" in step.inputs:  # weights that a search found are those the set keeps
         sampling = sampling.model_copy(update={"weights_end": None})
     if threads := made.manifest.get("threads"):
         engine.use_threads(int(threads))

@@ -93,7 +93,7 @@ def load_training_set(run_arm: str, *, out: str | Path = "scoremix_runs") -> Tra
         raise ConfigError(
             f"training set {run_arm!r}: run {run!r} has no trained arm {arm!r} (has: {arms}; `scoremix run --arms` names others)"
         )
-    data = _stored(out, run, step["inputs"]["0"])
+    data = _stored(out, run, step.inputs["0"])
     if data.stage != "combine":
         images = real_images(data)
         return TrainingSet(data.folder, images, Targets.load(data.folder), None, images.class_names, len(images))
