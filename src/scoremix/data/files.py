@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import glob
 import hashlib
 import os
@@ -108,3 +109,14 @@ def file_hash(path: Path) -> str:
     """SHA-256 (hex) of a file's content."""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def known_hash(path: Path) -> str:
+    """The same, read once by a process as long as the file's time and size stay."""
+    found = path.stat()
+    return _hash_at(path, found.st_mtime_ns, found.st_size)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _hash_at(path: Path, changed: int, size: int) -> str:
+    return file_hash(path)

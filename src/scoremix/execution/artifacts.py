@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.data.files import file_hash, read_sealed
+from scoremix.data.files import known_hash, read_sealed
 
 DISOWNED = "manifest.damaged"  # of an artifact whose bytes are no longer those that were written
 SPENT = "spent.json"  # progress of an unfinished one: what it cost until now, how much of it is done
@@ -100,18 +100,12 @@ def refuse_damaged(inputs: Iterable[Any]) -> None:
                 raise StoreError(f"{artifact.folder}: {'; '.join(wrong)}; the next run makes it again")
 
 
-_hashes: dict[tuple[Path, int, int], str] = {}  # (file, time of its last change in ns, bytes) -> SHA-256
-
-
 def _wrong(path: Path, told: Mapping[str, Any]) -> str:
     """What is wrong with an output, in words; empty where nothing is."""
     try:
-        found = path.stat()
-        if found.st_size != told["bytes"]:
-            return f"has {found.st_size:,} bytes, not {told['bytes']:,}"
-        key = (path, found.st_mtime_ns, found.st_size)
-        _hashes[key] = _hashes.get(key) or file_hash(path)
-        return "" if _hashes[key] == told["sha256"] else "has other bytes than were written"
+        if (size := path.stat().st_size) != told["bytes"]:
+            return f"has {size:,} bytes, not {told['bytes']:,}"
+        return "" if known_hash(path) == told["sha256"] else "has other bytes than were written"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

@@ -12,7 +12,7 @@ from scoremix.analysis.spaces import in_order
 from scoremix.config import Selection
 from scoremix.data import lists
 from scoremix.data.csv_text import csv_text
-from scoremix.data.files import file_hash
+from scoremix.data.files import known_hash
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
 from scoremix.execution.artifacts import Artifact, External
@@ -158,7 +158,7 @@ def files_of(config: Selection) -> dict[str, External]:
             if not Path(place).is_file():
                 hint = " (or 'name', or 'data')" if setting == "groups" else ""
                 raise ValueError(f"selection.{setting} {place!r}: no such file{hint}")
-            found[setting] = External(place, file_hash(Path(place)))
+            found[setting] = External(place, known_hash(Path(place)))
     return found
 
 

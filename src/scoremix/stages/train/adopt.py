@@ -1,6 +1,5 @@
 """A generator that exists, a model of diffusers, in the place of one that is trained (docs/adapters.md)."""
 
-import functools
 import hashlib
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 
 from scoremix.config import Generator
-from scoremix.data.files import file_hash
+from scoremix.data.files import known_hash
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import some
 from scoremix.diffusion import foreign
@@ -71,10 +70,5 @@ def folder_of(config: Generator) -> External:
     """The folder that `config.diffusers` names, the hash of its files' content as key; ValueError as for `described`."""
     folder = Path(str(config.diffusers))
     files = [folder / name for name in foreign.described(folder).files]
-    return External(str(folder), _hash(folder, tuple((f, f.stat().st_mtime_ns, f.stat().st_size) for f in files)))
-
-
-@functools.lru_cache(maxsize=4)
-def _hash(folder: Path, files: tuple[tuple[Path, int, int], ...]) -> str:
-    parts = (f"{file.relative_to(folder)} {file_hash(file)}" for file, _, _ in files)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    parts = (f"{file.relative_to(folder)} {known_hash(file)}" for file in files)
+    return External(str(folder), hashlib.sha256("\n".join(parts).encode()).hexdigest())

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from scoremix.config import Recognizer
-from scoremix.data.files import file_hash
+from scoremix.data.files import known_hash
 from scoremix.execution.artifacts import External
 from scoremix.recognition import checkpoints, published
 from scoremix.recognition.timm_networks import PREFIX
@@ -17,7 +17,7 @@ def file_of(config: Recognizer) -> External:
     path = Path(str(config.start))
     if not path.is_file():
         raise ValueError(f"recognizer.start {str(path)!r}: no such file")
-    return External(str(path), _hash(path, path.stat().st_mtime_ns, path.stat().st_size))
+    return External(str(path), known_hash(path))
 
 
 def decided_by_file(config: Recognizer) -> Recognizer:
@@ -57,8 +57,3 @@ def _opened(
         with torch.no_grad():
             first.weight.copy_(first.weight.flip(1))
     return net, description
-
-
-@functools.lru_cache(maxsize=8)
-def _hash(path: Path, changed: int, size: int) -> str:
-    return file_hash(path)
