@@ -21,7 +21,7 @@ from scoremix.data.reading import UnreadableImages
 from scoremix.execution import records, runner
 from scoremix.execution.artifacts import External
 from scoremix.execution.runner import decided
-from scoremix.execution.store import Store
+from scoremix.execution.store import Store, step_of
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import embed, initialised

@@ -27,7 +27,7 @@ import lightning_fabric, matplotlib.pyplot
 from scoremix import pipeline
 from scoremix.execution import runner
 from scoremix.execution import records
-from scoremix.execution.store import Store
+from scoremix.execution.store import Store, step_of
 from scoremix.config import Experiment, Runtime, load
 
 class Telling(runner.Runner):
