@@ -24,7 +24,6 @@ SERVER = """
 import os, sys, traceback
 from pathlib import Path
 import lightning_fabric, matplotlib.pyplot
-from scoremix import pipeline
 from scoremix.execution import runner
 from scoremix.execution import records
 from scoremix.execution.store import Store, step_of
