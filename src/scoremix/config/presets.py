@@ -84,9 +84,9 @@ def demo() -> Experiment:
     return Experiment(
         name="demo",
         source="glyphs",
-        data=Data(size=16, channels=1, classes=150, images_per_class=20, fractions=(0.6, 0.2, 0.2)),
+        data=Data(size=16, channels=1, classes=120, images_per_class=20, fractions=(0.4, 0.3, 0.3)),
         recognizer=Recognizer(epochs=10),
-        generator=Generator(images_seen=30_000, **SOON),
+        generator=Generator(model_channels=24, images_seen=26_000, **SOON),
         sampling=Sampling(steps=8, images_per_mplet=8, **GUIDED),
         seeds=(0, 1),
     ).model_copy(update=CANDIDATES)

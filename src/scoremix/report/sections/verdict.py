@@ -14,6 +14,7 @@ from scoremix.report import words
 from scoremix.report.numbers import MISSING, count
 from scoremix.report.page import Section
 from scoremix.report.results import Evaluation, Results, Run
+from scoremix.report.sections.cost import with_inputs
 from scoremix.report.sections.generator import gate_of
 
 TONES = {
@@ -37,7 +38,7 @@ class Verdict(Section):
     @classmethod
     def load(cls, run: Run) -> Self:
         choosing = Choosing.load(run.chain["choice"]) if "choice" in run.chain else None
-        return cls(_advice(run), gate_of(run), choosing, words.seconds_of(run.artifacts))
+        return cls(_advice(run), gate_of(run), choosing, words.seconds_of(with_inputs(run.artifacts)))
 
     def shown(self, shared: Any) -> bool:
         return True
