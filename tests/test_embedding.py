@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
@@ -171,10 +172,9 @@ def test_one_image_and_a_file_that_is_no_checkpoint(folder: Path, tmp_path: Path
 
 def test_a_checkpoint_is_found_by_file_folder_run_and_arm(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    steps = '{"experiment": {}, "steps": {"recognizer real/0": {"stage": "recognizer", "key": "%s"}, "ingest": {}}}' % (
-        "a" * 64
-    )
-    (tmp_path / "runs" / "demo.json").write_text(steps)
+    done = {"stage": "recognizer", "key": "a" * 64, "config": {}, "inputs": {}, "code": ""}
+    steps = {"recognizer real/0": done, "ingest": {**done, "stage": "ingest"}}
+    (tmp_path / "runs" / "demo.json").write_text(json.dumps({"experiment": {}, "steps": steps}))
     folder = tmp_path / "store" / "recognizer" / ("a" * 12)
     folder.mkdir(parents=True)
     file = folder / "recognizer.safetensors"

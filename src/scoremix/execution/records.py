@@ -110,8 +110,12 @@ def recorded(out: Path, name: str | None) -> Experiment:
 
 
 def steps_of(out: Path, name: str | None) -> dict[str, Done]:
-    """The steps of a run as last done, by label."""
-    return {label: Done(**step) for label, step in _read(_file(out, name))["steps"].items()}
+    """The steps of a run as last done, by label; StoreError where the record is damaged."""
+    file = _file(out, name)
+    try:
+        return {label: Done(**step) for label, step in _read(file)["steps"].items()}
+    except (AttributeError, TypeError) as error:
+        raise _damaged(file, error) from None
 
 
 def latest_reported(out: Path) -> str | None:
@@ -229,4 +233,8 @@ def _read(file: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(file.read_text())
         return {name: record[name] for name in ("experiment", "steps")}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{file}: damaged or unreadable ({error}); remove it, finished stages stay") from None
+        raise _damaged(file, error) from None
+
+
+def _damaged(file: Path, error: Exception) -> StoreError:
+    return StoreError(f"{file}: damaged or unreadable ({error}); remove it, finished stages stay")
