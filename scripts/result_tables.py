@@ -162,7 +162,7 @@ def run_section(stored: dict[str, Any]) -> str:
 
 def gates_table(stored: list[dict[str, Any]]) -> str:
     """The gate of every snapshot and guidance of some generators."""
-    heads = (
+    heads: tuple[str, ...] = (
         "conditions, batch, rate",
         "images seen",
         "per class",
@@ -171,19 +171,24 @@ def gates_table(stored: list[dict[str, Any]]) -> str:
         "among 5",
         "cosine to own center",
     )
+    counted = "copies" in stored[0]["rows"][0]
+    heads += ("copies",) if counted else ()
     rows = []
     for made in stored:
         of = made["generator"]
+        differs = "".join(f", {name} {of[name]:g}" for name in ("augment", "dropout") if of.get(name))
         for row in made["rows"]:
             shares = [f"{row[k]:.3f}" for k in ("top1", "top5", "own_cosine")]
-            what = f"{of['conditions']}, {of['batch']}, {of['lr']:g}"
+            shares += [f"{row['copies']:.3f}"] if counted else []
+            what = f"{of['conditions']}, {of['batch']}, {of['lr']:g}{differs}"
             rows.append([what, f"{row['images_seen']:,}", f"{row['per_class']:.0f}", f"{row['guidance']:g}", *shares])
     stopped = [
         f" The one with {m['generator']['conditions']} conditions was stopped {m['stopped']}."
         for m in stored
         if "stopped" in m
     ]
-    about = f"Each gate is of {stored[0]['rows'][0]['reproductions']} reproductions.{''.join(stopped)}"
+    copies = " Copies are nearer to a training image than 99 % of the images of validation classes." if counted else ""
+    about = f"Each gate is of {stored[0]['rows'][0]['reproductions']} reproductions.{copies}{''.join(stopped)}"
     return "\n".join([*markdown(heads, rows), "", about])
 
 
