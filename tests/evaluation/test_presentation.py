@@ -1,6 +1,7 @@
 """What a recognizer accepts as a training class, on embeddings whose answer is known."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -23,3 +24,11 @@ def test_the_threshold_lets_one_in_a_hundred_pairs_of_two_classes_pass(script: C
     similarity = (unit @ unit.T).numpy()[labels[:, None] != labels[None]]
     at = script("benchmarks/presentation.py").threshold(unit, labels)
     assert abs((similarity > at).mean() - 0.01) < 0.001
+
+
+def test_every_arm_of_a_finished_run_is_measured(script: Callable[[str], ModuleType], tiny_run: Path) -> None:
+    found = script("benchmarks/presentation.py").measure(tiny_run, "tiny")
+    assert set(found["accepted"]) == {"real images", "reproductions", "mixes"}
+    for shown in found["accepted"].values():
+        assert {"real", "equal_steps"} < set(shown) and all(0 <= arm["value"] <= 100 for arm in shown.values())
+    assert "equal_steps" not in found["differences"]["mixes"] and set(found["told_apart"]) == set(shown)
