@@ -82,8 +82,9 @@ def batches(
     With `augment_share` also moved about in a way that the network is told: a third tensor.
     """
     settings = Augment(flip=0.5 if flip else 0.0)
+    fill = border_of(images).fill if shift or augment_share else None
     if shift:
-        settings = replace(settings, shift=1.0, shift_pixels=shift, fill=border_of(images).fill)
+        settings = replace(settings, shift=1.0, shift_pixels=shift, fill=fill)
 
     def next_batch(nimg: int) -> tuple[Tensor, ...]:
         rows = batch_indices(len(images), stream_seed(seed, "order"), nimg, batch)[part]
@@ -94,7 +95,7 @@ def batches(
         classes = torch.from_numpy(labels).to(device)
         if not augment_share:
             return pixels.encode(x), classes
-        x, moves = moved(x, generator, augment_share, mine, border_of(images).fill)
+        x, moves = moved(x, generator, augment_share, mine, fill)
         return pixels.encode(x), classes, moves
 
     return next_batch

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scoremix.config import Experiment, Runtime, Selection, changed
 from scoremix.data import images as imagesets
@@ -18,6 +19,7 @@ from scoremix.execution.records import source_of
 from scoremix.execution.store import Store
 
 OF_CLASS = 4  # images of a class in the sample
+FEW = 8  # classes of a part in the sample
 SMALL = 16  # side, in pixels, of the story in small
 MOST_ROWS = 4096  # images that the counts of classes are spread over
 
@@ -42,9 +44,7 @@ def sampled(exp: Experiment) -> LabeledImages:
     )
     counts = np.array([len(plan.choose(int(k))) for k in plan.kept])
     splits = {part: np.searchsorted(plan.kept, np.intersect1d(plan.kept, of)) for part, of in plan.splits.items()}
-    some = np.unique(
-        np.concatenate([of[np.linspace(0, len(of) - 1, min(len(of), 8)).astype(int)] for of in splits.values()])
-    )
+    some = few_of(splits)
     blocks = list(source.blocks(plan.kept[some], lambda k: plan.choose(k)[:OF_CLASS], data.size))
     if bad := [line for block in blocks for line in block.bad]:
         raise ValueError(f"{bad[0][0]}: {bad[0][1]}" + (f", and {len(bad) - 1} more" if len(bad) > 1 else ""))
@@ -63,12 +63,15 @@ def sampled(exp: Experiment) -> LabeledImages:
     return LabeledImages(stored, names, starts, counts, splits, groups)
 
 
+def few_of(splits: Mapping[str, NDArray[np.int64]]) -> NDArray[np.int64]:
+    """At most FEW classes of every part, evenly spaced, ascending."""
+    spaced = (of[np.linspace(0, len(of) - 1, min(len(of), FEW)).astype(int)] for of in splits.values())
+    return np.unique(np.concatenate(list(spaced)))
+
+
 def run_in_small(exp: Experiment, images: LabeledImages, folder: Path, runtime: Runtime) -> None:
     """The whole story with its arms, by tiny networks on the sample at 16 px, to the page."""
-    chosen = np.sort(
-        np.concatenate([of[np.linspace(0, len(of) - 1, min(len(of), 8)).astype(int)] for of in images.splits.values()])
-    )
-    few = images.of_classes(chosen)
+    few = images.of_classes(few_of(images.splits))
     counts = np.minimum(few.counts, OF_CLASS)
     rows = [few.of_class(k)[:n] for k, n in enumerate(counts)]
     imagesets.write(
