@@ -81,10 +81,27 @@ def made(out: Path, stage: str) -> int:
 
 
 def test_what_generators_do_not_touch_is_made_once(finished: Path) -> None:
-    # two seeds of real and averages once; of scoremix, and equal_steps whose length is that of a set of mixes, twice
-    assert made(finished, "recognizer") == 2 * (2 + 2 * 2)
+    # two seeds of real, averages and equal_steps, which is as long as mixes of any generator, once; of scoremix twice
+    assert made(finished, "recognizer") == 2 * (3 + 2)
     assert made(finished, "generator") == 2
     assert made(finished, "compare") == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "times"),
+    [({}, 1), ({"sampling": {"leak_gate": 0.1}}, 2), ({"selection": {"space": "condition"}}, 2)],
+    ids=["known", "images dropped", "m-plets by the generator"],
+)
+def test_a_control_is_trained_once_where_no_generator_changes_its_length(
+    file: Path, tmp_path: Path, settings: dict[str, object], times: int
+) -> None:
+    config = read_study(file)
+    config = config.model_copy(update={"settings": {**config.settings, **settings}})
+    progress = study.Progress(Store(tmp_path / "store"), Runtime(out=tmp_path, device="cpu", quiet=True))
+    planned = [progress.steps(exp) for _, _, exp in study._experiments(config, progress.runtime)]
+    for arm, wanted in (("equal_steps", times), ("real", 1), ("scoremix", 2)):
+        trained = {step.key for steps in planned for step in steps if step.label.startswith(f"recognizer {arm}/")}
+        assert len(trained) == wanted * len(config.seeds)
 
 
 def test_tables_are_means_over_runs(finished: Path) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from scoremix.config import Experiment, Runtime
+from scoremix.config.choice import measured
 from scoremix.config.study import Say, StudyConfig
 from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
@@ -122,7 +123,7 @@ def _order(experiments: list[tuple[int, Experiment]]) -> Iterator[tuple[Experime
     """Arm by arm over the data sets, one generator seed after the other."""
     for _, group in itertools.groupby(experiments, key=lambda e: e[0]):
         of_seed = [exp for _, exp in group]
-        for arm in dict.fromkeys(arm for exp in of_seed for arm in exp.arms):
+        for arm in dict.fromkeys(arm for exp in of_seed for arm in measured(exp)):
             yield from ((exp, arm) for exp in of_seed if arm in exp.arms)
 
 
@@ -149,8 +150,8 @@ def finished_part(exp: Experiment, progress: Progress) -> Experiment | None:
     None without the arms of the verdict.
     """
     evaluated = (step for step in progress.steps(exp) if step.stage == "evaluate")
-    done = {step.label for step in evaluated if progress.store.artifact(step).done}
-    arms = {n: a for n, a in exp.arms.items() if all(f"evaluate {n}/{seed}" in done for seed in exp.seeds)}
+    lacking = {step.label.rpartition("/")[0] for step in evaluated if not progress.store.artifact(step).done}
+    arms = {name: arm for name, arm in exp.arms.items() if f"evaluate {name}" not in lacking}
     while unknown := [name for name, arm in arms.items() if arm.steps_of and arm.steps_of not in arms]:
         arms = {name: arm for name, arm in arms.items() if name not in unknown}
     needed = {exp.evaluation.treatment, *exp.evaluation.controls}
@@ -164,7 +165,7 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     missing = []
     for data, generator_seed, exp in _experiments(config, runtime):
         part = finished_part(exp, progress)
-        missing += [f"{exp.name}: {arm}" for arm in exp.arms if part is None or arm not in part.arms]
+        missing += [f"{exp.name}: {arm}" for arm in measured(exp) if part is None or arm not in part.arms]
         if part is not None:
             record = progress.record(exp)  # of all arms: those trained in part are not forgotten
             compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
@@ -200,7 +201,7 @@ def _table(
     steps, store, level = progress.steps(exp), progress.store, exp.evaluation.level
     costs, mixes = _costs(exp, steps, store), _mix_diagnostics(steps, store)
     rows = []
-    for arm in exp.arms:
+    for arm in measured(exp):
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
         gate = {"gate": first.gates[arm].top1} if arm in first.gates else {}
         rows.append(
@@ -282,7 +283,7 @@ def _costs(exp: Experiment, steps: list[Step], store: Store) -> dict[str, dict[s
     """Seconds of each arm's own images, and of one recognizer on average, with the network evaluations."""
     labels = {step.key: step.label for step in steps}
     costs = {}
-    for arm in exp.arms:
+    for arm in measured(exp):
         trained = [step for step in steps if step.label in {f"recognizer {arm}/{seed}" for seed in exp.seeds}]
         made = [s for key in {t.inputs["0"] for t in trained} for s in runner.needed(steps, labels[key])]
         own = {s.key: s for s in made if s.stage in ("combine", "sample", "pixels", "screen", "search")}

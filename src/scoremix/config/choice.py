@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from scoremix.config.base import changed
 from scoremix.config.experiment import Arm, Experiment
 
 
@@ -25,6 +26,26 @@ def without_generator(exp: Experiment, weak: Iterable[str]) -> Experiment:
 
 
 _AVERAGES = {"images": "averages", "search": False, "generator": {}, "measured": False}
+
+
+def waiting_for_no_generator(exp: Experiment) -> Experiment:
+    """The same, but what trains as long as an arm of generated images has its length from pixel averages of that arm's
+    m-plets, which are as many; not where the generator has a say in which m-plets or images there are.
+    """
+
+    def known(arm: Arm) -> bool:
+        told = changed(exp.selection, arm.selection).needs_conditions or changed(exp.sampling, arm.sampling).leak_gate
+        return arm.generated and not told
+
+    lengths = {arm.steps_of for arm in measured(exp).values() if arm.steps_of and known(exp.arms[arm.steps_of])}
+    others = {n: arm for n, arm in exp.arms.items() if arm.measured or n not in lengths}
+    renamed = {name: f"as many as {name}" for name in exp.arms if name in lengths}
+    arms = {
+        n: arm.model_copy(update={"steps_of": renamed.get(arm.steps_of or "", arm.steps_of)})
+        for n, arm in others.items()
+    }
+    stand_ins = {new: exp.arms[name].model_copy(update=_AVERAGES) for name, new in renamed.items()}
+    return exp.model_copy(update={"arms": arms | stand_ins})
 
 
 def confirming(exp: Experiment, chosen: str) -> Experiment:

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from scoremix.config.arms import named
 from scoremix.config.base import Changes, ConfigError, Seed, Slice, error_line
+from scoremix.config.choice import waiting_for_no_generator
 from scoremix.config.experiment import Arm, Experiment
 from scoremix.config.loading import load, read_settings
 from scoremix.config.presets import PRESETS, arms_of
@@ -88,6 +89,7 @@ class StudyConfig(Slice):
             )
         except ConfigError as error:
             raise ConfigError("\n".join(f"data.{data}: {line}" for line in str(error).splitlines())) from None
+        first = waiting_for_no_generator(first)  # so a control is trained once, not for every generator seed
         if first.guide is not None:
             guide = first.guide.model_copy(update={"seed": generator_seed})
             first = first.model_copy(update={"guide": guide})
