@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from scoremix.config import load
@@ -10,6 +11,7 @@ from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
 from scoremix.outputs.diagnosis import Group
 from scoremix.outputs.networks import GateResult
+from scoremix.report import words
 from scoremix.report.sections.verdict import advice
 
 GATE = GateResult(0.46, 0.8, 1.0, 1.0, floor=0.5, classes=10, images=40)
@@ -26,6 +28,13 @@ def test_a_weak_generator_comes_first() -> None:
     found = load(PRESETS["folder"](), (), settings)
     assert found.generator.conditions == "rms" and found.generator.batch == 32 and found.sampling.guidance == 2
     assert second == advice("generator too weak", "scoremix", ARMS, [], GATE, conditions="rms")[0]
+
+
+def test_a_recognizer_that_does_not_know_real_images_comes_before_the_generator() -> None:
+    weak = replace(GATE, top1=0.1, real_top1=0.18)
+    (only,) = advice("generator too weak", "scoremix", ARMS, [], weak)
+    assert "recognizer.epochs" in only and "18 % right" in only
+    assert words.too_weak(0.1, 0.5, 0.18).startswith("The recognizer is too weak")
 
 
 def test_incoherent_mixes_are_to_be_screened() -> None:

@@ -27,10 +27,15 @@ def weak(top1: float, floor: float) -> str:
     return f"candidates that need the generator are left out, it is too weak: {_gate(top1, floor)}"
 
 
-def too_weak(top1: float | None = None, floor: float = 0.0) -> str:
-    """That nothing can be said of mixing."""
+def too_weak(top1: float | None = None, floor: float = 0.0, real: float = 1.0) -> str:
+    """That nothing can be said of mixing; `real`: the share of real training images recognized as their own class."""
     if top1 is None:
         return "The generator is too weak to judge mixing."
+    if real < floor:
+        return (
+            f"The recognizer is too weak to judge the generator: the baseline puts {percent(real)} of the real training "
+            f"images in their own class, at least {percent(floor)} are needed."
+        )
     return f"The generator is too weak to judge mixing: {_gate(top1, floor)}."
 
 

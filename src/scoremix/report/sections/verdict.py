@@ -73,7 +73,7 @@ def sentence(results: Results, gate: GateResult | None) -> str:
     if verdict.sentence:
         return verdict.sentence
     if verdict.kind == "generator too weak":
-        return words.too_weak(*((gate.top1, gate.floor) if gate else ()))
+        return words.too_weak(*((gate.top1, gate.floor, gate.real_top1) if gate else ()))
     own = next(arm for arm in results.arms if arm.name == verdict.arm).metrics.get(metric.key, MISSING)
     against = {control: results.difference(verdict.arm, control, metric.key) for control in verdict.controls}
     return words.gained(verdict.kind, metric, own, against, results.evaluation.classes, results.evaluation.confidence)
@@ -165,6 +165,11 @@ def advice(
     if real and (gate is None or gate.passed):
         return ()
     if gate is not None and (real or kind == "generator too weak"):
+        if gate.real_top1 < gate.floor:
+            return (
+                "train the recognizer longer first (recognizer.epochs): even of the real training images it names "
+                f"{100 * gate.real_top1:.0f} % right, so it cannot tell how good the generator is",
+            )
         weak = _weakness(gate)
         sooner = (
             "give it the recognizer's class centers as conditions and small batches (--set generator.conditions=rms --set "
