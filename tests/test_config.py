@@ -125,7 +125,7 @@ def test_weights_may_leave_the_simplex_when_said() -> None:
     assert exp.sampling.weights == (0.7, 0.7)
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words"])
+@pytest.mark.parametrize("text", ["[1, 2]", "a: [", "just words", "data: {seed: 1}\ndata: {size: 16}"])
 def test_wrong_files_are_named(tmp_path: Path, text: str) -> None:
     file = tmp_path / "e.yaml"
     file.write_text(text)
@@ -133,6 +133,11 @@ def test_wrong_files_are_named(tmp_path: Path, text: str) -> None:
         load(Experiment(), [file])
     with pytest.raises(ConfigError, match="absent"):
         load(Experiment(), [tmp_path / "absent.yaml"])
+
+
+def test_a_date_in_yaml_is_text(tmp_path: Path) -> None:
+    (tmp_path / "e.yaml").write_text("name: 2020-01-01\n")
+    assert load(Experiment(), [tmp_path / "e.yaml"]).name == "2020-01-01"
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))

@@ -221,3 +221,13 @@ def test_pairs(golden: Callable[[str], Path], tmp_path: Path) -> None:
     found = audit.audit(tmp_path / "lfw.bin")
     assert len(found["problems"]) == 2 and "one image twice, called different" in found["problems"][1]
     assert any("6,000 pairs as published, this one 3" in note for note in found["notes"])
+
+
+def test_folders_without_images_and_classes_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "set" / "a").mkdir(parents=True)
+    with pytest.raises(ValueError, match="has no images in 1 class folder"):
+        audit.audit(tmp_path / "set")
+    labels, names = np.arange(4) // 2, np.array(["x", "x"])
+    np.savez(tmp_path / "set.npz", images=np.zeros((4, 8, 8), np.uint8), labels=labels, class_names=names)
+    with pytest.raises(ValueError, match="names 'x' more than once"):
+        audit.audit(tmp_path / "set.npz")

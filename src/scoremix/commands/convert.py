@@ -81,7 +81,7 @@ def of_arm(name: str, out: Path, licence: str | None, to: str | None) -> tuple[s
 
 
 @contextlib.contextmanager
-def bar(label: str, quiet: bool) -> Iterator[Advance]:
+def bar(label: str, quiet: bool, unit: str = "images") -> Iterator[Advance]:
     """A progress bar of work that leaves nothing when it is stopped."""
     from scoremix.config import Runtime
     from scoremix.execution import stopping
@@ -89,7 +89,7 @@ def bar(label: str, quiet: bool) -> Iterator[Advance]:
 
     stop_after(None)
     try:
-        with Work(Path(), Runtime(quiet=quiet), label).bar(1, "images") as advance:
+        with Work(Path(), Runtime(quiet=quiet), label).bar(1, unit) as advance:
             yield advance
     except KeyboardInterrupt:
         print("scoremix: stopped; nothing was written", file=sys.stderr)

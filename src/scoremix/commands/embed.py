@@ -37,6 +37,7 @@ def embed(
 ) -> None:
     """Embeddings of images by a trained recognizer."""
     from scoremix.data.files import refuse_existing
+    from scoremix.data.lists import noun
     from scoremix.execution.recipe import with_arm
     from scoremix.execution.records import checkpoint_of
 
@@ -46,7 +47,7 @@ def embed(
     refuse_existing(to)
     file = checkpoint_of(running.out, with_arm(running.out, checkpoint))
     count = embed_images(file, images, to, running.runtime, layout.skip_bad, layout.told)
-    print(f"{to}: {count} embeddings")
+    print(f"{to}: {noun(count, 'embedding')}")
 
 
 def embed_images(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scoremix.commands.convert import bar
 from scoremix.commands.options import Asked, Here, app
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from scoremix.config import Experiment, Runtime, SamplingPlan, Selection
+    from scoremix.data.source import Advance
     from scoremix.diffusion.adapters import Adapted
     from scoremix.diffusion.checkpoints import Pixels
     from scoremix.diffusion.foreign import Latents
@@ -95,7 +97,8 @@ def plan(
     exp = decided(exp, runtime.device)
     n = images or exp.sampling.chunk
     subject = (trained if measure else untrained)(exp, runtime, store, n)
-    rows = priced(exp, subject, runtime, rounds, measure)
+    with bar("time", here.quiet, "calls") as advance:
+        rows = priced(exp, subject, runtime, rounds, measure, advance)
     print(table(rows, n, subject.images_of_job))
     if to:
         import torch
@@ -135,7 +138,9 @@ def candidates(plan: SamplingPlan) -> dict[str, SamplingPlan]:
     return once if plan in once.values() else {CONFIGURED: plan, **once}
 
 
-def priced(exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, measure: bool) -> list[Row]:
+def priced(
+    exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, measure: bool, advance: Advance
+) -> list[Row]:
     """Every candidate plan's price from `rounds` runs of the subject's images each, and with `measure` its distance."""
     from functools import partial
 
@@ -150,7 +155,7 @@ def priced(exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, mea
         weights = preserving(subject.weights) if auggen else subject.weights
         return sample(subject.main, subject.guide, subject.labels, weights, subject.seeds, plan)
 
-    seconds, made = timed({name: partial(run, name, plan) for name, plan in plans.items()}, runtime, rounds)
+    seconds, made = timed({name: partial(run, name, plan) for name, plan in plans.items()}, runtime, rounds, advance)
     rows = []
     for name, plan in plans.items():
         rival = next((k for k, p in plans.items() if AUGGEN in k and p.solver == plan.solver), AUGGEN)
@@ -162,21 +167,25 @@ def priced(exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, mea
 
 
 def timed(
-    functions: Mapping[str, Callable[[], Tensor]], runtime: Runtime, rounds: int
+    functions: Mapping[str, Callable[[], Tensor]], runtime: Runtime, rounds: int, advance: Advance
 ) -> tuple[dict[str, list[float]], dict[str, Tensor]]:
     """Seconds of each in every round, called in turns after one call for warming up, and what they return."""
     from scoremix.execution import processes as engine
 
     device = engine.start(runtime.device)
-    made = {name: function() for name, function in functions.items()}
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
+    made, calls = {}, (rounds + 1) * len(functions)
+    for k in range(rounds + 1):
+        for i, (name, function) in enumerate(functions.items()):
             device.synchronize()
             start = time.monotonic()
-            function()
+            images = function()
             device.synchronize()
-            times[name].append(time.monotonic() - start)
+            if k:
+                times[name].append(time.monotonic() - start)
+            else:
+                made[name] = images
+            advance(k * len(functions) + i + 1, calls)
     return times, made
 
 

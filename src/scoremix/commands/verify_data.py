@@ -102,6 +102,7 @@ def alike(place: str, recognizer: Recognizer, told: Told, quiet: bool) -> dict[s
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    from scoremix.data.lists import noun
     from scoremix.report.numbers import terminal
 
     yield f"{facts['place']} ({facts['kind']})"
@@ -113,11 +114,12 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         columns = {"classes": facts["classes"], "images": facts["images"], **sizes}
         yield terminal([list(columns), [f"{value:,.10g}" for value in columns.values()]], indent=2, right=True) + known
         yield f"  classes {facts['first_class']!r} to {facts['last_class']!r}"
-    yield "  images: " + ", ".join(f"{n:,} of {shape}" for shape, n in list(facts["image_shapes"].items())[:5])
+    shapes = [f"{n:,} of {shape}" for shape, n in facts["image_shapes"].items()]
+    yield "  images: " + ", ".join([*shapes[:5], *([f"and {len(shapes) - 5:,} more kinds"] if shapes[5:] else [])])
     for kind in ("exact_duplicates", "near_duplicates"):
         if (alike := facts.get(kind)) is not None:
             rule = f" ({alike['rule']})" if "rule" in alike else ""
-            yield f"  {kind.replace('_', ' ')}{rule}: {alike['pairs']:,} pairs, {alike['between_classes']:,} between classes"
+            yield f"  {kind.replace('_', ' ')}{rule}: {noun(alike['pairs'], 'pair')}, {alike['between_classes']:,} between classes"
             yield from (f"    {a} = {b}" for a, b in alike["examples"][:3])
     if (alike := facts.get("alike_classes")) is not None:
         yield (

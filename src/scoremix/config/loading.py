@@ -14,10 +14,15 @@ from scoremix.config.base import ConfigError, annotation, error_line
 from scoremix.config.experiment import Arm, Experiment, choice_fits
 from scoremix.data import limits
 from scoremix.data.limits import parsed_json, parsed_yaml
+from scoremix.data.lists import refuse_repeated
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML in which 1e6 and 1e-2 are numbers, as in YAML 1.2; PyYAML wants 1.0e+6."""
+    """YAML in which 1e6 and 1e-2 are numbers, as in YAML 1.2 (PyYAML wants 1.0e+6), and in which no key stands twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        refuse_repeated([str(key.value) for key, _ in node.value], f"the table from line {node.start_mark.line + 1}")
+        return super().construct_mapping(node, deep)
 
 
 _Yaml.add_implicit_resolver(
@@ -71,7 +76,7 @@ def load(
         found = named(names, base.arms, _judged(tree["evaluation"]))
         tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in found.items()}
     try:
-        return Experiment.model_validate_json(json.dumps(tree))
+        return Experiment.model_validate_json(json.dumps(tree, default=str))  # YAML has dates
     except ValidationError as error:
         raise ConfigError("\n".join(error_line(e, Experiment) for e in error.errors())) from None
     except (TypeError, ValueError) as error:

@@ -45,7 +45,7 @@ def parsed_yaml(content: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -
     except MemoryError:
         raise
     except Exception as error:  # tags such as !!bool make it raise almost anything
-        raise ValueError(_first_line(error)) from None
+        raise ValueError(_first_line(error).replace('in "<unicode string>", ', "at ")) from None
 
 
 def parsed_json(content: str | bytes, **how: Any) -> Any:

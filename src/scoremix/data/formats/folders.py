@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scoremix.data.layout import Steps, layout
-from scoremix.data.lists import some
+from scoremix.data.lists import noun, some
 from scoremix.data.source import DEFAULTS, Encoded, Item, Opening
 
 # Files that may lie beside images and are passed over; everything else must be an image.
@@ -58,6 +58,8 @@ class Laid(Encoded[Item]):
         self.folders, self.class_names, self._at = found.classes, tuple(found.classes), found.at
         self._shared = {steps for folders in self.folders.values() if len(folders) > 1 for steps in folders}
         self.counts = np.array([sum(images[steps] for steps in of) for of in self.folders.values()], np.int64)
+        if not self.counts.any():
+            raise ValueError(f"{self.place} has no images in {noun(len(self.counts), 'class folder')}")
         self.splits, self.notes = found.splits, found.notes
         if beside:
             self.notes = (*found.notes, f"passed over, for they lie in no class folder: {some(beside)}")

@@ -15,6 +15,7 @@ from jaxtyping import Int64, Integer
 
 from scoremix.data import limits
 from scoremix.data.decode import resize_area
+from scoremix.data.lists import refuse_repeated
 from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Rows, Source, readable
 from scoremix.data.splits import Splits, checked
 from scoremix.data.tables import classes_of
@@ -75,6 +76,7 @@ class Npz(Source):
         labels = np.array(names, np.int64)[classes] if all(name.lstrip("-").isdecimal() for name in names) else classes
         if "class_names" in small:
             self.class_names = _texts(small["class_names"])
+            refuse_repeated(self.class_names, f"{place}: class_names")
             if labels.size and not 0 <= labels.min() <= labels.max() < len(self.class_names):
                 raise ValueError(
                     f"{place}: labels go from {labels.min()} to {labels.max()}, class_names has {len(self.class_names)}"
