@@ -247,6 +247,11 @@ def test_pairs_of_one_kind_have_an_accuracy_and_a_note(kind: bool) -> None:
         pair_measures(np.eye(2)[:1], np.eye(2)[:1], same[:1])
 
 
+def test_a_list_sorted_by_kind_has_a_note() -> None:
+    (note,) = pair_notes(np.arange(144) < 72)
+    assert note.startswith("10 of 10 folds") and pair_notes(np.arange(144) % 2 == 0) == []
+
+
 def test_draws_without_a_difference_are_no_interval() -> None:
     people, x = np.arange(6), np.eye(6, dtype=np.float32)
     for found in rank_measures(x, people, x, people):  # no error: no draw has one either

@@ -82,9 +82,12 @@ def pair_measures(
 
 
 def pair_notes(same: Bool[Array, " p"]) -> list[str]:
-    """What a reader of a pair set's accuracy has to know: whether one kind of pair is missing."""
+    """What a reader of a pair set's accuracy has to know: whether one kind of pair is missing, at all or in most folds."""
     if same.any() and not same.all():
-        return []
+        folds = [same[start:end] for start, end in fold_bounds(len(same), min(10, len(same)))]
+        alone = sum(len(fold) > 3 and len(set(fold.tolist())) == 1 for fold in folds)
+        said = f"{alone} of {len(folds)} folds, taken in the order of the list, hold pairs of one kind only"
+        return [f"{said}: the accuracy says little, mix the lines"] if alone > len(folds) / 2 else []
     kind, right = ("genuine", "accepts") if same.all() else ("impostor", "refuses")
     return [f"only {kind} pairs: a threshold that {right} all of them is always right"]
 
