@@ -6,6 +6,7 @@ import signal
 import sys
 import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -48,9 +49,17 @@ def _(
 
 def main() -> None:
     """Entry point: one line per error; status 2 for wrong input, 1 for what failed, 130 after Ctrl-C."""
+    for name in (
+        "stdin",
+        "stdout",
+        "stderr",
+    ):  # where one is closed, no file that is opened later may stand in its place
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("r+"))  # noqa: SIM115 - stays open
     if sys.stdout.isatty():
         sys.stdout = _Plain(sys.stdout.buffer, sys.stdout.encoding, "backslashreplace", line_buffering=True)
     try:
+        _stands_somewhere()
         status = app(standalone_mode=False) or 0
     except KeyboardInterrupt:
         status = 130
@@ -73,6 +82,14 @@ def main() -> None:
         number = stopping.asked()
         status = 0 if number == signal.SIGALRM else 128 + (number or signal.SIGINT)
     _leave(status)
+
+
+def _stands_somewhere() -> None:
+    """ValueError where the current folder was deleted: PyTorch's libraries end the process without a word of it."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ValueError("the current folder was deleted: change to another one") from None
 
 
 def _complain(text: str) -> None:
