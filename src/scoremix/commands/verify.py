@@ -27,5 +27,5 @@ def verify(
     point = found.threshold
     where = "above" if found.same else "not above"
     print(f"{'same' if found.same else 'not the same'}: similarity {found.similarity:.3f}, {where} {point.value:.3f}")
-    print(f"  false accept rate {point.far:g}: so many pairs of two classes lie above that threshold")
-    print(f"  recognized {point.tar:.1%}: so many pairs of one class do")
+    print(f"  false accept rate {point.far:g}: that share of the pairs of two classes lies above the threshold")
+    print(f"  true accept rate {point.tar:.3g}: that share of the pairs of one class does")
