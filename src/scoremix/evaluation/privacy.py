@@ -21,7 +21,7 @@ from scoremix.evaluation.metrics import refused_at
 from scoremix.evaluation.quality import distance_blocks
 
 
-def _labels(values: Int[Numbers, "*_"], rows: Tensor, name: str, ndim: int = 1) -> Int[Tensor, n * m]:
+def _labels(values: Int[Numbers, "*_"], rows: Tensor, name: str, ndim: int = 1) -> Int[Tensor, " n *m"]:
     labels = torch.as_tensor(values).to(rows.device)
     if labels.ndim != ndim or len(labels) != len(rows):
         raise ValueError(f"{name}: shape {tuple(labels.shape)} for {len(rows)} rows")

@@ -173,7 +173,7 @@ def fidelity(
         raise ValueError(f"targets: shape {tuple(wanted.shape)}, features have {tuple(rows.shape)}")
     classes, place, counts = torch.unique(index, return_inverse=True, return_counts=True)
 
-    def class_mean(values: Float[Tensor, n * d]) -> Float[Tensor, c * d]:
+    def class_mean(values: Float[Tensor, " n *d"]) -> Float[Tensor, " c *d"]:
         sums = values.new_zeros(len(classes), *values.shape[1:]).index_add_(0, place, values)
         mean: Tensor = sums / counts.reshape(-1, *[1] * (values.ndim - 1))
         return mean
