@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes .venv with scoremix and the named extras: scripts/setup.sh [extras, default dev]
-# A stamp of what it installed lets later calls return at once.
+# A stamp of what it installed, and where, lets later calls return at once: its scripts and the editable install hold the place.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 extras="${1:-dev}"
@@ -18,9 +18,20 @@ if [ -z "$python" ]; then
   exit 2
 fi
 
-stamp="$(cat pyproject.toml constraints.txt scripts/setup.sh | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())') $extras"
+place="$(pwd -P)"
+stamp="$(cat pyproject.toml constraints.txt scripts/setup.sh | "$python" -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())') $extras
+$place"
+if [ -L .venv ]; then
+  echo "setup: .venv is another checkout's ($(readlink .venv)): this one gets its own"
+  rm .venv
+fi
 if [ -x .venv/bin/python ] && [ "$(cat .venv/.stamp 2>/dev/null)" = "$stamp" ]; then
   exit 0
+fi
+elsewhere="$(sed -n 2p .venv/.stamp 2>/dev/null || true)"
+if [ -n "$elsewhere" ] && [ "$elsewhere" != "$place" ]; then
+  echo "setup: .venv was made in $elsewhere and is made anew"
+  "$python" -m venv --clear .venv
 fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 # python compiles a module when it is first imported: all that is installed would take a minute more
