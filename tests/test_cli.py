@@ -353,6 +353,8 @@ def test_what_fails_is_explained_in_one_line() -> None:
         1,
         "the generator's loss is nan at 64 images seen",
     )
+    partial = f"e.npz.{'0a' * 16}.partial"
+    assert explained(OSError(errno.EROFS, "Read-only file system", partial)) == (2, "e.npz: Read-only file system")
     assert explained(ValueError("a.b: too large")) == (2, "a.b: too large")
 
 

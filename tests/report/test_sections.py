@@ -110,6 +110,12 @@ def test_aligned_beyond_chance_needs_interval_and_p_alike(low: float, p: float, 
     assert ("are aligned beyond chance" in said) == beyond
 
 
+def test_fixed_conditions_are_no_finding_of_alignment() -> None:
+    shared = SimpleNamespace(condition="conditions", reference="baseline")
+    (said,) = Alignment({"pairs": []}, "rms").findings(shared)  # type: ignore[arg-type]
+    assert "class centers of baseline, kept fixed" in said and "no finding" in said
+
+
 def test_few_classes_are_shuffled_999_times() -> None:
     assert [permutations(Measures(), n) for n in (8, 300, 301)] == [999, 999, 100]
     assert permutations(Measures(permutations=20), 8) == 20

@@ -15,11 +15,14 @@ UsageError: Any = typer.BadParameter.__base__  # typer names only this one, whic
 
 def explained(error: Exception) -> tuple[int, str]:
     """Exit status and the text for an error."""
+    named = re.sub(
+        r"\.[0-9a-f]{32}\.partial$", "", str(getattr(error, "filename", None) or "")
+    )  # not yet under its name
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{named}: " if named else ""
         return 1, f"{where}the disk is full ({error.strerror}); finished stages are safe: free space, run again"
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return 2, f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and named and error.strerror:
+        return 2, f"{named}: {error.strerror}"
     if isinstance(error, (ValueError, OSError)):
         return 2, str(error)
     if isinstance(error, (RuntimeError, FloatingPointError, MemoryError)):
