@@ -23,6 +23,19 @@ from scoremix.execution import progress, records
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Store
 from scoremix.execution.work import Work
+from scoremix.outputs.comparison import Comparison
+from scoremix.outputs.diagnosis import Diagnosis
+from scoremix.outputs.errors import ErrorsSummary
+from scoremix.outputs.geometry import (
+    AlignmentSummary,
+    DistancesSummary,
+    OrderSummary,
+    PathsSummary,
+    SnapshotsSummary,
+    TransferSummary,
+)
+from scoremix.outputs.images import ImagesSummary
+from scoremix.outputs.spaces import SpacesSummary
 from scoremix.stages.geometry.snapshots import reproduce
 
 SMALL = [
@@ -145,6 +158,19 @@ def test_numbers_are_those_of_the_spaces(shown: Path) -> None:
     assert (
         len(apart) == len([r for r in rows if r["section"] == "snapshots" and r["name"] == "top1"]) and min(apart) > 0
     )
+
+
+def test_what_stages_hand_over_is_read_and_written_to_the_byte(shown: Path) -> None:
+    kinds = (AlignmentSummary, OrderSummary, TransferSummary, DistancesSummary, PathsSummary, SnapshotsSummary)
+    stages = ("alignment", "order", "transfer", "distances", "paths", "snapshots")
+    run = ((Comparison, "compare"), (ErrorsSummary, "errors"), (Diagnosis, "diagnose"), (ImagesSummary, "ingest"))
+    for kind, stage in (*zip(kinds, stages, strict=True), *run, (SpacesSummary, "spaces")):
+        text = (artifact(shown, stage) / kind.FILE).read_text()
+        assert json.dumps(kind.from_json(json.loads(text)).as_json(), indent=1) + "\n" == text
+    with pytest.raises(ValueError, match="further"):
+        DistancesSummary.from_json(
+            {**json.loads((artifact(shown, "distances") / "distances.json").read_text()), "further": 1}
+        )
 
 
 def test_simulated_spaces_obey_the_theorem(shown: Path) -> None:

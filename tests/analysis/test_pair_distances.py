@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 from torch import Tensor
 
@@ -17,7 +15,6 @@ from scoremix.analysis import spaces
 from scoremix.analysis.spaces import (
     Metric,
     distance_correlation,
-    doubled_ranks,
     pair_distances,
     pair_index,
 )
@@ -79,21 +76,6 @@ def test_many_exact_ties_share_their_ranks() -> None:
     assert len(np.unique(a)) < 20
     result = distance_correlation(grid, other, "sqeuclidean", "sqeuclidean")
     assert result.spearman == pytest.approx(scipy.stats.spearmanr(a, b).statistic, abs=1e-12)
-
-
-@settings(max_examples=200, deadline=None)
-@given(st.lists(st.integers(-4, 4), min_size=1, max_size=40), st.integers(1, 7))
-def test_ranks_equal_scipy_whatever_the_ties_and_chunks(values: list[int], chunk: int) -> None:
-    array = np.array(values, np.float64)
-    assert np.array_equal(doubled_ranks(array, chunk), 2 * scipy.stats.rankdata(array))
-
-
-@pytest.mark.parametrize("spread", [1.0, 1e-15, 1e-30])
-def test_values_that_differ_in_their_last_bits_only_are_ranked(spread: float) -> None:
-    rng = np.random.default_rng(0)
-    values = np.concatenate([1 + spread * rng.standard_normal(3000), rng.standard_normal(3000), [1e3, -1e3]])
-    values[:50] = np.nextafter(values[50:100], np.inf)
-    assert np.array_equal(doubled_ranks(values, 700), 2 * scipy.stats.rankdata(values))
 
 
 @pytest.mark.parametrize("n", [2, 3, 7, 40])

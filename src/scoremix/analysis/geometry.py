@@ -30,25 +30,11 @@ class JointHistogram(NamedTuple):
 def joint_histogram(
     x: Matrix, y: Matrix, x_metric: Metric = "cosine", y_metric: Metric = "cosine", bins: int = 100
 ) -> JointHistogram:
-    """Counts of all pairs over equal bins from the smallest to the largest distance in each space.
-
-    Two passes over blocks of distances, the first for the ranges; no pair is left out.
-    """
+    """Counts of all pairs over equal bins from the smallest to the largest distance in each space."""
     rows, others = spaces.paired(x, y)
-    both = ((spaces.prepared(rows, x_metric, "x"), x_metric), (spaces.prepared(others, y_metric, "y"), y_metric))
-    edges = []
-    for space, metric in both:
-        extremes = [(piece.min(), piece.max()) for piece in spaces.pair_blocks(space, metric) if len(piece)]
-        low, high = min(e[0] for e in extremes), max(e[1] for e in extremes)
-        edges.append(np.linspace(low, high if high > low else low + 1, bins + 1))
-    counts = np.zeros(bins * bins, np.int64)
-    for a, b in zip(*(spaces.pair_blocks(*space) for space in both), strict=True):
-        where = [
-            np.minimum((d - edge[0]) * (bins / (edge[-1] - edge[0])), bins - 1).astype(np.int64)
-            for d, edge in ((a, edges[0]), (b, edges[1]))
-        ]
-        counts += np.bincount(where[0] * bins + where[1], minlength=bins * bins)
-    return JointHistogram(counts.reshape(bins, bins), *edges)
+    both = spaces.pair_distances(rows, x_metric, "x"), spaces.pair_distances(others, y_metric, "y")
+    edges = [np.linspace(d.min(), d.max() if np.ptp(d) else d.min() + 1, bins + 1) for d in both]
+    return JointHistogram(np.histogram2d(*both, edges)[0].astype(np.int64), *edges)
 
 
 def shifted_distances(

@@ -7,7 +7,8 @@ for unrelated spaces, which share K²/P of P pairs. `expected_overlap` follows f
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from dataclasses import astuple, dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -62,16 +63,23 @@ def expected_overlap(scores: Float[Numbers, " p"], rho: float, n: int, norm2: fl
     return float(above((low + high) / 2)[-k:].sum())
 
 
-class SimulatedOverlap(NamedTuple):
-    """Means over draws of the columns of Table 3 for K̂ and L̂, the overlap with its standard error."""
+@dataclass(frozen=True)
+class SetComparison:
+    """The top-K pairs of x and of y compared (the columns of Table 3; the two gaps are our definitions)."""
 
-    shared: float
-    error: float
+    shared: int | float  # a mean where there are several draws
     jaccard: float
-    rank_gap_x: float
-    rank_gap_y: float
-    margin_gap_x: float
+    rank_gap_x: float  # mean |rank in y - rank in x| over the K pairs selected in x, ranks among all pairs
+    rank_gap_y: float  # the same over the K pairs selected in y
+    margin_gap_x: float  # mean normalised score of x's K pairs minus that of its best pair left out
     margin_gap_y: float
+
+
+@dataclass(frozen=True)
+class SimulatedOverlap(SetComparison):
+    """Means over draws of the columns of Table 3 for K̂ and L̂."""
+
+    error: float  # standard error of `shared`
     expected: float  # `expected_overlap` at the same ρ
     paper_expected: float  # K·p, p of Equation 24 (26 for L2) at the mean margin gap
 
@@ -86,12 +94,11 @@ def simulated_overlap(
     n = len(gram)
     scores = pair_scores(gram, form).numpy()
     drawn = (pair_scores(simulate_misalignment(gram, rho, 1, generator)[0], form).numpy() for _ in range(draws))
-    rows = np.array([compare_sets(scores.copy(), other, k) for other in drawn])
+    rows = np.array([astuple(compare_sets(scores.copy(), other, k)) for other in drawn])
     mean = SetComparison(*rows.mean(0).tolist())
     return SimulatedOverlap(
-        mean.shared,
+        *astuple(mean),
         float(rows[:, 0].std(ddof=1)) / math.sqrt(draws),
-        *mean[1:],
         expected_overlap(scores, rho, n, pair_norm2(n, form), k),
         k * _bound((mean.margin_gap_x + mean.margin_gap_y) / 2, rho, n, form),
     )
@@ -116,17 +123,6 @@ def _condensed(values: Float[Array, " p"], exact: int, groups: int = 2**16) -> t
     return np.concatenate([means, values[rest:]]), np.concatenate([counts, np.ones(exact)])
 
 
-class SetComparison(NamedTuple):
-    """The top-K pairs of x and of y compared (the columns of Table 3; the two gaps are our definitions)."""
-
-    shared: int
-    jaccard: float
-    rank_gap_x: float  # mean |rank in y - rank in x| over the K pairs selected in x, ranks among all pairs
-    rank_gap_y: float  # the same over the K pairs selected in y
-    margin_gap_x: float  # mean normalised score of x's K pairs minus that of its best pair left out
-    margin_gap_y: float
-
-
 def compare_sets(a: Float[Array, " p"], b: Float[Array, " p"], k: int) -> SetComparison:
     """The K highest of two vectors of scores of the same pairs, ties to the earlier pair; sorts both in place."""
     top_a, top_b = _top(a, k), _top(b, k)
@@ -137,15 +133,10 @@ def compare_sets(a: Float[Array, " p"], b: Float[Array, " p"], k: int) -> SetCom
     return SetComparison(shared, shared / (2 * k - shared), gaps[0], gaps[1], gap_a, gap_b)
 
 
-class TopOverlap(NamedTuple):
-    """The columns of Table 3 (as in `SetComparison`), and what theory says of them."""
+@dataclass(frozen=True)
+class TopOverlap(SetComparison):
+    """The columns of Table 3, and what theory says of them."""
 
-    shared: int
-    jaccard: float
-    rank_gap_x: float
-    rank_gap_y: float
-    margin_gap_x: float
-    margin_gap_y: float
     cka: float
     bound: float  # p: Equation 24 (26 for L2) at the margin `delta`
     paper_expected: float  # K·p of the paper: at least K/2 whatever the spaces, no prediction
@@ -192,7 +183,7 @@ def top_overlap(
     a -= a.mean()
     a /= np.linalg.norm(a)
     by_pairs = expected_overlap(a, correlation, n, 1 - 1 / pairs, k)
-    return TopOverlap(*sets, cka, bound, k * bound, expected, correlation, by_pairs, k * k / pairs)
+    return TopOverlap(*astuple(sets), cka, bound, k * bound, expected, correlation, by_pairs, k * k / pairs)
 
 
 def _bound(margin: float, rho: float, n: int, form: Form) -> float:

@@ -14,6 +14,7 @@ mean similarities agree. Form "euclidean" is centred already (HTH = T), and on u
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -181,7 +182,8 @@ def random_classes(n: int, m: int, count: int, generator: torch.Generator) -> In
     return picks
 
 
-class OrderPreservation(NamedTuple):
+@dataclass(frozen=True)
+class OrderPreservation:
     """Comparisons of x that hold in y: measured share, the model's mean probability, the mean bound."""
 
     rate: float

@@ -144,19 +144,9 @@ def pair_blocks(rows: Float[Tensor, "n d"], metric: Metric) -> Iterator[Float[Ar
         yield distances.cpu().numpy()[later]
 
 
-def pair_distances(x: Matrix, metric: Metric = "cosine") -> Float[Array, " p"]:
+def pair_distances(x: Matrix, metric: Metric = "cosine", name: str = "x") -> Float[Array, " p"]:
     """Algorithm 2's vector: the n(n-1)/2 distances of all pairs i < j, float64 (400 MB for n = 10,000)."""
-    rows = prepared(x, metric)
-    out = np.empty(math.comb(len(rows), 2))
-    _fill(out, pair_blocks(rows, metric))
-    return out
-
-
-def _fill(out: Array, pieces: Iterator[Array]) -> None:
-    start = 0
-    for piece in pieces:
-        out[start : start + len(piece)] = piece
-        start += len(piece)
+    return np.concatenate(list(pair_blocks(prepared(x, metric, name), metric)))
 
 
 def pair_index(p: Int[Array, " p"], n: int) -> tuple[Int[Array, " p"], Int[Array, " p"]]:
@@ -182,89 +172,18 @@ class DistanceCorrelation(NamedTuple):
 def distance_correlation(
     x: Matrix, y: Matrix, x_metric: Metric = "cosine", y_metric: Metric = "cosine", spearman: bool = True
 ) -> DistanceCorrelation:
-    """Algorithm 2 and the correlation of its two vectors over all n(n-1)/2 pairs, exact.
+    """Algorithm 2 and the correlation of its two vectors over all n(n-1)/2 pairs, exact; ties share their mean rank."""
+    from scipy.stats import rankdata
 
-    Pearson is accumulated over blocks. Spearman (ties share their mean rank) sorts one vector at a time
-    and keeps its doubled ranks as int32: at most 24 bytes a pair, 1.2 GB for n = 10,000.
-    """
     rows, others = paired(x, y)
-    rows, others = prepared(rows, x_metric, "x"), prepared(others, y_metric, "y")
-    total = math.comb(len(rows), 2)
-    pearson = _pearson(zip(pair_blocks(rows, x_metric), pair_blocks(others, y_metric), strict=True))
-    if not spearman:
-        return DistanceCorrelation(pearson, math.nan, total)
-    ranks: list[Array] = []
-    for space, metric in ((rows, x_metric), (others, y_metric)):
-        distances = np.empty(total)
-        _fill(distances, pair_blocks(space, metric))
-        ranks.append(doubled_ranks(distances))
-        del distances
-    return DistanceCorrelation(pearson, vector_correlation(ranks[0], ranks[1]), total)
+    a, b = pair_distances(rows, x_metric, "x"), pair_distances(others, y_metric, "y")
+    ranks = vector_correlation(rankdata(a), rankdata(b)) if spearman else math.nan
+    return DistanceCorrelation(vector_correlation(a, b), ranks, len(a))
 
 
-def vector_correlation(a: Array, b: Array) -> float:
-    """Pearson correlation of two long vectors, in pieces; ValueError where one is constant."""
-    parts = (slice(start, start + 2**22) for start in range(0, len(a), 2**22))
-    return _pearson((a[part].astype(np.float64), b[part].astype(np.float64)) for part in parts)
-
-
-def _pearson(blocks: Iterator[tuple[Array, Array]]) -> float:
-    """Pearson correlation of two vectors given as aligned pieces.
-
-    The moments of each piece about its own means are merged (Chan et al.), so nothing cancels.
-    """
-    count, means, moments = 0, np.zeros(2), np.zeros((2, 2))
-    for a, b in blocks:
-        if not len(a):
-            continue
-        own = np.array([a.mean(), b.mean()])
-        a, b = a - own[0], b - own[1]
-        shift = own - means
-        joined = count + len(a)
-        moments += np.array([[a @ a, a @ b], [a @ b, b @ b]]) + np.outer(shift, shift) * count * len(a) / joined
-        means += shift * len(a) / joined
-        count = joined
-    scale = math.sqrt(moments[0, 0]) * math.sqrt(moments[1, 1])
-    if scale == 0:
+def vector_correlation(a: Float[Array, " p"], b: Float[Array, " p"]) -> float:
+    """Pearson correlation of two vectors; ValueError where one is constant."""
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
         raise ValueError("distances: all pairs of one space are equally far, no correlation is defined")
-    return float(np.clip(moments[0, 1] / scale, -1, 1))
-
-
-def doubled_ranks(values: Float[Array, " p"], chunk: int = 2**20) -> Int[Array, " p"]:
-    """Twice the 1-based mean rank of each value: integers even where ties share half a rank.
-
-    One sort of integers that hold a value's leading bits and its position, twice as fast as an
-    argsort; values of equal leading bits are then put in order by themselves.
-    """
-    size = len(values)
-    ranks = np.empty(size, np.int32 if size < 2**30 else np.int64)
-    keys, bits = _sorted_keys(values, chunk)
-    start = 0
-    while start < size:
-        last = int(keys[min(start + chunk, size) - 1] >> bits)
-        stop = int(np.searchsorted(keys, (last + 1) << bits))  # equal leading bits stay in one piece
-        lead, members = keys[start:stop] >> bits, keys[start:stop] & ((1 << bits) - 1)
-        ordered = values[members]
-        doubtful = np.flatnonzero(lead[1:] == lead[:-1])
-        doubtful = np.union1d(doubtful, doubtful + 1)
-        settled = doubtful[np.lexsort((ordered[doubtful], lead[doubtful]))]
-        members[doubtful], ordered[doubtful] = members[settled], ordered[settled]
-        edges = np.concatenate([[0], np.flatnonzero(ordered[1:] != ordered[:-1]) + 1, [stop - start]])
-        ranks[members] = np.repeat(2 * start + edges[:-1] + edges[1:] + 1, np.diff(edges))
-        start = stop
-    return ranks
-
-
-def _sorted_keys(values: Float[Array, " p"], chunk: int) -> tuple[Int[Array, " p"], int]:
-    """Ascending integers (leading bits of value - minimum, position), and the number of position bits."""
-    size = len(values)
-    bits = max(1, (size - 1).bit_length())
-    low, high = float(values.min()), float(values.max())
-    scale = 2.0 ** (62 - bits) / (high - low) if high > low else 0.0
-    keys = np.empty(size, np.int64)
-    for start in range(0, size, chunk):
-        piece = slice(start, min(start + chunk, size))
-        keys[piece] = ((values[piece] - low) * scale).astype(np.int64) << bits
-        keys[piece] |= np.arange(piece.start, piece.stop)
-    keys.sort()
-    return keys, bits
+    a, b = a - a.mean(), b - b.mean()
+    return float(np.clip(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)), -1, 1))

@@ -11,6 +11,7 @@ from scoremix.analysis.geometry import pca_map
 from scoremix.config import ConfigError
 from scoremix.data.images import LabeledImages
 from scoremix.explore.opened import Run
+from scoremix.outputs.errors import ErrorsSummary
 from scoremix.report import results
 from scoremix.report.sections.errors import Errors
 from scoremix.stages.embedding import embedded
@@ -64,5 +65,5 @@ def thresholds(run: Run, arm: str) -> dict[float, float]:
     """FAR -> threshold of an arm's first seed, {} for a run that kept none."""
     if (artifact := run.parts.chain.get("errors")) is None:
         return {}
-    told = artifact.json("errors.json")
-    return dict(zip(told["fars"], told["arms"][arm]["thresholds"], strict=True))
+    told = ErrorsSummary.load(artifact)
+    return dict(zip(told.fars, told.arms[arm].thresholds, strict=True))

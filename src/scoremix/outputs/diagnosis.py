@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
-from scoremix.outputs.record import Record
+from scoremix.outputs.record import Entry, Record
 
 
 @dataclass(frozen=True)
-class Group:
+class Group(Entry):
     """What the images of a group are, in the baseline recognizer's space; None: does not apply.
 
     Means over images: similarity to the mean direction of the others of the class, shares nearer to it than to any
@@ -46,7 +46,3 @@ class Diagnosis(Record):
     FILE = "examination.json"
     groups: Sequence[Group]
     scale: float
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        return cls([Group(**group) for group in stored["groups"]], stored["scale"])

@@ -1,11 +1,13 @@
 """What measuring recognizers hands over: by "arm/seed" the metrics in every draw of classes, embeddings, labels."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.record import Record
 
 ROC_POINTS = np.logspace(-5, 0, 101)  # false accept rates of the rows of roc.npy
 Values = dict[str, "NDArray[np.float64]"]  # metric -> (seeds, 1 + resamples), the plain value first
@@ -36,3 +38,15 @@ def stacked(artifacts: Sequence[Artifact]) -> Values:
     """The metrics of an arm's recognizers, one row each."""
     measured = [artifact.arrays("measures.npz") for artifact in artifacts]
     return {key: np.stack([values[key] for values in measured]) for key in measured[0]}
+
+
+@dataclass(frozen=True)
+class GroupPairs(Record):
+    """Groups of unseen classes, their classes and pairs; rates within them at one threshold for all of FAR `far`."""
+
+    FILE = "groups.json"  # null without groups
+    far: float
+    groups: Sequence[str]
+    classes: Sequence[int]
+    impostor: Sequence[int]
+    genuine: Sequence[int]

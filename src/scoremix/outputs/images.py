@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from scoremix.data import images as imagesets
 from scoremix.data.images import LabeledImages
@@ -30,7 +31,7 @@ class Split(Entry):
     name: str
     classes: int
     images: int
-    single_image_classes: int
+    single_image_classes: Annotated[int, Field(default=0)]  # older ones lack it
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,6 @@ class ImagesSummary(Record):
     image_shape: Sequence[int]
     skipped: Sequence[tuple[str, str]]
     note: str
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        splits = [Split.from_json({"single_image_classes": 0, **of}) for of in stored["splits"]]  # older ones lack it
-        return cls(**{**stored, "splits": splits})
 
     @property
     def classes(self) -> dict[str, int]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class RecognizerSummary(Record):
 
 
 @dataclass(frozen=True)
-class GateCurve:
+class GateCurve(Entry):
     """The gate while a generator was trained: unguided, cheap reproductions, so lower than the one that is judged."""
 
     images_seen: Sequence[int]
@@ -76,11 +76,6 @@ class GeneratorSummary(Record):
     guide_folder: str = "."
     gate: GateCurve | None = None  # of a generator that was trained until its gate rose no more
     labels: list[int] | None = None  # of a model of diffusers: its own label of every class
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        gate = GateCurve(**stored["gate"]) if stored.get("gate") else None
-        return cls(**{**stored, "conditions": [Conditions(**of) for of in stored["conditions"]], "gate": gate})
 
 
 @dataclass(frozen=True)

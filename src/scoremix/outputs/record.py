@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
+from pydantic import ConfigDict, PlainValidator, TypeAdapter
+
+from scoremix.evaluation.estimate import Estimate
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 
+Number = Annotated[Estimate, PlainValidator(Estimate.from_json)]  # an estimate as an entry
+
 
 class Entry:
-    """A dataclass as a JSON object; fields at their default are left out of it."""
+    """A dataclass as a JSON object, whose types say how it is read; fields at their default are left out of it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        """What `as_json` wrote."""
-        return cls(**stored)
+        """What `as_json` wrote; pydantic's ValidationError for anything else."""
+        read: Self = _reader(cls).validate_python(stored)  # type: ignore[arg-type]
+        return read
 
     def as_json(self) -> dict[str, Any]:
         """The entries by name."""
@@ -35,6 +44,11 @@ class Record(Entry):
 
     def write(self, work: Work) -> None:
         work.write_json(self.FILE, self.as_json())
+
+
+@functools.cache
+def _reader(of: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(of)
 
 
 def _plain(value: Any) -> Any:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -33,10 +32,6 @@ class SpacesSummary(Record):
     classes: list[str]
     spaces: Sequence[Space]
     left_out: list[str]  # recognizers that know none of these classes
-
-    @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        return cls(stored["classes"], [Space(**space) for space in stored["spaces"]], stored["left_out"])
 
 
 def load_spaces(spaces: Artifact, kinds: Sequence[str] = ("condition", "head", "mean")) -> dict[str, Tensor]:

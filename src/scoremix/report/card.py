@@ -8,9 +8,9 @@ from typing import Any
 import jinja2
 import yaml
 
-from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import metric_of, power
 from scoremix.outputs.comparison import Comparison
+from scoremix.outputs.thresholds import Thresholds
 from scoremix.report import numbers
 
 TAGS = ("scoremix", "metric-learning", "image-similarity", "verification", "identification")
@@ -18,7 +18,7 @@ TAGS = ("scoremix", "metric-learning", "image-similarity", "verification", "iden
 
 @dataclass(frozen=True)
 class Card:
-    """What the card says; `thresholds` is the file of that name."""
+    """What the card says."""
 
     name: str
     version: str
@@ -33,7 +33,7 @@ class Card:
     generated: bool  # by a generator
     steps: int
     results: Comparison
-    thresholds: Mapping[str, Any]
+    thresholds: Thresholds
     description: Mapping[str, Any]  # of the network
     parameters: int
 
@@ -47,7 +47,6 @@ class Card:
             (arm, found.arms[arm][metric.key], [minus.get((arm, control)) for control in verdict.controls])
             for arm in dict.fromkeys([self.recipe, verdict.arm, *verdict.controls])
         ]
-        points = [(p["far"], *(Estimate.from_json(p[name]) for name in ("threshold", "tar"))) for p in told["points"]]
         classes, images = (sum(column) for column in zip(*self.counts.values(), strict=True))
         made = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
         made.filters["power"] = power
@@ -62,8 +61,7 @@ class Card:
             verdict=verdict,
             metric=metric,
             arms=arms,
-            points=points,
-            point=next((p for p in told["points"] if p["far"] == told["headline"]), (told["points"] or [None])[-1]),
+            point=next((p for p in told.points if p.far == told.headline), told.points[-1] if told.points else None),
             looks=found.looks,
             classes=classes,
             images=images,

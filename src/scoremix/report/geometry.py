@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.geometry import Matrix
 from scoremix.outputs.spaces import Space, SpacesSummary
 
 MEASURES = ("cka", "cka_debiased", "cknna", "soft_cknna")
@@ -64,8 +65,8 @@ class Geometry:
         return next(space.name for space in self.spaces if space.kind == "condition")
 
 
-def among_recognizers(matrix: Mapping[str, Any], shared: Geometry) -> dict[str, float]:
+def among_recognizers(matrix: Matrix, shared: Geometry) -> dict[str, float]:
     """Measure -> mean over pairs of recognizers, {} where there is one only."""
-    own = [i for i, name in enumerate(matrix["names"]) if name in shared.recognizers]
+    own = [i for i, name in enumerate(matrix.names) if name in shared.recognizers]
     pairs = [(i, j) for i in own for j in own if i < j]
-    return {m: sum(matrix[m][i][j] for i, j in pairs) / len(pairs) for m in MEASURES} if pairs else {}
+    return {m: sum(getattr(matrix, m)[i][j] for i, j in pairs) / len(pairs) for m in MEASURES} if pairs else {}

@@ -4,7 +4,7 @@ import dataclasses
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,9 +82,9 @@ def direction(estimate: Estimate, metric: Metric) -> str:
     return "better" if (low > 0) == metric.higher_is_better else "worse"
 
 
-def signed(value: float, places: int = 2) -> str:
+def signed(value: float | None, places: int = 2) -> str:
     """A plain number with a true minus sign; a dash where it is none."""
-    return DASH if value != value else f"{value:.{places}f}".replace("-", "−")
+    return DASH if value is None or value != value else f"{value:.{places}f}".replace("-", "−")
 
 
 def difference(estimate: Estimate, metric: Metric) -> str:
@@ -156,6 +156,12 @@ def estimate_rows(e: Estimate, names: Sequence[int], **keys: str) -> list[Row]:
     mean = {"seed": "mean", "value": e.value, "low": e.low, "high": e.high, "reason": e.reason}
     known = names if len(names) == len(e.seeds) else range(len(e.seeds))
     return [{**keys, **mean}, *({**keys, "seed": s, "value": v} for s, v in zip(known, e.seeds, strict=True))]
+
+
+def below_diagonal(names: Sequence[str], table: Sequence[Sequence[float]], **keys: Any) -> Iterator[Row]:
+    """Rows of a CSV table: every pair of a symmetric table once."""
+    for i, x in enumerate(names):
+        yield from ({**keys, "x": x, "y": y, "value": table[i][j]} for j, y in enumerate(names[:i]))
 
 
 def json_text(tree: Row) -> str:

@@ -1,6 +1,6 @@
 """Which pairs are judged wrongly: histograms of similarities, each arm's worst errors, what the judged arm mended."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from scoremix.evaluation.errors import EDGES
+from scoremix.outputs.errors import ErrorsSummary, WrongPair
 from scoremix.report.charts import Image, Style, figure, light, new_axes, slug
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
@@ -65,29 +66,29 @@ class Errors(Section):
     def load(cls, run: Run) -> Self:
         if (artifact := run.chain.get("errors")) is None:
             return cls()  # of an older scoremix
-        told, images = artifact.json("errors.json"), np.load(artifact / "images.npy")
-        at = told["fars"].index(told["far"])
+        told, images = ErrorsSummary.load(artifact), np.load(artifact / "images.npy")
+        at = told.fars.index(told.far)
 
-        def pairs(rows: list[dict[str, Any]]) -> tuple[Pair, ...]:
-            return tuple(Pair(tuple(images[row["images"]]), tuple(row["classes"]), row["similarity"]) for row in rows)
+        def pairs(rows: Sequence[WrongPair]) -> tuple[Pair, ...]:
+            return tuple(Pair((images[a], images[b]), of.classes, of.similarity) for of in rows for a, b in [of.images])
 
         arms = {
             name: ArmErrors(
-                arm["thresholds"][at],
-                arm["accepted"],
-                arm["refused"],
-                tuple(arm["genuine"]),
-                tuple(arm["impostor"]),
-                pairs(arm["false_accepts"]),
-                pairs(arm["false_rejects"]),
+                arm.thresholds[at],
+                arm.accepted,
+                arm.refused,
+                tuple(arm.genuine),
+                tuple(arm.impostor),
+                pairs(arm.false_accepts),
+                pairs(arm.false_rejects),
             )
-            for name, arm in told["arms"].items()
+            for name, arm in told.arms.items()
         }
         mended = {
-            control: Mended(**{**found, "genuine": pairs(found["genuine"]), "impostor": pairs(found["impostor"])})
-            for control, found in told["mended"].items()
+            control: Mended(**{**vars(found), "genuine": pairs(found.genuine), "impostor": pairs(found.impostor)})
+            for control, found in told.mended.items()
         }
-        return cls(told["far"], arms, mended)
+        return cls(told.far, arms, mended)
 
     def shown(self, shared: Any) -> bool:
         return bool(self.error_arms)

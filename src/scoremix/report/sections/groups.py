@@ -62,9 +62,9 @@ class Groups(Section):
         ]
         groups.sort(key=lambda group: -group.fnmr[run.results.verdict.arm].value)
         summaries = {
-            key: {arm: rates.summaries[key] for arm, rates in found.arms.items()}
+            key: {arm: getattr(rates, key) for arm, rates in found.arms.items()}
             for key in SUMMARIES
-            if all(key in rates.summaries for rates in found.arms.values())  # fdr and inequity are not in older results
+            if all(getattr(rates, key) for rates in found.arms.values())  # fdr and inequity are not in older results
         }
         garbe = summaries.pop("garbe")
         return cls(ByGroup(found.far, tuple(groups), garbe, found.minus, *_across(run), summaries))

@@ -5,101 +5,101 @@ from typing import Self
 
 from matplotlib.axes import Axes
 
+from scoremix.outputs.geometry import OrderSummary, SimulatedKept, SimulatedShared, TransferSummary
+from scoremix.outputs.record import Entry
 from scoremix.report.charts import Style, figure, light, new_axes, styled
 from scoremix.report.geometry import Geometry, Measured
-from scoremix.report.numbers import Row, count, signed
+from scoremix.report.numbers import Row, below_diagonal, count, signed
 from scoremix.report.page import Section
 
 
 class Order(Section):
     title = "Does order carry over"
-    order: Row  # spaces, rates, simulated, simulated_rates
+    order: OrderSummary
 
     @classmethod
     def load(cls, source: Measured) -> Self:
-        return cls(source.measured["order"].json("order.json"))
+        return cls(OrderSummary.load(source.measured["order"]))
 
     @property
     def bounds(self) -> list[float]:
         """K·p over K of the simulated spaces."""
-        return [row["paper_expected"] / self.order["simulated_k"] for row in self.order["simulated"]]
+        return [row.paper_expected / self.order.simulated_k for row in self.order.simulated]
 
     def rows(self, shared: Geometry) -> Iterator[Row]:
-        for section in ("spaces", "rates"):
-            for row in self.order[section]:
-                base = {"section": f"order {section}", "x": row["x"], "y": row["y"], "note": row.get("mask", "")}
-                yield from ({**base, "name": key, "value": value} for key, value in _numbers(row))
-        for section in ("simulated", "simulated_rates"):
-            for row in self.order[section]:
-                base = {"section": section, "x": f"rho {row['rho']:g}", "note": row.get("mask", "")}
-                yield from ({**base, "name": key, "value": value} for key, value in _numbers(row) if key != "rho")
+        for row in self.order.spaces:
+            yield from _numbers(row, section="order spaces", x=row.x, y=row.y, note="")
+        for kept in self.order.rates:
+            yield from _numbers(kept, section="order rates", x=kept.x, y=kept.y, note=kept.mask)
+        for made in self.order.simulated:
+            yield from _numbers(made, section="simulated", x=f"rho {made.rho:g}", note="")
+        for held in self.order.simulated_rates:
+            yield from _numbers(held, section="simulated_rates", x=f"rho {held.rho:g}", note=held.mask)
 
     def findings(self, shared: Geometry) -> Iterator[str]:
-        row = self.order["spaces"][0]
+        row = self.order.spaces[0]
         yield (
-            f"Of the {count(self.order['k'])} farthest pairs of {row['x']}, {count(row['shared'])} are among those of "
-            f"{row['y']}; unrelated spaces would share {row['chance']:.3g}."
+            f"Of the {count(self.order.k)} farthest pairs of {row.x}, {count(row.shared)} are among those of "
+            f"{row.y}; unrelated spaces would share {row.chance:.3g}."
         )
         yield (
-            f"The paper's K·p says {row['paper_expected']:.3g} there, and never less than half of K whatever the spaces: it "
-            f"predicts nothing. Expected by the correlation of the pairs (r = {signed(row['correlation'])}): "
-            f"{row['expected_by_pairs']:.3g}."
+            f"The paper's K·p says {row.paper_expected:.3g} there, and never less than half of K whatever the spaces: it "
+            f"predicts nothing. Expected by the correlation of the pairs (r = {signed(row.correlation)}): "
+            f"{row.expected_by_pairs:.3g}."
         )
 
 
-def _numbers(row: Row) -> Iterator[tuple[str, float]]:
-    return ((key, value) for key, value in row.items() if isinstance(value, (int, float)))
+def _numbers(row: Entry, **keys: str) -> Iterator[Row]:
+    numbers = {key: value for key, value in vars(row).items() if isinstance(value, (int, float)) and key != "rho"}
+    return ({**keys, "name": key, "value": value} for key, value in numbers.items())
 
 
 @figure
-def simulated_overlap(rows: Sequence[Row], k: int, bounds: Sequence[float]) -> tuple[Axes, str, str]:
+def simulated_overlap(rows: Sequence[SimulatedShared], k: int, bounds: Sequence[float]) -> tuple[Axes, str, str]:
     """Shared pairs on draws of the theorem's model, what is expected of them, and K·p."""
-    rho = [row["rho"] for row in rows]
+    rho = [row.rho for row in rows]
     axes = new_axes(220, left=46, x="CKA of the two spaces, ρ", y="shared among the K farthest (%)")
     axes.plot(rho, [100 * b for b in bounds], color=light("arm-2"), linestyle=(0, (5, 2)), linewidth=1.5)
-    axes.plot(rho, [100 * row["expected"] / k for row in rows], color=light("arm-1"), linewidth=1.6)
+    axes.plot(rho, [100 * row.expected / k for row in rows], color=light("arm-1"), linewidth=1.6)
     axes.errorbar(
-        rho, [100 * row["shared"] / k for row in rows], [200 * row["error"] / k for row in rows],
+        rho, [100 * row.shared / k for row in rows], [200 * row.error / k for row in rows],
         fmt="o", color=light("ink"), markersize=4.5, linewidth=1.2,
     )  # fmt: skip
-    axes.axhline(100 * rows[0]["chance"] / k, color=light("control-2"), linewidth=1.2)
+    axes.axhline(100 * rows[0].chance / k, color=light("control-2"), linewidth=1.2)
     axes.set_ylim(0, 102)
     return axes, "simulated-overlap", "Shared pairs against CKA: simulated, expected, and K times p."
 
 
 @figure
-def simulated_rates(rows: Sequence[Row]) -> tuple[Axes, str, str]:
+def simulated_rates(rows: Sequence[SimulatedKept]) -> tuple[Axes, str, str]:
     """Share of comparisons that hold on draws of the model, the identity, the bound."""
     axes = new_axes(220, left=46, x="CKA of the two spaces, ρ", y="comparisons that hold (%)")
     for mask, style in mask_styles(rows).items():
-        own = [row for row in rows if row["mask"] == mask]
-        rho, colour = [row["rho"] for row in own], light(style.colour)
-        axes.plot(rho, [100 * row["predicted"] for row in own], color=colour, linewidth=1.6)
-        axes.plot(rho, [100 * row["bound"] for row in own], color=colour, linewidth=1.0, linestyle=(0, (3, 2)))
-        errors = [200 * row["error"] for row in own]
-        axes.errorbar(rho, [100 * row["rate"] for row in own], errors, fmt="o", color=colour, markersize=4)
+        own = [row for row in rows if row.mask == mask]
+        rho, colour = [row.rho for row in own], light(style.colour)
+        axes.plot(rho, [100 * row.predicted for row in own], color=colour, linewidth=1.6)
+        axes.plot(rho, [100 * row.bound for row in own], color=colour, linewidth=1.0, linestyle=(0, (3, 2)))
+        errors = [200 * row.error for row in own]
+        axes.errorbar(rho, [100 * row.rate for row in own], errors, fmt="o", color=colour, markersize=4)
     axes.set_ylim(48, 101)
     return axes, "simulated-rates", "Comparisons preserved against CKA: simulated, identity, bound."
 
 
-def mask_styles(rows: Sequence[Row]) -> dict[str, Style]:
+def mask_styles(rows: Sequence[SimulatedKept]) -> dict[str, Style]:
     """How each mask is drawn."""
-    return styled(dict.fromkeys(row["mask"] for row in rows))
+    return styled(dict.fromkeys(row.mask for row in rows))
 
 
 class Transfer(Section):
     title = "Does the selection carry over"
     name = "transfer"
-    transfer: Row
+    transfer: TransferSummary
 
     @classmethod
     def load(cls, source: Measured) -> Self:
-        return cls(source.measured["transfer"].json("transfer.json"))
+        return cls(TransferSummary.load(source.measured["transfer"]))
 
     def rows(self, shared: Geometry) -> Iterator[Row]:
-        for strategy, found in self.transfer["strategies"].items():
+        for strategy, of in self.transfer.strategies.items():
             for key in ("shared", "jaccard", "classes"):
-                for i, x in enumerate(found["names"]):
-                    for j, y in enumerate(found["names"][:i]):
-                        value = found[key][i][j]
-                        yield {"section": f"transfer {strategy}", "x": x, "y": y, "name": key, "value": value}
+                yield from below_diagonal(of.names, getattr(of, key), section=f"transfer {strategy}", name=key)

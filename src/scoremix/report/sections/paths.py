@@ -1,13 +1,14 @@
 """From class to class: where mixes lie between their sources (paper Fig. 6, 10 and 13)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
+from scoremix.outputs.geometry import PathsSummary
 from scoremix.report.charts import Floats, Image, Style, figure, light, new_axes, styled
 from scoremix.report.geometry import Geometry, Measured
 from scoremix.report.numbers import Row, percent, signed
@@ -28,7 +29,9 @@ class Strip:
 
 class Paths(Section):
     title = "From class to class"
-    paths: Row  # summaries, weights and the map's arrays
+    paths: PathsSummary
+    weights: Sequence[float]
+    map: Mapping[str, NDArray[Any]]
     strips: tuple[Strip, ...]
 
     @classmethod
@@ -40,8 +43,7 @@ class Paths(Section):
             Strip((names[a], names[b]), tuple(images), walked["to_a"][i * each], walked["to_b"][i * each])
             for i, ((a, b), images) in enumerate(zip(walked["pairs"], walked["pictures"], strict=False))
         )
-        more = {"map": artifact.arrays("map.npz"), "weights": walked["weights"].tolist()}
-        return cls({**artifact.json("paths.json"), **more}, tuple(strips))
+        return cls(PathsSummary.load(artifact), walked["weights"].tolist(), artifact.arrays("map.npz"), tuple(strips))
 
     @property
     def styles(self) -> dict[str, Style]:
@@ -49,38 +51,37 @@ class Paths(Section):
         return styled(" and ".join(strip.classes) for strip in self.strips)
 
     def json(self) -> dict[str, Any]:
-        return {"paths": {key: self.paths[key] for key in ("pairs", "images", *KINDS)}}
+        return {"paths": self.paths}
 
     def rows(self, shared: Geometry) -> Iterator[Row]:
         for kind in KINDS:
             for key in ("forward", "straightness", "off_path_at_half"):
-                yield {"section": "paths", "x": kind, "name": key, "value": self.paths[kind][key]}
+                yield {"section": "paths", "x": kind, "name": key, "value": getattr(getattr(self.paths, kind), key)}
 
     def findings(self, shared: Geometry) -> Iterator[str]:
-        means, straight = self.paths["means"], self.paths["straight"]
-        moves = means["to_b"][-1] - means["to_b"][0]
+        means = self.paths.means
+        moves = means.to_b[-1] - means.to_b[0]
         yield (
-            f"From λ = 0 to 1 the mean similarity to the second class moves by {signed(moves)}; {percent(means['forward'])} "
-            f"of steps go forward. Straightness {signed(means['straightness'])}, a straight path would have "
-            f"{signed(straight['straightness'])}."
+            f"From λ = 0 to 1 the mean similarity to the second class moves by {signed(moves)}; {percent(means.forward)} "
+            f"of steps go forward. Straightness {signed(means.straightness)}, a straight path would have "
+            f"{signed(self.paths.straight.straightness)}."
         )
 
 
 @figure
-def similarity_over_lambda(weights: Sequence[float], paths: Row) -> tuple[Axes, str, str]:
+def similarity_over_lambda(weights: Sequence[float], paths: PathsSummary) -> tuple[Axes, str, str]:
     """Mean similarity of mixes to both sources over λ; thin: what a straight path between the ends would give."""
     axes = new_axes(210, left=58, x="λ, weight of the second class", y="cosine similarity")
     for key, colour in (("to_a", "arm-1"), ("to_b", "arm-2")):
-        axes.plot(weights, paths["straight"][key], color=light(colour), linewidth=1, linestyle=(0, (3, 2)))
-        axes.plot(weights, paths["means"][key], color=light(colour), linewidth=1.8, marker="o", markersize=3.5)
+        axes.plot(weights, getattr(paths.straight, key), color=light(colour), linewidth=1, linestyle=(0, (3, 2)))
+        axes.plot(weights, getattr(paths.means, key), color=light(colour), linewidth=1.8, marker="o", markersize=3.5)
     return axes, "lambda", "Similarity of mixes to both source classes over the mixing weight."
 
 
 @figure
-def embedding_map(row: Row) -> tuple[Axes, str, str]:
+def embedding_map(row: Mapping[str, NDArray[Any]]) -> tuple[Axes, str, str]:
     """Real images, reproductions (large, open) and mixes (dots, line of means) on axes fitted to the real ones."""
-    real, made = np.asarray(row["real"]), np.asarray(row["made"])
-    classes, pairs = np.asarray(row["real_class"]), np.asarray(row["pairs"])
+    real, made, classes, pairs = (row[name] for name in ("real", "made", "real_class", "pairs"))
     drawn = list(styled(str(i) for i in range(len(pairs))).values())
     share = [f"principal axis {at + 1} ({100 * v:.0f} % of the variance)" for at, v in enumerate(row["variance"])]
     axes = new_axes(320, left=46)

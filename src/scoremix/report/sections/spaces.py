@@ -1,12 +1,14 @@
 """Distances of the same classes as conditions and as class centers (paper Fig. 11 and 12, Algorithm 2)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
 
+from scoremix.outputs.geometry import DistancesSummary
 from scoremix.report.charts import figure, heat, light, new_axes
 from scoremix.report.geometry import Geometry, Measured
 from scoremix.report.numbers import Row
@@ -15,21 +17,22 @@ from scoremix.report.page import Section
 
 class Spaces(Section):
     title = "Distances in both spaces"
-    distances: Row  # correlations and, as arrays, matrices, signals, histogram
+    distances: DistancesSummary
+    arrays: Mapping[str, NDArray[Any]]  # matrices, signals, histogram
 
     @classmethod
     def load(cls, source: Measured) -> Self:
         artifact = source.measured["distances"]
-        return cls({**artifact.json("distances.json"), **artifact.arrays("distances.npz")})
+        return cls(DistancesSummary.load(artifact), artifact.arrays("distances.npz"))
 
     def json(self) -> dict[str, Any]:
         keys = ("conditions", "centers", "pearson", "spearman", "pairs")
-        return {"distances": {key: self.distances[key] for key in keys}}
+        return {"distances": {key: getattr(self.distances, key) for key in keys}}
 
     def rows(self, shared: Geometry) -> Iterator[Row]:
         base = {"section": "distances", "x": shared.condition, "y": shared.reference}
         for name in ("pearson", "spearman"):
-            yield {**base, "name": name, "value": self.distances[name]}
+            yield {**base, "name": name, "value": getattr(self.distances, name)}
 
 
 @figure
@@ -54,27 +57,25 @@ def distance_matrices(conditions: Any, centers: Any) -> tuple[Axes, str, str]:
 
 
 @figure
-def signals(row: Row) -> tuple[Axes, str, str]:
+def signals(row: Mapping[str, NDArray[Any]]) -> tuple[Axes, str, str]:
     """Fig. 12: distances of the same pairs in both spaces as signals, peaks and joint-close pairs marked."""
-    centers, conditions = np.asarray(row["signal_centers"]), np.asarray(row["signal_conditions"])
+    centers, conditions, peaks = (row[name] for name in ("signal_centers", "signal_conditions", "peaks"))
     axes = new_axes(210, left=42, x="pair", y="cosine distance")
     for at in row["joint_close"]:
         axes.axvline(at, color=light("arm-2"), linewidth=0.9, alpha=0.7)
     axes.plot(conditions, color=light("control-2"), linewidth=0.9)
     axes.plot(centers, color=light("arm-1"), linewidth=0.9)
-    peaks = np.asarray(row["peaks"], int)
     axes.plot(peaks, centers[peaks], "o", color=light("arm-1"), markersize=2.8)
     axes.set_xlim(0, max(1, len(centers) - 1))
     return axes, "signals", "Distances of pairs in both spaces as signals over the pairs."
 
 
 @figure
-def joint_histogram(row: Row) -> tuple[Axes, str, str]:
+def joint_histogram(row: Mapping[str, NDArray[Any]]) -> tuple[Axes, str, str]:
     """How often a pair has one distance as conditions and another as class centers, logarithmic counts."""
-    counts = np.asarray(row["counts"], float)
     axes = new_axes(250, left=46, x="distance of conditions", y="distance of class centers")
+    counts, x, y = (row[name] for name in ("counts", "condition_edges", "center_edges"))
     shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan).T
-    x, y = row["condition_edges"], row["center_edges"]
     heat(axes, shown, origin="lower", extent=(x[0], x[-1], y[0], y[-1]))
     axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     return axes, "joint-histogram", "Joint histogram of the pairs' distances in both spaces."

@@ -13,6 +13,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
+from scoremix.outputs.thresholds import Thresholds
 from scoremix.recognition import checkpoints, onnxfile
 from scoremix.report.card import Card
 
@@ -34,15 +35,15 @@ def model(
     """
     opened = [checkpoints.load(recognizer / CHECKPOINT) for recognizer in recognizers.values()]
     nets, description = [net for net, _ in opened], opened[0][1]
-    points: dict[str, Any] = thresholds.json("thresholds.json")
-    facts = {"thresholds": json.dumps(points)}
+    points = Thresholds.load(thresholds)
+    facts = {"thresholds": json.dumps(points.as_json())}
     content, worst = onnxfile.to_onnx(nets, description, facts, str(work / "recognizer.onnx"))
     work.write("recognizer.onnx", content)
     work.notes["onnx_difference"] = worst
     for seed, recognizer in recognizers.items():
         name = CHECKPOINT if len(recognizers) == 1 else CHECKPOINT.replace(".", f"-{seed}.")
         work.write(name, (recognizer / CHECKPOINT).read_bytes())
-    work.write_json("thresholds.json", points)
+    points.write(work)
     stored = LabeledImages.load(real.folder)
     work.write("classes.tsv", "\n".join(["class\timages\tpart", *_classes(stored)]) + "\n")
     work.write_json("settings.json", config.model_dump(mode="json"))

@@ -11,14 +11,13 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.evaluated import labels_of, pairs_of
+from scoremix.outputs.thresholds import Point, Thresholds
 
 
 def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Work) -> None:
     """Writes thresholds.json of the recognizers whose embeddings of the same images were evaluated, one per seed.
 
-    `points`: for every FAR that the impostor pairs support the threshold, a similarity (a pair above it is accepted;
-    the largest that keeps the FAR), and the share of genuine pairs above it, both as means over seeds with intervals
-    over classes. `unsupported`: FAR -> why not.
+    A threshold is the largest similarity that keeps the FAR; a pair above it is accepted.
     """
     labels = labels_of(evaluated)
     units = [np.load(artifact / "embeddings.npy") for artifact in evaluated.values()]
@@ -32,26 +31,12 @@ def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Wo
     )
     measured = np.stack([_measured(unit, labels, fars, draws) for unit in units])  # [seed, draw, far, which]
     points = [
-        {
-            "far": far,
-            "threshold": Estimate.of(measured[:, :, i, 0], config.level).as_json(),
-            "tar": Estimate.of(measured[:, :, i, 1], config.level).as_json(),
-        }
+        Point(far, *(Estimate.of(measured[:, :, i, which], config.level) for which in (0, 1)))
         for i, far in enumerate(fars)
     ]
-    work.write_json(
-        "thresholds.json",
-        {
-            "headline": config.headline,
-            "level": config.level,
-            "classes": classes,
-            "images": len(labels),
-            "genuine_pairs": genuine,
-            "impostor_pairs": impostors,
-            "points": points,
-            "unsupported": {f"{level.far:g}": level.reason for level in levels if not level.supported},
-        },
-    )
+    unsupported = {f"{level.far:g}": level.reason for level in levels if not level.supported}
+    counts = classes, len(labels), genuine, impostors
+    Thresholds(config.headline, config.level, *counts, points, unsupported).write(work)
 
 
 def _measured(

@@ -1,8 +1,7 @@
 """How alike conditions and class centers are, against chance and over training (paper 4.3, Fig. 4 and 13, Appendix F)."""
 
-import dataclasses
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from scoremix.data.order import stream_seed
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
+from scoremix.outputs.geometry import AlignmentSummary, Level, Matrix, Pair, Time
 from scoremix.outputs.networks import GeneratorSummary, conditions_over_training
 from scoremix.outputs.spaces import SpacesSummary, load_spaces
 
@@ -35,19 +35,6 @@ FEW = 300  # classes up to which 999 shufflings of all measures take some minute
 BATCH = 256  # rows of a minibatch
 
 
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """One measure of two named spaces with its chance levels and interval."""
-
-    x: str
-    y: str
-    measure: str
-    value: float
-    low: float | None
-    high: float | None
-    chance: dict[str, dict[str, float]]  # permutation, and normal, uniform for the first pair
-
-
 def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *, work: Work) -> None:
     """Writes alignment.json: measures against chance, all pairs of spaces, and the conditions over training."""
     device = engine.start(work.runtime.device).device
@@ -59,28 +46,29 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
     pairs = [(c, r) for c in conditions for r in centers]
     times = len(GeneratorSummary.load(generator).conditions)
     total, done = len(pairs) + len(HEADLINE) + times, 0
-    result: dict[str, Any] = {"labels": LABELS, "classes": n, "k": neighbours(config, n), "tau": config.tau}
-    result |= {"level": config.level, "draws": permutations(config, n), "pairs": [], "matrix": {}, "series": []}
+    compared: list[Pair] = []
+    matrices: dict[str, list[list[float]]] = {}
+    series: list[Time] = []
     with work.bar(total, "comparisons") as advance:
         for c, r in pairs:
             full = (c, r) == pairs[0]
-            for name in measures if full else HEADLINE:
-                pair = against_chance(config, c, r, found, name, measures, full)
-                result["pairs"].append(dataclasses.asdict(pair))
+            names = measures if full else HEADLINE
+            compared += [against_chance(config, c, r, found, name, measures[name], full) for name in names]
             advance(done := done + 1)
-        result["matrix"] = {"names": list(found)}
         for name in HEADLINE:
-            _, matrix = chance.alignment_matrix(found, measures[name])
-            result["matrix"][name] = matrix.tolist()
+            matrices[name] = chance.alignment_matrix(found, measures[name])[1].tolist()
             advance(done := done + 1)
         anchors = {name: found[name] for name in centers} | random_anchors(config, found[centers[0]])
         for std, nimg, conditions_then in conditions_over_training(generator):
             rows = conditions_then.to(device)
             for anchor, space in anchors.items():
-                values = {name: measures[name](rows, space) for name in HEADLINE}
-                result["series"].append({"ema": std, "images_seen": nimg, "space": anchor, **values})
+                series.append(Time(std, nimg, anchor, **{name: measures[name](rows, space) for name in HEADLINE}))
             advance(done := done + 1)
-    work.write_json("alignment.json", result)
+    settled = {"k": neighbours(config, n), "draws": permutations(config, n)}
+    of_pairs = Matrix(list(found), **matrices)
+    AlignmentSummary(
+        LABELS, n, tau=config.tau, level=config.level, pairs=compared, matrix=of_pairs, series=series, **settled
+    ).write(work)
 
 
 def permutations(config: Measures, n: int) -> int:
@@ -133,17 +121,17 @@ def against_chance(
     y: str,
     spaces: dict[str, Tensor],
     name: str,
-    measures: dict[str, AlignmentMeasure],
+    measure: AlignmentMeasure,
     full: bool,
 ) -> Pair:
     """One measure of one pair with its permutation null and interval; `full` adds random spaces (Fig. 13)."""
     generator = torch.Generator().manual_seed(stream_seed(config.seed, f"{x}|{y}|{name}"))
-    measure, a, b = measures[name], spaces[x], spaces[y]
+    a, b = spaces[x], spaces[y]
     levels = {"permutation": chance.permutation_null(measure, a, b, generator, permutations(config, len(a)))}
     for kind in ("normal", "uniform") if full else ():
         levels[kind] = chance.random_null(measure, a, b, generator, kind, config.random_spaces)
     interval = chance.bootstrap_interval(measure, a, b, generator, config.bootstrap, config.level)
-    summary = {kind: {"mean": c.mean, "std": c.std, "high": c.high, "p_value": c.p_value} for kind, c in levels.items()}
+    summary = {kind: Level(c.mean, c.std, c.high, c.p_value) for kind, c in levels.items()}
     return Pair(x, y, name, interval.value, interval.low, interval.high, summary)
 
 

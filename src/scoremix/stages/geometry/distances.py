@@ -13,6 +13,7 @@ from scoremix.config import Order
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
+from scoremix.outputs.geometry import DistancesSummary
 from scoremix.outputs.spaces import load_spaces
 
 SHOWN = 200  # classes of the drawn matrices
@@ -47,10 +48,7 @@ def compare_distances(config: Order, spaces: Artifact, *, work: Work) -> None:
         condition_edges=histogram.x_edges,
         center_edges=histogram.y_edges,
     )
-    work.write_json(
-        "distances.json",
-        {"conditions": condition, "centers": reference, "close": CLOSE, **correlation._asdict()},
-    )
+    DistancesSummary(condition, reference, CLOSE, *correlation).write(work)
 
 
 def cluster_order(shifted: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,7 +1,6 @@
 """Do comparisons and selections of one space hold in another: the theorem on real and simulated spaces (Appendix G)."""
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from scoremix.config import Order
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
+from scoremix.outputs.geometry import Kept, OrderSummary, Shared, SimulatedKept, SimulatedShared
 from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.spaces import load_spaces
 
@@ -35,31 +35,29 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
         raise ValueError(f"analysis.order.pairs: {k}, {n} classes have {math.comb(n, 2)} pairs, K must be below that")
     pairs = [(reference, other) for other in others] + [(c, reference) for c in conditions]
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "order"))
-    result: dict[str, Any] = {"k": k, "classes": n, "spaces": [], "rates": [], "simulated": [], "simulated_rates": []}
+    shared: list[Shared] = []
+    kept: list[Kept] = []
+    simulated: list[SimulatedShared] = []
+    simulated_kept: list[SimulatedKept] = []
     total, done = len(pairs) + len(config.rhos), 0
     with work.bar(total, "comparisons") as advance:
         for x, y in pairs:
-            result["spaces"].append({"x": x, "y": y, **top_k(found[x], found[y], k)})
+            correlation = distance_correlation(found[x], found[y])
+            columns = vars(overlap.top_overlap(found[x], found[y], k))
+            shared.append(Shared(**columns, x=x, y=y, pearson=correlation.pearson, spearman=correlation.spearman))
             for name, (_, _, form) in FORMS.items():
                 mask = comparisons(name, n, config, generator)
                 rate = preservation.order_preservation(found[x], found[y], mask, unit=form == "cosine")
-                result["rates"].append({"x": x, "y": y, "mask": name, **rate._asdict()})
+                kept.append(Kept(**vars(rate), x=x, y=y, mask=name))
             advance(done := done + 1)
         gram, k_small = simulated_gram(config, found[reference], k, generator)
-        result |= {"simulated_classes": len(gram), "simulated_k": k_small}
+        unrelated = k_small**2 / math.comb(len(gram), 2)
         for rho in config.rhos:
             made = overlap.simulated_overlap(gram, rho, k_small, "cosine", config.draws, generator)
-            result["simulated"].append({"rho": rho, "chance": k_small**2 / math.comb(len(gram), 2), **made._asdict()})
-            result["simulated_rates"] += simulated_rates(config, gram, rho, generator)
+            simulated.append(SimulatedShared(**vars(made), rho=rho, chance=unrelated))
+            simulated_kept += simulated_rates(config, gram, rho, generator)
             advance(done := done + 1)
-    work.write_json("order.json", result)
-
-
-def top_k(x: Tensor, y: Tensor, k: int) -> dict[str, float]:
-    """The columns of Table 3 for the K farthest pairs by cosine, and Algorithm 2's correlations."""
-    columns = overlap.top_overlap(x, y, k)._asdict()
-    correlation = distance_correlation(x, y)
-    return {**columns, "pearson": correlation.pearson, "spearman": correlation.spearman}
+    OrderSummary(k, n, shared, kept, simulated, simulated_kept, len(gram), k_small).write(work)
 
 
 def comparisons(name: str, n: int, config: Order, generator: torch.Generator) -> preservation.Mask:
@@ -78,7 +76,7 @@ def simulated_gram(config: Order, reference: Tensor, k: int, generator: torch.Ge
     return root @ root.T, max(1, round(share * math.comb(len(rows), 2)))
 
 
-def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Generator) -> list[dict[str, Any]]:
+def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Generator) -> list[SimulatedKept]:
     """Shares of comparisons of K̂ that hold in draws of L̂, with standard error over draws, the identity and the bound."""
     n = len(gram)
     few = config.model_copy(update={"comparisons": min(config.comparisons, SIMULATED_COMPARISONS)})
@@ -93,13 +91,13 @@ def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Ge
     for form, (name, mask) in enumerate(masks.items()):
         margin, norm2 = margins[name].abs(), preservation.centred_norm2(mask, n)
         rows.append(
-            {
-                "rho": rho,
-                "mask": name,
-                "rate": float(kept[:, form].mean()),
-                "error": float(kept[:, form].std() / math.sqrt(config.draws)),
-                "predicted": float(preservation.preservation_probability(margin, rho, n, norm2).mean()),
-                "bound": float(preservation.preservation_bound(margin, rho, n, norm2).mean()),
-            }
+            SimulatedKept(
+                rho,
+                name,
+                rate=float(kept[:, form].mean()),
+                error=float(kept[:, form].std() / math.sqrt(config.draws)),
+                predicted=float(preservation.preservation_probability(margin, rho, n, norm2).mean()),
+                bound=float(preservation.preservation_bound(margin, rho, n, norm2).mean()),
+            )
         )
     return rows

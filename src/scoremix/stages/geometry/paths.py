@@ -13,6 +13,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
+from scoremix.outputs.geometry import PathsSummary, Walk
 from scoremix.outputs.images import real_images
 from scoremix.outputs.mplets import chosen_classes
 from scoremix.outputs.networks import centers_of
@@ -58,23 +59,17 @@ def measure_paths(
         **{name: value for name, value in singles._asdict().items() if isinstance(value, np.ndarray)},
     )
     half = int(np.abs(weights - 0.5).argmin())
-    work.write_json(
-        "paths.json",
-        {
-            "pairs": len(pairs),
-            "images": each,
-            **{
-                name: {
-                    "forward": walk.forward,
-                    "straightness": float(walk.straightness.mean()),
-                    "off_path_at_half": float(walk.off_path[:, half].mean()),
-                    "to_a": walk.to_a.mean(0).tolist(),
-                    "to_b": walk.to_b.mean(0).tolist(),
-                }
-                for name, walk in (("singles", singles), ("means", means), ("straight", straight))
-            },
-        },
+    walks = (
+        Walk(
+            walk.forward,
+            straightness=float(walk.straightness.mean()),
+            off_path_at_half=float(walk.off_path[:, half].mean()),
+            to_a=walk.to_a.mean(0).tolist(),
+            to_b=walk.to_b.mean(0).tolist(),
+        )
+        for walk in (singles, means, straight)
     )
+    PathsSummary(len(pairs), each, *walks).write(work)
     work.write_arrays("map.npz", **embedding_map(config, net, train, pairs[:MAP_PAIRS], found[:MAP_PAIRS]))
 
 

@@ -1,7 +1,5 @@
 """How faithful and diverse reproductions are at every stored snapshot (Fig. 5, 6, 10, Appendix D.6)."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -17,6 +15,7 @@ from scoremix.evaluation.quality import fidelity, frechet_distance
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
+from scoremix.outputs.geometry import Correlation, Snapshot, SnapshotsSummary
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import centers_of, without_padding
 from scoremix.stages.embedding import all_embedded, embedded_pixels, opened
@@ -39,7 +38,7 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
     labels = np.repeat(chosen, config.images_per_class)
     seeds = noise_seeds(config.seed, np.arange(len(labels)))
     known = all_embedded(recognizer, train.of_classes(chosen))
-    rows: list[dict[str, Any]] = []
+    rows: list[Snapshot] = []
     kept = generators.stored(generator.folder)
     with work.bar(len(kept), "snapshots") as advance:
         for done, (std, nimg, file) in enumerate(kept, 1):
@@ -47,12 +46,11 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
             conditions = without_padding(condition_matrix(net))
             made = reproduce(config.sampling, frozen(net.to(device)), pixels, labels, seeds, work)
             unit = embedded_pixels(recognizer, made)
-            found = {"cka": cka(conditions, centers), **quality_of(unit, labels, centers)}
-            found["fd"] = frechet_distance(unit, known)
-            rows.append({"ema": std, "images_seen": nimg, **found})
+            measured = quality_of(unit, labels, centers)
+            rows.append(Snapshot(std, nimg, cka(conditions, centers), **measured, fd=frechet_distance(unit, known)))
             advance(done)
-    result = {"classes": len(chosen), "images_per_class": config.images_per_class, "snapshots": rows}
-    work.write_json("snapshots.json", {**result, "correlation": correlations(rows, config.seed), "fewest": FEWEST})
+    found = correlations(rows, config.seed)
+    SnapshotsSummary(len(chosen), config.images_per_class, rows, found, FEWEST).write(work)
 
 
 def reproduce(
@@ -77,14 +75,14 @@ def quality_of(unit: Tensor, labels: NDArray[np.int64], centers: Tensor) -> dict
     }
 
 
-def correlations(rows: list[dict[str, Any]], seed: int) -> dict[str, Any]:
+def correlations(rows: list[Snapshot], seed: int) -> dict[str, Correlation]:
     """EMA length -> correlation over snapshots of CKA with recognition, or how many snapshots there are if too few."""
-    result: dict[str, Any] = {}
-    for std in sorted({row["ema"] for row in rows}):
-        own = [row for row in rows if row["ema"] == std]
-        measured, top1 = (np.array([row[key] for row in own]) for key in ("cka", "top1"))
-        result[f"{std:g}"] = {"snapshots": len(own)}
+    result = {}
+    for std in sorted({row.ema for row in rows}):
+        own = [row for row in rows if row.ema == std]
+        measured, top1 = np.array([(row.cka, row.top1) for row in own]).T
+        result[f"{std:g}"] = Correlation(len(own))
         if len(own) >= FEWEST and np.ptp(measured) > 0 and np.ptp(top1) > 0:
             generator = torch.Generator().manual_seed(stream_seed(seed, "correlation"))
-            result[f"{std:g}"] |= series_correlation(measured, top1, generator)._asdict()
+            result[f"{std:g}"] = Correlation(len(own), *series_correlation(measured, top1, generator))
     return result

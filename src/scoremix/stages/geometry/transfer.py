@@ -1,7 +1,7 @@
 """How the chosen m-plets change with the selecting space and the distance (paper 4.2 to 4.4)."""
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from scoremix.analysis.geometry import selection_overlap
 from scoremix.config import Order
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
+from scoremix.outputs.geometry import Selections, TransferSummary
 from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.spaces import load_spaces
 from scoremix.selection import strategies
@@ -23,7 +24,7 @@ def compare_selections(config: Order, spaces: Artifact, mplets: Artifact, *, wor
     info = MPletsSummary.load(mplets)
     m, n = max(2, info.m), len(next(iter(found.values())))
     count = min(config.pairs or info.count, math.comb(n, m))
-    result: dict[str, Any] = {"m": m, "count": count, "chance": count / math.comb(n, m), "strategies": {}}
+    compared: dict[str, Selections] = {}
     selectors = [(name, metric) for name, rows in found.items() for metric in metrics_of(rows)]
     with work.bar(len(STRATEGIES) * len(selectors), "selections") as advance:
         done = 0
@@ -33,11 +34,9 @@ def compare_selections(config: Order, spaces: Artifact, mplets: Artifact, *, wor
                 label = name if len(metrics_of(found[name])) == 1 else f"{name}, {metric}"
                 chosen[label] = strategies.select(found[name], strategy, count, m=m, metric=metric).classes
                 advance(done := done + 1)
-            overlap = selection_overlap(chosen)._asdict()
-            result["strategies"][strategy] = {
-                key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in overlap.items()
-            }
-    work.write_json("transfer.json", result)
+            overlap = selection_overlap(chosen)
+            compared[strategy] = Selections(overlap.names, *(table.tolist() for table in overlap[1:]))
+    TransferSummary(m, count, count / math.comb(n, m), compared).write(work)
 
 
 def metrics_of(rows: NDArray[np.float32]) -> tuple[Literal["cosine", "l2"], ...]:

@@ -1,7 +1,6 @@
 """The pairs of unseen images that each arm gets wrong, with the images, and what the judged arm mended (paper 4.2)."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,11 @@ from scoremix.evaluation.errors import Judged, first_of_each, genuine_pairs, jud
 from scoremix.evaluation.metrics import supported_fars
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
+from scoremix.outputs.errors import ArmErrors, ErrorsSummary, Mended, WrongPair
 from scoremix.outputs.evaluated import labels_of, of_arms, pairs_of
 from scoremix.stages.judge.evaluate import evaluated as evaluated_rows
 
 SHOWN = 6  # pairs of each kind
-Rows = list[dict[str, Any]]
 
 
 def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Artifact], *, work: Work) -> None:
@@ -35,10 +34,10 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
     at = fars.index(config.headline) if config.headline in fars else len(fars) - 1
     shown: dict[int, int] = {}  # row among the evaluated images -> row of images.npy
 
-    def told(rows: NDArray[np.int64], similarity: float) -> dict[str, Any]:
-        names = [images.class_names[labels[row]] for row in rows]
-        places = [shown.setdefault(int(row), len(shown)) for row in rows]
-        return {"images": places, "classes": names, "similarity": float(similarity)}
+    def told(rows: NDArray[np.int64], similarity: float) -> WrongPair:
+        a, b = rows.tolist()
+        places = shown.setdefault(a, len(shown)), shown.setdefault(b, len(shown))
+        return WrongPair(places, (images.class_names[labels[a]], images.class_names[labels[b]]), float(similarity))
 
     arms, judged = {}, {}
     with work.bar(len(first), "arms") as advance:
@@ -48,15 +47,15 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
             order = np.argsort(found.genuine[refused], kind="stable")
             lowest = refused[order][first_of_each(pairs[refused[order]], labels, SHOWN)]
             highest = first_of_each(found.impostor_pairs[accepted], labels, SHOWN)
-            arms[name] = {
-                "thresholds": found.thresholds.tolist(),
-                "accepted": len(accepted),
-                "refused": len(refused),
-                "genuine": found.counts[0].tolist(),
-                "impostor": found.counts[1].tolist(),
-                "false_accepts": [told(found.impostor_pairs[i], found.impostor[i]) for i in highest],
-                "false_rejects": [told(pairs[i], found.genuine[i]) for i in lowest],
-            }
+            arms[name] = ArmErrors(
+                found.thresholds.tolist(),
+                len(accepted),
+                len(refused),
+                found.counts[0].tolist(),
+                found.counts[1].tolist(),
+                [told(found.impostor_pairs[i], found.impostor[i]) for i in highest],
+                [told(pairs[i], found.genuine[i]) for i in lowest],
+            )
             advance(len(arms))
     mended = {
         control: _mended(judged[config.treatment], judged[control], at, pairs, labels, told)
@@ -65,8 +64,7 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
     }
     pixels = images.take(chosen[np.array(list(shown), np.int64)])[0]
     work.write_array("images.npy", pixels)
-    sizes = {"genuine_pairs": len(pairs), "impostor_pairs": impostors}
-    work.write_json("errors.json", {"fars": fars, "far": fars[at], **sizes, "arms": arms, "mended": mended})
+    ErrorsSummary(fars, fars[at], len(pairs), impostors, arms, mended).write(work)
 
 
 def _wrong(found: Judged, at: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -76,8 +74,13 @@ def _wrong(found: Judged, at: int) -> tuple[NDArray[np.int64], NDArray[np.int64]
 
 
 def _mended(
-    arm: Judged, control: Judged, at: int, pairs: NDArray[np.int64], labels: NDArray[np.int32], told: Any
-) -> dict[str, Any]:
+    arm: Judged,
+    control: Judged,
+    at: int,
+    pairs: NDArray[np.int64],
+    labels: NDArray[np.int32],
+    told: Callable[[NDArray[np.int64], float], WrongPair],
+) -> Mended:
     """What the control gets wrong and the arm does not, and the reverse, by numbers; and the plainest of the first.
 
     The plainest are the genuine pairs, refused before, that are furthest above the arm's threshold now, and the impostor
@@ -93,11 +96,11 @@ def _mended(
     gone = np.array([i for i in accepts_before if tuple(control.impostor_pairs[i].tolist()) not in now], np.int64)
     genuine = won[first_of_each(pairs[won], labels, SHOWN)]
     impostor = gone[first_of_each(control.impostor_pairs[gone], labels, SHOWN)]
-    return {
-        "rejects_mended": len(won),
-        "rejects_broken": len(np.setdiff1d(rejects, rejects_before)),
-        "accepts_mended": len(gone),
-        "accepts_broken": len(now - before),
-        "genuine": [told(pairs[i], arm.genuine[i]) for i in genuine],
-        "impostor": [told(control.impostor_pairs[i], control.impostor[i]) for i in impostor],
-    }
+    return Mended(
+        rejects_mended=len(won),
+        rejects_broken=len(np.setdiff1d(rejects, rejects_before)),
+        accepts_mended=len(gone),
+        accepts_broken=len(now - before),
+        genuine=[told(pairs[i], arm.genuine[i]) for i in genuine],
+        impostor=[told(control.impostor_pairs[i], control.impostor[i]) for i in impostor],
+    )

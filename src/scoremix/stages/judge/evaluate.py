@@ -13,7 +13,7 @@ from scoremix.data.pixelmix import averaged
 from scoremix.evaluation import bootstrap, closed, fairness, metrics, morphing
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.evaluated import ROC_POINTS
+from scoremix.outputs.evaluated import ROC_POINTS, GroupPairs
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
@@ -131,10 +131,10 @@ def write_rates(
     """
     found = None if groups is None else fairness.within_groups(pairs, groups, far, draws)
     if found is None:
-        work.write_json("groups.json", None)
+        work.write_json(GroupPairs.FILE, None)
         return
-    named = {name: getattr(found, name).tolist() for name in ("groups", "classes", "impostor", "genuine")}
-    work.write_json("groups.json", {"far": far, **named})
+    named = (getattr(found, name).tolist() for name in ("groups", "classes", "impostor", "genuine"))
+    GroupPairs(far, *named).write(work)
     work.write_arrays("groups.npz", fmr=found.fmr, fnmr=found.fnmr)
 
 

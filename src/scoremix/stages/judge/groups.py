@@ -10,6 +10,7 @@ from scoremix.evaluation import fairness
 from scoremix.evaluation.estimate import Estimate
 from scoremix.execution.artifacts import Artifact
 from scoremix.outputs.comparison import GroupRates, Groups
+from scoremix.outputs.evaluated import GroupPairs
 
 FEWEST = 5  # classes of a group whose rates have an interval: resampling fewer tells little
 Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); summaries (seeds, 1 + resamples)
@@ -20,18 +21,19 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
 
     inequality minus each control's, all with intervals; None without groups.
     """
-    first = next(iter(by_arm.values()))[0].json("groups.json")
-    if first is None:
+    measured = next(iter(by_arm.values()))[0]
+    if measured.json(GroupPairs.FILE) is None:
         return None
+    first = GroupPairs.load(measured)
     rates = {arm: _stacked(artifacts) for arm, artifacts in by_arm.items()}
     judged = rates[config.treatment]["garbe"]
-    levels = [config.level if classes >= FEWEST else None for classes in first["classes"]]
+    levels = [config.level if classes >= FEWEST else None for classes in first.classes]
     arms = {}
     for arm, of in rates.items():
         fmr, fnmr = ([Estimate.of(of[n][:, :, k], level) for k, level in enumerate(levels)] for n in ("fmr", "fnmr"))
-        arms[arm] = GroupRates(fmr, fnmr, {key: Estimate.of(of[key], config.level) for key in fairness.SUMMARIES})
+        arms[arm] = GroupRates(fmr, fnmr, **{key: Estimate.of(of[key], config.level) for key in fairness.SUMMARIES})
     minus = {c: Estimate.of(judged - rates[c]["garbe"], config.level) for c in config.controls}
-    return Groups(**first, arms=arms, minus=minus)
+    return Groups(**vars(first), arms=arms, minus=minus)
 
 
 def _stacked(artifacts: Sequence[Artifact]) -> Rates:

@@ -20,6 +20,7 @@ from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedImages, has_sources
 from scoremix.outputs.networks import CHECKPOINT
+from scoremix.outputs.quality import QualitySummary
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report.pages import quality as page
@@ -70,8 +71,7 @@ def measure_quality(
     pairs = {name: closest(config, reference, made) for name, made in found.items()}
     work.count("images", len(train) + sum(map(len, loaded.values())))
     numbers = {name: {k: v if np.isfinite(v) else None for k, v in row.items()} for name, row in rows.items()}
-    nearest = {name: _plain(found) for name, found in pairs.items()}
-    work.write_json("quality.json", {"notes": notes, "sets": numbers, "closest": nearest})
+    QualitySummary(notes, numbers, {name: _plain(found) for name, found in pairs.items()}).write(work)
     work.write("quality.csv", page.to_csv(rows))
     work.write("quality.txt", page.text(rows, notes))
     work.write("quality.html", page.render(Content(rows, notes, pairs)))
@@ -325,7 +325,7 @@ def _notes(config: Quality, judge: Artifact | External, real: Real, sets: Mappin
     return notes
 
 
-def _plain(pairs: list[Pair]) -> list[dict[str, object]]:
+def _plain(pairs: list[Pair]) -> list[dict[str, int | str | float]]:
     return [
         {"image": p.image, "class": p.name, "train_image": p.train, "train_class": p.train_name, "cosine": p.cosine}
         for p in pairs

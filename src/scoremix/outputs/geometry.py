@@ -1,0 +1,239 @@
+"""What the geometry's stages hand over, a file each: alignment, order, transfer, distances, paths, snapshots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from scoremix.analysis.overlap import SimulatedOverlap, TopOverlap
+from scoremix.analysis.preservation import OrderPreservation
+from scoremix.outputs.record import Entry, Record
+
+Table = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Level(Entry):
+    """What chance gives; p_value: of the measured value."""
+
+    mean: float
+    std: float
+    high: float  # 95 % of chance lies below
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Pair(Entry):
+    """One measure of two named spaces with its interval and its chance levels."""
+
+    x: str
+    y: str
+    measure: str
+    value: float
+    low: float | None
+    high: float | None
+    chance: Mapping[str, Level]  # permutation, and normal, uniform for the first pair
+
+
+@dataclass(frozen=True)
+class Matrix(Entry):
+    """The headline measures of every pair of spaces."""
+
+    names: Sequence[str]
+    cka: Table
+    cka_debiased: Table
+    cknna: Table
+    soft_cknna: Table
+
+
+@dataclass(frozen=True)
+class Time(Entry):
+    """The headline measures of the conditions of an average at some time with a space."""
+
+    ema: float
+    images_seen: int
+    space: str
+    cka: float
+    cka_debiased: float
+    cknna: float
+    soft_cknna: float
+
+
+@dataclass(frozen=True)
+class AlignmentSummary(Record):
+    """Measures against chance, all pairs of spaces, and the conditions over training."""
+
+    FILE = "alignment.json"
+    labels: Mapping[str, str]
+    classes: int
+    k: int
+    tau: float
+    level: float
+    draws: int
+    pairs: Sequence[Pair]
+    matrix: Matrix
+    series: Sequence[Time]
+
+
+@dataclass(frozen=True)
+class Between(Entry):
+    """Two named spaces; what follows from them comes after."""
+
+    x: str
+    y: str
+
+
+@dataclass(frozen=True)
+class Shared(TopOverlap, Between):
+    """The pairs that are farthest in both of two spaces, and Algorithm 2's correlations."""
+
+    pearson: float
+    spearman: float
+
+
+@dataclass(frozen=True)
+class Kind(Between):
+    """Comparisons of one kind in two spaces."""
+
+    mask: str
+
+
+@dataclass(frozen=True)
+class Kept(OrderPreservation, Kind):
+    """Comparisons that hold in both of two spaces."""
+
+
+@dataclass(frozen=True)
+class Simulation(Entry):
+    """At a CKA of `rho`; chance: pairs that unrelated spaces would share."""
+
+    rho: float
+    chance: float
+
+
+@dataclass(frozen=True)
+class SimulatedShared(SimulatedOverlap, Simulation):
+    """The farthest pairs shared on draws of the theorem's model."""
+
+
+@dataclass(frozen=True)
+class SimulatedKept(Entry):
+    """Comparisons of one kind that hold on draws of the model, with standard error, the identity and the bound."""
+
+    rho: float
+    mask: str
+    rate: float
+    error: float
+    predicted: float
+    bound: float
+
+
+@dataclass(frozen=True)
+class OrderSummary(Record):
+    """Table 3 and preservation rates of pairs of spaces, and the same on simulated ones."""
+
+    FILE = "order.json"
+    k: int
+    classes: int
+    spaces: Sequence[Shared]
+    rates: Sequence[Kept]
+    simulated: Sequence[SimulatedShared]
+    simulated_rates: Sequence[SimulatedKept]
+    simulated_classes: int
+    simulated_k: int
+
+
+@dataclass(frozen=True)
+class Selections(Entry):
+    """Selections by one strategy compared with each other (`geometry.SelectionOverlap`)."""
+
+    names: Sequence[str]
+    shared: Table
+    jaccard: Table
+    classes: Table
+
+
+@dataclass(frozen=True)
+class TransferSummary(Record):
+    """How selections of `count` m-plets change with the space and the distance."""
+
+    FILE = "transfer.json"
+    m: int
+    count: int
+    chance: float
+    strategies: Mapping[str, Selections]
+
+
+@dataclass(frozen=True)
+class DistancesSummary(Record):
+    """Correlations of all pair distances of two named spaces."""
+
+    FILE = "distances.json"
+    conditions: str
+    centers: str
+    close: float  # below which a pair is close
+    pearson: float
+    spearman: float
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Walk(Entry):
+    """Means over pairs of a path from class to class; similarities at each weight."""
+
+    forward: float
+    straightness: float
+    off_path_at_half: float
+    to_a: Sequence[float]
+    to_b: Sequence[float]
+
+
+@dataclass(frozen=True)
+class PathsSummary(Record):
+    """Paths of single images, of the pairs' means, and what straight ones between the same ends would be."""
+
+    FILE = "paths.json"
+    pairs: int
+    images: int
+    singles: Walk
+    means: Walk
+    straight: Walk
+
+
+@dataclass(frozen=True)
+class Snapshot(Entry):
+    """Reproductions by a network of some time of the training (Appendix D.6)."""
+
+    ema: float
+    images_seen: int
+    cka: float
+    top1: float
+    align: float
+    ics: float
+    shift: float
+    coverage: float
+    fd: float
+
+
+@dataclass(frozen=True)
+class Correlation(Entry):
+    """Of CKA with recognition over so many snapshots, where they are enough to tell."""
+
+    snapshots: int
+    pearson: float | None = None
+    low: float | None = None
+    high: float | None = None
+    spearman: float | None = None
+    steps: float | None = None  # of successive differences
+
+
+@dataclass(frozen=True)
+class SnapshotsSummary(Record):
+    """All snapshots of a generator."""
+
+    FILE = "snapshots.json"
+    classes: int
+    images_per_class: int
+    snapshots: Sequence[Snapshot]
+    correlation: Mapping[str, Correlation]  # by EMA length
+    fewest: int  # snapshots that a correlation needs
