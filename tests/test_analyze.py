@@ -31,6 +31,7 @@ from scoremix.outputs.geometry import (
     DistancesSummary,
     OrderSummary,
     PathsSummary,
+    Snapshot,
     SnapshotsSummary,
     TransferSummary,
 )
@@ -260,13 +261,19 @@ def test_cka_and_recognition_are_correlated_over_enough_snapshots_only() -> None
     from scoremix.stages.geometry.snapshots import correlations
 
     rng = np.random.default_rng(0)
-    rows = [{"ema": 0.1, "cka": v, "top1": v + w} for v, w in zip(*rng.random((2, 9)), strict=True)]
-    rows += [{"ema": 0.05, "cka": v, "top1": v} for v in rng.random(4)]
-    rows += [{"ema": 0.2, "cka": v, "top1": 0.0} for v in rng.random(9)]
+
+    def at(ema: float, cka: float, top1: float) -> Snapshot:
+        return Snapshot(ema, 0, cka, top1, align=0, ics=0, shift=0, coverage=0, fd=0)
+
+    rows = [at(0.1, v, v + w) for v, w in zip(*rng.random((2, 9)), strict=True)]
+    rows += [at(0.05, v, v) for v in rng.random(4)]
+    rows += [at(0.2, v, 0.0) for v in rng.random(9)]
     found = correlations(rows, 0)
-    pearson = np.corrcoef([[r["cka"], r["top1"]] for r in rows[:9]], rowvar=False)[0, 1]
-    assert found["0.1"]["pearson"] == pytest.approx(pearson) and found["0.1"]["low"] < pearson < found["0.1"]["high"]
-    assert found["0.05"] == {"snapshots": 4} and found["0.2"] == {"snapshots": 9}
+    pearson = np.corrcoef([[r.cka, r.top1] for r in rows[:9]], rowvar=False)[0, 1]
+    low, high = found["0.1"].low, found["0.1"].high
+    assert found["0.1"].pearson == pytest.approx(pearson) and low is not None and high is not None
+    assert low < pearson < high
+    assert found["0.05"].as_json() == {"snapshots": 4} and found["0.2"].as_json() == {"snapshots": 9}
 
 
 def test_a_damaged_space_is_named() -> None:
