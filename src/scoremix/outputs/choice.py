@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Self
 
 from scoremix.evaluation.estimate import Choice
@@ -11,7 +10,6 @@ from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.outputs.record import Record
 
 
-@dataclass(frozen=True)
 class Choosing(Record):
     """A choice among candidates: by which metric, on how many classes and images, in how many folds (1: validation classes)."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PlainValidator
@@ -17,7 +16,6 @@ Kind = Literal["helps", "does not help here", "generator too weak", "real images
 Estimates = Mapping[str, Number]
 
 
-@dataclass(frozen=True)
 class Difference(Entry):
     """Arm minus control in one metric, paired by recognizer seed."""
 
@@ -34,7 +32,6 @@ class Difference(Entry):
         return {"arm": self.arm, "control": self.control, "metric": self.metric, **self.estimate.as_json()}
 
 
-@dataclass(frozen=True)
 class Verdict(Entry):
     """`arm` judged against `controls`; without a sentence one is written."""
 
@@ -44,7 +41,6 @@ class Verdict(Entry):
     sentence: str = ""
 
 
-@dataclass(frozen=True)
 class GroupRates(Entry):
     """An arm's error rates within each group, and the summaries of how unequal they are (`fairness.SUMMARIES`)."""
 
@@ -55,7 +51,6 @@ class GroupRates(Entry):
     inequity: Number | None = None
 
 
-@dataclass(frozen=True)
 class Groups(GroupPairs):
     """The groups with every arm's rates, and the judged arm's GARBE less each control's."""
 
@@ -63,7 +58,6 @@ class Groups(GroupPairs):
     minus: Estimates
 
 
-@dataclass(frozen=True)
 class ClosedGroup(Entry):
     """A group of training classes and each arm's accuracy, every class counting the same."""
 
@@ -73,7 +67,6 @@ class ClosedGroup(Entry):
     arms: Estimates
 
 
-@dataclass(frozen=True)
 class ClosedClass(Entry):
     """A training class, its images that were held out, and each arm's share of them that was named rightly."""
 
@@ -83,7 +76,6 @@ class ClosedClass(Entry):
     accuracy: Mapping[str, float]
 
 
-@dataclass(frozen=True)
 class ClosedSet(Entry):
     """Held-out images of the training classes, named among those classes; the metrics are with the others."""
 
@@ -100,7 +92,6 @@ class ClosedSet(Entry):
         return ["closed_classes.csv", *(["closed_groups.csv"] if self.groups else [])]
 
 
-@dataclass(frozen=True)
 class Comparison(Record):
     """Arms against controls on classes that no recognizer has seen."""
 

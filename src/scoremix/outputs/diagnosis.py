@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from scoremix.outputs.record import Entry, Record
 
 
-@dataclass(frozen=True)
 class Group(Entry):
     """What the images of a group are, in the baseline recognizer's space; None: does not apply.
 
@@ -39,7 +38,6 @@ class Group(Entry):
         return {name: value for name, value in values.items() if value is not None}
 
 
-@dataclass(frozen=True)
 class Diagnosis(Record):
     """Every group; `scale` is that of the loss."""
 

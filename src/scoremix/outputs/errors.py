@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from scoremix.outputs.record import Entry, Record
 
 
-@dataclass(frozen=True)
 class WrongPair(Entry):
     """Two images, rows of images.npy, their classes, and their similarity to an arm."""
 
@@ -17,7 +15,6 @@ class WrongPair(Entry):
     similarity: float
 
 
-@dataclass(frozen=True)
 class ArmErrors(Entry):
     """What the first seed of an arm gets wrong at the headline FAR; pairs between `evaluation.errors.EDGES` of similarity."""
 
@@ -30,7 +27,6 @@ class ArmErrors(Entry):
     false_rejects: Sequence[WrongPair]
 
 
-@dataclass(frozen=True)
 class Mended(Entry):
     """What a control gets wrong and the judged arm does not, and the reverse, by numbers; the plainest of the first."""
 
@@ -42,7 +38,6 @@ class Mended(Entry):
     impostor: Sequence[WrongPair]
 
 
-@dataclass(frozen=True)
 class ErrorsSummary(Record):
     """The errors of every arm at `far`, one of `fars`, and what the judged arm mended of each control's."""
 

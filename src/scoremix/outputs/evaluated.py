@@ -1,7 +1,6 @@
 """What measuring recognizers hands over: by "arm/seed" the metrics in every draw of classes, embeddings, labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,6 @@ def stacked(artifacts: Sequence[Artifact]) -> Values:
     return {key: np.stack([values[key] for values in measured]) for key in measured[0]}
 
 
-@dataclass(frozen=True)
 class GroupPairs(Record):
     """Groups of unseen classes, their classes and pairs; rates within them at one threshold for all of FAR `far`."""
 

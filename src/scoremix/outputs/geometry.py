@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from scoremix.analysis.overlap import SimulatedOverlap, TopOverlap
 from scoremix.analysis.preservation import OrderPreservation
@@ -12,7 +11,6 @@ from scoremix.outputs.record import Entry, Record
 Table = Sequence[Sequence[float]]
 
 
-@dataclass(frozen=True)
 class Level(Entry):
     """What chance gives; p_value: of the measured value."""
 
@@ -22,7 +20,6 @@ class Level(Entry):
     p_value: float
 
 
-@dataclass(frozen=True)
 class Pair(Entry):
     """One measure of two named spaces with its interval and its chance levels."""
 
@@ -35,7 +32,6 @@ class Pair(Entry):
     chance: Mapping[str, Level]  # permutation, and normal, uniform for the first pair
 
 
-@dataclass(frozen=True)
 class Matrix(Entry):
     """The headline measures of every pair of spaces."""
 
@@ -46,7 +42,6 @@ class Matrix(Entry):
     soft_cknna: Table
 
 
-@dataclass(frozen=True)
 class Time(Entry):
     """The headline measures of the conditions of an average at some time with a space."""
 
@@ -59,7 +54,6 @@ class Time(Entry):
     soft_cknna: float
 
 
-@dataclass(frozen=True)
 class AlignmentSummary(Record):
     """Measures against chance, all pairs of spaces, and the conditions over training."""
 
@@ -75,7 +69,6 @@ class AlignmentSummary(Record):
     series: Sequence[Time]
 
 
-@dataclass(frozen=True)
 class Between(Entry):
     """Two named spaces; what follows from them comes after."""
 
@@ -83,7 +76,6 @@ class Between(Entry):
     y: str
 
 
-@dataclass(frozen=True)
 class Shared(TopOverlap, Between):
     """The pairs that are farthest in both of two spaces, and Algorithm 2's correlations."""
 
@@ -91,19 +83,16 @@ class Shared(TopOverlap, Between):
     spearman: float
 
 
-@dataclass(frozen=True)
 class Kind(Between):
     """Comparisons of one kind in two spaces."""
 
     mask: str
 
 
-@dataclass(frozen=True)
 class Kept(OrderPreservation, Kind):
     """Comparisons that hold in both of two spaces."""
 
 
-@dataclass(frozen=True)
 class Simulation(Entry):
     """At a CKA of `rho`; chance: pairs that unrelated spaces would share."""
 
@@ -111,12 +100,10 @@ class Simulation(Entry):
     chance: float
 
 
-@dataclass(frozen=True)
 class SimulatedShared(SimulatedOverlap, Simulation):
     """The farthest pairs shared on draws of the theorem's model."""
 
 
-@dataclass(frozen=True)
 class SimulatedKept(Entry):
     """Comparisons of one kind that hold on draws of the model, with standard error, the identity and the bound."""
 
@@ -128,7 +115,6 @@ class SimulatedKept(Entry):
     bound: float
 
 
-@dataclass(frozen=True)
 class OrderSummary(Record):
     """Table 3 and preservation rates of pairs of spaces, and the same on simulated ones."""
 
@@ -143,7 +129,6 @@ class OrderSummary(Record):
     simulated_k: int
 
 
-@dataclass(frozen=True)
 class Selections(Entry):
     """Selections by one strategy compared with each other (`geometry.SelectionOverlap`)."""
 
@@ -153,7 +138,6 @@ class Selections(Entry):
     classes: Table
 
 
-@dataclass(frozen=True)
 class TransferSummary(Record):
     """How selections of `count` m-plets change with the space and the distance."""
 
@@ -164,7 +148,6 @@ class TransferSummary(Record):
     strategies: Mapping[str, Selections]
 
 
-@dataclass(frozen=True)
 class DistancesSummary(Record):
     """Correlations of all pair distances of two named spaces."""
 
@@ -177,7 +160,6 @@ class DistancesSummary(Record):
     pairs: int
 
 
-@dataclass(frozen=True)
 class Walk(Entry):
     """Means over pairs of a path from class to class; similarities at each weight."""
 
@@ -188,7 +170,6 @@ class Walk(Entry):
     to_b: Sequence[float]
 
 
-@dataclass(frozen=True)
 class PathsSummary(Record):
     """Paths of single images, of the pairs' means, and what straight ones between the same ends would be."""
 
@@ -200,7 +181,6 @@ class PathsSummary(Record):
     straight: Walk
 
 
-@dataclass(frozen=True)
 class Snapshot(Entry):
     """Reproductions by a network of some time of the training (Appendix D.6)."""
 
@@ -215,7 +195,6 @@ class Snapshot(Entry):
     fd: float
 
 
-@dataclass(frozen=True)
 class Correlation(Entry):
     """Of CKA with recognition over so many snapshots, where they are enough to tell."""
 
@@ -227,7 +206,6 @@ class Correlation(Entry):
     steps: float | None = None  # of successive differences
 
 
-@dataclass(frozen=True)
 class SnapshotsSummary(Record):
     """All snapshots of a generator."""
 

@@ -24,7 +24,6 @@ def real_images(real: Artifact, part: str = "train") -> LabeledImages:
     return LabeledImages.load(real.folder).of_classes(part)
 
 
-@dataclass(frozen=True)
 class Split(Entry):
     """A part of the classes: how many they are, how many images they have, how many of them have one."""
 
@@ -34,7 +33,6 @@ class Split(Entry):
     single_image_classes: Annotated[int, Field(default=0)]  # older ones lack it
 
 
-@dataclass(frozen=True)
 class ImagesSummary(Record):
     """Real images as they were read: parts of the classes, (height, width, channels), files left out as (path, reason)."""
 
@@ -133,7 +131,6 @@ def write_part(work: Work, mixed: MixedImages, rows: NDArray[np.int64]) -> NDArr
     return used
 
 
-@dataclass(frozen=True)
 class MixedTraining(Record):
     """How training treats what was mixed, where not as real images: these are the first `images`, of the first `classes`.
 

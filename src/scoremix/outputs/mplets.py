@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.outputs.record import Record
 
 
-@dataclass(frozen=True)
 class MPletsSummary(Record):
     """A selection: how it was made, its values, and how often each class is used."""
 
@@ -39,7 +37,6 @@ def chosen_classes(mplets: Artifact) -> NDArray[np.int64]:
     return classes
 
 
-@dataclass(frozen=True)
 class SearchSummary(Record):
     """The weights with the largest m_s + m_d, and these."""
 
@@ -50,7 +47,6 @@ class SearchSummary(Record):
     images: int
 
 
-@dataclass(frozen=True)
 class ScreeningSummary(Record):
     """How many of the images drawn were kept, and their coherence before and after."""
 
@@ -63,7 +59,6 @@ class ScreeningSummary(Record):
     coherence_after: float
 
 
-@dataclass(frozen=True)
 class LeakSummary(Record):
     """Images dropped for being nearer to a training image than all but a share `rate` of unseen real images."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ CHECKPOINT = "recognizer.safetensors"
 ADOPTED = "model"  # folder of a model of diffusers, of a generator that is one
 
 
-@dataclass(frozen=True)
 class RecognizerSummary(Record):
     """A trained recognizer: the head's classes, how many images and steps it was trained on."""
 
@@ -31,7 +30,6 @@ class RecognizerSummary(Record):
     started: str | None = None  # SHA-256 of the file that training started from
 
 
-@dataclass(frozen=True)
 class GateCurve(Entry):
     """The gate while a generator was trained: unguided, cheap reproductions, so lower than the one that is judged."""
 
@@ -46,7 +44,6 @@ class GateCurve(Entry):
         return asdict(self)
 
 
-@dataclass(frozen=True)
 class Conditions(Entry):
     """The condition matrix of an average at some time of the training."""
 
@@ -55,7 +52,6 @@ class Conditions(Entry):
     file: str
 
 
-@dataclass(frozen=True)
 class GeneratorSummary(Record):
     """A trained generator: its classes, its snapshots by EMA length and the guide's, its condition matrices."""
 
@@ -78,7 +74,6 @@ class GeneratorSummary(Record):
     labels: list[int] | None = None  # of a model of diffusers: its own label of every class
 
 
-@dataclass(frozen=True)
 class GateResult(Record):
     """Shares of reproductions, and of real images, whose own class center is the nearest or among the five nearest."""
 

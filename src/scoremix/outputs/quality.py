@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from scoremix.outputs.record import Record
 
 
-@dataclass(frozen=True)
 class QualitySummary(Record):
     """Of every set its numbers (null: not measured), and its images most similar to a training image."""
 

@@ -1,11 +1,11 @@
-"""A JSON file that a stage writes and others read, as a frozen dataclass: its fields are the entries of the file."""
+"""A JSON file that a stage writes and others read: the fields of a class are its entries."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import MISSING, fields
-from typing import Annotated, Any, ClassVar, Self
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, ClassVar, Self, dataclass_transform
 
 from pydantic import ConfigDict, PlainValidator, TypeAdapter
 
@@ -16,10 +16,17 @@ from scoremix.execution.work import Work
 Number = Annotated[Estimate, PlainValidator(Estimate.from_json)]  # an estimate as an entry
 
 
+@dataclass_transform(frozen_default=True)
 class Entry:
-    """A dataclass as a JSON object, whose types say how it is read; fields at their default are left out of it."""
+    """A JSON object. A child is a frozen dataclass by that alone; its types say how it is read.
+
+    Fields at their default are left out of it.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True)(cls)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,7 +12,6 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.outputs.record import Entry, Record
 
 
-@dataclass(frozen=True)
 class Space(Entry):
     """A row for each class, in a file; of a recognizer's centers also whose they are."""
 
@@ -24,7 +22,6 @@ class Space(Entry):
     dims: int
 
 
-@dataclass(frozen=True)
 class SpacesSummary(Record):
     """The spaces of a run."""
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from scoremix.outputs.record import Entry, Number, Record
 
 
-@dataclass(frozen=True)
 class Point(Entry):
     """At a FAR the threshold and the share of genuine pairs above it, means over seeds with intervals over classes."""
 
@@ -17,7 +15,6 @@ class Point(Entry):
     tar: Number
 
 
-@dataclass(frozen=True)
 class Thresholds(Record):
     """A point for every FAR that the pairs support; `unsupported`: FAR -> why not."""
 
