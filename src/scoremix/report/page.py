@@ -2,7 +2,7 @@
 
 import dataclasses
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, dataclass_transform
@@ -159,6 +159,8 @@ def environment() -> jinja2.Environment:
         legend=_legend,
         marks=_marks,
         estimate=_estimate,
+        table=_table,
+        labels=_labels,
     )
     return made
 
@@ -182,6 +184,21 @@ def _key(style: Style) -> Markup:
 def _legend(styles: Mapping[str, Style]) -> Markup:
     items = (Markup("<li>{} {}</li>\n").format(_key(style), name) for name, style in styles.items())
     return Markup('<ul class="legend">\n{}</ul>').format(Markup("").join(items))
+
+
+def _table(kind: str, texts: Sequence[str], numbers: Sequence[str] = (), *, caller: Callable[[], Markup]) -> Markup:
+    """A table that scrolls: its columns of text and those of numbers, over the rows that are called; classes in `kind`."""
+    cells = [(Markup(""), name) for name in texts] + [(Markup(' class="n"'), name) for name in numbers]
+    head = Markup("").join(Markup('<th scope="col"{}>{}</th>').format(*cell) for cell in cells)
+    classes = Markup(' class="{}"').format(kind) if kind else ""
+    return Markup(
+        '<div class="scroll"><table{}>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table></div>\n'
+    ).format(classes, head, caller())
+
+
+def _labels(metrics: Iterable[Metric]) -> list[str]:
+    """Heads of the columns of some metrics."""
+    return [metric.label + (" ↓" if not metric.higher_is_better else "") for metric in metrics]
 
 
 def _marks(controls: Sequence[str]) -> str:
