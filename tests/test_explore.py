@@ -109,11 +109,12 @@ def test_classes_are_found_by_name_and_distance(run: Run) -> None:
 def test_m_plets_errors_and_a_photograph(run: Run) -> None:
     rows, about = mplets.listed(run, "scoremix", 0)
     assert len(rows) == 5 and about.startswith("5 m-plets of scoremix, page 1 of 1") and len(rows[0].sources) == 2
-    found = people.errors(run)
-    assert set(found.error_arms) == set(run.exp.arms) and found.far == 0.1
+    found, images = people.errors(run)
+    assert set(found.arms) == set(run.exp.arms) and found.far == 0.1
     least = people.thresholds(run, "real")[found.far]
-    assert all(pair.similarity > least for pair in found.error_arms["real"].false_accepts)
-    assert all(pair.similarity <= least for pair in found.error_arms["real"].false_rejects)
+    assert all(pair.similarity > least for pair in found.arms["real"].false_accepts)
+    assert all(pair.similarity <= least for pair in found.arms["real"].false_rejects)
+    assert images.shape[1:] == run.train.shape[1:]
     kinds, share = people.embedding_map(run)
     assert [len(kind.places) for kind in kinds] == [14, 7, 5] and 0 < share <= 1
     of_training = run.train.of_class(2)[1]

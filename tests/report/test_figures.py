@@ -41,10 +41,11 @@ def _needed(report: Report) -> dict[str, Callable[[], str]]:
     gate, losses = report.part(generator.Generator).gate, report.part(training.Training).generator
     distances, found = report.part(pairs.Pairs).distances, report.part(mixes.Agreements).agreements
     assert gate is not None and losses is not None and distances is not None
-    found_wrong = report.part(errors.Errors)
+    found_wrong = report.part(errors.Errors).errors
+    assert found_wrong is not None
     groups, all_arms = report.part(Mixes).similarities, report.results.arms
     return {
-        "errors": lambda: errors.similarities("real", found_wrong.error_arms["real"], DRAWN["real"], (-1, 1)),
+        "errors": lambda: errors.similarities("real", found_wrong.arms["real"], 0.42, DRAWN["real"], (-1, 1)),
         "difference": lambda: charts.difference_rows(metric_table.EER, ROWS, DRAWN),
         "roc": lambda: arms.roc(all_arms, DRAWN, 1e-4),
         "gain": lambda: arms.roc_gain(all_arms, all_arms[0], DRAWN, 1e-4),

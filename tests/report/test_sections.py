@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from scoremix.config import Measures
+from scoremix.outputs.geometry import Level, Pair
 from scoremix.report import page
 from scoremix.report.pages import geometry, quality, report, study
 from scoremix.report.sections.about import Glossary
@@ -103,9 +104,10 @@ def test_every_section_has_both_files(sections: tuple[type[page.Section], ...]) 
 
 @pytest.mark.parametrize(("low", "p", "beyond"), [(0.02, 0.001, True), (-0.05, 0.048, False), (0.02, 0.2, False)])
 def test_aligned_beyond_chance_needs_interval_and_p_alike(low: float, p: float, beyond: bool) -> None:
-    null = {"permutation": {"mean": 0.0, "std": 0.04, "high": 0.06, "p_value": p}}
-    numbers = {"x": "conditions", "y": "centers", "value": 0.08, "low": low, "high": 0.23, "chance": null}
-    section = Alignment({"pairs": [{**numbers, "measure": name} for name in ("cka", "cka_debiased")]})
+    null = {"permutation": Level(0.0, 0.04, 0.06, p)}
+    measures = ("cka", "cka_debiased")
+    pairs = [Pair("conditions", "centers", measure, 0.08, low, 0.23, null) for measure in measures]
+    section = Alignment(SimpleNamespace(pairs=pairs))  # type: ignore[arg-type]
     (said,) = section.findings(SimpleNamespace(condition="conditions", reference="centers"))  # type: ignore[arg-type]
     assert ("are aligned beyond chance" in said) == beyond
 

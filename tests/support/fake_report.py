@@ -17,6 +17,7 @@ from scoremix.evaluation.errors import EDGES
 from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.comparison import Difference, Kind, Verdict
 from scoremix.outputs.diagnosis import Group
+from scoremix.outputs.errors import ArmErrors, ErrorsSummary, Mended, WrongPair
 from scoremix.outputs.mplets import LeakSummary
 from scoremix.outputs.networks import GateCurve, GateResult
 from scoremix.report.charts import Image
@@ -30,8 +31,7 @@ from scoremix.report.sections.arms import Arms
 from scoremix.report.sections.convexity import Convexity, Magnitudes, Search, SearchMap
 from scoremix.report.sections.cost import Cost, StageCost
 from scoremix.report.sections.data import DataSet, SplitImages
-from scoremix.report.sections.errors import ArmErrors, Errors, Mended
-from scoremix.report.sections.errors import Pair as WrongPair
+from scoremix.report.sections.errors import Errors
 from scoremix.report.sections.generator import Generator
 from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow, Way
@@ -132,13 +132,17 @@ def _errors(arms: tuple[str, ...], size: int, rgb: bool) -> Errors:
     rng = np.random.default_rng(5)
     bins = [np.histogram(rng.normal(at, 0.15, 2000).clip(-1, 1), EDGES)[0].tolist() for at in (0.7, 0.1)]
 
+    images: list[np.ndarray] = []
+
     def pair(first: str, second: str, similarity: float) -> WrongPair:
-        images = tuple(glyph(c, rng, size, rgb) for c in (first, second))
-        return WrongPair((images[0], images[1]), (f"U+{ord(first):04X} <b>", f"U+{ord(second):04X} <b>"), similarity)
+        images.extend(glyph(c, rng, size, rgb) for c in (first, second))
+        names = f"U+{ord(first):04X} <b>", f"U+{ord(second):04X} <b>"
+        return WrongPair((len(images) - 2, len(images) - 1), names, similarity)
 
     wrong = (pair("Ω", "Ж", 0.81),), (pair("ß", "ß", -0.02), pair("æ", "æ", 0.11))
-    found = ArmErrors(0.42, 120, 31, tuple(bins[0]), tuple(bins[1]), *wrong)
-    return Errors(0.01, dict.fromkeys(arms, found), {arms[0]: Mended(9, 4, 7, 7, wrong[1], wrong[0])})
+    found = ArmErrors((0.42,), 120, 31, bins[0], bins[1], *wrong)
+    mended = {arms[0]: Mended(9, 4, 7, 7, wrong[1], wrong[0])}
+    return Errors(ErrorsSummary((0.01,), 0.01, 2000, 2000, dict.fromkeys(arms, found), mended), np.stack(images))
 
 
 def _way(rng: np.random.Generator, m: int, **kind: Any) -> Way:

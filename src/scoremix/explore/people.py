@@ -12,8 +12,6 @@ from scoremix.config import ConfigError
 from scoremix.data.images import LabeledImages
 from scoremix.explore.opened import Run
 from scoremix.outputs.errors import ErrorsSummary
-from scoremix.report import results
-from scoremix.report.sections.errors import Errors
 from scoremix.stages.embedding import embedded
 
 PER_CLASS, CLASSES = 8, 300  # images a class's place is the mean of; classes of a kind on the map
@@ -53,12 +51,11 @@ def class_means(net: torch.nn.Module, images: LabeledImages, classes: NDArray[np
     return normalize(torch.stack([part.mean(0) for part in torch.split(unit, counts.tolist())]))
 
 
-def errors(run: Run) -> Errors:
-    """What every arm gets wrong; ConfigError for a run of an older scoremix, which kept no errors."""
-    found = Errors.load(results.Run(*run.parts))
-    if not found.error_arms:
+def errors(run: Run) -> tuple[ErrorsSummary, NDArray[np.uint8]]:
+    """What every arm gets wrong, and the images that it names by row; ConfigError for a run that kept no errors."""
+    if (artifact := run.parts.chain.get("errors")) is None:
         raise ConfigError(f"run {run.exp.name!r}: kept no errors; `scoremix run` once more adds them")
-    return found
+    return ErrorsSummary.load(artifact), np.load(artifact / "images.npy")
 
 
 def thresholds(run: Run, arm: str) -> dict[float, float]:

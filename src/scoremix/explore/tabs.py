@@ -193,8 +193,8 @@ def classes_tab(run: Run, blocks: gr.Blocks) -> None:
 
     @told
     def worst(arm: str) -> str:
-        found = people.errors(run)
-        return view.piece("mistakes", arm=arm, found=found.error_arms[arm], far=found.far)
+        found, images = people.errors(run)
+        return view.piece("mistakes", arm=arm, found=found, images=images)
 
     arms, treatment = list(run.exp.arms), run.exp.evaluation.treatment
     other = next((name for name in run.exp.evaluation.controls if name in arms), arms[0])

@@ -14,6 +14,11 @@ class WrongPair(Entry):
     classes: tuple[str, str]
     similarity: float
 
+    @property
+    def words(self) -> str:
+        """The classes, one where they are the same."""
+        return " and ".join(dict.fromkeys(self.classes))
+
 
 class ArmErrors(Entry):
     """What the first seed of an arm gets wrong at the headline FAR; pairs between `evaluation.errors.EDGES` of similarity."""
@@ -47,4 +52,8 @@ class ErrorsSummary(Record):
     genuine_pairs: int
     impostor_pairs: int
     arms: Mapping[str, ArmErrors]
-    mended: Mapping[str, Mended]
+    mended: Mapping[str, Mended]  # by control
+
+    def threshold(self, arm: str) -> float:
+        """Above which the arm accepts a pair, at `far`."""
+        return self.arms[arm].thresholds[self.fars.index(self.far)]
