@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
-from scoremix.evaluation.metrics import ROC, Numbers, ahead_of_mates, as_array, enrolled, roc
+from scoremix.evaluation.metrics import ROC, Numbers, as_array, enrolled, roc
+from scoremix.evaluation.operating import search
 
 
 def auc(similarity: Float[Numbers, " n"], same: Bool[Numbers, " n"]) -> float:
@@ -47,8 +48,8 @@ def closed_set_rank(
     Inner products as given (normalise before); a non-mate as similar as the best mate counts as ahead of
     it. Distractors carry a label that no probe has. TinyFace's protocol in AdaFace and CVLFace.
     """
-    count, _ = ahead_of_mates(gallery, gallery_labels, probes, probe_labels, block)
-    return np.array([float((count < k).mean()) for k in ranks])
+    found = search(gallery, gallery_labels, probes, probe_labels, block)
+    return np.array([float((found.ahead[found.mated] < k).mean()) for k in ranks])
 
 
 class Identification(NamedTuple):

@@ -19,7 +19,7 @@ from numpy import ndarray as Array
 
 from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.estimate import possible_interval, wilson
-from scoremix.evaluation.metrics import ahead_of_mates, fold_bounds, kfold_accuracy, pair_distances, unit_rows
+from scoremix.evaluation.metrics import fold_bounds, kfold_accuracy, pair_distances, unit_rows
 from scoremix.evaluation.operating import FARS, Resampled, identified, operating_points, resampled, search, tar_draws
 
 PAIR_FARS = (1e-4, 1e-3, 1e-2)
@@ -180,10 +180,10 @@ def rank_measures(
 ) -> list[Measure]:
     """Rank-1, 5 and 20 of closed-set identification over the probes that have a mate (TinyFace)."""
     unit = [torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x))) for x in (gallery, probes)]
-    ahead, labels = ahead_of_mates(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
-    people, person = np.unique(labels, return_inverse=True)
+    found = search(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
+    people, person = np.unique(probe_subjects[found.mated], return_inverse=True)
     many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
-    return _rank_measures(ahead, many, RANKS, len(people))
+    return _rank_measures(found.ahead[found.mated], many, RANKS, len(people))
 
 
 def _rank_measures(

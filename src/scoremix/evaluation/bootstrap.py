@@ -35,6 +35,11 @@ def class_draws(classes: int, draws: int = 1000, seed: int = 0) -> Int[Array, "r
     return np.random.default_rng(seed).multinomial(classes, np.full(classes, 1 / classes), draws)
 
 
+def plain_and_drawn(classes: int, draws: int, seed: int) -> Int[Array, "r1 c"]:
+    """The multiplicities of the plain metric, all one, and those of the draws after it."""
+    return np.concatenate([np.ones((1, classes), np.int64), class_draws(classes, draws, seed)])
+
+
 class TailTooShort(ValueError):
     """The kept impostor pairs do not reach the threshold of every draw."""
 

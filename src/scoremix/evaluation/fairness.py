@@ -106,18 +106,12 @@ def _both(
     return found[0], found[1]
 
 
-def _ends(rates: Float[Array, "*r g"]) -> tuple[Float[Array, "*r"], Float[Array, "*r"]]:
-    there = ~np.isnan(rates)
-    return np.where(there, rates, np.inf).min(-1), np.where(there, rates, -np.inf).max(-1)
-
-
 def _range(rates: Float[Array, "*r g"]) -> Float[Array, "*r"]:
-    low, high = _ends(rates)
-    return np.asarray(high - low)
+    return np.asarray(np.fmax.reduce(rates, -1) - np.fmin.reduce(rates, -1))
 
 
 def _max_over_min(rates: Float[Array, "*r g"]) -> Float[Array, "*r"]:
-    low, high = _ends(rates)
+    low, high = np.fmin.reduce(rates, -1), np.fmax.reduce(rates, -1)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(low > 0, high / low, np.where(high > 0, np.inf, 1.0))
 

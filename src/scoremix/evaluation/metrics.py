@@ -93,31 +93,16 @@ def tar_at_far(
         raise ValueError(f"far: {far} is not within 0 to 1")
     match rule:
         case "at_most":
-            impostor = np.sort(similarity[~same])[::-1]
-            return tar_from_tail(similarity[same], impostor, len(impostor), target)
+            genuine, impostor = np.sort(similarity[same]), np.sort(similarity[~same])[::-1]
+            # the first impostor that must be refused bounds the threshold from below
+            bound = np.append(impostor, -np.inf)[allowed_impostors(len(impostor), target)]
+            return np.asarray((len(genuine) - np.searchsorted(genuine, bound, side="right")) / len(genuine))
         case "nearest":
             curve = roc(similarity, same, drop_intermediate=True)
             corner = np.abs(curve.far[::-1] - target[..., None]).argmin(-1)
             return np.asarray(curve.tar[::-1][corner])
         case _:
             raise ValueError(f"rule: {rule!r} is not one of 'at_most', 'nearest'")
-
-
-def tar_from_tail(
-    genuine: Float[Array, " g"], impostor: Float[Array, " t"], impostors: int, far: Float[Array, "*f"]
-) -> Float[Array, "*f"]:
-    """Best TAR with FAR <= target from the genuine similarities and the largest impostor ones, sorted
-    downwards.
-
-    `impostors` counts all impostor pairs. Raises ValueError where the tail is too short for a target.
-    """
-    accepted = allowed_impostors(impostors, far)
-    if impostors > len(impostor) and (accepted >= len(impostor)).any():
-        raise ValueError(f"far: a tail of {len(impostor)} impostors of {impostors} is too short for {far}")
-    # the first impostor that must be refused bounds the threshold from below
-    bound = np.append(impostor, -np.inf)[accepted]
-    ordered = np.sort(genuine)
-    return np.asarray((len(ordered) - np.searchsorted(ordered, bound, side="right")) / len(ordered))
 
 
 def allowed_impostors(impostors: int | Array, far: Array) -> Array:
@@ -309,30 +294,6 @@ def _largest(parts: list[tuple[Array, Array]], keep: int) -> tuple[Array, Array]
         return values, classes
     top = np.argpartition(-values, keep - 1)[:keep]
     return values[top], classes[top]
-
-
-def ahead_of_mates(
-    gallery: Float[Numbers, "g d"],
-    gallery_labels: Int[Numbers, " g"],
-    probes: Float[Numbers, "p d"],
-    probe_labels: Int[Numbers, " p"],
-    block: int = 4096,
-) -> tuple[Int[Array, " m"], Int[Array, " m"]]:
-    """For each probe with a mate the number of non-mates at least as similar as its best mate, and its label.
-
-    ValueError for rows that are not finite, or where no probe has a mate.
-    """
-    g, p = finite_rows(torch.as_tensor(gallery), "gallery"), finite_rows(torch.as_tensor(probes), "probes")
-    owners, wanted = torch.as_tensor(gallery_labels), torch.as_tensor(probe_labels)
-    mated = torch.isin(wanted, owners)
-    if not bool(mated.any()):
-        raise ValueError("probe_labels: no probe has a mate in the gallery")
-    ahead = []
-    for rows, own in zip(torch.split(p[mated], block), torch.split(wanted[mated], block), strict=True):
-        similarity, mate = rows @ g.T, own[:, None] == owners
-        best = similarity.masked_fill(~mate, -torch.inf).amax(1, keepdim=True)
-        ahead.append(((similarity >= best) & ~mate).sum(1))
-    return torch.cat(ahead).numpy(), wanted[mated].numpy()
 
 
 def enrolled(labels: Int[Array, " n"], draws: int, seed: int) -> Int[Array, "r c"]:

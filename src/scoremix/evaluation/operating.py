@@ -23,7 +23,7 @@ from numpy import ndarray as Array
 
 from scoremix.data.finite import finite_rows
 from scoremix.evaluation.bootstrap import TailTooShort, class_draws, weighted_tar
-from scoremix.evaluation.metrics import Pairs, accepted_counts, allowed_impostors, corners
+from scoremix.evaluation.metrics import Numbers, Pairs, accepted_counts, allowed_impostors, as_array, corners
 
 FPIRS = (0.01, 0.1)
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -146,7 +146,7 @@ class Search(NamedTuple):
 
     own: Float[Array, " q"]  # with its own subject, -inf where that is not enrolled
     other: Float[Array, " q"]  # with any other subject
-    ahead: Int[Array, " q"]  # other subjects' templates at least as similar as the own one
+    ahead: Int[Array, " q"]  # other subjects' rows at least as similar as the own one
 
     @property
     def mated(self) -> Array:
@@ -155,28 +155,29 @@ class Search(NamedTuple):
 
 
 def search(
-    gallery: Float[Array, "g d"],
-    gallery_subjects: Int[Array, " g"],
-    probes: Float[Array, "q d"],
-    probe_subjects: Int[Array, " q"],
+    gallery: Float[Numbers, "g d"],
+    gallery_subjects: Int[Numbers, " g"],
+    probes: Float[Numbers, "q d"],
+    probe_subjects: Int[Numbers, " q"],
     block: int = 4096,
 ) -> Search:
-    """Inner products of all probes with one gallery, a block at a time. ValueError for rows that are not finite, or probes
-    of one kind only.
+    """Inner products of all probes with one gallery, a block at a time. ValueError for rows that are not finite, or where
+    no probe has a mate.
     """
-    g = torch.from_numpy(np.ascontiguousarray(finite_rows(gallery, "gallery")))
-    finite_rows(probes, "probes")
-    owners = torch.from_numpy(gallery_subjects)
+    g, p = (
+        torch.as_tensor(np.ascontiguousarray(finite_rows(as_array(rows), name)))
+        for rows, name in ((gallery, "gallery"), (probes, "probes"))
+    )
+    owners, wanted = torch.as_tensor(gallery_subjects), torch.as_tensor(probe_subjects)
     parts = []
-    for i in range(0, len(probes), block):
-        similarity = torch.from_numpy(np.ascontiguousarray(probes[i : i + block])) @ g.T
-        mate = torch.from_numpy(probe_subjects[i : i + block])[:, None] == owners
+    for i in range(0, len(p), block):
+        similarity, mate = p[i : i + block] @ g.T, wanted[i : i + block, None] == owners
         own = similarity.masked_fill(~mate, -torch.inf).amax(1)
         other = similarity.masked_fill(mate, -torch.inf)
         parts.append((own, other.amax(1), (other >= own[:, None]).sum(1)))
     found = Search(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
-    if not 0 < found.mated.sum() < len(probes):
-        raise ValueError(f"probes: {int(found.mated.sum())} of {len(probes)} are mated; open-set needs both kinds")
+    if not found.mated.any():
+        raise ValueError("probe_subjects: no probe has a mate in the gallery")
     return found
 
 
@@ -197,6 +198,8 @@ def identified(found: Search, fpirs: Sequence[float] = FPIRS, n: Int[Array, " q"
     `at_most`: the best TPIR with FPIR <= target. `published`: insightface's corrected script, the threshold is the
     non-mated similarity of falling rank max(int(count * target), 1).
     """
+    if found.mated.all():
+        raise ValueError(f"probes: {len(found.own)} of {len(found.own)} are mated; open-set needs both kinds")
     weight = np.ones(len(found.own), np.int64) if n is None else n
     mated, impostors = found.mated, int(weight[~found.mated].sum())
     order = np.argsort(-found.other[~mated], kind="stable")

@@ -7,7 +7,7 @@ from typing import Self
 
 from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
-from scoremix.outputs.geometry import Matrix
+from scoremix.outputs.geometry import AlignmentSummary, Matrix
 from scoremix.outputs.spaces import Space, SpacesSummary
 
 MEASURES = ("cka", "cka_debiased", "cknna", "soft_cknna")
@@ -24,6 +24,10 @@ class Measured:
     @property
     def artifacts(self) -> list[Artifact]:
         return [*self.measured.values(), *self.followed.values()]
+
+    @cached_property
+    def alignment(self) -> AlignmentSummary:
+        return AlignmentSummary.load(self.measured["alignment"])
 
     @cached_property
     def names(self) -> tuple[str, ...]:

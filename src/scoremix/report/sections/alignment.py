@@ -20,7 +20,7 @@ class Alignment(Section):
 
     @classmethod
     def load(cls, source: Measured) -> Self:
-        return cls(AlignmentSummary.load(source.measured["alignment"]), source.config.generator.conditions)
+        return cls(source.alignment, source.config.generator.conditions)
 
     def between(self, x: str, y: str) -> dict[str, Pair]:
         """Measure -> row of one pair of spaces."""
@@ -78,10 +78,6 @@ class Recognizers(Section):
     name = "recognizers"
     alignment: AlignmentSummary
 
-    @classmethod
-    def load(cls, source: Measured) -> Self:
-        return cls(AlignmentSummary.load(source.measured["alignment"]))
-
     def json(self) -> dict[str, Any]:
         return {}  # those of the alignment
 
@@ -116,7 +112,7 @@ class OverTraining(Section):
     @classmethod
     def load(cls, source: Measured) -> Self:
         snapshots = {run: SnapshotsSummary.load(artifact) for run, artifact in source.followed.items()}
-        return cls(snapshots, AlignmentSummary.load(source.measured["alignment"]))
+        return cls(snapshots, source.alignment)
 
     def level(self, shared: Geometry) -> dict[str, float]:
         """What recognizers among themselves reach."""

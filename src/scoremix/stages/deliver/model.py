@@ -2,8 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 from scoremix.config.delivery import Delivery
@@ -15,7 +13,7 @@ from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.outputs.thresholds import Thresholds
 from scoremix.recognition import checkpoints, onnxfile
-from scoremix.report.card import Card
+from scoremix.report.card import card
 
 
 def model(
@@ -50,29 +48,9 @@ def model(
     inputs = {"images": real, "results": results, "thresholds": thresholds, "training set": trained_on}
     inputs |= {f"recognizer {seed}": recognizer for seed, recognizer in recognizers.items()}
     work.write_json("provenance.json", {name: _origin(artifact) for name, artifact in inputs.items()})
-    summary = RecognizerSummary.load(next(iter(recognizers.values())))
-    classes, images = len(stored.class_names), len(LabeledImages.load(trained_on.folder))
-    real_count = sum(count for _, count in _parts(stored).values())
-    arm = config.experiment.arms[config.recipe]
-    card = Card(
-        name=config.experiment.name,
-        version=version("scoremix"),
-        licence=config.licence,
-        recipe=config.recipe,
-        why=config.why,
-        note=arm.note,
-        seeds=config.seeds,
-        retrained=config.retrained,
-        counts=_parts(stored),
-        mixed=(max(0, summary.classes - classes), max(0, images - real_count)),
-        generated=arm.generated,
-        steps=summary.steps,
-        results=Comparison.load(results),
-        thresholds=points,
-        description=asdict(description),
-        parameters=summary.parameters,
-    )
-    work.write("README.md", card.text())
+    trained, compared = RecognizerSummary.load(next(iter(recognizers.values()))), Comparison.load(results)
+    images = len(LabeledImages.load(trained_on.folder))
+    work.write("README.md", card(config, description, trained, compared, points, _parts(stored), images))
 
 
 def _parts(stored: LabeledImages) -> dict[str, tuple[int, int]]:

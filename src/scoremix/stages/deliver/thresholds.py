@@ -26,9 +26,7 @@ def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Wo
     classes, (genuine, impostors) = int(labels.max()) + 1, pairs_of(labels)
     levels = metrics.supported_fars(impostors, config.fars)
     fars = [level.far for level in levels if level.supported]
-    draws = np.concatenate(
-        [np.ones((1, classes), np.int64), bootstrap.class_draws(classes, config.bootstrap, config.seed)]
-    )
+    draws = bootstrap.plain_and_drawn(classes, config.bootstrap, config.seed)
     measured = np.stack([_measured(unit, labels, fars, draws) for unit in units])  # [seed, draw, far, which]
     points = [
         Point(far, *(Estimate.of(measured[:, :, i, which], config.level) for which in (0, 1)))

@@ -40,7 +40,6 @@ def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifa
         return None
     held = stored.of_classes("held_out")
     classes = len(held.class_names)
-    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
     accuracy: dict[str, dict[str, NDArray[np.float64]]] = {}
     for arm, artifacts in by_arm.items():
         ranks = [np.load(artifact / "held_out.npz") for artifact in artifacts]
@@ -53,7 +52,7 @@ def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifa
         list(held.class_names),
         list(held.groups) if held.groups is not None else None,
         held.counts,
-        np.concatenate([np.ones((1, classes), np.int64), resampled]),
+        bootstrap.plain_and_drawn(classes, config.bootstrap, config.seed),
         accuracy,
     )
 

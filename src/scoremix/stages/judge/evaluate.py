@@ -48,7 +48,7 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
         work.write_array("morph_sources.npy", sources)
         work.write_array("morphs.npy", morphs[0])
     pairs = metrics.pair_similarities(unit, labels)
-    draws = draws_of(config, len(pairs.classes))
+    draws = bootstrap.plain_and_drawn(len(pairs.classes), config.bootstrap, config.seed)
     values, curve = measure(config, unit, labels, pairs, draws, morphs)
     work.write_arrays("measures.npz", **values)
     work.write_array("roc.npy", curve)
@@ -56,12 +56,6 @@ def evaluate(config: OpenSet, real: Artifact, recognizer: Artifact, *, work: Wor
     write_rates(pairs, images.groups, config.headline, draws, work=work)
     if stored.held_out is not None:
         rank_held_out(net, recognizer, stored, work=work)
-
-
-def draws_of(config: OpenSet, classes: int) -> NDArray[np.int64]:
-    """Multiplicities of the classes: all once, then the resamples."""
-    resampled = bootstrap.class_draws(classes, config.bootstrap, config.seed)
-    return np.concatenate([np.ones((1, classes), np.int64), resampled])
 
 
 def measure(
@@ -74,7 +68,7 @@ def measure(
 ) -> tuple[Values, NDArray[np.float64]]:
     """Metrics of one recognizer, each (1 + resamples,), and its TAR at `ROC_POINTS`.
 
-    `pairs` are those of the embeddings, `draws` (1 + resamples, classes) as of `draws_of`, `morphs` with their sources.
+    `pairs` are those of the embeddings, `draws` (1 + resamples, classes) as of `plain_and_drawn`, `morphs` with their sources.
     """
     fars = sorted(config.fars)
     accepted = bootstrap.weighted_tar_at_far(pairs, fars, draws)
