@@ -20,6 +20,7 @@ from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2
 from scoremix.execution import progress, records
+from scoremix.execution.artifacts import Artifact, StoreError
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Store
 from scoremix.execution.work import Work
@@ -161,17 +162,17 @@ def test_numbers_are_those_of_the_spaces(shown: Path) -> None:
     )
 
 
-def test_what_stages_hand_over_is_read_and_written_to_the_byte(shown: Path) -> None:
+def test_what_stages_hand_over_is_read_and_written_to_the_byte(shown: Path, tmp_path: Path) -> None:
     kinds = (AlignmentSummary, OrderSummary, TransferSummary, DistancesSummary, PathsSummary, SnapshotsSummary)
     stages = ("alignment", "order", "transfer", "distances", "paths", "snapshots")
     run = ((Comparison, "compare"), (ErrorsSummary, "errors"), (Diagnosis, "diagnose"), (ImagesSummary, "ingest"))
     for kind, stage in (*zip(kinds, stages, strict=True), *run, (SpacesSummary, "spaces")):
         text = (artifact(shown, stage) / kind.FILE).read_text()
         assert json.dumps(kind.from_json(json.loads(text)).as_json(), indent=1) + "\n" == text
-    with pytest.raises(ValueError, match="further"):
-        DistancesSummary.from_json(
-            {**json.loads((artifact(shown, "distances") / "distances.json").read_text()), "further": 1}
-        )
+    told = {**json.loads((artifact(shown, "distances") / "distances.json").read_text()), "pearson": "none"}
+    (tmp_path / "distances.json").write_text(json.dumps(told))
+    with pytest.raises(StoreError, match=r"distances\.json: pearson: input should be a valid number"):
+        DistancesSummary.load(Artifact("distances", "", tmp_path))
 
 
 def test_simulated_spaces_obey_the_theorem(shown: Path) -> None:

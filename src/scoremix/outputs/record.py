@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar, Self, dataclass_transform
 
-from pydantic import ConfigDict, PlainValidator, TypeAdapter
+from pydantic import ConfigDict, PlainValidator, TypeAdapter, ValidationError
 
 from scoremix.evaluation.estimate import Estimate
-from scoremix.execution.artifacts import Artifact
+from scoremix.execution.artifacts import Artifact, StoreError
 from scoremix.execution.work import Work
 
 Number = Annotated[Estimate, PlainValidator(Estimate.from_json)]  # an estimate as an entry
@@ -47,7 +47,13 @@ class Record(Entry):
 
     @classmethod
     def load(cls, artifact: Artifact) -> Self:
-        return cls.from_json(artifact.json(cls.FILE))
+        """What the artifact's file holds; StoreError, one line, where that is something else."""
+        try:
+            return cls.from_json(artifact.json(cls.FILE))
+        except ValidationError as error:
+            first = error.errors()[0]
+            entry = ".".join(map(str, first["loc"])) or "its content"
+            raise StoreError(f"{artifact / cls.FILE}: {entry}: {first['msg'].lower()}") from None
 
     def write(self, work: Work) -> None:
         work.write_json(self.FILE, self.as_json())

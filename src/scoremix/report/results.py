@@ -16,7 +16,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.outputs.comparison import Comparison, Difference, Verdict
 from scoremix.outputs.images import ImagesSummary
 from scoremix.outputs.networks import RecognizerSummary
-from scoremix.report import charts
+from scoremix.report import charts, words
 from scoremix.report.charts import Floats, Style
 from scoremix.report.numbers import MISSING, column
 
@@ -190,7 +190,7 @@ class Results:
     @property
     def level(self) -> str:
         """What an interval is called: `95 % interval`."""
-        return f"{100 * self.evaluation.confidence:g}\u202f% interval"
+        return words.level_of(self.evaluation.confidence)
 
     @property
     def controls(self) -> list[str]:

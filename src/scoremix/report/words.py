@@ -60,7 +60,7 @@ def chosen(told: Choosing, notes: Mapping[str, str] = {}) -> str:
     on = f"on {where(told)}"
     if choice.lead is None:
         return f"{start} No other candidate did better {on}."
-    lead = f"{difference(choice.lead, metric).removesuffix(' more')} ({_level(told.level)} {interval(choice.lead, metric, True)})"
+    lead = f"{difference(choice.lead, metric).removesuffix(' more')} ({level_of(told.level)} {interval(choice.lead, metric, True)})"
     if choice.chosen == choice.best:
         return f"{start} It led {called(choice.safe, notes)} by {lead} {on}."
     return f"{start} The best one, {called(choice.best, notes)}, led by {lead} {on}: that may be chance."
@@ -79,13 +79,13 @@ def gained(
         else f"On {_classes(classes)} it never saw in training"
     )
     if kind == "real images were chosen":
-        return f"{where}, {_rate(own, metric)} ({_level(level)} {interval(own, metric)}). No gain of mixing was told from chance."
+        return f"{where}, {_rate(own, metric)} ({level_of(level)} {interval(own, metric)}). No gain of mixing was told from chance."
     if kind == "helps":
         more = [
             f"{difference(e, metric)} than {called(control)} ({interval(e, metric, True)})"
             for control, e in against.items()
         ]
-        return f"{where}, it recognizes better in every seed: {' and '.join(more)}; in brackets the {_level(level)}."
+        return f"{where}, it recognizes better in every seed: {' and '.join(more)}; in brackets the {level_of(level)}."
     if losing := [called(control) for control, e in against.items() if direction(e, metric) == "worse"]:
         return f"{where}, it recognizes worse than {' and '.join(losing)}: do not use it."
     unsure = [called(control) for control, e in against.items() if not e.beyond_doubt]
@@ -134,8 +134,9 @@ def _rate(own: Estimate, metric: Metric) -> str:
     return f"its {metric.label} is {mean(own, metric)}{' %' if metric.percent else ''}"
 
 
-def _level(level: float) -> str:
-    return f"{100 * level:g}\u202f% interval"
+def level_of(share: float) -> str:
+    """What an interval is called."""
+    return f"{100 * share:g}\u202f% interval"
 
 
 def seconds_of(artifacts: Iterable[Artifact]) -> dict[str, float]:
