@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from scoremix.config import Measures
-from scoremix.outputs.geometry import Level, Pair
+from scoremix.outputs.geometry import ChanceLevel, MeasuredPair
 from scoremix.report import page
 from scoremix.report.pages import geometry, quality, report, study
 from scoremix.report.sections.about import Glossary
@@ -104,9 +104,9 @@ def test_every_section_has_both_files(sections: tuple[type[page.Section], ...]) 
 
 @pytest.mark.parametrize(("low", "p", "beyond"), [(0.02, 0.001, True), (-0.05, 0.048, False), (0.02, 0.2, False)])
 def test_aligned_beyond_chance_needs_interval_and_p_alike(low: float, p: float, beyond: bool) -> None:
-    null = {"permutation": Level(0.0, 0.04, 0.06, p)}
+    null = {"permutation": ChanceLevel(0.0, 0.04, 0.06, p)}
     measures = ("cka", "cka_debiased")
-    pairs = [Pair("conditions", "centers", measure, 0.08, low, 0.23, null) for measure in measures]
+    pairs = [MeasuredPair("conditions", "centers", measure, 0.08, low, 0.23, null) for measure in measures]
     section = Alignment(SimpleNamespace(pairs=pairs))  # type: ignore[arg-type]
     (said,) = section.findings(SimpleNamespace(condition="conditions", reference="centers"))  # type: ignore[arg-type]
     assert ("are aligned beyond chance" in said) == beyond

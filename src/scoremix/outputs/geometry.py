@@ -11,7 +11,7 @@ from scoremix.outputs.record import Entry, Record
 Table = Sequence[Sequence[float]]
 
 
-class Level(Entry):
+class ChanceLevel(Entry):
     """What chance gives; p_value: of the measured value."""
 
     mean: float
@@ -20,7 +20,7 @@ class Level(Entry):
     p_value: float
 
 
-class Pair(Entry):
+class MeasuredPair(Entry):
     """One measure of two named spaces with its interval and its chance levels."""
 
     x: str
@@ -29,10 +29,10 @@ class Pair(Entry):
     value: float
     low: float | None
     high: float | None
-    chance: Mapping[str, Level]  # permutation, and normal, uniform for the first pair
+    chance: Mapping[str, ChanceLevel]  # permutation, and normal, uniform for the first pair
 
 
-class Matrix(Entry):
+class MeasureMatrix(Entry):
     """The headline measures of every pair of spaces."""
 
     names: Sequence[str]
@@ -42,7 +42,7 @@ class Matrix(Entry):
     soft_cknna: Table
 
 
-class Time(Entry):
+class MeasuredTime(Entry):
     """The headline measures of the conditions of an average at some time with a space."""
 
     ema: float
@@ -64,9 +64,9 @@ class AlignmentSummary(Record):
     tau: float
     level: float
     draws: int
-    pairs: Sequence[Pair]
-    matrix: Matrix
-    series: Sequence[Time]
+    pairs: Sequence[MeasuredPair]
+    matrix: MeasureMatrix
+    series: Sequence[MeasuredTime]
 
 
 class Between(Entry):
@@ -76,20 +76,20 @@ class Between(Entry):
     y: str
 
 
-class Shared(TopOverlap, Between):
+class SharedPairs(TopOverlap, Between):
     """The pairs that are farthest in both of two spaces, and Algorithm 2's correlations."""
 
     pearson: float
     spearman: float
 
 
-class Kind(Between):
+class ComparedBetween(Between):
     """Comparisons of one kind in two spaces."""
 
     mask: str
 
 
-class Kept(OrderPreservation, Kind):
+class KeptComparisons(OrderPreservation, ComparedBetween):
     """Comparisons that hold in both of two spaces."""
 
 
@@ -100,11 +100,11 @@ class Simulation(Entry):
     chance: float
 
 
-class SimulatedShared(SimulatedOverlap, Simulation):
+class SimulatedSharing(SimulatedOverlap, Simulation):
     """The farthest pairs shared on draws of the theorem's model."""
 
 
-class SimulatedKept(Entry):
+class SimulatedKeeping(Entry):
     """Comparisons of one kind that hold on draws of the model, with standard error, the identity and the bound."""
 
     rho: float
@@ -121,10 +121,10 @@ class OrderSummary(Record):
     FILE = "order.json"
     k: int
     classes: int
-    spaces: Sequence[Shared]
-    rates: Sequence[Kept]
-    simulated: Sequence[SimulatedShared]
-    simulated_rates: Sequence[SimulatedKept]
+    spaces: Sequence[SharedPairs]
+    rates: Sequence[KeptComparisons]
+    simulated: Sequence[SimulatedSharing]
+    simulated_rates: Sequence[SimulatedKeeping]
     simulated_classes: int
     simulated_k: int
 
@@ -195,7 +195,7 @@ class Snapshot(Entry):
     fd: float
 
 
-class Correlation(Entry):
+class RecognitionCorrelation(Entry):
     """Of CKA with recognition over so many snapshots, where they are enough to tell."""
 
     snapshots: int
@@ -213,5 +213,5 @@ class SnapshotsSummary(Record):
     classes: int
     images_per_class: int
     snapshots: Sequence[Snapshot]
-    correlation: Mapping[str, Correlation]  # by EMA length
+    correlation: Mapping[str, RecognitionCorrelation]  # by EMA length
     fewest: int  # snapshots that a correlation needs

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from scoremix.outputs.record import Entry, Number, Record
 
 
-class Point(Entry):
+class ThresholdPoint(Entry):
     """At a FAR the threshold and the share of genuine pairs above it, means over seeds with intervals over classes."""
 
     far: float
@@ -25,5 +25,5 @@ class Thresholds(Record):
     images: int
     genuine_pairs: int
     impostor_pairs: int
-    points: Sequence[Point]
+    points: Sequence[ThresholdPoint]
     unsupported: Mapping[str, str]

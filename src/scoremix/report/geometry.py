@@ -7,7 +7,7 @@ from typing import Self
 
 from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
-from scoremix.outputs.geometry import AlignmentSummary, Matrix
+from scoremix.outputs.geometry import AlignmentSummary, MeasureMatrix
 from scoremix.outputs.spaces import Space, SpacesSummary
 
 MEASURES = ("cka", "cka_debiased", "cknna", "soft_cknna")
@@ -69,7 +69,7 @@ class Geometry:
         return next(space.name for space in self.spaces if space.kind == "condition")
 
 
-def among_recognizers(matrix: Matrix, shared: Geometry) -> dict[str, float]:
+def among_recognizers(matrix: MeasureMatrix, shared: Geometry) -> dict[str, float]:
     """Measure -> mean over pairs of recognizers, {} where there is one only."""
     own = [i for i, name in enumerate(matrix.names) if name in shared.recognizers]
     pairs = [(i, j) for i in own for j in own if i < j]

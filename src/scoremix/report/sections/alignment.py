@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from matplotlib.axes import Axes
 
-from scoremix.outputs.geometry import AlignmentSummary, Pair, SnapshotsSummary, Time
+from scoremix.outputs.geometry import AlignmentSummary, MeasuredPair, MeasuredTime, SnapshotsSummary
 from scoremix.report.charts import Style, figure, light, line, new_axes, row_axes, rows_on, slug, styled
 from scoremix.report.geometry import MEASURES, Geometry, Measured, among_recognizers
 from scoremix.report.numbers import Row, below_diagonal, signed
@@ -22,7 +22,7 @@ class Alignment(Section):
     def load(cls, source: Measured) -> Self:
         return cls(source.alignment, source.config.generator.conditions)
 
-    def between(self, x: str, y: str) -> dict[str, Pair]:
+    def between(self, x: str, y: str) -> dict[str, MeasuredPair]:
         """Measure -> row of one pair of spaces."""
         return {row.measure: row for row in self.alignment.pairs if (row.x, row.y) == (x, y)}
 
@@ -54,7 +54,7 @@ class Alignment(Section):
 
 
 @figure
-def against_chance(rows: Sequence[Pair], labels: Mapping[str, str]) -> tuple[Axes, str, str]:
+def against_chance(rows: Sequence[MeasuredPair], labels: Mapping[str, str]) -> tuple[Axes, str, str]:
     """Each measure with its interval; grey: the span of permuted classes; crosses: random spaces."""
     names = [labels[row.measure] for row in rows]
     axes = row_axes(names, 25)
@@ -151,7 +151,7 @@ class OverTraining(Section):
 
 @figure
 def over_training(
-    series: Sequence[Time], measure: str, label: str, ema: float, level: Mapping[str, float]
+    series: Sequence[MeasuredTime], measure: str, label: str, ema: float, level: Mapping[str, float]
 ) -> tuple[Axes, str, str]:
     """One measure of the conditions against every space over training; dashed: recognizers among themselves."""
     names = list(dict.fromkeys(row.space for row in series))

@@ -5,7 +5,7 @@ from typing import Self
 
 from matplotlib.axes import Axes
 
-from scoremix.outputs.geometry import OrderSummary, SimulatedKept, SimulatedShared, TransferSummary
+from scoremix.outputs.geometry import OrderSummary, SimulatedKeeping, SimulatedSharing, TransferSummary
 from scoremix.outputs.record import Entry
 from scoremix.report.charts import Style, figure, light, new_axes, styled
 from scoremix.report.geometry import Geometry, Measured
@@ -55,7 +55,7 @@ def _numbers(row: Entry, **keys: str) -> Iterator[Row]:
 
 
 @figure
-def simulated_overlap(rows: Sequence[SimulatedShared], k: int, bounds: Sequence[float]) -> tuple[Axes, str, str]:
+def simulated_overlap(rows: Sequence[SimulatedSharing], k: int, bounds: Sequence[float]) -> tuple[Axes, str, str]:
     """Shared pairs on draws of the theorem's model, what is expected of them, and K·p."""
     rho = [row.rho for row in rows]
     axes = new_axes(220, left=46, x="CKA of the two spaces, ρ", y="shared among the K farthest (%)")
@@ -71,7 +71,7 @@ def simulated_overlap(rows: Sequence[SimulatedShared], k: int, bounds: Sequence[
 
 
 @figure
-def simulated_rates(rows: Sequence[SimulatedKept]) -> tuple[Axes, str, str]:
+def simulated_rates(rows: Sequence[SimulatedKeeping]) -> tuple[Axes, str, str]:
     """Share of comparisons that hold on draws of the model, the identity, the bound."""
     axes = new_axes(220, left=46, x="CKA of the two spaces, ρ", y="comparisons that hold (%)")
     for mask, style in mask_styles(rows).items():
@@ -85,7 +85,7 @@ def simulated_rates(rows: Sequence[SimulatedKept]) -> tuple[Axes, str, str]:
     return axes, "simulated-rates", "Comparisons preserved against CKA: simulated, identity, bound."
 
 
-def mask_styles(rows: Sequence[SimulatedKept]) -> dict[str, Style]:
+def mask_styles(rows: Sequence[SimulatedKeeping]) -> dict[str, Style]:
     """How each mask is drawn."""
     return styled(dict.fromkeys(row.mask for row in rows))
 

@@ -11,7 +11,7 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.evaluated import labels_of, pairs_of
-from scoremix.outputs.thresholds import Point, Thresholds
+from scoremix.outputs.thresholds import ThresholdPoint, Thresholds
 
 
 def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Work) -> None:
@@ -29,7 +29,7 @@ def thresholds(config: Operating, evaluated: Mapping[str, Artifact], *, work: Wo
     draws = bootstrap.plain_and_drawn(classes, config.bootstrap, config.seed)
     measured = np.stack([_measured(unit, labels, fars, draws) for unit in units])  # [seed, draw, far, which]
     points = [
-        Point(far, *(Estimate.of(measured[:, :, i, which], config.level) for which in (0, 1)))
+        ThresholdPoint(far, *(Estimate.of(measured[:, :, i, which], config.level) for which in (0, 1)))
         for i, far in enumerate(fars)
     ]
     unsupported = {f"{level.far:g}": level.reason for level in levels if not level.supported}

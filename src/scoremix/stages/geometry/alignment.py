@@ -14,7 +14,7 @@ from scoremix.data.order import stream_seed
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.geometry import AlignmentSummary, Level, Matrix, Pair, Time
+from scoremix.outputs.geometry import AlignmentSummary, ChanceLevel, MeasuredPair, MeasuredTime, MeasureMatrix
 from scoremix.outputs.networks import GeneratorSummary, conditions_over_training
 from scoremix.outputs.spaces import SpacesSummary, load_spaces
 
@@ -46,9 +46,9 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
     pairs = [(c, r) for c in conditions for r in centers]
     times = len(GeneratorSummary.load(generator).conditions)
     total, done = len(pairs) + len(HEADLINE) + times, 0
-    compared: list[Pair] = []
+    compared: list[MeasuredPair] = []
     matrices: dict[str, list[list[float]]] = {}
-    series: list[Time] = []
+    series: list[MeasuredTime] = []
     with work.bar(total, "comparisons") as advance:
         for c, r in pairs:
             full = (c, r) == pairs[0]
@@ -62,10 +62,12 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
         for std, nimg, conditions_then in conditions_over_training(generator):
             rows = conditions_then.to(device)
             for anchor, space in anchors.items():
-                series.append(Time(std, nimg, anchor, **{name: measures[name](rows, space) for name in HEADLINE}))
+                series.append(
+                    MeasuredTime(std, nimg, anchor, **{name: measures[name](rows, space) for name in HEADLINE})
+                )
             advance(done := done + 1)
     settled = {"k": neighbours(config, n), "draws": permutations(config, n)}
-    of_pairs = Matrix(list(found), **matrices)
+    of_pairs = MeasureMatrix(list(found), **matrices)
     AlignmentSummary(
         LABELS, n, tau=config.tau, level=config.level, pairs=compared, matrix=of_pairs, series=series, **settled
     ).write(work)
@@ -123,7 +125,7 @@ def against_chance(
     name: str,
     measure: AlignmentMeasure,
     full: bool,
-) -> Pair:
+) -> MeasuredPair:
     """One measure of one pair with its permutation null and interval; `full` adds random spaces (Fig. 13)."""
     generator = torch.Generator().manual_seed(stream_seed(config.seed, f"{x}|{y}|{name}"))
     a, b = spaces[x], spaces[y]
@@ -131,8 +133,8 @@ def against_chance(
     for kind in ("normal", "uniform") if full else ():
         levels[kind] = chance.random_null(measure, a, b, generator, kind, config.random_spaces)
     interval = chance.bootstrap_interval(measure, a, b, generator, config.bootstrap, config.level)
-    summary = {kind: Level(c.mean, c.std, c.high, c.p_value) for kind, c in levels.items()}
-    return Pair(x, y, name, interval.value, interval.low, interval.high, summary)
+    summary = {kind: ChanceLevel(c.mean, c.std, c.high, c.p_value) for kind, c in levels.items()}
+    return MeasuredPair(x, y, name, interval.value, interval.low, interval.high, summary)
 
 
 def random_anchors(config: Measures, like: Tensor) -> dict[str, Tensor]:

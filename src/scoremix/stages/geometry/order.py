@@ -12,7 +12,7 @@ from scoremix.config import Order
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.geometry import Kept, OrderSummary, Shared, SimulatedKept, SimulatedShared
+from scoremix.outputs.geometry import KeptComparisons, OrderSummary, SharedPairs, SimulatedKeeping, SimulatedSharing
 from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.spaces import load_spaces
 
@@ -35,26 +35,26 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
         raise ValueError(f"analysis.order.pairs: {k}, {n} classes have {math.comb(n, 2)} pairs, K must be below that")
     pairs = [(reference, other) for other in others] + [(c, reference) for c in conditions]
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "order"))
-    shared: list[Shared] = []
-    kept: list[Kept] = []
-    simulated: list[SimulatedShared] = []
-    simulated_kept: list[SimulatedKept] = []
+    shared: list[SharedPairs] = []
+    kept: list[KeptComparisons] = []
+    simulated: list[SimulatedSharing] = []
+    simulated_kept: list[SimulatedKeeping] = []
     total, done = len(pairs) + len(config.rhos), 0
     with work.bar(total, "comparisons") as advance:
         for x, y in pairs:
             correlation = distance_correlation(found[x], found[y])
             columns = vars(overlap.top_overlap(found[x], found[y], k))
-            shared.append(Shared(**columns, x=x, y=y, pearson=correlation.pearson, spearman=correlation.spearman))
+            shared.append(SharedPairs(**columns, x=x, y=y, pearson=correlation.pearson, spearman=correlation.spearman))
             for name, (_, _, form) in FORMS.items():
                 mask = comparisons(name, n, config, generator)
                 rate = preservation.order_preservation(found[x], found[y], mask, unit=form == "cosine")
-                kept.append(Kept(**vars(rate), x=x, y=y, mask=name))
+                kept.append(KeptComparisons(**vars(rate), x=x, y=y, mask=name))
             advance(done := done + 1)
         gram, k_small = simulated_gram(config, found[reference], k, generator)
         unrelated = k_small**2 / math.comb(len(gram), 2)
         for rho in config.rhos:
             made = overlap.simulated_overlap(gram, rho, k_small, "cosine", config.draws, generator)
-            simulated.append(SimulatedShared(**vars(made), rho=rho, chance=unrelated))
+            simulated.append(SimulatedSharing(**vars(made), rho=rho, chance=unrelated))
             simulated_kept += simulated_rates(config, gram, rho, generator)
             advance(done := done + 1)
     OrderSummary(k, n, shared, kept, simulated, simulated_kept, len(gram), k_small).write(work)
@@ -76,7 +76,7 @@ def simulated_gram(config: Order, reference: Tensor, k: int, generator: torch.Ge
     return root @ root.T, max(1, round(share * math.comb(len(rows), 2)))
 
 
-def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Generator) -> list[SimulatedKept]:
+def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Generator) -> list[SimulatedKeeping]:
     """Shares of comparisons of K̂ that hold in draws of L̂, with standard error over draws, the identity and the bound."""
     n = len(gram)
     few = config.model_copy(update={"comparisons": min(config.comparisons, SIMULATED_COMPARISONS)})
@@ -91,7 +91,7 @@ def simulated_rates(config: Order, gram: Tensor, rho: float, generator: torch.Ge
     for form, (name, mask) in enumerate(masks.items()):
         margin, norm2 = margins[name].abs(), preservation.centred_norm2(mask, n)
         rows.append(
-            SimulatedKept(
+            SimulatedKeeping(
                 rho,
                 name,
                 rate=float(kept[:, form].mean()),

@@ -15,7 +15,7 @@ from scoremix.evaluation.quality import fidelity, frechet_distance
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.geometry import Correlation, Snapshot, SnapshotsSummary
+from scoremix.outputs.geometry import RecognitionCorrelation, Snapshot, SnapshotsSummary
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import centers_of, without_padding
 from scoremix.stages.embedding import all_embedded, embedded_pixels, opened
@@ -75,14 +75,14 @@ def quality_of(unit: Tensor, labels: NDArray[np.int64], centers: Tensor) -> dict
     }
 
 
-def correlations(rows: list[Snapshot], seed: int) -> dict[str, Correlation]:
+def correlations(rows: list[Snapshot], seed: int) -> dict[str, RecognitionCorrelation]:
     """EMA length -> correlation over snapshots of CKA with recognition, or how many snapshots there are if too few."""
     result = {}
     for std in sorted({row.ema for row in rows}):
         own = [row for row in rows if row.ema == std]
         measured, top1 = np.array([(row.cka, row.top1) for row in own]).T
-        result[f"{std:g}"] = Correlation(len(own))
+        result[f"{std:g}"] = RecognitionCorrelation(len(own))
         if len(own) >= FEWEST and np.ptp(measured) > 0 and np.ptp(top1) > 0:
             generator = torch.Generator().manual_seed(stream_seed(seed, "correlation"))
-            result[f"{std:g}"] = Correlation(len(own), *series_correlation(measured, top1, generator))
+            result[f"{std:g}"] = RecognitionCorrelation(len(own), *series_correlation(measured, top1, generator))
     return result
