@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from scoremix.evaluation.metrics import ROC, Numbers, as_array, enrolled, roc
-from scoremix.evaluation.operating import search
+from scoremix.evaluation.operating import compared
 
 
 def auc(similarity: Float[Numbers, " n"], same: Bool[Numbers, " n"]) -> float:
@@ -48,7 +48,7 @@ def closed_set_rank(
     Inner products as given (normalise before); a non-mate as similar as the best mate counts as ahead of
     it. Distractors carry a label that no probe has. TinyFace's protocol in AdaFace and CVLFace.
     """
-    found = search(gallery, gallery_labels, probes, probe_labels, block)
+    found = compared(gallery, gallery_labels, probes, probe_labels, block)
     return np.array([float((found.ahead[found.mated] < k).mean()) for k in ranks])
 
 

@@ -20,7 +20,16 @@ from numpy import ndarray as Array
 from scoremix.evaluation.bootstrap import class_draws
 from scoremix.evaluation.estimate import possible_interval, wilson
 from scoremix.evaluation.metrics import fold_bounds, kfold_accuracy, pair_distances, unit_rows
-from scoremix.evaluation.operating import FARS, Resampled, identified, operating_points, resampled, search, tar_draws
+from scoremix.evaluation.operating import (
+    FARS,
+    Resampled,
+    compared,
+    identified,
+    operating_points,
+    resampled,
+    search,
+    tar_draws,
+)
 
 PAIR_FARS = (1e-4, 1e-3, 1e-2)
 RANKS = (1, 5, 20)
@@ -180,7 +189,9 @@ def rank_measures(
 ) -> list[Measure]:
     """Rank-1, 5 and 20 of closed-set identification over the probes that have a mate (TinyFace)."""
     unit = [torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x))) for x in (gallery, probes)]
-    found = search(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
+    found = compared(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
+    if not found.mated.any():
+        raise ValueError("probe_subjects: no probe has a mate in the gallery")
     people, person = np.unique(probe_subjects[found.mated], return_inverse=True)
     many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
     return _rank_measures(found.ahead[found.mated], many, RANKS, len(people))

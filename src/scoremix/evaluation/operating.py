@@ -155,15 +155,26 @@ class Search(NamedTuple):
 
 
 def search(
+    gallery: Float[Array, "g d"],
+    gallery_subjects: Int[Array, " g"],
+    probes: Float[Array, "q d"],
+    probe_subjects: Int[Array, " q"],
+) -> Search:
+    """`compared`; ValueError, too, for probes of one kind only: open-set identification needs both."""
+    found = compared(gallery, gallery_subjects, probes, probe_subjects)
+    if not 0 < found.mated.sum() < len(probes):
+        raise ValueError(f"probes: {int(found.mated.sum())} of {len(probes)} are mated; open-set needs both kinds")
+    return found
+
+
+def compared(
     gallery: Float[Numbers, "g d"],
     gallery_subjects: Int[Numbers, " g"],
     probes: Float[Numbers, "q d"],
     probe_subjects: Int[Numbers, " q"],
     block: int = 4096,
 ) -> Search:
-    """Inner products of all probes with one gallery, a block at a time. ValueError for rows that are not finite, or where
-    no probe has a mate.
-    """
+    """Inner products of all probes with one gallery, a block at a time. ValueError for rows that are not finite."""
     g, p = (
         torch.as_tensor(np.ascontiguousarray(finite_rows(as_array(rows), name)))
         for rows, name in ((gallery, "gallery"), (probes, "probes"))
@@ -175,10 +186,7 @@ def search(
         own = similarity.masked_fill(~mate, -torch.inf).amax(1)
         other = similarity.masked_fill(mate, -torch.inf)
         parts.append((own, other.amax(1), (other >= own[:, None]).sum(1)))
-    found = Search(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
-    if not found.mated.any():
-        raise ValueError("probe_subjects: no probe has a mate in the gallery")
-    return found
+    return Search(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 
 class Identified(NamedTuple):
@@ -198,8 +206,6 @@ def identified(found: Search, fpirs: Sequence[float] = FPIRS, n: Int[Array, " q"
     `at_most`: the best TPIR with FPIR <= target. `published`: insightface's corrected script, the threshold is the
     non-mated similarity of falling rank max(int(count * target), 1).
     """
-    if found.mated.all():
-        raise ValueError(f"probes: {len(found.own)} of {len(found.own)} are mated; open-set needs both kinds")
     weight = np.ones(len(found.own), np.int64) if n is None else n
     mated, impostors = found.mated, int(weight[~found.mated].sum())
     order = np.argsort(-found.other[~mated], kind="stable")
