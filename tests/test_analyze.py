@@ -37,6 +37,7 @@ from scoremix.outputs.geometry import (
     TransferSummary,
 )
 from scoremix.outputs.images import ImagesSummary
+from scoremix.outputs.record import Record
 from scoremix.outputs.spaces import SpacesSummary
 from scoremix.stages.geometry.snapshots import reproduce
 
@@ -163,10 +164,13 @@ def test_numbers_are_those_of_the_spaces(shown: Path) -> None:
 
 
 def test_what_stages_hand_over_is_read_and_written_to_the_byte(shown: Path, tmp_path: Path) -> None:
-    kinds = (AlignmentSummary, OrderSummary, TransferSummary, DistancesSummary, PathsSummary, SnapshotsSummary)
-    stages = ("alignment", "order", "transfer", "distances", "paths", "snapshots")
-    run = ((Comparison, "compare"), (ErrorsSummary, "errors"), (Diagnosis, "diagnose"), (ImagesSummary, "ingest"))
-    for kind, stage in (*zip(kinds, stages, strict=True), *run, (SpacesSummary, "spaces")):
+    handed: tuple[tuple[type[Record], str], ...] = (
+        *((AlignmentSummary, "alignment"), (OrderSummary, "order"), (TransferSummary, "transfer")),
+        *((DistancesSummary, "distances"), (PathsSummary, "paths"), (SnapshotsSummary, "snapshots")),
+        *((Comparison, "compare"), (ErrorsSummary, "errors"), (Diagnosis, "diagnose"), (ImagesSummary, "ingest")),
+        (SpacesSummary, "spaces"),
+    )
+    for kind, stage in handed:
         text = (artifact(shown, stage) / kind.FILE).read_text()
         assert json.dumps(kind.from_json(json.loads(text)).as_json(), indent=1) + "\n" == text
     told = {**json.loads((artifact(shown, "distances") / "distances.json").read_text()), "pearson": "none"}
