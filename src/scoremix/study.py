@@ -174,9 +174,9 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     study = Study(config.name, tuple(of_data), tuple(missing))
     folder = runtime.out / config.name
     folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / "study.html", pages.render(study))
     write_file(folder / "study.csv", pages.to_csv(study))
     write_file(folder / "study.json", pages.to_json(study, config.model_dump(mode="json")))
+    write_file(folder / "study.html", pages.render(study))
     print(pages.text(study))
     print(f"study: {folder / 'study.html'}")
     return folder

@@ -23,7 +23,7 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.networks import GateResult
 from scoremix.report import charts
 from scoremix.report.results import Arm, Curve, Roc
-from scoremix.report.sections import arms, errors, generator, mixes, pairs, training
+from scoremix.report.sections import arms, errors, generator, mixes, pairs, study_tables, training
 from scoremix.report.sections.mixes import Mixes
 from scoremix.report.sections.training import Generator
 from support import fake_report
@@ -178,6 +178,16 @@ def test_png_keeps_every_pixel(shape: tuple[int, ...]) -> None:
 def test_png_refuses_what_it_cannot_show(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="image: must be uint8"):
         png(image)
+
+
+@pytest.mark.timeout(20)
+def test_names_of_crowded_points_stand_above_each_other_whatever_rounds() -> None:
+    for place in np.random.default_rng(0).uniform(0, 1, 20):
+        axes = charts.new_axes(300)
+        axes.plot([0, 1], [0, 1])
+        study_tables._name_points(axes, [(f"arm {i}", 0.5, place) for i in range(14)])
+        heights = np.sort([text.xyann[1] for text in axes.texts])  # type: ignore[attr-defined]
+        assert np.diff(heights) == pytest.approx(np.full(13, 9))
 
 
 def test_an_arm_has_one_colour_in_every_chart_and_nothing_else_has_it() -> None:

@@ -77,7 +77,7 @@ def _name_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
         left = middle - 5 * scale - wide * len(name) if leftwards else middle + 5 * scale
         right = left + wide * len(name)
         moved = bottom
-        while clash := [b for a, c, b in boxes if a < right and left < c and abs(b - moved) < high]:
+        while clash := [b for a, c, b in boxes if a < right and left < c and b < moved + high and moved < b + high]:
             moved = max(clash) + high
         boxes.append((left, right, moved))
         offset = -5 if leftwards else 5, 3 + (moved - bottom) / scale
