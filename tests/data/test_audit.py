@@ -223,6 +223,10 @@ def test_pairs(golden: Callable[[str], Path], tmp_path: Path) -> None:
     assert any("6,000 pairs as published, this one 3" in note for note in found["notes"])
 
 
+def test_too_few_classes_for_a_run_are_noted(folders: Path) -> None:
+    assert any("5 classes: a run needs 6" in note for note in audit.audit(folders)["notes"])
+
+
 def test_folders_without_images_and_classes_of_one_name_are_refused(tmp_path: Path) -> None:
     (tmp_path / "set" / "a").mkdir(parents=True)
     with pytest.raises(ValueError, match="has no images in 1 class folder"):
