@@ -226,7 +226,9 @@ def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> l
     """The known traps of face sets, as far as they apply."""
     notes = [*source.notes, *too_dark(looked.deep), *name_notes(_names(source))]
     if len(counts) < 6:
-        notes.append(f"{noun(len(counts), 'class', 'classes')}: a run needs 6, two each to train, to choose and to test")
+        notes.append(
+            f"{noun(len(counts), 'class', 'classes')}: a run needs 6, two each to train, to choose and to test"
+        )
     if ones := int(np.count_nonzero(counts == 1)):
         notes.append(f"{noun(ones, 'class', 'classes')} of a single image: no pair of the same class comes from them")
     sides = {shape.split(" ")[0] + " x " + shape.split(" ")[2] for shape in looked.shapes}
