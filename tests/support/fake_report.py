@@ -18,7 +18,7 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.comparison import Difference, Kind, Verdict
 from scoremix.outputs.diagnosis import Group
 from scoremix.outputs.errors import ArmErrors, ErrorsSummary, Mended, WrongPair
-from scoremix.outputs.mplets import LeakSummary
+from scoremix.outputs.mplets import LeakSummary, ScreeningSummary
 from scoremix.outputs.networks import GateCurve, GateResult
 from scoremix.report.charts import Image
 from scoremix.report.distances import Distances
@@ -37,7 +37,7 @@ from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
 from scoremix.report.sections.images import Grid, Images, SheetRow, Way
 from scoremix.report.sections.mixes import Agreement, Agreements, Mixes
 from scoremix.report.sections.pairs import Pairs
-from scoremix.report.sections.screening import Leaks, Screened, Screening
+from scoremix.report.sections.screening import Leaks, Screening
 
 S = TypeVar("S", bound=Section)
 
@@ -309,7 +309,10 @@ def build(
                 GateCurve((75_000, 150_000, 225_000, 300_000), (0.12, 0.4, 0.51, 0.52), 300, 0.02, 500_000, "levelled"),
             ),
             Mixes(groups, similarities),
-            Screening((Screened("coherent", 2720, 1088, 0.52, 0.61, examples=(_screened(size, rgb),)),)),
+            Screening(
+                {"coherent": ScreeningSummary("coherence", 2720, 1088, 0.6, 0.52, 0.61)},
+                {"coherent": [_screened(size, rgb)]},
+            ),
             Leaks({"ScoreMix far": leaks}),
             Agreements(
                 (

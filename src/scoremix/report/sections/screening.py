@@ -1,7 +1,7 @@
 """What of the drawn images was kept: coherent sampling, and the leak gate."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import field
 from typing import Any, Self
 
 from scoremix.outputs.mplets import LeakSummary, ScreeningSummary
@@ -11,41 +11,30 @@ from scoremix.report.page import Section
 from scoremix.report.results import Run
 
 SHOWN = 4  # m-plets whose rejected images are on the page
+Examples = Sequence[tuple[Sequence[Image], Sequence[Image]]]  # per m-plet: images kept, rejected
 NUMBERS = ("drawn", "kept", "coherence_before", "coherence_after")
-
-
-@dataclass(frozen=True)
-class Screened:
-    """Coherent sampling of one arm: what was drawn, kept, and what that did; images kept (k, ...) and rejected."""
-
-    arm: str
-    drawn: int
-    kept: int
-    coherence_before: float
-    coherence_after: float
-    by: str = "coherence"
-    examples: tuple[tuple[tuple[Image, ...], tuple[Image, ...]], ...] = ()  # per m-plet: kept, rejected
 
 
 class Screening(Section):
     title = "Coherent sampling"
-    screened: tuple[Screened, ...] = ()
+    screened: Mapping[str, ScreeningSummary] = field(default_factory=dict)  # by arm
+    examples: Mapping[str, Examples] = field(default_factory=dict)
 
     @classmethod
     def load(cls, run: Run) -> Self:
-        found = []
-        for arm, artifact in run.added.items():
-            if (artifact / ScreeningSummary.FILE).exists():
-                info, images = ScreeningSummary.load(artifact), artifact.arrays("rejected.npz")
-                pairs = zip(images["kept"][:SHOWN], images["rejected"][:SHOWN], strict=True)
-                examples = tuple((tuple(kept), tuple(rejected)) for kept, rejected in pairs)
-                found.append(Screened(arm, **{k: getattr(info, k) for k in ("by", *NUMBERS)}, examples=examples))
-        return cls(tuple(found))
+        screened = {arm: of for arm, of in run.added.items() if (of / ScreeningSummary.FILE).exists()}
+        pictures = {arm: of.arrays("rejected.npz") for arm, of in screened.items()}
+        examples = {arm: list(zip(of["kept"], of["rejected"], strict=True))[:SHOWN] for arm, of in pictures.items()}
+        return cls({arm: ScreeningSummary.load(of) for arm, of in screened.items()}, examples)
+
+    def json(self) -> dict[str, Any]:
+        told = {arm: {key: getattr(of, key) for key in (*NUMBERS, "by")} for arm, of in self.screened.items()}
+        return {"screened": [{"arm": arm, **of} for arm, of in told.items()]}
 
     def rows(self, shared: Any) -> Iterator[Row]:
-        for screened in self.screened:
+        for arm, of in self.screened.items():
             for key in NUMBERS:
-                yield {"table": "screened", "arm": screened.arm, "metric": key, "value": getattr(screened, key)}
+                yield {"table": "screened", "arm": arm, "metric": key, "value": getattr(of, key)}
 
 
 LEAKED = ("images", "dropped", "mplets_dropped", "threshold")
