@@ -154,7 +154,9 @@ def best_with_each(criterion: Criterion, m: int, r: int) -> np.ndarray:
         scores = np.concatenate([criterion.scores(rows, slice(0, n)) for rows in chunks])
         longest = np.ascontiguousarray(scores.max(axis=1))
         for rows in chunks:
-            _best_with(scores, longest, rows, m, r, tie, out)
+            bounds = scores[rows] + np.float32(0.5 * (m - 2)) * longest
+            _best_with(scores, longest, rows, bounds, np.argsort(-bounds, axis=1), r, tie, out)
+        out.sort(axis=2)
     values = np.full((n, room), -np.inf)
     there = out[:, :, 0] >= 0
     values[there] = criterion.sign * criterion.values(out[there])
@@ -164,22 +166,30 @@ def best_with_each(criterion: Criterion, m: int, r: int) -> np.ndarray:
 
 @compiled(parallel=True)
 def _best_with(
-    scores: np.ndarray, longest: np.ndarray, rows: np.ndarray, m: int, r: int, tie: np.float32, out: np.ndarray
+    scores: np.ndarray,
+    longest: np.ndarray,
+    rows: np.ndarray,
+    bounds: np.ndarray,
+    orders: np.ndarray,
+    r: int,
+    tie: np.float32,
+    out: np.ndarray,
 ) -> None:
-    """Depth first over the partners of each class i, best bound first.
+    """Depth first over the partners of each class i of `rows`, best bound first; writes rows of -1 where no set is left.
 
     Among the m - 1 partners each link jk is at most (longest_j + longest_k) / 2, so partner j adds at most
-    h_j = score_ij + (m - 2) / 2 longest_j; a partner already chosen has its links to the others bounded alike.
+    h_j = score_ij + (m - 2) / 2 longest_j, its bound; a partner already chosen has its links to the others bounded alike.
     """
     n = scores.shape[0]
+    room, m = out.shape[1], out.shape[2]
     depth = m - 1
+    nothing = np.float32(-np.inf)
     for a in prange(len(rows)):
         i = rows[a]
-        row = scores[i]
-        bound = row + np.float32(0.5 * (m - 2)) * longest
-        order = np.argsort(-bound)
-        best = np.full(out.shape[1], np.float32(-np.inf))
-        at = np.zeros(depth, np.int64)  # places in `order` of the partners chosen
+        best = np.empty(room, np.float32)
+        for here in range(room):
+            best[here] = nothing
+        at = np.zeros(depth, np.int64)  # places in the order of the partners chosen
         sums = np.zeros(depth + 1, np.float32)  # links inside i + the partners chosen
         owed = np.zeros(depth + 1, np.float32)  # Σ longest / 2 of the partners chosen
         level = 0
@@ -190,17 +200,17 @@ def _best_with(
             most = sums[level] + np.float32(left) * owed[level]
             if place + left <= n:
                 for b in range(left):
-                    most += bound[order[place + b]]
-            if place + left > n or not most >= best[r - 1] - tie or most == -np.inf:
+                    most += bounds[a, orders[a, place + b]]
+            if place + left > n or not most >= best[r - 1] - tie or most == nothing:
                 level -= 1
                 if level >= 0:
                     at[level] += 1
                 continue
-            j = order[place]
-            total = sums[level] + row[j]
+            j = orders[a, place]
+            total = sums[level] + scores[i, j]
             for b in range(level):
-                total += scores[j, order[at[b]]]
-            if total == -np.inf:
+                total += scores[j, orders[a, at[b]]]
+            if total == nothing:
                 at[level] += 1
             elif level + 1 < depth:
                 sums[level + 1] = total
@@ -208,19 +218,15 @@ def _best_with(
                 at[level + 1] = place + 1
                 level += 1
             else:
-                if total > best[-1]:
-                    here = best.size - 1
+                if total > best[room - 1]:
+                    here = room - 1
                     while here > 0 and best[here - 1] < total:
                         best[here] = best[here - 1]
-                        out[i, here] = out[i, here - 1]
+                        for b in range(m):
+                            out[i, here, b] = out[i, here - 1, b]
                         here -= 1
                     best[here] = total
                     for b in range(depth):
-                        out[i, here, b] = order[at[b]]
+                        out[i, here, b] = orders[a, at[b]]
                     out[i, here, depth] = i
                 at[level] += 1
-        for here in range(best.size):
-            if best[here] == -np.inf:
-                out[i, here] = -1
-            else:
-                out[i, here] = np.sort(out[i, here])

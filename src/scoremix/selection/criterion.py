@@ -148,6 +148,7 @@ class Criterion:
     def distances(self, sets: np.ndarray) -> np.ndarray:
         """float64 (K, m(m-1)/2) weighted distances of the pairs of each set, from the rows as given."""
         first, second = np.triu_indices(sets.shape[1], 1)
+        sets = np.ascontiguousarray(sets, np.int32)  # of one type, so that the loop is compiled once
         out = np.zeros((len(sets), len(first)))
         for space in self.spaces:
             _add_distances(out, sets, first, second, space.rows, space.norms, space.metric, space.weight)

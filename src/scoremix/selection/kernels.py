@@ -71,7 +71,7 @@ def _computed(pairs: Pairs, i: int, j: int) -> np.float32:
     return total
 
 
-@compiled(inline="always")
+@compiled()
 def _score(pairs: Pairs, i: int, j: int) -> np.float32:
     return pairs.dense[i, j] if pairs.dense.shape[0] > 0 else _computed(pairs, i, j)
 
@@ -293,7 +293,8 @@ def grow_cliques(
                         break
                 if wanted:
                     if count < out.shape[1]:
-                        out[block, count, :r] = sets[p]
+                        for b in range(r):
+                            out[block, count, b] = sets[p, b]
                         out[block, count, r] = newcomer
                         out_sums[block, count] = sums[p]
                     count += 1
@@ -416,7 +417,8 @@ def settle(
         diagonal = row_shift == col_shift
         for i in range(top, bottom):
             left = i if diagonal else 0
-            dense[row_shift + i, col_shift + left : col_shift + width] = scores[i, left:]
+            for j in range(left, width):
+                dense[row_shift + i, col_shift + j] = scores[i, j]
         for left in range(top if diagonal else 0, width, STRIP):
             for j in range(left, min(left + STRIP, width)):
                 for i in range(top, min(bottom, j) if diagonal else bottom):

@@ -113,7 +113,9 @@ class Scores:
         """Distinct sets: each parent with its best newcomer among the first `reach` neighbours of its members."""
         grown = np.empty((len(sets), sets.shape[1] + 1), np.int32)
         grown_sums = np.empty(len(sets), np.float32)
-        kernels.grow_best(sets, sums, reach, self.lists, self.pairs, grown, grown_sums, self._work)
+        kernels.grow_best(
+            np.ascontiguousarray(sets), sums, reach, self.lists, self.pairs, grown, grown_sums, self._work
+        )
         allowed = grown_sums > LOWEST
         return distinct(grown[allowed], grown_sums[allowed])
 
