@@ -25,8 +25,21 @@ import torch
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 
-# files that train or start processes: they begin first, so that no process of tests has minutes left when the others end
-LONGEST = ("kill", "processes", "workers", "study", "teacher", "pipeline", "arms", "rehearsal", "analyze", "deliver")
+# files that train or start processes begin first, so that no process of tests has minutes left when the others end, and
+# with them the one that compiles most loops: all processes read them from the disk later
+LONGEST = (
+    "coverage",
+    "kill",
+    "processes",
+    "workers",
+    "study",
+    "teacher",
+    "pipeline",
+    "arms",
+    "rehearsal",
+    "analyze",
+    "deliver",
+)
 
 GOLDEN = Path(__file__).resolve().parent / "golden"
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # larger reference data that is no part of the repository
@@ -202,6 +215,6 @@ def tiny_run(common: Path, tiny_settings: list[str]) -> Path:
     with open(common / "tiny_run.lock", "a+") as waiting:
         fcntl.flock(waiting, fcntl.LOCK_EX)
         if not waiting.seek(0, os.SEEK_END):
-            run(common / "tiny_run", tiny_settings)
+            run(common / "tiny_run", tiny_settings, figures=True)
             waiting.write("finished")
     return common / "tiny_run"

@@ -40,6 +40,7 @@ from scoremix.outputs.images import ImagesSummary
 from scoremix.outputs.record import Record
 from scoremix.outputs.spaces import SpacesSummary
 from scoremix.stages.geometry.snapshots import reproduce
+from support.runs import run as make
 
 SMALL = [
     "seeds=[0]",
@@ -75,7 +76,7 @@ def analyzed(out: Path, *settings: str, run: str = "tiny", against: Sequence[str
 def shown(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) -> Path:
     out = tmp_path_factory.mktemp("run")
     exp = experiment(tiny_settings)
-    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    make(out, exp)
     return analyzed(out)
 
 

@@ -17,7 +17,7 @@ from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnos
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.config.study import read_study
 from scoremix.data.images import LabeledImages
-from scoremix.execution import progress, records, runner
+from scoremix.execution import records, runner
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
@@ -29,6 +29,7 @@ from scoremix.stages.judge import diagnose
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.train.recognizer import order_of
+from support.runs import run
 
 OWN = read_study(Path(__file__).parents[1] / "studies" / "factors.yaml").own
 ALL = {**ARMS, **OWN}
@@ -165,7 +166,7 @@ def store(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str]) ->
     out = tmp_path_factory.mktemp("arms")
     more = [f"arms={','.join(RUN)}", "seeds=[0]", "recognizer.epochs=1", "search.points=2", "search.pairs=2"]
     exp = load(Experiment(), (), [*tiny_settings, *more], known)
-    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    run(out, exp)
     return out
 
 

@@ -36,6 +36,7 @@ from scoremix.stages.train import resume
 from scoremix.use import gallery as search
 from scoremix.use.gallery import Gallery
 from scoremix.use.model import Threshold
+from support.runs import run
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 DOCS = Path(__file__).parents[1] / "docs"
@@ -64,7 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_setting
             Image.fromarray(pixels).save(place / "images" / f"blob {label:02d}" / f"{i}.png")
     exp = load(Experiment(arms=named(ARMS)), (), [*tiny_settings, f"source={place}/images", "name=my_images"])
     out = place / "scoremix_runs"
-    progress.execute(exp, runtime(out), Store(out / "store"))
+    run(out, exp, checkpoint_seconds=0.0)
     fitting.fit("my_images", runtime(out))
     return place
 

@@ -14,9 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from scoremix.config import Experiment, Runtime, load
+from scoremix.config import Runtime
 from scoremix.config.study import DataSet, StudyConfig
-from scoremix.execution import progress
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.store import Store
 from scoremix.execution.work import Work
@@ -27,6 +26,7 @@ from scoremix.stages.mix.sample import noise_seeds
 from scoremix.stages.show.magnitudes import measure_magnitudes
 from scoremix.stages.show.trajectory import follow
 from support.browser import asked_for, browser, faults, until
+from support.runs import run as make
 
 EVIL = "<script>window.hacked=1</script>"
 
@@ -39,9 +39,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str], tiny
         names = [f"{EVIL} {name}" for name in file["class_names"]]
         np.savez(out / "evil.npz", images=file["images"], labels=file["labels"], class_names=np.array(names))
     settings = [*tiny_settings, f"source={out / 'evil.npz'}", "name=evil"]
-    runtime = Runtime(out=out, device="cpu", quiet=True)
-    progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"))
-    return Run.of("evil", runtime)
+    make(out, settings)
+    return Run.of("evil", Runtime(out=out, device="cpu", quiet=True))
 
 
 ASKED = {

@@ -55,6 +55,7 @@ def test_onnxruntime_agrees_at_every_batch_size_and_the_file_says_what_goes_in_a
     assert b".py" not in (tmp_path / "r.onnx").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_published_checkpoint_is_exported_with_its_own_colours(tmp_path: Path) -> None:
     net = initialised(lambda: checkpoints.make(checkpoints.published("adaface_ir18")), 0).eval()
     torch.save({f"model.{name}": tensor for name, tensor in net.state_dict().items()}, tmp_path / "a.ckpt")

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix.config import ConfigError, Experiment, Runtime, load
+from scoremix.config import ConfigError, Experiment, load
 from scoremix.data.files import file_hash
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.data.sources import open_listing
 from scoremix.evaluation import fairness
-from scoremix.execution import progress, records
-from scoremix.execution.store import Store
+from scoremix.execution import records
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import embed
+from support.runs import run
 
 SPLITS = {"train_classes": np.arange(6), "val_classes": np.array([6, 7]), "test_classes": np.array([8, 9])}
 
@@ -108,11 +108,6 @@ def settings(tiny_npz: Path, tiny_settings: list[str], tmp_path_factory: pytest.
     short = ["recognizer.epochs=3", "generator.images_seen=128", "evaluation.task=closed", "data.held_out=0.34"]
     nameless = ["arms.scoremix_alone.mixing.real=false"]  # its head has no real class: it cannot be measured
     return [*tiny_settings, f"source={place}", *short, *nameless]
-
-
-def run(out: Path, settings: list[str], until: str | None = None) -> Path:
-    runtime = Runtime(out=out, device="cpu", quiet=True)
-    return progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"), until)
 
 
 @pytest.fixture(scope="module")

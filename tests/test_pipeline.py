@@ -135,7 +135,7 @@ def test_where_the_pairs_are_too_few_for_the_far_asked_for_the_verdict_is_on_auc
     tiny_run: Path, tmp_path: Path, tiny_settings: list[str]
 ) -> None:
     shutil.copytree(tiny_run, out := tmp_path / "copy")
-    shown = run(out, [*tiny_settings, "evaluation.headline=0.01"])
+    shown = run(out, [*tiny_settings, "evaluation.headline=0.01"], figures=True)
     numbers = json.loads((shown / "report.json").read_text())
     assert numbers["evaluation"]["headline"] == "auc"
     assert numbers["evaluation"]["impostor_pairs"] < 1000
@@ -145,6 +145,7 @@ def test_where_the_pairs_are_too_few_for_the_far_asked_for_the_verdict_is_on_auc
 
 def test_a_run_on_validation_classes_says_so(tiny_run: Path, tmp_path: Path, tiny_settings: list[str]) -> None:
     shutil.copytree(tiny_run, out := tmp_path / "copy")
-    page = (run(out, [*tiny_settings, "evaluation.classes=validation"]) / "report.html").read_text()
+    shown = run(out, [*tiny_settings, "evaluation.classes=validation"], figures=True)
+    page = (shown / "report.html").read_text()
     assert "the test classes were not evaluated" in page and "pairs of validation classes" in page
     assert "pairs of test classes" not in page

@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 import torch
 
-from scoremix.config import Experiment, Quality, Runtime, load
+from scoremix.config import Experiment, Quality, load
 from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import read
 from scoremix.evaluation.backbones import DinoV2
 from scoremix.evaluation.generated import of_copying
 from scoremix.evaluation.quality import frechet_distance, prdc
-from scoremix.execution import progress
-from scoremix.execution.store import Store
 from scoremix.stages.judge.quality import Real
-from support.runs import command
+from support.runs import command, run
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
 
@@ -40,7 +38,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str])
     out = tmp_path_factory.mktemp("quality")
     changes = ["recognizer.epochs=15", "recognizer.augment=none", "arms=real,scoremix", "evaluation.controls=[real]"]
     exp = load(Experiment(), (), [*tiny_settings, *changes], named)
-    progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    run(out, exp)
     return out
 
 

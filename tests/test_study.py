@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import subprocess
@@ -17,6 +18,7 @@ from scoremix.config import ConfigError, Runtime
 from scoremix.config.study import read_study
 from scoremix.execution.store import Store
 from scoremix.report.study import Cell, Row, Table
+from support.runs import undrawn
 
 
 def tree_of(settings: list[str]) -> dict[str, object]:
@@ -49,15 +51,16 @@ def file(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_settings
     return path
 
 
-def run(file: Path, out: Path, **changes: object) -> Path:
+def run(file: Path, out: Path, figures: bool = False, **changes: object) -> Path:
     config = read_study(file).model_copy(update=changes)
-    return study.execute(config, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
+    with contextlib.nullcontext() if figures else undrawn():
+        return study.execute(config, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"))
 
 
 @pytest.fixture(scope="module")
 def finished(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("finished study")
-    run(file, out)
+    run(file, out, figures=True)
     return out
 
 

@@ -178,7 +178,7 @@ def load(golden_state: Any, name: str, double: bool) -> EDM2:
     return frozen(net.double() if double else net)
 
 
-@pytest.mark.parametrize("double", [True, False])
+@pytest.mark.parametrize("double", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_mixing_matches_the_reference_in_both_spaces(double: bool, golden, golden_state):
     data = np.load(golden("scoremix_heun.npz"), allow_pickle=False)
     meta = json.loads(str(data["meta"]))

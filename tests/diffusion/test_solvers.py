@@ -176,7 +176,7 @@ def load(golden_state: Any, name: str, double: bool) -> EDM2:
 
 
 @pytest.mark.parametrize("name", ["edm2_sampler", "edm2_sampler_uncond_guide"])
-@pytest.mark.parametrize("kind", ["x64", "x32", "x64_net32"])
+@pytest.mark.parametrize("kind", ["x64", "x32", pytest.param("x64_net32", marks=pytest.mark.slow)])
 def test_sampler_matches(name: str, kind: str, golden, golden_state):
     data = np.load(golden(f"{name}.npz"), allow_pickle=False)
     meta = json.loads(str(data["meta"]))
