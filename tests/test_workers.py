@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from scoremix.config import Experiment, Runtime, load
-from scoremix.execution import progress, runner, schedule, workers
+from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.records import source_of
 from scoremix.execution.store import Call, Store, step_of
+from support.runs import run
 from support.steps import Named, chunk, dies, dies_once, fails, note, slow
 
 
@@ -28,22 +29,16 @@ def outputs(out: Path) -> dict[str, Any]:
     return {m["label"]: m["outputs"] for m in manifests if m["stage"] not in ("report", "compare")}
 
 
-def run(out: Path, settings: list[str], size: int) -> dict[str, Any]:
-    runtime = Runtime(out=out, device="cpu", quiet=True, workers=size)
-    progress.execute(load(Experiment(), (), settings), runtime, Store(out / "store"))
-    return outputs(out)
-
-
-def test_two_workers_end_in_the_bytes_of_one(tiny_settings: list[str], tmp_path: Path) -> None:
-    settings = [*tiny_settings, "sampling.chunk=2", "seeds=[0]"]
-    one, two = run(tmp_path / "one", settings, 1), run(tmp_path / "two", settings, 2)
+def test_two_workers_end_in_the_bytes_of_one(tiny_run: Path, tiny_settings: list[str], tmp_path: Path) -> None:
+    run(tmp_path, tiny_settings, workers=2)
+    one, two = outputs(tiny_run), outputs(tmp_path)
     assert one.keys() == two.keys() and len(one) > 12
     for label, files in one.items():
         stable = {name: of for name, of in files.items() if not name.endswith(".html")}
         assert stable == {name: of for name, of in two[label].items() if not name.endswith(".html")}, label
-    record = json.loads((tmp_path / "two" / "runs" / "tiny.json").read_text())
+    record = json.loads((tmp_path / "runs" / "tiny.json").read_text())
     assert {"baseline", "recognizer real/0", "report"} <= record["steps"].keys()
-    manifest = json.loads(next((tmp_path / "two" / "store" / "generator").glob("*/manifest.json")).read_text())
+    manifest = json.loads(next((tmp_path / "store" / "generator").glob("*/manifest.json")).read_text())
     assert manifest["threads"] == 1
 
 
