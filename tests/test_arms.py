@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from scoremix import making
-from scoremix.commands import quality, show
 from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Runtime, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.config.study import read_study
 from scoremix.data.images import LabeledImages
-from scoremix.execution import records, runner
+from scoremix.execution import quality, records, runner
 from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.chain import chain_table
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
 from scoremix.execution.work import Work
@@ -206,7 +206,7 @@ def test_the_runs_own_steps_are_on_record_under_their_plain_labels(store: Path) 
     assert json.loads((sample / "manifest.json").read_text())["config"]["mixture"] == "scores"
     assert np.load(mplets / "classes.npy").shape == (5, 2)
     assert np.load(records.step_folder(store, "tiny", "select for scoremix_3") / "classes.npy").shape == (5, 3)
-    shown = show.chain_table(Store(store / "store"), records.recorded(store, "tiny")).splitlines()
+    shown = chain_table(Store(store / "store"), records.recorded(store, "tiny")).splitlines()
     assert next(line for line in shown if " sample for easiest " in line).endswith("the same as sample for hardest")
 
 

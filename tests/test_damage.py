@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from scoremix.commands.show import chain_table, damaged
 from scoremix.config import Runtime, presets
 from scoremix.execution import progress, records
+from scoremix.execution.chain import chain_table, damaged
 from scoremix.execution.store import Store
 from scoremix.execution.work import Work
 from scoremix.stages.train.resume import FILE, Checkpoint, History

@@ -12,15 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix import commands, pipeline
-from scoremix.commands.embed import embed_images
+from scoremix import pipeline
 from scoremix.config import ConfigError, Runtime
 from scoremix.config.presets import demo
 from scoremix.data.decode import decode
 from scoremix.data.images import LabeledImages
 from scoremix.data.reading import UnreadableImages
-from scoremix.execution import records, runner
+from scoremix.execution import embedding, records, runner
 from scoremix.execution.artifacts import External
+from scoremix.execution.embedding import embed_images
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Store, step_of
 from scoremix.recognition import checkpoints
@@ -79,7 +79,7 @@ def test_rows_are_the_embeddings_of_the_decoded_files(channels: int, folder: Pat
 def test_workers_share_many_images(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = checkpoint(tmp_path)
     embed_images(path, folder, tmp_path / "alone.npz", QUIET)
-    monkeypatch.setattr(commands.embed, "SHARED", 100)
+    monkeypatch.setattr(embedding, "SHARED", 100)
     embed_images(path, folder, tmp_path / "shared.npz", QUIET.model_copy(update={"workers": 2}))
     alone, shared = of(tmp_path / "alone.npz"), of(tmp_path / "shared.npz")
     assert alone["names"].tolist() == shared["names"].tolist()

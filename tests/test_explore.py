@@ -101,7 +101,7 @@ def test_classes_are_found_by_name_and_distance(run: Run) -> None:
     assert far == close[::-1] and 0 not in far and len(far) == len(run.names) - 1
     cosine = (run.centers @ run.centers[0]).numpy()
     assert cosine[far[0]] == min(cosine) and run.found(first[-7:].upper(), 9) == [0]
-    with pytest.raises(ValueError, match="not one of the 14 training classes; did you mean"):
+    with pytest.raises(ValueError, match="not among the 14 training classes; did you mean"):
         run.found(f"far from {first[:-1]}", 9)
 
 
@@ -234,7 +234,7 @@ def pages(run: Run, tiny_settings: list[str]) -> dict[str, Path]:
     """Every kind of page, of the same run."""
     from scoremix import study
     from scoremix.commands.analyze import analyzed
-    from scoremix.commands.quality import of_run
+    from scoremix.execution.quality import of_run
 
     out, own = run.runtime.out, ("source=", "name=", "seeds=", "generator.seed")
     tree: dict[str, Any] = {}

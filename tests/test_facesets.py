@@ -15,12 +15,11 @@ import torch
 from PIL import Image
 
 from scoremix import commands as cli
-from scoremix.commands import benchmark as public_sets
 from scoremix.config import Embedding, Runtime, load
 from scoremix.config.presets import PRESETS
 from scoremix.data.faces import open_set
 from scoremix.data.facesets import TemplateSet
-from scoremix.execution import records
+from scoremix.execution import benchmarks, records
 from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
@@ -340,7 +339,7 @@ def test_arms_of_a_run_with_what_they_need_and_no_more(tiny_settings: list[str],
     """Also those that share their training with another step, as the first arm does with the baseline."""
     exp = load(PRESETS["folder"](), (), tiny_settings)
     runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
-    found = public_sets.recognizers_of(exp, ["real"], runtime)
+    found = benchmarks.recognizers_of(exp, ["real"], runtime)
     assert [name for name, _ in found] == ["tiny/real/0", "tiny/real/1"]
     assert all(path.exists() for _, path in found)
     made = sorted(p.name for p in (tmp_path / "store").iterdir() if p.is_dir())
@@ -349,7 +348,7 @@ def test_arms_of_a_run_with_what_they_need_and_no_more(tiny_settings: list[str],
         steps = json.loads((tmp_path / "runs" / "tiny.json").read_text())["steps"]
         assert set(steps) == {"ingest", "baseline", "recognizer real/0", "recognizer real/1"}
         assert records.checkpoint_of(tmp_path, "tiny/real/0") == found[0][1]
-        assert public_sets.recognizers_of(exp, ["real"], runtime) == found
+        assert benchmarks.recognizers_of(exp, ["real"], runtime) == found
 
 
 ARMS = [f"tiny/{arm}/{seed}" for arm in ("real", "auggen") for seed in (0, 1)]

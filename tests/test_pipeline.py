@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scoremix.commands import show
 from scoremix.config import Experiment, load
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import condition_matrix
+from scoremix.execution.chain import chain_table
 from scoremix.execution.store import Store
 from support.runs import run
 
@@ -98,7 +98,7 @@ def test_a_step_that_stands_for_two_runs_under_either_name(
     shutil.copytree(tiny_run, out := tmp_path / "copy")
     store, exp = Store(out / "store"), load(Experiment(), (), tiny_settings)
     first = f"recognizer real/{exp.seeds[0]}"
-    assert "the same as baseline" in next(row for row in show.chain_table(store, exp).splitlines() if first in row)
+    assert "the same as baseline" in next(row for row in chain_table(store, exp).splitlines() if first in row)
     for folder in (out / "store" / "recognizer").iterdir():
         shutil.rmtree(folder)
     made = run(out, exp, first)
@@ -109,15 +109,15 @@ def test_show_says_why_a_step_is_stale(tiny_run: Path, tmp_path: Path, tiny_sett
     shutil.copytree(tiny_run, out := tmp_path / "copy")
     store = Store(out / "store")
     exp = load(Experiment(), (), tiny_settings)
-    assert "stale" not in (table := show.chain_table(store, exp)) and "missing" not in table
+    assert "stale" not in (table := chain_table(store, exp)) and "missing" not in table
     changed = load(exp, (), ["generator.lr=0.005"])
-    table = show.chain_table(store, changed)
+    table = chain_table(store, changed)
     row = next(line for line in table.splitlines() if " generator " in line)
     assert "stale" in row and "lr: 0.01 became 0.005" in row
     assert "inputs changed" in next(line for line in table.splitlines() if " compare " in line)
     folder = next((out / "store" / "combine").iterdir())
     shutil.rmtree(folder)
-    row = next(line for line in show.chain_table(store, exp).splitlines() if " combine " in line)
+    row = next(line for line in chain_table(store, exp).splitlines() if " combine " in line)
     assert "missing" in row and "folder is gone" in row
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from scoremix.commands import plan as prices
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config import SamplingPlan as Plan
 from scoremix.config.arms import ARMS
+from scoremix.execution import prices
 from scoremix.execution.store import Store
 from scoremix.stages.mix.plan import evaluations, sample
 from support.runs import command

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from scoremix import study
-from scoremix.commands import show
 from scoremix.config import Arm, Experiment, Generator, Runtime, Sampling, load
 from scoremix.config.study import StudyConfig
 from scoremix.execution import processes, records, runner
 from scoremix.execution.artifacts import External
+from scoremix.execution.chain import chain_table
 from scoremix.execution.store import Store
 from support.runs import run
 
@@ -91,7 +91,7 @@ def test_a_run_records_what_it_became(
     assert records.recorded(out, "tiny").sampling.precision == "float32"
     assert sorted((out / "store").rglob("manifest.json")) == done  # which name float32
     runtime, store = Runtime(out=out, device="cpu", quiet=True), Store(out / "store")
-    assert "stale" not in show.chain_table(store, records.recorded(out, "tiny"))
+    assert "stale" not in chain_table(store, records.recorded(out, "tiny"))
     exp = load(Experiment(), (), [*tiny_settings, *AUTO])
     assert runner.run(exp, records.source_of(exp), runner.Runner(store, runtime, "sample")).done
     assert sorted((out / "store").rglob("manifest.json")) == done

@@ -122,7 +122,7 @@ def test_mixes_of_the_run_are_those_of_its_generator(place: Path):
     ("classes", "options", "message"),
     [
         ([0, 99], {}, "class 99: the generator knows the classes 0 to"),
-        (["nobody", 1], {}, "class 'nobody': not one of the generator's"),
+        (["nobody", 1], {}, "names 'nobody', not among the .* classes of the generator"),
         ([2, 2], {}, r"labels \[2, 2\]: a class is repeated"),
         ([0, 1], {"weights": [1.0]}, "2 classes are mixed, give one weight for each"),
         ([0, 1], {"weights": [0.5, float("nan")]}, "finite"),

@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix.commands import sheets
 from scoremix.config import Runtime, Sampling
+from scoremix.data.csv_text import numbers_of
 from scoremix.data.decode import png
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.unet import EDM2, frozen
+from scoremix.execution import sheets
 from scoremix.execution.work import Work
 from scoremix.stages.mix.sample import Networks, noise_seeds
 from scoremix.stages.show.illustrate import TICKS, comparison, grid
@@ -112,14 +113,14 @@ def test_a_picture_that_fails_spoils_no_other(tmp_path: Path):
 def test_named_m_plets_and_ticks():
     names = ["a", "b, c", "d"]
     assert sheets.named(['a,"b, c"', "d, a"], names) == [[0, 1], [2, 0]]
-    assert sheets.numbers_of("0,.25,1") == (0, 0.25, 1)
+    assert numbers_of("0,.25,1", "--ticks") == (0, 0.25, 1)
     cells = grid(SAMPLER, np.array([2, 6]), 7, (0.0, 0.25, 1.0)).images[..., 0, 0, 0]  # type: ignore[arg-type]
     assert cells.tolist() == [[7, 22, 67], [12, 27, 72], [27, 42, 87]]  # alpha of the first class in rows
-    for mplets, why in ((["a,x"], "'x' is none of the 3"), (["a,d", "a"], "as many classes each"), (["d,d"], "twice")):
+    for mplets, why in ((["a,x"], "'x', not among the 3"), (["a,d", "a"], "as many classes each"), (["d,d"], "twice")):
         with pytest.raises(ValueError, match=why):
             sheets.named(mplets, names)
     with pytest.raises(ValueError, match="must be numbers"):
-        sheets.numbers_of("0,half")
+        numbers_of("0,half", "--ticks")
 
 
 def test_a_page_of_sheets_keeps_each_of_them_whole():

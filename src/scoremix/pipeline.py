@@ -160,11 +160,6 @@ def passed(gate: Artifact) -> bool:
     return not gate.done or GateResult.load(gate).passed
 
 
-def train_arms(exp: Experiment, begun: Begun) -> Arms:
-    """The images that arms add, and their recognizers, one for every seed."""
-    return try_arms(exp, begun, 1)[0]
-
-
 def try_arms(exp: Experiment, begun: Begun, folds: int) -> tuple[Arms, list[Trial]]:
     """The arms, and what they are compared by: recognizers for the validation classes or, where these are few, for each
     of some folds of training and validation classes.
@@ -247,7 +242,7 @@ def judge(exp: Experiment, begun: Begun, choice: Artifact | None = None, candida
     After a choice the arms are those that it left; the candidates are those it was among.
     """
     base, stage = begun.base, begun.base.stage
-    arms, judged = train_arms(exp, begun), exp.arms[exp.evaluation.treatment]
+    (arms, _), judged = try_arms(exp, begun, 1), exp.arms[exp.evaluation.treatment]
     evaluated = {
         name: stage(evaluate, exp.evaluation.open_set, base.real, recognizer, label=f"evaluate {name}")
         for name, recognizer in arms.recognizers.items()

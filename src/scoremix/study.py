@@ -199,7 +199,10 @@ def _table(
     headline = first.headline if first.headline in metrics else metrics[0]
     controls = [c for c in exp.evaluation.controls if c in exp.arms]
     steps, store, level = progress.steps(exp), progress.store, exp.evaluation.level
-    costs, mixes = _costs(exp, steps, store), _mix_diagnostics(steps, store)
+    costs, mixes = (
+        _costs(exp, steps, store),
+        {g.group: g.numbers for g in Diagnosis.load(_artifact_of("diagnose", steps, store)).groups},
+    )
     rows = []
     for arm in measured(exp):
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
@@ -267,11 +270,6 @@ def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = N
 def _first_like(arm: Draws, seed: int) -> int:
     """The first generator seed with which the arm has these very numbers."""
     return next(s for s in arm if all(np.array_equal(arm[s][m], v, equal_nan=True) for m, v in arm[seed].items()))
-
-
-def _mix_diagnostics(steps: list[Step], store: Store) -> dict[str, dict[str, float]]:
-    """What each arm's images are; arms that add none are missing."""
-    return {group.group: group.numbers for group in Diagnosis.load(_artifact_of("diagnose", steps, store)).groups}
 
 
 def _artifact_of(stage: str, steps: list[Step], store: Store) -> Artifact:

@@ -64,7 +64,7 @@ def main() -> None:
     except KeyboardInterrupt:
         status = 130
     except errors.UsageError as error:
-        if errors.shows_help(error):
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help that a call without arguments gets
             error.show()
         else:
             _complain(errors.line_of(error))

@@ -19,15 +19,12 @@ def enroll(
     debug: Debug = False,
 ) -> None:
     """A gallery of known images, for `identify`; it holds embeddings and names, no images."""
-    from scoremix.data.files import refuse_existing
+    from scoremix.data.files import refuse_existing, refuse_place
     from scoremix.data.lists import noun
     from scoremix.use.model import load_model
 
-    if out.suffix != ".npz":
-        raise ValueError(f"--out {out}: must end in .npz")
+    refuse_place(out, ".npz", option="--out")
     refuse_existing(out)
-    if not out.parent.is_dir():
-        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
     opened = load_model(model)
     with bar("enroll", quiet) as advance:
         gallery = opened.enroll(images, advance, class_level)

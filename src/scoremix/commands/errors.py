@@ -30,11 +30,6 @@ def explained(error: Exception) -> tuple[int, str]:
     return 1, f"{type(error).__name__}: {error} (use --debug for the traceback)"
 
 
-def shows_help(error: Any) -> bool:
-    """Whether that is no error, but the help that a call without arguments gets."""
-    return type(error).__name__ == "NoArgsIsHelpError"
-
-
 def line_of(error: Any) -> str:
     """What was given in a wrong call, and what is allowed."""
     context, option = error.ctx, str(getattr(error, "option_name", ""))
@@ -45,7 +40,9 @@ def line_of(error: Any) -> str:
         if option == "--runs":
             return f"--runs is now --out, the folder of runs, as in every command (`{context.command_path} --help`)"
         if command.name == "evaluate" and option in _options(context.parent.command.commands["benchmark"]):
-            return f"evaluate --sets is now `{_as_benchmark(sys.argv[1:])}`"
+            place = (arguments := sys.argv[1:]).index("evaluate")
+            call = shlex.join(["scoremix", *arguments[:place], "benchmark", *arguments[place + 1 :]])
+            return f"evaluate --sets is now `{call}`"
         return (
             f"{option}: no such option of `{context.command_path}` ({_close(option, [*_options(command), '--help'])})"
         )
@@ -59,16 +56,12 @@ def _options(command: Any) -> list[str]:
     return [name for parameter in command.params for name in parameter.opts if name.startswith("-")]
 
 
-def _as_benchmark(arguments: Sequence[str]) -> str:
-    """A call of `evaluate` that public sets were given to, as it is now."""
-    place = arguments.index("evaluate")
-    return shlex.join(["scoremix", *arguments[:place], "benchmark", *arguments[place + 1 :]])
-
-
 def _of_parameter(error: Any) -> str:
     """One line on an option or argument that is missing or has a wrong value."""
     parameter = error.param
-    name = max(parameter.opts, key=len) if parameter.param_type_name == "option" else _shown(parameter)
+    is_option = parameter.param_type_name == "option"
+    # an argument as `--help` writes it: its metavar, if it has one
+    name = max(parameter.opts, key=len) if is_option else (parameter.metavar or parameter.name.upper()).strip("[]")
     if type(error).__name__ == "MissingParameter":
         about = f" ({parameter.help})" if getattr(parameter, "help", None) else ""
         return f"{name}: missing, `{error.ctx.command_path}` needs it{about}"
@@ -79,11 +72,6 @@ def _of_parameter(error: Any) -> str:
     wrong = error.__cause__.errors()[0]
     said = wrong["msg"].replace("Input should be", "must be").partition(", unable")[0]
     return f"{name} {wrong['input']}: {said}"
-
-
-def _shown(argument: Any) -> str:
-    """An argument as `--help` writes it: its metavar, if it has one."""
-    return str(argument.metavar or argument.name.upper()).strip("[]")
 
 
 def _close(given: str, known: Sequence[str]) -> str:

@@ -39,13 +39,10 @@ def export_onnx(checkpoint: Path, out: Path, colour: checkpoints.Colour | None =
     ValueError without the extra or for another ending than .onnx, RuntimeError where onnxruntime computes something
     else; then nothing is written.
     """
-    from scoremix.data.files import file_hash, write_file
+    from scoremix.data.files import file_hash, refuse_place, write_file
     from scoremix.recognition import onnxfile, published
 
-    if out.suffix != ".onnx":
-        raise ValueError(f"{out}: must end in .onnx")
-    if not out.parent.is_dir():
-        raise ValueError(f"{out}: the folder {out.parent} does not exist")
+    refuse_place(out, ".onnx")
     onnxfile.refuse_without_onnx("export")
     net, description = published.load(checkpoint, colour)
     facts = {"checkpoint_sha256": file_hash(checkpoint)}

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from scoremix.use.gallery import Identified
 
 SHOWN = 20  # probes in the terminal
-FORMS = (".html", ".png", ".csv")
 
 
 @app.command()
@@ -33,11 +32,10 @@ def identify(
     debug: Debug = False,
 ) -> None:
     """Which enrolled class is on each image, or "unknown"; --out page.html shows the images beside each other."""
-    if out is not None and out.suffix not in FORMS:
-        raise ValueError(f"--out {out}: must end in {', '.join(FORMS)}")
-    if out is not None and not out.parent.is_dir():
-        raise ValueError(f"--out {out}: the folder {out.parent} does not exist")
-    from scoremix.data.files import write_file
+    from scoremix.data.files import refuse_place, write_file
+
+    if out is not None:
+        refuse_place(out, ".html", ".png", ".csv", option="--out")
     from scoremix.use import pictures
     from scoremix.use.model import load_model
 

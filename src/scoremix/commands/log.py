@@ -32,6 +32,8 @@ def log(
 
     From what is stored, finished or not; nothing is trained. Look at it with: tensorboard --logdir FOLDER.
     """
+    import numpy as np
+
     from scoremix.config import ConfigError
     from scoremix.data.files import refuse_existing
     from scoremix.execution.records import recorded, steps_of
@@ -55,7 +57,9 @@ def log(
             for name, at, value in scalars:
                 writer.add_scalar(name, value, at)
             if pictures.exists():
-                _add_pictures(writer, pictures)
+                mixes = made.arrays("sheet.npz")["mixes"]  # (rows, images, H, W, C)
+                sheet = np.concatenate([np.concatenate(list(row), 1) for row in mixes])
+                writer.add_image("mixes", sheet, dataformats="HWC")
         points += len(scalars)
     print(f"{folder}: {points:,} points; tensorboard --logdir {folder}")
 
@@ -73,15 +77,3 @@ def _scalars(step: Artifact) -> Iterator[tuple[str, int, float]]:
             for metric, estimate in metrics.items():
                 if not estimate.missing:
                     yield f"{metric}/{arm}", 0, estimate.value
-
-
-def _add_pictures(writer: object, file: Path) -> None:
-    """The mixes of some m-plets, a row each."""
-    import numpy as np
-    from torch.utils.tensorboard import SummaryWriter
-
-    assert isinstance(writer, SummaryWriter)
-    with np.load(file) as stored:
-        mixes = stored["mixes"]  # (rows, images, H, W, C)
-    rows, images, h, w, c = mixes.shape
-    writer.add_image("mixes", mixes.transpose(0, 2, 1, 3, 4).reshape(rows * h, images * w, c), dataformats="HWC")

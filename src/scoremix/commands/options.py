@@ -103,26 +103,10 @@ def _some_arms(given: str | None) -> str | None:
 
 
 PRESET_NAMES = (  # of config.presets, which --help does not load
-    "folder",
-    "3-plet-sum-max",
-    "3-plet-sum-min",
-    "repro-aligned",
-    "demo",
-    "omniglot",
-    "edm2-xxs",
-    "edm2-xs",
-    "edm2-s",
-    "edm2-m",
-    "edm2-l",
-    "edm2-xl",
-    "edm2-xxl",
-    "adaface-ir50",
-    "adaface-ir101",
-    "arcface-r50",
-    "arcface-r100",
-    "cosface-r50",
-    "webface160k",
-    "webface160k-ir101",
+    *("folder", "3-plet-sum-max", "3-plet-sum-min", "repro-aligned", "demo", "omniglot"),
+    *("edm2-xxs", "edm2-xs", "edm2-s", "edm2-m", "edm2-l", "edm2-xl", "edm2-xxl"),
+    *("adaface-ir50", "adaface-ir101", "arcface-r50", "arcface-r100", "cosface-r50"),
+    *("webface160k", "webface160k-ir101"),
 )
 ConfigFile = Annotated[
     list[Path] | None, typer.Option("--config", "-c", help="YAML, TOML or JSON file of settings; repeatable")
@@ -224,9 +208,8 @@ class Asked:
         from scoremix.execution.torchrun import say
 
         files = [read_settings(file) for file in self.config or ()]
-        changes = [*(self.settings or ()), *(["data.skip_bad=true"] if self.layout.skip_bad else ())]
-        told = {name: getattr(self.layout, name) for name in ("class_level", "image_column", "label_column")}
-        changes += [f"data.{name}={json.dumps(value)}" for name, value in told.items() if value is not None]
+        told = {name: value for name, value in vars(self.layout).items() if value not in (None, False)}
+        changes = [*(self.settings or ()), *(f"data.{name}={json.dumps(value)}" for name, value in told.items())]
         kind = "-".join(["quick"] * quick + ([re.sub(r"[^0-9A-Za-z.]", "", time)] if time else []))
         say_added = say if judged else None
         return presets.experiment(self.preset, files, self.data, self.arms, changes, say_added, quick, kind)
@@ -243,15 +226,21 @@ class Here:
 
     @property
     def runtime(self) -> Runtime:
-        return runtime_of(self.out, self.device, self.quiet)
+        """How this process computes; ValueError before anything is made where the device is not there."""
+        from scoremix.config import Runtime
+
+        device = self.device
+        if device.startswith("cuda"):
+            from scoremix.execution import processes as engine
+
+            engine.check(device := engine.only(device))
+        return Runtime(out=self.out, device=cast("Any", device), quiet=self.quiet)
 
 
 @dataclass(frozen=True)
-class Running:
+class Running(Here):
     """The same of what runs for long: side by side, for some time."""
 
-    out: Out = RUNS
-    device: Device = "auto"
     workers: Annotated[
         str, typer.Option("--workers", help="steps that run side by side: a number, or auto: one per core or GPU")
     ] = "auto"
@@ -265,34 +254,16 @@ class Running:
     max_hours: Annotated[
         float | None, typer.Option("--max-hours", min=0, help="stop with a checkpoint after that time; a run continues")
     ] = None
-    quiet: Quiet = False
-    debug: Debug = False
 
     @property
     def runtime(self) -> Runtime:
-        return runtime_of(self.out, self.device, self.quiet, self.workers, self.threads, self.compile)
+        from scoremix.config import ConfigError
 
-
-def runtime_of(
-    out: Path,
-    device: str = "auto",
-    quiet: bool = True,
-    workers: str = "1",
-    threads: int | None = None,
-    compiled: bool = False,
-) -> Runtime:
-    """How this process computes; ValueError before anything is made where the device is not there."""
-    from scoremix.config import ConfigError, Runtime
-
-    if workers != "auto" and (not workers.isdecimal() or int(workers) < 1):
-        raise ConfigError(f"--workers {workers!r}: allowed are auto and whole numbers from 1")
-    size = "auto" if workers == "auto" else int(workers)
-
-    if device.startswith("cuda"):
-        from scoremix.execution import processes as engine
-
-        engine.check(device := engine.only(device))
-    return Runtime(out=out, device=cast("Any", device), quiet=quiet, workers=size, threads=threads, compile=compiled)
+        if self.workers != "auto" and (not self.workers.isdecimal() or int(self.workers) < 1):
+            raise ConfigError(f"--workers {self.workers!r}: allowed are auto and whole numbers from 1")
+        workers = "auto" if self.workers == "auto" else int(self.workers)
+        more = {"workers": workers, "threads": self.threads, "compile": self.compile}
+        return super().runtime.model_copy(update=more)
 
 
 def stop_after(hours: float | None) -> None:

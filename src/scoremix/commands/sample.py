@@ -45,6 +45,7 @@ def sample(
         raise ConfigError("--classes and --replay take a finished run (--from RUN), no preset and no settings")
     if classes is not None and replay is not None:
         raise ConfigError("--classes and --replay: give one of them")
+    from scoremix.data.csv_text import numbers_of
     from scoremix.data.decode import png
     from scoremix.data.files import write_file
 
@@ -62,15 +63,6 @@ def sample(
 
     named = [name.strip() for name in str(classes).split(",")]
     generator = load_generator(of_run or recorded(out, None).name, out=out, device=where)
-    images = generator.sample(named, None if weights is None else _numbers(weights), count, seed)
+    images = generator.sample(named, None if weights is None else numbers_of(weights, "--weights"), count, seed)
     for i, image in enumerate(images):
         print(write_file(to / f"{'+'.join(named).replace('/', '-')}-seed{seed}-{i:03d}.png", png(image)))
-
-
-def _numbers(text: str) -> list[float]:
-    from scoremix.config import ConfigError
-
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise ConfigError(f"--weights {text!r}: must be numbers with commas between, such as .3,.7") from None

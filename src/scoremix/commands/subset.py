@@ -26,11 +26,12 @@ def subset(
     from functools import partial
 
     from scoremix.data import export
+    from scoremix.data.sources import format_of
 
     if most is not None and most < least:
         raise ValueError(f"--min {least} --max {most}: the most must not be below the least")
     keep = partial(export.chosen_classes, classes=classes, least=least, most=most, seed=seed)
     with bar("subset", quiet) as advance:
-        form, told = export.form_of(source), layout.told
+        form, told = format_of(source).form or "folders", layout.told
         written = export.convert(source, out, form, keep=keep, skip_bad=layout.skip_bad, told=told, advance=advance)
     say_written(written, out)

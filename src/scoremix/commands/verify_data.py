@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,15 +32,16 @@ def verify_data(
     here: Here,
 ) -> None:
     """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
-    if report is not None and not report.parent.is_dir():
-        raise ValueError(f"--json {report}: the folder {report.parent} does not exist")
-    more: Callable[[], dict[str, Any]] = dict
+    from scoremix.data.files import refuse_place
+
+    if report is not None:
+        refuse_place(report, option="--json")
+    known = None
     if recognizer:
         from scoremix.execution.trained import load_recognizer
 
         known = load_recognizer(recognizer, out=here.out, device=here.runtime.device)
-        more = partial(alike, source, known, layout.told, here.quiet)
-    if not verify(source, report, quiet=here.quiet, skip_bad=layout.skip_bad, told=layout.told, more=more):
+    if not verify(source, report, quiet=here.quiet, skip_bad=layout.skip_bad, told=layout.told, recognizer=known):
         raise typer.Exit(2)
 
 
@@ -52,25 +52,26 @@ def verify(
     quiet: bool,
     skip_bad: bool = False,
     told: Told | None = None,
-    more: Callable[[], dict[str, Any]] = dict,
+    recognizer: Recognizer | None = None,
 ) -> bool:
     """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems.
 
-    `more` gives further facts.
+    With a recognizer also which classes may be one.
     """
     from scoremix.data import audit
     from scoremix.data.files import write_file
 
     with bar("verify", quiet) as advance:
         facts = audit.audit(place, skip_bad=skip_bad, told=told, advance=advance)
-    facts |= more()
+    if recognizer is not None:
+        facts |= alike(place, recognizer, told, quiet)
     if report is not None:
         write_file(report, json.dumps(facts, indent=1) + "\n")
     print("\n".join(_lines(facts)))
     return not facts["problems"]
 
 
-def alike(place: str, recognizer: Recognizer, told: Told, quiet: bool) -> dict[str, Any]:
+def alike(place: str, recognizer: Recognizer, told: Told | None, quiet: bool) -> dict[str, Any]:
     """Pairs of classes that may be one by a recognizer, as facts; unreadable images are passed over.
 
     ValueError for a set without classes, or with too few of several images.

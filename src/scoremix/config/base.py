@@ -2,12 +2,11 @@
 
 import difflib
 import re
-import types
 import typing
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 
 def _on_grid(length: float) -> float:
@@ -138,9 +137,12 @@ def _leaves(value: Any) -> Iterator[int | float]:
 S = TypeVar("S", bound=Slice)
 
 
-def changed(own: S, changes: Changes) -> S:
-    """That slice with some fields changed; pydantic's ValidationError for wrong ones."""
-    return type(own).model_validate({**own.model_dump(), **changes}) if changes else own
+def changed(own: S, changes: Changes, where: str = "") -> S:
+    """That slice with some fields changed; ConfigError, one line that names the place below `where`, for wrong ones."""
+    try:
+        return type(own).model_validate({**own.model_dump(), **changes}) if changes else own
+    except ValidationError as error:
+        raise ConfigError("; ".join(f"{where}{error_line(e, type(own))}" for e in error.errors())) from None
 
 
 def error_line(error: Any, model: type[Slice]) -> str:
@@ -161,7 +163,7 @@ def error_line(error: Any, model: type[Slice]) -> str:
         case "model_type" | "model_attributes_type" | "dict_type":
             return f"{location}: must be a table{_table_like(model, error['loc'])} (got {error['input']!r})"
         case "extra_forbidden":
-            allowed = _fields(model, error["loc"][:-1])
+            allowed = list(_fields(model, error["loc"][:-1]))
             close = difflib.get_close_matches(str(error["loc"][-1]), allowed, n=1)
             known = f" (allowed: {', '.join(allowed)})" if allowed else ""
             hint = f"; did you mean {close[0]}?" if close else known
@@ -181,7 +183,7 @@ def _count_of(model: Any, path: tuple[Any, ...]) -> str:
 
 
 def _about(model: Any, path: tuple[Any, ...]) -> str:
-    field = getattr(annotation(model, path[:-1]), "model_fields", {}).get(path[-1])
+    field = _fields(model, path[:-1]).get(path[-1])
     return f", expected {field.description}" if field is not None and field.description else ""
 
 
@@ -190,13 +192,14 @@ def _table_like(model: Any, path: tuple[Any, ...]) -> str:
     kind, example = annotation(model, path), "{}"
     if typing.get_origin(kind) is dict:
         kind, example = typing.get_args(kind)[1], "{{name: {}}}"
-    plain = (f"{n}: {f.default}" for n, f in getattr(kind, "model_fields", {}).items() if _is_plain(f.default))
-    first = next(plain, None)
+    fields = getattr(kind, "model_fields", {}).items()
+    first = next((f"{n}: {f.default}" for n, f in fields if isinstance(f.default, (str, int, float))), None)
     return " such as " + example.format(f"{{{first}}}") if first else " of settings"
 
 
-def _is_plain(default: Any) -> bool:
-    return isinstance(default, (str, int, float))
+def _fields(model: Any, path: tuple[Any, ...]) -> dict[str, Any]:
+    """The fields of the slice at that place of a tree, none where no slice is."""
+    return getattr(annotation(model, path), "model_fields", {})
 
 
 def annotation(model: Any, path: tuple[Any, ...]) -> Any:
@@ -211,23 +214,6 @@ def annotation(model: Any, path: tuple[Any, ...]) -> Any:
         if type(None) in typing.get_args(model) and len(of) == 1:
             model = of[0]
     return model
-
-
-def _fields(model: Any, path: tuple[Any, ...]) -> list[str]:
-    for part in path:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = _model_in(field.annotation) if field is not None else _model_in(model) or model
-    return list(getattr(model, "model_fields", {}))
-
-
-def _model_in(annotation: Any) -> Any:
-    """The Slice inside an annotation such as `Sampling | None` or `dict[str, Arm]`, else None."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation
-    return next(
-        (m for a in typing.get_args(annotation) if (m := _model_in(a)) is not None and hasattr(m, "model_fields")),
-        None,
-    )
 
 
 def undecided(tree: Any) -> bool:

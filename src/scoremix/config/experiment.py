@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -117,16 +117,18 @@ class Experiment(Slice):
     quality: Quality = Quality()
     analysis: Analysis = Analysis()
 
+    def with_places(self, written: Callable[[str], str]) -> Experiment:
+        """The same with every path in it written otherwise."""
+        own = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
+        changes: dict[str, Any] = {name: written(place) for name, place in own.items() if place not in NO_PATHS}
+        for part, field in (("recognizer", "start"), ("generator", "diffusers")):
+            if (place := getattr(of := getattr(self, part), field)) is not None:
+                changes[part] = of.model_copy(update={field: written(place)})
+        return self.model_copy(update=changes)
+
     def located(self) -> Experiment:
         """The same with absolute paths of what is there: it then means the same wherever one stands."""
-        paths = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
-        there = {n: str(Path(p).absolute()) for n, p in paths.items() if p not in NO_PATHS and Path(p).exists()}
-        nested: dict[str, Slice] = {}
-        for part, field in (("recognizer", "start"), ("generator", "diffusers")):
-            place = getattr(of := getattr(self, part), field)
-            if place is not None and Path(place).exists():
-                nested[part] = of.model_copy(update={field: str(Path(place).absolute())})
-        return self.model_copy(update={**there, **nested})
+        return self.with_places(lambda place: str(Path(place).absolute()) if Path(place).exists() else place)
 
     def _guide_fits(self, path: str, generator: Generator, sampling: Sampling) -> None:
         """ValueError unless that generator and its guide keep the averages that the sampling reads."""
@@ -173,12 +175,9 @@ class Experiment(Slice):
                 raise ValueError(
                     f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
                 )
-            for part, kind in SLICES.items():
-                try:
-                    changed(getattr(self, "recognizer" if part == "selector" else part), getattr(arm, part))
-                except ValidationError as error:
-                    lines = [error_line(e, kind) for e in error.errors()]
-                    raise ValueError("; ".join(f"arms.{name}.{part}.{line}" for line in lines)) from None
+            for part in SLICES:
+                own = getattr(self, "recognizer" if part == "selector" else part)
+                changed(own, getattr(arm, part), f"arms.{name}.{part}.")
             generator, sampling = changed(self.generator, arm.generator), changed(self.sampling, arm.sampling)
             if arm.images != "real":
                 self._mixes(f"arms.{name}.", generator, changed(self.selection, arm.selection), sampling)
@@ -251,13 +250,7 @@ class Experiment(Slice):
 
     def other_recognizer(self, name: str) -> Recognizer:
         """The run's recognizer with the changes of `analysis.recognizers[name]`; ValueError for wrong ones."""
-        changes = self.analysis.recognizers[name]
-        try:
-            return changed(self.recognizer, changes)
-        except ValidationError as error:
-            wrong = error.errors()[0]
-            where = ".".join(["analysis.recognizers", name, *map(str, wrong["loc"])])
-            raise ValueError(f"{where}: {wrong['msg'].removeprefix('Value error, ')}") from None
+        return changed(self.recognizer, self.analysis.recognizers[name], f"analysis.recognizers.{name}.")
 
     @model_validator(mode="after")
     def _faces_fit(self) -> Experiment:

@@ -104,8 +104,8 @@ def read_settings(file: Path) -> dict[str, Any]:
     """The table in a YAML, TOML or JSON file, or a run's settings in its record; ConfigError names the file."""
     try:
         text = limits.text(file, limits.TEXT_BYTES if file.suffix == ".json" else limits.SETTINGS_BYTES)  # also records
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     try:
         match file.suffix:
             case ".toml":

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from scoremix.config import (
     Arm,
@@ -62,14 +62,9 @@ def small() -> Experiment:
     )
 
 
-def triples_far() -> Experiment:
-    """The paper's 3-Plet Sum Max (Table 2) on any folder of class folders."""
-    return small().model_copy(update={"selection": Selection(strategy="far", m=3)})
-
-
-def triples_close() -> Experiment:
-    """The paper's 3-Plet Sum Min (Table 2) on any folder of class folders."""
-    return small().model_copy(update={"selection": Selection(strategy="close", m=3)})
+def triples(strategy: Literal["far", "close"]) -> Experiment:
+    """The paper's 3-Plet Sum Max (far) or Sum Min (close; Table 2) on any folder of class folders."""
+    return small().model_copy(update={"selection": Selection(strategy=strategy, m=3)})
 
 
 def repro_aligned() -> Experiment:
@@ -300,8 +295,8 @@ RECIPES: dict[str, Recipe] = {
 
 PRESETS: dict[str, Callable[[], Experiment]] = {
     "folder": folder,
-    "3-plet-sum-max": triples_far,
-    "3-plet-sum-min": triples_close,
+    "3-plet-sum-max": partial(triples, "far"),
+    "3-plet-sum-min": partial(triples, "close"),
     "repro-aligned": repro_aligned,
     "demo": demo,
     "omniglot": omniglot,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import io
 import os
@@ -57,7 +58,6 @@ class Looked:
 def audit(
     place: str | Path,
     *,
-    workers: int | None = None,
     skip_bad: bool = False,
     told: Told | None = None,
     advance: Advance | None = None,
@@ -67,7 +67,7 @@ def audit(
     Problems are what training or evaluation would suffer from; the set is sound if there are none. ValueError
     where the set cannot be opened at all. With `skip_bad` what a run leaves out as well is a note.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = os.cpu_count() or 1
     if Path(place).suffix == ".bin":
         return _audit_pairs(Path(place), workers, advance)
     source = open_source(place, Opening(workers=workers, told=told or Told()))
@@ -169,25 +169,14 @@ def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.
 
 
 def _look_at(source: Encoded[Any], k: int, rows: Int64[np.ndarray, " b"]) -> list[Seen]:
-    """Images are named by class and file; one that cannot be read by its place, as in every other command."""
     items, seen = source.items(k), []
     for item in (items[row] for row in rows):
+        where = source.where(item)
         try:
-            name, content = source.one(item)
+            seen.append(_seen(where, source.one(item)[1]))
         except ValueError as error:
-            where = source.where(item)
             seen.append(Seen(where, bytes(16), None, str(error).removeprefix(f"{where}: ")))
-            continue
-        image = _seen(f"{source.class_names[k]}/{name}", content)
-        seen.append(image if image.thumb is not None else image._replace(where=source.where(item)))
     return seen
-
-
-def _one(source: Encoded[Any] | Packed, k: int, row: int) -> tuple[str, bytes]:
-    try:
-        return next(source.encoded(k, np.array([row])))
-    except ValueError:
-        return f"image {row}", b""
 
 
 def _seen(where: str, content: bytes) -> Seen:
@@ -216,7 +205,10 @@ def _namer(source: Source) -> Callable[[int], str]:
     def name(row: int) -> str:
         k = int(np.searchsorted(ends, row, side="right"))
         i = row - int(ends[k] - source.counts[k])
-        file = _one(source, k, i)[0] if isinstance(source, Encoded | Packed) else f"image {i}"
+        file = f"image {i}"
+        if isinstance(source, Encoded | Packed):
+            with contextlib.suppress(ValueError):  # it cannot be read any more
+                file = next(source.encoded(k, np.array([i])))[0]
         return f"{source.class_names[k]}/{file}"
 
     return name

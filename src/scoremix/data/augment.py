@@ -111,8 +111,10 @@ def augment(images: Images, generator: torch.Generator, settings: Augment, part:
     part = part or Part(0, len(images), len(images))
     if part.size != len(images):
         raise ValueError(f"{len(images)} images, the part has {part.size}")
-    for operation in (shifted, affine, cropped, low_resolution, photometric, flipped, noisy):
-        images = operation(images, generator, settings, part)
+    steps = {"shift": shifted, "affine": affine, "crop": cropped, "low_resolution": low_resolution}
+    for name, step in {**steps, "photometric": photometric, "flip": flipped, "noise": noisy}.items():
+        if getattr(settings, name):
+            images = step(images, generator, settings, part)
     return images
 
 
@@ -121,7 +123,7 @@ def augment(images: Images, generator: torch.Generator, settings: Augment, part:
 
 def shifted(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Moved by whole pixels, uncovered pixels filled or, without a fill, mirrored at the edge."""
-    if not settings.shift or not settings.shift_pixels:
+    if not settings.shift_pixels:
         return images
     b, (h, w) = part.batch, images.shape[2:]
     p = settings.shift_pixels
@@ -142,8 +144,6 @@ def shifted(images: Images, generator: torch.Generator, settings: Augment, part:
 
 def affine(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Rotated, scaled and translated in one bilinear resampling, uncovered pixels filled."""
-    if not settings.affine:
-        return images
     b, (h, w) = part.batch, images.shape[2:]
     rows = _chosen(settings.affine, part, generator)
     u = torch.rand(b, 4, generator=generator, device=generator.device)[rows].to(images.device, images.dtype)
@@ -168,8 +168,6 @@ def affine(images: Images, generator: torch.Generator, settings: Augment, part: 
 
 def cropped(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Everything outside a random box filled; the box of random area and shape keeps its place and size."""
-    if not settings.crop:
-        return images
     b, (h, w) = part.batch, images.shape[2:]
     rows = _chosen(settings.crop, part, generator)
     top, left, height, width = _boxes(b, h, w, generator, settings)[rows].to(images.device).T[:, :, None]
@@ -204,8 +202,6 @@ def _boxes(b: int, h: int, w: int, generator: torch.Generator, settings: Augment
 
 def low_resolution(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Resized to a random share of the side and back, each way by a random one of INTERPOLATIONS."""
-    if not settings.low_resolution:
-        return images
     b, (h, w) = part.batch, images.shape[2:]
     rows = _chosen(settings.low_resolution, part, generator)
     u = torch.rand(b, generator=generator, device=generator.device)[rows]
@@ -254,8 +250,8 @@ def resampling(
     return torch.where(out < target[:, None, None], folded, 0.0).float()
 
 
-def _cubic(t: Tensor, a: float = -0.75) -> Tensor:
-    t = t.abs()
+def _cubic(t: Tensor) -> Tensor:
+    t, a = t.abs(), -0.75
     near = ((a + 2) * t - (a + 3)) * t * t + 1
     far = ((a * t - 5 * a) * t + 8 * a) * t - 4 * a
     return torch.where(t < 1, near, torch.where(t < 2, far, 0.0))
@@ -271,8 +267,6 @@ def photometric(images: Images, generator: torch.Generator, settings: Augment, p
     Brightness multiplies the image (black = 0), contrast moves it from the mean of its luma, saturation each
     pixel from its own luma.
     """
-    if not settings.photometric:
-        return images
     b = part.batch
     rows = _chosen(settings.photometric, part, generator)
     u = 2 * torch.rand(b, 3, generator=generator, device=generator.device)[rows] - 1
@@ -301,8 +295,6 @@ def _luma(x: Images) -> Float[Tensor, "b 1 h w"]:
 
 def flipped(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Left and right exchanged."""
-    if not settings.flip:
-        return images
     mask = torch.rand(part.batch, generator=generator, device=generator.device) < settings.flip
     mask = mask[part.first : part.first + part.size]
     return torch.where(mask.to(images.device)[:, None, None, None], images.flip(-1), images)
@@ -310,8 +302,6 @@ def flipped(images: Images, generator: torch.Generator, settings: Augment, part:
 
 def noisy(images: Images, generator: torch.Generator, settings: Augment, part: Part) -> Images:
     """Gaussian noise of a random size added, cut to [-1, 1]."""
-    if not settings.noise:
-        return images
     chosen = _chosen(settings.noise, Part(0, part.batch, part.batch), generator)
     options: dict[str, Any] = {"generator": generator, "device": generator.device}
     size = torch.rand((len(chosen), 1, 1, 1), **options) * settings.noise_size

@@ -1,6 +1,8 @@
 """Text that other programs take: tables as CSV, and lines of a terminal."""
 
 import csv
+import io
+import math
 import unicodedata
 from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
@@ -18,6 +20,25 @@ def csv_text(rows: Iterable[Sequence[object]]) -> str:
     )  # a cell with \r is quoted where \r\n ends lines
     csv.writer(ends).writerows([as_text(cell) for cell in row] for row in rows)
     return "".join(lines)
+
+
+def csv_rows(text: str, where: object, separator: str = ",") -> list[list[str]]:
+    """The cells of every line of a text that is not empty; ValueError, of `where`, for one that is not CSV."""
+    try:
+        return [row for row in csv.reader(io.StringIO(text), delimiter=separator) if row]
+    except csv.Error as error:
+        raise ValueError(f"{where}: is not CSV ({error})") from None
+
+
+def numbers_of(text: str, where: str) -> tuple[float, ...]:
+    """The finite numbers in a text such as 0,.25,1; ValueError, of `where`, for anything else."""
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    if not numbers or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"{where} {text!r}: must be numbers with commas between them, such as 0,.25,.75,1")
+    return numbers
 
 
 def as_text(cell: object) -> object:

@@ -53,7 +53,11 @@ def decode(
         image.draft(None, (4 * size, 4 * size))  # a JPEG far larger than needed is decoded at 1/2, 1/4 or 1/8
         image.load()
         seen(image)
-        return np.asarray(_square(rgb(_upright(image)), size))
+        plain = rgb(_upright(image))
+        side = min(plain.size)
+        left, top = (plain.width - side) / 2, (plain.height - side) / 2
+        box = (left, top, left + side, top + side)
+        return np.asarray(plain.resize((size, size), Image.Resampling.LANCZOS, box=box))
 
 
 def refuse_irregular(file: Path) -> None:
@@ -163,13 +167,6 @@ def _eight_bits(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
     return np.rint(values * scale).astype(np.uint8)
 
 
-def _square(image: Image.Image, size: int) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    box = (left, top, left + side, top + side)
-    return image.resize((size, size), Image.Resampling.LANCZOS, box=box)
-
-
 def png(pixels: np.ndarray) -> bytes:
     """The pixels, grey (h, w) or (h, w, 1) or RGB (h, w, 3), as a PNG file; ValueError for other arrays."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (1,), (3,)):
@@ -183,6 +180,14 @@ def png(pixels: np.ndarray) -> bytes:
 def png_address(pixels: np.ndarray) -> str:
     """What a page takes for the address of a picture: the PNG itself."""
     return f"data:image/png;base64,{base64.b64encode(png(pixels)).decode()}"
+
+
+def refuse_other_arrays(images: np.ndarray) -> None:
+    """ValueError for what is no array of 8-bit images, grey or RGB."""
+    if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not len(images):
+        raise ValueError(
+            f"images of shape {images.shape} and type {images.dtype}: must be uint8 (n, height, width, 1 or 3), n > 0"
+        )
 
 
 def is_grey(images: UInt8[np.ndarray, "b h w c"]) -> bool:

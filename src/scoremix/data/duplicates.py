@@ -24,7 +24,6 @@ HASH_BITS = 256
 SHARE = 8
 RULE = f"at most {NEAR} of {HASH_BITS} bits and one of {SHARE} set bits differ"
 EXAMPLES = 20  # of each finding
-_COMPARED = 1 << 22  # pairs at a time
 _DEALT = np.random.default_rng(0).permutation(
     HASH_BITS
 )  # neighbouring bits to different bands: borders are often blank
@@ -101,23 +100,13 @@ def near_duplicates(
 
 
 def _sharing(keys: np.ndarray) -> Iterator[tuple[Int64[np.ndarray, " p"], Int64[np.ndarray, " p"]]]:
-    """All pairs of rows with equal keys, a bounded number at a time."""
+    """All pairs of rows with equal keys: first those that are neighbours when sorted, then those one further apart ..."""
     order = np.argsort(keys, kind="stable")
-    starts = np.flatnonzero(np.concatenate([[True], np.diff(keys[order]) != 0])) if len(keys) else np.zeros(0, np.int64)
-    sizes = np.diff(np.append(starts, len(keys)))
-    last = np.repeat(starts + sizes, sizes)  # of each sorted row: where its group ends
-    partners = last - np.arange(len(keys)) - 1
-    place = np.flatnonzero(partners)
-    ends = np.cumsum(partners[place])
-    at = 0
-    while at < len(place):
-        done = ends[at] - partners[place[at]]
-        stop = max(at + 1, int(np.searchsorted(ends, done + _COMPARED, side="right")))
-        some = place[at:stop]
-        left = np.repeat(some, partners[some])
-        offset = np.arange(len(left)) - np.repeat(np.cumsum(partners[some]) - partners[some], partners[some])
-        yield order[left], order[left + 1 + offset]
-        at = stop
+    ordered, first, apart = keys[order], np.arange(len(keys)), 1
+    while (first := first[first < len(keys) - apart]).size:
+        first = first[ordered[first] == ordered[first + apart]]
+        yield order[first], order[first + apart]
+        apart += 1
 
 
 def difference_hash(thumbs: UInt8[np.ndarray, "b 16 17"]) -> UInt64[np.ndarray, "b 4"]:

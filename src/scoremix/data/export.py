@@ -102,17 +102,13 @@ def convert(
                     notes = write_shards(part, images, seed)
                 case "parquet":
                     notes = write_parquet(part, images)
+            (part / "classes.tsv").write_text(images.table(), "utf-8")
             if made is not None:
                 (part / PROVENANCE).write_text("".join(images.told), "utf-8")
             if card is not None:
                 (part / "README.md").write_text(card, "utf-8")
     left = (f"{noun(len(bad), 'unreadable image')} left out",) if bad else ()
     return Export(form, len(kept), len(images), (*source.notes, *left, *notes))
-
-
-def form_of(place: str | Path) -> Form:
-    """The form to write a part of `place` in: its own, or folders where that is none of them."""
-    return format_of(place).form or "folders"
 
 
 def chosen_classes(

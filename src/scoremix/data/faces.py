@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int64
 
-from scoremix.data import limits
+from scoremix.data import limits, verification
 from scoremix.data.facekit import facekit, is_facekit
 from scoremix.data.facesets import FaceImages, FaceSet, Gallery, PairSet, RankSet, TemplateSet, subject_of, unlike
 from scoremix.data.source import readable
@@ -74,8 +74,6 @@ def _named(name: str, root: Path) -> Path:
 
 def verification_bin(path: Path, name: str) -> PairSet:
     """A .bin of encoded pairs: images 2i and 2i + 1 are pair i."""
-    from scoremix.data import verification
-
     pairs = verification.read(path)
     first = 2 * np.arange(len(pairs.same))
     told = unlike(name, {"pairs": len(first)})
@@ -91,11 +89,6 @@ def pair_list(path: Path) -> PairSet:
     The flag is 1 or True for the same person, else 0, -1 or False; a header is passed over. Or LFW's own `pairs.txt`:
     `name n n` and `name n name n` under a line of numbers, of `name/name_000n.jpg` in the folder or in `lfw` beside it.
     """
-    with readable(path, "a readable list of pairs", worded=True):
-        return _pair_list(path)
-
-
-def _pair_list(path: Path) -> PairSet:
     files: dict[str, int] = {}
     rows: list[tuple[int, int, bool]] = []
     lines = [(number, line, _cells(line)) for number, line in _lines(path)]
@@ -275,10 +268,7 @@ def _known(file: Path, ids: Int64[Array, "n k"], templates: Int64[Array, " t"], 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """(number from 1, text) of the lines that are not empty."""
-    try:
-        text = limits.text(file, limits.TEXT_BYTES)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file}: cannot be read ({error})") from None
+    text = limits.text(file, limits.TEXT_BYTES)
     return ((i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
+import itertools
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,7 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from PIL import Image, ImageOps
 
 from scoremix.data.decode import decode, upright_rgb
+from scoremix.data.source import windowed
 
 SIZE = 112
 # eyes, nose tip, corners of the mouth, as (x, y) of pixel centres: the template of the ArcFace family
@@ -111,30 +113,17 @@ class FaceImages:
         self, start: int, rows: int, size: int, workers: int, end: int | None = None
     ) -> Iterator[UInt8[Array, "b size size 3"]]:
         """Images from `start` on, up to `end`, `rows` at a time, RGB; decoded ahead by a pool of threads."""
-        stop = len(self) if end is None else end
+        wanted = range(start, len(self) if end is None else end)
         with ThreadPoolExecutor(workers) as pool:
-            bounds = [(i, min(i + rows, stop)) for i in range(start, stop, rows)]
+            pixels = windowed(pool, lambda i: self._pixels(i, size), iter(wanted), ahead=2 * rows)
+            while block := list(itertools.islice(pixels, rows)):
+                yield np.stack(block)
 
-            def submit(k: int) -> Iterator[Array] | None:
-                if k >= len(bounds):
-                    return None
-                i, j = bounds[k]
-                matrices = None if self.points is None else similarity_transform(self.points[i:j])
-                return pool.map(
-                    lambda r: self._pixels(r, size, None if matrices is None else matrices[r - i]), range(i, j)
-                )
-
-            ahead = submit(0)
-            for k in range(len(bounds)):
-                current, ahead = ahead, submit(k + 1)
-                assert current is not None
-                yield np.stack(list(current))
-
-    def _pixels(self, i: int, size: int, matrix: Array | None) -> UInt8[Array, "size size 3"]:
+    def _pixels(self, i: int, size: int) -> UInt8[Array, "size size 3"]:
         try:
-            if matrix is None:
+            if self.points is None:
                 return decode(io.BytesIO(self._bytes(i)), size)
-            aligned = warped(upright_rgb(io.BytesIO(self._bytes(i))), matrix)
+            aligned = warped(upright_rgb(io.BytesIO(self._bytes(i))), similarity_transform(self.points[i : i + 1])[0])
             if size == SIZE:
                 return aligned
             return np.asarray(Image.fromarray(aligned).resize((size, size), Image.Resampling.LANCZOS))

@@ -29,11 +29,11 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
     try:
         if folder:
             for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-                with contextlib.suppress(OSError), _locked(left):
+                with contextlib.suppress(OSError), locked(left):
                     shutil.rmtree(left)
             partial.mkdir()
             with contextlib.suppress(OSError):  # a file system without locks
-                held.enter_context(_locked(partial))
+                held.enter_context(locked(partial))
         yield partial
         if not folder:
             with open(partial, "rb+") as handle:
@@ -52,11 +52,11 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder; OSError where somebody else does."""
-    handle = os.open(folder, os.O_RDONLY)
+def locked(place: Path, wait: bool = False) -> Iterator[None]:
+    """Holds the lock of a folder, or of a file, which is made; OSError where somebody else does, unless that is awaited."""
+    handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
         os.close(handle)
@@ -75,6 +75,15 @@ def refuse_existing(path: Path) -> None:
         raise ValueError(f"{path} exists already: name another place, or remove it")
     if path.parent.exists() and not path.parent.is_dir():
         raise ValueError(f"{path.parent} is a file: name another place")
+
+
+def refuse_place(place: Path, *endings: str, option: str = "") -> None:
+    """ValueError where a file to be written has another ending than these, or lies in a folder that is not there."""
+    called = f"{option} {place}".strip()
+    if endings and place.suffix not in endings:
+        raise ValueError(f"{called}: must end in {' or '.join(endings)}")
+    if not place.parent.is_dir():
+        raise ValueError(f"{called}: the folder {place.parent} does not exist")
 
 
 def refuse_among(out: Path, images: str) -> None:

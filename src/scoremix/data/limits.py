@@ -27,10 +27,17 @@ DEPTH = 64  # of nested lists and tables
 
 
 def text(path: Path, limit: int = SETTINGS_BYTES) -> str:
-    """The text of a file, UTF-8 with or without a mark at its start; ValueError where it is too long or other text."""
-    if (size := path.stat().st_size) > limit:
-        raise ValueError(f"{size:,} bytes, the limit is {limit:,}")
-    return path.read_text("utf-8-sig")
+    """The text of a file, UTF-8 with or without a mark at its start.
+
+    ValueError, naming the file, where it cannot be read, is too long or other text.
+    """
+    try:
+        if (size := path.stat().st_size) > limit:
+            raise ValueError(f"{size:,} bytes, the limit is {limit:,}")
+        return path.read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
+        why = "it does not exist" if isinstance(error, FileNotFoundError) else getattr(error, "strerror", None) or error
+        raise ValueError(f"{path}: cannot be read ({why})") from None
 
 
 def parsed_yaml(content: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -> Any:
@@ -40,7 +47,7 @@ def parsed_yaml(content: str, loader: type[yaml.SafeLoader] = yaml.SafeLoader) -
         node = reader.get_single_node()
         if node is None:
             return None
-        unfolded(node, _inside)
+        _unfolded(node, {})
         return reader.construct_document(node)
     except MemoryError:
         raise
@@ -56,31 +63,17 @@ def parsed_json(content: str | bytes, **how: Any) -> Any:
         raise ValueError(_first_line(error)) from None
 
 
-def unfolded(value: Any, inside: Any) -> int:
-    """How many values a tree has whose branches may be shared; ValueError beyond VALUES or DEPTH.
-
-    `inside(value)` are the branches of a value.
-    """
-    known: dict[int, int] = {}
-
-    def count(value: Any, depth: int) -> int:
-        if depth > DEPTH:
-            raise ValueError(f"nested deeper than {DEPTH} levels")
-        if id(value) not in known:
-            known[id(value)] = 1 + sum(count(branch, depth + 1) for branch in inside(value))
-        if known[id(value)] > VALUES:
-            raise ValueError(f"more than {VALUES:,} values once its aliases are unfolded")
-        return known[id(value)]
-
-    return count(value, 0)
-
-
-def _inside(node: Any) -> Iterator[Any]:
-    """The nodes directly in a YAML node."""
-    if isinstance(node, yaml.MappingNode):
-        yield from (part for pair in node.value for part in pair)
-    elif isinstance(node, yaml.SequenceNode):
-        yield from node.value
+def _unfolded(node: yaml.Node, known: dict[int, int], depth: int = 0) -> int:
+    """How many values a YAML node holds, its aliases unfolded; ValueError beyond VALUES or DEPTH."""
+    if depth > DEPTH:
+        raise ValueError(f"nested deeper than {DEPTH} levels")
+    if id(node) not in known:
+        inside = node.value if isinstance(node, yaml.CollectionNode) else []
+        parts = [part for pair in inside for part in pair] if isinstance(node, yaml.MappingNode) else inside
+        known[id(node)] = 1 + sum(_unfolded(part, known, depth + 1) for part in parts)
+    if known[id(node)] > VALUES:
+        raise ValueError(f"more than {VALUES:,} values once its aliases are unfolded")
+    return known[id(node)]
 
 
 def _first_line(error: Exception) -> str:
@@ -149,12 +142,12 @@ def refuse_storages(path: Path) -> None:
 LEGACY_PICKLES = 4  # a mark, a version, the machine, and what was saved
 
 
-def refuse_array(archive: zipfile.ZipFile, name: str, limit: int = ARRAY_BYTES) -> None:
-    """ValueError where an array of an .npz would take more than `limit` bytes, by its own header."""
+def refuse_array(archive: zipfile.ZipFile, name: str) -> None:
+    """ValueError where an array of an .npz would take more than ARRAY_BYTES, by its own header."""
     with archive.open(f"{name}.npy") as file:
         shape, _, dtype = header(file)
-        if (size := math.prod(shape) * dtype.itemsize) > limit:
-            raise ValueError(f"array {name!r} is {dtype} {shape}, {size:,} bytes; the limit is {limit:,}")
+        if (size := math.prod(shape) * dtype.itemsize) > ARRAY_BYTES:
+            raise ValueError(f"array {name!r} is {dtype} {shape}, {size:,} bytes; the limit is {ARRAY_BYTES:,}")
 
 
 def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

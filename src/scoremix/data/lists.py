@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import collections
-import csv
 import difflib
-import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,16 +13,17 @@ import numpy as np
 from jaxtyping import Int64
 
 from scoremix.data import limits
-from scoremix.data.csv_text import of_text
+from scoremix.data.csv_text import csv_rows, of_text
 
 
 def positions(wanted: Sequence[str], names: Sequence[str], where: str, known: str) -> Int64[np.ndarray, " wanted"]:
     """Where each of the wanted names stands among `names`, which are `known`; ValueError, of `where`, for others."""
     place = {name: k for k, name in enumerate(names)}
     if unknown := [name for name in wanted if name not in place]:
-        close = difflib.get_close_matches(unknown[0], names, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"{where} names {some(unknown)}, not among the {len(names)} {known}{hint}")
+        lower = {name.lower(): name for name in reversed(names)}
+        close = difflib.get_close_matches(unknown[0].lower(), lower, n=1)
+        hint = f"did you mean {lower[close[0]]!r}?" if close else f"the first is {some(names[:1])}"
+        raise ValueError(f"{where} names {some(unknown)}, not among the {len(names)} {known}; {hint}")
     return np.array([place[name] for name in wanted], np.int64)
 
 
@@ -76,7 +75,7 @@ def read_mplets(file: Path, names: Sequence[str], m: int) -> Int64[np.ndarray, "
 
 
 def _rows_of_names(file: Path) -> list[list[str]]:
-    text = _text(file, "m-plets")
+    text = limits.text(file, limits.TEXT_BYTES)
     if file.suffix.lower() == ".json":
         try:
             rows = limits.parsed_json(text)
@@ -87,7 +86,7 @@ def _rows_of_names(file: Path) -> list[list[str]]:
         ):
             raise ValueError(f'{file}: must be [["class", "class"], ...]')
         return rows
-    lines = _table(file, text)
+    lines = csv_rows(text, file)
     columns = [i for i, cell in enumerate(lines[0]) if cell.startswith("name_")] if lines else []
     if columns and (short := next((n for n, row in enumerate(lines, 1) if len(row) <= columns[-1]), None)):
         raise ValueError(f"{file}: row {short} has {len(lines[short - 1])} cells, the first has {len(lines[0])}")
@@ -104,10 +103,10 @@ def class_list(file: Path, kind: str) -> list[tuple[str, str]]:
     JSON: {"class": "a", ...} or {"a": ["class", ...], ...}. CSV: lines of class,a (a first line class,`kind` is
     skipped).
     """
-    text = _text(file, kind)
+    text = limits.text(file, limits.TEXT_BYTES)
     if file.suffix.lower() == ".json":
         return _json_list(file, text, kind)
-    rows = [[cell.strip() for cell in row] for row in _table(file, text)]
+    rows = [[cell.strip() for cell in row] for row in csv_rows(text, file)]
     if rows and rows[0] == ["class", kind]:
         del rows[0]
     for row in rows:
@@ -131,22 +130,6 @@ def _json_list(file: Path, text: str, kind: str) -> list[tuple[str, str]]:
     if not all(isinstance(text, str) for pair in pairs for text in pair):
         raise wrong
     return pairs
-
-
-def _text(file: Path, kind: str) -> str:
-    try:
-        return limits.text(file, limits.TEXT_BYTES)
-    except FileNotFoundError:
-        raise ValueError(f"list of {kind} {file} cannot be read: it does not exist") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"list of {kind} {file} cannot be read ({error})") from None
-
-
-def _table(file: Path, text: str) -> list[list[str]]:
-    try:
-        return [row for row in csv.reader(io.StringIO(text)) if row]
-    except csv.Error as error:
-        raise ValueError(f"{file}: is not CSV ({error})") from None
 
 
 def refuse_repeated(names: Sequence[str], where: str) -> None:

@@ -94,31 +94,31 @@ class Images:
         """Whether it is known what the images were made of."""
         return self._made is not None
 
-    def made_of(self, item: Item) -> tuple[list[str], list[float]] | None:
-        """The classes that an image was mixed of and their weights, none for a real one; None where nobody knows."""
-        return None if self._made is None else self._made(int(self.kept[item.label]), item.place)
+    def tell(self, item: Item, name: str) -> dict[str, Any]:
+        """Notes of which classes and weights the image of that name in OUT was mixed, none for a real one; returns them.
 
-    def tell(self, item: Item, name: str) -> None:
-        """Notes what the image of that name in OUT was made of."""
-        if (mixed := self.made_of(item)) is not None:
-            line = {"image": name, "label": item.label, "real": not mixed[0], "sources": mixed[0], "weights": mixed[1]}
-            self.told.append(json.dumps(line, ensure_ascii=False) + "\n")
+        Empty where nobody knows.
+        """
+        if self._made is None:
+            return {}
+        sources, weights = self._made(int(self.kept[item.label]), item.place)
+        mixed = {"sources": sources, "weights": weights}
+        line = {"image": name, "label": item.label, "real": not sources, **mixed}
+        self.told.append(json.dumps(line, ensure_ascii=False) + "\n")
+        return mixed
 
     def table(self) -> str:
         """classes.tsv: label, folder and class, since tools number folders differently."""
+        names = (re.sub(r"[\x00-\x1f]", " ", name.encode("utf-8", "replace").decode()) for name in self.names)
         rows = (
-            f"{label}\t{folder}\t{_line(name)}\n"
-            for label, (folder, name) in enumerate(zip(self.folders, self.names, strict=True))
+            f"{label}\t{folder}\t{name}\n" for label, (folder, name) in enumerate(zip(self.folders, names, strict=True))
         )
         return "label\tfolder\tclass\n" + "".join(rows)
 
     def row(self, item: Item) -> dict[str, Any]:
         """The image as a row of a table of `datasets`."""
         path = f"{self.folders[item.label]}/{item.name}"
-        self.tell(item, path)
-        sources, weights = self.made_of(item) or (None, None)
-        told = {"sources": sources, "weights": weights} if self.knows else {}
-        return {"image": {"bytes": item.content, "path": path}, "label": item.label, **told}
+        return {"image": {"bytes": item.content, "path": path}, "label": item.label, **self.tell(item, path)}
 
     def _load(self, items: Callable[[int], Any] | None, index: int) -> Item | tuple[int, str, str]:
         """The image at a position, or that with where it lies and why it cannot be read."""
@@ -198,7 +198,3 @@ def _safe(name: str) -> str:
     name = name.encode("utf-8", "replace").decode()
     name = re.sub(r"[/\\\x00-\x1f]", "_", name)
     return "_" + name[1:] if name.startswith(".") else name
-
-
-def _line(text: str) -> str:
-    return re.sub(r"[\x00-\x1f]", " ", text.encode("utf-8", "replace").decode())

@@ -148,7 +148,9 @@ def planned(
 ) -> Plan:
     """What `read` reads of an open source, before any image is; arguments and errors as there."""
     refuse_unwritable(source.class_names, place)
-    filled, empty = _filled(source, place, skip_bad, 1 if fractions is None else 2)
+    empty, filled = refuse_empty(source, np.arange(len(source.counts)), place, skip_bad), np.flatnonzero(source.counts)
+    if fractions is not None and len(filled) == 1:
+        raise ValueError(f"{place} has one class only, {source.class_names[filled[0]]!r}: a split needs at least 6")
     splits = _splits(source, filled, split_list, fractions, seed)
     members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
     of_class: Mapping[int, str] | None = dict(enumerate(source.groups)) if source.groups is not None else None
@@ -174,15 +176,6 @@ def refuse_unwritable(names: Sequence[str], place: str) -> None:
             raise ValueError(
                 f"{place}: the class {os.fsencode(name)!r} has a name that is not UTF-8: rename it"
             ) from None
-
-
-def _filled(source: Source, place: str, skip_bad: bool, least: int) -> tuple[Int64[np.ndarray, " c"], list[str]]:
-    """The classes that have images, and the names of the others; ValueError if that is not allowed."""
-    empty = refuse_empty(source, np.arange(len(source.counts)), place, skip_bad)
-    filled = np.flatnonzero(source.counts)
-    if len(filled) == 1 < least:
-        raise ValueError(f"{place} has one class only, {source.class_names[filled[0]]!r}: a split needs at least 6")
-    return filled, empty
 
 
 def _splits(

@@ -65,7 +65,8 @@ class RecordFile:
         self._lengths = (heads["length"] & _LONGEST).astype(np.int64)
         self._check(heads["magic"], heads["length"] >> 29)
         for row in self._split:
-            heads[row] = self._joined_head(row)
+            raw = struct.pack("<II", MAGIC, 0) + self.payload(row)[: _HEAD.itemsize - 8]
+            heads[row] = np.frombuffer(raw.ljust(_HEAD.itemsize, b"\0"), _HEAD)[0]
         self.flags = heads["flag"].astype(np.int64)
         self.ids = np.stack([heads["id"], heads["id2"]], 1).astype(np.int64)
         self.labels = heads["labels"].copy()
@@ -157,11 +158,6 @@ class RecordFile:
             f"{self.rec}: the record of key {self.keys[row]} goes to byte {end}, the file ends at {len(self._data)} "
             "(truncated)"
         )
-
-    def _joined_head(self, row: int) -> np.ndarray:
-        raw = struct.pack("<II", MAGIC, 0) + self.payload(row)[: _HEAD.itemsize - 8]
-        head: np.ndarray = np.frombuffer(raw.ljust(_HEAD.itemsize, b"\0"), _HEAD)[0]
-        return head
 
 
 def read_index(path: Path) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:

@@ -75,6 +75,7 @@ class Source(ABC):
     place: Path
     class_names: tuple[str, ...]
     counts: Int64[np.ndarray, " c"]
+    rows: Rows  # where images lie in one file, in any order
     labelled: bool = True  # False: the only class stands for none
     groups: tuple[str, ...] | None = None
     apart: bool = False  # classes of one group belong to one person: they stay in one part of a split
@@ -86,6 +87,11 @@ class Source(ABC):
 
     @abstractmethod
     def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None: ...
+
+    def number(self, classes: Integer[np.ndarray, " n"], of: int = 0) -> None:
+        """Notes which images are of which class, and how many: `classes` has the class of each, in order."""
+        self.rows = Rows(classes, of)
+        self.counts = self.rows.counts
 
     @classmethod
     @abstractmethod
@@ -130,9 +136,9 @@ class Encoded(Source, Generic[Item]):
     deep: list[int]  # the largest values of the images of more than 8 bits that were decoded
     small: list[int]  # shorter sides of those that were decoded to more than twice as much
 
-    @abstractmethod
     def items(self, k: int) -> Sequence[Item] | Int64[np.ndarray, " n"]:
-        """The images of class k, in order."""
+        """The images of class k, in order: by default its rows."""
+        return self.rows.of(k)
 
     @abstractmethod
     def content(self, item: Item) -> Path | bytes:

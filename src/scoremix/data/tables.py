@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from scoremix.data import limits
+from scoremix.data.csv_text import csv_rows
 from scoremix.data.layout import part_of
 from scoremix.data.lists import noun
 from scoremix.data.splits import SPLITS, Splits
@@ -24,18 +23,12 @@ Row = dict[str, Any]
 
 def read_table(path: Path) -> list[Row]:
     """The rows of a .csv, .tsv or .jsonl by the names of its columns; two columns without names are path and label."""
-    try:
-        return _rows(path, limits.text(path, limits.TEXT_BYTES))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(f"{path}: is no readable table ({error})") from None
-
-
-def _rows(path: Path, text: str) -> list[Row]:
+    text = limits.text(path, limits.TEXT_BYTES)
     if path.suffix.lower() == ".jsonl":
         return [_object(path, i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     first = text.partition("\n")[0]
     separator = next((mark for mark in "\t;" if mark in first), ",")
-    lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text), delimiter=separator) if line]
+    lines = [[cell.strip() for cell in row] for row in csv_rows(text, path, separator)]
     if not lines:
         raise ValueError(f"{path} is empty")
     header = lines[0]

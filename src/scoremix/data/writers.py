@@ -18,7 +18,7 @@ SHARD = 10_000  # images of one WebDataset shard or parquet file
 
 
 def write_folders(part: Path, images: Images) -> list[str]:
-    """<class>/<image>, and classes.tsv with the labels."""
+    """<class>/<image>; as beside all other forms, classes.tsv has the labels."""
     folder_of = -1
     for item in images:
         folder = part / images.folders[item.label]
@@ -27,7 +27,6 @@ def write_folders(part: Path, images: Images) -> list[str]:
             folder_of = item.label
         (folder / item.name).write_bytes(item.content)
         images.tell(item, f"{images.folders[item.label]}/{item.name}")
-    (part / "classes.tsv").write_text(images.table(), "utf-8")
     if images.folders != sorted(images.folders):
         return [
             "folder names sort in another order than the labels; tools that sort them number classes otherwise (classes.tsv)"
@@ -67,7 +66,6 @@ def write_records(part: Path, images: Images) -> list[str]:
     (part / "train.idx").write_bytes(writer.index())
     height, width = side or (0, 0)
     (part / "property").write_text(f"{c},{height},{width}")
-    (part / "classes.tsv").write_text(images.table(), "utf-8")
     notes = [] if announced else ["no record announces the images: beyond 2^24 float32 would round their keys"]
     if (height, width) != (112, 112):
         notes.append(f"images are {width} x {height}; arcface_torch, AdaFace and CVLFace expect 112 x 112 (--size 112)")
@@ -95,7 +93,6 @@ def write_shards(part: Path, images: Images, seed: int) -> list[str]:
                 _add(tar, f"{key:09d}{os.path.splitext(item.name)[1].lower() or extension(item.content)}", item.content)
                 _add(tar, f"{key:09d}.cls", str(item.label).encode())
                 images.tell(item, f"{key:09d}")
-    (part / "classes.tsv").write_text(images.table(), "utf-8")
     described = {"classes": len(images.kept), "images": n, "shards": shards, "images_per_shard": SHARD, "seed": seed}
     (part / "dataset.json").write_text(json.dumps(described, indent=1) + "\n")
     return []
@@ -130,7 +127,6 @@ def write_parquet(part: Path, images: Images) -> list[str]:
             file = itertools.islice(every, SHARD)
             while rows := list(itertools.islice(file, 100)):
                 writer.write_table(pa.Table.from_pylist(rows, schema))
-    (part / "classes.tsv").write_text(images.table(), "utf-8")
     return []
 
 

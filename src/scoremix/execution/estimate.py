@@ -103,15 +103,8 @@ class Clock:
                     teacher = Recognizer.model_validate(self.plans[plan.inputs["1"]].config)
                     seconds += (1 - generator.align.start) * generator.length * self.rate_of(teacher)
                 return seconds
-            case "sample":
-                sampling = Sampling.model_validate(plan.config)
-                return self._sampled(plan.inputs["0"], sampling, self.mixed(plan.inputs["1"]), self.images(plan.key))
-            case "search":
-                search = Search.model_validate(plan.config)
-                cells = search.points * (search.points + 1) // 2
-                sampling = search.sampling or Sampling()
-                chunks = math.ceil(search.pairs * search.images_per_pair / sampling.chunk)
-                return self._sampled(plan.inputs["0"], sampling, 2, cells * chunks * sampling.chunk)
+            case "sample" | "search":
+                return self._sampled(plan.inputs["0"], *self._job(plan))
             case "magnitudes":
                 sampling, chosen = Sampling.model_validate(plan.config), self.mixed(plan.inputs["1"])
                 return self._evaluated(plan.inputs["0"], sampling, 1, magnitudes.evaluations(chosen) * sampling.chunk)
@@ -140,12 +133,17 @@ class Clock:
         """Network evaluations of a step."""
         if plan.stage not in ("sample", "search"):
             return 0
-        if plan.stage == "search":
-            search = Search.model_validate(plan.config)
-            images = search.points * (search.points + 1) // 2 * search.pairs * search.images_per_pair
-            return images * evaluations(search.sampling or Sampling(), 2)
-        sampling, m = Sampling.model_validate(plan.config), self.mixed(plan.inputs["1"])
-        return self.images(plan.key) * evaluations(sampling, 1 if sampling.mixture == "turns" else m)
+        sampling, m, images = self._job(plan)
+        return images * evaluations(sampling, 1 if sampling.mixture == "turns" else m)
+
+    def _job(self, plan: Step) -> tuple[Sampling, int, int]:
+        """How a step samples, of how many classes each, and how many images."""
+        if plan.stage == "sample":
+            return Sampling.model_validate(plan.config), self.mixed(plan.inputs["1"]), self.images(plan.key)
+        search = Search.model_validate(plan.config)
+        sampling, cells = search.sampling or Sampling(), search.points * (search.points + 1) // 2
+        chunks = math.ceil(search.pairs * search.images_per_pair / sampling.chunk)
+        return sampling, 2, cells * chunks * sampling.chunk
 
     def images(self, key: str) -> int:
         """Training images in an artifact of images that may not exist yet."""

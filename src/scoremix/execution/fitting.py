@@ -6,14 +6,13 @@ from pathlib import Path
 
 from scoremix.config import ConfigError, Runtime, changed
 from scoremix.config.delivery import Delivery
-from scoremix.config.experiment import NO_PATHS, Experiment
 from scoremix.data.files import refuse_existing, whole
 from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
 from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.estimate import estimate
-from scoremix.execution.progress import in_time, labelled, noting
+from scoremix.execution.progress import labelled, noting
 from scoremix.execution.recipe import Recipe, chosen_recipe
 from scoremix.execution.runner import Planner
 from scoremix.execution.store import Store
@@ -21,6 +20,7 @@ from scoremix.execution.torchrun import say
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import GateResult
 from scoremix.recognition.onnxfile import refuse_without_onnx
+from scoremix.report.numbers import duration
 
 MODEL = "model"  # the stage, and the folder of a run's model
 
@@ -52,7 +52,7 @@ def fit(
         say(f"--retrain-generator: the recipe {recipe.arm!r} needs no generator, none is trained")
         retrain_generator = False
     config = Delivery(
-        experiment=_without_places(exp),
+        experiment=exp.with_places(lambda place: Path(place).name),  # without the folders of this machine
         recipe=recipe.arm,
         why=recipe.why,
         seeds=exp.seeds if ensemble else exp.seeds[:1],
@@ -109,7 +109,7 @@ def make(parts: records.Parts, config: Delivery, runtime: Runtime) -> Artifact:
         known = {artifact.key: len(LabeledImages.load(artifact.folder)) for artifact in parts.added.values()}
         seconds = estimate(real, steps, todo, runtime, store, known)
         left = schedule.makespan(calls, seconds, crew.size)
-        say(f"estimate: about {in_time(left)} (measured here in {time.monotonic() - start:.0f} s)")
+        say(f"estimate: about {duration(left)} (measured here in {time.monotonic() - start:.0f} s)")
         schedule.run_all(calls, store, runtime, crew, labelled(noting(), steps), say)
     return last
 
@@ -130,14 +130,3 @@ def put(model: Artifact, folder: Path) -> None:
 def _ours(folder: Path) -> bool:
     """Whether a folder is a model that was put there."""
     return all((folder / name).is_file() for name in ("manifest.json", "recognizer.onnx", "thresholds.json"))
-
-
-def _without_places(exp: Experiment) -> Experiment:
-    """The experiment without the folders of this machine."""
-    places = {name: getattr(exp, name) for name in ("source", "split_list", "groups")}
-    bare: dict[str, object] = {name: Path(place).name for name, place in places.items() if place not in NO_PATHS}
-    if exp.recognizer.start is not None:
-        bare["recognizer"] = exp.recognizer.model_copy(update={"start": Path(exp.recognizer.start).name})
-    if exp.generator.diffusers is not None:
-        bare["generator"] = exp.generator.model_copy(update={"diffusers": Path(exp.generator.diffusers).name})
-    return exp.model_copy(update=bare)

@@ -23,7 +23,7 @@ from scoremix.outputs.images import ImagesSummary
 from scoremix.outputs.networks import GateResult
 from scoremix.pipeline import folds_of
 from scoremix.report import words
-from scoremix.report.numbers import noun
+from scoremix.report.numbers import duration, noun
 
 WORTHWHILE = 40.0  # seconds of work from which several workers, who take some to start, are worth while
 MARKS = {"done": "✓", "started": "…", "stale": "≠", "missing": "·"}
@@ -93,7 +93,13 @@ def make(
         planner = runner.planned(exp, source, store)  # with the number of classes known
         left = runner.needed(planner.listed, *labels)
         if any(step.stage == "fold" and not store.artifact(step).done for step in left):
-            say(f"  {few_classes(summary, folds_of(exp, real))}")
+            classes = summary.classes
+            say(
+                f"  {noun(classes['validation'], 'validation class', 'validation classes')} are few to choose on: in "
+                f"{folds_of(exp, real)} folds every candidate is trained without a part of the "
+                f"{classes['train'] + classes['validation']} training and validation classes and measured on it (--set "
+                "choice.folds=1: on the validation classes alone)"
+            )
         return _announce(real, planner, left, runtime, size)
 
     def first(step: Step, artifact: Artifact, made: bool) -> None:
@@ -256,16 +262,6 @@ def read_in_words(summary: ImagesSummary) -> str:
     return "  " + "; ".join([*said, *([summary.note] if summary.note else [])])
 
 
-def few_classes(summary: ImagesSummary, folds: int) -> str:
-    """How a choice is made where there are few validation classes."""
-    classes = summary.classes
-    return (
-        f"{noun(classes['validation'], 'validation class', 'validation classes')} are few to choose on: in {folds} folds "
-        f"every candidate is trained without a part of the {classes['train'] + classes['validation']} training and validation "
-        "classes and measured on it (--set choice.folds=1: on the validation classes alone)"
-    )
-
-
 def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:
     """Says how long what is left will take with that many workers, from a short measurement on this machine.
 
@@ -282,14 +278,14 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     parts: dict[str, float] = {}
     for plan in todo:
         parts[plan.stage] = parts.get(plan.stage, 0) + seconds[plan.key]
-    detail = ", ".join(f"{stage} {in_time(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
+    detail = ", ".join(f"{stage} {duration(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
     total = sum(parts.values())
     side = schedule.makespan([planner.calls[step.key] for step in todo], seconds, size)
     shared = f" with {size} workers" if size > 1 else ""
     about = "at most" if any(step.config.get("until") == "gate" for step in todo) else "about"
     if any(step.stage == "adopt" for step in planner.listed):
         detail += "; sampling by the model of diffusers is not counted"
-    say(f"estimate: {about} {in_time(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
+    say(f"estimate: {about} {duration(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
     return total
 
 
@@ -299,12 +295,5 @@ def cost(artifact: Artifact) -> str:
     spent, ended = manifest["cost"], manifest.get("notes", {}).get("ended")
     extra = [f"{spent[n]:,.0f} {n}" for n in ("evaluations", "images") if spent.get(n)]
     return ", ".join(
-        [in_time(spent["seconds"]), *extra, f"peak {spent['peak_mib']:,.0f} MiB", *([ended] if ended else [])]
+        [duration(spent["seconds"]), *extra, f"peak {spent['peak_mib']:,.0f} MiB", *([ended] if ended else [])]
     )
-
-
-def in_time(seconds: float) -> str:
-    """Seconds in the unit that suits them."""
-    if seconds < 100:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

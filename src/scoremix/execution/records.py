@@ -2,15 +2,16 @@
 
 import json
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from scoremix.config import ConfigError, Experiment
-from scoremix.data.files import write_file
+from scoremix.config import ConfigError, Experiment, error_line
+from scoremix.data.files import locked, write_file
 from scoremix.execution.artifacts import Artifact, External, StoreError
-from scoremix.execution.store import Step, held
+from scoremix.execution.store import Step
 from scoremix.outputs.networks import CHECKPOINT
 from scoremix.stages.train.ingest import content_key
 
@@ -74,14 +75,14 @@ class Record:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.experiment = exp.model_dump(mode="json")
         labels = {plan.label for plan in plans}
-        with held(self.path.with_suffix(".lock")):
+        with locked(self.path.with_suffix(".lock"), wait=True):
             before = self._read()["steps"]
             self._write(self.experiment, {label: step for label, step in before.items() if label in labels})
 
     def done(self, plan: Step) -> None:
         step = {name: getattr(plan, name) for name in Done._fields}
         if self.steps.get(plan.label) != step:
-            with held(self.path.with_suffix(".lock")):
+            with locked(self.path.with_suffix(".lock"), wait=True):
                 stored = self._read()
                 self._write(stored["experiment"], {**stored["steps"], plan.label: step})
 
@@ -188,18 +189,24 @@ def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
         raise ConfigError(
             f"checkpoint {name!r}: neither a file nor RUN/ARM of a run in {out} (runs: {runs}; {option} says where they are)"
         )
-    prefix = "recognizer "
-    trained = {
-        label.removeprefix(prefix): step.artifact(out) / CHECKPOINT
-        for label, step in steps_of(out, run).items()
-        if label.startswith(prefix)
-    }
-    for label, file in trained.items():
-        if arm in (label, label.rpartition("/")[0]) and file.exists():
+    trained = trained_of(out, run)
+    for step in of_arm(trained, arm):
+        if (file := step.artifact(out) / CHECKPOINT).exists():
             return file
     raise ConfigError(
         f"checkpoint {name!r}: run {run!r} has no trained recognizer {arm!r} (has: {', '.join(trained) or 'none'})"
     )
+
+
+def trained_of(out: Path, run: str) -> dict[str, Done]:
+    """The recognizers of a run as last trained, by arm and seed, "real/0"."""
+    start = "recognizer "
+    return {label.removeprefix(start): of for label, of in steps_of(out, run).items() if label.startswith(start)}
+
+
+def of_arm(trained: Mapping[str, Done], name: str) -> list[Done]:
+    """Those of an arm, or the one of an arm and seed."""
+    return [step for label, step in trained.items() if name in (label, label.rpartition("/")[0])]
 
 
 def _settings_of(run: str, settings: Any) -> Experiment:
@@ -207,10 +214,9 @@ def _settings_of(run: str, settings: Any) -> Experiment:
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"]))
+        wrong = error_line(error.errors()[0], Experiment)
         raise ConfigError(
-            f"run {run!r}: made by a scoremix with other settings ({where}: {wrong['msg']}); `scoremix run` makes it anew"
+            f"run {run!r}: made by a scoremix with other settings ({wrong}); `scoremix run` makes it anew"
         ) from None
 
 

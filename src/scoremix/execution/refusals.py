@@ -21,8 +21,12 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step]) -
     """ConfigError or ValueError where the images that were read do not allow some of the steps `wanted`."""
     summary = ImagesSummary.load(real)
     for stage, part in (("compare", exp.evaluation.classes), ("choose", "validation")):
-        if any(step.stage == stage for step in wanted):
-            refuse_unmeasurable(summary, part)
+        of = summary.part(part)
+        if any(step.stage == stage for step in wanted) and of.single_image_classes == of.classes:
+            raise ConfigError(
+                f"all {of.classes} {part} classes have one image: no two images of one class are left to recognize "
+                "(add images, or name other classes in split_list)"
+            )
     if any(step.label == "select" for step in wanted):
         refuse_unknown_classes(exp, real)
     if exp.generator.diffusers is not None:
@@ -36,16 +40,6 @@ def refuse_missing_library(exp: Experiment) -> None:
     networks = [exp.recognizer.network, *(changed(exp.recognizer, arm.recognizer).network for arm in exp.arms.values())]
     if (named := [name for name in networks if TIMM.fullmatch(name)]) and find_spec("timm") is None:
         raise ConfigError(f"recognizer.network {named[0]!r}: needs timm, pip install 'scoremix[timm]'")
-
-
-def refuse_unmeasurable(summary: ImagesSummary, part: str) -> None:
-    """ConfigError, before hours of training, where the evaluated classes give no genuine pair."""
-    of = summary.part(part)
-    if of.single_image_classes == of.classes:
-        raise ConfigError(
-            f"all {of.classes} {part} classes have one image: no two images of one class are left to recognize "
-            "(add images, or name other classes in split_list)"
-        )
 
 
 def refuse_untold_rate(exp: Experiment, summary: ImagesSummary) -> None:

@@ -24,7 +24,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
 from scoremix.diffusion import training
 from scoremix.diffusion.unet import EDM2
-from scoremix.execution import memory, progress, runner
+from scoremix.execution import memory, runner
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import External
 from scoremix.execution.estimate import OTHERS, Clock
@@ -33,6 +33,7 @@ from scoremix.execution.store import Step, Store
 from scoremix.execution.torchrun import say
 from scoremix.execution.work import Work, peak_mib
 from scoremix.recognition.training import embed
+from scoremix.report.numbers import duration
 from scoremix.stages.mix.select import default_count, search
 from scoremix.stages.train import generator as generators
 from scoremix.stages.train import recognizer as recognizers
@@ -67,7 +68,7 @@ class Rehearsal:
             line = " ".join(str(error).split()) or type(error).__name__
             self.failures.append(f"{name}: {line}")
         told = f"failed: {self.failures[-1].partition(': ')[2]}" if self.failed(name) else "fine"
-        self.say(f"  {name:<30} {progress.in_time(time.monotonic() - start):>8}  {told}")
+        self.say(f"  {name:<30} {duration(time.monotonic() - start):>8}  {told}")
 
     def failed(self, name: str) -> bool:
         """Whether that part did."""
@@ -193,7 +194,7 @@ def _checkpoint(config: Generator, train: LabeledImages, clock: Clock, done: Reh
     if wanted != {name: float(value.double().sum()) for name, value in other.net.state_dict().items()}:
         raise RuntimeError("what was read back is not what was written")
     often = max(took / resume.SHARE, done.runtime.checkpoint_seconds)
-    done.say(f"    {whole / GIB:.2f} GiB, written in {progress.in_time(took)}, once in {progress.in_time(often)}")
+    done.say(f"    {whole / GIB:.2f} GiB, written in {duration(took)}, once in {duration(often)}")
 
 
 def _timed(steps: Sequence[Step], clock: Clock, done: Rehearsal) -> None:
@@ -259,9 +260,9 @@ def table(done: Rehearsal, price: float | None) -> list[str]:
     for stage, seconds in sorted(done.seconds.items(), key=lambda item: -item[1]):
         euros = "" if price is None else f"{seconds / 3600 * price:>15,.2f} euros"
         told = f"  from {done.sure[stage]}" if stage in done.sure else ""
-        lines.append(f"  {stage:<16}{progress.in_time(seconds):>13}{euros}{told}")
+        lines.append(f"  {stage:<16}{duration(seconds):>13}{euros}{told}")
     euros = "" if price is None else f"{total / 3600 * price:>15,.2f} euros"
-    lines.append(f"  {'together':<16}{progress.in_time(total):>13}{euros}")
+    lines.append(f"  {'together':<16}{duration(total):>13}{euros}")
     lines.append(
         f"  {done.evaluations:,} network evaluations; {done.disk / GIB:,.1f} GiB on disk; a training step keeps "
         f"{done.device_bytes / GIB:,.1f} GiB beside its network; this rehearsal took {peak_mib() / 1024:,.1f} GiB of memory"

@@ -122,29 +122,24 @@ def in_small(exp: Experiment, source: str) -> Experiment:
         )
         for name, arm in exp.arms.items()
     }
-    sampling = changed(exp.sampling, {"steps": 2, "images_per_mplet": 2, "chunk": 8, "leak_gate": None})
-    judged = changed(
-        exp.evaluation, {"images": 100, "bootstrap": 100, "draws": 2, "morphs": min(exp.evaluation.morphs, 1)}
-    )
-    guide = None if exp.guide is None else changed(exp.guide, tiny)
-    return Experiment.model_validate(
-        exp.model_copy(
-            update={
-                "name": "small",
-                "source": source,
-                "split_list": None,
-                "groups": None,
-                "data": changed(exp.data, {"size": SMALL, "classes": None, "images_per_class": None}),
-                "recognizer": changed(exp.recognizer, network | length),
-                "generator": changed(exp.generator, tiny),
-                "guide": guide,
-                "gate": changed(exp.gate, {"classes": 3, "images_per_class": 2}),
-                "selection": changed(exp.selection, selected(exp.selection)),
-                "sampling": sampling,
-                "search": changed(exp.search, {"points": 2, "pairs": 2, "images_per_pair": 2}),
-                "arms": arms,
-                "seeds": exp.seeds[:1],
-                "evaluation": judged,
-            }
-        ).model_dump()
-    )
+    parts: dict[str, dict[str, Any]] = {
+        "data": {"size": SMALL, "classes": None, "images_per_class": None},
+        "recognizer": network | length,
+        "generator": tiny,
+        "gate": {"classes": 3, "images_per_class": 2},
+        "selection": selected(exp.selection),
+        "sampling": {"steps": 2, "images_per_mplet": 2, "chunk": 8, "leak_gate": None},
+        "search": {"points": 2, "pairs": 2, "images_per_pair": 2},
+        "evaluation": {"images": 100, "bootstrap": 100, "draws": 2, "morphs": min(exp.evaluation.morphs, 1)},
+    }
+    update = {name: changed(getattr(exp, name), changes) for name, changes in parts.items()}
+    update |= {
+        "name": "small",
+        "source": source,
+        "split_list": None,
+        "groups": None,
+        "arms": arms,
+        "seeds": exp.seeds[:1],
+    }
+    update["guide"] = None if exp.guide is None else changed(exp.guide, tiny)
+    return Experiment.model_validate(exp.model_copy(update=update).model_dump())

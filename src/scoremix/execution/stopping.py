@@ -9,9 +9,8 @@ _asked: list[int] = []  # signals received
 
 def listen(*signals: int) -> None:
     """From now on these signals ask this process to stop; a second one stops it at once."""
-    for number in signals:
+    for number in (*signals, signal.SIGALRM):  # the alarm: the time given is over, or that to write a checkpoint
         signal.signal(number, _ask)
-    signal.signal(signal.SIGALRM, _alarm)
 
 
 def after(seconds: float) -> None:
@@ -36,8 +35,3 @@ def _ask(number: int, frame: Any) -> None:
     if len(_asked) > 1:
         raise KeyboardInterrupt
     signal.alarm(GRACE)
-
-
-def _alarm(number: int, frame: Any) -> None:
-    """The time given is over: the first time to begin, the second time to have written a checkpoint."""
-    _ask(number, frame)

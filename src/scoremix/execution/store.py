@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 
 from scoremix.config import Runtime, Slice
 from scoremix.config.base import undecided
-from scoremix.data.files import file_hash, write_file
+from scoremix.data.files import file_hash, locked, write_file
 from scoremix.execution.artifacts import DISOWNED, Artifact, StoreBusy, StoreError, read_json, refuse_damaged
 from scoremix.execution.code import code_hash
 from scoremix.execution.work import Show, Work, reset_peak
@@ -83,7 +82,11 @@ class Store:
                 raise StoreError(
                     f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
                 )
-        elif root.exists() and _foreign(root, mark) and not mark.exists():  # another process may just have made it
+        elif (
+            root.exists()  # and holds more than what a process left that was killed while it wrote the mark
+            and any(not file.match(f"{mark.name}.*partial") for file in root.iterdir())
+            and not mark.exists()  # another process may just have made it
+        ):
             raise StoreError(f"{root}: not empty and not a scoremix store; use another --out")
 
     def artifact(self, step: Step) -> Artifact:
@@ -175,24 +178,11 @@ def _clear_disowned(artifact: Artifact) -> None:
                 path.unlink()
 
 
-def _foreign(root: Path, mark: Path) -> bool:
-    """Whether a folder holds more than what a process left that was killed while it wrote the mark."""
-    return any(not file.match(f"{mark.name}.*partial") for file in root.iterdir())
-
-
-@contextlib.contextmanager
-def held(file: Path) -> Iterator[None]:
-    """Holds a lock file, once whoever holds it has let go; it stays as an empty file."""
-    with open(file, "w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-
-
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[None]:
-    with open(folder / ".lock", "w") as handle:
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(locked(folder / ".lock"))
         except OSError:
             raise StoreBusy(f"{folder}: another process is working on it") from None
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,9 +15,10 @@ from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment, Runtime, Sampling, changed, error_line
 from scoremix.data import limits
-from scoremix.data.decode import decode, resize_area, with_channels
+from scoremix.data.decode import decode, refuse_other_arrays, resize_area, with_channels
 from scoremix.data.files import refuse_existing, whole
 from scoremix.data.images import LabeledImages
+from scoremix.data.lists import positions
 from scoremix.data.reading import UnreadableImages
 from scoremix.data.sources import open_listing
 from scoremix.diffusion import checkpoints as generators
@@ -102,11 +102,7 @@ class Generator:
 
     def _index(self, name: str | int) -> int:
         if isinstance(name, str):
-            if name in self.classes:
-                return self.classes.index(name)
-            close = difflib.get_close_matches(name, self.classes, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the first is {self.classes[0]!r}"
-            raise ValueError(f"class {name!r}: not one of the generator's {len(self.classes)}; {hint}")
+            return int(positions([name], self.classes, "sample", "classes of the generator")[0])
         if not 0 <= name < len(self.classes):
             raise ValueError(f"class {name}: the generator knows the classes 0 to {len(self.classes) - 1}")
         return int(name)
@@ -135,10 +131,7 @@ class Recognizer:
             return np.concatenate(blocks)
         if not isinstance(images, np.ndarray):
             images = decoded([Path(file) for file in images], self.description.size)
-        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not len(images):
-            raise ValueError(
-                f"images of shape {images.shape} and type {images.dtype}: must be uint8 (n, height, width, 1 or 3), n > 0"
-            )
+        refuse_other_arrays(images)
         pixels = with_channels(resize_area(images, self.description.size), self.description.channels)
         x = network_input(torch.from_numpy(np.array(pixels, order="C")), self.description)
         unit: NDArray[np.float32] = torch.nn.functional.normalize(embed(self.net, x, batch=ROWS)).cpu().numpy()
@@ -277,10 +270,7 @@ def decoded(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
 
 def _sampling(exp: Experiment, runtime: Runtime, settings: Mapping[str, Any]) -> Sampling:
     """The experiment's sampling with some settings changed, its precision decided."""
-    try:
-        sampling = changed(exp.sampling, {"weights": None, "weights_end": None, "mixture": "scores", **settings})
-    except ValidationError as error:
-        raise ConfigError("; ".join(error_line(e, Sampling) for e in error.errors())) from None
+    sampling = changed(exp.sampling, {"weights": None, "weights_end": None, "mixture": "scores", **settings})
     return decided(exp.model_copy(update={"sampling": sampling}), runtime.device).sampling
 
 

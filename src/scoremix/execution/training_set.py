@@ -83,17 +83,13 @@ def load_training_set(run_arm: str, *, out: str | Path = "scoremix_runs") -> Tra
     ConfigError, a ValueError of one line, where there is none. No class of the validation or the test is in it.
     """
     run, _, arm = with_arm(Path(out), str(run_arm)).partition("/")
-    steps = records.steps_of(Path(out), run)
-    trained = {
-        label.removeprefix("recognizer "): step for label, step in steps.items() if label.startswith("recognizer ")
-    }
-    step = next((step for label, step in trained.items() if arm in (label, label.rpartition("/")[0])), None)
-    if step is None:
+    trained = records.trained_of(Path(out), run)
+    if not (steps := records.of_arm(trained, arm)):
         arms = ", ".join(dict.fromkeys(label.rpartition("/")[0] for label in trained)) or "none"
         raise ConfigError(
             f"training set {run_arm!r}: run {run!r} has no trained arm {arm!r} (has: {arms}; `scoremix run --arms` names others)"
         )
-    data = _stored(out, run, step.inputs["0"])
+    data = _stored(out, run, steps[0].inputs["0"])
     if data.stage != "combine":
         images = real_images(data)
         return TrainingSet(data.folder, images, Targets.load(data.folder), None, images.class_names, len(images))

@@ -40,7 +40,7 @@ class Task(NamedTuple):
 
 
 class Workers(Protocol):
-    """Where tasks run."""
+    """Where tasks run; who runs them in this process has nothing more to say."""
 
     size: int
 
@@ -49,12 +49,15 @@ class Workers(Protocol):
 
     def died(self, future: Future[None]) -> bool:
         """Whether the worker of a finished task died, in which case another one takes its place."""
+        return False
 
     def progress(self) -> Iterator[tuple[str, float, float, str]]:
         """What running steps have told since the last call: label, done, total, unit."""
+        return iter(())
 
     def stop(self) -> None:
         """Ends every worker; running steps write a checkpoint."""
+        return
 
 
 def at_work(runtime: Runtime, steps: Sequence[Step], scheduler: str | None = None) -> tuple[Workers, Runtime]:
@@ -105,11 +108,10 @@ def perform(task: Task, root: Path, runtime: Runtime, show: Show | None = None) 
     call.function(call.config, *call.inputs, work=work)
 
 
-@dataclass
-class Here:
+class Here(Workers):
     """This process alone, one task after the other."""
 
-    size: int = 1
+    size = 1
 
     def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
         future: Future[None] = Future()
@@ -119,15 +121,6 @@ class Here:
         except Exception as error:
             future.set_exception(error)
         return future
-
-    def died(self, future: Future[None]) -> bool:
-        return False
-
-    def progress(self) -> Iterator[tuple[str, float, float, str]]:
-        return iter(())
-
-    def stop(self) -> None:
-        pass
 
 
 @dataclass
@@ -159,7 +152,7 @@ class Slot:
 
 
 @dataclass
-class Processes:
+class Processes(Workers):
     """Workers on this machine, a process each, started when there is work for them."""
 
     size: int
@@ -265,7 +258,7 @@ def _applied(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ..
 
 
 @dataclass
-class Cluster:
+class Cluster(Workers):
     """Workers of a Dask cluster on a shared folder, reached by a client that is opened when there is work for them."""
 
     connect: Callable[[], Client]
@@ -286,9 +279,6 @@ class Cluster:
     def died(self, future: Future[None]) -> bool:
         self.busy.discard(future)
         return type(future.exception()).__name__ == "KilledWorker"
-
-    def progress(self) -> Iterator[tuple[str, float, float, str]]:
-        return iter(())
 
     def stop(self) -> None:
         for future in self.busy:

@@ -1,6 +1,5 @@
 """A finished run opened to look at: its images, networks and classes, and what can be asked of them."""
 
-import difflib
 import json
 import shlex
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from scoremix.config import Experiment, Runtime, Sampling, changed
 from scoremix.data.images import LabeledImages
+from scoremix.data.lists import positions
 from scoremix.execution import records
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
@@ -198,15 +198,11 @@ class Run:
         return [k for k, name in enumerate(self.names) if words.lower() in name.lower()][:most]
 
     def class_named(self, name: str) -> int:
-        """ValueError, with the nearest name, where there is none."""
-        if name in self.names:
-            return self.names.index(name)
+        """The class of that name, in any case; ValueError, with the nearest name, where there is none."""
         lower = [known.lower() for known in self.names]
-        if name.lower() in lower:
+        if name not in self.names and name.lower() in lower:
             return lower.index(name.lower())
-        close = difflib.get_close_matches(name.lower(), lower, n=1)
-        hint = f"did you mean {self.names[lower.index(close[0])]!r}?" if close else f"the first is {self.names[0]!r}"
-        raise ValueError(f"class {name!r}: not one of the {len(self.names)} training classes; {hint}")
+        return int(positions([name], self.names, "the search", "training classes")[0])
 
     # ---- making it again
 

@@ -93,7 +93,7 @@ def served(run: Run, port: int = 0) -> Iterator[str]:
         try:
             _, address, _ = blocks.launch(
                 server_name=HOST,
-                server_port=port or free_port(),
+                server_port=port or None,
                 share=False,
                 quiet=True,
                 prevent_thread_lock=True,
@@ -116,13 +116,3 @@ def served(run: Run, port: int = 0) -> Iterator[str]:
             yield address
         finally:
             blocks.close(verbose=False)
-
-
-def free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    import socket
-
-    with socket.socket() as found:
-        found.bind((HOST, 0))
-        number: int = found.getsockname()[1]
-        return number

@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 
 from scoremix.config import ConfigError
+from scoremix.data.csv_text import numbers_of
 from scoremix.data.decode import decode, with_channels
 from scoremix.explore import people, view
 from scoremix.explore.mplets import listed, pages_of
@@ -134,14 +135,9 @@ def numbers(text: str, m: int) -> tuple[float, ...] | None:
     """The numbers in a text, none of an empty one; ConfigError where they are not m."""
     if not text.strip():
         return None
-    try:
-        found = tuple(float(word) for word in text.replace(",", " ").split())
-    except ValueError:
-        found = ()
-    if len(found) != m or not np.isfinite(found).all():
-        raise ConfigError(
-            f"weights at the lowest noise {text!r}: {m} numbers are needed, such as {', '.join('1' + '0' * (m - 1))}"
-        )
+    found = numbers_of(",".join(text.replace(",", " ").split()), "weights at the lowest noise")
+    if len(found) != m:
+        raise ConfigError(f"weights at the lowest noise {text!r}: {m} numbers are needed")
     return found
 
 

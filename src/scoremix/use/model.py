@@ -6,6 +6,7 @@ print([found.name for found in model.identify("gallery", "probes")])
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scoremix.data.decode import decode, opened, resize_area, with_channels
+from scoremix.data.decode import decode, opened, refuse_other_arrays, resize_area, with_channels
 from scoremix.data.source import Advance, Told
 from scoremix.data.sources import Listing, open_listing
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified, Match, Source, Unit, nearest
@@ -72,20 +73,24 @@ class Model:
 
         ValueError, one line, for wrong arrays and for what cannot be read or is too small.
         """
+        if isinstance(images, str | Path):
+            return self._read(Path(images))[1]
         if isinstance(images, np.ndarray):
             fitted = self._fitted(images)
             return self._computed(fitted[i : i + ROWS] for i in range(0, len(fitted), ROWS))
-        if isinstance(images, str | Path):
-            return self._read(Path(images))[1]
-        return self._computed(self._file(Path(file))[None] for file in images)
+        files = iter(images)
+        parts = iter(lambda: list(itertools.islice(files, ROWS)), [])
+        return self._computed(np.stack([self._file(Path(file)) for file in part]) for part in parts)
 
     def verify(self, a: Images | Source, b: Images | Source, far: float | None = None) -> Verified:
         """Whether two images, files or arrays (h, w, 1 or 3), are of one class, at a FAR that has a threshold."""
-        one, other = (self._one(image) for image in (a, b))
+        one, other = (self.embed(of[None] if isinstance(of, np.ndarray) else [of])[0] for of in (a, b))
         similarity = float(one @ other)
         if far is None and not self.thresholds:
             return Verified(similarity, None, None)
-        point = self.threshold(self._usual() if far is None else far)
+        known = {point.far for point in self.thresholds}
+        usual = self.headline if self.headline in known else min(known, default=self.headline)
+        point = self.threshold(usual if far is None else far)
         return Verified(similarity, similarity > point.value, point)
 
     def enroll(self, place: Source, advance: Advance = silent, class_level: int | None = None) -> Gallery:
@@ -163,16 +168,7 @@ class Model:
         strict = (point for point in self.thresholds if point.far * enrolled <= STRANGERS)
         return next(strict, self.thresholds[-1] if self.thresholds else None)
 
-    def _usual(self) -> float:
-        known = {point.far for point in self.thresholds}
-        return self.headline if self.headline in known else min(known)
-
     # ---- from images to embeddings
-
-    def _one(self, image: Images | Source) -> Unit:
-        if isinstance(image, np.ndarray):
-            return np.asarray(self.embed(image[None])[0])
-        return np.asarray(self.embed([image])[0])
 
     def _read(self, place: Path, advance: Advance = silent, class_level: int | None = None) -> tuple[Listing, Unit]:
         """The listing of all images at a place, and their embeddings; ValueError names the first that is unusable."""
@@ -220,25 +216,13 @@ class Model:
             )
 
     def _fitted(self, images: Images) -> Images:
-        if images.ndim != 4 or images.dtype != np.uint8 or images.shape[3] not in (1, 3) or not len(images):
-            raise ValueError(
-                f"images of shape {images.shape} and type {images.dtype}: must be uint8 (n, height, width, 1 or 3), n > 0"
-            )
+        refuse_other_arrays(images)
         self._refuse_enlarged("images", images.shape[2], images.shape[1])
         return with_channels(resize_area(images, self.size), self.channels)
 
     def _computed(self, blocks: Iterable[Images]) -> Unit:
-        """Embeddings of blocks (b, size, size, channels)."""
-        rows: list[Unit] = []
-        waiting: list[Images] = []
-        for block in blocks:
-            waiting.append(block)
-            if sum(map(len, waiting)) >= ROWS:
-                rows.append(self._forward(np.concatenate(waiting)))
-                waiting = []
-        if waiting:
-            rows.append(self._forward(np.concatenate(waiting)))
-        if not rows:
+        """Embeddings of blocks (at most ROWS, size, size, channels)."""
+        if not (rows := list(map(self._forward, blocks))):
             raise ValueError("no images")
         return np.concatenate(rows)
 

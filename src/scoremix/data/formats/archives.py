@@ -16,7 +16,7 @@ import numpy as np
 from scoremix.data import limits
 from scoremix.data.formats.folders import DEEPEST, LITTER, Laid, listed, may_be_image
 from scoremix.data.layout import Steps, part_of
-from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows
+from scoremix.data.source import DEFAULTS, Encoded, Opening
 from scoremix.data.tables import LABELS, classes_of, column, names_of, splits_of
 
 PACKED = {".tar.gz": "gunzip", ".tgz": "gunzip", ".tar.bz2": "bunzip2", ".tar.xz": "unxz", ".tar.zst": "unzstd"}
@@ -123,7 +123,9 @@ class Archive(Packs, Laid[Member]):
                 else:
                     inside.setdefault(steps[:-1], {})[steps[-1]] = member  # of two of a name the later one counts
         if not inside:
-            raise ValueError(f"{place} holds no images: {unpacking(self.paths[0])}")
+            tool, first = "zipfile" if self.paths[0].suffix.lower() == ".zip" else "tarfile", self.paths[0]
+            unpacking = shlex.join(["python", "-m", tool, "-e", str(first), str(first.with_suffix(""))])
+            raise ValueError(f"{place} holds no images: {unpacking}")
         self._inside = {steps: [of[name] for name in sorted(of)] for steps, of in sorted(inside.items())}
         loose = self._inside.pop((), [])
         if loose and not self._inside:
@@ -197,8 +199,7 @@ class Shards(Packs):
         """Classes in ascending order of label, named by the table beside the shards where it names all of them."""
         numbers = all(label.isascii() and label.isdigit() and len(label) < 16 for label in labels)
         distinct, self._classes = classes_of([int(x) for x in labels] if numbers else labels, str(self.place))
-        self.rows = Rows(self._classes)
-        self.counts = self.rows.counts
+        self.number(self._classes)
         self.class_names = tuple(f"{int(name):07d}" for name in distinct) if numbers else distinct
         if (table := self.place / NAMES).is_file():
             self.class_names = names_of(table, distinct) or self.class_names
@@ -254,12 +255,6 @@ def archives_at(place: Path) -> list[Path]:
             command = f"{PACKED[kind]} -k {shlex.quote(str(path))}"
             raise ValueError(f"{path} is compressed as a whole: `{command}` makes {unpacked}, which is read")
     return [path for path in paths if _suffix(path.name) not in PACKED]
-
-
-def unpacking(path: Path) -> str:
-    """The command that unpacks an archive beside itself."""
-    tool = "zipfile" if path.suffix.lower() == ".zip" else "tarfile"
-    return f"python -m {tool} -e {shlex.quote(str(path))} {shlex.quote(str(path.with_suffix('')))}"
 
 
 def _suffix(name: str) -> str:

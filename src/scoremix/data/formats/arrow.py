@@ -15,7 +15,7 @@ from jaxtyping import Int64
 from scoremix.data import limits
 from scoremix.data.formats.folders import listed
 from scoremix.data.layout import part_of
-from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows, Told, readable
+from scoremix.data.source import DEFAULTS, Encoded, Opening, Told, readable
 from scoremix.data.tables import splits_of
 
 
@@ -25,21 +25,15 @@ class Columned(Encoded[int]):
     Parts with the names of a split are the split where no class is in two of them.
     """
 
-    rows: Rows
-
     def take_labels(self, chunks: Iterable[Any], names: list[str], column: str, parts: Sequence[str]) -> None:
         """The classes, from the chunks of the labels' column, and the split, from the part of every row.
 
         ValueError as `classes_in`.
         """
         self.class_names, classes = classes_in(chunks, names, column, self.place)
-        self.rows = Rows(classes)
-        self.counts = self.rows.counts
+        self.number(classes)
         if len(set(parts)) > 1 and all(map(part_of, set(parts))):
             self.splits, self.notes = splits_of(parts, classes, str(self.place))
-
-    def items(self, k: int) -> Int64[np.ndarray, " n"]:
-        return self.rows.of(k)
 
     def name(self, item: int) -> str:
         return str(item)
@@ -270,7 +264,7 @@ class Parquet(Columned):
             file.flush()
             return np.memmap(file, np.uint8, "r"), np.array(starts)
 
-    def items(self, k: int) -> Int64[np.ndarray, " n"]:
+    def items(self, k: int) -> Sequence[int] | Int64[np.ndarray, " n"]:
         _ = self._spooled  # before the threads ask for it
         return super().items(k)
 

@@ -10,7 +10,7 @@ from jaxtyping import Int64, Integer, UInt8
 
 from scoremix.data import limits
 from scoremix.data.decode import resize_area
-from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Rows, Source, readable
+from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Source, readable
 from scoremix.data.verification import unpickled
 
 SIDE, PIXELS = 32, 3 * 32 * 32  # planes of red, green, blue
@@ -36,10 +36,10 @@ class Cifar(Source):
         )
         if wrong is not None:
             raise ValueError(f"{place}: label {labels[wrong].max()}, there are {len(names[wrong])} names")
-        self.class_names, self.rows = names[0], Rows(labels[0], len(names[0]))
+        self.class_names = names[0]
         if len(set(self.class_names)) < len(self.class_names):
             raise ValueError(f"{place}: two classes have one name")
-        self.counts = self.rows.counts
+        self.number(labels[0], len(names[0]))
         if len(names) > 1:
             first = np.unique(labels[0], return_index=True)
             group = dict(zip(first[0].tolist(), labels[1][first[1]].tolist(), strict=True))
@@ -68,12 +68,8 @@ class Cifar(Source):
 
     def _binary(self) -> tuple[list[tuple[str, ...]], list[Int64[np.ndarray, " n"]]]:
         tables = (TEN_BINARY if self.paths[0].name in TEN_BINARY[0] else HUNDRED_BINARY)[1]
-        names = []
-        for table in tables:
-            with readable(self.place / table, "a list of names"):
-                names.append(
-                    tuple(line.strip() for line in limits.text(self.place / table).splitlines() if line.strip())
-                )
+        texts = (limits.text(self.place / table) for table in tables)
+        names = [tuple(line.strip() for line in text.splitlines() if line.strip()) for text in texts]
         row = len(tables) + PIXELS
         parts = []
         for path in self.paths:

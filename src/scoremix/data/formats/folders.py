@@ -166,15 +166,13 @@ def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     try:
         with os.scandir(folder) as entries:
             shown = [e for e in entries if e.name[0] != "." and e.name.lower() not in LITTER]
-            found = [(e.name, inner) for e in shown if not ((inner := _is_folder(e)) and is_of_runs(e.path))]
+            # a link in a circle is no folder
+            inner = [(e, os.path.isdir(e.path) if e.is_symlink() else e.is_dir()) for e in shown]
+            found = [(e.name, is_folder) for e, is_folder in inner if not (is_folder and is_of_runs(e.path))]
     except OSError as error:
         raise ValueError(f"{folder} cannot be listed ({error.strerror})") from None
     found.sort()
     return tuple(n for n, inner in found if inner), tuple(n for n, inner in found if not inner)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()  # False for links in a circle
 
 
 def is_of_runs(folder: str) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from scoremix.data.formats.folders import Files
 from scoremix.data.layout import part_of
-from scoremix.data.source import DEFAULTS, Opening, Rows
+from scoremix.data.source import DEFAULTS, Opening
 from scoremix.data.tables import IMAGES, LABELS, Row, classes_of, column, read_table, splits_of
 
 TABLES = (".csv", ".tsv", ".jsonl")
@@ -43,8 +43,7 @@ class Listed(Files):
             labels += [_cell(row, label, table) for row in rows]
             parts += [_cell(row, of, table) if of else table.parent.name for row in rows]
         self.class_names, classes = classes_of(labels, str(place))
-        self.rows = Rows(classes)
-        self.counts = self.rows.counts
+        self.number(classes)
         if len(set(parts)) > 1:
             self.splits, self.notes = splits_of(parts, classes, str(place))
 

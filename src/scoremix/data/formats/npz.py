@@ -16,7 +16,7 @@ from jaxtyping import Int64, Integer
 from scoremix.data import limits
 from scoremix.data.decode import resize_area
 from scoremix.data.lists import refuse_repeated
-from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Rows, Source, readable
+from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Source, readable
 from scoremix.data.splits import Splits, checked
 from scoremix.data.tables import classes_of
 
@@ -83,8 +83,8 @@ class Npz(Source):
                 )
         else:
             self.class_names, labels = names, classes
-        self.labels, self.rows = labels, Rows(labels, len(self.class_names))
-        self.counts = self.rows.counts
+        self.labels = labels
+        self.number(labels, len(self.class_names))
         self.groups = self._groups(small)
         self.splits = self._splits(small)
 

@@ -19,7 +19,7 @@ from jaxtyping import Int64
 
 from scoremix.data import limits
 from scoremix.data.recordio import EXACT, RecordFile
-from scoremix.data.source import DEFAULTS, Encoded, Opening, Rows
+from scoremix.data.source import DEFAULTS, Encoded, Opening
 
 
 def record_files(place: Path) -> tuple[Path, Path] | None:
@@ -64,8 +64,7 @@ class Records(Encoded[int]):
         if self.listing is not None and len(np.unique(labels)) == 1:
             labels = self._labels_of(self.listing, labels)
         distinct, classes = np.unique(labels, return_inverse=True)
-        self.rows = Rows(classes)
-        self.counts = self.rows.counts
+        self.number(classes)
         self.class_names = self._names(classes, distinct)
         self._confirm(labels, distinct)
 
@@ -76,9 +75,6 @@ class Records(Encoded[int]):
     def files(self) -> Iterator[tuple[str, Path]]:
         listing = [self.listing.file] if self.listing else []
         return ((path.name, path) for path in (self.rec, self.records.idx, *listing) if path.is_file())
-
-    def items(self, k: int) -> Int64[np.ndarray, " n"]:
-        return self.rows.of(k)
 
     def content(self, item: int) -> bytes:
         content = self.records.image(self.images[item])
@@ -250,12 +246,8 @@ def read_list(file: Path) -> ImageList:
     key, path (DCFace's list.txt); key, path, label (CVLface's train.tsv); key, labels ..., path (im2rec's .lst);
     aligned 0/1, path, label, box, landmarks (the older .lst of InsightFace, whose keys are line numbers from 1).
     """
-    try:
-        content = limits.text(file, limits.TEXT_BYTES)
-        lines = [line.rstrip("\r").split("\t") for line in content.split("\n") if line.strip()]
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{file} cannot be read ({error})") from None
-    if not lines:
+    content = limits.text(file, limits.TEXT_BYTES)
+    if not (lines := [line.rstrip("\r").split("\t") for line in content.split("\n") if line.strip()]):
         raise ValueError(f"{file} is empty")
     first = lines[0]
     if len(first) == 2 and not _number(first[1]):
