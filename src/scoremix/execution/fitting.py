@@ -12,9 +12,9 @@ from scoremix.delivery import delivery
 from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.estimate import estimate
-from scoremix.execution.progress import labelled, noting
+from scoremix.execution.progress import noting
 from scoremix.execution.recipe import Recipe, chosen_recipe
-from scoremix.execution.runner import Planner
+from scoremix.execution.runner import Planner, labelled
 from scoremix.execution.store import Store
 from scoremix.execution.torchrun import say
 from scoremix.outputs.comparison import Comparison

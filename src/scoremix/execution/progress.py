@@ -10,7 +10,7 @@ from scoremix.config.base import undecided
 from scoremix.data.files import write_file
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, schedule, workers
-from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
@@ -102,20 +102,22 @@ def make(
             )
         return _announce(real, planner, left, runtime, size)
 
-    def first(step: Step, artifact: Artifact, made: bool) -> None:
-        after(step, artifact, made)
-        if team and step.stage == "ingest" and not process():
-            begin(artifact, made, 1)
+    crew, runtime = (None, runtime) if team else workers.at_work(runtime, plans, scheduler)
+    unread, one = not store.artifact(plans[0]).done, runner.Runner(store, runtime, "ingest", after, team)
+    real = runner.run(exp, source, one)
+    seconds = 0.0 if process() else begin(real, unread, crew.size if crew else 1)
+    side_by_side = crew and (scheduler or (crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE)))
 
-    if team is None:
-        crew, runtime = workers.at_work(runtime, plans, scheduler)
-        unread = not store.artifact(plans[0]).done
-        seconds = begin(runner.run(exp, source, runner.Runner(store, runtime, "ingest", after)), unread, crew.size)
-        if scheduler or (crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE)):
-            return _side_by_side(exp, source, labels, store, runtime, crew, after)
-    told = [first, *[after] * (len(labels) - 1)]
-    runners = (runner.Runner(store, runtime, label, call, team=team) for label, call in zip(labels, told, strict=True))
-    return [runner.run(exp, source, one) for one in runners]
+    def made(planner: runner.Planner, steps: list[Step]) -> None:
+        told = runner.labelled(after, planner.listed)
+        calls = [planner.calls[step.key] for step in steps]
+        if crew and side_by_side:
+            schedule.run_all(calls, store, runtime, crew, told, say)
+        else:
+            for call in calls:
+                one.made(call, told)
+
+    return runner.in_parts(exp, source, store, labels, made)
 
 
 def _opened(
@@ -159,31 +161,6 @@ def _opened(
     return record
 
 
-def _side_by_side(
-    exp: Experiment,
-    source: External,
-    labels: Sequence[str | None],
-    store: Store,
-    runtime: Runtime,
-    crew: workers.Workers,
-    after: schedule.After,
-) -> list[Artifact]:
-    """What some steps need, by workers; what decides which steps follow is a graph of its own."""
-    while True:
-        planner = runner.planned(exp, source, store)
-        plans = planner.listed
-        wanted = runner.needed(plans, *labels)
-        branch = runner.open_branch(exp, wanted, store)
-        if branch:
-            steps = {step.key for step in runner.needed(plans, branch.label)}
-            steps |= {step.key for step in runner.without_generator(exp, source, store)}  # they follow in any case
-            wanted = [step for step in wanted if step.key in steps]
-        calls = [planner.calls[step.key] for step in wanted]
-        schedule.run_all(calls, store, runtime, crew, labelled(after, plans), say)
-        if branch is None:
-            return [store.artifact(next(s for s in plans if s.label == (label or "report"))) for label in labels]
-
-
 def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step]) -> None:
     """Inputs of what is to be done whose bytes are no longer those that were written are named, and not done any more."""
     made, looked = {plan.key: store.artifact(plan) for plan in plans}, set[str]()
@@ -193,17 +170,6 @@ def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step])
             if artifact.done and (wrong := artifact.damaged()):
                 say(f"  {artifact.folder}: {'; '.join(wrong)}; it is made again")
                 artifact.disown()
-
-
-def labelled(after: schedule.After, plans: Sequence[Step]) -> schedule.After:
-    """`after` for every label of a step: the baseline is also `recognizer real/0`."""
-
-    def of_each(step: Step, artifact: Artifact, made: bool) -> None:
-        for plan in plans:
-            if plan.key == step.key:
-                after(plan, artifact, made and plan.label == step.label)
-
-    return of_each
 
 
 def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artifact, bool], None]:

@@ -3,13 +3,14 @@
 import functools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from scoremix.config import Changes, Experiment, Recognizer, Runtime, Slice, changed, choice
 from scoremix.config.base import undecided
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.schedule import After
 from scoremix.execution.store import Call, Step, Store, step_of
 from scoremix.execution.work import Work
 from scoremix.making import Input
@@ -43,62 +44,49 @@ class Planner:
         return list(self.steps.values())
 
 
-class Finished(Exception):
-    """Raised inside the story once the last wanted step is done."""
-
-    def __init__(self, artifact: Artifact) -> None:
-        super().__init__(artifact.stage)
-        self.artifact = artifact
-
-
 @dataclass
 class Runner:
-    """A stage that makes what is not yet there; with `until` only what that step needs, and then the story stops."""
+    """A stage that makes what is not yet there; `run` makes what its step `until` needs, by default the whole story."""
 
     store: Store
     runtime: Runtime
     until: str | None = None
-    after: Callable[[Step, Artifact, bool], None] = lambda step, artifact, made: None
-    wanted: frozenset[str] | None = None  # keys of the steps to run, all by default
+    after: After = lambda step, artifact, made: None
     team: engine.Engine | None = None  # several processes that tell the same story together
 
     def __call__(self, function: Callable[..., None], config: Slice, *inputs: Input, label: str = "") -> Artifact:
-        step = step_of(function, config, inputs, label)
-        if self.wanted is not None and step.key not in self.wanted:
-            return self.store.artifact(step)
+        return self.made(Call(step_of(function, config, inputs, label), function, config, inputs), self.after)
+
+    def made(self, call: Call, after: After) -> Artifact:
+        """The artifact of a call; `after` is told of it, by the first of several processes alone."""
         if self.team and self.team.rank:
-            artifact = self._helped(self.team, step, function, config, inputs)
-        else:
-            made = not self.store.artifact(step).done
-            artifact = self._made(step, function, config, inputs)
-            self.after(step, artifact, made)
-        if step.label == self.until:
-            raise Finished(artifact)
+            return self._helped(self.team, call)
+        made = not self.store.artifact(call.step).done
+        artifact = self._made(call)
+        after(call.step, artifact, made)
         return artifact
 
-    def _made(self, step: Step, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]) -> Artifact:
+    def _made(self, call: Call) -> Artifact:
         """What is not there is made, in `TOGETHER` with the help of the other processes, who wait otherwise."""
         team = self.team
         if team is None:
-            return self.store.run(step, function, config, inputs, self.runtime)
+            return self.store.run(*call, self.runtime)
 
         def begin(made: bool) -> int:
-            joined = made and function in TOGETHER
+            joined = made and call.function in TOGETHER
             team.total(joined)
             return team.ranks if joined else 1
 
-        artifact = self.store.run(step, function, config, inputs, self.runtime, begin)
+        artifact = self.store.run(*call, self.runtime, begin)
         team.wait()  # the others go on once the artifact is finished
         return artifact
 
-    def _helped(
-        self, team: engine.Engine, step: Step, function: Callable[..., None], config: Slice, inputs: tuple[Input, ...]
-    ) -> Artifact:
+    def _helped(self, team: engine.Engine, call: Call) -> Artifact:
         """The same from another process than the first: it looks at no file before the first one has told it to join."""
-        artifact = self.store.artifact(step)
+        artifact = self.store.artifact(call.step)
         if team.total(0)[0]:
             quiet = self.runtime.model_copy(update={"quiet": True})
-            function(config, *inputs, work=Work(artifact.folder, quiet, step.label, team.rank))
+            call.function(call.config, *call.inputs, work=Work(artifact.folder, quiet, call.step.label, team.rank))
         team.wait()
         return artifact
 
@@ -190,33 +178,54 @@ def _replaced(tree: Any, precision: str) -> Any:
 
 def open_branch(exp: Experiment, steps: list[Step], store: Store) -> Step | None:
     """The first of some steps that is not done and decides which steps follow: how many classes there are, a gate, or the choice."""
-    if exp.choice is None:
-        return None
-    return next((step for step in steps if step.stage in BRANCHES and not store.artifact(step).done), None)
+    stages = BRANCHES if exp.choice else ("ingest",)
+    return next((step for step in steps if step.stage in stages and not store.artifact(step).done), None)
 
 
-def without_generator(exp: Experiment, source: External, store: Store) -> list[Step]:
-    """The steps up to the choice that follow whatever the gate says: those of candidates that need no generator."""
-    generated = [name for name, arm in exp.arms.items() if arm.generated]
-    return needed(plan_all(choice.without_generator(exp, generated), source, store), "choose")
+def in_parts(
+    exp: Experiment,
+    source: External,
+    store: Store,
+    labels: Sequence[str | None],
+    make: Callable[[Planner, list[Step]], object],
+) -> list[Artifact]:
+    """The artifacts of some steps (None: of the last), after `make` has made what they need: steps of a plan, which is made
+    anew after each result that decides which steps follow.
+    """
+    while True:
+        planner = planned(exp, source, store)
+        wanted = needed(planner.listed, *labels)
+        if branch := open_branch(exp, wanted, store):
+            keys = {step.key for step in needed(planner.listed, branch.label)}
+            if exp.choice:  # candidates that need no generator follow whatever the gate says
+                generated = [name for name, arm in exp.arms.items() if arm.generated]
+                plain = planned(choice.without_generator(exp, generated), source, store)
+                keys |= {step.key for step in needed(plain.listed, "choose")}
+            wanted = [step for step in wanted if step.key in keys]
+        make(planner, wanted)
+        if branch is None:
+            return [store.artifact(next(s for s in planner.listed if s.label == (of or "report"))) for of in labels]
 
 
 def run(exp: Experiment, source: External, runner: Runner) -> Artifact:
-    """Runs the story (to `runner.until`) and returns the last artifact.
+    """Runs the story (to `runner.until`) and returns the last artifact."""
 
-    Up to a step in parts, where what decides which steps follow is to be known first.
-    """
-    exp = decided(exp, runner.runtime.device)
-    if runner.until is None:
-        return story(exp, source, runner)
-    while True:
-        plans = plan_all(exp, source, runner.store)
-        branch = open_branch(exp, needed(plans, runner.until), runner.store)
-        until = branch.label if branch else runner.until
-        wanted = frozenset(step.key for step in needed(plans, until))
-        try:
-            last = story(exp, source, replace(runner, until=until, wanted=wanted))
-        except Finished as finished:
-            last = finished.artifact
-        if branch is None:
-            return last
+    def make(planner: Planner, steps: list[Step]) -> None:
+        for step in steps:
+            runner.made(planner.calls[step.key], labelled(runner.after, planner.listed))
+
+    (last,) = in_parts(decided(exp, runner.runtime.device), source, runner.store, [runner.until], make)
+    return last
+
+
+def labelled(after: After, plans: Sequence[Step]) -> After:
+    """`after` for every label of a step: the baseline is also `recognizer real/0`."""
+    by_key: dict[str, list[Step]] = {}
+    for plan in plans:
+        by_key.setdefault(plan.key, []).append(plan)
+
+    def of_each(step: Step, artifact: Artifact, made: bool) -> None:
+        for plan in by_key[step.key]:
+            after(plan, artifact, made and plan.label == step.label)
+
+    return of_each
