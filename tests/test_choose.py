@@ -14,7 +14,7 @@ from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import External
 from scoremix.execution.recipe import with_arm
-from scoremix.execution.store import Call, Step, Store
+from scoremix.execution.store import Step, Store
 from scoremix.execution.trained import load_recognizer
 from scoremix.execution.training_set import load_training_set
 from scoremix.outputs.choice import Choosing
@@ -202,23 +202,18 @@ def test_workers_make_the_same_and_a_weak_generator_stops_nothing(
 
 
 @pytest.mark.parametrize("top1", [0.9, 0.3])
-def test_workers_are_given_a_graph_for_every_branch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, top1: float
-) -> None:
+def test_a_story_is_planned_anew_for_every_branch(tmp_path: Path, top1: float) -> None:
     store, exp, graphs = Store(tmp_path), runner.decided(experiment(), "cpu"), list[set[str]]()
     says = {"check": ("gate.json", gate(top1)), "choose": ("choice.json", chose("averages_first"))}
 
-    def run_all(calls: list[Call], *_: object) -> bool:
-        todo = [call.step for call in calls if not store.artifact(call.step).done]
+    def make(_: runner.Planner, steps: list[Step]) -> None:
+        todo = [step for step in steps if not store.artifact(step).done]
         graphs.append({step.label for step in todo})
         for step in todo:
             finish(store, step, *says.get(step.stage, ("nothing.json", {})))
-        return True
 
     finish(store, next(s for s in plans(exp, store) if s.stage == "ingest"), "summary.json", read(60, 40))
-    monkeypatch.setattr(progress.schedule, "run_all", run_all)
-    crew = progress.workers.Here()
-    (last,) = progress._side_by_side(exp, External("here", "k"), [None], store, Runtime(out=tmp_path), crew, print)
+    (last,) = runner.in_parts(exp, External("here", "k"), store, [None], make)
     first, second, third = graphs
     assert last.stage == "report" and "check" in first and "choose" in second and "report" in third
     assert {"recognizer cutmixes/0", "validate real/2"} <= first  # need no generator: they do not wait for its gate
