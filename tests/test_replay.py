@@ -83,7 +83,7 @@ def test_images_of_classes_are_those_of_python(
         (["--replay", "0", "--set-of", "other"], "set 'other': the run has 'sample'"),
         (["--replay", "0", "--classes", "a,b"], "give one of them"),
         (["demo", "--replay", "0"], "no preset"),
-        (["--classes", "nobody,else"], "names 'nobody', 'else', not among"),
+        (["--classes", "nobody,else"], "names 'nobody', not among"),
         (["--weights", ".3,.7"], "--weights .3,.7: goes with --classes"),
         (["--classes", "a,b", "--weights", "many"], "--weights 'many'"),
     ],

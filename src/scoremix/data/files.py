@@ -81,7 +81,7 @@ def refuse_place(place: Path, *endings: str, option: str = "") -> None:
     """ValueError where a file to be written has another ending than these, or lies in a folder that is not there."""
     called = f"{option} {place}".strip()
     if endings and place.suffix not in endings:
-        raise ValueError(f"{called}: must end in {' or '.join(endings)}")
+        raise ValueError(f"{called}: must end in {(' or ' if len(endings) == 2 else ', ').join(endings)}")
     if not place.parent.is_dir():
         raise ValueError(f"{called}: the folder {place.parent} does not exist")
 
