@@ -7,7 +7,7 @@ for unrelated spaces, which share K²/P of P pairs. `expected_overlap` follows f
 from __future__ import annotations
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Literal
 
 import numpy as np
@@ -97,10 +97,10 @@ def simulated_overlap(
     rows = np.array([astuple(compare_sets(scores.copy(), other, k)) for other in drawn])
     mean = SetComparison(*rows.mean(0).tolist())
     return SimulatedOverlap(
-        *astuple(mean),
-        float(rows[:, 0].std(ddof=1)) / math.sqrt(draws),
-        expected_overlap(scores, rho, n, pair_norm2(n, form), k),
-        k * _bound((mean.margin_gap_x + mean.margin_gap_y) / 2, rho, n, form),
+        **asdict(mean),
+        error=float(rows[:, 0].std(ddof=1)) / math.sqrt(draws),
+        expected=expected_overlap(scores, rho, n, pair_norm2(n, form), k),
+        paper_expected=k * _bound((mean.margin_gap_x + mean.margin_gap_y) / 2, rho, n, form),
     )
 
 
@@ -183,7 +183,16 @@ def top_overlap(
     a -= a.mean()
     a /= np.linalg.norm(a)
     by_pairs = expected_overlap(a, correlation, n, 1 - 1 / pairs, k)
-    return TopOverlap(*astuple(sets), cka, bound, k * bound, expected, correlation, by_pairs, k * k / pairs)
+    return TopOverlap(
+        **asdict(sets),
+        cka=cka,
+        bound=bound,
+        paper_expected=k * bound,
+        expected=expected,
+        correlation=correlation,
+        expected_by_pairs=by_pairs,
+        chance=k * k / pairs,
+    )
 
 
 def _bound(margin: float, rho: float, n: int, form: Form) -> float:
