@@ -263,7 +263,7 @@ def difference_rows(
     axes.axvline(0, color=light("ink"), linewidth=1.0)
     limits(axes, used)
     better = "right is better" if metric.higher_is_better else "left is better"
-    points = "difference in points" if metric.percent else "difference"
+    points = "points" if metric.percent else "difference"
     axes.set_xlabel(f"{metric.label}, {points} ({better})")
     alt = f"Differences in {metric.label} to the controls with intervals and a zero line."
     return axes, f"{name}-{slug(metric.key)}", alt

@@ -68,7 +68,7 @@ def _name_points(axes: Axes, points: list[tuple[str, float, float]]) -> None:
     """Writes each point's name right of it, left where the axes end; moved up where it would cover one written before."""
     axes.autoscale_view()
     to_pixels, scale = axes.transData.transform, axes.figure.dpi / 72
-    wide, high = 4.6 * scale, 9 * scale  # of a letter and of a line, in pixels
+    wide, high = 5.4 * scale, 9 * scale  # of a letter and of a line, in pixels
     boxes: list[tuple[float, float, float]] = []  # left, right, bottom
     for name, x, y in sorted(points, key=lambda point: point[2]):
         middle, bottom = to_pixels((x, y))
