@@ -110,6 +110,7 @@ def artifact(shown: Path, stage: str) -> Path:
 
 def test_page_has_every_figure_and_needs_nothing_from_outside(shown: Path) -> None:
     page = (shown / "analysis.html").read_text()
+    assert ">left out: " not in page
     assert page.count("<svg ") > 20 and page.count('src="data:image/png') == 3 * 3
     assert not re.search(r'(?:src|href)="(?!#|data:|analysis\.)', page)
     for words in ("cannot be told for tiny", "Does order carry over", "&lt;i&gt;deep head", "baseline mean", "blob"):

@@ -117,6 +117,7 @@ def test_csv_page_and_pictures(measured: dict[str, dict[str, float]], finished: 
     assert list(rows) == list(measured)
     assert float(rows["copies.npz"]["authenticity"]) == 0 and rows["strangers.npz"]["align"] == ""
     page = (finished / "tiny" / "quality.html").read_text()
+    assert ">left out: " not in page
     assert page.count("data:image/png") > 2 * 24 and "http" not in page.replace("http://www.w3.org", "")
 
 

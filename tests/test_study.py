@@ -107,6 +107,11 @@ def test_a_control_is_trained_once_where_no_generator_changes_its_length(
         assert len(trained) == wanted * len(config.seeds)
 
 
+def test_nothing_is_left_out_of_a_page(finished: Path) -> None:
+    pages = [finished / "small" / "study.html", *finished.glob("small.blobs.g*/report.html")]
+    assert len(pages) == 3 and not [page for page in pages if "left out: " in page.read_text()]
+
+
 def test_tables_are_means_over_runs(finished: Path) -> None:
     table = json.loads((finished / "small" / "study.json").read_text())["tables"][0]
     rows = {row["arm"]: row for row in table["rows"]}

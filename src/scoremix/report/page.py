@@ -159,7 +159,7 @@ def environment() -> jinja2.Environment:
         legend=_legend,
         marks=_marks,
         estimate=_estimate,
-        table=_table,
+        tabular=_table,
         labels=_labels,
     )
     return made
