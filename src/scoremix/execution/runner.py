@@ -211,8 +211,9 @@ def run(exp: Experiment, source: External, runner: Runner) -> Artifact:
     """Runs the story (to `runner.until`) and returns the last artifact."""
 
     def make(planner: Planner, steps: list[Step]) -> None:
+        after = labelled(runner.after, planner.listed)
         for step in steps:
-            runner.made(planner.calls[step.key], labelled(runner.after, planner.listed))
+            runner.made(planner.calls[step.key], after)
 
     (last,) = in_parts(decided(exp, runner.runtime.device), source, runner.store, [runner.until], make)
     return last
