@@ -60,8 +60,8 @@ class Heard:
 
 def go(calls: list[Call], store: Store, size: int = 2, **options: Any) -> Heard:
     heard = Heard()
-    crew = workers.Processes(size, 1)
-    schedule.run_all(calls, store, Runtime(quiet=True), crew, heard.after, heard.lines.append, **options)
+    with workers.Processes(size, 1) as crew:
+        schedule.run_all(calls, store, Runtime(quiet=True), crew, heard.after, heard.lines.append, **options)
     assert all(slot.pool is None for slot in crew.slots)
     return heard
 
@@ -91,6 +91,20 @@ def test_a_step_that_kills_every_worker_ends_the_run_and_keeps_what_is_done(tmp_
 def test_an_error_of_a_step_is_the_error_of_the_run(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="broken: cannot be made"):
         go([call(slow, "beside"), call(fails, "broken")], Store(tmp_path / "store"))
+
+
+def test_workers_go_on_after_a_part_and_one_that_died_meanwhile_is_replaced(tmp_path: Path) -> None:
+    store, heard = Store(tmp_path / "store"), Heard()
+    with workers.Processes(1, 1) as crew:
+        told = Runtime(quiet=True), crew, heard.after, heard.lines.append
+        schedule.run_all([call(note, "first")], store, *told)
+        pid = crew.slots[0].pid
+        schedule.run_all([call(note, "second")], store, *told)
+        assert crew.slots[0].pid == pid
+        os.kill(pid, signal.SIGKILL)
+        time.sleep(0.5)
+        schedule.run_all([call(note, "third")], store, *told)
+    assert (heard.ended, heard.lines) == (["first", "second", "third"], [])
 
 
 def test_nothing_begins_after_the_deadline(tmp_path: Path) -> None:
@@ -173,8 +187,10 @@ def test_a_stop_by_any_signal_ends_with_a_checkpoint_and_one_line(
 @pytest.mark.slow
 def test_a_dask_cluster_survives_a_killed_worker(tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as local:
-        crew = workers.cluster(local.scheduler_address)
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as local,
+        workers.cluster(local.scheduler_address) as crew,
+    ):
         assert crew.size == 2
         store, heard = Store(tmp_path / "store"), Heard()
         first = call(slow, "first")

@@ -107,7 +107,9 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
         for number, note in enumerate(told[step.key]):
             note(artifact, made and number == 0)
 
-    if not schedule.run_all(list(calls.values()), store, runtime, crew, after, say, deadline):
+    with crew:
+        in_time = schedule.run_all(list(calls.values()), store, runtime, crew, after, say, deadline)
+    if not in_time:
         say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
     return tables(config, runtime, store)
 

@@ -60,7 +60,8 @@ def embed_shared(calls: Sequence[Call], store: Store, runtime: Runtime) -> None:
     """Embeds the images of a set by several workers, each a part of them; one worker alone leaves it to who needs them."""
     crew = workers.crew(runtime, [call.step for call in calls])
     if crew.size > 1:
-        schedule.run_all(calls, store, runtime, crew, lambda *_: None, say)
+        with crew:
+            schedule.run_all(calls, store, runtime, crew, lambda *_: None, say)
 
 
 def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) -> None:

@@ -110,7 +110,8 @@ def make(parts: records.Parts, config: Delivery, runtime: Runtime) -> Artifact:
         seconds = estimate(real, steps, todo, runtime, store, known)
         left = schedule.makespan(calls, seconds, crew.size)
         say(f"estimate: about {duration(left)} (measured here in {time.monotonic() - start:.0f} s)")
-        schedule.run_all(calls, store, runtime, crew, labelled(noting(), steps), say)
+        with crew:
+            schedule.run_all(calls, store, runtime, crew, labelled(noting(), steps), say)
     return last
 
 

@@ -1,5 +1,6 @@
 """A run as a person follows it: what is done and what it cost, how long the rest takes, what cannot work."""
 
+import contextlib
 import errno
 import time
 from collections.abc import Callable, Sequence
@@ -117,7 +118,8 @@ def make(
             for call in calls:
                 one.made(call, told)
 
-    return runner.in_parts(exp, source, store, labels, made)
+    with crew or contextlib.nullcontext():
+        return runner.in_parts(exp, source, store, labels, made)
 
 
 def _opened(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -32,7 +31,7 @@ def run_all(
 
     Where several are ready, the one that most others wait for begins first. `after` is told of every step, made or found. A step whose
     worker dies is tried once more, the others go on; RuntimeError when it dies again. Nothing new begins after
-    `deadline` (of time.monotonic). An error of a step stops all, with checkpoints.
+    `deadline` (of time.monotonic). An error of a step is raised; who has begun the workers stops them, with checkpoints.
     """
     waiting = {call.step.key: call for call in calls}
     mine, finished, awaited = frozenset(waiting), set[str](), waited_for(calls)
@@ -70,9 +69,7 @@ def run_all(
             if parts[key] == 0:
                 queue.insert(0, Task(task.call))
 
-    with contextlib.ExitStack() as stack:
-        stack.callback(workers.stop)
-        show = stack.enter_context(bars(runtime))
+    with bars(runtime) as show:
         release()
         while running or (queue and time.monotonic() < deadline):
             while queue and len(running) < workers.size and time.monotonic() < deadline:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
 from scoremix.config import Runtime
 from scoremix.execution import processes, stopping
@@ -40,9 +40,15 @@ class Task(NamedTuple):
 
 
 class Workers(Protocol):
-    """Where tasks run; who runs them in this process has nothing more to say."""
+    """Where tasks run, until the end of a `with`; who runs them in this process has nothing more to say."""
 
     size: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
         """Begins a task, of which at most `size` run at a time. `show` is for who works in this process."""
@@ -165,7 +171,11 @@ class Processes(Workers):
 
     def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
         slot = next(slot for slot in self.slots if slot.future is None)
-        slot.future = slot.open().submit(_perform, task, root, runtime)
+        try:
+            slot.future = slot.open().submit(_perform, task, root, runtime)
+        except BrokenProcessPool:  # it died while it had nothing to do
+            slot.close()
+            slot.future = slot.open().submit(_perform, task, root, runtime)
         return slot.future
 
     def died(self, future: Future[None]) -> bool:
