@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from scoremix.config.presets import RECIPES
-from scoremix.report.paper_table import Result, over_seeds, protocols
+from scoremix.outputs.benchmarks import Benchmarks, Result
+from scoremix.report.paper_table import over_seeds, protocols
 
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results" / "faces"
@@ -25,7 +26,7 @@ SETS = "--sets lfw,cfp_fp,cplfw,calfw,agedb_30,ijbb,ijbc,tinyface --root FACES"
 
 def ours(row: dict[str, Any], columns: list[str], results: list[Result]) -> list[str]:
     """Table lines of our numbers for a row: one per protocol, mean over seeds with its deviation; or `not run`."""
-    found = [r for r in results if r["checkpoint"]["name"].startswith(f"{row['run']}/{row['arm']}/")]
+    found = [r for r in results if r.checkpoint.arm == f"{row['run']}/{row['arm']}"]
     if not found:
         return [f"| | ours | {' | '.join(['not run'] * len(columns))} |"]
     lines = []
@@ -68,12 +69,8 @@ def recipes() -> str:
 
 def page() -> str:
     paper = json.loads(PAPER.read_text())
-    results = [
-        result
-        for file in sorted(STORED.glob("*.json"))
-        if file != PAPER
-        for result in json.loads(file.read_text())["results"]
-    ]
+    files = [file for file in sorted(STORED.glob("*.json")) if file != PAPER]
+    results = [result for file in files for result in Benchmarks.from_json(json.loads(file.read_text())).results]
     parts = [
         "# The paper's tables, and ours beside them",
         "Written by `make results` from `docs/results/faces/`; no number of ours is typed. The paper's are typed from it: "

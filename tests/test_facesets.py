@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,9 @@ from scoremix.config.presets import PRESETS
 from scoremix.data.faces import open_set
 from scoremix.data.facesets import TemplateSet
 from scoremix.execution import benchmarks, records
+from scoremix.execution.artifacts import Artifact
 from scoremix.execution.store import Store
+from scoremix.outputs.benchmarks import Benchmarks, Result
 from scoremix.recognition import checkpoints
 from scoremix.recognition.heads import ArcFace
 from support.faces import PEOPLE, face, make_ijb
@@ -79,14 +81,15 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
     return run
 
 
-def results(folder: Path, name: str = "tiny") -> list[dict]:  # type: ignore[type-arg]
-    return json.loads((folder / "out" / "benchmarks" / name / "results.json").read_text())["results"][0]["sets"]  # type: ignore[no-any-return]
+def results(folder: Path, name: str = "tiny") -> Sequence[Result]:
+    return Benchmarks.load(Artifact("", "", folder / "out" / "benchmarks" / name)).results
 
 
 def test_every_kind_of_set_in_one_call(call: Call, checkpoint: Path, root: Path, tmp_path: Path) -> None:
     said = call(checkpoint, "--sets", "ijbc,tinyface", "--sets", f"{root / 'own' / 'pairs.txt'},own")
-    found = results(tmp_path)
-    kinds = [(e["set"], e["kind"], e["protocol"]["name"]) for e in found]
+    (of,) = results(tmp_path)
+    found = of.sets
+    kinds = [(e.set, e.kind, e.protocol.name) for e in found]
     three = ["arcface_torch", "adaface", "cvlface"]
     assert kinds == [
         *(("ijbc", "1:1", p) for p in three),
@@ -96,8 +99,8 @@ def test_every_kind_of_set_in_one_call(call: Call, checkpoint: Path, root: Path,
         ("own", "1:N", "adaface"),  # without detector scores two of the three protocols are one
         ("own", "1:N", "cvlface,detector=off"),
     ]
-    assert found[0]["counts"] == {"images": 60, "templates": 18, "pairs": 153, "genuine": 18}
-    assert "instead of 469,375" in found[0]["unlike_published"] and "not the published set" in said
+    assert found[0].counts == {"images": 60, "templates": 18, "pairs": 153, "genuine": 18}
+    assert "instead of 469,375" in found[0].unlike_published and "not the published set" in said
     for switch in ("flip on", "norm kept", "norm removed", "detector on", "detector off", "aggregation media"):
         assert switch in said
     for line in (
@@ -106,7 +109,7 @@ def test_every_kind_of_set_in_one_call(call: Call, checkpoint: Path, root: Path,
         "TPIR at FPIR 0.01, not above, G1",
     ):
         assert line in said
-    values = {(m["metric"], m.get("level"), m.get("rule")): m["value"] for m in found[6]["measures"]}
+    values = {(m.metric, m.level, m.rule): m.value for m in found[6].measures}
     assert values["rank", 1, None] > 0.5  # patterns are easy to tell apart, also for an untrained network
     rows = list(csv.DictReader((tmp_path / "out" / "benchmarks" / "tiny" / "measures.csv").open()))
     assert sum(row["threshold"] != "" for row in rows) > 20
@@ -144,7 +147,7 @@ def test_pair_sets_give_the_golden_accuracy(golden: Callable[[str], Path], tmp_p
             files.append(buffer.getvalue())
         first = 2 * np.arange(len(g["issame"]))
         faces = PairSet("golden", FaceImages(None, files), first, first + 1, g["issame"])
-        recognizer = benchmark.Recognizer("linear", net, checkpoints.small(8, 3, (8,), (1,), 24), "0")
+        recognizer = benchmark.Recognizer(net, checkpoints.small(8, 3, (8,), (1,), 24), "0")
         runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
         x = benchmark.embeddings(recognizer, faces, Embedding(batch=64), Store(tmp_path / "s"), runtime)
         np.testing.assert_allclose(x, g["emb"] + g["emb_flip"], atol=1e-5)
@@ -166,10 +169,10 @@ def test_embeddings_are_cached_and_do_not_depend_on_the_batch(
     a, b = (np.load(next(iter(f.glob("embeddings.npy")))) for f in (tmp_path / "out" / "store" / "embed").iterdir())
     cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
     assert cosine.min() > 1 - 1e-6
-    for one, other in zip(first, results(tmp_path), strict=True):
-        for m, n in zip(one["measures"], other["measures"], strict=True):
-            assert m["value"] == n["value"] and m.get("decided_by") == n.get("decided_by")
-            assert m.get("threshold", 0) == pytest.approx(n.get("threshold", 0), abs=1e-5)
+    for one, other in zip(first[0].sets, results(tmp_path)[0].sets, strict=True):
+        for m, n in zip(one.measures, other.measures, strict=True):
+            assert m.value == n.value and m.decided_by == n.decided_by
+            assert (m.threshold or 0) == pytest.approx(n.threshold or 0, abs=1e-5)
 
 
 def test_workers_share_the_images_of_a_set(
@@ -224,8 +227,8 @@ def test_an_interrupted_embedding_goes_on(
 
 def test_no_flip_is_another_embedding(call: Call, checkpoint: Path, tmp_path: Path) -> None:
     call(checkpoint, "--sets", "ijbc", "--protocol", "adaface", "--protocol", "adaface,flip=off")
-    found = results(tmp_path)
-    assert [(e["kind"], e["protocol"]["flip"]) for e in found] == [
+    (found,) = results(tmp_path)
+    assert [(e.kind, e.protocol.flip) for e in found.sets] == [
         ("1:1", "on"),
         ("1:1", "off"),
         ("1:N", "on"),
@@ -358,8 +361,7 @@ ARMS = [f"tiny/{arm}/{seed}" for arm in ("real", "auggen") for seed in (0, 1)]
 def test_every_arm_of_a_run_on_public_sets(call: Call, tiny_settings: list[str], root: Path, tmp_path: Path) -> None:
     settings = [f"--set={s}" for s in [*tiny_settings, "data.channels=3"]]
     said = call("folder", *settings, "--sets", "own/pairs.txt", "--protocol", "adaface", "--arms", "real,auggen")
-    stored = json.loads((tmp_path / "out" / "benchmarks" / "tiny-real-auggen" / "results.json").read_text())["results"]
-    assert [r["checkpoint"]["name"] for r in stored] == ARMS
+    assert [r.checkpoint.name for r in results(tmp_path, "tiny-real-auggen")] == ARMS
     assert said.count("accuracy") == len(ARMS)
 
 

@@ -11,7 +11,9 @@ import pytest
 
 from scoremix.config.arms import named
 from scoremix.config.presets import PRESETS
+from scoremix.evaluation.benchmarks import Measure
 from scoremix.report import paper_table
+from support.faces import measured, result
 
 ROOT = Path(__file__).parents[1]
 
@@ -37,31 +39,16 @@ def test_every_row_names_a_preset_and_an_arm(tables: ModuleType) -> None:
         assert sum(values) / 6 == pytest.approx(average, abs=0.011)
 
 
-def entry(name: str, kind: str, protocol: str, measures: list[dict], unlike: str = "") -> dict:  # type: ignore[type-arg]
-    return {
-        "set": name,
-        "kind": kind,
-        "protocol": {"name": protocol},
-        "measures": measures,
-        "unlike_published": unlike,
-        "notes": [],
-    }
-
-
 def test_stored_results_stand_beside_the_papers(tables: ModuleType) -> None:
-    tar = [{"metric": "tar", "rule": "nearest", "level": 1e-6, "value": 0.5}]
-    rank = [{"metric": "rank", "level": 1, "value": 0.25}]
-    accuracy = [{"metric": "accuracy", "value": 0.9}]
+    tar = Measure("tar", 0.5, 1e-6, "nearest")
     results = [
-        {
-            "checkpoint": {"name": f"webface160k/scoremix/{seed}"},
-            "sets": [
-                entry("ijbb", "1:1", "adaface", tar),
-                entry("ijbc", "1:1", "adaface", tar, "not the published set: ..."),
-                entry("tinyface", "identification", "common", [{**rank[0], "value": 0.25 + 0.1 * seed}]),
-                *(entry(s, "pairs", "common", accuracy) for s in paper_table.HIGH),
-            ],
-        }
+        result(
+            f"webface160k/scoremix/{seed}",
+            measured("ijbb", "1:1", tar),
+            measured("ijbc", "1:1", tar, unlike="not the published set: ..."),
+            measured("tinyface", "identification", Measure("rank", 0.25 + 0.1 * seed, 1)),
+            *(measured(s, "pairs", Measure("accuracy", 0.9)) for s in paper_table.HIGH),
+        )
         for seed in (0, 1)
     ]
     row = {"run": "webface160k", "arm": "scoremix"}
@@ -74,13 +61,13 @@ def test_stored_results_stand_beside_the_papers(tables: ModuleType) -> None:
 
 
 def test_arms_stand_in_one_table_with_their_differences() -> None:
-    def result(name: str, accuracy: float) -> dict:  # type: ignore[type-arg]
-        sets = [entry(s, "pairs", "common", [{"metric": "accuracy", "value": accuracy}]) for s in paper_table.HIGH]
-        return {"checkpoint": {"name": name}, "sets": sets}
-
-    results = [result("run/real/0", 0.9), result("run/real/1", 0.92), result("run/scoremix/0", 0.95)]
+    of_seeds = (("run/real/0", 0.9), ("run/real/1", 0.92), ("run/scoremix/0", 0.95))
+    results = [
+        result(name, *(measured(s, "pairs", Measure("accuracy", right)) for s in paper_table.HIGH))
+        for name, right in of_seeds
+    ]
     head, real, mixed = paper_table.table(results)
     assert head == ["arm", "protocol", "seeds", *paper_table.HIGH, "Avg-H", "Diff"]
     assert real[:3] == ["run/real", "-", "2"] and real[-2:] == ["91.00 ± 1.41", ""]
     assert mixed[:3] == ["run/scoremix", "-", "1"] and mixed[-2:] == ["95.00", "+4.00"]
-    assert paper_table.table([{"checkpoint": {"name": "x"}, "sets": []}]) == []
+    assert paper_table.table([result("x")]) == []

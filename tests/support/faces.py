@@ -1,4 +1,4 @@
-"""Face sets in the exact layouts of the public ones, of patterns that stand for people."""
+"""Face sets in the exact layouts of the public ones, of patterns that stand for people; what was measured on some."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 
 from scoremix.data.facesets import TEMPLATE
+from scoremix.evaluation.benchmarks import Measure
+from scoremix.outputs.benchmarks import Checkpoint, Followed, Kind, Measured, Result
 
 PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
 
@@ -68,3 +70,14 @@ def save_to_disk(folder: Path, images: Sequence[np.ndarray], columns: Mapping[st
             out.write_table(table, max_chunksize=7)
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": file} for file in files]}))
     return folder
+
+
+def measured(name: str, kind: Kind, *measures: Measure, unlike: str = "") -> Measured:
+    """Some measures of a set; those of templates under the protocol adaface."""
+    protocol = Followed("adaface" if kind == "1:1" else "common", flip="on")
+    return Measured(name, name, kind, {"images": 1}, unlike, [], protocol, measures)
+
+
+def result(name: str, *sets: Measured) -> Result:
+    """What was measured of a checkpoint."""
+    return Result(Checkpoint(name, "0", "small", 16, "rgb", "-1..1", "here"), sets)

@@ -9,7 +9,8 @@ subjects.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import scipy.sparse.csgraph
@@ -46,7 +47,7 @@ class Measure:
 
     metric: str
     value: float
-    level: float | None = None
+    level: int | float | None = None  # a rank is whole
     rule: str | None = None
     low: float | None = None
     high: float | None = None
@@ -55,6 +56,11 @@ class Measure:
     decided_by: int | None = None
     of: int | None = None
     draws: Float[Array, " r"] | None = None  # the value in bootstrap draws that all recognizers share
+
+    def as_json(self) -> dict[str, Any]:
+        """As it is stored: what is known of it, but never the draws."""
+        known = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "draws"}
+        return {name: value for name, value in known.items() if value is not None}
 
 
 def pair_measures(

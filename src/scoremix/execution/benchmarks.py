@@ -7,17 +7,19 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from scoremix.config import Embedding, Experiment, Runtime
 from scoremix.data.csv_text import csv_text
 from scoremix.data.facesets import FaceSet
 from scoremix.data.files import write_file
+from scoremix.evaluation.benchmarks import Measure
 from scoremix.evaluation.templates import Protocol
 from scoremix.execution import schedule, workers
 from scoremix.execution.progress import make
 from scoremix.execution.store import Call, Store, versions
 from scoremix.execution.torchrun import say
+from scoremix.outputs.benchmarks import Benchmarks, Measured, Result
 from scoremix.outputs.networks import CHECKPOINT
 from scoremix.report import paper_table
 from scoremix.report.numbers import terminal
@@ -39,21 +41,21 @@ def measured(
     batch: int,
     store: Store,
     runtime: Runtime,
-) -> dict[str, Any]:
+) -> Result:
     """What a checkpoint is and what was measured of it on some sets, printed as it comes."""
     recognizer = open_recognizer(file, colour)
     of, config = recognizer.description, Embedding(batch=batch)
     print(f"{called}: {of.provenance}; {of.colour} {of.size} px")
-    entries: list[dict[str, Any]] = []
+    entries: list[Measured] = []
     for one in sets:
         if len(one.images) > BLOCK:
             each = [config.model_copy(update={"flip": flip}) for flip in flips(one, protocols)]
             embed_shared([embedding(recognizer, one, how) for how in each], store, runtime)
         found = evaluated(recognizer, one, protocols, config, store, runtime, 1000)
-        for _, group in itertools.groupby(found, key=lambda entry: entry["kind"]):
+        for _, group in itertools.groupby(found, key=lambda entry: entry.kind):
             print(text_of(list(group)), flush=True)
         entries += found
-    return {"checkpoint": recognizer.as_json() | {"name": called}, "sets": entries}
+    return Result(recognizer.called(called), entries)
 
 
 def embed_shared(calls: Sequence[Call], store: Store, runtime: Runtime) -> None:
@@ -64,7 +66,7 @@ def embed_shared(calls: Sequence[Call], store: Store, runtime: Runtime) -> None:
             schedule.run_all(calls, store, runtime, crew, lambda *_: None, say)
 
 
-def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) -> None:
+def keep(results: list[Result], exp: Experiment | None, folder: Path) -> None:
     """Writes and prints what was measured; of a run's arms also the page over their seeds."""
     folder.mkdir(parents=True, exist_ok=True)
     if exp is not None:
@@ -72,10 +74,8 @@ def keep(results: list[dict[str, Any]], exp: Experiment | None, folder: Path) ->
         for kind, written in (("html", pages.render), ("csv", pages.to_csv), ("json", pages.to_json)):
             write_file(folder / f"benchmark.{kind}", written(over_seeds))
         print("\n" + pages.text(over_seeds))
-    for measure in (m for result in results for entry in result["sets"] for m in entry["measures"]):
-        measure.pop("draws", None)
-    stored = {"results": results, "versions": versions(), "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
-    write_file(folder / "results.json", json.dumps(stored, indent=1) + "\n")
+    kept = Benchmarks(results, versions(), time.strftime("%Y-%m-%dT%H:%M:%S%z"))
+    write_file(folder / kept.FILE, json.dumps(kept.as_json(), indent=1) + "\n")
     write_file(folder / "measures.csv", table_of(results))
     if lines := paper_table.table(results):
         write_file(folder / "table.csv", csv_text(lines))
@@ -92,43 +92,41 @@ def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> li
     return [(f"{exp.name}/{label}", made / CHECKPOINT) for label, made in zip(labels, trained, strict=True)]
 
 
-def text_of(entries: Sequence[dict[str, Any]]) -> str:
+def text_of(entries: Sequence[Measured]) -> str:
     """A table of one set and kind of comparison: a column for each protocol, whose switches are said above it."""
     first = entries[0]
-    lines = [f"\n{first['label']} {first['kind']}: {', '.join(f'{v:,} {k}' for k, v in first['counts'].items())}"]
-    lines += [f"  note: {note}" for note in (first["unlike_published"], *first["notes"]) if note]
-    for entry in entries:
-        switches = ", ".join(f"{k} {v}" for k, v in entry["protocol"].items() if k != "name")
-        lines.append(f"  protocol {entry['protocol']['name']}: {switches}")
-    names = [entry["protocol"]["name"] for entry in entries]
-    measures = zip(*(entry["measures"] for entry in entries), strict=True)
+    lines = [f"\n{first.label} {first.kind}: {', '.join(f'{v:,} {k}' for k, v in first.counts.items())}"]
+    lines += [f"  note: {note}" for note in (first.unlike_published, *first.notes) if note]
+    lines += [f"  protocol {entry.protocol.name}: {', '.join(entry.protocol.switches(' '))}" for entry in entries]
+    measures = zip(*(entry.measures for entry in entries), strict=True)
+    names = [entry.protocol.name for entry in entries]
     table = [["per cent", *names], *([label(m[0]), *map(cell, m)] for m in measures)]
     return "\n".join([*lines, terminal(table, indent=4)])
 
 
-def label(measure: dict[str, Any]) -> str:
+def label(measure: Measure) -> str:
     """What a measure is, with its level and rule."""
-    name, _, gallery = measure["metric"].partition(" ")
+    name, _, gallery = measure.metric.partition(" ")
     said = {"tar": "TAR at FAR", "tpir": "TPIR at FPIR", "rank": "rank"}.get(name, name)
-    said += f" {measure['level']:g}" if "level" in measure else ""
-    rule = measure.get("rule", "")
+    said += f" {measure.level:g}" if measure.level is not None else ""
+    rule = measure.rule or ""
     return ", ".join(filter(None, (said, RULES.get(rule, rule), gallery)))
 
 
-def cell(measure: dict[str, Any]) -> str:
+def cell(measure: Measure) -> str:
     """The value with its interval and the number of impostors that decide it."""
-    text = f"{100 * measure['value']:.2f}"
-    if "low" in measure:
-        text += f" ({100 * measure['low']:.2f} to {100 * measure['high']:.2f})"
-    return text + (f", {measure['decided_by']:,} of {measure['of']:,} impostors" if "decided_by" in measure else "")
+    text = f"{100 * measure.value:.2f}"
+    if measure.low is not None and measure.high is not None:
+        text += f" ({100 * measure.low:.2f} to {100 * measure.high:.2f})"
+    return text + (f", {measure.decided_by:,} of {measure.of:,} impostors" if measure.decided_by is not None else "")
 
 
-def table_of(results: Sequence[dict[str, Any]]) -> str:
+def table_of(results: Sequence[Result]) -> str:
     """All measures as CSV, thresholds included."""
     rows = [["checkpoint", "set", "kind", "protocol", "switches", *COLUMNS]]
     for result in results:
-        for entry in result["sets"]:
-            switches = " ".join(f"{k}={v}" for k, v in entry["protocol"].items() if k != "name")
-            start = [result["checkpoint"]["name"], entry["set"], entry["kind"], entry["protocol"]["name"], switches]
-            rows += ([*start, *(m.get(c, "") for c in COLUMNS)] for m in entry["measures"])
+        for entry in result.sets:
+            followed = [entry.protocol.name, " ".join(entry.protocol.switches("="))]
+            start = [result.checkpoint.name, entry.set, entry.kind, *followed]
+            rows += ([*start, *(getattr(measure, column) for column in COLUMNS)] for measure in entry.measures)
     return csv_text(rows)

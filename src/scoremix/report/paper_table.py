@@ -1,19 +1,17 @@
 """Benchmarks in the columns of the papers' tables: LFW to TinyFace, means of recognizers' seeds, differences (Tables 1 and 2)."""
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from scoremix.outputs.benchmarks import Kind, Result
 
 HIGH = ("lfw", "cfp_fp", "cplfw", "calfw", "agedb_30")
 LOW = ("B-1e-6", "B-1e-5", "C-1e-6", "C-1e-5", "TR1", "TR5")
 MEANS = {"Avg-H": HIGH, "Avg": LOW}
 COLUMNS = (*HIGH, "Avg-H", *LOW, "Avg")
-Result = Mapping[
-    str, Any
-]  # of one checkpoint, as results.json of `scoremix benchmark` has it; measures may hold `draws`
 
 
 def values(result: Result, name: str, protocol: str, rule: str = "nearest") -> NDArray[np.float64] | None:
@@ -28,11 +26,11 @@ def values(result: Result, name: str, protocol: str, rule: str = "nearest") -> N
         return np.mean([value[:shortest] for value in known], axis=0) if len(known) == len(found) else None
     if name[:2] in ("B-", "C-"):
         where = {"B": "ijbb", "C": "ijbc"}[name[0]]
-        return _measure(result, where, "1:1", protocol, metric="tar", rule=rule, level=float(name[2:]))
+        return _measure(result, where, "1:1", protocol, "tar", float(name[2:]), rule)
     if name in ("TR1", "TR5"):
-        return _measure(result, "tinyface", "identification", None, metric="rank", level=int(name[2:]))
-    accuracy = _measure(result, name, "pairs", None, metric="accuracy")
-    return _measure(result, name, "identification", None, metric="rank", level=1) if accuracy is None else accuracy
+        return _measure(result, "tinyface", "identification", None, "rank", int(name[2:]))
+    accuracy = _measure(result, name, "pairs", None, "accuracy")
+    return _measure(result, name, "identification", None, "rank", 1) if accuracy is None else accuracy
 
 
 def column(result: Result, name: str, protocol: str) -> float | None:
@@ -41,21 +39,28 @@ def column(result: Result, name: str, protocol: str) -> float | None:
     return None if found is None else 100 * float(found[0])
 
 
-def _measure(result: Result, name: str, kind: str, protocol: str | None, **wanted: Any) -> NDArray[np.float64] | None:
-    for entry in result["sets"]:
-        if (entry["set"], entry["kind"]) != (name, kind) or entry["unlike_published"]:
+def _measure(
+    of: Result,
+    name: str,
+    kind: Kind,
+    protocol: str | None,
+    metric: str,
+    level: float | None = None,
+    rule: str | None = None,
+) -> NDArray[np.float64] | None:
+    """The value of the first measure that is asked for, and its draws; None: whatever the protocol, the level or the rule."""
+    for one in of.sets:
+        if (one.set, one.kind) != (name, kind) or one.unlike_published or protocol not in (None, one.protocol.name):
             continue
-        if protocol is not None and entry["protocol"]["name"] != protocol:
-            continue
-        for measure in entry["measures"]:
-            if all(measure.get(key) == value for key, value in wanted.items()):
-                return np.concatenate([[measure["value"]], np.asarray(measure.get("draws", ()), np.float64)])
+        for m in one.measures:
+            if m.metric == metric and level in (None, m.level) and rule in (None, m.rule):
+                return np.concatenate([[m.value], np.asarray(() if m.draws is None else m.draws, np.float64)])
     return None
 
 
 def protocols(results: Sequence[Result]) -> list[str]:
     """Those that IJB was measured under; one without a name where it was not."""
-    return sorted({e["protocol"]["name"] for r in results for e in r["sets"] if e["kind"] == "1:1"}) or [""]
+    return sorted({e.protocol.name for r in results for e in r.sets if e.kind == "1:1"}) or [""]
 
 
 def over_seeds(results: Sequence[Result], name: str, protocol: str) -> list[float]:
@@ -71,8 +76,7 @@ def table(results: Sequence[Result]) -> list[list[str]]:
     """
     arms: dict[str, list[Result]] = {}
     for result in results:
-        name = result["checkpoint"]["name"]
-        arms.setdefault(name.rpartition("/")[0] if name.count("/") == 2 else name, []).append(result)
+        arms.setdefault(result.checkpoint.arm, []).append(result)
     names = [n for n in COLUMNS if any(over_seeds(results, n, protocol) for protocol in protocols(results))]
     if not names:
         return []

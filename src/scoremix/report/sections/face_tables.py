@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from scoremix.evaluation.estimate import LEVEL, Estimate
 from scoremix.evaluation.metric_table import Metric
+from scoremix.outputs.benchmarks import Result
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
-from scoremix.report.paper_table import COLUMNS, HIGH, Result, protocols, values
+from scoremix.report.paper_table import COLUMNS, HIGH, protocols, values
 
 Rule = Literal["nearest", "at_most"]
 PUBLIC = (*HIGH, "ijbb", "ijbc", "tinyface")
@@ -41,11 +42,10 @@ def tables(results: Sequence[Result], controls: Sequence[str]) -> list[FaceTable
     """A table for each protocol, of checkpoints named RUN/ARM/SEED; differences to the controls are paired by seed and draw."""
     arms: dict[str, dict[str, Result]] = {}
     for result in results:
-        _, arm, seed = result["checkpoint"]["name"].rsplit("/", 2)
+        _, arm, seed = result.checkpoint.name.rsplit("/", 2)
         arms.setdefault(arm, {})[seed] = result
-    entries = [entry for result in results for entry in result["sets"]]
     against = [name for name in controls if name in arms] or list(arms)[:1]
-    columns = [*COLUMNS, *dict.fromkeys(entry["set"] for entry in entries if entry["set"] not in PUBLIC)]
+    columns = [*COLUMNS, *dict.fromkeys(e.set for result in results for e in result.sets if e.set not in PUBLIC)]
     return [table for protocol in protocols(results) if (table := _table(protocol, columns, arms, against)).columns]
 
 

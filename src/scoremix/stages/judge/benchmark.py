@@ -2,9 +2,8 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,7 @@ from scoremix.evaluation.benchmarks import (
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
 from scoremix.execution.code import code_hash
 from scoremix.execution.store import Call, Step, Store
+from scoremix.outputs.benchmarks import Checkpoint, Followed, Kind, Measured
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
 from scoremix.stages.judge.embed import embed_images
@@ -37,21 +37,20 @@ Floats = NDArray[np.float32]
 class Recognizer:
     """A network ready to embed, and what is known about it."""
 
-    name: str
     net: torch.nn.Module
     description: Description
     sha256: str
 
-    def as_json(self) -> dict[str, Any]:
+    def called(self, name: str) -> Checkpoint:
+        """Its file under that name, as results say it."""
         d = self.description
-        said = {n: getattr(d, n) for n in ("network", "size", "colour", "scaling", "provenance")}
-        return {"name": self.name, "sha256": self.sha256, **said}
+        return Checkpoint(name, self.sha256, d.network, d.size, d.colour, d.scaling, d.provenance)
 
 
 def open_recognizer(path: Path, colour: Colour | None) -> Recognizer:
     """Our checkpoint or a published one; ValueError says what else it looks like."""
     net, description = published.load(path, colour)
-    return Recognizer(path.name, net, description, file_hash(path))
+    return Recognizer(net, description, file_hash(path))
 
 
 def embedding(recognizer: Recognizer, faces: FaceSet, config: Embedding) -> Call:
@@ -84,8 +83,8 @@ def evaluated(
     store: Store,
     runtime: Runtime,
     draws: int,
-) -> list[dict[str, Any]]:
-    """Results of one set, JSON-able: one entry per kind of comparison and protocol."""
+) -> list[Measured]:
+    """Results of one set: one for each kind of comparison and protocol."""
 
     def embedded(flip: bool) -> Floats:
         return embeddings(recognizer, faces, config.model_copy(update={"flip": flip}), store, runtime)
@@ -95,7 +94,7 @@ def evaluated(
             x = embedded(True)
             counts = {"images": len(x), "pairs": len(faces.same), "genuine": int(faces.same.sum())}
             measures = pair_measures(x[faces.first], x[faces.second], faces.same, draws)
-            return [_entry(faces, "pairs", counts, None, measures, pair_notes(faces.same))]
+            return [_measured(faces, "pairs", counts, None, measures, pair_notes(faces.same))]
         case RankSet():
             x = embedded(True)
             counts = {
@@ -105,13 +104,13 @@ def evaluated(
             }
             gallery, probes = x[faces.gallery], x[faces.probes]
             measures = rank_measures(gallery, faces.gallery_subjects, probes, faces.probe_subjects, draws)
-            return [_entry(faces, "identification", counts, None, measures)]
+            return [_measured(faces, "identification", counts, None, measures)]
         case TemplateSet():
             found = []
             wanted = possible(protocols, faces)
             for flip in flips(faces, protocols):
                 found += _templates(faces, embedded(flip), [p for p in wanted if p.flip == flip], draws)
-            return sorted(found, key=lambda entry: str(entry["kind"]))
+            return sorted(found, key=lambda one: one.kind)
 
 
 def possible(protocols: Sequence[Protocol], faces: TemplateSet) -> list[Protocol]:
@@ -123,7 +122,7 @@ def possible(protocols: Sequence[Protocol], faces: TemplateSet) -> list[Protocol
     return list({s: known.get(s, p) for p in changed for s in [tuple(p.switches().items())]}.values())
 
 
-def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], draws: int) -> list[dict[str, Any]]:
+def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], draws: int) -> list[Measured]:
     ids, features = template_features(x, faces.templates, faces.media, faces.detector, protocols)
     counts = {"images": len(x), "templates": len(ids)}
     found = []
@@ -133,7 +132,7 @@ def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], dra
         counts_1_1 = {**counts, "pairs": len(rows), "genuine": int(faces.same.sum())}
         similarities = pair_similarities(features, rows[:, 0], rows[:, 1])
         for p, similarity in zip(protocols, similarities, strict=True):
-            found.append(_entry(faces, "1:1", counts_1_1, p, template_pair_measures(similarity, faces.same, people)))
+            found.append(_measured(faces, "1:1", counts_1_1, p, template_pair_measures(similarity, faces.same, people)))
     if faces.galleries and faces.probes is not None:
         at = np.searchsorted(ids, faces.probes.templates)
         members = [(g.name, np.searchsorted(ids, g.templates), g.subjects) for g in faces.galleries]
@@ -141,26 +140,18 @@ def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], dra
         for p, f in zip(protocols, features, strict=True):
             galleries = [(name, f[rows], subjects) for name, rows, subjects in members]
             measures = open_set_measures(galleries, f[at], faces.probes.subjects, min(draws, 200) or 1)
-            found.append(_entry(faces, "1:N", counts_1_n, p, measures))
+            found.append(_measured(faces, "1:N", counts_1_n, p, measures))
     return found
 
 
-def _entry(
+def _measured(
     faces: FaceSet,
-    kind: str,
+    kind: Kind,
     counts: dict[str, int],
     protocol: Protocol | None,
     measures: Sequence[Measure],
     notes: Sequence[str] = (),
-) -> dict[str, Any]:
-    said = {"name": protocol.name, **protocol.switches()} if protocol else {"name": "common", "flip": "on"}
-    return {
-        "set": faces.name,
-        "label": LABELS.get(faces.name, faces.name),
-        "kind": kind,
-        "counts": counts,
-        "unlike_published": faces.unlike,
-        "notes": list(notes),
-        "protocol": said,
-        "measures": [{k: v for k, v in asdict(m).items() if v is not None} for m in measures],
-    }
+) -> Measured:
+    followed = Followed(protocol.name, **protocol.switches()) if protocol else Followed("common", flip="on")
+    label = LABELS.get(faces.name, faces.name)
+    return Measured(faces.name, label, kind, counts, faces.unlike, notes, followed, measures)
