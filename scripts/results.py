@@ -19,6 +19,9 @@ from typing import Any
 import findings
 import result_tables as tables
 
+from scoremix.execution.artifacts import Artifact
+from scoremix.outputs.quality import QualitySummary
+
 DOCS = Path(__file__).parents[1] / "docs"
 STORED = DOCS / "results"
 PAGES = STORED / "pages"
@@ -56,11 +59,10 @@ def add_study(folder: Path) -> None:
 
 def add_quality(run: Path) -> None:
     """Keeps what `scoremix quality` measured of a run's images, with the manifest of that step."""
-    kept = json.loads((run / "quality.json").read_text())
-    made = next(
-        f for f in (run.parent / "store" / "quality").glob("*/quality.json") if json.loads(f.read_text()) == kept
-    )
-    kept = {"sets": kept["sets"], "notes": kept["notes"], "run": run.name, "manifest": origin(made.parent)}
+    measured = QualitySummary.load(Artifact("quality", "", run))
+    copy, files = (run / measured.FILE).read_bytes(), (run.parent / "store" / "quality").glob(f"*/{measured.FILE}")
+    made = next(file.parent for file in files if file.read_bytes() == copy)
+    kept = {"sets": measured.sets, "notes": measured.notes, "run": run.name, "manifest": origin(made)}
     (STORED / f"quality_{run.name.replace('.', '_')}.json").write_text(json.dumps(kept, indent=1) + "\n")
 
 

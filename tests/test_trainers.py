@@ -22,6 +22,7 @@ from scoremix.execution import progress
 from scoremix.execution.store import Store
 from scoremix.execution.trained import Generator, Recognizer
 from scoremix.execution.training_set import TrainingSet, load_training_set
+from scoremix.outputs.quality import QualitySummary
 from support.trainers import arcface_items
 
 
@@ -135,7 +136,8 @@ def test_the_card_says_what_a_stranger_must_know(
     assert str(out) not in text and "store" not in text
     (out / "tiny").mkdir(exist_ok=True)
     row = {"leak@0.01": 0.25, "leak_others@0.01": 0.125, "authenticity": 0.9, "copying_z": None}
-    (out / "tiny" / "quality.json").write_text(json.dumps({"sets": {"scoremix": row}}))
+    measured = QualitySummary([], {"scoremix": row}, {})
+    (out / "tiny" / measured.FILE).write_text(json.dumps(measured.as_json()))
     call(monkeypatch, out, "tiny/scoremix", tmp_path / "b", "--to", "folders")
     text = (tmp_path / "b" / "README.md").read_text()
     assert "25.00%" in text and "12.50%" in text and "C_T" not in text and 'license: "other"' in text

@@ -1,15 +1,14 @@
 """A data set's card: what a set of mixes was made from, how near it comes to real images, what it is for."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from scoremix.config import Experiment
-from scoremix.execution.artifacts import Artifact
+from scoremix.execution.artifacts import Artifact, StoreError
 from scoremix.execution.records import step_folder
 from scoremix.execution.training_set import TrainingSet
 from scoremix.outputs.networks import GeneratorSummary
+from scoremix.outputs.quality import QualitySummary
 
 UNKNOWN = "not said (give --licence); it cannot be freer than that of the real images"
 USE = """Training recognizers (verification, identification, classification) whose classes are those of the real images. Not for finding, watching or
@@ -56,7 +55,7 @@ and test are not in here.
 
 ## How near mixed images come to real ones
 
-{_leaks(out / exp.name / "quality.json", exp.name, arm)}
+{_leaks(out / exp.name, exp.name, arm)}
 
 ## Intended use
 
@@ -74,11 +73,11 @@ def _generator(exp: Experiment, arm: str, out: Path) -> str:
     return f"trained on the same real images alone, {GeneratorSummary.load(generator).images_seen:,} images seen"
 
 
-def _leaks(file: Path, run: str, arm: str) -> str:
+def _leaks(folder: Path, run: str, arm: str) -> str:
     """The leak rates that `scoremix quality` measured on this arm, or that nobody did."""
     try:
-        row: Mapping[str, Any] = json.loads(file.read_text())["sets"][arm]
-    except (OSError, ValueError, KeyError):
+        row = QualitySummary.load(Artifact("quality", "", folder)).sets[arm]
+    except (StoreError, KeyError):
         return (
             f"Not measured. `scoremix quality {run} --arm {arm}` measures it: look before you share images of people."
         )
