@@ -289,8 +289,8 @@ def test_wrong_calls_are_one_line(call: Call, checkpoint: Path, root: Path, tmp_
     for arguments, said in (
         ((checkpoint,), "--sets"),
         ((tmp_path / "vit.pt", "--sets", "tinyface"), "looks like a vision transformer"),
-        (("tiny/real", "--sets", "tinyface"), "neither a file nor RUN/ARM"),
-        ((tmp_path / "none.pt", "--sets", "tinyface"), "no such checkpoint"),
+        (("tiny/real", "--sets", "lfw"), "neither a file nor RUN/ARM"),
+        ((tmp_path / "none.pt", "--sets", "lfw"), "none.pt: no such checkpoint"),
         ((checkpoint, "--sets", "lfw"), "neither lfw.bin nor lfw/ of save_to_disk in"),
         ((checkpoint, "--sets", "nothing"), "neither one of lfw"),
         ((checkpoint, "--sets", tmp_path), "holds neither meta/"),

@@ -103,6 +103,16 @@ def test_wrong_classes_and_noise_are_not_faithful(measured: dict[str, dict[str, 
     assert noise["align"] > copies["align"]
 
 
+def test_neighbourhoods_that_reach_into_other_classes_are_said(
+    finished: Path, measured: dict[str, dict[str, float]]
+) -> None:
+    assert measured["noise.npz"]["precision"] == 1
+    notes = json.loads((finished / "tiny" / "quality.json").read_text())["notes"]
+    (note,) = (note for note in notes if note.startswith("precision"))
+    assert "as 1.1 images of a class are compared" in note
+    assert note in (finished / "tiny" / "quality.html").read_text()
+
+
 def test_mixes_are_held_against_the_center_between_their_sources(measured: dict[str, dict[str, float]]) -> None:
     mixes = measured["scoremix"]
     assert 0 <= mixes["leak_others@0.02"] <= mixes["leak@0.02"] <= 1
@@ -237,13 +247,15 @@ def test_features_in_files_need_no_images(
     rng = np.random.default_rng(0)
     real, fake = rng.normal(size=(300, 8)).astype(np.float32), rng.normal(size=(200, 8)).astype(np.float32)
     copies = real[:200].copy()
-    for name, rows in (("real", real), ("fake", fake), ("copies", copies), ("flat", fake[:, 0])):
+    rest = rng.normal(size=(100, 8)).astype(np.float32)
+    for name, rows in (("real", real), ("fake", fake), ("copies", copies), ("flat", fake[:, 0]), ("rest", rest)):
         np.save(tmp_path / f"{name}.npy", rows)
 
     monkeypatch.chdir(tmp_path)
-    files = ("--real", "real.npy", "--fake", "fake.npy", "--fake", "copies.npy")
+    files = ("--real", "real.npy", "--fake", "fake.npy", "--fake", "copies.npy", "--held-out", "rest.npy")
     assert command("quality", *files, "--out", "out") == 0
-    assert "authenticity" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "authenticity" in said and "below -3 nearer than chance explains" in said
     lines = (tmp_path / "out" / "quality" / "features.csv").read_text().splitlines()
     found = {
         row[0]: dict(zip(lines[0].split(",")[1:], map(float, row[1:]), strict=True))
@@ -252,6 +264,7 @@ def test_features_in_files_need_no_images(
     assert found["fake"]["frechet"] == pytest.approx(float(frechet_distance(real, fake)), rel=1e-6)
     assert found["fake"]["precision"] == pytest.approx(float(prdc(real, fake, 5)["precision"]))
     assert found["copies"]["authenticity"] == 0 < found["fake"]["authenticity"]
+    assert found["copies"]["copying_z"] < -3 < found["fake"]["copying_z"]
     for fake_file, said in (
         ("flat.npy", "flat.npy: no features (shape (200,)"),
         (".", "must be features (.npy) as real.npy is"),

@@ -38,6 +38,7 @@ def benchmark(
     Of a preset the arms are trained first. A checkpoint (ours, arcface_torch's, AdaFace's or CVLFace's) is only
     evaluated: scoremix benchmark FILE --sets lfw,ijbc --root FACES.
     """
+    from scoremix.config import ConfigError
     from scoremix.config.arms import named
     from scoremix.config.presets import CHECKPOINTS, PRESETS
     from scoremix.execution.records import checkpoint_of
@@ -48,6 +49,10 @@ def benchmark(
     is_file = name is not None and name not in PRESETS and (path.exists() or "/" in name or path.suffix in CHECKPOINTS)
     refuse_unfit(name or "benchmark", is_file, colour, bool(sets), asked.changes)
     exp = None if is_file else dataclasses.replace(asked, preset=name).experiment(judged=False)
+    of_run = is_file and path.suffix not in CHECKPOINTS
+    file = checkpoint_of(running.out, str(name), "--out") if of_run else path
+    if is_file and not file.exists():
+        raise ConfigError(f"{file}: no such checkpoint")
     runtime, store = running.runtime, Store(running.out / "store")
 
     from scoremix.data.faces import open_set
@@ -59,7 +64,6 @@ def benchmark(
         one.images.check()
     protocols = [templates.protocol(text) for text in protocol or ()] or list(templates.PROTOCOLS.values())
     if exp is None:
-        file = path if path.suffix in CHECKPOINTS else checkpoint_of(running.out, str(name), "--out")
         checkpoints = [(path.name if path.suffix else str(name), file)]
         called = checkpoints[0][0].removesuffix(".safetensors").replace("/", "-")
     else:  # the verdict's arms are not trained here: sets have no verdict

@@ -14,6 +14,10 @@ from scoremix.analysis.spaces import Matrix, Numbers
 from scoremix.evaluation import privacy, quality
 
 Values = dict[str, float]
+C_T = (
+    "C_T (Meehan et al. 2020) asks whether images lie nearer to the training images than held-out real ones do: a z-score, "
+    "about 0 where they lie as far, below -3 nearer than chance explains, a sign of copies"
+)
 
 
 def of_classes(

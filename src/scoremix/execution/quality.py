@@ -14,7 +14,7 @@ from scoremix.data.files import file_hash, write_file
 from scoremix.data.finite import finite_rows
 from scoremix.data.images import LabeledImages
 from scoremix.data.sources import fingerprint
-from scoremix.evaluation.generated import of_features
+from scoremix.evaluation.generated import C_T, of_features
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.progress import show_files
 from scoremix.execution.records import Parts, finished, stored
@@ -73,6 +73,8 @@ def _of_features(exp: Experiment, real: str, fakes: Sequence[str], held_out: str
     ]
     print(terminal([["", *measured], *lines], right=True))
     print(f"real: {len(rows[files[0]]):,} rows of {rows[files[0]].shape[1]} features; {k} neighbours; {table}")
+    if held is not None:
+        print(C_T)
 
 
 def _rows(file: Path) -> NDArray[np.float32]:

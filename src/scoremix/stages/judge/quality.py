@@ -67,7 +67,7 @@ def measure_quality(
             advance(1 + len(found))
         rows = compared(config, reference, found)
         advance(2 + len(found))
-    notes = _notes(config, judge, reference, found)
+    notes = _notes(config, judge, reference, found, rows[REFERENCE]["compared"])
     pairs = {name: closest(config, reference, made) for name, made in found.items()}
     work.count("images", len(train) + sum(map(len, loaded.values())))
     numbers = {name: {k: v if np.isfinite(v) else None for k, v in row.items()} for name, row in rows.items()}
@@ -309,7 +309,7 @@ def _part(artifact: Artifact, part: str) -> LabeledImages:
     return images.of_classes(part) if len(images.splits.get(part, ())) else images
 
 
-def _notes(config: Quality, judge: Artifact | External, real: Real, sets: Mapping[str, Made]) -> list[str]:
+def _notes(config: Quality, judge: Artifact | External, real: Real, sets: Mapping[str, Made], n: float) -> list[str]:
     seed = None if isinstance(judge, External) else judge.manifest["seed"]
     notes = [
         f"features: {config.features}" + (f" trained with seed {seed}" if seed is not None else ", weights from a file")
@@ -320,6 +320,13 @@ def _notes(config: Quality, judge: Artifact | External, real: Real, sets: Mappin
         notes.append(f"too few held-out impostor pairs for leak rates at FMR {', '.join(missing)}")
     if real.unseen is None:
         notes.append("no images of the training classes were held out (data.held_out): C_T is not measured")
+    else:
+        notes.append(generated.C_T)
+    if (each := n / len(real.images.class_names)) <= config.neighbours:
+        notes.append(
+            f"precision, recall, density and coverage say little: a neighbourhood of {config.neighbours} images "
+            f"(quality.neighbours) reaches into other classes, as {each:.1f} images of a class are compared; noise passes, too"
+        )
     if unknown := [name for name, made in sets.items() if made.sources.classes is None]:
         notes.append(f"classes not named as in training, no target centers: {', '.join(unknown)}")
     return notes
