@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from scoremix.config import Sampling
 from scoremix.config import SamplingPlan as Plan
 from scoremix.diffusion import training
 from scoremix.diffusion.denoisers import condition, mix, mix_conditions, preserving
 from scoremix.diffusion.solvers import karras_sigmas
 from scoremix.diffusion.unet import EDM2
-from scoremix.stages.mix.plan import denoiser_of, evaluations, evaluations_of, sample, weighed_sample
+from scoremix.stages.mix.plan import alike, denoiser_of, evaluations, evaluations_of, sample, weighed_sample
 
 LABELS = torch.tensor([[0, 3, 5], [4, 1, 2]])
 
@@ -85,6 +86,46 @@ def test_the_price_of_a_plan_is_what_its_networks_are_asked(nets: tuple[EDM2, ED
     plan = replace(Plan(steps=4), **dict(zip(CHOICES, values, strict=True)))
     made = weighed_sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
     assert made.evaluations == evaluations(plan, 3)
+
+
+def test_balanced_mixes_take_no_more_evaluations_and_lean_to_no_class(nets: tuple[EDM2, EDM2]):
+    third = [1 / 3] * 3
+    for guide, price in (("each", 24), ("condition", 16)):
+        plan = Plan(steps=4, solver="ddim", eta=1.0, mixture="balanced", guide=guide)
+        made = weighed_sample(*nets, LABELS, third, [0, 1], plan)
+        assert made.evaluations == evaluations(plan, 3) == price and made.log_weight is None
+        assert not torch.allclose(made.images, images(nets, LABELS, third, plan.alone, 0), atol=0.01)
+    one = images(nets, LABELS[:, :1], [1.0], plan)
+    assert torch.allclose(one, images(nets, LABELS[:, :1], [1.0], plan.alone), atol=1e-4)
+
+
+def test_mixes_are_drawn_again_among_those_of_their_classes_and_weights(nets: tuple[EDM2, EDM2]):
+    labels = LABELS[[0, 0, 0, 0, 1, 1, 1, 1, 1]]
+    weights, seeds = torch.full((9, 3), 1 / 3), [0, 1, 2, 3, 4, 5, 6, 7, 7]
+    assert alike(labels, weights, seeds).tolist() == [0] * 4 + [1] * 4 + [-1]
+    plan = Plan(steps=6, churn=4.0, resample=0.99)
+    made = weighed_sample(*nets, labels, weights, seeds, plan)
+    assert made.evaluations == evaluations(plan, 3) == evaluations(plan.alone, 3)
+    assert torch.equal(made.images, weighed_sample(*nets, labels, weights, seeds, plan).images)
+    rare = weighed_sample(*nets, labels, weights, seeds, replace(plan, resample=1e-9)).images
+    assert torch.allclose(rare, weighed_sample(*nets, labels, weights, seeds, plan.alone).images)
+    assert not torch.allclose(made.images, rare) and torch.allclose(made.images[-1], rare[-1])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mixture": "balanced"}, "'balanced' with solver heun, eta 0: needs ddim, eta 1"),
+        ({"mixture": "balanced", "solver": "ddim", "eta": 1.0, "weights": (0.3, 0.7)}, "every class counts the same"),
+        ({"mixture": "balanced", "solver": "ddim", "eta": 1.0, "mixing_interval": (0.1, 1.0)}, "no mixing_interval"),
+        ({"resample": 0.5}, "resample 0.5 with solver heun, churn 0: needs heun, churn above 0"),
+        ({"resample": 0.5, "churn": 3.0, "mixture": "conditions"}, "needs mixture 'scores'"),
+        ({"resample": 0.5, "churn": 3.0, "weights": (0.7, 0.7), "convex": False}, "must sum to 1"),
+    ],
+)
+def test_plans_that_cannot_be_followed_are_refused(settings: dict[str, Any], message: str):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**settings)
 
 
 def test_prices_of_known_plans():

@@ -12,9 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoremix.diffusion.denoisers import autoguide, condition
-from scoremix.diffusion.solvers import UnitNoise, ddim, dpm2m, euler, heun, heun_path, karras_sigmas
+from scoremix.diffusion.denoisers import autoguide, by_class, condition, mix, within
+from scoremix.diffusion.solvers import (
+    UnitNoise,
+    balanced,
+    ddim,
+    dpm2m,
+    equidistant,
+    euler,
+    heun,
+    heun_path,
+    karras_sigmas,
+)
 from scoremix.diffusion.unet import EDM2, frozen
+from support.toy import GaussianMixture, gaussians
 
 
 def shrink(x: Tensor, sigma: Tensor) -> Tensor:
@@ -93,6 +104,65 @@ def test_ddim_with_noise_keeps_the_law_of_the_data():
     for eta, wrong in ((1.5, "from 0 to 1"), (0.5, "needs `noise`")):
         with pytest.raises(ValueError, match=wrong):
             ddim(shrink, x, karras_sigmas(4), eta)
+
+
+def test_a_point_as_far_from_all_is_the_nearest_one():
+    points = torch.randn(3, 5, 4, dtype=torch.float64)
+    x = torch.randn(5, 4, dtype=torch.float64)
+    found = equidistant(x, points)
+    distances = torch.linalg.vector_norm(found - points, dim=-1)
+    assert torch.allclose(distances, distances[:1].expand_as(distances))
+    sides = (points[1:] - points[0]).transpose(0, 1)  # the way to it leaves what leans to no point as it is
+    solution = torch.linalg.lstsq(sides.mT, (found - x)[:, :, None]).solution
+    assert torch.allclose((sides.mT @ solution)[..., 0], found - x)
+    assert torch.equal(equidistant(x, points[:1]), x)
+    assert torch.allclose(equidistant(x, points[:1].repeat(2, 1, 1)), x)
+
+
+def mixed_ends(toy: GaussianMixture, even: bool, steps: int = 64) -> Tensor:
+    """Where ancestral paths of the mix of all classes end, of 800 starts."""
+    labels = torch.arange(toy.label_dim).expand(800, -1)
+    g = torch.Generator().manual_seed(0)
+    noise = lambda like: torch.randn(like.shape, generator=g, dtype=like.dtype)
+    x = 80 * noise(torch.zeros(800, toy.means.shape[2], dtype=torch.float64))
+    mixed, sigmas = mix(toy, labels, [1 / toy.label_dim] * toy.label_dim), karras_sigmas(steps)
+    if even:
+        return balanced(lambda x, sigma: by_class(mixed, x, sigma), x, sigmas, noise)
+    return ddim(mixed, x, sigmas, 1.0, noise)
+
+
+def test_balanced_paths_of_two_classes_end_between_them_and_spread_along_it():
+    toy = gaussians(torch.tensor([[-1.0, 0.2], [1.0, 0.2]]).double(), torch.full((2, 2), 0.5).double())
+    ends = mixed_ends(toy, True)
+    assert float(ends[:, 0].abs().max()) < 0.02
+    assert (float(ends[:, 1].mean()), float(ends[:, 1].std())) == pytest.approx((0.2, 0.5), abs=0.05)
+    assert float(mixed_ends(toy, False)[:, 0].std()) > 0.4  # the mix alone leans to one or the other
+
+
+@pytest.mark.parametrize(("spreads", "left"), [((0.5, 0.5, 0.5), 0.01), ((0.4, 0.6, 0.5), 0.4)])
+def test_balanced_paths_are_as_likely_under_every_class(spreads: tuple[float, ...], left: float):
+    means = torch.tensor([[-0.8, 0, 0, 0.3], [0.7, 0.2, 0, 0], [0, -0.6, 0.5, 0]]).double()
+    toy = gaussians(means, torch.tensor(spreads).double()[:, None].expand(3, 4))
+
+    def unequal(even: bool) -> float:
+        ends = mixed_ends(toy, even)
+        logs = torch.stack([toy.log_density(ends, 0.0, torch.full((800,), k)) for k in range(3)])
+        return float(logs.std(0).median())
+
+    assert unequal(True) < left * unequal(False)
+
+
+def test_classes_of_a_guided_mix_are_the_guided_classes():
+    toy, other = (gaussians(torch.randn(3, 2).double(), torch.full((3, 2), s).double()) for s in (0.5, 0.8))
+    labels, x, sigma = torch.tensor([[0, 1], [2, 1]]), torch.randn(2, 2).double(), torch.tensor(0.7).double()
+    guided = autoguide(mix(toy, labels, [0.5, 0.5]), mix(other, labels, [0.5, 0.5]), 1.5)
+    found = by_class(within((0.5, 1.0), guided, mix(toy, labels, [0.5, 0.5])), x, sigma)
+    for k in range(2):
+        one = labels[:, k]
+        assert torch.allclose(found[k], autoguide(condition(toy, one), condition(other, one), 1.5)(x, sigma))
+    shared = autoguide(mix(toy, labels, [0.5, 0.5]), condition(other, None), 1.5)
+    assert torch.allclose(by_class(shared, x, sigma).mean(0), shared(x, sigma))
+    assert by_class(shrink, x, sigma).shape == (1, 2, 2)
 
 
 def test_dpm2m_is_the_published_recursion():

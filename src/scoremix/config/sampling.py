@@ -46,10 +46,11 @@ class Weighting(Slice):
 class SamplingPlan(Slice):
     """How noise becomes an image; the defaults are the paper's (3.2): Heun, every class of main and guide at every call."""
 
-    mixture: Literal["scores", "conditions", "turns"] = Field(
+    mixture: Literal["scores", "conditions", "turns", "balanced"] = Field(
         "scores",
         description="conditions: one evaluation of the weighted sum of the classes' conditions (AugGen); turns: no "
-        "mix, each image is of one class, the classes take turns",
+        "mix, each image is of one class, the classes take turns; balanced: scores, on ancestral paths (solver ddim, "
+        "eta 1) that stay equally likely under every class (the AND of Skreta et al. 2024)",
     )
     weights_end: tuple[float, ...] | None = Field(
         None, description="weights at sigma_min, reached linearly in log sigma; by default they stay"
@@ -72,6 +73,18 @@ class SamplingPlan(Slice):
         "each", description="asked for every class, once for the mixed condition (approximate), or without a class"
     )
     guide_interval: Interval | None = Field(None, description="sigmas between which the guide works")
+    resample: Fraction | None = Field(
+        None,
+        description="share of a mix's images (of one chunk) that their Feynman-Kac weights must be worth on the way; "
+        "below it they are drawn again by these weights; for solver heun with churn",
+    )
+
+    @property
+    def alone(self) -> SamplingPlan:
+        """The plan of an image by itself, under weights of its own: neither balanced nor drawn again among others."""
+        return self.model_copy(
+            update={"resample": None, "mixture": "scores" if self.mixture == "balanced" else self.mixture}
+        )
 
     @model_validator(mode="after")
     def _solvable(self) -> SamplingPlan:
@@ -87,6 +100,20 @@ class SamplingPlan(Slice):
             raise ValueError(f"eta {self.eta:g} is for the ddim solver, not {self.solver}")
         if self.mixture == "conditions" and self.mixing_interval is not None:
             raise ValueError("mixing_interval is for mixture 'scores': 'conditions' mixes no scores anywhere")
+        if self.mixture == "balanced":
+            if self.solver != "ddim" or self.eta != 1:
+                raise ValueError(f"mixture 'balanced' with solver {self.solver}, eta {self.eta:g}: needs ddim, eta 1")
+            if self.weights_end or self.mixing_interval:
+                raise ValueError("mixture 'balanced' sets the weights itself: no weights_end, no mixing_interval")
+        if self.resample is not None:
+            if self.solver != "heun" or not self.churn:
+                raise ValueError(
+                    f"resample {self.resample:g} with solver {self.solver}, churn {self.churn:g}: needs heun, churn above 0"
+                )
+            if self.mixture != "scores" or self.weights_end or self.mixing_interval or self.guide_interval:
+                raise ValueError(
+                    f"resample {self.resample:g}: needs mixture 'scores' with the same weights and guide at every sigma"
+                )
         return self
 
 
@@ -124,6 +151,12 @@ class Sampling(SamplingPlan, Weighting):
         end = self.weights_end
         if end is not None and self.convex and (abs(sum(end) - 1) > 1e-6 or min(end, default=0) < 0):
             raise ValueError(f"weights_end {list(end)} must be >= 0 and sum to 1 (or say convex: false)")
+        if self.mixture == "balanced" and (self.draw != "fixed" or len(set(self.weights or ())) > 1):
+            raise ValueError(
+                "mixture 'balanced': every class counts the same, leave weights and draw at their defaults"
+            )
+        if self.resample is not None and self.weights is not None and abs(sum(self.weights) - 1) > 1e-6:
+            raise ValueError(f"resample {self.resample:g} with weights {list(self.weights)}: they must sum to 1")
         changing = [n for n in ("weights_end", "mixing_interval", "guide_interval") if getattr(self, n) is not None]
         if self.keep_by in ("log_weight", "agreement") and (changing or self.churn or self.eta):
             raise ValueError(

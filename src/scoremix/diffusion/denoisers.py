@@ -93,7 +93,11 @@ class Within:
     outside: Denoiser
 
     def __call__(self, x: Float[Tensor, "b ..."], sigma: Tensor) -> Float[Tensor, "b ..."]:
-        return (self.inside if self.low <= float(sigma) <= self.high else self.outside)(x, sigma)
+        return self.at(sigma)(x, sigma)
+
+    def at(self, sigma: Tensor) -> Denoiser:
+        """The one of a level."""
+        return self.inside if self.low <= float(sigma) <= self.high else self.outside
 
 
 def condition(net: Network, labels: Int[Tensor, " b"] | Float[Tensor, "b l"] | None) -> Denoiser:
@@ -149,6 +153,19 @@ def within(interval: tuple[float, float], inside: Denoiser, outside: Denoiser) -
     if not 0 <= low < high:
         raise ValueError(f"interval ({low:g}, {high:g}): must be (low, high) in sigma, 0 <= low < high")
     return Within(low, high, inside, outside)
+
+
+def by_class(denoiser: Denoiser, x: Float[Tensor, "b ..."], sigma: Tensor) -> Float[Tensor, "m b ..."]:
+    """The estimates of a mix's m classes, each guided as the mix is; of any other denoiser its one estimate."""
+    match denoiser:
+        case Mixture():
+            return denoiser.parts(x, sigma)[1]
+        case Guided(main, guide, scale):
+            return torch.lerp(by_class(guide, x, sigma).to(x.dtype), by_class(main, x, sigma).to(x.dtype), scale)
+        case Within():
+            return by_class(denoiser.at(sigma), x, sigma)
+        case _:
+            return denoiser(x, sigma)[None]
 
 
 def preserving(weights: Weights) -> Weights:

@@ -134,6 +134,41 @@ def ddim(
 
 
 @torch.no_grad()
+def balanced(
+    by_class: Callable[[Tensor, Tensor], Float[Tensor, "m b ..."]],
+    x: Float[Tensor, "b ..."],
+    sigmas: Float[Tensor, " n+1"],
+    noise: Callable[[Tensor], Tensor],
+) -> Float[Tensor, "b ..."]:
+    """End of ancestral paths from x = noise * sigmas[0] that stay equally likely under all m classes, n calls.
+
+    The AND of Skreta et al. 2024 (superposition of diffusion models): the weights of the classes' scores are solved for at every step,
+    so that the classes' log-densities rise alike. Down from s to t class k goes to N(mean_k, t^2 (1 - t^2 / s^2)), mean_k = D_k + t^2 / s^2
+    (x - D_k). Its log-density rises by that of the step, less what all classes share: they rise alike where the step ends as far from all
+    means. For two classes that is the equal mix, whose noise leans to neither. Exact for classes of one spread, from starts far out.
+    """
+    for t, t_next in pairwise(_levels(sigmas)):
+        each = by_class(x, torch.tensor(t, dtype=x.dtype, device=x.device)).to(x.dtype)
+        if t_next == 0:
+            return each.mean(0)
+        kept = (t_next / t) ** 2
+        means = torch.lerp(each, x, kept)
+        x = equidistant(means.mean(0) + t_next * math.sqrt(1 - kept) * noise(x), means)
+    return x
+
+
+def equidistant(x: Float[Tensor, "b ..."], points: Float[Tensor, "m b ..."]) -> Float[Tensor, "b ..."]:
+    """The nearest point to x that is as far from all m points; of points nearly in a line, nearly so."""
+    if len(points) == 1:
+        return x
+    sides = (points[1:] - points[0]).flatten(2).transpose(0, 1).double()  # (b, m - 1, n)
+    lack = sides.square().sum(-1) / 2 - (sides @ (x - points[0]).flatten(1).double()[:, :, None])[:, :, 0]
+    inverse = torch.linalg.pinv(sides @ sides.mT, rtol=1e-6, hermitian=True)
+    way: Tensor = (inverse @ lack[:, :, None]).mT @ sides
+    return x + way.reshape(x.shape).to(x.dtype)
+
+
+@torch.no_grad()
 def dpm2m(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " n+1"]) -> Float[Tensor, "b ..."]:
     """End of the ODE from x = noise * sigmas[0] by DPM-Solver++ 2M (Lu et al. 2022, algorithm 2), n denoiser calls.
 

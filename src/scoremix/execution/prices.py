@@ -80,7 +80,7 @@ def varied(plan: SamplingPlan, **changes: Any) -> SamplingPlan:
 
 def candidates(plan: SamplingPlan) -> dict[str, SamplingPlan]:
     """The plan made faithful, and cheaper ones, each once; what AugGen could use too (another solver) is there for both."""
-    faithful = varied(plan, mixture="scores", guide_interval=None, mixing_interval=None)
+    faithful = varied(plan.alone, mixture="scores", guide_interval=None, mixing_interval=None)
     faithful = faithful if plan.guide == "unconditional" else varied(faithful, guide="each")
     shared = faithful if plan.guide == "unconditional" else varied(faithful, guide="condition")
     auggen = varied(faithful, mixture="conditions", weights_end=None)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, assert_never
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -21,13 +23,14 @@ from scoremix.diffusion.denoisers import (
     Network,
     Weights,
     autoguide,
+    by_class,
     condition,
     mix,
     mix_conditions,
     preserving,
     within,
 )
-from scoremix.diffusion.feynman_kac import Weighing
+from scoremix.diffusion.feynman_kac import Weighing, resampled
 from scoremix.diffusion.solvers import UnitNoise, karras_sigmas
 from scoremix.diffusion.unet import EDM2
 
@@ -102,8 +105,10 @@ def solve(
     device: torch.device | str,
 ) -> Tensor:
     """End of the plan's path from noise() * sigma_max; churn and eta draw more of it."""
-    sigmas = karras_sigmas(plan.steps, plan.sigma_min, plan.sigma_max, plan.rho).to(device, torch.float32)
+    sigmas = levels(plan, device)
     x = noise() * sigmas[0]
+    if plan.mixture == "balanced":
+        return solvers.balanced(partial(by_class, denoiser), x, sigmas, noise)
     match plan.solver:
         case "heun":
             return solvers.heun(denoiser, x, sigmas, churn=plan.churn, noise=noise)
@@ -115,6 +120,11 @@ def solve(
             return solvers.dpm2m(denoiser, x, sigmas)
         case _:
             assert_never(plan.solver)
+
+
+def levels(plan: SamplingPlan, device: torch.device | str) -> Float[Tensor, " n+1"]:
+    """The plan's noise levels, falling to 0."""
+    return karras_sigmas(plan.steps, plan.sigma_min, plan.sigma_max, plan.rho).to(device, torch.float32)
 
 
 def evaluations(plan: SamplingPlan, m: int) -> int:
@@ -184,11 +194,17 @@ def weighed_sample(
     shape = (main.img_channels, main.img_resolution, main.img_resolution)
     first, second = Counted(main), None if guide is None else Counted(guide)
     denoiser = denoiser_of(plan, first, second, labels, weights)
-    weighing = None
+    weighing, noise = None, UnitNoise(seeds, shape, labels.device)
     if not plan.churn and not plan.eta:
         with suppress(ValueError):  # no log-weight is defined
             weighing = Weighing(denoiser)
-    images = solve(plan, weighing or denoiser, UnitNoise(seeds, shape, labels.device), labels.device)
+    if plan.resample is None:
+        images = solve(plan, weighing or denoiser, noise, labels.device)
+    else:
+        sigmas, uniform = levels(plan, labels.device), np.random.default_rng([int(seed) for seed in seeds]).random
+        groups = alike(labels, weights, seeds)
+        start = noise() * sigmas[0]
+        images, _, _ = resampled(denoiser, start, sigmas, groups, noise, uniform, plan.churn, plan.resample)
     if not bool(images.isfinite().all()):
         checked = denoiser_of(
             plan, _checked(main, names), None if guide is None else _checked(guide, names), labels, weights
@@ -199,6 +215,14 @@ def weighed_sample(
     if weighing is None:
         return Sample(images, None, None, spent)
     return Sample(images, weighing.log_weight(), weighing.disagreement(), spent)
+
+
+def alike(labels: Int[Tensor, "b m"], weights: Weights, seeds: Sequence[int]) -> Int[Tensor, " b"]:
+    """A number for the rows of the same classes and weights; -1 for a seed that is there already (rows that fill a chunk)."""
+    shares = torch.as_tensor(weights, dtype=torch.float64, device=labels.device).expand(labels.shape)
+    groups: Tensor = torch.cat([labels.double(), shares], dim=1).unique(dim=0, return_inverse=True)[1]
+    again = torch.tensor([seed in seeds[:i] for i, seed in enumerate(seeds)], device=labels.device)
+    return groups.masked_fill(again, -1)
 
 
 def _images(net: EDM2 | Adapted) -> str:

@@ -143,7 +143,7 @@ class Networks:
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]
     ) -> NDArray[np.uint8]:
         """uint8 images (B, H, W, C) for labels (B, m), weights (m,) or (B, m) at every sigma, and B seeds."""
-        return self._made(labels, weights, seeds, self.plan.model_copy(update={"weights_end": None}))[0]
+        return self._made(labels, weights, seeds, self.plan.alone.model_copy(update={"weights_end": None}))[0]
 
     def weighed(
         self, labels: NDArray[np.int64], weights: Sequence[float] | NDArray[np.float64], seeds: Sequence[int]

@@ -44,9 +44,10 @@ def follow(
 ) -> Followed:
     """The paths of labels (B, m) under weights (B, m), one noise seed each, at `levels` of the plan's noise levels.
 
-    All B rows are one forward: the images are those of `Networks.weighed` for a chunk of B, bit by bit.
+    All B rows are one forward: the images are those of `Networks.weighed` for a chunk of B, bit by bit, where each is
+    by itself (`SamplingPlan.alone`).
     """
-    plan, device = networks.plan, next(networks.main.buffers()).device
+    plan, device = networks.plan.alone, next(networks.main.buffers()).device
     shares = torch.from_numpy(weights).to(device, torch.float32)
     denoiser = denoiser_of(plan, networks.main, networks.guide, torch.from_numpy(labels).to(device), shares)
     weighing = None
