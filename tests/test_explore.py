@@ -136,6 +136,7 @@ def test_magnitudes_of_triples_grow_with_their_weights(run: Run, tmp_path: Path)
     measure_magnitudes(run.exp.sampling, run.parts.chain["generator"], of, of, work=work)
     with np.load(tmp_path / "magnitudes.npz") as file:
         assert file["scores"].shape == (5, 3) and np.isfinite(file["ratios"]).all()
+        assert file["ratios"].shape[2] == 6  # images: each once, where they are fewer than a chunk
         sums = file["scores"].sum(1)
         np.testing.assert_allclose(file["ratios"][:5], file["ratios"][:1] * sums[:, None, None], rtol=1e-4)
 

@@ -107,7 +107,8 @@ class Clock:
                 return self._sampled(plan.inputs["0"], *self._job(plan))
             case "magnitudes":
                 sampling, chosen = Sampling.model_validate(plan.config), self.mixed(plan.inputs["1"])
-                return self._evaluated(plan.inputs["0"], sampling, 1, magnitudes.evaluations(chosen) * sampling.chunk)
+                images = min(sampling.chunk, self.images(plan.inputs["2"]))
+                return self._evaluated(plan.inputs["0"], sampling, 1, magnitudes.evaluations(chosen) * images)
             case "illustrate":
                 sampling, chosen = Sampling.model_validate(plan.config), self.mixed(plan.inputs["2"])
                 rows = min(illustrate.ROWS, self.mplets(plan.inputs["2"]))

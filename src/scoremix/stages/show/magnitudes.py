@@ -34,7 +34,7 @@ def measure_magnitudes(
         work.write_arrays("magnitudes.npz", sigmas=np.zeros(0), ratios=np.zeros((0, 0, 0)), **weights)
         return
     sampler = Sampler(config, generator, work)
-    rows = np.arange(config.chunk) * len(mixed) // config.chunk  # a fixed number: some repeat in tiny sets
+    rows = np.unique(np.arange(config.chunk) * len(mixed) // config.chunk)  # at most a chunk, evenly spaced
     pixels, of = mixed.take(rows)
     labels = torch.from_numpy(classes[of]).to(sampler.device)
     clean = sampler.pixels.encode(to_unit(pixels, sampler.device))
