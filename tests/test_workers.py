@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from scoremix.config import Experiment, Runtime, load
-from scoremix.execution import runner, schedule, workers
-from scoremix.execution.artifacts import Artifact
+from scoremix.data.files import locked
+from scoremix.execution import progress, runner, schedule, workers
+from scoremix.execution.artifacts import Artifact, StoreBusy
 from scoremix.execution.records import source_of
-from scoremix.execution.store import Call, Store, step_of
+from scoremix.execution.store import Call, Step, Store, step_of
 from support.runs import run
 from support.steps import Named, chunk, dies, dies_once, fails, note, slow
 
@@ -139,6 +140,30 @@ def test_what_most_steps_wait_for_begins_first(tmp_path: Path) -> None:
     heard = Heard()
     schedule.run_all(calls, store, Runtime(quiet=True), workers.Here(), heard.after, heard.lines.append)
     assert heard.ended[:2] == ["root", "awaited"]
+
+
+def test_what_another_process_makes_is_refused_before_a_measurement_or_waited_for(
+    tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exp, store, begun = load(Experiment(), (), tiny_settings), Store(tmp_path / "store"), list[str]()
+    run(tmp_path, exp, "ingest")
+    steps = runner.plan_all(runner.decided(exp, "cpu"), source_of(exp), store)
+    (step,) = (step for step in steps if step.label == "generator")
+
+    def estimate(real: Artifact, plans: list[Step], todo: list[Step], *_: object) -> dict[str, float]:
+        begun.append("estimate")
+        return {step.key: 1.0 for step in todo}
+
+    monkeypatch.setattr(progress, "estimate", estimate)
+    monkeypatch.setattr(schedule, "run_all", lambda calls, *_: begun.extend(call.step.label for call in calls))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    with locked(store.make_folder(step) / ".lock"):
+        with pytest.raises(StoreBusy, match="another process is working on it"):
+            run(tmp_path, exp, "generator", workers=1)
+        assert not begun
+        run(tmp_path, exp, "generator", workers="auto")  # so short that one worker would do it alone
+    assert "another process is working on it; what needs it waits" in capsys.readouterr().err
+    assert begun[0] == "estimate" and "generator" in begun
 
 
 def test_large_networks_have_all_cores() -> None:

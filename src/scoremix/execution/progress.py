@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from scoremix.config.base import undecided
 from scoremix.data.files import write_file
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, schedule, workers
-from scoremix.execution.artifacts import Artifact
+from scoremix.execution.artifacts import Artifact, StoreBusy
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
@@ -233,13 +234,20 @@ def read_in_words(summary: ImagesSummary) -> str:
 def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:
     """Says how long what is left will take with that many workers, from a short measurement on this machine.
 
-    Returns the seconds that one worker needs.
+    Returns the seconds that one worker needs: no end of them where another process makes a part, which workers wait for;
+    StoreBusy, before anything is measured, where there is one worker.
     """
     todo = [step for step in wanted if not planner.store.artifact(step).done]
     if not todo:
         return 0.0
-    if size == 1:  # workers wait for what another run makes
+    waits = False
+    try:
         planner.store.refuse_busy(todo)
+    except StoreBusy as busy:
+        if size == 1:
+            raise
+        say(f"  {busy}; what needs it waits")
+        waits = True
     start = time.monotonic()
     seconds = estimate(real, planner.listed, todo, runtime, planner.store)
     spent = time.monotonic() - start
@@ -254,7 +262,7 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     if any(step.stage == "adopt" for step in planner.listed):
         detail += "; sampling by the model of diffusers is not counted"
     say(f"estimate: {about} {duration(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
-    return total
+    return math.inf if waits else total
 
 
 def cost(artifact: Artifact) -> str:
