@@ -18,10 +18,12 @@ STUDIES = (
     "first_test",
     "tier_a_120",
     "more_classes",
+    "faces_38",
     "faces_people",
 )
 FIRST, THROUGHOUT = {"coherent_first", "averages_first"}, {"coherent", "scoremix"}  # arms whose lead is shown
-ALL = "8 or more"  # of the people of studies/lfw_170.json
+CALLED = {"plain": "coherent_first"}  # by studies that compare generators
+ALL = {38: "20 or more", 170: "8 or more"}  # photographs of each person of studies/lfw_38.json and lfw_170.json
 HEADS = (
     "images",
     "training classes",
@@ -38,14 +40,11 @@ def rows() -> Iterator[list[str]]:
         for table in stored["tables"]:
             study = stored["study"]
             data = {**study["settings"].get("data", {}), **study["data"][table["data"]]["settings"].get("data", {})}
-            each = (
-                str(round(data["images_per_class"] * (1 - data.get("held_out", 0))))
-                if "images_per_class" in data
-                else ALL
-            )
             gates = list(table["gates"].values())
             split = study["data"][table["data"]]["settings"]["split_list"]
             classes = int(re.findall(r"_(\d+)", split)[-1])  # the gate looks at 200 at most
+            given = data.get("images_per_class")
+            each = str(round(given * (1 - data.get("held_out", 0)))) if given else ALL[classes]
             own = study["data"][table["data"]]["settings"].get("generator", {})
             seen = {**study["settings"]["generator"], **own}["images_seen"] / classes
             named = " and ".join(f"{100 * gate['top1']:.0f} %" for gate in gates)
@@ -56,8 +55,9 @@ def rows() -> Iterator[list[str]]:
 def gains(table: dict[str, Any]) -> str:
     """The leads of mixes first over real images with equal steps, in points with intervals; where not run, of others."""
     found = {
-        row["arm"]: f"{row['arm']} {points(d)}"
+        arm: f"{arm} {points(d)}"
         for row in table["rows"]
+        for arm in [CALLED.get(row["arm"], row["arm"])]
         for d in row["differences"]
         if (d["control"], d["metric"]) == ("equal_steps", table["headline"])
     }
