@@ -39,21 +39,13 @@ def column(result: Result, name: str, protocol: str) -> float | None:
     return None if found is None else 100 * float(found[0])
 
 
-def _measure(
-    of: Result,
-    name: str,
-    kind: Kind,
-    protocol: str | None,
-    metric: str,
-    level: float | None = None,
-    rule: str | None = None,
-) -> NDArray[np.float64] | None:
-    """The value of the first measure that is asked for, and its draws; None: whatever the protocol, the level or the rule."""
+def _measure(of: Result, name: str, kind: Kind, protocol: str | None, *wanted: object) -> NDArray[np.float64] | None:
+    """The value and the draws of the first measure of a metric, or of a metric and level, or of those and a rule."""
     for one in of.sets:
         if (one.set, one.kind) != (name, kind) or one.unlike_published or protocol not in (None, one.protocol.name):
             continue
         for m in one.measures:
-            if m.metric == metric and level in (None, m.level) and rule in (None, m.rule):
+            if (m.metric, m.level, m.rule)[: len(wanted)] == wanted:
                 return np.concatenate([[m.value], np.asarray(() if m.draws is None else m.draws, np.float64)])
     return None
 
