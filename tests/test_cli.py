@@ -136,7 +136,7 @@ def test_help_imports_nothing_heavy() -> None:
         (["evaluate", "demo", "--protocol", "adaface"], ["--protocol adaface", "--sets"]),
         (["evaluate", "demo", "--batch", "8"], ["--batch 8", "--sets"]),
         (["evaluate", "some/arm", "--sets", "/nowhere"], ["`scoremix benchmark some/arm --sets /nowhere`"]),
-        (["benchmark", "some/arm", "--sets", "/nowhere"], ["/nowhere", "neither"]),
+        (["benchmark", "some/arm", "--sets", "/nowhere"], ["some/arm", "neither"]),
         (["benchmark", "demo"], ["demo", "--sets"]),
         (["evaluate", "real.pt"], ["real.pt", "scoremix benchmark"]),
         (["embed", "nothing", "."], ["nothing", "--out says"]),
