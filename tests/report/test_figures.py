@@ -24,7 +24,7 @@ from scoremix.outputs.networks import GateResult
 from scoremix.report import charts
 from scoremix.report.results import Arm, Curve, Roc
 from scoremix.report.sections import arms, errors, generator, mixes, pairs, study_tables, training
-from scoremix.report.sections.mixes import Mixes
+from scoremix.report.sections.mixes import MixesSection
 from scoremix.report.sections.training import Generator
 from support import fake_report
 from support.fake_report import Report
@@ -38,12 +38,12 @@ ROWS = [
 
 
 def _needed(report: Report) -> dict[str, Callable[[], str]]:
-    gate, losses = report.part(generator.Generator).gate, report.part(training.Training).generator
-    distances, found = report.part(pairs.Pairs).distances, report.part(mixes.Agreements).agreements
+    gate, losses = report.part(generator.GeneratorSection).gate, report.part(training.TrainingSection).generator
+    distances, found = report.part(pairs.PairsSection).distances, report.part(mixes.AgreementSection).agreements
     assert gate is not None and losses is not None and distances is not None
-    found_wrong = report.part(errors.Errors).errors
+    found_wrong = report.part(errors.ErrorsSection).errors
     assert found_wrong is not None
-    groups, all_arms = report.part(Mixes).similarities, report.results.arms
+    groups, all_arms = report.part(MixesSection).similarities, report.results.arms
     return {
         "errors": lambda: errors.similarities("real", found_wrong.arms["real"], 0.42, DRAWN["real"], (-1, 1)),
         "difference": lambda: charts.difference_rows(metric_table.EER, ROWS, DRAWN),

@@ -23,15 +23,15 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.comparison import Verdict
 from scoremix.report import numbers
 from scoremix.report.sections import mixes, verdict
-from scoremix.report.sections.about import Glossary, Settings
-from scoremix.report.sections.arms import Arms
-from scoremix.report.sections.cost import Cost
-from scoremix.report.sections.data import SplitImages
-from scoremix.report.sections.groups import Groups
-from scoremix.report.sections.images import Grid, Images, SheetRow
-from scoremix.report.sections.mixes import Agreements
-from scoremix.report.sections.screening import Screening
-from scoremix.report.sections.training import Training
+from scoremix.report.sections.about import GlossarySection, SettingsSection
+from scoremix.report.sections.arms import ArmsSection
+from scoremix.report.sections.cost import CostSection
+from scoremix.report.sections.data import DataSection
+from scoremix.report.sections.groups import GroupsSection
+from scoremix.report.sections.images import Grid, ImagesSection, SheetRow
+from scoremix.report.sections.mixes import AgreementSection
+from scoremix.report.sections.screening import ScreeningSection
+from scoremix.report.sections.training import TrainingSection
 from support import fake_report
 from support.fake_report import Report
 
@@ -40,7 +40,7 @@ CASES: dict[str, Callable[[], Report]] = {
     "one seed in colour": partial(fake_report.build, seeds=1, rgb=True, size=24),
     "one arm": partial(fake_report.build, arms=1),
     "thirty arms": lambda: fake_report.build(arms=30).only(
-        verdict.Verdict, Arms, SplitImages, Training, Cost, Glossary
+        verdict.VerdictSection, ArmsSection, DataSection, TrainingSection, CostSection, GlossarySection
     ),
     "a weak generator's 3-plets": partial(fake_report.build, "generator too weak", m=3),
     "bare": lambda: fake_report.bare(fake_report.build()),
@@ -150,7 +150,7 @@ def test_every_number_is_on_the_page(name: str) -> None:
 def test_disagreement_is_told_for_every_arm_that_has_one() -> None:
     report, text = case("helps"), read("helps").text
     assert "Do the classes agree on a mix?" in text and "Do the classes agree" not in read("bare").text
-    agreements = report.part(Agreements).agreements
+    agreements = report.part(AgreementSection).agreements
     for found in agreements:
         low, middle, high = found.quantiles
         assert np.quantile(found.disagreement, 0.95) == high
@@ -158,14 +158,14 @@ def test_disagreement_is_told_for_every_arm_that_has_one() -> None:
         assert row in re.sub(r"\n", "", text)
         assert f"agreement,{found.arm},,disagreement,,{middle}" in report.csv
     many = tuple(replace(agreements[1], arm=f"arm {i}") for i in range(9))
-    legend = report.only(Agreements).having(Agreements((*many, agreements[0]))).html
+    legend = report.only(AgreementSection).having(AgreementSection((*many, agreements[0]))).html
     assert legend.count('class="key"') == mixes.OUTLINES
 
 
 def test_pictures_stand_in_the_papers_order_with_their_own_pixels() -> None:
     report = case("one seed in colour")
-    shown = [pixels for pixels, _ in _Reader(report.only(Images, Screening).html).images]
-    sheet, grid = report.part(Images).sheet, report.part(Images).grid
+    shown = [pixels for pixels, _ in _Reader(report.only(ImagesSection, ScreeningSection).html).images]
+    sheet, grid = report.part(ImagesSection).sheet, report.part(ImagesSection).grid
     row = sheet[0]
     wanted = [row.originals[0], row.reproductions[0], row.mixes[0], row.reproductions[1], row.originals[1]]
     assert all(np.array_equal(a, b) for a, b in zip(shown[:5], wanted, strict=True))
@@ -175,15 +175,15 @@ def test_pictures_stand_in_the_papers_order_with_their_own_pixels() -> None:
     cells = [cell for line in grid.images for cell in line]
     after = after_sheet + sum(len(r.mixes) for r in sheet)
     assert all(np.array_equal(a, b) for a, b in zip(shown[after:], cells, strict=False))
-    examples = report.part(Screening).examples["coherent"]
+    examples = report.part(ScreeningSection).examples["coherent"]
     screened = sum(len(kept) + len(rejected) for kept, rejected in examples)
-    way = report.part(Images).way
+    way = report.part(ImagesSection).way
     assert way is not None and len(shown) == after + len(cells) + sum(map(len, way.images)) + screened
 
 
 def test_three_plets_show_every_source_and_the_mix_last() -> None:
     report = case("a weak generator's 3-plets")
-    row, shown = report.part(Images).sheet[0], _Reader(report.only(Images).html).images[:7]
+    row, shown = report.part(ImagesSection).sheet[0], _Reader(report.only(ImagesSection).html).images[:7]
     wanted = [x for pair in zip(row.originals, row.reproductions, strict=True) for x in pair] + [row.mixes[0]]
     assert all(np.array_equal(a, b) for (a, _), b in zip(shown, wanted, strict=True))
 
@@ -201,20 +201,20 @@ def test_markup_in_names_is_harmless() -> None:
     }
     report = fake_report.build(rows=1)
     arm, *others = report.results.arms
-    sheet, data = report.part(Images).sheet, report.part(SplitImages).data
-    by_group = report.part(Groups).by_group
+    sheet, data = report.part(ImagesSection).sheet, report.part(DataSection).data
+    by_group = report.part(GroupsSection).by_group
     assert by_group is not None
     groups = (replace(by_group.groups[0], name=evil["group"]),)
     changed = report.having(
-        Images((replace(sheet[0], classes=(evil["class"], "b")),)),
-        Groups(),
-        SplitImages(replace(data, name=evil["data"], skipped=({**data.skipped[0], "path": evil["skipped"]},))),
-        Settings({evil["config"]: evil["config"]}),
+        ImagesSection((replace(sheet[0], classes=(evil["class"], "b")),)),
+        GroupsSection(),
+        DataSection(replace(data, name=evil["data"], skipped=({**data.skipped[0], "path": evil["skipped"]},))),
+        SettingsSection({evil["config"]: evil["config"]}),
         title=evil["data"],
         arms=(replace(arm, name=evil["arm"], metrics={"eer": Estimate(math.nan, reason=evil["reason"])}), *others),
         verdict=replace(report.results.verdict, controls=(evil["arm"], "real, equal steps")),
     )
-    grouped = report.only(Groups).having(Groups(replace(by_group, groups=groups)))
+    grouped = report.only(GroupsSection).having(GroupsSection(replace(by_group, groups=groups)))
     text = changed.html + grouped.html
     found = _Reader(text)
     assert "script" not in found.tags and "49" not in re.findall(r"\b49\b(?= *})", text)
@@ -245,7 +245,7 @@ def test_a_missing_metric_is_a_dash_with_its_reason() -> None:
     gone = Estimate(math.nan, reason="no class with two images")
     first, *others = report.results.arms
     arms = (replace(first, metrics={**first.metrics, "rank1": gone}), *others)
-    text = report.only(Arms).having(arms=arms).html
+    text = report.only(ArmsSection).having(arms=arms).html
     assert '<span class="mean">–</span><span class="why">no class with two images</span>' in text
     assert "nan" not in _Reader(text).text.lower().replace("scanning", "")
 
@@ -261,7 +261,7 @@ def test_one_seed_is_said() -> None:
 def test_the_whole_configuration_is_there_and_comes_back() -> None:
     told = re.search(r"Full configuration</summary><pre>(.*?)</pre>", page("helps"), re.S)
     assert told is not None
-    assert yaml.safe_load(told[1].replace("&#39;", "'")) == numbers.plain(case("helps").part(Settings).config)
+    assert yaml.safe_load(told[1].replace("&#39;", "'")) == numbers.plain(case("helps").part(SettingsSection).config)
 
 
 def test_wrong_input_is_named() -> None:
@@ -281,8 +281,8 @@ def test_wrong_input_is_named() -> None:
         SheetRow(("a", "b"), (image,), (image, image), (image,))
     with pytest.raises(ValueError, match="grid: images must be 2 rows of 1"):
         Grid(("a", "b"), (0.0, 1.0), (0.0,), ((image,),))
-    sheet = report.part(Images).sheet
-    text = report.only(Images).having(Images((replace(sheet[0], mixes=(image.astype(float),)),))).html
+    sheet = report.part(ImagesSection).sheet
+    text = report.only(ImagesSection).having(ImagesSection((replace(sheet[0], mixes=(image.astype(float),)),))).html
     assert "left out: ValueError: image: must be uint8" in text
 
 

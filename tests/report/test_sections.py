@@ -15,9 +15,9 @@ from scoremix.config import Measures
 from scoremix.outputs.geometry import ChanceLevel, MeasuredPair
 from scoremix.report import page
 from scoremix.report.pages import geometry, quality, report, study
-from scoremix.report.sections.about import Glossary
-from scoremix.report.sections.alignment import Alignment
-from scoremix.report.sections.arms import Arms
+from scoremix.report.sections.about import GlossarySection
+from scoremix.report.sections.alignment import AlignmentSection
+from scoremix.report.sections.arms import ArmsSection
 from scoremix.stages.geometry.alignment import permutations
 from support import fake_report
 
@@ -27,7 +27,7 @@ from scoremix.report.charts import figure, new_axes
 from scoremix.report.page import Section
 
 
-class Words(Section):
+class SpokenWordsSection(Section):
     title = "Words of a run"
     words: tuple[str, ...] = ()
 
@@ -63,12 +63,12 @@ def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[page.Section]
     (tmp_path / "spoken_words.html").write_text(TEXT)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "spoken_words", raising=False)
-    section: type[page.Section] = importlib.import_module("spoken_words").Words
+    section: type[page.Section] = importlib.import_module("spoken_words").SpokenWordsSection
     return section
 
 
 def test_a_section_of_two_files_is_on_the_page(words: type[page.Section]) -> None:
-    made = fake_report.build(rows=1).only(Glossary)
+    made = fake_report.build(rows=1).only(GlossarySection)
     added = page.load([words], SimpleNamespace(words=["a", "<b>"]))
     parts = [*made.parts, *added]
     text = report.render(made.results, parts)
@@ -80,7 +80,7 @@ def test_a_section_of_two_files_is_on_the_page(words: type[page.Section]) -> Non
 
 
 def test_a_section_without_its_input_is_left_out(words: type[page.Section]) -> None:
-    made = fake_report.build(rows=1).only(Arms, Glossary)
+    made = fake_report.build(rows=1).only(ArmsSection, GlossarySection)
     parts = [*made.parts, *page.load([words], SimpleNamespace())]
     text = report.render(made.results, parts)
     assert "left out: AttributeError: " in text and "Words of a run" in text and "Glossary" in text
@@ -90,7 +90,7 @@ def test_a_section_without_its_input_is_left_out(words: type[page.Section]) -> N
 
 def test_a_template_that_fails_leaves_its_section_out(words: type[page.Section], tmp_path: Path) -> None:
     (tmp_path / "spoken_words.html").write_text("{{ s.nothing }}")
-    made = fake_report.build(rows=1).only(Glossary)
+    made = fake_report.build(rows=1).only(GlossarySection)
     text = report.render(made.results, [*made.parts, *page.load([words], SimpleNamespace(words=["a"]))])
     assert re.search("left out: UndefinedError: .*nothing", text) and "Glossary" in text
 
@@ -100,6 +100,7 @@ def test_every_section_has_both_files(sections: tuple[type[page.Section], ...]) 
     for section in sections:
         file = importlib.import_module(section.__module__).__file__
         assert file is not None and Path(file).with_name(f"{section.name}.html").exists() and section.title
+        assert section.__name__ == f"{section.name.title().replace('_', '')}Section"
 
 
 @pytest.mark.parametrize(("low", "p", "beyond"), [(0.02, 0.001, True), (-0.05, 0.048, False), (0.02, 0.2, False)])
@@ -107,14 +108,14 @@ def test_aligned_beyond_chance_needs_interval_and_p_alike(low: float, p: float, 
     null = {"permutation": ChanceLevel(0.0, 0.04, 0.06, p)}
     measures = ("cka", "cka_debiased")
     pairs = [MeasuredPair("conditions", "centers", measure, 0.08, low, 0.23, null) for measure in measures]
-    section = Alignment(SimpleNamespace(pairs=pairs))  # type: ignore[arg-type]
+    section = AlignmentSection(SimpleNamespace(pairs=pairs))  # type: ignore[arg-type]
     (said,) = section.findings(SimpleNamespace(condition="conditions", reference="centers"))  # type: ignore[arg-type]
     assert ("are aligned beyond chance" in said) == beyond
 
 
 def test_fixed_conditions_are_no_finding_of_alignment() -> None:
     shared = SimpleNamespace(condition="conditions", reference="baseline")
-    (said,) = Alignment({"pairs": []}, "rms").findings(shared)  # type: ignore[arg-type]
+    (said,) = AlignmentSection({"pairs": []}, "rms").findings(shared)  # type: ignore[arg-type]
     assert "class centers of baseline, kept fixed" in said and "no finding" in said
 
 

@@ -18,8 +18,8 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
 from scoremix.outputs.comparison import Difference
 from scoremix.report import numbers
-from scoremix.report.sections.cost import Cost
-from scoremix.report.sections.images import Images
+from scoremix.report.sections.cost import CostSection
+from scoremix.report.sections.images import ImagesSection
 from support import fake_report
 
 SHARE, PLAIN = Metric("a", "A"), Metric("b", "B", percent=False)
@@ -100,8 +100,10 @@ def test_csv_and_json_hold_the_same_numbers_unrounded() -> None:
         assert np.array_equal(in_json["roc"]["tar"], arm.roc.tar)  # type: ignore[union-attr]
     assert sum(r["table"] == "differences" for r in rows) == len(report.results.differences) * (1 + 4)
     seconds = [float(r["value"]) for r in rows if r["table"] == "cost" and r["metric"] == "seconds"]
-    assert seconds == [c.seconds for c in report.part(Cost).costs]
-    assert "images" not in told["grid"] and told["sheet"][0]["classes"] == list(report.part(Images).sheet[0].classes)
+    assert seconds == [c.seconds for c in report.part(CostSection).costs]
+    assert "images" not in told["grid"] and told["sheet"][0]["classes"] == list(
+        report.part(ImagesSection).sheet[0].classes
+    )
     assert told["verdict"]["sentence"] == report.sentence
 
 

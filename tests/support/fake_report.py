@@ -26,18 +26,18 @@ from scoremix.report.page import Manifest, Section, part
 from scoremix.report.pages import report as pages
 from scoremix.report.results import Arm, Curve, Evaluation, Results, Roc
 from scoremix.report.sections import training, verdict
-from scoremix.report.sections.about import Glossary, Settings
-from scoremix.report.sections.arms import Arms
-from scoremix.report.sections.convexity import Convexity, Magnitudes, Search, SearchMap
-from scoremix.report.sections.cost import Cost, StageCost
-from scoremix.report.sections.data import DataSet, SplitImages
-from scoremix.report.sections.errors import Errors
-from scoremix.report.sections.generator import Generator
-from scoremix.report.sections.groups import ByGroup, GroupErrors, Groups
-from scoremix.report.sections.images import Grid, Images, SheetRow, Way
-from scoremix.report.sections.mixes import Agreement, Agreements, Mixes
-from scoremix.report.sections.pairs import Pairs
-from scoremix.report.sections.screening import Leaks, Screening
+from scoremix.report.sections.about import GlossarySection, SettingsSection
+from scoremix.report.sections.arms import ArmsSection
+from scoremix.report.sections.convexity import ConvexitySection, Magnitudes, SearchMap, SearchSection
+from scoremix.report.sections.cost import CostSection, StageCost
+from scoremix.report.sections.data import DataSection, DataSet
+from scoremix.report.sections.errors import ErrorsSection
+from scoremix.report.sections.generator import GeneratorSection
+from scoremix.report.sections.groups import ByGroup, GroupErrors, GroupsSection
+from scoremix.report.sections.images import Grid, ImagesSection, SheetRow, Way
+from scoremix.report.sections.mixes import Agreement, AgreementSection, MixesSection
+from scoremix.report.sections.pairs import PairsSection
+from scoremix.report.sections.screening import LeaksSection, ScreeningSection
 
 S = TypeVar("S", bound=Section)
 
@@ -128,7 +128,7 @@ def _screened(size: int, rgb: bool) -> tuple[tuple[Image, ...], tuple[Image, ...
     return tuple(drawn[:2]), tuple(drawn[2:])
 
 
-def _errors(arms: tuple[str, ...], size: int, rgb: bool) -> Errors:
+def _errors(arms: tuple[str, ...], size: int, rgb: bool) -> ErrorsSection:
     rng = np.random.default_rng(5)
     bins = [np.histogram(rng.normal(at, 0.15, 2000).clip(-1, 1), EDGES)[0].tolist() for at in (0.7, 0.1)]
 
@@ -142,7 +142,7 @@ def _errors(arms: tuple[str, ...], size: int, rgb: bool) -> Errors:
     wrong = (pair("Ω", "Ж", 0.81),), (pair("ß", "ß", -0.02), pair("æ", "æ", 0.11))
     found = ArmErrors((0.42,), 120, 31, bins[0], bins[1], *wrong)
     mended = {arms[0]: Mended(9, 4, 7, 7, wrong[1], wrong[0])}
-    return Errors(ErrorsSummary((0.01,), 0.01, 2000, 2000, dict.fromkeys(arms, found), mended), np.stack(images))
+    return ErrorsSection(ErrorsSummary((0.01,), 0.01, 2000, 2000, dict.fromkeys(arms, found), mended), np.stack(images))
 
 
 def _way(rng: np.random.Generator, m: int, **kind: Any) -> Way:
@@ -222,7 +222,7 @@ class Report:
 
     @property
     def sentence(self) -> str:
-        return verdict.sentence(self.results, self.part(verdict.Verdict).gate)
+        return verdict.sentence(self.results, self.part(verdict.VerdictSection).gate)
 
     @property
     def html(self) -> str:
@@ -299,32 +299,36 @@ def build(
     return Report(
         results,
         (
-            verdict.Verdict(change if kind == "generator too weak" else (), gate),
-            Arms(),
-            Groups(_by_group(names, seeds)),
+            verdict.VerdictSection(change if kind == "generator too weak" else (), gate),
+            ArmsSection(),
+            GroupsSection(_by_group(names, seeds)),
             _errors(names, size, rgb),
-            Images(_sheet(rng, rows, m, size=size, rgb=rgb), _grid(size, rgb), (), _way(rng, m, size=size, rgb=rgb)),
-            Generator(
+            ImagesSection(
+                _sheet(rng, rows, m, size=size, rgb=rgb), _grid(size, rgb), (), _way(rng, m, size=size, rgb=rgb)
+            ),
+            GeneratorSection(
                 gate,
                 GateCurve((75_000, 150_000, 225_000, 300_000), (0.12, 0.4, 0.51, 0.52), 300, 0.02, 500_000, "levelled"),
             ),
-            Mixes(groups, similarities),
-            Screening(
+            MixesSection(groups, similarities),
+            ScreeningSection(
                 {"coherent": ScreeningSummary("coherence", 2720, 1088, 0.6, 0.52, 0.61)},
                 {"coherent": [_screened(size, rgb)]},
             ),
-            Leaks({"ScoreMix far": leaks}),
-            Agreements(
+            LeaksSection({"ScoreMix far": leaks}),
+            AgreementSection(
                 (
                     Agreement("scoremix", rng.gamma(9, 4, 2720), 20, 1.42),
                     Agreement("agreeing", rng.gamma(9, 2.5, 1088), 8, 1.9),
                 )
             ),
-            Convexity(magnitudes),
-            Search(SearchMap(np.linspace(0.1, 1.1, 11), np.add.outer(np.arange(11), np.arange(11)) / 20, (0.7, 0.7))),
-            Pairs(Distances(counts, edges, chosen)),
-            training.Training(training.Generator((Curve("training loss", seen, curve),), 37_500)),
-            Cost(
+            ConvexitySection(magnitudes),
+            SearchSection(
+                SearchMap(np.linspace(0.1, 1.1, 11), np.add.outer(np.arange(11), np.arange(11)) / 20, (0.7, 0.7))
+            ),
+            PairsSection(Distances(counts, edges, chosen)),
+            training.TrainingSection(training.Generator((Curve("training loss", seen, curve),), 37_500)),
+            CostSection(
                 (
                     StageCost("ingest", 1.4, None, 212 * 2**20, 4320, True),
                     StageCost("recognizer, real (3 seeds)", 41.0, None, 890 * 2**20, 576_000),
@@ -335,7 +339,7 @@ def build(
                     StageCost("evaluate", 6.2, None, 700 * 2**20, 10_800),
                 )
             ),
-            SplitImages(
+            DataSection(
                 DataSet(
                     "characters drawn from 38 fonts",
                     tuple(dict(zip(keys, split, strict=True)) for split in splits),
@@ -343,7 +347,7 @@ def build(
                     (skipped,),
                 )
             ),
-            Settings(
+            SettingsSection(
                 {
                     "data": {"path": "demo", "size": size},
                     "generator": {"channels": 32, "mult": (1, 2)},
@@ -359,7 +363,7 @@ def build(
                 ),
                 "scoremix run demo",
             ),
-            Glossary(),
+            GlossarySection(),
         ),
     )
 
@@ -373,6 +377,6 @@ def bare(report: Report) -> Report:
         replace(report.results.evaluation, recognizer_seeds=(0,)),
         (arm,),
     )
-    kept = (SplitImages, Arms, Glossary)
+    kept = (DataSection, ArmsSection, GlossarySection)
     empty = [kind() for kind in pages.SECTIONS if kind not in kept]
     return Report(results, (*empty, *(p for p in report.parts if isinstance(p, kept))))

@@ -3,14 +3,14 @@
 from collections.abc import Sequence
 
 from scoremix.report import numbers, page
-from scoremix.report.sections.face_tables import FaceTable, FaceTables, as_json, as_rows
+from scoremix.report.sections.face_tables import FaceTable, FaceTablesSection, as_json, as_rows
 
 CSV = ("protocol", "arm", "against", "column", "value", "spread", "low", "high")
 
 
 def render(tables: Sequence[FaceTable]) -> str:
     """The page, as HTML."""
-    return page.render(FaceTables.title, page.load((FaceTables,), tuple(tables)), None, "wide")
+    return page.render(FaceTablesSection.title, page.load((FaceTablesSection,), tuple(tables)), None, "wide")
 
 
 def to_csv(tables: Sequence[FaceTable]) -> str:

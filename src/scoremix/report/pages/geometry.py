@@ -5,22 +5,22 @@ from collections.abc import Sequence
 from scoremix.report import numbers, page
 from scoremix.report.geometry import Geometry
 from scoremix.report.page import Part, Section
-from scoremix.report.sections.about import Found, Origin
-from scoremix.report.sections.alignment import Alignment, OverTraining, Recognizers
-from scoremix.report.sections.order import Order, Transfer
-from scoremix.report.sections.paths import Paths
-from scoremix.report.sections.spaces import Spaces
+from scoremix.report.sections.about import FoundSection, OriginSection
+from scoremix.report.sections.alignment import AlignmentSection, OverTrainingSection, RecognizersSection
+from scoremix.report.sections.order import OrderSection, TransferSection
+from scoremix.report.sections.paths import PathsSection
+from scoremix.report.sections.spaces import SpacesSection
 
 SECTIONS: tuple[type[Section], ...] = (
-    Found,
-    Alignment,
-    OverTraining,
-    Recognizers,
-    Order,
-    Transfer,
-    Spaces,
-    Paths,
-    Origin,
+    FoundSection,
+    AlignmentSection,
+    OverTrainingSection,
+    RecognizersSection,
+    OrderSection,
+    TransferSection,
+    SpacesSection,
+    PathsSection,
+    OriginSection,
 )
 COLUMNS = ("section", "x", "y", "name", "value", "low", "high", "chance", "p_value", "note")
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from scoremix.report import numbers, page
 from scoremix.report.page import Section
-from scoremix.report.sections.measures import Nearest, Quality, QualityTable, Rows, cell, measures, sizes
+from scoremix.report.sections.measures import MeasuresSection, NearestSection, Quality, Rows, cell, measures, sizes
 
-SECTIONS: tuple[type[Section], ...] = (QualityTable, Nearest)
+SECTIONS: tuple[type[Section], ...] = (MeasuresSection, NearestSection)
 
 
 def render(quality: Quality) -> str:
     """The page, as HTML."""
-    return page.render(QualityTable.title, page.load(SECTIONS, quality), quality, "narrow")
+    return page.render(MeasuresSection.title, page.load(SECTIONS, quality), quality, "narrow")
 
 
 def to_csv(sets: Rows) -> str:

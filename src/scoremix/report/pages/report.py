@@ -7,45 +7,45 @@ from scoremix.report import numbers, page, words
 from scoremix.report.numbers import MISSING
 from scoremix.report.page import Part, Section
 from scoremix.report.results import Results
-from scoremix.report.sections.about import Glossary, Settings
-from scoremix.report.sections.arms import Arms
-from scoremix.report.sections.candidates import Candidates
-from scoremix.report.sections.closed import Closed
-from scoremix.report.sections.convexity import Convexity, Search
-from scoremix.report.sections.cost import Cost
-from scoremix.report.sections.data import SplitImages
-from scoremix.report.sections.errors import Errors
-from scoremix.report.sections.generator import Generator
-from scoremix.report.sections.groups import Groups
-from scoremix.report.sections.images import Images
-from scoremix.report.sections.mixes import Agreements, Mixes
-from scoremix.report.sections.pairs import Pairs
-from scoremix.report.sections.screening import Leaks, Screening
-from scoremix.report.sections.training import Training
-from scoremix.report.sections.verdict import Verdict, caveats, judged, sentence
+from scoremix.report.sections.about import GlossarySection, SettingsSection
+from scoremix.report.sections.arms import ArmsSection
+from scoremix.report.sections.candidates import CandidatesSection
+from scoremix.report.sections.closed import ClosedSection
+from scoremix.report.sections.convexity import ConvexitySection, SearchSection
+from scoremix.report.sections.cost import CostSection
+from scoremix.report.sections.data import DataSection
+from scoremix.report.sections.errors import ErrorsSection
+from scoremix.report.sections.generator import GeneratorSection
+from scoremix.report.sections.groups import GroupsSection
+from scoremix.report.sections.images import ImagesSection
+from scoremix.report.sections.mixes import AgreementSection, MixesSection
+from scoremix.report.sections.pairs import PairsSection
+from scoremix.report.sections.screening import LeaksSection, ScreeningSection
+from scoremix.report.sections.training import TrainingSection
+from scoremix.report.sections.verdict import VerdictSection, caveats, judged, sentence
 from scoremix.report.sections.verdict import told as plainly
 
 SECTIONS: tuple[type[Section], ...] = (
-    Verdict,
-    Candidates,
-    Arms,
-    Groups,
-    Closed,
-    Errors,
-    Images,
-    Generator,
-    Mixes,
-    Screening,
-    Leaks,
-    Agreements,
-    Convexity,
-    Search,
-    Pairs,
-    Training,
-    Cost,
-    SplitImages,
-    Settings,
-    Glossary,
+    VerdictSection,
+    CandidatesSection,
+    ArmsSection,
+    GroupsSection,
+    ClosedSection,
+    ErrorsSection,
+    ImagesSection,
+    GeneratorSection,
+    MixesSection,
+    ScreeningSection,
+    LeaksSection,
+    AgreementSection,
+    ConvexitySection,
+    SearchSection,
+    PairsSection,
+    TrainingSection,
+    CostSection,
+    DataSection,
+    SettingsSection,
+    GlossarySection,
 )
 COLUMNS = ("table", "arm", "control", "metric", "seed", "value", "low", "high", "reason")
 
@@ -85,8 +85,8 @@ def text_summary(results: Results, parts: Sequence[Part], where: str = "") -> st
     return "\n".join(lines + ([f"Report: {where}"] if where else [])) + "\n"
 
 
-def _head(parts: Sequence[Part]) -> Verdict:
-    return page.part(page.loaded(parts), Verdict) or Verdict()
+def _head(parts: Sequence[Part]) -> VerdictSection:
+    return page.part(page.loaded(parts), VerdictSection) or VerdictSection()
 
 
 def _columns(results: Results, headline: Metric) -> str:

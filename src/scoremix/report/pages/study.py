@@ -7,11 +7,11 @@ from typing import Any
 from scoremix.report import numbers, page
 from scoremix.report.numbers import DASH, Row
 from scoremix.report.page import Section
-from scoremix.report.sections.about import AboutStudy
-from scoremix.report.sections.study_tables import BesidePaper, StudyTables
+from scoremix.report.sections.about import AboutStudySection
+from scoremix.report.sections.study_tables import BesidePaperSection, StudyTablesSection
 from scoremix.report.study import Study, Table
 
-SECTIONS: tuple[type[Section], ...] = (AboutStudy, StudyTables, BesidePaper)
+SECTIONS: tuple[type[Section], ...] = (AboutStudySection, StudyTablesSection, BesidePaperSection)
 COLUMNS = ("data", "arm", "control", "metric", "value", "low", "high", "spread", "p", "holm", "generators", "runs")
 
 

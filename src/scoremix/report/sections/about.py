@@ -9,24 +9,24 @@ from scoremix.report.page import Manifest, Section
 from scoremix.report.results import Run
 
 
-class AboutStudy(Section):
+class AboutStudySection(Section):
     title = "About the study"
     name = "about_study"
     bare = True
 
 
-class Found(Section):
+class FoundSection(Section):
     title = "What was found"
     name = "found"
     bare = True
 
 
-class Glossary(Section):
+class GlossarySection(Section):
     title = "Glossary"
     name = "glossary"
 
 
-class Settings(Section):
+class SettingsSection(Section):
     title = "Settings and origin"
     name = "settings"
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Settings(Section):
         return cls(config.model_dump(mode="json"), versions, seeds, tuple(map(Manifest.of, artifacts)))
 
 
-class Origin(Section):
+class OriginSection(Section):
     title = "Settings and origin"
     name = "origin"
     settings: Mapping[str, Any]

@@ -13,7 +13,7 @@ from scoremix.report.numbers import Row, below_diagonal, signed
 from scoremix.report.page import Section
 
 
-class Alignment(Section):
+class AlignmentSection(Section):
     title = "Alignment against chance"
     alignment: AlignmentSummary
     conditions: str = "learned"
@@ -73,7 +73,7 @@ def against_chance(rows: Sequence[MeasuredPair], labels: Mapping[str, str]) -> t
     return axes, "against-chance", "Measures of alignment with intervals beside their chance levels."
 
 
-class Recognizers(Section):
+class RecognizersSection(Section):
     title = "Between recognizers"
     name = "recognizers"
     alignment: AlignmentSummary
@@ -103,7 +103,7 @@ QUANTITIES = {
 }
 
 
-class OverTraining(Section):
+class OverTrainingSection(Section):
     title = "Over training"
     name = "over_training"
     snapshots: Mapping[str, SnapshotsSummary]  # reproductions of each run's generator

@@ -13,7 +13,7 @@ from scoremix.report.page import Section
 from scoremix.report.results import Arm, Results, Roc
 
 
-class Arms(Section):
+class ArmsSection(Section):
     title = "Recognition of unseen classes"
 
     def rows(self, shared: Results) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from scoremix.report.page import Section
 from scoremix.report.results import Results, Run
 
 
-class Candidates(Section):
+class CandidatesSection(Section):
     title = "How the recipe was chosen"
     choosing: Choosing | None = None
     generated: bool = False  # whether a generator made images of some of them

@@ -9,7 +9,7 @@ from scoremix.report.page import Section
 from scoremix.report.results import Results, Run
 
 
-class Closed(Section):
+class ClosedSection(Section):
     title = "Recognition of the training classes"
     closed: ClosedSet | None = None
 

@@ -22,7 +22,7 @@ class Magnitudes:
     ratios: Mapping[str, Floats]
 
 
-class Convexity(Section):
+class ConvexitySection(Section):
     title = "Why convex weights"
     magnitudes: Magnitudes | None = None
 
@@ -61,7 +61,7 @@ class SearchMap:
     best: tuple[float, float]
 
 
-class Search(Section):
+class SearchSection(Section):
     title = "AugGen's search of weights"
     name = "search"
     search: SearchMap | None = None

@@ -24,7 +24,7 @@ class StageCost:
     reused: bool = False  # found finished in the store: the cost is the one of the run that made it
 
 
-class Cost(Section):
+class CostSection(Section):
     title = "Cost"
     costs: tuple[StageCost, ...] = ()
 

@@ -20,7 +20,7 @@ class DataSet:
     note: str = ""
 
 
-class SplitImages(Section):
+class DataSection(Section):
     title = "Data"
     data: DataSet
 

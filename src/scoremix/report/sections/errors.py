@@ -17,7 +17,7 @@ from scoremix.report.results import Run
 COUNTS = ("rejects_mended", "rejects_broken", "accepts_mended", "accepts_broken")
 
 
-class Errors(Section):
+class ErrorsSection(Section):
     title = "Pairs that are judged wrongly"
     errors: ErrorsSummary | None = None
     images: NDArray[np.uint8] | tuple[()] = ()  # what pairs name by row

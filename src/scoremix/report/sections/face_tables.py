@@ -102,7 +102,7 @@ def as_json(tables: Sequence[FaceTable]) -> list[dict[str, Any]]:
     return [dataclasses.asdict(table) for table in tables]
 
 
-class FaceTables(Section):
+class FaceTablesSection(Section):
     title = "Public face benchmarks"
     tables: tuple[FaceTable, ...]
 

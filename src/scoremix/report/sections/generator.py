@@ -32,7 +32,7 @@ def ending(curve: GateCurve) -> str:
     return f"Training went on to its end, {count(curve.longest)} images."
 
 
-class Generator(Section):
+class GeneratorSection(Section):
     title = "Is the generator good enough"
     gate: GateResult | None = None
     curve: GateCurve | None = None

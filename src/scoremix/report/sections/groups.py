@@ -39,7 +39,7 @@ class ByGroup:
     others: Mapping[str, Mapping[str, Estimate]] = field(default_factory=dict)  # further summaries by metric and arm
 
 
-class Groups(Section):
+class GroupsSection(Section):
     title = "Are all groups served alike?"
     by_group: ByGroup | None = None
 

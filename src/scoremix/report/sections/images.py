@@ -70,7 +70,7 @@ class Way:
         return [rows[1], rows[0], rows[2]] if len(self.classes) == 2 else rows
 
 
-class Images(Section):
+class ImagesSection(Section):
     title = "The mixed images"
     sheet: tuple[SheetRow, ...] = ()
     grid: Grid | None = None

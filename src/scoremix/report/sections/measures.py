@@ -34,7 +34,7 @@ class Quality:
     pairs: Mapping[str, Sequence[Pair]]
 
 
-class QualityTable(Section):
+class MeasuresSection(Section):
     title = "Quality of generated images"
     bare = True
     sets: Rows
@@ -71,7 +71,7 @@ def sizes(rows: Rows) -> str:
     return f"distances and neighbourhoods: {n:,.0f} images against {n:,.0f} real ones in every column; class measures: {each:.0f} images a class"
 
 
-class Nearest(Section):
+class NearestSection(Section):
     title = "Nearest training images"
     name = "nearest"
     bare = True

@@ -16,7 +16,7 @@ from scoremix.report.page import Section
 from scoremix.report.results import Results, Run
 
 
-class Mixes(Section):
+class MixesSection(Section):
     title = "What a mix is"
     groups: Sequence[Group] = ()
     similarities: Mapping[str, Floats] = field(default_factory=dict)  # group name -> similarities (n,)
@@ -57,7 +57,7 @@ class Agreement:
         return float(low), float(middle), float(high)
 
 
-class Agreements(Section):
+class AgreementSection(Section):
     title = "Do the classes agree on a mix?"
     name = "agreement"
     agreements: tuple[Agreement, ...] = ()

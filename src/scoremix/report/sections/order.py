@@ -13,7 +13,7 @@ from scoremix.report.numbers import Row, below_diagonal, count, signed
 from scoremix.report.page import Section
 
 
-class Order(Section):
+class OrderSection(Section):
     title = "Does order carry over"
     order: OrderSummary
 
@@ -90,7 +90,7 @@ def mask_styles(rows: Sequence[SimulatedKeeping]) -> dict[str, Style]:
     return styled(dict.fromkeys(row.mask for row in rows))
 
 
-class Transfer(Section):
+class TransferSection(Section):
     title = "Does the selection carry over"
     name = "transfer"
     transfer: TransferSummary

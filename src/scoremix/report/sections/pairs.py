@@ -14,7 +14,7 @@ from scoremix.report.results import Run
 distance_histogram = figure(histogram)
 
 
-class Pairs(Section):
+class PairsSection(Section):
     title = "Which classes were mixed"
     distances: Distances | None = None
     bound: float | None = None  # of the mean value, where uses of a class are limited

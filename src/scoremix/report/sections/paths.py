@@ -27,7 +27,7 @@ class Strip:
     to_b: Floats
 
 
-class Paths(Section):
+class PathsSection(Section):
     title = "From class to class"
     paths: PathsSummary
     weights: Sequence[float]

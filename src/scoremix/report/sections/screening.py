@@ -15,7 +15,7 @@ Examples = Sequence[tuple[Sequence[Image], Sequence[Image]]]  # per m-plet: imag
 NUMBERS = ("drawn", "kept", "coherence_before", "coherence_after")
 
 
-class Screening(Section):
+class ScreeningSection(Section):
     title = "Coherent sampling"
     screened: Mapping[str, ScreeningSummary] = field(default_factory=dict)  # by arm
     examples: Mapping[str, Examples] = field(default_factory=dict)
@@ -41,7 +41,7 @@ LEAKED = ("images", "dropped", "mplets_dropped", "threshold")
 UNSEEN = {"validation": "of the validation classes", "held_out": "of the training classes that were set apart"}
 
 
-class Leaks(Section):
+class LeaksSection(Section):
     title = "Images too near to real ones"
     name = "leaks"
     found: Mapping[str, LeakSummary] = field(default_factory=dict)  # by arm

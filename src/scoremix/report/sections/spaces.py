@@ -15,7 +15,7 @@ from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 
 
-class Spaces(Section):
+class SpacesSection(Section):
     title = "Distances in both spaces"
     distances: DistancesSummary
     arrays: Mapping[str, NDArray[Any]]  # matrices, signals, histogram

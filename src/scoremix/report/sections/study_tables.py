@@ -13,7 +13,7 @@ from scoremix.report.page import Section
 from scoremix.report.study import Row, Table
 
 
-class StudyTables(Section):
+class StudyTablesSection(Section):
     title = "Tables"
     bare = True
     tables: tuple[Table, ...]
@@ -127,7 +127,7 @@ PAPER = tuple(
 )
 
 
-class BesidePaper(Section):
+class BesidePaperSection(Section):
     title = "Beside the paper"
     name = "beside_paper"
     tables: tuple[Table, ...]

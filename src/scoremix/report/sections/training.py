@@ -23,7 +23,7 @@ class Generator:
     guide_at: float | None = None
 
 
-class Training(Section):
+class TrainingSection(Section):
     title = "Training"
     generator: Generator | None = None
 

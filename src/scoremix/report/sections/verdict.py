@@ -27,7 +27,7 @@ SHORT = 0.01  # real images that gain more than this with more steps were traine
 ALIKE = 0.6  # a mix is incoherent below this share of the coherence of real classes
 
 
-class Verdict(Section):
+class VerdictSection(Section):
     title = "Verdict"
     bare = True
     change: tuple[str, ...] = ()  # what to try
@@ -47,7 +47,7 @@ class Verdict(Section):
         return {}  # its entry is that of the results
 
 
-def told(results: Results, head: Verdict) -> list[str]:
+def told(results: Results, head: VerdictSection) -> list[str]:
     """The run in plain words: what was chosen or judged, what it gains, what that costs."""
     notes, arm = {arm.name: arm.note for arm in results.arms if arm.note}, results.verdict.arm
     if head.choosing is not None:

@@ -8,7 +8,7 @@ from scoremix.execution.work import Work
 from scoremix.report import page
 from scoremix.report.pages import report as pages
 from scoremix.report.results import Results, Run
-from scoremix.report.sections.closed import Closed
+from scoremix.report.sections.closed import ClosedSection
 
 
 def report(
@@ -27,6 +27,6 @@ def report(
     work.write("report.csv", pages.to_csv(results, parts))
     work.write("report.json", pages.to_json(results, parts))
     work.write("summary.txt", pages.text_summary(results, parts))
-    held_out = page.part(page.loaded(parts), Closed)
+    held_out = page.part(page.loaded(parts), ClosedSection)
     for name in held_out.closed.files if held_out and held_out.closed else ():
         work.write(name, (chain["results"] / name).read_bytes())
