@@ -22,7 +22,7 @@ from torch import Tensor
 from generator import SMALL, Stopwatch
 from scoremix.config.presets import EDM2_SIZES, edm2_generator
 from scoremix.diffusion.training import weighted_error
-from scoremix.diffusion.unet import EDM2, Block
+from scoremix.diffusion.unet import EDM2, ResidualBlock
 from scoremix.execution.memory import bytes_per_image, largest_block
 
 SIZES, SIDES, CLASSES = ("xs", "s", "m", "l", "xl"), (64, 112), 10_000
@@ -49,7 +49,7 @@ def kept(size: str, side: int, checkpointing: bool) -> float:
         denoised, u = net(x, sigma, torch.zeros(images, dtype=torch.int64, device="meta"), return_logvar=True)
         return weighted_error(denoised, u, x, sigma, 0.5).sum()
 
-    each = bytes_per_image(loss) + (largest_block(net, Block, loss) if checkpointing else 0)
+    each = bytes_per_image(loss) + (largest_block(net, ResidualBlock, loss) if checkpointing else 0)
     return each / 2**20
 
 

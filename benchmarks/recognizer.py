@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.iresnet import IRNet, build
-from scoremix.recognition.training import Training, embed, sgd, train
+from scoremix.recognition.training import RecognizerTraining, embed, sgd, train
 
 PRECISIONS = ("float32", "bfloat16")
 VARIANTS = [(p, memory) for p in PRECISIONS for memory in (torch.contiguous_format, torch.channels_last)]
@@ -48,10 +48,10 @@ def matrix_product(device: torch.device, precision: str) -> tuple[Callable[[], A
     return lambda: a @ a, 2 * n**3
 
 
-def steps_of(net: nn.Module, images: Tensor, labels: Tensor, dim: int, precision: str) -> Iterator[Training]:
+def steps_of(net: nn.Module, images: Tensor, labels: Tensor, dim: int, precision: str) -> Iterator[RecognizerTraining]:
     """An endless training on one batch of 1,000 classes."""
     head = ArcFace(dim, 1000).to(images.device)
-    state = Training(net, head, sgd(net, head))
+    state = RecognizerTraining(net, head, sgd(net, head))
     settings: dict[str, Any] = {"batch": len(images), "total": 10**12, "seed": 0, "base_rate": 1e-3}
     return train(state, lambda nimg: (images, labels), precision=precision, **settings)
 

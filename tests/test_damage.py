@@ -13,7 +13,7 @@ from scoremix.execution import progress, records
 from scoremix.execution.chain import chain_table, damaged
 from scoremix.execution.store import Store
 from scoremix.execution.work import Work
-from scoremix.stages.train.resume import FILE, Checkpoint, History
+from scoremix.stages.train.resume import FILE, History, TrainingCheckpoint
 
 
 class Steps:
@@ -35,7 +35,7 @@ class Steps:
 
 def resumed(folder: Path) -> int:
     training, history = Steps(), History(4)
-    Checkpoint(Work(folder, Runtime(quiet=True), "x"), training, history=history)
+    TrainingCheckpoint(Work(folder, Runtime(quiet=True), "x"), training, history=history)
     return training.at
 
 
@@ -43,7 +43,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     training, history = Steps(), History(4)
-    checkpoint = Checkpoint(Work(tmp_path, Runtime(quiet=True), "x"), training, history=history)
+    checkpoint = TrainingCheckpoint(Work(tmp_path, Runtime(quiet=True), "x"), training, history=history)
     for training.at in (1, 2):
         checkpoint.save()
     path = tmp_path / "progress" / FILE

@@ -137,14 +137,14 @@ def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
     key = json.loads((model / "provenance.json").read_text())["recognizer 0"]["key"]
     for file in (out / "store" / "recognizer" / key[:12]).iterdir():
         file.unlink()
-    save = resume.Checkpoint.save
+    save = resume.TrainingCheckpoint.save
 
-    def stopped(checkpoint: resume.Checkpoint) -> None:
+    def stopped(checkpoint: resume.TrainingCheckpoint) -> None:
         save(checkpoint)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(resume.Checkpoint, "save", stopped)
+        patch.setattr(resume.TrainingCheckpoint, "save", stopped)
         fitting.fit("my_images", runtime(out), tmp_path / "again")
     assert not (tmp_path / "again").exists()
     fitting.fit("my_images", runtime(out), tmp_path / "again")

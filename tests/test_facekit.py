@@ -20,7 +20,7 @@ from scoremix.data.facesets import FaceSet
 from scoremix.evaluation.templates import PROTOCOLS
 from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
-from scoremix.stages.judge.benchmark import Recognizer, evaluated
+from scoremix.stages.judge.benchmark import OpenedRecognizer, evaluated
 from support.faces import PEOPLE, face, make_ijb, save_to_disk
 
 pytest.importorskip("pyarrow")
@@ -77,7 +77,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_the_kit_gives_the_numbers_of_the_other_layouts(roots: tuple[Path, Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     description = checkpoints.small(16, 3, (8,), (1,), 12)
-    recognizer = Recognizer(checkpoints.make(description).eval(), description, "0")
+    recognizer = OpenedRecognizer(checkpoints.make(description).eval(), description, "0")
     runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
     for name in ("lfw", "ijbc", "tinyface"):
         plain, kit = (

@@ -147,7 +147,7 @@ def test_pair_sets_give_the_golden_accuracy(golden: Callable[[str], Path], tmp_p
             files.append(buffer.getvalue())
         first = 2 * np.arange(len(g["issame"]))
         faces = PairSet("golden", FaceImages(None, files), first, first + 1, g["issame"])
-        recognizer = benchmark.Recognizer(net, checkpoints.small(8, 3, (8,), (1,), 24), "0")
+        recognizer = benchmark.OpenedRecognizer(net, checkpoints.small(8, 3, (8,), (1,), 24), "0")
         runtime = Runtime(out=tmp_path, device="cpu", quiet=True)
         x = benchmark.embeddings(recognizer, faces, Embedding(batch=64), Store(tmp_path / "s"), runtime)
         np.testing.assert_allclose(x, g["emb"] + g["emb_flip"], atol=1e-5)

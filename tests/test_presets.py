@@ -13,7 +13,7 @@ from scoremix.config.presets import EDM2_SIZES, PRESETS, RECIPES, edm2_generator
 from scoremix.config.study import StudyConfig
 from scoremix.data.splits import by_fractions
 from scoremix.diffusion.training import learning_rate
-from scoremix.diffusion.unet import EDM2, Block
+from scoremix.diffusion.unet import EDM2, ResidualBlock
 from scoremix.recognition.iresnet import build
 from scoremix.recognition.training import learning_rate as recognizer_rate
 from scoremix.stages.train.generator import guide_taken_at
@@ -33,7 +33,7 @@ def millions(net: EDM2) -> float:
 
 
 def attending(net: EDM2) -> int:
-    return sum(bool(block.heads) for block in net.modules() if isinstance(block, Block))
+    return sum(bool(block.heads) for block in net.modules() if isinstance(block, ResidualBlock))
 
 
 @pytest.mark.parametrize("size", PUBLISHED)

@@ -80,15 +80,15 @@ def test_a_training_that_was_killed_ends_in_the_same_bytes(
 ) -> None:
     settings = [*tiny_settings, f"recognizer.start={trained}", "recognizer.lr=0.01"]
     whole = (baseline(tmp_path / "whole", settings) / FILE).read_bytes()
-    save, calls = resume.Checkpoint.save, [0]
+    save, calls = resume.TrainingCheckpoint.save, [0]
 
-    def dying(checkpoint: resume.Checkpoint) -> None:
+    def dying(checkpoint: resume.TrainingCheckpoint) -> None:
         save(checkpoint)
         calls[0] += 1
         if calls[0] == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(resume.Checkpoint, "save", dying)
+    monkeypatch.setattr(resume.TrainingCheckpoint, "save", dying)
     with pytest.raises(KeyboardInterrupt):
         baseline(tmp_path / "killed", settings)
     assert (baseline(tmp_path / "killed", settings) / FILE).read_bytes() == whole

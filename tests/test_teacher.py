@@ -50,15 +50,15 @@ def test_an_aligned_run_killed_in_the_ramp_ends_in_the_same_bytes(
     settings = [*tiny_settings, *ALIGNED]
     whole = contents(until(tmp_path / "whole", settings))
     until(tmp_path / "killed", settings, "baseline")
-    save, calls = resume.Checkpoint.save, [0]
+    save, calls = resume.TrainingCheckpoint.save, [0]
 
-    def dying(checkpoint: resume.Checkpoint) -> None:
+    def dying(checkpoint: resume.TrainingCheckpoint) -> None:
         save(checkpoint)
         calls[0] += 1
         if calls[0] in (3, 11):
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(resume.Checkpoint, "save", dying)
+    monkeypatch.setattr(resume.TrainingCheckpoint, "save", dying)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             until(tmp_path / "killed", settings)
@@ -133,15 +133,15 @@ def test_a_training_that_ends_by_its_gate_is_shorter_and_killed_ends_in_the_same
     curve = np.loadtxt(folder / "history.csv", delimiter=",", skiprows=1)
     assert curve[-1, 0] == 384
     until(tmp_path / "killed", settings, "baseline")
-    save, calls = resume.Checkpoint.save, [0]
+    save, calls = resume.TrainingCheckpoint.save, [0]
 
-    def dying(checkpoint: resume.Checkpoint) -> None:
+    def dying(checkpoint: resume.TrainingCheckpoint) -> None:
         save(checkpoint)
         calls[0] += 1
         if calls[0] in (6, 12):  # in the middle, and when the end was just decided
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(resume.Checkpoint, "save", dying)
+    monkeypatch.setattr(resume.TrainingCheckpoint, "save", dying)
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             until(tmp_path / "killed", settings)

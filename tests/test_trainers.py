@@ -20,7 +20,7 @@ from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.data.sources import open_source
 from scoremix.execution import progress
 from scoremix.execution.store import Store
-from scoremix.execution.trained import Generator, Recognizer
+from scoremix.execution.trained import TrainedGenerator, TrainedRecognizer
 from scoremix.execution.training_set import TrainingSet, load_training_set
 from scoremix.outputs.quality import QualitySummary
 from support.trainers import arcface_items
@@ -147,18 +147,18 @@ def test_the_card_says_what_a_stranger_must_know(
 def test_networks_are_the_same_from_the_folder_that_was_shared(out: Path, tmp_path: Path) -> None:
     whole = scoremix.load_generator("tiny", out=out, device="cpu", guidance=1.7)
     whole.save_pretrained(tmp_path / "generator")
-    again = Generator.from_pretrained(tmp_path / "generator", device="cpu")
+    again = TrainedGenerator.from_pretrained(tmp_path / "generator", device="cpu")
     assert again.classes == whole.classes
     assert (again.sample([3, 1], count=4, seed=2) == whole.sample([3, 1], count=4, seed=2)).all()
     recognizer = scoremix.load_recognizer("tiny/scoremix", out=out, device="cpu")
     recognizer.save_pretrained(tmp_path / "recognizer")
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), np.uint8)
-    shared = Recognizer.from_pretrained(tmp_path / "recognizer", device="cpu")
+    shared = TrainedRecognizer.from_pretrained(tmp_path / "recognizer", device="cpu")
     assert (shared.embed(pixels) == recognizer.embed(pixels)).all()
     assert {f.name for f in (tmp_path / "recognizer").iterdir()} == {"recognizer.safetensors", "config.json"}
     for asked, message in (
         (lambda: recognizer.save_pretrained(tmp_path / "recognizer"), "exists already"),
-        (lambda: Generator.from_pretrained("somebody/generator"), "nothing is downloaded"),
+        (lambda: TrainedGenerator.from_pretrained("somebody/generator"), "nothing is downloaded"),
     ):
         with pytest.raises(ValueError, match=message):
             asked()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scoremix.diffusion import training
-from scoremix.diffusion.alignment import Alignment, alignment_loss, fixed_conditions, ramp, snr_weight
+from scoremix.diffusion.alignment import AlignmentLoss, alignment_loss, fixed_conditions, ramp, snr_weight
 from scoremix.diffusion.layers import FixedConditions
 from scoremix.diffusion.unet import EDM2, condition_matrix, frozen
 
@@ -23,13 +23,13 @@ def make(**options: Any) -> EDM2:
         return EDM2(8, 1, CLASSES, model_channels=8, channel_mult=[1, 2], num_blocks=1, attention=False, **options)
 
 
-def teacher(**options: Any) -> tuple[nn.Module, Alignment]:
+def teacher(**options: Any) -> tuple[nn.Module, AlignmentLoss]:
     with torch.random.fork_rng():
         torch.manual_seed(1)
         net = nn.Sequential(nn.Flatten(), nn.Linear(64, 6)).requires_grad_(False)
         centers = torch.randn(CLASSES, 6)
     settings: dict[str, Any] = {"weight": 1.0, "decay": 1.0, "start": 0.0, "length": 0.0} | options
-    return net, Alignment(net, centers, **settings)
+    return net, AlignmentLoss(net, centers, **settings)
 
 
 def batches(nimg: int) -> tuple[Tensor, Tensor]:
@@ -37,7 +37,9 @@ def batches(nimg: int) -> tuple[Tensor, Tensor]:
     return torch.randn(BATCH, 1, 8, 8, generator=g) * 0.5, torch.randint(CLASSES, (BATCH,), generator=g)
 
 
-def run(total: int, extra: Alignment | None = None, state: training.Training | None = None) -> training.Training:
+def run(
+    total: int, extra: AlignmentLoss | None = None, state: training.GeneratorTraining | None = None
+) -> training.GeneratorTraining:
     state = state or training.start(make(), [0.1])
     for _ in training.train(
         state, batches, batch=BATCH, total=total * BATCH, seed=0, rate=lambda nimg: 1e-2, extra=extra
@@ -46,7 +48,7 @@ def run(total: int, extra: Alignment | None = None, state: training.Training | N
     return state
 
 
-def equal(a: training.Training, b: training.Training) -> bool:
+def equal(a: training.GeneratorTraining, b: training.GeneratorTraining) -> bool:
     left, right = a.tensors(), b.tensors()
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from scoremix.diffusion import training
-from scoremix.diffusion.training import Training, learning_rate, weighted_error
+from scoremix.diffusion.training import GeneratorTraining, learning_rate, weighted_error
 from scoremix.diffusion.unet import EDM2
 from support.host_reads import HostReads
 
@@ -37,14 +37,16 @@ def batches(nimg: int) -> tuple[Tensor, Tensor]:
     return images + 0.05 * torch.randn(images.shape, generator=g), labels
 
 
-def run(state: Training, total: int, next_batch: training.NextBatch = batches, **options: Any) -> Training:
+def run(
+    state: GeneratorTraining, total: int, next_batch: training.NextBatch = batches, **options: Any
+) -> GeneratorTraining:
     settings: dict[str, Any] = {"batch": BATCH, "seed": 3, "rate": lambda nimg: 1e-2} | options
     for _ in training.train(state, next_batch, total=total, **settings):
         pass
     return state
 
 
-def equal(a: Training, b: Training) -> bool:
+def equal(a: GeneratorTraining, b: GeneratorTraining) -> bool:
     left, right = a.tensors(), b.tensors()
     return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
 
@@ -132,7 +134,7 @@ def test_a_rank_draws_its_own_rows_alone(batch: int):
     assert not torch.equal(training.drawn(like, slice(0, batch), batch, 3, 128)[1], whole[1])
 
 
-def continued(state: Training, **options: Any) -> Training:
+def continued(state: GeneratorTraining, **options: Any) -> GeneratorTraining:
     """One more step of a copy of a training in float64."""
     copied = training.start(make().double(), [0.1])
     copied.restore({name: tensor.clone() for name, tensor in state.tensors().items()}, state.info())
@@ -176,7 +178,7 @@ class Plain(torch.nn.Module):
 
 @pytest.mark.parametrize("microbatch", [1, 3, 5])
 def test_a_plain_network_agrees_to_rounding_in_float64(microbatch: int):
-    def trained(size: int | None) -> Training:
+    def trained(size: int | None) -> GeneratorTraining:
         torch.manual_seed(0)
         return run(training.start(Plain().double(), [0.1]), 5 * BATCH, doubles, extra=extra, microbatch=size)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from scoremix.diffusion.layers import MPConv, compiled, normalize
 from scoremix.diffusion.training import weighted_error
-from scoremix.diffusion.unet import EDM2, Block, condition_matrix, frozen
+from scoremix.diffusion.unet import EDM2, ResidualBlock, condition_matrix, frozen
 
 TINY: dict[str, Any] = {"model_channels": 16, "channel_mult": [1, 2], "num_blocks": 1}
 
@@ -245,7 +245,7 @@ def test_outputs(name: str, double: bool, golden, golden_state):
 @pytest.mark.parametrize("name", ["base", "knobs"])
 def test_train_mode(name: str, golden, golden_state):
     net = golden_net(golden_state(f"edm2_{name}_state.json"), double=False).train()
-    for block in (m for m in net.modules() if isinstance(m, Block)):
+    for block in (m for m in net.modules() if isinstance(m, ResidualBlock)):
         block.dropout = 0.0  # off in the reference's run
     data = np.load(golden(f"edm2_{name}_trainmode.npz"), allow_pickle=False)
     get = lambda key: torch.from_numpy(data[key])
@@ -275,7 +275,7 @@ def test_loss_and_gradients(name: str, double: bool, golden, golden_state):
     get = lambda key: torch.from_numpy(data[key]).to(work)
     for mode in ("eval", "train"):
         net = golden_net(golden_state(f"edm2_{name}_state.json"), double).train(mode == "train")
-        for block in (m for m in net.modules() if isinstance(m, Block)):
+        for block in (m for m in net.modules() if isinstance(m, ResidualBlock)):
             block.dropout = 0.0
         sigma = (get("rnd_normal") * options["P_std"] + options["P_mean"]).exp().flatten()
         noise = get("noise_unit") * sigma[:, None, None, None]

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from scoremix.recognition import training
 from scoremix.recognition.heads import AdaFace, ArcFace, CosFace, Head
 from scoremix.recognition.iresnet import IRNet
-from scoremix.recognition.training import Training, initialised, learning_rate, sgd, train
+from scoremix.recognition.training import RecognizerTraining, initialised, learning_rate, sgd, train
 from support.host_reads import HostReads
 
 CLASSES, BATCH = 6, 24
@@ -37,13 +37,13 @@ def fresh(
     make: Callable[[int, int], Head] = ArcFace,
     dropout: float = 0.3,
     memory: torch.memory_format = torch.contiguous_format,
-) -> Training:
+) -> RecognizerTraining:
     net = initialised(lambda: IRNet(8, 1, (8, 12), (1, 1), 16, dropout), 0).to(memory_format=memory)
     head = initialised(lambda: make(16, CLASSES), 1)
-    return Training(net, head, sgd(net, head))
+    return RecognizerTraining(net, head, sgd(net, head))
 
 
-def steps(state: Training, count: int, **change: Any) -> Training:
+def steps(state: RecognizerTraining, count: int, **change: Any) -> RecognizerTraining:
     settings: dict[str, Any] = {"batch": BATCH, "total": 40 * BATCH, "seed": 3, "warmup": 5 * BATCH} | change
     for _ in islice(train(state, next_batch, **settings), count):
         pass
@@ -198,10 +198,10 @@ class WithoutStatistics(nn.Module):
 
 @pytest.mark.parametrize("microbatch", [1, 7, 23])
 def test_microbatches_add_up_to_the_batch(microbatch: int) -> None:
-    def state() -> Training:
+    def state() -> RecognizerTraining:
         net = initialised(WithoutStatistics, 0).double()
         head = initialised(lambda: ArcFace(16, CLASSES), 1).double()
-        return Training(net, head, sgd(net, head))
+        return RecognizerTraining(net, head, sgd(net, head))
 
     def doubles(nimg: int) -> tuple[Tensor, Tensor]:
         x, labels = next_batch(nimg)

@@ -25,7 +25,7 @@ from scoremix.report import charts
 from scoremix.report.results import Arm, Curve, Roc
 from scoremix.report.sections import arms, errors, generator, mixes, pairs, study_tables, training
 from scoremix.report.sections.mixes import MixesSection
-from scoremix.report.sections.training import Generator
+from scoremix.report.sections.training import GeneratorCurves
 from support import fake_report
 from support.fake_report import Report
 
@@ -155,9 +155,9 @@ def test_thinned_curves_keep_the_mean() -> None:
 
 def test_difficult_inputs_still_draw() -> None:
     one = Curve("loss", np.array(128.0), np.array([3.0]))
-    ET.fromstring(training.generator_loss(Generator((one,), 64)))
+    ET.fromstring(training.generator_loss(GeneratorCurves((one,), 64)))
     flat = Curve("loss", np.array([1.0, 2.0]), np.array([np.nan, -1.0]))
-    ET.fromstring(training.generator_loss(Generator((flat,))))
+    ET.fromstring(training.generator_loss(GeneratorCurves((flat,))))
     ET.fromstring(generator.gate_bars(GateResult(0.1, 0.3, 1.0, 1.0, 0.5, 10, 100)))
     ET.fromstring(
         charts.outlines({"none": np.array([]), "one": np.array([0.5])}, "outlines", "similarity", "Histograms of")

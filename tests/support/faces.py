@@ -13,7 +13,7 @@ from PIL import Image
 
 from scoremix.data.facesets import TEMPLATE
 from scoremix.evaluation.benchmarks import Measure
-from scoremix.outputs.benchmarks import Checkpoint, Followed, Kind, Measured, Result
+from scoremix.outputs.benchmarks import Followed, Kind, Measured, RecognizerFile, Result
 
 PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
 
@@ -80,4 +80,4 @@ def measured(name: str, kind: Kind, *measures: Measure, unlike: str = "") -> Mea
 
 def result(name: str, *sets: Measured) -> Result:
     """What was measured of a checkpoint."""
-    return Result(Checkpoint(name, "0", "small", 16, "rgb", "-1..1", "here"), sets)
+    return Result(RecognizerFile(name, "0", "small", 16, "rgb", "-1..1", "here"), sets)

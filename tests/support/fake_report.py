@@ -327,7 +327,7 @@ def build(
                 SearchMap(np.linspace(0.1, 1.1, 11), np.add.outer(np.arange(11), np.arange(11)) / 20, (0.7, 0.7))
             ),
             PairsSection(Distances(counts, edges, chosen)),
-            training.TrainingSection(training.Generator((Curve("training loss", seen, curve),), 37_500)),
+            training.TrainingSection(training.GeneratorCurves((Curve("training loss", seen, curve),), 37_500)),
             CostSection(
                 (
                     StageCost("ingest", 1.4, None, 212 * 2**20, 4320, True),

@@ -14,7 +14,7 @@ from scoremix.commands.options import Here, Layout, app
 
 if TYPE_CHECKING:
     from scoremix.data.source import Told
-    from scoremix.execution.trained import Recognizer
+    from scoremix.execution.trained import TrainedRecognizer
 
 
 @app.command()
@@ -52,7 +52,7 @@ def verify(
     quiet: bool,
     skip_bad: bool = False,
     told: Told | None = None,
-    recognizer: Recognizer | None = None,
+    recognizer: TrainedRecognizer | None = None,
 ) -> bool:
     """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems.
 
@@ -71,7 +71,7 @@ def verify(
     return not facts["problems"]
 
 
-def alike(place: str, recognizer: Recognizer, told: Told | None, quiet: bool) -> dict[str, Any]:
+def alike(place: str, recognizer: TrainedRecognizer, told: Told | None, quiet: bool) -> dict[str, Any]:
     """Pairs of classes that may be one by a recognizer, as facts; unreadable images are passed over.
 
     ValueError for a set without classes, or with too few of several images.

@@ -32,7 +32,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Block:
+class ImageBlock:
     """Images of one or more classes on their way into the packed array."""
 
     images: UInt8[np.ndarray, "b size size c"]
@@ -103,14 +103,14 @@ class Source(ABC):
         """Every file that decides what is read, and its name, which does not depend on the place."""
 
     @abstractmethod
-    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]: ...
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[ImageBlock]: ...
 
-    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+    def blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[ImageBlock]:
         """The chosen images of the kept classes, grouped by class in the order of `kept` (or with places)."""
         with readable(self.place, f"readable {self.kind}", worded=True):
             yield from self._blocks(kept, choose, size)
 
-    def every_block(self, size: int) -> Iterator[Block]:
+    def every_block(self, size: int) -> Iterator[ImageBlock]:
         """All images, class by class."""
         return self.blocks(np.arange(len(self.counts)), lambda k: np.arange(self.counts[k]), size)
 
@@ -156,7 +156,7 @@ class Encoded(Source, Generic[Item]):
         """The name of a file with the image: by default its number with the usual extension."""
         return f"{item:08d}{extension(content)}"
 
-    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[ImageBlock]:
         self.deep, self.small = [], []
 
         def seen(image: Image.Image) -> None:
@@ -165,10 +165,10 @@ class Encoded(Source, Generic[Item]):
             if 2 * min(image.size) < size:
                 self.small.append(min(image.size))
 
-        def decoded(task: tuple[int, list[Item]]) -> list[Block]:
+        def decoded(task: tuple[int, list[Item]]) -> list[ImageBlock]:
             """An unreadable image is a block of its own, so that the order of the blocks is that of the images."""
             k, items = task
-            blocks: list[Block] = []
+            blocks: list[ImageBlock] = []
             images: list[np.ndarray] = []
             for item in items:
                 try:
@@ -267,6 +267,6 @@ def windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A
         yield pending.popleft().result()
 
 
-def _block(images: list[np.ndarray], k: int, size: int, *bad: tuple[str, str]) -> Block:
+def _block(images: list[np.ndarray], k: int, size: int, *bad: tuple[str, str]) -> ImageBlock:
     stacked = np.stack(images) if images else np.zeros((0, size, size, 3), np.uint8)
-    return Block(stacked, np.full(len(images), k), bad=bad)
+    return ImageBlock(stacked, np.full(len(images), k), bad=bad)

@@ -23,7 +23,7 @@ from scoremix.data.formats.listed import Listed
 from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
-from scoremix.data.source import DEFAULTS, Block, Opening, Source, Told, readable, windowed
+from scoremix.data.source import DEFAULTS, ImageBlock, Opening, Source, Told, readable, windowed
 
 # A new format is one file in `formats` and one word here; the first that lies at a place reads it.
 FORMATS: tuple[type[Source], ...] = (
@@ -69,7 +69,7 @@ def _digest(named: tuple[str, Path]) -> tuple[bytes, bytes]:
     return os.fsencode(name), bytes.fromhex(file_hash(path)) if path.is_file() else b"not a regular file"
 
 
-Blocks = Callable[[int], Iterator[Block]]  # side -> all images in order, some of them bad
+Blocks = Callable[[int], Iterator[ImageBlock]]  # side -> all images in order, some of them bad
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ def ramp(nimg: float, start: float, length: float) -> float:
 
 
 @dataclass
-class Alignment:
+class AlignmentLoss:
     """The term lambda w_ramp w_snr L_align of the loss of a batch (eq. 10).
 
     `features` maps clean images in the generator's scale to embeddings; its parameters must be frozen, so that

@@ -55,7 +55,7 @@ def learning_rate(nimg: float, reference: float, decay_images: float, rampup_ima
 
 
 @dataclass
-class Training:
+class GeneratorTraining:
     """State of a training: what `train` moves on, and everything a restart needs."""
 
     net: EDM2
@@ -122,17 +122,17 @@ class Training:
         self.losses.clear()
 
 
-def start(net: EDM2, stds: Sequence[float]) -> Training:
+def start(net: EDM2, stds: Sequence[float]) -> GeneratorTraining:
     """A training before its first step: Adam (0.9, 0.99), no weight decay, one average per EMA length."""
     parameters = [p for p in net.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(parameters, lr=0.0, betas=(0.9, 0.99), fused=True)
-    state = Training(net.train(), optimizer, PowerEMA(net, stds))
+    state = GeneratorTraining(net.train(), optimizer, PowerEMA(net, stds))
     state.bad_steps = state.bad_steps.to(parameters[0].device)
     return state
 
 
 def step(
-    state: Training,
+    state: GeneratorTraining,
     images: Float[Tensor, "b c h w"],
     labels: Tensor | None,
     sigma: Float[Tensor, " b"],
@@ -187,7 +187,7 @@ def step(
 
 
 def train(
-    state: Training,
+    state: GeneratorTraining,
     next_batch: NextBatch,
     *,
     batch: int,
@@ -204,7 +204,7 @@ def train(
     extra: ExtraLoss | None = None,
     microbatch: int | None = None,
     alone: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Iterator[Training]:
+) -> Iterator[GeneratorTraining]:
     """Steps until `total` images have been seen, yielding `state` after each.
 
     ln sigma ~ N(noise_mean, noise_std^2). Noise and its levels depend on (seed, images seen, row of the batch) only,

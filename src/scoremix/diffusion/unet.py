@@ -28,7 +28,7 @@ from scoremix.diffusion.layers import (
 Precision = Literal["float32", "bfloat16", "float16"]
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual block: resampling, two convolutions modulated by the embedding, self-attention."""
 
     def __init__(
@@ -144,7 +144,7 @@ class UNet(nn.Module):
         self.emb_label = conditions(label_dim, embedding) if label_dim else None
         self.emb_moves = MPConv(moves, embedding, factor=math.sqrt(moves)) if moves else None
 
-        block: Callable[..., Block] = partial(Block, embedding=embedding, **block_options)
+        block: Callable[..., ResidualBlock] = partial(ResidualBlock, embedding=embedding, **block_options)
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
         first = f"{img_resolution}x{img_resolution}_conv"
         width = widths[0]
@@ -193,7 +193,7 @@ class UNet(nn.Module):
         x = x.to(self.dtype or x.dtype, memory_format=self.memory_format)
         skips: list[Tensor] = []
         for layer in self.enc.values():
-            x = self._through(layer, x, emb) if isinstance(layer, Block) else layer(x)
+            x = self._through(layer, x, emb) if isinstance(layer, ResidualBlock) else layer(x)
             skips.append(x)
         for name, layer in self.dec.items():
             if "block" in name:
@@ -341,7 +341,7 @@ def frozen(net: EDM2, dtype: Precision | None = None) -> EDM2:
     unet = result.unet
     unet.dtype = unet.dtype if dtype is None else _body_dtype(dtype, False)
     gains: dict[MPConv, Tensor | float] = {unet.out_conv: unet.out_gain}
-    gains |= {block.emb_linear: block.emb_gain for block in unet.modules() if isinstance(block, Block)}
+    gains |= {block.emb_linear: block.emb_gain for block in unet.modules() if isinstance(block, ResidualBlock)}
     if isinstance(unet.emb_label, MPConv):
         gains[unet.emb_label] = math.sqrt(unet.label_dim)
     for layer in [module for module in result.modules() if isinstance(module, MPConv)]:

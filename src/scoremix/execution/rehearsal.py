@@ -184,12 +184,12 @@ def _checkpoint(config: Generator, train: LabeledImages, clock: Clock, done: Reh
     state.optimizer.step()
     state.optimizer.zero_grad()
     work, start = Work(done.folder, done.runtime, "checkpoint"), time.monotonic()
-    resume.Checkpoint(work, state).save()
+    resume.TrainingCheckpoint(work, state).save()
     took = time.monotonic() - start
     wanted = {name: float(value.double().sum()) for name, value in state.net.state_dict().items()}
     del state
     other = training.start(generators.make(config.model_copy(update={"seed": 1}), train), config.ema)
-    resume.Checkpoint(work, other)
+    resume.TrainingCheckpoint(work, other)
     shutil.rmtree(work.progress)
     if wanted != {name: float(value.double().sum()) for name, value in other.net.state_dict().items()}:
         raise RuntimeError("what was read back is not what was written")

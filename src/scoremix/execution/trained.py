@@ -40,7 +40,7 @@ ROWS = 64  # images per forward, the last ones padded: an embedding depends on n
 
 
 @dataclass(frozen=True)
-class Generator:
+class TrainedGenerator:
     """A trained generator; `classes` are the names of the classes that it knows."""
 
     classes: tuple[str, ...]
@@ -96,7 +96,7 @@ class Generator:
         return _publish(Path(folder), files, push)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: Device = "auto", **settings: Any) -> Generator:
+    def from_pretrained(cls, folder: str | Path, *, device: Device = "auto", **settings: Any) -> TrainedGenerator:
         """The generator in a folder of `save_pretrained`, as `load_generator` reads it. Nothing is downloaded."""
         return load_generator(_pretrained(folder), device=device, **settings)
 
@@ -109,7 +109,7 @@ class Generator:
 
 
 @dataclass(frozen=True)
-class Recognizer:
+class TrainedRecognizer:
     """A trained recognizer and what its input must be."""
 
     net: Network
@@ -141,21 +141,21 @@ class Recognizer:
         """Writes what `from_pretrained` reads: recognizer.safetensors, without the head, and config.json, which says what the
         input must be; returns the folder.
 
-        `push` and errors as for `Generator.save_pretrained`.
+        `push` and errors as for `TrainedGenerator.save_pretrained`.
         """
         tensors = to_bytes(self.net, torch.nn.Module(), self.description)
         files = {CHECKPOINT: tensors, "config.json": _config("recognizer", asdict(self.description))}
         return _publish(Path(folder), files, push)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, *, device: Device = "auto") -> Recognizer:
+    def from_pretrained(cls, folder: str | Path, *, device: Device = "auto") -> TrainedRecognizer:
         """The recognizer in a folder of `save_pretrained`. Nothing is downloaded."""
         return load_recognizer(_pretrained(folder), device=device)
 
 
 def load_generator(
     run_or_folder: str | Path, *, out: str | Path = "scoremix_runs", device: Device = "auto", **settings: Any
-) -> Generator:
+) -> TrainedGenerator:
     """The generator of a run in `out`, by name or by its record's file; or of an artifact's folder; or a snapshot file.
 
     Sampled is as the run does, with `settings` of `Sampling` changed (steps=16); from a folder as its config.json says, or with
@@ -176,7 +176,7 @@ def load_generator(
         folder = records.step_folder(out, name, "guide" if exp.guide else "generator")
     artifact = Artifact("generator", "", folder)
     sampler = Sampler(_sampling(exp, runtime, settings), artifact, Work(folder, runtime, "sample"))
-    return Generator(tuple(GeneratorSummary.load(artifact).classes), sampler, artifact)
+    return TrainedGenerator(tuple(GeneratorSummary.load(artifact).classes), sampler, artifact)
 
 
 def load_recognizer(
@@ -185,7 +185,7 @@ def load_recognizer(
     out: str | Path = "scoremix_runs",
     device: Device = "auto",
     colour: Literal["rgb", "bgr"] | None = None,
-) -> Recognizer:
+) -> TrainedRecognizer:
     """The recognizer RUN/ARM or RUN/ARM/SEED of a run in `out`, or of a file or artifact's folder; RUN alone is a finished
     run's, of the arm that did best.
 
@@ -195,7 +195,7 @@ def load_recognizer(
     net, description = published.load(
         records.checkpoint_of(Path(out), with_arm(Path(out), str(run_arm_or_file)), "out"), colour
     )
-    return Recognizer(net.to(engine.start(device).device), description)
+    return TrainedRecognizer(net.to(engine.start(device).device), description)
 
 
 def replayed(
@@ -320,11 +320,13 @@ def _publish(folder: Path, files: Mapping[str, bytes], push: str | None) -> Path
     return folder
 
 
-def _snapshot(file: Path, runtime: Runtime, sampling: Sampling) -> Generator:
+def _snapshot(file: Path, runtime: Runtime, sampling: Sampling) -> TrainedGenerator:
     """One network alone; its classes have numbers where no generator.json beside it names them."""
     net, pixels = generators.load(file, sampling.precision)
     names = tuple(map(str, range(net.label_dim)))
     if (beside := file.parent / "generator.json").is_file():
         names = tuple(GeneratorSummary.load(Artifact("generator", "", beside.parent)).classes)
     net = frozen(net.to(engine.start(runtime.device).device))
-    return Generator(names, Networks(sampling, Work(file.parent, runtime, "sample"), net, net, pixels, sampling, names))
+    return TrainedGenerator(
+        names, Networks(sampling, Work(file.parent, runtime, "sample"), net, net, pixels, sampling, names)
+    )

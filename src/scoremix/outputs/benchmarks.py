@@ -14,7 +14,7 @@ from scoremix.recognition.checkpoints import Colour, Scaling
 Kind = Literal["pairs", "identification", "1:1", "1:N"]
 
 
-class Checkpoint(Entry):
+class RecognizerFile(Entry):
     """A recognizer's file by its hash, and what it expects of images."""
 
     name: str  # the file's, or RUN/ARM/SEED
@@ -63,7 +63,7 @@ class Measured(Entry):
 class Result(Entry):
     """All that was measured of one checkpoint."""
 
-    checkpoint: Checkpoint
+    checkpoint: RecognizerFile
     sets: Sequence[Measured]
 
 

@@ -93,7 +93,7 @@ def sgd(net: nn.Module, head: nn.Module, momentum: float = 0.9, weight_decay: fl
 
 
 @dataclass
-class Training:
+class RecognizerTraining:
     """State of a training: what `train` moves on, and everything a restart needs."""
 
     net: nn.Module
@@ -157,7 +157,7 @@ class Training:
 
 
 def train(
-    state: Training,
+    state: RecognizerTraining,
     next_batch: NextBatch,
     *,
     batch: int,
@@ -175,7 +175,7 @@ def train(
     rank: int = 0,
     microbatch: int | None = None,
     alone: Callable[[], AbstractContextManager[Any]] = nullcontext,
-) -> Iterator[Training]:
+) -> Iterator[RecognizerTraining]:
     """Yields `state` after every optimizer step until `total` images were seen.
 
     `batch` images (over all ranks) per step, `total`, `warmup` and `milestones` in images. `next_batch(nimg)` returns

@@ -10,7 +10,7 @@ from jaxtyping import Int64, Integer, UInt8
 
 from scoremix.data import limits
 from scoremix.data.decode import resize_area
-from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Source, readable
+from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Choose, ImageBlock, Opening, Source, readable
 from scoremix.data.verification import unpickled
 
 SIDE, PIXELS = 32, 3 * 32 * 32  # planes of red, green, blue
@@ -89,12 +89,12 @@ class Cifar(Source):
         tables = [self.place / name for name in ("batches.meta", "meta", *TEN_BINARY[1], *HUNDRED_BINARY[1])]
         return ((path.name, path) for path in (*self.paths, *tables) if path.is_file())
 
-    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[ImageBlock]:
         starts = np.cumsum([0, *map(len, self._images)])
         for k in map(int, kept):
             rows = self.rows.of(k)[choose(k)]
             for chosen in np.array_split(rows, -(-len(rows) * PIXELS // BLOCK_BYTES) or 1):
-                yield Block(resize_area(self._pixels(chosen, starts), size), np.full(len(chosen), k))
+                yield ImageBlock(resize_area(self._pixels(chosen, starts), size), np.full(len(chosen), k))
 
     def _pixels(
         self, rows: Integer[np.ndarray, " b"], starts: Integer[np.ndarray, " f"]

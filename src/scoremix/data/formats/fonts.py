@@ -13,7 +13,7 @@ from PIL import Image
 
 from scoremix.data import glyphs
 from scoremix.data.formats.folders import is_of_runs
-from scoremix.data.source import DEFAULTS, Block, Choose, Opening, Source
+from scoremix.data.source import DEFAULTS, Choose, ImageBlock, Opening, Source
 
 
 class Fonts(Source):
@@ -61,10 +61,10 @@ class Fonts(Source):
     def counts(self) -> Int64[np.ndarray, " c"]:  # type: ignore[override]
         return np.full(len(self.class_names), self.opening.images_per_class or glyphs.IMAGES_PER_CLASS, np.int64)
 
-    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[ImageBlock]:
         for k in map(int, kept):
             images = glyphs.render(self.alphabet, k, len(choose(k)), size=size, seed=self.opening.seed)
-            yield Block(images, np.full(len(images), k))
+            yield ImageBlock(images, np.full(len(images), k))
 
 
 class Glyphs(Fonts):

@@ -16,7 +16,7 @@ from jaxtyping import Int64, Integer
 from scoremix.data import limits
 from scoremix.data.decode import resize_area
 from scoremix.data.lists import refuse_repeated
-from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Source, readable
+from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Choose, ImageBlock, Opening, Source, readable
 from scoremix.data.splits import Splits, checked
 from scoremix.data.tables import classes_of
 
@@ -137,7 +137,7 @@ class Npz(Source):
                     raise ValueError(f"images end after {stored // each} of {shape[0]}")
                 yield file, shape
 
-    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[ImageBlock]:
         n, h, w, c = (*self.shape, 1)[:4]
         chosen = np.concatenate([self.rows.of(k)[choose(int(k))] for k in kept])
         place = np.full(n, -1, np.int64)
@@ -153,7 +153,7 @@ class Npz(Source):
                 images = np.frombuffer(data, np.uint8).reshape(count, h, w, c)[wanted]
                 if len(wanted):
                     rows = start + wanted
-                    yield Block(resize_area(images, size), self.labels[rows], place[rows])
+                    yield ImageBlock(resize_area(images, size), self.labels[rows], place[rows])
 
     def listed(self) -> tuple[tuple[str, ...], Integer[np.ndarray, " n"]]:
         """In the order of the file."""

@@ -11,7 +11,7 @@ from jaxtyping import Int64
 
 from scoremix.data.decode import png, resize_area
 from scoremix.data.images import LabeledImages
-from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Block, Choose, Opening, Source
+from scoremix.data.source import BLOCK_BYTES, DEFAULTS, Choose, ImageBlock, Opening, Source
 from scoremix.data.splits import SPLITS
 
 NAMES = ("images.npy", "labels.npy", "classes.json")
@@ -42,12 +42,12 @@ class Packed(Source):
     def files(self) -> Iterator[tuple[str, Path]]:
         return ((name, self.place / name) for name in NAMES)
 
-    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[Block]:
+    def _blocks(self, kept: Int64[np.ndarray, " k"], choose: Choose, size: int) -> Iterator[ImageBlock]:
         step = max(1, BLOCK_BYTES // int(np.prod(self.images.shape[1:])))
         for k in map(int, kept):
             rows, images = choose(k), self.images.of_class(k)
             for part in (rows[start : start + step] for start in range(0, len(rows), step)):
-                yield Block(resize_area(images[part], size), np.full(len(part), k))
+                yield ImageBlock(resize_area(images[part], size), np.full(len(part), k))
 
     def encoded(self, k: int, chosen: Int64[np.ndarray, " chosen"]) -> Iterator[tuple[str, bytes]]:
         """File name and content of some images of class k, as PNG."""

@@ -16,7 +16,7 @@ from scoremix.report.results import Arm, Curve, Results, Run
 
 
 @dataclass(frozen=True)
-class Generator:
+class GeneratorCurves:
     """Training curves of the generator; `guide_at`: images seen when the guide's snapshot was taken."""
 
     curves: tuple[Curve, ...]
@@ -25,7 +25,7 @@ class Generator:
 
 class TrainingSection(Section):
     title = "Training"
-    generator: Generator | None = None
+    generator: GeneratorCurves | None = None
 
     @classmethod
     def load(cls, run: Run) -> Self:
@@ -36,13 +36,13 @@ class TrainingSection(Section):
             return cls()
         curve = Curve.of([generator])
         one = replace(curve, values=curve.values[0])
-        return cls(Generator((one,), GeneratorSummary.load(generator).guide_at))
+        return cls(GeneratorCurves((one,), GeneratorSummary.load(generator).guide_at))
 
     def shown(self, shared: Results) -> bool:
         return self.generator is not None or any(arm.training for arm in shared.arms)
 
 
-def generator_loss(generator: Generator) -> Markup:
+def generator_loss(generator: GeneratorCurves) -> Markup:
     """The generator's loss against images seen, the guide's snapshot marked."""
     names = styled(c.label for c in generator.curves)
     lines = [(curve, names[curve.label]) for curve in generator.curves]

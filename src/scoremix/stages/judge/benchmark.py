@@ -25,7 +25,7 @@ from scoremix.evaluation.benchmarks import (
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
 from scoremix.execution.code import code_hash
 from scoremix.execution.store import Call, Step, Store
-from scoremix.outputs.benchmarks import Checkpoint, Followed, Kind, Measured
+from scoremix.outputs.benchmarks import Followed, Kind, Measured, RecognizerFile
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
 from scoremix.stages.judge.embed import embed_images
@@ -34,26 +34,26 @@ Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Recognizer:
+class OpenedRecognizer:
     """A network ready to embed, and what is known about it."""
 
     net: torch.nn.Module
     description: Description
     sha256: str
 
-    def called(self, name: str) -> Checkpoint:
+    def called(self, name: str) -> RecognizerFile:
         """Its file under that name, as results say it."""
         d = self.description
-        return Checkpoint(name, self.sha256, d.network, d.size, d.colour, d.scaling, d.provenance)
+        return RecognizerFile(name, self.sha256, d.network, d.size, d.colour, d.scaling, d.provenance)
 
 
-def open_recognizer(path: Path, colour: Colour | None) -> Recognizer:
+def open_recognizer(path: Path, colour: Colour | None) -> OpenedRecognizer:
     """Our checkpoint or a published one; ValueError says what else it looks like."""
     net, description = published.load(path, colour)
-    return Recognizer(net, description, file_hash(path))
+    return OpenedRecognizer(net, description, file_hash(path))
 
 
-def embedding(recognizer: Recognizer, faces: FaceSet, config: Embedding) -> Call:
+def embedding(recognizer: OpenedRecognizer, faces: FaceSet, config: Embedding) -> Call:
     """The step that embeds a set's images, with what makes it; its key knows the network, every image and the settings."""
     keys = {"recognizer": recognizer.sha256, "images": faces.images.key}
     described = {**config.model_dump(mode="json"), "colour": recognizer.description.colour}
@@ -61,7 +61,9 @@ def embedding(recognizer: Recognizer, faces: FaceSet, config: Embedding) -> Call
     return Call(step, embed_images, config, (recognizer.net, recognizer.description, faces.images))
 
 
-def embeddings(recognizer: Recognizer, faces: FaceSet, config: Embedding, store: Store, runtime: Runtime) -> Floats:
+def embeddings(
+    recognizer: OpenedRecognizer, faces: FaceSet, config: Embedding, store: Store, runtime: Runtime
+) -> Floats:
     """(N, D) raw embeddings of a set's images, memory-mapped from the store; made where they are not there yet."""
     made = store.run(*embedding(recognizer, faces, config), runtime)
     found: Floats = np.load(made / "embeddings.npy", mmap_mode="r")
@@ -76,7 +78,7 @@ def flips(faces: FaceSet, protocols: Sequence[Protocol]) -> list[bool]:
 
 
 def evaluated(
-    recognizer: Recognizer,
+    recognizer: OpenedRecognizer,
     faces: FaceSet,
     protocols: Sequence[Protocol],
     config: Embedding,

@@ -17,7 +17,7 @@ from scoremix.diffusion import checkpoints, layers, moves, training
 from scoremix.diffusion.batches import batches, border_of, scaling
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.layers import FixedConditions, normalize
-from scoremix.diffusion.unet import EDM2, Block, frozen
+from scoremix.diffusion.unet import EDM2, ResidualBlock, frozen
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact
@@ -46,7 +46,7 @@ def train_generator(config: Generator, real: Artifact, recognizer: Artifact | No
     watch = Watch.load(watched, config.seed, len(kept_at(config)), device.device) if watched else None
     state = training.start(make(config, images, teacher=teacher).to(device.device), config.ema)
     course = Course(config, images, pixels, teacher, watch, state, device, work)
-    checkpoint = resume.Checkpoint(work, state, **course.curves)
+    checkpoint = resume.TrainingCheckpoint(work, state, **course.curves)
     device.require_same_progress(state.nimg)
     size = work.notes["microbatch"] = microbatch_of(config, images, device, state, work)
     if state.nimg == 0 and config.conditional:
@@ -77,7 +77,7 @@ class Course:
     pixels: Pixels
     teacher: Teacher | None
     watch: Watch | None
-    state: training.Training
+    state: training.GeneratorTraining
     device: engine.Engine
     work: Work
 
@@ -87,7 +87,7 @@ class Course:
         self.history, self.aligned = (resume.History(self.total // self.config.batch) for _ in range(2))
 
     @property
-    def curves(self) -> dict[str, resume.Kept]:
+    def curves(self) -> dict[str, resume.KeptHistory]:
         """What a checkpoint keeps beside the training."""
         return {"history": self.history, "aligned": self.aligned, **({"gate": self.watch} if self.watch else {})}
 
@@ -163,12 +163,12 @@ def steps(
     images: LabeledImages,
     device: engine.Engine,
     total: int,
-    state: training.Training | None = None,
+    state: training.GeneratorTraining | None = None,
     teacher: Teacher | None = None,
     microbatch: int | None = None,
     compiled: bool = False,
     pixels: Pixels | None = None,
-) -> Iterator[training.Training]:
+) -> Iterator[training.GeneratorTraining]:
     """The training loop over `total` images, from `state` or from the start, each process on its part of a batch.
 
     `pixels`: the images' scaling where it is known; else all of them are read once for it.
@@ -215,7 +215,7 @@ def batches_of(
 
 
 def microbatch_of(
-    config: Generator, images: LabeledImages, device: engine.Engine, state: training.Training, work: Work
+    config: Generator, images: LabeledImages, device: engine.Engine, state: training.GeneratorTraining, work: Work
 ) -> int:
     """Images whose gradients are made at a time: those configured, or what the device's memory holds.
 
@@ -230,7 +230,7 @@ def microbatch_of(
 
 
 def fitting(
-    config: Generator, images: LabeledImages, device: engine.Engine, state: training.Training | None = None
+    config: Generator, images: LabeledImages, device: engine.Engine, state: training.GeneratorTraining | None = None
 ) -> int:
     """The same, found anew; with `state` a trial step tells on a GPU, without only the count of what it keeps."""
     part = config.batch // device.ranks
@@ -256,7 +256,9 @@ def _kept_per_image(arguments: str, checkpointing: bool) -> int:
         counted = EDM2(**json.loads(arguments)).train()
     counted.unet.checkpointing = checkpointing
     each = memory.bytes_per_image(functools.partial(_loss, counted))
-    return each + (memory.largest_block(counted, Block, functools.partial(_loss, counted)) if checkpointing else 0)
+    return each + (
+        memory.largest_block(counted, ResidualBlock, functools.partial(_loss, counted)) if checkpointing else 0
+    )
 
 
 def _loss(net: EDM2, count: int) -> Tensor:
@@ -291,7 +293,7 @@ def conditions_name(images_seen: int, std: float) -> str:
     return f"conditions-{std:.3f}-{images_seen:012d}.npy"
 
 
-def write_conditions(config: Generator, state: training.Training, work: Work) -> None:
+def write_conditions(config: Generator, state: training.GeneratorTraining, work: Work) -> None:
     """The condition matrix (classes, c) of every EMA now, float32: what section 4.3 follows over training.
 
     Of fixed conditions, without the dimensions that are zero for all classes.

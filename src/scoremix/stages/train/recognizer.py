@@ -22,7 +22,7 @@ from scoremix.recognition import checkpoints, mixed, published
 from scoremix.recognition.batches import Order, batches
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.timm_networks import PREFIX, TimmNetwork
-from scoremix.recognition.training import Training, class_centers, initialised, sgd, train
+from scoremix.recognition.training import RecognizerTraining, class_centers, initialised, sgd, train
 from scoremix.stages.embedding import all_embedded
 from scoremix.stages.train import resume, started
 
@@ -53,7 +53,7 @@ def train_recognizer(
     device = engine.start(work.runtime.device, together=True)
     state = start(config, description, len(names), device.device)
     history = resume.History(total // config.batch)
-    checkpoint = resume.Checkpoint(work, state, history=history)
+    checkpoint = resume.TrainingCheckpoint(work, state, history=history)
     device.require_same_progress(state.nimg)
     if start_from is not None and state.nimg == 0:
         take_over(state, start_from, config, description)
@@ -107,11 +107,11 @@ def steps(
     images: LabeledImages,
     device: engine.Engine,
     total: int,
-    state: Training | None = None,
+    state: RecognizerTraining | None = None,
     targets: Targets | None = None,
     order: Order | None = None,
     recipe: mixed.Recipe | None = None,
-) -> Iterator[Training]:
+) -> Iterator[RecognizerTraining]:
     """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
     if config.microbatch == "auto":
         raise ValueError(
@@ -209,17 +209,19 @@ def describe(config: Recognizer, size: int, channels: int) -> checkpoints.Descri
     return wanted
 
 
-def start(config: Recognizer, description: checkpoints.Description, classes: int, device: torch.device) -> Training:
+def start(
+    config: Recognizer, description: checkpoints.Description, classes: int, device: torch.device
+) -> RecognizerTraining:
     """An untrained recognizer and its optimizer, from the config's seed."""
     net = initialised(lambda: checkpoints.make(description), config.seed).to(device)
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     head = initialised(lambda: make_head(config, description.embedding, classes), stream_seed(config.seed, "head")).to(
         device
     )
-    return Training(net, head, sgd(net, head, config.momentum, config.weight_decay))
+    return RecognizerTraining(net, head, sgd(net, head, config.momentum, config.weight_decay))
 
 
-def take_over(state: Training, file: External, config: Recognizer, wanted: checkpoints.Description) -> None:
+def take_over(state: RecognizerTraining, file: External, config: Recognizer, wanted: checkpoints.Description) -> None:
     """The network of a file becomes that of the training; ValueError where it is another, or takes other images."""
     if isinstance(state.net, TimmNetwork) and not published.is_ours(Path(file.place)):
         state.net.take_over(published.tensors_of(Path(file.place)))
@@ -248,7 +250,7 @@ def make_head(config: Recognizer, dim: int, classes: int) -> Head:
             return Softmax(dim, classes)
 
 
-def mean_centers(state: Training, images: LabeledImages, targets: Targets | None) -> Tensor:
+def mean_centers(state: RecognizerTraining, images: LabeledImages, targets: Targets | None) -> Tensor:
     """Unit mean embeddings of the classes, images of several classes in proportion to their weights."""
     unit = all_embedded(state.net, images)
     if targets is None:

@@ -19,7 +19,7 @@ SHARE = 0.05  # of a training's time at most goes into its checkpoints
 POINTS = 100  # of a stored loss curve
 
 
-class Training(Protocol):
+class ResumableTraining(Protocol):
     """The state of a training, of a recognizer or a generator."""
 
     def tensors(self) -> dict[str, Tensor]: ...
@@ -27,17 +27,17 @@ class Training(Protocol):
     def restore(self, tensors: dict[str, Tensor], info: dict[str, Any]) -> None: ...
 
 
-class Kept(Protocol):
+class KeptHistory(Protocol):
     """What is kept beside a training."""
 
     def state(self) -> dict[str, Any]: ...
     def restore(self, state: dict[str, Any]) -> None: ...
 
 
-class Checkpoint:
+class TrainingCheckpoint:
     """A training and its curves in one file of the progress folder, from which they continue when it is made."""
 
-    def __init__(self, work: Work, training: Training, **histories: Kept) -> None:
+    def __init__(self, work: Work, training: ResumableTraining, **histories: KeptHistory) -> None:
         self.work, self.training, self.histories = work, training, histories
         if (content := work.kept(FILE)) is not None:
             tensors = safetensors.torch.load(content)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from scoremix.data.order import stream_seed
-from scoremix.diffusion.alignment import Alignment, fixed_conditions
+from scoremix.diffusion.alignment import AlignmentLoss, fixed_conditions
 from scoremix.outputs.networks import CHECKPOINT, centers_of
 from scoremix.recognition import checkpoints as recognizers
 
@@ -24,7 +24,7 @@ class Teacher:
     """What a frozen recognizer gives to the generator: its class centers, and the alignment loss."""
 
     centers: Tensor
-    alignment: Alignment | None
+    alignment: AlignmentLoss | None
     multiple: int | None  # width of fixed conditions over model_channels, None for learned ones
 
     @classmethod
@@ -36,7 +36,7 @@ class Teacher:
         alignment, multiple = None, None
         if config.align:
             a, length = config.align, config.length
-            alignment = Alignment(
+            alignment = AlignmentLoss(
                 lambda x: net(recognizers.unit_input(pixels.decode(x), description)),
                 centers,
                 a.weight,
