@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from scoremix import making
-from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Runtime, changed, load
+from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Runtime, Sampling, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.config.study import read_study
 from scoremix.data.images import LabeledImages
@@ -128,6 +129,21 @@ def test_an_arms_own_steps_have_labels_of_their_own(tmp_path: Path) -> None:
     assert by_label["compare"].inputs["2:reproduction_aligned"] == by_label["check for reproduction_aligned"].key
     assert by_label["sample for reproduction_aligned"].inputs["0"] == by_label["generator for reproduction_aligned"].key
     assert by_label["select for scoremix_random"].key == by_label["select for auggen"].key
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"churn": 4.0, "resample": 0.5},
+        {"mixture": "balanced", "solver": "ddim", "eta": 1.0},
+        {"weights_end": (0.4, 0.6)},
+    ],
+)
+def test_every_set_that_is_sampled_has_a_plan_that_can_be_followed(tmp_path: Path, settings: dict[str, Any]) -> None:
+    arms = known(["real", "equal_steps", "scoremix", "relabelled", "reproduction"])
+    exp = decided(Experiment(arms=arms, sampling=Sampling(**settings)), "cpu")
+    steps = runner.plan_all(exp, External("here", "k"), Store(tmp_path / "store"))
+    assert len([Sampling.model_validate(step.config) for step in steps if step.stage == "sample"]) == 4
 
 
 def test_only_what_a_generator_made_is_judged_by_its_gate(tmp_path: Path) -> None:

@@ -87,6 +87,19 @@ def test_every_mistake_is_listed_at_once() -> None:
         ("recognizer.embedding=99999999999", ["recognizer.embedding", "65536"]),
         ("recognizer.lr=1000", ["recognizer.lr", "less than or equal to 100"]),
         ("generator.images_seen=99999999999999999999", ["generator.images_seen: too large"]),
+        (
+            "generator.images_seen=many",
+            ["generator.images_seen: input should be a valid integer", "or 'auto' (got 'many')"],
+        ),
+        ("sampling.steps=1000000000", ["sampling.steps", "10000"]),
+        (
+            "arms.x={search: true, selection: {m: 3}}",
+            ["arms.x.search: finds the weights of two classes, and 3 are mixed"],
+        ),
+        ("arms.x={search: true, images: averages}", ["arms.x.search: finds the weights of mixes"]),
+        ("arms.x={search: true, sampling: {draw: image}}", ["arms.x.search", "sampling.draw"]),
+        ("arms.x={search: true, sampling: {churn: 3, resample: 0.5}}", ["arms.x.search", "no sampling.resample"]),
+        ("name=Zoë", ["name: must be letters from A to Z", "(got 'Zoë')"]),
         ("name=!!bool 7", ["name"]),
         ("justaword", ["a.b=c"]),
     ],
@@ -96,6 +109,7 @@ def test_wrong_values_are_named(setting: str, names: list[str]) -> None:
         load(Experiment(), (), [setting])
     for name in names:
         assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

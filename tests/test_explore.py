@@ -84,6 +84,15 @@ def test_a_path_ends_in_the_image_that_sampling_makes(run: Run) -> None:
     assert followed.estimates.shape[:2] == (2, 4) and (np.diff(followed.sigmas) < 0).all() and followed.sigmas[-1] == 0
 
 
+@pytest.mark.parametrize(
+    "settings", [{"churn": 4.0, "resample": 0.5}, {"mixture": "balanced", "solver": "ddim", "eta": 1.0}]
+)
+def test_weights_over_sigma_are_asked_of_a_run_whose_mixes_have_none(run: Run, settings: dict[str, Any]) -> None:
+    sampling = run.exp.sampling.model_copy(update=settings)
+    other = Run(run.parts._replace(exp=run.exp.model_copy(update={"sampling": sampling})), run.runtime)
+    assert other.planned(ASKED["weights over sigma"]).mixture == "scores"
+
+
 def test_what_it_says_of_a_mix(run: Run) -> None:
     made = run.mix(ASKED["two"])
     assert isinstance(made, Made) and made.nearest == tuple(sorted(made.nearest, key=lambda row: -row[1]))

@@ -14,9 +14,9 @@ import yaml
 from PIL import Image
 
 import scoremix
-from scoremix.config import ConfigError, Experiment, Runtime, load
+from scoremix.config import ConfigError, Experiment, Runtime, Sampling, load
 from scoremix.data.images import LabeledImages
-from scoremix.execution import progress, records
+from scoremix.execution import progress, records, trained
 from scoremix.execution.store import Store
 
 README = Path(__file__).parents[1] / "README.md"
@@ -107,6 +107,11 @@ def test_a_generator_is_found_by_run_record_folder_or_file(place: Path):
     last = sorted(folder.glob("ema-0.050-*.safetensors"))[-1]
     expected = unguided.sample([3, 1], [0.25, 0.75], 5, 7)
     assert (scoremix.load_generator(last, device="cpu", **same).sample([3, 1], [0.25, 0.75], 5, 7) == expected).all()
+
+
+def test_an_image_follows_from_its_seed_alone_also_where_a_run_draws_mixes_again():
+    exp = Experiment(sampling=Sampling(churn=4.0, resample=0.5))
+    assert trained._sampling(exp, Runtime(device="cpu"), {}).resample is None
 
 
 def test_mixes_of_the_run_are_those_of_its_generator(place: Path):

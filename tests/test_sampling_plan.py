@@ -121,6 +121,7 @@ def test_mixes_are_drawn_again_among_those_of_their_classes_and_weights(nets: tu
         ({"resample": 0.5}, "resample 0.5 with solver heun, churn 0: needs heun, churn above 0"),
         ({"resample": 0.5, "churn": 3.0, "mixture": "conditions"}, "needs mixture 'scores'"),
         ({"resample": 0.5, "churn": 3.0, "weights": (0.7, 0.7), "convex": False}, "must sum to 1"),
+        ({"resample": 0.5, "churn": 3.0, "draw": "image"}, "among those of the same weights"),
     ],
 )
 def test_plans_that_cannot_be_followed_are_refused(settings: dict[str, Any], message: str):

@@ -153,7 +153,7 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
             searched = [searched_weights(exp, sampling, base)] if arm.search else []
             added = stage(sample_mixtures, drawn, base.generator, mplets, *searched)
         case "relabelled":
-            turns = drawn.model_copy(update={"mixture": "turns"})
+            turns = drawn.model_copy(update={"mixture": "turns", "resample": None})  # each image has a class of its own
             added = stage(sample_mixtures, turns, base.generator, mplets)
         case "averages" | "cutmixes":
             added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)

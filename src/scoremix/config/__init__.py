@@ -1,7 +1,7 @@
 """The experiment as one frozen tree, in parts by what reads them; where and on what it runs is `Runtime`."""
 
 from scoremix.config.analysis import Measures, Order, Paths, Spaces
-from scoremix.config.base import Changes, ConfigError, Network, Slice, changed, error_line
+from scoremix.config.base import Changes, ConfigError, Network, Slice, changed, error_lines
 from scoremix.config.data import Data
 from scoremix.config.evaluation import Choice, Evaluation, Fold, MixDiagnostics, OpenSet, Quality
 from scoremix.config.experiment import DEFAULT_ARMS, Arm, Experiment, Runtime
@@ -45,7 +45,7 @@ __all__ = [
     "Spaces",
     "Weighting",
     "changed",
-    "error_line",
+    "error_lines",
     "load",
     "read_settings",
 ]

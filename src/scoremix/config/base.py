@@ -3,7 +3,7 @@
 import difflib
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -65,6 +65,7 @@ Network = Literal[
     "adaface_irse101",
 ]
 
+ONE_KIND = re.compile(r"constrained-\w+|literal\[.*\]")  # of the values of a setting, in pydantic's errors
 TIMM = re.compile(r"timm/[A-Za-z0-9_]+")
 
 
@@ -103,7 +104,9 @@ class Slice(BaseModel):
                 if bool not in kinds and kinds & {int, float}:
                     raise ValueError(f"must be a number (got {number})")
             elif abs(number) > (LARGEST if isinstance(number, int) else 1e15):
-                raise ValueError(f"too large (got {number:g})" if isinstance(number, float) else "too large")
+                raise ValueError(
+                    f"too large (got {number:g})" if isinstance(number, float) else f"too large (above {LARGEST:.3g})"
+                )
         return value
 
     def hashed(self) -> dict[str, Any]:
@@ -142,7 +145,21 @@ def changed(own: S, changes: Changes, where: str = "") -> S:
     try:
         return type(own).model_validate({**own.model_dump(), **changes}) if changes else own
     except ValidationError as error:
-        raise ConfigError("; ".join(f"{where}{error_line(e, type(own))}" for e in error.errors())) from None
+        raise ConfigError("; ".join(where + line for line in error_lines(error.errors(), type(own)))) from None
+
+
+def error_lines(errors: Iterable[Any], model: type[Slice]) -> list[str]:
+    """One line for each setting that is wrong, with all that it may be where it takes values of several kinds."""
+    by_place: dict[tuple[Any, ...], list[Any]] = {}
+    for one in errors:
+        place = one["loc"]
+        of_kinds = place and ONE_KIND.fullmatch(str(place[-1]))
+        by_place.setdefault(place[:-1] if of_kinds else place, []).append(one)
+    lines = []
+    for place, (first, *others) in by_place.items():
+        allowed = [first["msg"], *(other["msg"].removeprefix("Input should be ") for other in others)]
+        lines.append(error_line({**first, "loc": place, "msg": " or ".join(allowed)}, model))
+    return lines
 
 
 def error_line(error: Any, model: type[Slice]) -> str:
@@ -158,6 +175,8 @@ def error_line(error: Any, model: type[Slice]) -> str:
             return f"{location}: needs at least {error['ctx']['min_length']} (got {error['input']!r})"
         case "too_long":
             return f"{location}: {_count_of(model, error['loc'])} (got {error['input']!r})"
+        case "string_pattern_mismatch":
+            return f"{location}: must be letters from A to Z, digits, _ . or -, first a letter or a digit (got {error['input']!r})"
         case "list_type" | "tuple_type":
             return f"{location}: must be a list (got {error['input']!r})"
         case "model_type" | "model_attributes_type" | "dict_type":

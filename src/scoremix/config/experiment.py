@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from scoremix.config.analysis import Analysis
-from scoremix.config.base import ArmName, Changes, Network, RunName, Seed, Slice, changed, error_line
+from scoremix.config.base import ArmName, Changes, Network, RunName, Seed, Slice, changed, error_lines
 from scoremix.config.data import Data
 from scoremix.config.evaluation import Choice, Evaluation, Quality
 from scoremix.config.generator import Gate, Generator
@@ -65,7 +65,7 @@ class Arm(Slice):
         try:
             SLICES[name].model_validate(changes)
         except ValidationError as error:
-            lines = [error_line(e, SLICES[name]) for e in error.errors() if e["loc"]]
+            lines = error_lines([e for e in error.errors() if e["loc"]], SLICES[name])
             if lines:  # what is wrong with the whole is known only beside the experiment's other settings
                 raise ValueError("; ".join(f".{line}" for line in lines)) from None
         return changes
@@ -186,10 +186,8 @@ class Experiment(Slice):
                 raise ValueError(
                     f"arms.{name}: soft labels are the weights, and sampling.weights_end makes these change with sigma"
                 )
-            if arm.search and generator.diffusers is not None:
-                raise ValueError(
-                    f"arms.{name}.search: mixes conditions, those of generator.diffusers are inside the model"
-                )
+            if arm.search:
+                self._searchable(f"arms.{name}.search:", arm, generator, sampling)
             if arm.generated:
                 self._guide_fits(f"arms.{name}.", generator, sampling)
                 generator.check_side(self.data.size)
@@ -217,6 +215,25 @@ class Experiment(Slice):
         for name in self.analysis.recognizers:
             self.other_recognizer(name)
         return self
+
+    def _searchable(self, start: str, arm: Arm, generator: Generator, sampling: Sampling) -> None:
+        """ValueError where the two weights that a search finds are not those of the arm's mixes."""
+        if generator.diffusers is not None:
+            raise ValueError(f"{start} mixes conditions, those of generator.diffusers are inside the model")
+        if arm.images != "mixes":
+            raise ValueError(f"{start} finds the weights of mixes, and images is {arm.images!r}")
+        m = changed(self.selection, arm.selection).mixed
+        if m != 2:
+            raise ValueError(f"{start} finds the weights of two classes, and {m} are mixed (selection.m)")
+        if (
+            sampling.mixture not in ("scores", "conditions")
+            or sampling.draw != "fixed"
+            or sampling.resample is not None
+        ):
+            raise ValueError(
+                f"{start} finds two weights of any sum; it needs sampling.mixture 'scores' or 'conditions', sampling.draw "
+                "'fixed' and no sampling.resample"
+            )
 
     def _closed_set(self) -> None:
         """ValueError where no verdict on held-out images is possible."""

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from scoremix.config.base import ConfigError, annotation, error_line
+from scoremix.config.base import ConfigError, annotation, error_lines
 from scoremix.config.experiment import Arm, Experiment, choice_fits
 from scoremix.data import limits
 from scoremix.data.limits import parsed_json, parsed_yaml
@@ -78,7 +78,7 @@ def load(
     try:
         return Experiment.model_validate_json(json.dumps(tree, default=str))  # YAML has dates
     except ValidationError as error:
-        raise ConfigError("\n".join(error_line(e, Experiment) for e in error.errors())) from None
+        raise ConfigError("\n".join(error_lines(error.errors(), Experiment))) from None
     except (TypeError, ValueError) as error:
         raise ConfigError(str(error)) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,7 +60,7 @@ class SamplingPlan(Slice):
     )
     space: Literal["denoised", "score"] = "denoised"
     solver: Literal["heun", "euler", "ddim", "dpm2m"] = Field("heun", description="ddim with eta 0 is euler")
-    steps: Annotated[int, Field(ge=2)] = 32
+    steps: Annotated[int, Field(ge=2, le=10_000)] = 32
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
     rho: Annotated[float, Field(gt=0)] = 7.0
@@ -80,7 +80,7 @@ class SamplingPlan(Slice):
     )
 
     @property
-    def alone(self) -> SamplingPlan:
+    def alone(self) -> Self:
         """The plan of an image by itself, under weights of its own: neither balanced nor drawn again among others."""
         return self.model_copy(
             update={"resample": None, "mixture": "scores" if self.mixture == "balanced" else self.mixture}
@@ -154,6 +154,11 @@ class Sampling(SamplingPlan, Weighting):
         if self.mixture == "balanced" and (self.draw != "fixed" or len(set(self.weights or ())) > 1):
             raise ValueError(
                 "mixture 'balanced': every class counts the same, leave weights and draw at their defaults"
+            )
+        if self.resample is not None and self.draw == "image":
+            raise ValueError(
+                f"resample {self.resample:g} with draw 'image': images are drawn again among those of the same weights; "
+                "leave draw at 'fixed' or 'mplet'"
             )
         if self.resample is not None and self.weights is not None and abs(sum(self.weights) - 1) > 1e-6:
             raise ValueError(f"resample {self.resample:g} with weights {list(self.weights)}: they must sum to 1")

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError, model_validator
 
 from scoremix.config.arms import named
-from scoremix.config.base import Changes, ConfigError, Seed, Slice, error_line
+from scoremix.config.base import Changes, ConfigError, Seed, Slice, error_lines
 from scoremix.config.choice import waiting_for_no_generator
 from scoremix.config.experiment import Arm, Experiment
 from scoremix.config.loading import load, read_settings
@@ -117,4 +117,4 @@ def read_study(file: Path) -> StudyConfig:
     try:
         return StudyConfig.model_validate_json(json.dumps(read_settings(file)))
     except ValidationError as error:
-        raise ConfigError("\n".join(f"{file}: {error_line(e, StudyConfig)}" for e in error.errors())) from None
+        raise ConfigError("\n".join(f"{file}: {line}" for line in error_lines(error.errors(), StudyConfig))) from None

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from scoremix.config import ConfigError, Experiment, error_line
+from scoremix.config import ConfigError, Experiment, error_lines
 from scoremix.data.files import locked, write_file
 from scoremix.execution.artifacts import Artifact, External, StoreError
 from scoremix.execution.store import Step
@@ -214,7 +214,7 @@ def _settings_of(run: str, settings: Any) -> Experiment:
     try:
         return Experiment.model_validate(settings)
     except ValidationError as error:
-        wrong = error_line(error.errors()[0], Experiment)
+        wrong = error_lines(error.errors(), Experiment)[0]
         raise ConfigError(
             f"run {run!r}: made by a scoremix with other settings ({wrong}); `scoremix run` makes it anew"
         ) from None

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from scoremix.config import ConfigError, Experiment, Runtime, Sampling, changed, error_line
+from scoremix.config import ConfigError, Experiment, Runtime, Sampling, changed, error_lines
 from scoremix.data import limits
 from scoremix.data.decode import decode, refuse_other_arrays, resize_area, with_channels
 from scoremix.data.files import refuse_existing, whole
@@ -270,7 +270,7 @@ def decoded(files: Sequence[Path], size: int) -> NDArray[np.uint8]:
 
 def _sampling(exp: Experiment, runtime: Runtime, settings: Mapping[str, Any]) -> Sampling:
     """The experiment's sampling with some settings changed, its precision decided."""
-    sampling = changed(exp.sampling, {"weights": None, "weights_end": None, "mixture": "scores", **settings})
+    sampling = changed(exp.sampling.alone, {"weights": None, "weights_end": None, "mixture": "scores", **settings})
     return decided(exp.model_copy(update={"sampling": sampling}), runtime.device).sampling
 
 
@@ -294,7 +294,7 @@ def _told(file: Path) -> Sampling:
     try:
         return Sampling.model_validate(limits.parsed_json(limits.text(file, limits.TEXT_BYTES))["sampling"])
     except (KeyError, TypeError, ValueError) as error:
-        said = error_line(error.errors()[0], Sampling) if isinstance(error, ValidationError) else error
+        said = error_lines(error.errors(), Sampling)[0] if isinstance(error, ValidationError) else error
         raise ConfigError(f"{file}: not the settings of a generator ({said})") from None
 
 

@@ -124,7 +124,7 @@ class Run:
         changes: dict[str, Any] = {"guidance": asked.guidance, "steps": asked.steps, "chunk": SINGLE, "convex": False}
         if self.exp.sampling.mixture == "turns":
             changes["mixture"] = "scores"
-        return changed(self.exp.sampling, {**changes, "weights": None, "weights_end": asked.end})
+        return changed(self.exp.sampling.alone, {**changes, "weights": None, "weights_end": asked.end})
 
     def mix(self, asked: Asked) -> Made:
         """The mix that was asked for. ValueError or FloatingPointError, one line, where there is none."""
