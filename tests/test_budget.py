@@ -40,7 +40,7 @@ def test_every_rung_leaves_out_more(exp: Experiment) -> None:
     assert [name for name, arm in last.arms.items() if arm.measured] == [
         "real",
         "equal_steps",
-        "averages_first",
+        "averages_75",
         "cutmixes",
     ]
 

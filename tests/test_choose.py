@@ -21,7 +21,7 @@ from scoremix.outputs.choice import Choosing
 from scoremix.outputs.images import ImagesSummary, Split
 from scoremix.pipeline import scoremix
 
-CANDIDATES = ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", "coherent_first"]
+CANDIDATES = ["real", "equal_steps", "averages_75", "cutmixes", "scoremix", "coherent_75"]
 
 
 def experiment(*settings: str) -> Experiment:
@@ -74,7 +74,7 @@ def test_a_folder_chooses_unless_told_what_to_judge() -> None:
 
 
 def test_recorded_settings_of_before_are_judged_as_before() -> None:
-    old = experiment("evaluation.treatment=coherent_first").model_dump(mode="json")
+    old = experiment("evaluation.treatment=coherent_75").model_dump(mode="json")
     del old["choice"]
     assert load(presets.folder(), [old]).choice is None
 
@@ -108,7 +108,7 @@ def test_only_the_chosen_arm_and_its_controls_see_test_classes(tmp_path: Path) -
     assert on_test == {f"evaluate {arm}/{seed}" for arm in ("real", "equal_steps", "cutmixes") for seed in range(3)}
     report = next(step for step in steps if step.stage == "report")
     assert report.config["evaluation"]["treatment"] == "cutmixes"
-    assert not report.config["arms"]["averages_first"]["measured"]  # equal steps are as many as its
+    assert not report.config["arms"]["averages_75"]["measured"]  # equal steps are as many as its
 
 
 def test_a_weak_generator_leaves_its_candidates_out(tmp_path: Path) -> None:
@@ -117,15 +117,15 @@ def test_a_weak_generator_leaves_its_candidates_out(tmp_path: Path) -> None:
     finish(store, next(s for s in before if s.stage == "check"), "gate.json", gate(0.3))
     steps = plans(exp, store)
     trained = {s.label.split()[1].split("/")[0] for s in steps if s.label.startswith("recognizer ")}
-    assert trained == {"real", "equal_steps", "averages_first", "cutmixes"}
+    assert trained == {"real", "equal_steps", "averages_75", "cutmixes"}
     assert {s.label for s in steps if s.stage == "sample"} == {"sample reproductions"}
     longer = next(s for s in steps if s.label == "recognizer equal_steps/0")
     length = next(s for s in steps if s.key == longer.inputs["1"])
-    assert next(s.label for s in steps if s.key == length.inputs["1"]) == "screen for averages_first"
+    assert next(s.label for s in steps if s.key == length.inputs["1"]) == "screen for averages_75"
 
 
 def test_candidates_without_a_generator_train_none(tmp_path: Path) -> None:
-    exp = without_generator(experiment(), ["scoremix", "coherent_first"])
+    exp = without_generator(experiment(), ["scoremix", "coherent_75"])
     assert not {"generator", "sample", "check"} & {step.stage for step in plans(exp, Store(tmp_path))}
 
 
@@ -141,14 +141,14 @@ def test_what_the_judged_arm_is_held_against() -> None:
     assert confirming(exp, "real").evaluation.controls == ("equal_steps",)
     assert {n: a.measured for n, a in narrowed(exp, ["equal_steps"]).arms.items()} == {
         "equal_steps": True,
-        "averages_first": False,
+        "averages_75": False,
     }
 
 
 @pytest.fixture(scope="module")
 def tiny(tiny_settings: list[str]) -> Experiment:
     exp = load(presets.folder(), (), [*tiny_settings, "data.fractions=[0.5, 0.25, 0.25]", "choice.folds=1"])
-    return narrowed(exp, ["real", "equal_steps", "averages_first", "scoremix"])
+    return narrowed(exp, ["real", "equal_steps", "averages_75", "scoremix"])
 
 
 def run(exp: Experiment, out: Path, until: str | None = None, workers: int = 1) -> Path:
@@ -204,7 +204,7 @@ def test_workers_make_the_same_and_a_weak_generator_stops_nothing(
 @pytest.mark.parametrize("top1", [0.9, 0.3])
 def test_a_story_is_planned_anew_for_every_branch(tmp_path: Path, top1: float) -> None:
     store, exp, graphs = Store(tmp_path), runner.decided(experiment(), "cpu"), list[set[str]]()
-    says = {"check": ("gate.json", gate(top1)), "choose": ("choice.json", chose("averages_first"))}
+    says = {"check": ("gate.json", gate(top1)), "choose": ("choice.json", chose("averages_75"))}
 
     def make(_: runner.Planner, steps: list[Step]) -> None:
         todo = [step for step in steps if not store.artifact(step).done]
@@ -218,4 +218,4 @@ def test_a_story_is_planned_anew_for_every_branch(tmp_path: Path, top1: float) -
     assert last.stage == "report" and "check" in first and "choose" in second and "report" in third
     assert {"recognizer cutmixes/0", "validate real/2"} <= first  # need no generator: they do not wait for its gate
     assert ("recognizer scoremix/0" in second) == (top1 > 0.5) and "recognizer scoremix/0" not in first
-    assert "evaluate averages_first/0" in third and "evaluate scoremix/0" not in third
+    assert "evaluate averages_75/0" in third and "evaluate scoremix/0" not in third

@@ -54,7 +54,7 @@ def test_only_a_choice_on_few_classes_is_made_on_folds(
     assert len({s.config["seed"] for s in compared}) == 3  # every fold draws its classes apart
     assert len([s for s in steps if s.stage == "generator"]) == 1
     on_all = {s.label.split("/")[0] for s in steps if s.label.startswith("recognizer ")}
-    assert on_all == {f"recognizer {arm}" for arm in ("real", "equal_steps", "coherent_first")}  # as if it was chosen
+    assert on_all == {f"recognizer {arm}" for arm in ("real", "equal_steps", "coherent_75")}  # as if it was chosen
 
 
 def made(store: Store, function: object, config: Slice, *inputs: Input) -> Artifact:
@@ -149,7 +149,7 @@ def test_a_value_is_the_mean_over_the_classes_of_all_folds(tmp_path: Path) -> No
 def test_a_run_on_folds_ends_and_goes_on_where_it_was_stopped(
     tmp_path: Path, tiny_settings: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    exp = narrowed(folded_run(tiny_settings), ["real", "equal_steps", "averages_first", "scoremix"])
+    exp = narrowed(folded_run(tiny_settings), ["real", "equal_steps", "averages_75", "scoremix"])
     for out, workers, first in (("a", 1, "validate scoremix/1 for fold 2"), ("b", 2, None)):
         runtime = Runtime(out=tmp_path / out, device="cpu", quiet=True, workers=workers)
         for until in ("ingest", first, None) if first else (None,):

@@ -115,9 +115,10 @@ def test_the_papers_experiment_trains_on_ten_thousand_classes():
 def test_who_names_arms_names_what_is_judged() -> None:
     """A folder of one's own chooses among its candidates, unless other arms or another judge are asked for."""
     for settings, judged, arms in (
-        ([], None, ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", "coherent_first"]),
+        ([], None, ["real", "equal_steps", "averages_75", "cutmixes", "scoremix", "coherent_75"]),
         (["arms=real,equal_steps,scoremix"], "scoremix", ["real", "equal_steps", "scoremix"]),
-        (["arms=real,equal_steps,scoremix,first"], "coherent_first", None),
+        (["arms=real,equal_steps,scoremix,first"], "coherent_75", None),
+        (["arms=real,equal_steps,coherent_first"], "coherent_first", None),
         (["arms=real,auggen"], "scoremix", ["real", "equal_steps", "scoremix", "auggen"]),
         (["arms=real,equal_steps,auggen", "evaluation.treatment=auggen"], "auggen", None),
     ):

@@ -95,6 +95,11 @@ ARMS: dict[str, Arm] = {
         mixing={"finish": 0.5},
         note="the most coherent 40 % of the mixes, in the first half of the training only",
     ),
+    "coherent_75": Arm(
+        sampling={"candidates": 2.5},
+        mixing={"finish": 0.25},
+        note="the most coherent 40 % of the mixes, in the first three quarters of the training only",
+    ),
     "economy": Arm(
         sampling={"guide": "condition", "mixing_interval": list(ECONOMY_INTERVAL)},
         note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",
@@ -110,6 +115,12 @@ ARMS: dict[str, Arm] = {
         sampling={"candidates": 2.5},
         mixing={"finish": 0.5},
         note="coherent pixel averages, in the first half of the training only",
+    ),
+    "averages_75": Arm(
+        images="averages",
+        sampling={"candidates": 2.5},
+        mixing={"finish": 0.25},
+        note="coherent pixel averages, in the first three quarters of the training only",
     ),
     "cutmixes": Arm(images="cutmixes", note="real images with a patch of the other class as new classes"),
     # controls: cheap augmentation of the real images, as many steps as the mixed arm
@@ -140,7 +151,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("real", "equal_steps", "relabelled", "averages", "cutmixes"),
         *("mixup", "cutmix", "feature_mixup", "strong_augmentation"),
     ),
-    "first": ("coherent_first", "averages_first"),
+    "first": ("coherent_75", "averages_75", "coherent_first", "averages_first"),
     "coherence": ("scoremix", "coherent", "averages", "coherent_averages"),
 }
 

@@ -34,12 +34,10 @@ from scoremix.config.base import LONGEST_NAME, RESERVED
 from scoremix.config.choice import without_generator
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
-FIRST = "coherent_first"  # the arm that did best in docs/results.md: judged where its candidates are not chosen among
-AS_LONG = Arm(images="real", steps_of="averages_first")  # which are as many as mixes, and wait for no generator
+FIRST = "coherent_75"  # the arm that did best in docs/results.md: judged where its candidates are not chosen among
+AS_LONG = Arm(images="real", steps_of="averages_75")  # which are as many as mixes, and wait for no generator
 CANDIDATES = {
-    "arms": named(
-        ["real", "equal_steps", "averages_first", "cutmixes", "scoremix", FIRST], own={"equal_steps": AS_LONG}
-    ),
+    "arms": named(["real", "equal_steps", "averages_75", "cutmixes", "scoremix", FIRST], own={"equal_steps": AS_LONG}),
     "choice": Choice(),
     "evaluation": Evaluation(treatment=FIRST, controls=("real", "equal_steps")),
 }

@@ -39,7 +39,7 @@ def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experime
     if any(arm.generated for arm in exp.arms.values()) and exp.generator.diffusers is None:
         if halved := _half_as_long(exp):
             yield "half the generator's training", (exp := halved)
-        if exp.choice is not None and {"scoremix", "coherent_first"} <= set(exp.arms):
+        if exp.choice is not None and {"scoremix", "coherent_75"} <= set(exp.arms):
             exp = narrowed(exp, [name for name in exp.arms if name != "scoremix"])
             yield "the candidate scoremix", exp
         narrow = exp.generator.model_copy(update={"model_channels": max(8, exp.generator.model_channels // 2)})

@@ -189,7 +189,7 @@ def advice(
             f"keep the coherent mixes alone (--arms real,equal_steps,scoremix,coherent): images of one mix are {mix:.2f} "
             f"alike, those of a real class {class_:.2f}; screened mixes did better in our study"
         )
-    cheap = "averages_first" if treatment == "coherent_first" else "averages"
+    cheap = {"coherent_75": "averages_75", "coherent_first": "averages_first"}.get(treatment, "averages")
     if cheap not in arms:
         said.append(
             f"hold the mixes against pixel averages of the same classes (arm {cheap}), which need no generator: it is "
@@ -203,10 +203,10 @@ def advice(
                 f"train the recognizer longer first (recognizer.epochs): the real images alone gain {100 * more:.1f} points "
                 "with as many steps as the mixes take, and new classes were no substitute for that in our study"
             )
-        if "coherent_first" not in arms:
+        if not {"coherent_75", "coherent_first"} & set(arms):
             said.append(
                 "let coherent mixes come first and end the training on real images alone (--arms "
-                "real,equal_steps,scoremix,coherent_first): in our studies that did best, and was never worse than real "
+                "real,equal_steps,scoremix,coherent_75): in our studies that did best, and was never worse than real "
                 "images beyond doubt, also where mixes throughout did harm"
             )
         said.append(
