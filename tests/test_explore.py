@@ -20,7 +20,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.store import Store
 from scoremix.execution.work import Work
 from scoremix.explore import mplets, people, view
-from scoremix.explore.opened import Asked, Made, Run
+from scoremix.explore.opened import Asked, Made, OpenedRun
 from scoremix.outputs.images import write_mixed
 from scoremix.stages.mix.sample import noise_seeds
 from scoremix.stages.show.magnitudes import measure_magnitudes
@@ -32,7 +32,7 @@ EVIL = "<script>window.hacked=1</script>"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str], tiny_npz: Path) -> Run:
+def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str], tiny_npz: Path) -> OpenedRun:
     """A finished run whose classes have names that a page must not believe."""
     out = tmp_path_factory.mktemp("explored")
     with np.load(tiny_npz) as file:
@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str], tiny
         np.savez(out / "evil.npz", images=file["images"], labels=file["labels"], class_names=np.array(names))
     settings = [*tiny_settings, f"source={out / 'evil.npz'}", "name=evil"]
     make(out, settings)
-    return Run.of("evil", Runtime(out=out, device="cpu", quiet=True))
+    return OpenedRun.of("evil", Runtime(out=out, device="cpu", quiet=True))
 
 
 ASKED = {
@@ -51,13 +51,15 @@ ASKED = {
 
 
 @pytest.mark.parametrize("name", ASKED)
-def test_the_python_it_shows_makes_the_same_image(run: Run, name: str) -> None:
+def test_the_python_it_shows_makes_the_same_image(run: OpenedRun, name: str) -> None:
     made, names = run.mix(ASKED[name]), dict[str, Any]()
     exec(run.as_python(ASKED[name]), names)
     assert np.array_equal(names["image"], made.image)
 
 
-def test_the_command_it_shows_saves_the_same_image(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_it_shows_saves_the_same_image(
+    run: OpenedRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     python, option, code = shlex.split(run.as_command(ASKED["two"]))
     assert (python, option) == ("python", "-c")
@@ -65,14 +67,14 @@ def test_the_command_it_shows_saves_the_same_image(run: Run, tmp_path: Path, mon
     assert np.array_equal(np.asarray(Image.open("mix.png")), run.mix(ASKED["two"]).image[..., 0])
 
 
-def test_what_is_asked_for_changes_the_image(run: Run) -> None:
+def test_what_is_asked_for_changes_the_image(run: OpenedRun) -> None:
     asked, images = ASKED["two"], [run.mix(ASKED["weights over sigma"]._replace(guidance=1.3)).image]
     for change in ({}, {"seed": 3}, {"guidance": 3.0}, {"steps": 9}, {"weights": (0.7, 0.3)}, {"classes": (0, 4)}):
         images.append(run.mix(asked._replace(**change)).image)
     assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_a_path_ends_in_the_image_that_sampling_makes(run: Run) -> None:
+def test_a_path_ends_in_the_image_that_sampling_makes(run: OpenedRun) -> None:
     sampler, labels = run.sampler, np.array([[0, 3], [4, 1]])
     sampler.plan, seeds = run.planned(ASKED["two"]), noise_seeds(7, np.arange(2))
     weights = np.array([[0.3, 0.7], [0.5, 0.5]])
@@ -87,13 +89,13 @@ def test_a_path_ends_in_the_image_that_sampling_makes(run: Run) -> None:
 @pytest.mark.parametrize(
     "settings", [{"churn": 4.0, "resample": 0.5}, {"mixture": "balanced", "solver": "ddim", "eta": 1.0}]
 )
-def test_weights_over_sigma_are_asked_of_a_run_whose_mixes_have_none(run: Run, settings: dict[str, Any]) -> None:
+def test_weights_over_sigma_are_asked_of_a_run_whose_mixes_have_none(run: OpenedRun, settings: dict[str, Any]) -> None:
     sampling = run.exp.sampling.model_copy(update=settings)
-    other = Run(run.parts._replace(exp=run.exp.model_copy(update={"sampling": sampling})), run.runtime)
+    other = OpenedRun(run.parts._replace(exp=run.exp.model_copy(update={"sampling": sampling})), run.runtime)
     assert other.planned(ASKED["weights over sigma"]).mixture == "scores"
 
 
-def test_what_it_says_of_a_mix(run: Run) -> None:
+def test_what_it_says_of_a_mix(run: OpenedRun) -> None:
     made = run.mix(ASKED["two"])
     assert isinstance(made, Made) and made.nearest == tuple(sorted(made.nearest, key=lambda row: -row[1]))
     told = dict(made.nearest)
@@ -104,7 +106,7 @@ def test_what_it_says_of_a_mix(run: Run) -> None:
     assert cells.images.shape[:2] == (5, 5) and not np.array_equal(cells.images[0, 4], cells.images[4, 0])
 
 
-def test_classes_are_found_by_name_and_distance(run: Run) -> None:
+def test_classes_are_found_by_name_and_distance(run: OpenedRun) -> None:
     first = run.names[0]
     far, close = (run.found(f"{word} {first}", 99) for word in ("far from", "close to"))
     assert far == close[::-1] and 0 not in far and len(far) == len(run.names) - 1
@@ -114,7 +116,7 @@ def test_classes_are_found_by_name_and_distance(run: Run) -> None:
         run.found(f"far from {first[:-1]}", 9)
 
 
-def test_m_plets_errors_and_a_photograph(run: Run) -> None:
+def test_m_plets_errors_and_a_photograph(run: OpenedRun) -> None:
     rows, about = mplets.listed(run, "scoremix", 0)
     assert len(rows) == 5 and about.startswith("5 m-plets of scoremix, page 1 of 1") and len(rows[0].sources) == 2
     found, images = people.errors(run)
@@ -130,13 +132,13 @@ def test_m_plets_errors_and_a_photograph(run: Run) -> None:
     assert dims == 16 and max(nearest, key=lambda row: row[3])[0] == run.names[2]
 
 
-def test_names_stay_text(run: Run) -> None:
+def test_names_stay_text(run: OpenedRun) -> None:
     text = view.piece("mixed", made=run.mix(ASKED["two"]), command=run.as_command(ASKED["two"]), python=EVIL)
     assert "<script" not in text and "&lt;script&gt;" in text
     assert "<script" not in view.error(f"class {EVIL!r}")
 
 
-def test_magnitudes_of_triples_grow_with_their_weights(run: Run, tmp_path: Path) -> None:
+def test_magnitudes_of_triples_grow_with_their_weights(run: OpenedRun, tmp_path: Path) -> None:
     work, triples = Work(tmp_path, run.runtime, "magnitudes"), np.array([[0, 3, 4], [1, 2, 5]])
     np.save(tmp_path / "classes.npy", triples)
     images, shape = run.train.take(np.arange(6))[0], run.train.shape[1:]
@@ -154,7 +156,7 @@ def test_magnitudes_of_triples_grow_with_their_weights(run: Run, tmp_path: Path)
 
 
 @pytest.fixture(scope="module")
-def address(run: Run) -> Iterator[str]:
+def address(run: OpenedRun) -> Iterator[str]:
     """Where the page is served; at the end nothing but this machine was asked for a name or a connection."""
     pytest.importorskip("gradio")
     from scoremix.explore.server import served
@@ -240,7 +242,7 @@ def test_other_hosts_names_are_refused(address: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def pages(run: Run, tiny_settings: list[str]) -> dict[str, Path]:
+def pages(run: OpenedRun, tiny_settings: list[str]) -> dict[str, Path]:
     """Every kind of page, of the same run."""
     from scoremix import study
     from scoremix.commands.analyze import analyzed

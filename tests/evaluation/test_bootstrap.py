@@ -23,7 +23,7 @@ def data(seed: int = 0, classes: int = 9, ties: bool = False) -> tuple[np.ndarra
     return x[order].astype(np.float32), labels[order]
 
 
-def literal_pairs(pairs: metrics.Pairs, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def literal_pairs(pairs: metrics.PairSimilarities, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Similarities with every pair written down as often as it weighs."""
     genuine = np.repeat(pairs.genuine, n[pairs.genuine_class])
     a, b = pairs.impostor_classes.T
@@ -111,7 +111,7 @@ def test_interval_of_a_normal_mean_has_its_closed_form() -> None:
     classes = 400
     rng = np.random.default_rng(1)
     hit = rng.random(classes) < 0.3
-    pairs = metrics.Pairs(
+    pairs = metrics.PairSimilarities(
         genuine=hit.astype(float),
         genuine_class=np.arange(classes),
         impostor=np.full(1, 0.5),

@@ -13,7 +13,7 @@ from PIL import Image
 
 from scoremix.data.facesets import TEMPLATE
 from scoremix.evaluation.benchmarks import Measure
-from scoremix.outputs.benchmarks import Followed, Kind, Measured, RecognizerFile, Result
+from scoremix.outputs.benchmarks import FollowedProtocol, Kind, MeasuredSet, RecognizerFile, Result
 
 PEOPLE, TEMPLATES, IMAGES = 6, 18, 60
 
@@ -72,12 +72,12 @@ def save_to_disk(folder: Path, images: Sequence[np.ndarray], columns: Mapping[st
     return folder
 
 
-def measured(name: str, kind: Kind, *measures: Measure, unlike: str = "") -> Measured:
+def measured(name: str, kind: Kind, *measures: Measure, unlike: str = "") -> MeasuredSet:
     """Some measures of a set; those of templates under the protocol adaface."""
-    protocol = Followed("adaface" if kind == "1:1" else "common", flip="on")
-    return Measured(name, name, kind, {"images": 1}, unlike, [], protocol, measures)
+    protocol = FollowedProtocol("adaface" if kind == "1:1" else "common", flip="on")
+    return MeasuredSet(name, name, kind, {"images": 1}, unlike, [], protocol, measures)
 
 
-def result(name: str, *sets: Measured) -> Result:
+def result(name: str, *sets: MeasuredSet) -> Result:
     """What was measured of a checkpoint."""
     return Result(RecognizerFile(name, "0", "small", 16, "rgb", "-1..1", "here"), sets)

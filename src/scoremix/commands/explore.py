@@ -25,10 +25,10 @@ def explore(
 
     if find_spec("gradio") is None:
         raise ConfigError("explore: needs Gradio, pip install 'scoremix[explore]'")
-    from scoremix.explore.opened import Run
+    from scoremix.explore.opened import OpenedRun
     from scoremix.explore.server import served
 
-    run = Run.of(name, here.runtime)
+    run = OpenedRun.of(name, here.runtime)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), served(run, port) as address:
         print(f"{run.exp.name}: {address} (this machine alone; Ctrl-C ends it)", flush=True)

@@ -183,7 +183,7 @@ def _convert_pairs(place: Path, out: Path, advance: Advance | None) -> Export:
     return Export("images and pairs.txt", 0, total)
 
 
-def _listed_pairs(place: Path) -> verification.Pairs:
+def _listed_pairs(place: Path) -> verification.VerificationPairs:
     listed = faces.pair_list(place)
     both = np.stack([listed.first, listed.second], 1).ravel()
     files = [place.parent / str(name) for name in listed.images.files]
@@ -191,4 +191,4 @@ def _listed_pairs(place: Path) -> verification.Pairs:
         raise ValueError(
             f"{place} names {missing[0]}, which is not there, nor are {len(missing) - 1} more of {len(files)}"
         )
-    return verification.Pairs([files[i].read_bytes() for i in both], listed.same)
+    return verification.VerificationPairs([files[i].read_bytes() for i in both], listed.same)

@@ -18,7 +18,16 @@ from jaxtyping import Float, Int64
 
 from scoremix.data import limits, verification
 from scoremix.data.facekit import facekit, is_facekit
-from scoremix.data.facesets import FaceImages, FaceSet, Gallery, PairSet, RankSet, TemplateSet, subject_of, unlike
+from scoremix.data.facesets import (
+    FaceImages,
+    FaceSet,
+    PairSet,
+    RankSet,
+    TemplateGallery,
+    TemplateSet,
+    subject_of,
+    unlike,
+)
 from scoremix.data.source import readable
 
 LABELS = {"lfw": "LFW", "cfp_fp": "CFP-FP", "cplfw": "CPLFW", "calfw": "CALFW", "agedb_30": "AgeDB-30"}
@@ -193,7 +202,7 @@ def open_gallery(folder: Path) -> TemplateSet:
                 raise ValueError(f"{file} line {number}: template {called!r} has two subjects")
             rows.append((files.setdefault(row["image"], len(files)), template))
         galleries.append(
-            Gallery(file.stem, np.array(list(members), np.int64), np.array(list(members.values()), np.int64))
+            TemplateGallery(file.stem, np.array(list(members), np.int64), np.array(list(members.values()), np.int64))
         )
     image, template = np.array(rows, np.int64).T
     # an image in several templates is listed once for each
@@ -237,7 +246,7 @@ def _tinyface_root(folder: Path) -> Path | None:
     return None
 
 
-def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path) -> Gallery:
+def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path) -> TemplateGallery:
     """Distinct (template, subject) rows of a 1:N list; the header and further columns are passed over."""
     rows = []
     for number, line in list(_lines(file))[1:]:
@@ -253,7 +262,7 @@ def _gallery(file: Path, templates: Int64[Array, " n"], tid_file: Path) -> Galle
     distinct = np.unique(table, axis=0)
     if (repeated := distinct[1:, 0] == distinct[:-1, 0]).any():
         raise ValueError(f"{file}: template {distinct[1:, 0][repeated][0]} has two subjects")
-    return Gallery(file.stem.rpartition("gallery_")[2], distinct[:, 0], distinct[:, 1])
+    return TemplateGallery(file.stem.rpartition("gallery_")[2], distinct[:, 0], distinct[:, 1])
 
 
 def _known(file: Path, ids: Int64[Array, "n k"], templates: Int64[Array, " t"], where: Path, header: int = 0) -> None:

@@ -165,7 +165,7 @@ class PairSet:
 
 
 @dataclass(frozen=True)
-class Gallery:
+class TemplateGallery:
     """Templates (or images) of known subjects, one or more of each."""
 
     name: str
@@ -184,8 +184,8 @@ class TemplateSet:
     detector: Float[Array, " n"] | None
     pairs: Int64[Array, "p 2"] | None = None
     same: Bool[Array, " p"] | None = None
-    galleries: tuple[Gallery, ...] = ()
-    probes: Gallery | None = None
+    galleries: tuple[TemplateGallery, ...] = ()
+    probes: TemplateGallery | None = None
     unlike: str = ""
 
 

@@ -25,14 +25,14 @@ _KIND = re.compile(r"b1|[ui][1248]|f[48]|O8?|[US][1-9]\d{0,3}")
 
 
 @dataclass(frozen=True, eq=False)
-class Pairs:
+class VerificationPairs:
     """P pairs of encoded images: pair i is images[2i] and images[2i + 1], of one class where same[i]."""
 
     images: list[bytes]
     same: Bool[np.ndarray, " pairs"]
 
 
-def read(path: Path) -> Pairs:
+def read(path: Path) -> VerificationPairs:
     """The pairs in a `.bin`; ValueError names what is refused, damaged or out of step."""
     value = unpickled(path, "a verification set")
     if not isinstance(value, (tuple, list)) or len(value) != 2:
@@ -45,7 +45,7 @@ def read(path: Path) -> Pairs:
     same = np.array(flags, bool)
     if len(images) != 2 * len(same) or not len(same):
         raise ValueError(f"{path} has {len(images)} images for {len(same)} pairs, must be two for each")
-    return Pairs(images, same)
+    return VerificationPairs(images, same)
 
 
 def unpickled(path: Path, what: str) -> Any:

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
 from scoremix.data.finite import finite_rows
-from scoremix.evaluation.metrics import Numbers, Pairs, allowed_impostors, as_array, enrolled
+from scoremix.evaluation.metrics import Numbers, PairSimilarities, allowed_impostors, as_array, enrolled
 
 
 def class_draws(classes: int, draws: int = 1000, seed: int = 0) -> Int[Array, "r c"]:
@@ -45,14 +45,14 @@ class TailTooShort(ValueError):
 
 
 def weighted_tar_at_far(
-    pairs: Pairs, far: Sequence[float] | Float[Array, " f"], n: Int[Array, "r c"]
+    pairs: PairSimilarities, far: Sequence[float] | Float[Array, " f"], n: Int[Array, "r c"]
 ) -> Float[Array, "r f"]:
     """Best TAR with weighted FAR <= target in each draw; TailTooShort if `pairs` keeps too few impostors."""
     return weighted_tar(pairs, far, n, genuine_weight(pairs.sizes, n), impostor_weight(pairs.sizes, n))
 
 
 def weighted_tar(
-    pairs: Pairs,
+    pairs: PairSimilarities,
     far: Sequence[float] | Float[Array, " f"],
     n: Int[Array, "r c"],
     genuine: Int[Array, " r"],
@@ -74,7 +74,10 @@ def weighted_tar(
 
 
 def weighted_thresholds(
-    pairs: Pairs, far: Sequence[float] | Float[Array, " f"], n: Int[Array, "r c"], impostors: Int[Array, " r"]
+    pairs: PairSimilarities,
+    far: Sequence[float] | Float[Array, " f"],
+    n: Int[Array, "r c"],
+    impostors: Int[Array, " r"],
 ) -> Float[Array, "r f"]:
     """The similarity above which pairs are accepted in each draw: the largest that keeps FAR <= target."""
     target = np.asarray(far, np.float64)
@@ -99,7 +102,7 @@ class Curves(NamedTuple):
     eer: Float[Array, " r"]
 
 
-def weighted_auc_eer(pairs: Pairs, n: Int[Array, "r c"]) -> Curves:
+def weighted_auc_eer(pairs: PairSimilarities, n: Int[Array, "r c"]) -> Curves:
     """AUC (ties count half) and EER (linear between ROC points); needs all pairs, 0.1 to 0.3 ns per pair and draw."""
     pairs.refuse_tail()
     down = np.argsort(-pairs.genuine)

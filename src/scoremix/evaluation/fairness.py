@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray as Array
 
 from scoremix.evaluation.bootstrap import genuine_weight, impostor_weight, weighted_thresholds
-from scoremix.evaluation.metrics import Numbers, Pairs, allowed_impostors, as_array
+from scoremix.evaluation.metrics import Numbers, PairSimilarities, allowed_impostors, as_array
 
 Weight = Callable[[Array, Array], Array]  # of all pairs of classes of those sizes, in each draw
 
@@ -32,7 +32,7 @@ class Drawn(NamedTuple):
     genuine: Int[Array, " g"]
 
 
-def within_groups(pairs: Pairs, groups: Sequence[str], far: float, n: Int[Array, "r c"]) -> Drawn | None:
+def within_groups(pairs: PairSimilarities, groups: Sequence[str], far: float, n: Int[Array, "r c"]) -> Drawn | None:
     """Rates within every group in draws of classes, weighted as in `bootstrap`; multiplicities 1 give the plain rates.
 
     In each draw one threshold holds for all groups: FAR <= `far` over all impostor pairs, across groups too. `groups` has

@@ -202,7 +202,7 @@ def unit_rows(x: Float[Numbers, "*n d"]) -> Float[Array, "*n d"]:
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12))
 
 
-class Pairs(NamedTuple):
+class PairSimilarities(NamedTuple):
     """All genuine similarities and the largest impostor ones; class k is label `classes[k]`."""
 
     genuine: Float[Array, " g"]
@@ -227,7 +227,7 @@ class Pairs(NamedTuple):
 
 def pair_similarities(
     embeddings: Float[Numbers, "n d"], labels: Int[Numbers, " n"], tail: int | None = None, block: int = 1024
-) -> Pairs:
+) -> PairSimilarities:
     """Cosine similarities of all pairs of images in float32; `tail` keeps only the largest impostor ones.
 
     Memory is some 30 bytes for each of block x n pairs and of twice the tail, plus the genuine pairs; without
@@ -259,7 +259,7 @@ def pair_similarities(
     found, of = _largest(other, keep)
     order = np.argsort(-found)
     values, own = (np.concatenate(part) for part in zip(*same_parts, strict=True))
-    return Pairs(values, own, found[order], of[order], impostors, classes, sizes)
+    return PairSimilarities(values, own, found[order], of[order], impostors, classes, sizes)
 
 
 @numba.njit(cache=True)

@@ -9,7 +9,7 @@ from numpy import ndarray as Array
 from scoremix.data.finite import finite_rows
 from scoremix.data.order import stream_seed
 from scoremix.evaluation.bootstrap import impostor_weight, weighted_thresholds
-from scoremix.evaluation.metrics import Pairs
+from scoremix.evaluation.metrics import PairSimilarities
 
 BLOCK = 1024  # morphs compared at a time
 
@@ -52,7 +52,7 @@ def attack_scores(
 
 
 def weighted_mmpmr(
-    scores: Float[Array, " k"], classes: Int[Array, "k 2"], pairs: Pairs, far: float, n: Int[Array, "r c"]
+    scores: Float[Array, " k"], classes: Int[Array, "k 2"], pairs: PairSimilarities, far: float, n: Int[Array, "r c"]
 ) -> Float[Array, " r"]:
     """Mated morph presentation match rate at the threshold of `far`, in each draw of classes.
 

@@ -23,7 +23,7 @@ from numpy import ndarray as Array
 
 from scoremix.data.finite import finite_rows
 from scoremix.evaluation.bootstrap import TailTooShort, class_draws, weighted_tar
-from scoremix.evaluation.metrics import Numbers, Pairs, accepted_counts, allowed_impostors, as_array, corners
+from scoremix.evaluation.metrics import Numbers, PairSimilarities, accepted_counts, allowed_impostors, as_array, corners
 
 FPIRS = (0.01, 0.1)
 FARS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -126,7 +126,7 @@ def tar_draws(
         floor = np.partition(impostor, len(impostor) - keep)[-keep] if keep < len(impostor) else -np.inf
         top = np.flatnonzero(~same & (similarity >= floor))
         top = top[np.argsort(-similarity[top], kind="stable")]
-        pairs = Pairs(
+        pairs = PairSimilarities(
             similarity[genuine],
             draws.classes[genuine, 0],
             similarity[top],
@@ -141,7 +141,7 @@ def tar_draws(
             keep *= 2
 
 
-class Search(NamedTuple):
+class GallerySearch(NamedTuple):
     """Best similarities of every probe against one gallery."""
 
     own: Float[Array, " q"]  # with its own subject, -inf where that is not enrolled
@@ -159,12 +159,12 @@ def search(
     gallery_subjects: Int[Array, " g"],
     probes: Float[Array, "q d"],
     probe_subjects: Int[Array, " q"],
-) -> Search:
+) -> GallerySearch:
     """`compared`; ValueError, too, for probes of one kind only: open-set identification needs both."""
-    found = compared(gallery, gallery_subjects, probes, probe_subjects)
-    if not 0 < found.mated.sum() < len(probes):
-        raise ValueError(f"probes: {int(found.mated.sum())} of {len(probes)} are mated; open-set needs both kinds")
-    return found
+    searched = compared(gallery, gallery_subjects, probes, probe_subjects)
+    if not 0 < searched.mated.sum() < len(probes):
+        raise ValueError(f"probes: {int(searched.mated.sum())} of {len(probes)} are mated; open-set needs both kinds")
+    return searched
 
 
 def compared(
@@ -173,7 +173,7 @@ def compared(
     probes: Float[Numbers, "q d"],
     probe_subjects: Int[Numbers, " q"],
     block: int = 4096,
-) -> Search:
+) -> GallerySearch:
     """Inner products of all probes with one gallery, a block at a time. ValueError for rows that are not finite."""
     g, p = (
         torch.as_tensor(np.ascontiguousarray(finite_rows(as_array(rows), name)))
@@ -186,10 +186,10 @@ def compared(
         own = similarity.masked_fill(~mate, -torch.inf).amax(1)
         other = similarity.masked_fill(mate, -torch.inf)
         parts.append((own, other.amax(1), (other >= own[:, None]).sum(1)))
-    return Search(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
+    return GallerySearch(*(torch.cat(column).numpy() for column in zip(*parts, strict=True)))
 
 
-class Identified(NamedTuple):
+class IdentificationRate(NamedTuple):
     """TPIR of one gallery at a target FPIR."""
 
     target: float
@@ -200,20 +200,24 @@ class Identified(NamedTuple):
     non_mated: int  # probes above the threshold
 
 
-def identified(found: Search, fpirs: Sequence[float] = FPIRS, n: Int[Array, " q"] | None = None) -> list[Identified]:
+def identified(
+    searched: GallerySearch, fpirs: Sequence[float] = FPIRS, n: Int[Array, " q"] | None = None
+) -> list[IdentificationRate]:
     """TPIR at each FPIR by two rules; `n` are multiplicities of the probes (bootstrap).
 
     `at_most`: the best TPIR with FPIR <= target. `published`: insightface's corrected script, the threshold is the
     non-mated similarity of falling rank max(int(count * target), 1).
     """
-    weight = np.ones(len(found.own), np.int64) if n is None else n
-    mated, impostors = found.mated, int(weight[~found.mated].sum())
-    order = np.argsort(-found.other[~mated], kind="stable")
-    scores = np.repeat(found.other[~mated][order], weight[~mated][order])
-    genuine = weight[mated & (found.own > found.other)], found.own[mated & (found.own > found.other)]
+    weight = np.ones(len(searched.own), np.int64) if n is None else n
+    mated, impostors = searched.mated, int(weight[~searched.mated].sum())
+    order = np.argsort(-searched.other[~mated], kind="stable")
+    scores = np.repeat(searched.other[~mated][order], weight[~mated][order])
+    genuine = weight[mated & (searched.own > searched.other)], searched.own[mated & (searched.own > searched.other)]
     total = int(weight[mated].sum())
     if not impostors or not total:
-        return [Identified(f, rule, np.nan, np.nan, np.nan, 0) for f in fpirs for rule in ("published", "at_most")]
+        return [
+            IdentificationRate(f, rule, np.nan, np.nan, np.nan, 0) for f in fpirs for rule in ("published", "at_most")
+        ]
     results = []
     for target in fpirs:
         ranks = max(int(impostors * target) - 1, 0), int(allowed_impostors(impostors, np.asarray(target)))
@@ -221,5 +225,5 @@ def identified(found: Search, fpirs: Sequence[float] = FPIRS, n: Int[Array, " q"
             threshold = float(scores[rank]) if rank < impostors else -np.inf
             above = int((scores > threshold).sum())
             tpir = float(genuine[0][genuine[1] > threshold].sum() / total)
-            results.append(Identified(target, rule, tpir, above / impostors, threshold, above))
+            results.append(IdentificationRate(target, rule, tpir, above / impostors, threshold, above))
     return results

@@ -19,7 +19,7 @@ from scoremix.execution import schedule, workers
 from scoremix.execution.progress import make
 from scoremix.execution.store import Call, Store, versions
 from scoremix.execution.torchrun import say
-from scoremix.outputs.benchmarks import Benchmarks, Measured, Result
+from scoremix.outputs.benchmarks import Benchmarks, MeasuredSet, Result
 from scoremix.outputs.networks import CHECKPOINT
 from scoremix.report import paper_table
 from scoremix.report.numbers import terminal
@@ -46,7 +46,7 @@ def measured(
     recognizer = open_recognizer(file, colour)
     of, config = recognizer.description, Embedding(batch=batch)
     print(f"{called}: {of.provenance}; {of.colour} {of.size} px")
-    entries: list[Measured] = []
+    entries: list[MeasuredSet] = []
     for one in sets:
         if len(one.images) > BLOCK:
             each = [config.model_copy(update={"flip": flip}) for flip in flips(one, protocols)]
@@ -92,7 +92,7 @@ def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> li
     return [(f"{exp.name}/{label}", made / CHECKPOINT) for label, made in zip(labels, trained, strict=True)]
 
 
-def text_of(entries: Sequence[Measured]) -> str:
+def text_of(entries: Sequence[MeasuredSet]) -> str:
     """A table of one set and kind of comparison: a column for each protocol, whose switches are said above it."""
     first = entries[0]
     lines = [f"\n{first.label} {first.kind}: {', '.join(f'{v:,} {k}' for k, v in first.counts.items())}"]

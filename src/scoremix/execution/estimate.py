@@ -74,7 +74,7 @@ class Clock:
     known: Mapping[str, int] = field(default_factory=dict)
     done: Mapping[str, float] = field(default_factory=dict)  # shares of steps, by key
     rates: dict[str, float] = field(default_factory=dict)
-    sizes: dict[str, Measured] = field(default_factory=dict)  # how each rate was measured
+    sizes: dict[str, MeasuredSteps] = field(default_factory=dict)  # how each rate was measured
 
     def __post_init__(self) -> None:
         self.train = self.stored.of_classes("train")
@@ -260,7 +260,7 @@ class Clock:
         while size < whole and one < LONGEST / 2:
             size = min(size * grown(one), whole)
             one = self._timed(steps(size, None), WARM + TIMED if size == whole else SHORT)
-        self.sizes[name] = Measured(size, batch, fits or batch)
+        self.sizes[name] = MeasuredSteps(size, batch, fits or batch)
         if size == batch:
             return one
         return one + max(self._timed(steps(2 * size, size)) - one, 0.0) * (batch / size - 1)
@@ -286,7 +286,7 @@ class Clock:
         while rows < sampling.chunk and one * calls < LONGEST / 2:
             rows = min(rows * grown(one * calls), sampling.chunk)
             one = evaluation(rows, 4)
-        self.sizes["sampling"] = Measured(rows, sampling.chunk, sampling.chunk)
+        self.sizes["sampling"] = MeasuredSteps(rows, sampling.chunk, sampling.chunk)
         times = [one]
         while len(times) < 3 and time.monotonic() - start < LONGEST:
             times.append(evaluation(rows, 4))
@@ -314,7 +314,7 @@ def grown(seconds: float) -> int:
     return max(2, min(GROWTH, int(LONGEST / max(seconds, 1e-6))))
 
 
-class Measured(NamedTuple):
+class MeasuredSteps(NamedTuple):
     """Images that a rate was measured with, those of the true step, and those whose gradients are made at a time."""
 
     images: int

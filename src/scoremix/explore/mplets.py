@@ -12,7 +12,7 @@ from scoremix.outputs.mplets import ScreeningSummary
 from scoremix.stages.embedding import embedded
 
 if TYPE_CHECKING:
-    from scoremix.explore.opened import Run
+    from scoremix.explore.opened import OpenedRun
     from scoremix.report.charts import Image
 
 ROWS, SHOWN = 10, 8  # m-plets of a page; images of one
@@ -29,12 +29,12 @@ class Row(NamedTuple):
     coherence: float | None  # mean similarity of an image to the others of its m-plet; None of one image
 
 
-def pages_of(run: Run, arm: str) -> int:
+def pages_of(run: OpenedRun, arm: str) -> int:
     """How many pages of m-plets an arm has."""
     return -(-len(run.mixes(arm).mplets) // ROWS)
 
 
-def listed(run: Run, arm: str, page: int) -> tuple[list[Row], str]:
+def listed(run: OpenedRun, arm: str, page: int) -> tuple[list[Row], str]:
     """A page of an arm's m-plets, and what it shows in words; those whose rejected images were stored come first."""
     mixed, artifact = run.mixes(arm), run.parts.added[arm]
     screened = artifact.arrays("rejected.npz") if (artifact / "rejected.npz").exists() else None
@@ -50,7 +50,7 @@ def listed(run: Run, arm: str, page: int) -> tuple[list[Row], str]:
     return rows, about
 
 
-def _row(run: Run, arm: str, k: int, rejected: np.ndarray | None) -> Row:
+def _row(run: OpenedRun, arm: str, k: int, rejected: np.ndarray | None) -> Row:
     mixed = run.mixes(arm)
     classes, images = mixed.mplets[k], mixed.images.of_class(k)
     start = int(mixed.images.counts[:k].sum())

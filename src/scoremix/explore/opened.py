@@ -26,7 +26,7 @@ from scoremix.report.charts import Image
 from scoremix.stages.embedding import opened
 from scoremix.stages.mix.sample import Sampler, noise_seeds
 from scoremix.stages.show import illustrate
-from scoremix.stages.show.trajectory import Followed, follow
+from scoremix.stages.show.trajectory import Trajectories, follow
 
 NEAREST, NEIGHBOURS = 5, 50  # classes listed; real images of a class among which the nearest is looked for
 REMEMBERED = 64  # of what a slider asks for again: paths of classes alone, embeddings of their images
@@ -61,7 +61,7 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Run:
+class OpenedRun:
     """What a run's last report was made of, and its networks once they are needed."""
 
     parts: records.Parts
@@ -150,10 +150,10 @@ class Run:
         )
 
     @cached_property
-    def alone(self) -> Callable[[Asked], Followed]:
+    def alone(self) -> Callable[[Asked], Trajectories]:
         """Each class by itself from the noise of the mix; remembered, since the weights do not change it."""
 
-        def followed(asked: Asked) -> Followed:
+        def followed(asked: Asked) -> Trajectories:
             sampler, labels = self.sampler, np.array(asked.classes)[:, None]
             sampler.plan = self.planned(asked)
             return follow(sampler, labels, np.ones(labels.shape), _noise(asked) * len(labels))

@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from scoremix.analysis.geometry import pca_map
 from scoremix.config import ConfigError
 from scoremix.data.images import LabeledImages
-from scoremix.explore.opened import Run
+from scoremix.explore.opened import OpenedRun
 from scoremix.outputs.errors import ErrorsSummary
 from scoremix.stages.embedding import embedded
 
@@ -27,7 +27,7 @@ class Kind(NamedTuple):
     places: NDArray[np.floating[Any]]
 
 
-def embedding_map(run: Run) -> tuple[list[Kind], float]:
+def embedding_map(run: OpenedRun) -> tuple[list[Kind], float]:
     """Means of the classes' embeddings on the two principal axes of the real ones, and their share of the variance."""
     sets = {"real": run.train, "unseen": run.unseen}
     treatment = run.exp.evaluation.treatment
@@ -51,14 +51,14 @@ def class_means(net: torch.nn.Module, images: LabeledImages, classes: NDArray[np
     return normalize(torch.stack([part.mean(0) for part in torch.split(unit, counts.tolist())]))
 
 
-def errors(run: Run) -> tuple[ErrorsSummary, NDArray[np.uint8]]:
+def errors(run: OpenedRun) -> tuple[ErrorsSummary, NDArray[np.uint8]]:
     """What every arm gets wrong, and the images that it names by row; ConfigError for a run that kept no errors."""
     if (artifact := run.parts.chain.get("errors")) is None:
         raise ConfigError(f"run {run.exp.name!r}: kept no errors; `scoremix run` once more adds them")
     return ErrorsSummary.load(artifact), np.load(artifact / "images.npy")
 
 
-def thresholds(run: Run, arm: str) -> dict[float, float]:
+def thresholds(run: OpenedRun, arm: str) -> dict[float, float]:
     """FAR -> threshold of an arm's first seed, {} for a run that kept none."""
     if (artifact := run.parts.chain.get("errors")) is None:
         return {}

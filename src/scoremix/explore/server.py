@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from scoremix.explore.opened import Run
+    from scoremix.explore.opened import OpenedRun
 
 HOST = "127.0.0.1"
 # what a browser may load: this server's own files; Gradio compiles its templates in the page
@@ -64,7 +64,7 @@ class Guarded:
 
 
 @contextmanager
-def served(run: Run, port: int = 0) -> Iterator[str]:
+def served(run: OpenedRun, port: int = 0) -> Iterator[str]:
     """Serves the page while the block runs, at a free port by default; yields its address.
 
     Uploads lie in a folder of their own that is gone afterwards. ConfigError where the port is taken.

@@ -14,7 +14,7 @@ from scoremix.data.csv_text import numbers_of
 from scoremix.data.decode import decode, with_channels
 from scoremix.explore import people, view
 from scoremix.explore.mplets import listed, pages_of
-from scoremix.explore.opened import Asked, Run
+from scoremix.explore.opened import Asked, OpenedRun
 from scoremix.stages.show.illustrate import TICKS
 
 MOST, THUMBS = 4, 60  # classes of a mix; classes shown to choose from
@@ -40,7 +40,7 @@ def told(piece: Callable[..., str]) -> Callable[..., str]:
 class Mixer:
     """What the tab of mixes answers, from what stands in its inputs."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: OpenedRun) -> None:
         self.run = run
 
     def thumbs(self, words: str, chosen: list[int]) -> str:
@@ -100,7 +100,7 @@ class Mixer:
         return view.piece("grid", cells=self.run.grid(of), ticks=TICKS, **names)
 
 
-def mix_tab(run: Run, blocks: gr.Blocks) -> None:
+def mix_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
     """Classes, weights, guidance, steps and seed; the mix between its sources, its path, how to make it again."""
     mixer, first = Mixer(run), [int(k) for k in run.first_mplet[:MOST]]
     chosen = gr.State(first)
@@ -141,7 +141,7 @@ def numbers(text: str, m: int) -> tuple[float, ...] | None:
     return found
 
 
-def mplets_tab(run: Run, blocks: gr.Blocks) -> None:
+def mplets_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
     """The m-plets of an arm as a table with pictures."""
     arms = list(run.parts.added)
     if not arms:
@@ -166,7 +166,7 @@ def mplets_tab(run: Run, blocks: gr.Blocks) -> None:
     blocks.load(table, [arm, number], shown, **NET)
 
 
-def classes_tab(run: Run, blocks: gr.Blocks) -> None:
+def classes_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
     """A map of all classes, and the worst errors of two arms."""
     kinds: list[people.Kind] = []
 
@@ -203,7 +203,7 @@ def classes_tab(run: Run, blocks: gr.Blocks) -> None:
                 arm.input(worst, arm, shown)
 
 
-def upload_tab(run: Run) -> None:
+def upload_tab(run: OpenedRun) -> None:
     """A photograph of one's own: nearest classes, and the decision at the run's thresholds."""
     arms, size, channels = list(run.exp.arms), run.train.size, run.train.channels
 

@@ -31,7 +31,7 @@ class RecognizerFile(Entry):
         return self.name.rpartition("/")[0] if self.name.count("/") == 2 else self.name
 
 
-class Followed(Entry):
+class FollowedProtocol(Entry):
     """A protocol by its name and, in words, its switches (`templates.Protocol`); "common" has a flip alone."""
 
     name: str
@@ -45,7 +45,7 @@ class Followed(Entry):
         return [f"{name}{between}{word}" for name, word in self.as_json().items() if name != "name"]
 
 
-class Measured(Entry):
+class MeasuredSet(Entry):
     """A set's measures in one kind of comparison under one protocol."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", arbitrary_types_allowed=True)  # a measure's draws are an array
@@ -56,7 +56,7 @@ class Measured(Entry):
     counts: Mapping[str, int]
     unlike_published: str  # in words, empty for the published set
     notes: Sequence[str]
-    protocol: Followed
+    protocol: FollowedProtocol
     measures: Sequence[Measure]
 
 
@@ -64,7 +64,7 @@ class Result(Entry):
     """All that was measured of one checkpoint."""
 
     checkpoint: RecognizerFile
-    sets: Sequence[Measured]
+    sets: Sequence[MeasuredSet]
 
 
 class Benchmarks(Record):

@@ -12,7 +12,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.outputs.record import Entry, Record
 
 
-class Space(Entry):
+class StoredSpace(Entry):
     """A row for each class, in a file; of a recognizer's centers also whose they are."""
 
     name: str
@@ -27,7 +27,7 @@ class SpacesSummary(Record):
 
     FILE = "spaces.json"
     classes: list[str]
-    spaces: Sequence[Space]
+    spaces: Sequence[StoredSpace]
     left_out: list[str]  # recognizers that know none of these classes
 
 

@@ -8,13 +8,13 @@ from typing import Self
 from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
 from scoremix.outputs.geometry import AlignmentSummary, MeasureMatrix
-from scoremix.outputs.spaces import Space, SpacesSummary
+from scoremix.outputs.spaces import SpacesSummary, StoredSpace
 
 MEASURES = ("cka", "cka_debiased", "cknna", "soft_cknna")
 
 
 @dataclass(frozen=True)
-class Measured:
+class AnalyzedRun:
     """What the page is about: settings, what was measured by kind, and the generators followed by run."""
 
     config: Experiment
@@ -42,12 +42,12 @@ class Geometry:
     title: str
     run: str
     classes: int
-    spaces: tuple[Space, ...]
+    spaces: tuple[StoredSpace, ...]
     left_out: tuple[str, ...] = ()  # recognizers that know none of the real classes
     evaluations: int = 0
 
     @classmethod
-    def of(cls, source: Measured) -> Self:
+    def of(cls, source: AnalyzedRun) -> Self:
         info = SpacesSummary.load(source.measured["spaces"])
         evaluations = int(sum(a.manifest["cost"].get("evaluations", 0) for a in source.artifacts))
         spaces, left_out = tuple(info.spaces), tuple(info.left_out)

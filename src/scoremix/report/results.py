@@ -22,7 +22,7 @@ from scoremix.report.numbers import MISSING, column
 
 
 @dataclass(frozen=True)
-class Run:
+class ReportedRun:
     """What a report is about: settings, and the artifacts of the chain, of all recognizers ("arm/seed") and arms."""
 
     config: Experiment
@@ -130,7 +130,7 @@ class Results:
                 raise ValueError(f"verdict: arm {name!r} is not one of {', '.join(names)}")
 
     @classmethod
-    def of(cls, run: Run) -> Results:
+    def of(cls, run: ReportedRun) -> Results:
         config, found = run.config, run.results
         counted = ("genuine_pairs", "impostor_pairs", "supported_far", "images", "images_of")
         roc = run.chain["results"].arrays("roc.npz")

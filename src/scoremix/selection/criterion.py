@@ -31,7 +31,7 @@ OBJECTIVES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 @dataclass(frozen=True)
-class Space:
+class PreparedSpace:
     """Rows under one metric, prepared for a float32 product whose error is at most `margin`.
 
     `unit` holds unit rows (cosine) or centered rows divided by the longest of them (L2, squared L2), so that distances
@@ -66,7 +66,7 @@ class Criterion:
     False, only pairs of one group).
     """
 
-    spaces: tuple[Space, ...]
+    spaces: tuple[PreparedSpace, ...]
     sign: float  # +1: largest wanted, -1: smallest
     size: float  # the largest value a pair could have: score = sign * value / size
     groups: np.ndarray | None = None
@@ -125,7 +125,7 @@ class Criterion:
         )
         return replace(self, spaces=spaces, groups=None if self.groups is None else self.groups[classes])
 
-    def factor(self, space: Space) -> float:
+    def factor(self, space: PreparedSpace) -> float:
         """What a distance in the space's prepared rows adds to a score."""
         return self.sign * space.weight * space.scale / self.size
 
@@ -188,7 +188,7 @@ def rows_of(x: Any, name: str = "x") -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space:
+def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> PreparedSpace:
     """Prepares rows for one metric; ValueError on unknown metrics, infinite weights, zero rows under cosine."""
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {', '.join(METRICS)}, got {metric!r}")
@@ -208,7 +208,7 @@ def space_of(x: Any, metric: str, weight: float = 1.0, name: str = "x") -> Space
         radius = float(_lengths(rows, center).max()) or 1.0
         lengths, scale = np.full(len(rows), radius), radius if metric == "l2" else radius**2
     unit, squares = _divided(rows, center, lengths)
-    return Space(rows, norms, unit, squares, METRICS[metric], scale, float(weight))
+    return PreparedSpace(rows, norms, unit, squares, METRICS[metric], scale, float(weight))
 
 
 @compiled(parallel=True, fastmath={"reassoc"})

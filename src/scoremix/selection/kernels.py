@@ -18,7 +18,7 @@ SPAN = 256  # scores of a block looked at together
 STRIP = 32  # rows of a block that one thread collects
 
 
-class Pairs(NamedTuple):
+class PairScores(NamedTuple):
     """Scores of all pairs: a matrix, or what is needed to compute one score."""
 
     dense: np.ndarray  # (N, N) float32, or (0, 0): then from the rest
@@ -52,7 +52,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.float32:
 
 
 @compiled()
-def _computed(pairs: Pairs, i: int, j: int) -> np.float32:
+def _computed(pairs: PairScores, i: int, j: int) -> np.float32:
     """Score of one pair from the rows, at least the true one."""
     if i == j or (pairs.groups.size > 0 and (pairs.groups[i] == pairs.groups[j]) == pairs.across):
         return np.float32(-np.inf)
@@ -72,12 +72,12 @@ def _computed(pairs: Pairs, i: int, j: int) -> np.float32:
 
 
 @compiled()
-def _score(pairs: Pairs, i: int, j: int) -> np.float32:
+def _score(pairs: PairScores, i: int, j: int) -> np.float32:
     return pairs.dense[i, j] if pairs.dense.shape[0] > 0 else _computed(pairs, i, j)
 
 
 @compiled(parallel=True)
-def score_pairs(pairs: Pairs, sets: np.ndarray, out: np.ndarray) -> None:
+def score_pairs(pairs: PairScores, sets: np.ndarray, out: np.ndarray) -> None:
     """Scores of given pairs (K, 2)."""
     for p in prange(len(sets)):
         out[p] = _score(pairs, sets[p, 0], sets[p, 1])
@@ -115,7 +115,7 @@ def grow_by_lists(
     cap: np.float32,
     longest: int,
     lists: Lists,
-    pairs: Pairs,
+    pairs: PairScores,
     out: np.ndarray,
     out_sums: np.ndarray,
     counts: np.ndarray,
@@ -262,7 +262,7 @@ def grow_cliques(
     sets: np.ndarray,
     sums: np.ndarray,
     lists: Lists,
-    pairs: Pairs,
+    pairs: PairScores,
     out: np.ndarray,
     out_sums: np.ndarray,
     counts: np.ndarray,
@@ -308,7 +308,7 @@ def grow_best(
     sums: np.ndarray,
     reach: int,
     lists: Lists,
-    pairs: Pairs,
+    pairs: PairScores,
     grown: np.ndarray,
     grown_sums: np.ndarray,
     work: np.ndarray,

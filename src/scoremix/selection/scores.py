@@ -203,11 +203,11 @@ def _spread(criterion: Criterion) -> float:
     return float(sum(weighted)) + 4 * len(criterion.spaces) * criterion.slack
 
 
-def _pairs(criterion: Criterion, dense: np.ndarray, spread: float) -> kernels.Pairs:
+def _pairs(criterion: Criterion, dense: np.ndarray, spread: float) -> kernels.PairScores:
     spaces = criterion.spaces
     factors = np.array([criterion.factor(space) for space in spaces], np.float32)
     margins = np.array([space.margin for space in spaces], np.float32)
-    return kernels.Pairs(
+    return kernels.PairScores(
         dense=dense,
         rows=spaces[0].unit if len(spaces) == 1 else np.concatenate([space.unit for space in spaces], axis=1),
         squares=np.stack([space.squares for space in spaces], axis=1),

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any, Self
 
-from scoremix.report.geometry import Measured
+from scoremix.report.geometry import AnalyzedRun
 from scoremix.report.page import Manifest, Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 
 class AboutStudySection(Section):
@@ -36,7 +36,7 @@ class SettingsSection(Section):
     command: str = ""
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         config = run.config
         seeds = {
             "recognizers": list(config.seeds),
@@ -59,7 +59,7 @@ class OriginSection(Section):
     manifests: tuple[Manifest, ...] = ()
 
     @classmethod
-    def load(cls, source: Measured) -> Self:
+    def load(cls, source: AnalyzedRun) -> Self:
         versions = source.measured["alignment"].manifest["versions"]
         manifests = tuple(map(Manifest.of, source.artifacts))
         return cls(source.config.analysis.model_dump(mode="json"), versions, manifests)

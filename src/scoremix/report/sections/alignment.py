@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from scoremix.outputs.geometry import AlignmentSummary, MeasuredPair, MeasuredTime, SnapshotsSummary
 from scoremix.report.charts import Style, figure, light, line, new_axes, row_axes, rows_on, slug, styled
-from scoremix.report.geometry import MEASURES, Geometry, Measured, among_recognizers
+from scoremix.report.geometry import MEASURES, AnalyzedRun, Geometry, among_recognizers
 from scoremix.report.numbers import Row, below_diagonal, signed
 from scoremix.report.page import Section
 
@@ -19,7 +19,7 @@ class AlignmentSection(Section):
     conditions: str = "learned"
 
     @classmethod
-    def load(cls, source: Measured) -> Self:
+    def load(cls, source: AnalyzedRun) -> Self:
         return cls(source.alignment, source.config.generator.conditions)
 
     def between(self, x: str, y: str) -> dict[str, MeasuredPair]:
@@ -110,7 +110,7 @@ class OverTrainingSection(Section):
     alignment: AlignmentSummary
 
     @classmethod
-    def load(cls, source: Measured) -> Self:
+    def load(cls, source: AnalyzedRun) -> Self:
         snapshots = {run: SnapshotsSummary.load(artifact) for run, artifact in source.followed.items()}
         return cls(snapshots, source.alignment)
 

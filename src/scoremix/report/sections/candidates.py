@@ -8,7 +8,7 @@ from scoremix.outputs.choice import Choosing
 from scoremix.report import words
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
-from scoremix.report.results import Results, Run
+from scoremix.report.results import ReportedRun, Results
 
 
 class CandidatesSection(Section):
@@ -17,7 +17,7 @@ class CandidatesSection(Section):
     generated: bool = False  # whether a generator made images of some of them
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         return cls(Choosing.load(run.chain["choice"]), "generator" in run.chain) if "choice" in run.chain else cls()
 
     @property

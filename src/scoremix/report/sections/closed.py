@@ -6,7 +6,7 @@ from typing import Any, Self
 from scoremix.outputs.comparison import ClosedSet
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
-from scoremix.report.results import Results, Run
+from scoremix.report.results import ReportedRun, Results
 
 
 class ClosedSection(Section):
@@ -14,7 +14,7 @@ class ClosedSection(Section):
     closed: ClosedSet | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         return cls(run.results.closed)
 
     def json(self) -> dict[str, Any]:

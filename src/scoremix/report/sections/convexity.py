@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from scoremix.outputs.mplets import SearchSummary
 from scoremix.report.charts import Floats, figure, light, line, new_axes, styled
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ConvexitySection(Section):
     magnitudes: Magnitudes | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         if "magnitudes" not in run.chain:
             return cls()
         file = run.chain["magnitudes"].arrays("magnitudes.npz")
@@ -67,7 +67,7 @@ class SearchSection(Section):
     search: SearchMap | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         if "search" not in run.chain:
             return cls()
         file, (first, second) = (

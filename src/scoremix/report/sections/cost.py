@@ -7,7 +7,7 @@ from typing import Any, Self
 from scoremix.execution.artifacts import Artifact
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 COLOURS = ("arm-1", "arm-2", "arm-3", "arm-4", "arm-5", "arm-6", "control-1", "control-2")  # of stages, in turn
 
@@ -29,7 +29,7 @@ class CostSection(Section):
     costs: tuple[StageCost, ...] = ()
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         """One row per stage, of all that the run is made of; the recognizers of all arms and seeds are summed."""
         rows: dict[str, list[dict[str, float]]] = {}
         for artifact in with_inputs(run.artifacts):

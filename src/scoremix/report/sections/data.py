@@ -6,7 +6,7 @@ from typing import Self
 from scoremix.outputs.images import ImagesSummary
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DataSection(Section):
     data: DataSet
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         info = ImagesSummary.load(run.chain["real"])
         splits = tuple(split.as_json() for split in info.splits)
         skipped = tuple({"path": path, "reason": reason} for path, reason in info.skipped)

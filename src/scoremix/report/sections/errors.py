@@ -12,7 +12,7 @@ from scoremix.outputs.errors import ArmErrors, ErrorsSummary, Mended
 from scoremix.report.charts import Style, figure, light, new_axes, slug
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 COUNTS = ("rejects_mended", "rejects_broken", "accepts_mended", "accepts_broken")
 
@@ -23,7 +23,7 @@ class ErrorsSection(Section):
     images: NDArray[np.uint8] | tuple[()] = ()  # what pairs name by row
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         if (artifact := run.chain.get("errors")) is None:
             return cls()  # of an older scoremix
         return cls(ErrorsSummary.load(artifact), np.load(artifact / "images.npy"))

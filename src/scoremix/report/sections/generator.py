@@ -10,10 +10,10 @@ from scoremix.outputs.networks import GateCurve, GateResult, GeneratorSummary
 from scoremix.report.charts import figure, light, new_axes, row_axes, rows_on
 from scoremix.report.numbers import Row, count
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 
-def gate_of(run: Run) -> GateResult | None:
+def gate_of(run: ReportedRun) -> GateResult | None:
     """None of a run without a generator."""
     return GateResult.load(run.chain["gate"]) if "gate" in run.chain else None
 
@@ -38,7 +38,7 @@ class GeneratorSection(Section):
     curve: GateCurve | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         if "generator" not in run.chain:
             return cls()
         return cls(gate_of(run), GeneratorSummary.load(run.chain["generator"]).gate)

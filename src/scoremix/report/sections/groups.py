@@ -11,7 +11,7 @@ from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.fairness import SUMMARIES, pairs_across
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
-from scoremix.report.results import Results, Run
+from scoremix.report.results import ReportedRun, Results
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class GroupsSection(Section):
     by_group: ByGroup | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         found = run.results.groups
         if found is None:
             return cls()
@@ -87,7 +87,7 @@ class GroupsSection(Section):
             yield from estimate_rows(e, names, table=table, arm=shared.verdict.arm, control=control, metric="garbe")
 
 
-def _across(run: Run) -> tuple[float | None, float | None]:
+def _across(run: ReportedRun) -> tuple[float | None, float | None]:
     """Shares of the mixed pairs and of all pairs of training classes that join two groups; None without groups."""
     names = LabeledImages.load(run.chain["real"].folder).of_classes("train").groups
     if names is None or "mplets" not in run.chain:

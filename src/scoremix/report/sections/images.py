@@ -7,7 +7,7 @@ from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.networks import GeneratorSummary
 from scoremix.report.charts import Image
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class ImagesSection(Section):
     way: Way | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         if "pictures" not in run.chain:
             return cls()
         names = GeneratorSummary.load(run.chain["generator"]).classes

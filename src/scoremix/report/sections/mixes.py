@@ -13,7 +13,7 @@ from scoremix.outputs.diagnosis import Diagnosis, Group
 from scoremix.report.charts import Floats
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
-from scoremix.report.results import Results, Run
+from scoremix.report.results import ReportedRun, Results
 
 
 class MixesSection(Section):
@@ -22,7 +22,7 @@ class MixesSection(Section):
     similarities: Mapping[str, Floats] = field(default_factory=dict)  # group name -> similarities (n,)
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         every = run.chain["diagnostics"].arrays("similarities.npz")
         wanted = ("training classes", "unseen classes", "reproductions", run.config.evaluation.treatment)
         shown = {name: every[name] for name in wanted if name in every and np.isfinite(every[name]).any()}
@@ -63,7 +63,7 @@ class AgreementSection(Section):
     agreements: tuple[Agreement, ...] = ()
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         return cls(agreements(run.added))
 
     def drawn(self, results: Results) -> dict[str, Floats]:

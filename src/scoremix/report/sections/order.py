@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from scoremix.outputs.geometry import OrderSummary, SimulatedKeeping, SimulatedSharing, TransferSummary
 from scoremix.outputs.record import Entry
 from scoremix.report.charts import Style, figure, light, new_axes, styled
-from scoremix.report.geometry import Geometry, Measured
+from scoremix.report.geometry import AnalyzedRun, Geometry
 from scoremix.report.numbers import Row, below_diagonal, count, signed
 from scoremix.report.page import Section
 
@@ -18,7 +18,7 @@ class OrderSection(Section):
     order: OrderSummary
 
     @classmethod
-    def load(cls, source: Measured) -> Self:
+    def load(cls, source: AnalyzedRun) -> Self:
         return cls(OrderSummary.load(source.measured["order"]))
 
     @property
@@ -96,7 +96,7 @@ class TransferSection(Section):
     transfer: TransferSummary
 
     @classmethod
-    def load(cls, source: Measured) -> Self:
+    def load(cls, source: AnalyzedRun) -> Self:
         return cls(TransferSummary.load(source.measured["transfer"]))
 
     def rows(self, shared: Geometry) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from scoremix.outputs.mplets import MPletsSummary
 from scoremix.report.charts import figure
 from scoremix.report.distances import Distances, histogram
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 distance_histogram = figure(histogram)
 
@@ -21,7 +21,7 @@ class PairsSection(Section):
     mean: float = 0.0
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         if "mplets" not in run.chain:
             return cls()
         info = MPletsSummary.load(run.chain["mplets"])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scoremix.outputs.geometry import PathsSummary
 from scoremix.report.charts import Floats, Image, Style, figure, light, new_axes, styled
-from scoremix.report.geometry import Geometry, Measured
+from scoremix.report.geometry import AnalyzedRun, Geometry
 from scoremix.report.numbers import Row, percent, signed
 from scoremix.report.page import Section
 
@@ -35,7 +35,7 @@ class PathsSection(Section):
     strips: tuple[Strip, ...]
 
     @classmethod
-    def load(cls, source: Measured) -> Self:
+    def load(cls, source: AnalyzedRun) -> Self:
         artifact, names = source.measured["paths"], source.names
         walked = artifact.arrays("paths.npz")
         each = len(walked["to_a"]) // len(walked["pairs"])  # noises of a pair; the pictures are of the first

@@ -8,7 +8,7 @@ from scoremix.outputs.mplets import LeakSummary, ScreeningSummary
 from scoremix.report.charts import Image
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
-from scoremix.report.results import Run
+from scoremix.report.results import ReportedRun
 
 SHOWN = 4  # m-plets whose rejected images are on the page
 Examples = Sequence[tuple[Sequence[Image], Sequence[Image]]]  # per m-plet: images kept, rejected
@@ -21,7 +21,7 @@ class ScreeningSection(Section):
     examples: Mapping[str, Examples] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         screened = {arm: of for arm, of in run.added.items() if (of / ScreeningSummary.FILE).exists()}
         pictures = {arm: of.arrays("rejected.npz") for arm, of in screened.items()}
         examples = {arm: list(zip(of["kept"], of["rejected"], strict=True))[:SHOWN] for arm, of in pictures.items()}
@@ -47,7 +47,7 @@ class LeaksSection(Section):
     found: Mapping[str, LeakSummary] = field(default_factory=dict)  # by arm
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         return cls({arm: LeakSummary.load(a) for arm, a in run.added.items() if (a / LeakSummary.FILE).exists()})
 
     def shown(self, shared: Any) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from scoremix.outputs.geometry import DistancesSummary
 from scoremix.report.charts import figure, heat, light, new_axes
-from scoremix.report.geometry import Geometry, Measured
+from scoremix.report.geometry import AnalyzedRun, Geometry
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 
@@ -21,7 +21,7 @@ class SpacesSection(Section):
     arrays: Mapping[str, NDArray[Any]]  # matrices, signals, histogram
 
     @classmethod
-    def load(cls, source: Measured) -> Self:
+    def load(cls, source: AnalyzedRun) -> Self:
         artifact = source.measured["distances"]
         return cls(DistancesSummary.load(artifact), artifact.arrays("distances.npz"))
 

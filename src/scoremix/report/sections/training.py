@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from scoremix.outputs.networks import GeneratorSummary
 from scoremix.report.charts import Floats, Style, figure, light, new_axes, seed_lines, styled
 from scoremix.report.page import Section
-from scoremix.report.results import Arm, Curve, Results, Run
+from scoremix.report.results import Arm, Curve, ReportedRun, Results
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class TrainingSection(Section):
     generator: GeneratorCurves | None = None
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         if "generator" not in run.chain:
             return cls()
         generator = run.chain["generator"]

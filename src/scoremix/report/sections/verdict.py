@@ -13,7 +13,7 @@ from scoremix.outputs.networks import GateResult
 from scoremix.report import words
 from scoremix.report.numbers import MISSING, count
 from scoremix.report.page import Section
-from scoremix.report.results import Evaluation, Results, Run
+from scoremix.report.results import Evaluation, ReportedRun, Results
 from scoremix.report.sections.cost import with_inputs
 from scoremix.report.sections.generator import gate_of
 
@@ -36,7 +36,7 @@ class VerdictSection(Section):
     seconds: Mapping[str, float] = field(default_factory=dict)  # by what they were spent on
 
     @classmethod
-    def load(cls, run: Run) -> Self:
+    def load(cls, run: ReportedRun) -> Self:
         choosing = Choosing.load(run.chain["choice"]) if "choice" in run.chain else None
         return cls(_advice(run), gate_of(run), choosing, words.seconds_of(with_inputs(run.artifacts)))
 
@@ -123,7 +123,7 @@ def _looks(looks: int) -> str:
 # ---- what to try next: rules of thumb from our studies (docs/results.md), said where their conditions are met
 
 
-def _advice(run: Run) -> tuple[str, ...]:
+def _advice(run: ReportedRun) -> tuple[str, ...]:
     verdict, headline = run.results.verdict, run.results.headline
     gate = gate_of(run)
     if run.config.generator.diffusers is not None and gate is not None and not gate.passed:

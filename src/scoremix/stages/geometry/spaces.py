@@ -16,7 +16,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import CHECKPOINT, GeneratorSummary, RecognizerSummary, without_padding
-from scoremix.outputs.spaces import Space, SpacesSummary
+from scoremix.outputs.spaces import SpacesSummary, StoredSpace
 from scoremix.recognition import checkpoints as recognition
 from scoremix.recognition.training import class_centers
 from scoremix.stages.embedding import all_embedded, opened
@@ -50,7 +50,7 @@ def collect_spaces(
         as_space(rows, name)
         file = f"space-{number:03d}.npy"
         work.write_array(file, rows.float().cpu().numpy())
-        listed.append(Space(name, form, recognizer, file, rows.shape[1]))
+        listed.append(StoredSpace(name, form, recognizer, file, rows.shape[1]))
     SpacesSummary(names, listed, strangers).write(work)
 
 

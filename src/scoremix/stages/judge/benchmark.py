@@ -25,7 +25,7 @@ from scoremix.evaluation.benchmarks import (
 from scoremix.evaluation.templates import PROTOCOLS, Protocol, pair_similarities, template_features
 from scoremix.execution.code import code_hash
 from scoremix.execution.store import Call, Step, Store
-from scoremix.outputs.benchmarks import Followed, Kind, Measured, RecognizerFile
+from scoremix.outputs.benchmarks import FollowedProtocol, Kind, MeasuredSet, RecognizerFile
 from scoremix.recognition import published
 from scoremix.recognition.checkpoints import Colour, Description
 from scoremix.stages.judge.embed import embed_images
@@ -85,7 +85,7 @@ def evaluated(
     store: Store,
     runtime: Runtime,
     draws: int,
-) -> list[Measured]:
+) -> list[MeasuredSet]:
     """Results of one set: one for each kind of comparison and protocol."""
 
     def embedded(flip: bool) -> Floats:
@@ -124,7 +124,7 @@ def possible(protocols: Sequence[Protocol], faces: TemplateSet) -> list[Protocol
     return list({s: known.get(s, p) for p in changed for s in [tuple(p.switches().items())]}.values())
 
 
-def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], draws: int) -> list[Measured]:
+def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], draws: int) -> list[MeasuredSet]:
     ids, features = template_features(x, faces.templates, faces.media, faces.detector, protocols)
     counts = {"images": len(x), "templates": len(ids)}
     found = []
@@ -153,7 +153,9 @@ def _measured(
     protocol: Protocol | None,
     measures: Sequence[Measure],
     notes: Sequence[str] = (),
-) -> Measured:
-    followed = Followed(protocol.name, **protocol.switches()) if protocol else Followed("common", flip="on")
+) -> MeasuredSet:
+    followed = (
+        FollowedProtocol(protocol.name, **protocol.switches()) if protocol else FollowedProtocol("common", flip="on")
+    )
     label = LABELS.get(faces.name, faces.name)
-    return Measured(faces.name, label, kind, counts, faces.unlike, notes, followed, measures)
+    return MeasuredSet(faces.name, label, kind, counts, faces.unlike, notes, followed, measures)

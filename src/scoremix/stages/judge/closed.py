@@ -18,7 +18,7 @@ SHOWN = 10  # worst and best classes
 
 
 @dataclass(frozen=True)
-class Measured:
+class ClassAccuracies:
     """Accuracy of every class with held-out images, and draws of those classes."""
 
     names: list[str]
@@ -33,7 +33,7 @@ class Measured:
         return np.stack([closed.macro(a[these], self.draws[:, these]) for a in self.accuracy[arm][metric]])
 
 
-def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifact]]) -> Measured | None:
+def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifact]]) -> ClassAccuracies | None:
     """Accuracies of all arms that can name the real classes; None where no images were held out."""
     stored = LabeledImages.load(real.folder)
     if stored.held_out is None:
@@ -48,7 +48,7 @@ def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifa
                 key: np.stack([closed.class_accuracy(file["rank"], held.labels, classes, k) for file in ranks])
                 for key, k in KS.items()
             }
-    return Measured(
+    return ClassAccuracies(
         list(held.class_names),
         list(held.groups) if held.groups is not None else None,
         held.counts,
@@ -57,33 +57,33 @@ def measure(config: Evaluation, real: Artifact, by_arm: Mapping[str, list[Artifa
     )
 
 
-def by_class(found: Measured) -> str:
+def by_class(measured: ClassAccuracies) -> str:
     """CSV with a row per class: its held-out images, and the mean over seeds of each arm's metrics."""
-    columns = [(arm, key) for arm in found.accuracy for key in KS]
+    columns = [(arm, key) for arm in measured.accuracy for key in KS]
     rows: list[list[object]] = [["class", "group", "images", *(f"{arm} {key}" for arm, key in columns)]]
-    means = [found.accuracy[arm][key].mean(0) for arm, key in columns]
-    for c, name in enumerate(found.names):
-        group = found.groups[c] if found.groups is not None else ""
-        rows.append([name, group, found.images[c], *(float(mean[c]) for mean in means)])
+    means = [measured.accuracy[arm][key].mean(0) for arm, key in columns]
+    for c, name in enumerate(measured.names):
+        group = measured.groups[c] if measured.groups is not None else ""
+        rows.append([name, group, measured.images[c], *(float(mean[c]) for mean in means)])
     return csv_text(rows)
 
 
-def extremes(found: Measured, arm: str) -> tuple[list[ClosedClass], list[ClosedClass]]:
+def extremes(measured: ClassAccuracies, arm: str) -> tuple[list[ClosedClass], list[ClosedClass]]:
     """The worst and best classes of an arm, with all arms' accuracies."""
-    means = {name: of_arm["accuracy"].mean(0) for name, of_arm in found.accuracy.items()}
-    worst, best = closed.extremes(means[arm], found.names, SHOWN)
+    means = {name: of_arm["accuracy"].mean(0) for name, of_arm in measured.accuracy.items()}
+    worst, best = closed.extremes(means[arm], measured.names, SHOWN)
 
     def row(c: int) -> ClosedClass:
         accuracy = {name: float(mean[c]) for name, mean in means.items()}
-        group = found.groups[c] if found.groups is not None else ""
-        return ClosedClass(found.names[c], group, int(found.images[c]), accuracy)
+        group = measured.groups[c] if measured.groups is not None else ""
+        return ClosedClass(measured.names[c], group, int(measured.images[c]), accuracy)
 
     return [row(c) for c in worst], [row(c) for c in best]
 
 
-def by_group(found: Measured) -> dict[str, NDArray[np.int64]]:
+def by_group(measured: ClassAccuracies) -> dict[str, NDArray[np.int64]]:
     """Indices of the classes of every group, in order of name; nothing where there are no groups."""
-    groups = np.array(found.groups or [])
+    groups = np.array(measured.groups or [])
     return {str(name): np.flatnonzero(groups == name) for name in np.unique(groups)}
 
 

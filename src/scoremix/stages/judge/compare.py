@@ -85,24 +85,24 @@ def compare(
     ).write(work)
 
 
-def closed_set(config: Evaluation, found: closed.Measured, uses: int, work: Work) -> ClosedSet:
+def closed_set(config: Evaluation, measured: closed.ClassAccuracies, uses: int, work: Work) -> ClosedSet:
     """Classes, groups, worst and best classes for results.json; the tables closed_classes.csv and closed_groups.csv."""
-    work.write("closed_classes.csv", closed.by_class(found))
+    work.write("closed_classes.csv", closed.by_class(measured))
     by_group = [
         ClosedGroup(
             name,
             len(classes),
-            int(found.images[classes].sum()),
+            int(measured.images[classes].sum()),
             {
-                arm: Estimate.of(found.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None)
-                for arm in found.accuracy
+                arm: Estimate.of(measured.values(arm, "accuracy", classes), config.level if len(classes) > 1 else None)
+                for arm in measured.accuracy
             },
         )
-        for name, classes in closed.by_group(found).items()
+        for name, classes in closed.by_group(measured).items()
     ]
     work.write("closed_groups.csv", closed.groups_csv(by_group))
-    ends = closed.extremes(found, config.treatment) if config.treatment in found.accuracy else ()
-    return ClosedSet(len(found.names), int(found.images.sum()), uses, by_group, *ends)
+    ends = closed.extremes(measured, config.treatment) if config.treatment in measured.accuracy else ()
+    return ClosedSet(len(measured.names), int(measured.images.sum()), uses, by_group, *ends)
 
 
 def headline_of(config: Evaluation, levels: Sequence[metrics.Level]) -> str:

@@ -62,7 +62,7 @@ def measure(
     config: OpenSet,
     embeddings: NDArray[np.float32],
     labels: NDArray[np.int32],
-    pairs: metrics.Pairs,
+    pairs: metrics.PairSimilarities,
     draws: NDArray[np.int64],
     morphs: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None,
 ) -> tuple[Values, NDArray[np.float64]]:
@@ -117,7 +117,7 @@ def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[n
 
 
 def write_rates(
-    pairs: metrics.Pairs, groups: Sequence[str] | None, far: float, draws: NDArray[np.int64], *, work: Work
+    pairs: metrics.PairSimilarities, groups: Sequence[str] | None, far: float, draws: NDArray[np.int64], *, work: Work
 ) -> None:
     """groups.json: names and numbers of pairs within every group, or null without groups; groups.npz: FMR and FNMR
 

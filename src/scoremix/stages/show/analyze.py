@@ -6,7 +6,7 @@ from scoremix.config import Experiment
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.report import page
-from scoremix.report.geometry import Geometry, Measured
+from scoremix.report.geometry import AnalyzedRun, Geometry
 from scoremix.report.pages import geometry as pages
 
 
@@ -14,7 +14,7 @@ def analyze(
     config: Experiment, measured: Mapping[str, Artifact], followed: Mapping[str, Artifact], *, work: Work
 ) -> None:
     """Writes analysis.html, the same numbers as analysis.csv and analysis.json, and the terminal's summary.txt."""
-    source = Measured(config, measured, followed)
+    source = AnalyzedRun(config, measured, followed)
     geometry, parts = Geometry.of(source), page.load(pages.SECTIONS, source)
     work.write("analysis.html", pages.render(geometry, parts))
     work.write("analysis.csv", pages.to_csv(geometry, parts))

@@ -7,7 +7,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.report import page
 from scoremix.report.pages import report as pages
-from scoremix.report.results import Results, Run
+from scoremix.report.results import ReportedRun, Results
 from scoremix.report.sections.closed import ClosedSection
 
 
@@ -21,7 +21,7 @@ def report(
     work: Work,
 ) -> None:
     """Of a run's arms, and what `others`, candidates that were not chosen, cost. Writes report.html, the same numbers as report.csv and report.json, and the terminal's summary.txt."""
-    run = Run(config, chain, recognizers, added, others)
+    run = ReportedRun(config, chain, recognizers, added, others)
     results, parts = Results.of(run), page.load(pages.SECTIONS, run)
     work.write("report.html", pages.render(results, parts))
     work.write("report.csv", pages.to_csv(results, parts))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scoremix.stages.mix.sample import Networks
 
 
-class Followed(NamedTuple):
+class Trajectories(NamedTuple):
     """Estimates of the clean image at noise levels `sigmas` (L,), falling, and the image itself at the last, 0."""
 
     sigmas: NDArray[np.float64]
@@ -41,7 +41,7 @@ def follow(
     weights: NDArray[np.float64],
     seeds: Sequence[int],
     levels: int = 8,
-) -> Followed:
+) -> Trajectories:
     """The paths of labels (B, m) under weights (B, m), one noise seed each, at `levels` of the plan's noise levels.
 
     All B rows are one forward: the images are those of `Networks.weighed` for a chunk of B, bit by bit, where each is
@@ -70,4 +70,4 @@ def follow(
     frames = [*(seen[float(sigma)] for sigma in sigmas), end]
     pixels = np.stack([to_uint8(networks.pixels.decode(frame)).cpu().numpy() for frame in frames], axis=1)
     told = np.full(len(labels), np.nan) if weighing is None else weighing.disagreement().numpy()
-    return Followed(np.append(sigmas, 0.0), pixels, told)
+    return Trajectories(np.append(sigmas, 0.0), pixels, told)
