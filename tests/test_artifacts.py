@@ -139,7 +139,7 @@ def _write_often(path: Path, content: str) -> None:
 
 
 def _note_steps(out: Path, exp: Experiment, plans: list[Step], own: list[Step]) -> None:
-    record = records.Record(out, exp, plans)
+    record = records.RunRecord(out, exp, plans)
     for step in own:
         record.done(step)
 

@@ -8,7 +8,7 @@ import pytest
 
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.execution import budget, runner
-from scoremix.execution.records import Record, source_of
+from scoremix.execution.records import RunRecord, source_of
 from scoremix.execution.store import Store
 
 
@@ -81,7 +81,7 @@ def test_as_little_is_left_out_as_the_time_asks_for(
 def test_a_run_goes_on_as_it_was_planned(exp: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(budget, "expected", costs)
     first = runner.decided(fitted(exp, tmp_path, "800s"), "cpu")
-    Record(tmp_path, first, [])
+    RunRecord(tmp_path, first, [])
     monkeypatch.setattr(budget, "expected", lambda *_: 1e9)  # what a busy machine measures
     assert fitted(exp, tmp_path, "800s") == first
 

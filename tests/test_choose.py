@@ -9,7 +9,7 @@ import pytest
 
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
 from scoremix.config.choice import confirming, costliest, narrowed, without_generator
-from scoremix.evaluation.estimate import Choice
+from scoremix.evaluation.estimate import ChosenCandidate
 from scoremix.evaluation.metric_table import metric_of
 from scoremix.execution import progress, records, runner
 from scoremix.execution.artifacts import External
@@ -49,7 +49,7 @@ def read(train: int, validation: int) -> dict[str, object]:
 
 def chose(arm: str) -> dict[str, object]:
     """What a choice says that took this arm."""
-    return Choosing(Choice(arm, arm, "real", {}, {}), metric_of("auc"), 0.95, 30, 600).as_json()
+    return Choosing(ChosenCandidate(arm, arm, "real", {}, {}), metric_of("auc"), 0.95, 30, 600).as_json()
 
 
 def gate(top1: float) -> dict[str, float]:

@@ -19,7 +19,7 @@ from scoremix import __version__
 from scoremix import commands as cli
 from scoremix.commands.errors import explained
 from scoremix.data import export
-from scoremix.data.outgoing import Images
+from scoremix.data.outgoing import OutgoingImages
 from scoremix.execution import progress, records, stopping
 from scoremix.execution.store import Store
 from support.runs import command
@@ -221,7 +221,7 @@ def test_a_conversion_that_is_asked_to_end_leaves_nothing(
     data = folder(tmp_path / "images", 8)
     write, before = export.write_records, {n: signal.getsignal(n) for n in (*END, signal.SIGALRM)}
 
-    def asked(part: Path, images: Images) -> list[str]:
+    def asked(part: Path, images: OutgoingImages) -> list[str]:
         signal.raise_signal(number)
         return write(part, images)
 

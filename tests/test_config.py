@@ -172,13 +172,13 @@ def test_a_run_is_continued_from_anywhere_by_its_record(tmp_path: Path, monkeypa
     import shlex
 
     from scoremix.config import presets, read_settings
-    from scoremix.execution.records import Record, to_continue
+    from scoremix.execution.records import RunRecord, to_continue
 
     (tmp_path / "my images").mkdir()
     monkeypatch.chdir(tmp_path)
     exp = presets.experiment("demo", data="my images", arms="real,scoremix", settings=["seeds=[3]", "name=mine"])
     assert exp.source == str(tmp_path / "my images")
-    Record(Path("out"), exp, [])
+    RunRecord(Path("out"), exp, [])
     command = shlex.split(to_continue(Path("out"), "mine").strip("`"))
     monkeypatch.chdir("/")
     assert command[:3] == ["scoremix", "run", "--config"] and command[5] == str(tmp_path / "out")

@@ -22,7 +22,7 @@ from scoremix.config.arms import named
 from scoremix.config.delivery import AllClasses, Delivery
 from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
-from scoremix.evaluation.estimate import Choice, Estimate
+from scoremix.evaluation.estimate import ChosenCandidate, Estimate
 from scoremix.execution import fitting, progress, records
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.recipe import chosen_recipe
@@ -228,7 +228,9 @@ def test_what_was_chosen_is_the_recipe_unless_it_does_worse_on_classes_kept_back
     ]
     run.chain["results"].json("")["differences"] = differences
     means = dict.fromkeys(("real", "equal_steps", "scoremix"), Estimate(0.6, 0.5, 0.7, (0.6,)))
-    taken = Choice("scoremix", "scoremix", "equal_steps", means, {"scoremix": Estimate(0.05, 0.02, 0.08, (0.05,))})
+    taken = ChosenCandidate(
+        "scoremix", "scoremix", "equal_steps", means, {"scoremix": Estimate(0.05, 0.02, 0.08, (0.05,))}
+    )
     stored = {**taken.as_json(), "metric": "tar@0.01", "level": 0.95, "classes": 30, "images": 600}
     run.chain["choice"] = SimpleNamespace(json=lambda name: stored)
     recipe = chosen_recipe(run)

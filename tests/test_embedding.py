@@ -192,7 +192,7 @@ def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None
     """real/0 is the baseline under a second label; looking at a run again must not make real mean real/1."""
     exp, source, store = decided(demo(), "cpu"), External("glyphs", "0" * 64), Store(tmp_path / "store")
     plans = runner.plan_all(exp, source, store)
-    record = records.Record(tmp_path, exp, plans)
+    record = records.RunRecord(tmp_path, exp, plans)
 
     def stage(function: Any, config: Any, *inputs: Any, label: str = "") -> Any:
         plan = step_of(function, config, inputs, label)
@@ -200,5 +200,5 @@ def test_an_arm_that_repeats_another_step_keeps_its_name(tmp_path: Path) -> None
         return store.artifact(plan)
 
     pipeline.story(exp, source, stage)
-    assert records.Record(tmp_path, exp, plans).steps == record.steps
+    assert records.RunRecord(tmp_path, exp, plans).steps == record.steps
     assert "recognizer real/0" in record.steps

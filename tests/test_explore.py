@@ -20,7 +20,7 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.store import Store
 from scoremix.execution.work import Work
 from scoremix.explore import mplets, people, view
-from scoremix.explore.opened import Asked, Made, OpenedRun
+from scoremix.explore.opened import ExploredMix, MixRequest, OpenedRun
 from scoremix.outputs.images import write_mixed
 from scoremix.stages.mix.sample import noise_seeds
 from scoremix.stages.show.magnitudes import measure_magnitudes
@@ -44,9 +44,9 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_settings: list[str], tiny
 
 
 ASKED = {
-    "two": Asked((0, 3), (0.3, 0.7), None, 1.3, 5, 2),
-    "three, not convex": Asked((5, 0, 3), (0.5, 0.75, 0.1), None, 2.0, 4, 0),
-    "weights over sigma": Asked((0, 3), (0.3, 0.7), (1.0, 0.0), 1.0, 5, 2),
+    "two": MixRequest((0, 3), (0.3, 0.7), None, 1.3, 5, 2),
+    "three, not convex": MixRequest((5, 0, 3), (0.5, 0.75, 0.1), None, 2.0, 4, 0),
+    "weights over sigma": MixRequest((0, 3), (0.3, 0.7), (1.0, 0.0), 1.0, 5, 2),
 }
 
 
@@ -97,7 +97,7 @@ def test_weights_over_sigma_are_asked_of_a_run_whose_mixes_have_none(run: Opened
 
 def test_what_it_says_of_a_mix(run: OpenedRun) -> None:
     made = run.mix(ASKED["two"])
-    assert isinstance(made, Made) and made.nearest == tuple(sorted(made.nearest, key=lambda row: -row[1]))
+    assert isinstance(made, ExploredMix) and made.nearest == tuple(sorted(made.nearest, key=lambda row: -row[1]))
     told = dict(made.nearest)
     for name, cosine in zip(made.names, made.similarities, strict=True):
         assert name not in told or told[name] == pytest.approx(cosine, abs=1e-6)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import scoremix
 from scoremix.config import ConfigError, Experiment, Runtime, presets
 from scoremix.data.audit import audit
 from scoremix.data.export import convert
@@ -80,7 +82,7 @@ def test_a_class_folder_whose_name_is_not_text(tmp_path: Path) -> None:
 
 def recorded(out: Path, exp: Experiment) -> None:
     step = Step("ingest", "ingest", {}, {"0": "the key"}, "code")
-    record = records.Record(out, exp, [step])
+    record = records.RunRecord(out, exp, [step])
     record.done(step)
 
 
@@ -105,3 +107,9 @@ def test_a_run_is_not_replaced_by_one_on_other_images(tmp_path: Path) -> None:
         records.refuse_other_data(tmp_path, second)
     one.rename(tmp_path / "elsewhere")
     records.refuse_other_data(tmp_path, second)
+
+
+def test_no_two_classes_share_a_name() -> None:
+    files = Path(scoremix.__file__).parent.rglob("*.py")
+    named = Counter(name for file in files for name in re.findall(r"^class (\w+)", file.read_text(), re.MULTILINE))
+    assert len(named) > 100 and [name for name, times in named.items() if times > 1] == []

@@ -17,7 +17,7 @@ from scoremix import study
 from scoremix.config import ConfigError, Runtime
 from scoremix.config.study import read_study
 from scoremix.execution.store import Store
-from scoremix.report.study import Cell, Row, Table
+from scoremix.report.study import Cell, StudyRow, Table
 from support.runs import undrawn
 
 
@@ -254,7 +254,9 @@ def test_too_few_resamples_for_holm_are_named(finished: Path, file: Path) -> Non
 
     def told(arms: int) -> str:
         rows = tuple(
-            Row(f"arm{k}", "", (0,), {"auc": cell}, {("real", "auc"): cell}, {}, {}, {"real": min(1.0, arms * cell.p)})
+            StudyRow(
+                f"arm{k}", "", (0,), {"auc": cell}, {("real", "auc"): cell}, {}, {}, {"real": min(1.0, arms * cell.p)}
+            )
             for k in range(arms)
         )
         gates = {0: {"top1": 1.0, "floor": 0.5}}

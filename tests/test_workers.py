@@ -138,7 +138,7 @@ def test_what_most_steps_wait_for_begins_first(tmp_path: Path) -> None:
         schedule.makespan(calls, dict(zip([c.step.key for c in calls], [1.0, 3.0, 3.0, 4.0, 1.0], strict=True)), 2) == 7
     )
     heard = Heard()
-    schedule.run_all(calls, store, Runtime(quiet=True), workers.Here(), heard.after, heard.lines.append)
+    schedule.run_all(calls, store, Runtime(quiet=True), workers.ThisProcess(), heard.after, heard.lines.append)
     assert heard.ended[:2] == ["root", "awaited"]
 
 

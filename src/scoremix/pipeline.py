@@ -103,7 +103,7 @@ class Begun:
 
 
 @dataclass(frozen=True)
-class Arms:
+class TrainedArms:
     """The arms of an experiment as they were made: images added, gates of generators of their own, recognizers."""
 
     added: dict[str, Artifact]
@@ -160,7 +160,7 @@ def passed(gate: Artifact) -> bool:
     return not gate.done or GateResult.load(gate).passed
 
 
-def try_arms(exp: Experiment, begun: Begun, folds: int) -> tuple[Arms, list[Trial]]:
+def try_arms(exp: Experiment, begun: Begun, folds: int) -> tuple[TrainedArms, list[Trial]]:
     """The arms, and what they are compared by: recognizers for the validation classes or, where these are few, for each
     of some folds of training and validation classes.
     """
@@ -176,7 +176,7 @@ def try_arms(exp: Experiment, begun: Begun, folds: int) -> tuple[Arms, list[Tria
         parts = [Fold(number=k, of=folds, seed=exp.data.seed) for k in range(1, folds + 1)]
         trials = [in_fold(exp, base, bases, added, part) for part in parts]
         recognizers = {f"{name}/fold {k}": of for k, t in enumerate(trials, 1) for name, of in t.recognizers.items()}
-    return Arms({name: of for name, of in added.items() if exp.arms[name].measured}, gates, recognizers), trials
+    return TrainedArms({name: of for name, of in added.items() if exp.arms[name].measured}, gates, recognizers), trials
 
 
 def in_fold(exp: Experiment, base: Base, bases: Mapping[str, Base], added: Mapping[str, Artifact], fold: Fold) -> Trial:
@@ -236,7 +236,9 @@ def choose(exp: Experiment, stage: Stage, trials: Sequence[Trial]) -> Artifact:
     return stage(choose_arm, config, *evaluated)
 
 
-def judge(exp: Experiment, begun: Begun, choice: Artifact | None = None, candidates: Arms | None = None) -> Artifact:
+def judge(
+    exp: Experiment, begun: Begun, choice: Artifact | None = None, candidates: TrainedArms | None = None
+) -> Artifact:
     """The report on the arms of an experiment, one of which is judged against its controls on test classes.
 
     After a choice the arms are those that it left; the candidates are those it was among.

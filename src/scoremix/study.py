@@ -25,7 +25,7 @@ from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, External, StoreBusy
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting, show_files
-from scoremix.execution.records import Record, source_of
+from scoremix.execution.records import RunRecord, source_of
 from scoremix.execution.refusals import refuse_unknown_classes
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Call, Step, Store
@@ -34,7 +34,7 @@ from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.diagnosis import Diagnosis
 from scoremix.outputs.networks import GateResult
 from scoremix.report.pages import study as pages
-from scoremix.report.study import Cell, Row, Study, Table
+from scoremix.report.study import Cell, Study, StudyRow, Table
 
 
 @dataclass
@@ -62,10 +62,10 @@ class Progress:
     def steps(self, exp: Experiment) -> list[Step]:
         return self.planner(exp).listed
 
-    def record(self, exp: Experiment) -> Record:
-        return Record(self.runtime.out, exp, self.steps(exp))
+    def record(self, exp: Experiment) -> RunRecord:
+        return RunRecord(self.runtime.out, exp, self.steps(exp))
 
-    def run(self, exp: Experiment, until: str, record: Record) -> Artifact:
+    def run(self, exp: Experiment, until: str, record: RunRecord) -> Artifact:
         """Makes what the step `until` needs in this process, waiting for what another process is making."""
         while True:
             try:
@@ -210,7 +210,7 @@ def _table(
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
         gate = {"gate": first.gates[arm].top1} if arm in first.gates else {}
         rows.append(
-            Row(
+            StudyRow(
                 arm,
                 exp.arms[arm].note,
                 tuple(draws[arm]),

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from scoremix.evaluation.estimate import Choice, choose
+from scoremix.evaluation.estimate import ChosenCandidate, choose
 
 SAFE = ("real", "longer")
 
@@ -53,7 +53,7 @@ def test_it_needs_a_safe_candidate() -> None:
 
 def test_what_is_stored_is_read_again() -> None:
     taken = choose({"real": values(0.5), "mixed": values(0.61, 0.1)}, SAFE, 20)
-    assert Choice.from_json(taken.as_json()) == taken
+    assert ChosenCandidate.from_json(taken.as_json()) == taken
 
 
 def test_it_seldom_takes_what_is_worse_than_real_images(script: Callable[[str], ModuleType]) -> None:

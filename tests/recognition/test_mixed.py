@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from scoremix.config import Mixing
 from scoremix.outputs.images import MixedTraining
 from scoremix.recognition.heads import ArcFace
-from scoremix.recognition.mixed import Recipe, loss
+from scoremix.recognition.mixed import MixedClasses, loss
 from scoremix.stages.train.recognizer import order_of, recipe_of
 
 LABELS = torch.tensor([0, 2, 1, 4, 3, 3])  # classes 0 to 2 are real
@@ -24,25 +24,25 @@ def embedded(seed: int = 0) -> tuple[torch.Tensor, ArcFace]:
 
 def test_a_recipe_of_defaults_is_the_heads_own_loss():
     x, head = embedded()
-    assert torch.allclose(loss(x, LABELS, head, Recipe(3)), head(x, LABELS))
+    assert torch.allclose(loss(x, LABELS, head, MixedClasses(3)), head(x, LABELS))
 
 
 def test_the_weight_is_of_mixed_images_alone():
     x, head = embedded()
-    plain, weighed = head(x, LABELS), loss(x, LABELS, head, Recipe(3, weight=0.25))
+    plain, weighed = head(x, LABELS), loss(x, LABELS, head, MixedClasses(3, weight=0.25))
     assert torch.allclose(weighed[MIXED], plain[MIXED] / 4) and torch.allclose(weighed[~MIXED], plain[~MIXED])
 
 
 def test_without_a_margin_mixed_images_have_the_loss_of_a_cosine_classifier():
     x, head = embedded()
     bare = F.cross_entropy(16 * head.cosine(x), LABELS, reduction="none")
-    found = loss(x, LABELS, head, Recipe(3, margin=False))
+    found = loss(x, LABELS, head, MixedClasses(3, margin=False))
     assert torch.allclose(found[MIXED], bare[MIXED]) and torch.allclose(found[~MIXED], head(x, LABELS)[~MIXED])
 
 
 def test_negatives_move_centers_but_not_the_network():
     x, head = embedded()
-    loss(x, LABELS, head, Recipe(3, negatives=True)).sum().backward()
+    loss(x, LABELS, head, MixedClasses(3, negatives=True)).sum().backward()
     assert x.grad is not None and head.weight.grad is not None
     assert (x.grad[MIXED] == 0).all() and (x.grad[~MIXED] != 0).any(1).all()
     negative = head.weight.grad.clone()
@@ -66,7 +66,7 @@ def test_only_what_differs_is_a_recipe():
     assert Mixing().recipe == {} and recipe_of(None) is None
     given = Mixing(weight=0.5, margin=False, finish=0.5).recipe
     assert given == {"finish": 0.5, "weight": 0.5, "margin": False}
-    assert recipe_of(MixedTraining(9, 3, **given)) == Recipe(3, weight=0.5, margin=False)
+    assert recipe_of(MixedTraining(9, 3, **given)) == MixedClasses(3, weight=0.5, margin=False)
     assert recipe_of(MixedTraining(9, 3, finish=0.5)) is None
 
 

@@ -22,7 +22,7 @@ from scoremix.evaluation import metric_table
 from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.networks import GateResult
 from scoremix.report import charts
-from scoremix.report.results import Arm, Curve, Roc
+from scoremix.report.results import ArmResult, Curve, Roc
 from scoremix.report.sections import arms, errors, generator, mixes, pairs, study_tables, training
 from scoremix.report.sections.mixes import MixesSection
 from scoremix.report.sections.training import GeneratorCurves
@@ -103,7 +103,7 @@ def _differences(*values: float) -> dict[str, list[Estimate]]:
     return {f"arm {i}": [Estimate(v)] for i, v in enumerate(values)}
 
 
-def _styles(some: Iterable[Arm]) -> dict[str, charts.Style]:
+def _styles(some: Iterable[ArmResult]) -> dict[str, charts.Style]:
     return charts.styles((arm.name, arm.control) for arm in some)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scoremix.evaluation.estimate import Choice, Estimate
+from scoremix.evaluation.estimate import ChosenCandidate, Estimate
 from scoremix.evaluation.metric_table import AUC, tar
 from scoremix.outputs.choice import Choosing
 from scoremix.report import words
@@ -19,7 +19,7 @@ OWN = Estimate(0.912, 0.88, 0.94, (0.91, 0.914))
 
 def told(chosen: str, best: str, lead: Estimate | None) -> str:
     leads = {} if lead is None else {best: lead}
-    choice = Choice(chosen, best, "equal_steps", dict.fromkeys(("real", "equal_steps", "mixed"), OWN), leads)
+    choice = ChosenCandidate(chosen, best, "equal_steps", dict.fromkeys(("real", "equal_steps", "mixed"), OWN), leads)
     return words.chosen(Choosing(choice, tar(0.01), 0.95, 30, 600), {"mixed": "mixes of two classes"})
 
 

@@ -24,13 +24,13 @@ from scoremix.report.charts import Image
 from scoremix.report.distances import Distances
 from scoremix.report.page import Manifest, Section, part
 from scoremix.report.pages import report as pages
-from scoremix.report.results import Arm, Curve, Evaluation, Results, Roc
+from scoremix.report.results import ArmResult, Curve, EvaluationProtocol, Results, Roc
 from scoremix.report.sections import training, verdict
 from scoremix.report.sections.about import GlossarySection, SettingsSection
 from scoremix.report.sections.arms import ArmsSection
 from scoremix.report.sections.convexity import ConvexitySection, Magnitudes, SearchMap, SearchSection
 from scoremix.report.sections.cost import CostSection, StageCost
-from scoremix.report.sections.data import DataSection, DataSet
+from scoremix.report.sections.data import DataSection, ImageSetSplits
 from scoremix.report.sections.errors import ErrorsSection
 from scoremix.report.sections.generator import GeneratorSection
 from scoremix.report.sections.groups import ByGroup, GroupErrors, GroupsSection
@@ -169,7 +169,7 @@ def _by_group(arms: tuple[str, ...], seeds: int) -> ByGroup:
     return ByGroup(0.01, groups, rates(0.1, 0.3), rates(-0.02, 0.02), 0.72, 0.66, others)
 
 
-def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Generator) -> Arm:
+def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Generator) -> ArmResult:
     metrics = {}
     for key, level in LEVELS.items():
         sign = -0.4 if key == "eer" else 0.15 if key == "auc" else 1.0
@@ -181,13 +181,13 @@ def _arm(name: str, shift: float, control: bool, seeds: int, rng: np.random.Gene
     seen = np.linspace(128, 192_000, 1500)
     loss = 4 + 24 * np.exp(-seen / 40_000) + 1.2 * shift * 10 + 0.4 * rng.standard_normal((seeds, seen.size))
     note = "the training images alone" if control else "136 new classes of 20 images"
-    return Arm(
+    return ArmResult(
         name, note, control, 272 if not control else 136, 5440 if not control else 2720, 1500, metrics,
         Roc(far, tar), (Curve(name, seen, loss),),
     )  # fmt: skip
 
 
-def _differences(arms: tuple[Arm, ...]) -> tuple[Difference, ...]:
+def _differences(arms: tuple[ArmResult, ...]) -> tuple[Difference, ...]:
     made = []
     controls = [a for a in arms if a.control]
     for arm in (a for a in arms if not a.control):
@@ -269,7 +269,7 @@ def build(
     results = Results(
         "scoremix run demo",
         Verdict(kind, "ScoreMix far" if arms > 2 else names[0], names[:2] if arms > 1 else ()),
-        Evaluation(METRICS, "tar@0.01", 11_400, 1_203_004, 1e-4, tuple(range(seeds)), 0, 1),
+        EvaluationProtocol(METRICS, "tar@0.01", 11_400, 1_203_004, 1e-4, tuple(range(seeds)), 0, 1),
         made,
         _differences(made),
     )
@@ -340,7 +340,7 @@ def build(
                 )
             ),
             DataSection(
-                DataSet(
+                ImageSetSplits(
                     "characters drawn from 38 fonts",
                     tuple(dict(zip(keys, split, strict=True)) for split in splits),
                     shape,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import ConfigFile, Here, Settings, app
+from scoremix.commands.options import ConfigFile, RuntimeOptions, Settings, app
 
 if TYPE_CHECKING:
     from scoremix.config import Runtime
@@ -25,7 +25,7 @@ def analyze(
     config: ConfigFile = None,
     settings: Settings = None,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """The geometry of a finished run: conditions against embeddings, as a page, CSV and JSON."""
     analyzed(name, here.runtime, config or (), settings or (), against or ())

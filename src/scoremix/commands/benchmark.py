@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Asked, Colour, Running, app
+from scoremix.commands.options import Colour, ExperimentOptions, LongRunOptions, app
 
 
 @app.command(without=("preset", "class_level", "image_column", "label_column", "scheduler", "max_hours"))
@@ -15,7 +15,7 @@ def benchmark(
         str | None, typer.Argument(metavar="[PRESET|CHECKPOINT]", help="a preset, or a recognizer's file, or RUN/ARM")
     ] = None,
     *,
-    asked: Asked,
+    asked: ExperimentOptions,
     sets: Annotated[
         list[str] | None,
         typer.Option(
@@ -31,7 +31,7 @@ def benchmark(
     ] = None,
     colour: Colour = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="images per forward")] = 64,
-    running: Running,
+    running: LongRunOptions,
 ) -> None:
     """A recognizer, or the arms of a run, on public face benchmarks: LFW ... IJB-C, TinyFace, lists of pairs.
 

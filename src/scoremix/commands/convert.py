@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from scoremix.commands.options import Here, Layout, app, stop_after
+from scoremix.commands.options import ReadingOptions, RuntimeOptions, app, stop_after
 
 if TYPE_CHECKING:
     from scoremix.data.export import Export
@@ -38,8 +38,8 @@ def convert(
         str | None, typer.Option("--push", metavar="OWNER/NAME", help="upload OUT to the Hugging Face hub, private")
     ] = None,
     *,
-    layout: Layout,
-    here: Here,
+    layout: ReadingOptions,
+    here: RuntimeOptions,
 ) -> None:
     """Sets of images from one form to another: class folders, RecordIO, WebDataset, parquet, verification .bin."""
     from scoremix.data import export

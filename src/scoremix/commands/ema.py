@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Here, app
+from scoremix.commands.options import RuntimeOptions, app
 
 
 @app.command(without=("device",))
@@ -17,7 +17,7 @@ def ema(
     guide: Annotated[bool, typer.Option("--guide", help="of the separately trained guide network")] = False,
     to: Annotated[Path | None, typer.Option("--to", help="the .safetensors file to write")] = None,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """An average of the generator of any length, reconstructed from its snapshots."""
     from scoremix.data.files import write_file

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Checkpoint, Layout, Running, app
+from scoremix.commands.options import Checkpoint, LongRunOptions, ReadingOptions, app
 
 
 @app.command(without=("scheduler", "compile", "max_hours"))
@@ -16,8 +16,8 @@ def embed(
         Path, typer.Argument(metavar="[FILE]", help=".npz with everything, or .npy with a .csv beside it")
     ] = Path("embeddings.npz"),
     *,
-    layout: Layout,
-    running: Running,
+    layout: ReadingOptions,
+    running: LongRunOptions,
 ) -> None:
     """Embeddings of images by a trained recognizer."""
     from scoremix.data.files import refuse_existing

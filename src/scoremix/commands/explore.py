@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Here, Reported, app
+from scoremix.commands.options import Reported, RuntimeOptions, app
 
 
 @app.command()
@@ -13,7 +13,7 @@ def explore(
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="port of this machine; 0: a free one")] = 0,
     browser: Annotated[bool, typer.Option("--browser", help="open the page in the browser")] = False,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """A page to play with a finished run: mixes, m-plets, a map of the classes, your own photographs."""
     import signal

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Checkpoint, Colour, Here, app
+from scoremix.commands.options import Checkpoint, Colour, RuntimeOptions, app
 
 if TYPE_CHECKING:
     from scoremix.recognition import checkpoints
@@ -19,7 +19,7 @@ def export(
     to: Annotated[Path, typer.Argument(metavar="FILE", help="the .onnx file to write")],
     colour: Colour = None,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """A trained recognizer as an ONNX file, checked against onnxruntime."""
     from scoremix.execution.recipe import with_arm

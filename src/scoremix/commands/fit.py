@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Reported, Running, app, stop_after
+from scoremix.commands.options import LongRunOptions, Reported, app, stop_after
 
 
 @app.command(without=("scheduler", "compile"))
@@ -21,7 +21,7 @@ def fit(
     ] = False,
     licence: Annotated[str, typer.Option("--licence", help="for the model card, such as apache-2.0")] = "other",
     *,
-    running: Running,
+    running: LongRunOptions,
 ) -> None:
     """A finished run's recipe, trained on all its classes: a folder with the recognizer, thresholds and a model card."""
     out = running.out

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Here, app
+from scoremix.commands.options import RuntimeOptions, app
 
 if TYPE_CHECKING:
     from scoremix.execution.artifacts import Artifact
@@ -26,7 +26,7 @@ def log(
         Path | None, typer.Option("--to", help="folder of the event files, by default RUN/tensorboard")
     ] = None,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """Loss curves, results and pictures of a run as TensorBoard reads them (extra: pip install 'scoremix[track]').
 

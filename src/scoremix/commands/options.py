@@ -147,7 +147,7 @@ Device = Annotated[
 
 
 @dataclass(frozen=True)
-class Layout:
+class ReadingOptions:
     """How a set of images is read."""
 
     skip_bad: Annotated[
@@ -169,7 +169,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExperimentOptions:
     """Which experiment is meant."""
 
     preset: Annotated[
@@ -191,7 +191,7 @@ class Asked:
         ),
     ] = None
     settings: Settings = None
-    layout: Layout = Layout()
+    layout: ReadingOptions = ReadingOptions()
 
     @property
     def changes(self) -> bool:
@@ -216,7 +216,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Here:
+class RuntimeOptions:
     """Where runs lie, and what computes."""
 
     out: Out = RUNS
@@ -238,7 +238,7 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Running(Here):
+class LongRunOptions(RuntimeOptions):
     """The same of what runs for long: side by side, for some time."""
 
     workers: Annotated[

@@ -8,18 +8,18 @@ from typing import Annotated
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import Asked, Here, app
+from scoremix.commands.options import ExperimentOptions, RuntimeOptions, app
 
 
 @app.command(without=("arms",))
 def plan(
-    asked: Asked,
+    asked: ExperimentOptions,
     measure: Annotated[bool, typer.Option("--measure", help="compare images of the run's trained generator")] = False,
     images: Annotated[int | None, typer.Option("--images", min=1, help="images timed; by default a chunk")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="how often each plan is timed")] = 3,
     to: Annotated[Path | None, typer.Option("--json", help="also write the table to this file")] = None,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """What ways of sampling cost here: evaluations, seconds per image, hours; by default of the latest run.
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Here, Reported, Settings, app
+from scoremix.commands.options import Reported, RuntimeOptions, Settings, app
 
 
 @app.command()
@@ -25,7 +25,7 @@ def quality(
     ] = None,
     settings: Settings = None,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """How faithful, diverse and original a run's reproductions and mixes are, or any images beside real ones."""
     from scoremix.config import ConfigError

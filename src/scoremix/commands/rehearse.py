@@ -5,19 +5,19 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Asked, Running, app
+from scoremix.commands.options import ExperimentOptions, LongRunOptions, app
 
 
 @app.command(without=("workers", "scheduler", "compile", "max_hours"))
 def rehearse(
-    asked: Asked,
+    asked: ExperimentOptions,
     sets: Annotated[
         list[str] | None, typer.Option("--sets", help="public sets the run is to be evaluated on, as in benchmark")
     ] = None,
     root: Annotated[Path, typer.Option("--root", help="folder that holds the named sets")] = Path(),
     price: Annotated[float | None, typer.Option("--price", min=0, help="euros of an hour of this device")] = None,
     *,
-    running: Running,
+    running: LongRunOptions,
 ) -> None:
     """What a run needs and what would stop it, in minutes: a sample of the data, a few steps at the true shapes.
 

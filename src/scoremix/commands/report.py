@@ -1,10 +1,10 @@
 """`scoremix report`: the report of a run that is done."""
 
-from scoremix.commands.options import Here, Reported, app, last_reported
+from scoremix.commands.options import Reported, RuntimeOptions, app, last_reported
 
 
 @app.command(without=("device",))
-def report(name: Reported = None, *, here: Here) -> None:
+def report(name: Reported = None, *, here: RuntimeOptions) -> None:
     """Write the report of a run that is done, and print where it is."""
     from scoremix.execution import progress
     from scoremix.execution.store import Store

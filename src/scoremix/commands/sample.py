@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Asked, Running, app
+from scoremix.commands.options import ExperimentOptions, LongRunOptions, app
 from scoremix.commands.story import STEPS, execute
 
 
 @app.command()
 def sample(
-    asked: Asked,
+    asked: ExperimentOptions,
     of_run: Annotated[
         str | None, typer.Option("--from", help="a finished run's generator or set, by default the latest run's")
     ] = None,
@@ -27,7 +27,7 @@ def sample(
         "samples"
     ),
     *,
-    running: Running,
+    running: LongRunOptions,
 ) -> None:
     """Sample the mixed images. Runs what it needs and stops there.
 

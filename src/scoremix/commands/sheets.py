@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Here, Reported, Settings, app, last_reported
+from scoremix.commands.options import Reported, RuntimeOptions, Settings, app, last_reported
 
 
 @app.command()
@@ -29,7 +29,7 @@ def sheets(
     settings: Settings = None,
     to: Annotated[Path | None, typer.Option("--to", help="folder for the pictures, by default RUN/sheets")] = None,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """Pictures of a run's mixes: weights alpha and beta (Fig. 2, 7 to 9), and sources beside mixes (Fig. 3, 14, 15).
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Here, app
+from scoremix.commands.options import RuntimeOptions, app
 
 
 @app.command(without=("device",))
@@ -14,7 +14,7 @@ def show(
         bool, typer.Option("--verify", help="read every file that is done: are its bytes those that were written?")
     ] = False,
     *,
-    here: Here,
+    here: RuntimeOptions,
 ) -> None:
     """The chain of a run: done, missing or stale, and why, with the cost of each stage."""
     from scoremix.execution.chain import chain_table, damaged

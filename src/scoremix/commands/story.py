@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoremix.commands.options import Asked, Running, app, stop_after
+from scoremix.commands.options import ExperimentOptions, LongRunOptions, app, stop_after
 from scoremix.data.files import refuse_among
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ STEPS = {  # name: (the step to stop after, help)
 
 @app.command(help="From a folder of classes to a report that says whether mixing helped.")
 def run(
-    asked: Asked,
+    asked: ExperimentOptions,
     quick: Annotated[
         bool,
         typer.Option(
@@ -36,12 +36,12 @@ def run(
         str | None, typer.Option("--time", help="leave out what does not fit a time such as 30m; named NAME-30m")
     ] = None,
     *,
-    running: Running,
+    running: LongRunOptions,
 ) -> None:
     execute(asked.experiment(quick=quick, time=time), running, None, time)
 
 
-def execute(exp: Experiment, running: Running, until: str | None, time: str | None = None) -> None:
+def execute(exp: Experiment, running: LongRunOptions, until: str | None, time: str | None = None) -> None:
     """Runs an experiment up to a step, with what does not fit a `time` left out."""
     runtime = running.runtime
     refuse_among(runtime.out, exp.source)
@@ -55,7 +55,7 @@ def execute(exp: Experiment, running: Running, until: str | None, time: str | No
 
 
 def _add(name: str, until: str, text: str) -> None:
-    def command(asked: Asked, running: Running) -> None:
+    def command(asked: ExperimentOptions, running: LongRunOptions) -> None:
         execute(asked.experiment(), running, until)
 
     app.command(name, help=f"{text} Runs what it needs and stops there.")(command)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scoremix.commands.options import Running, app, stop_after
+from scoremix.commands.options import LongRunOptions, app, stop_after
 
 
 @app.command(without=("compile",))
@@ -15,7 +15,7 @@ def study(
         bool, typer.Option("--tables", help="run nothing, write the tables of what is done")
     ] = False,
     *,
-    running: Running,
+    running: LongRunOptions,
 ) -> None:
     """Arms x data sets x seeds on shared artifacts, and their tables."""
     from scoremix import study as studies

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from scoremix.commands.convert import bar, say_written
-from scoremix.commands.options import Debug, Layout, Quiet, app
+from scoremix.commands.options import Debug, Quiet, ReadingOptions, app
 
 
 @app.command()
@@ -18,7 +18,7 @@ def subset(
     most: Annotated[int | None, typer.Option("--max", min=1, help="most images of a class")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="of the choice")] = 0,
     *,
-    layout: Layout,
+    layout: ReadingOptions,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import Here, Layout, app
+from scoremix.commands.options import ReadingOptions, RuntimeOptions, app
 
 if TYPE_CHECKING:
     from scoremix.data.source import Told
@@ -28,8 +28,8 @@ def verify_data(
         ),
     ] = None,
     *,
-    layout: Layout,
-    here: Here,
+    layout: ReadingOptions,
+    here: RuntimeOptions,
 ) -> None:
     """What is in a set and what is wrong with it: counts, unreadable images, duplicates, traps; status 2 if anything is."""
     from scoremix.data.files import refuse_place

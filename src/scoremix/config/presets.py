@@ -234,7 +234,7 @@ def webface160k(network: Network = "iresnet50", name: str = "webface160k") -> Ex
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PublishedRecipe:
     """An experiment with its source, its cost and the numbers to expect."""
 
     make: Callable[[], Experiment]
@@ -243,39 +243,39 @@ class Recipe:
     expect: str
 
 
-RECIPES: dict[str, Recipe] = {
-    "adaface-ir50": Recipe(
+RECIPES: dict[str, PublishedRecipe] = {
+    "adaface-ir50": PublishedRecipe(
         partial(recognizer_only, adaface(), "adaface-ir50"),
         "AdaFace's scripts and README",
         "MS1MV2 (5.8 M images): 2 GPUs as published; about 40 h on one RTX 3090 (estimate: 151 M images at the published "
         "fp16 rate of arcface_torch's R50 on 8 of them, 3,790 / s)",
         "MS1MV2: LFW 99.82, CFP-FP 97.86, CPLFW 92.83, CALFW 96.07, AgeDB-30 97.85, IJB-B 94.82 and IJB-C 96.27 at 1e-4",
     ),
-    "adaface-ir101": Recipe(
+    "adaface-ir101": PublishedRecipe(
         partial(recognizer_only, adaface("adaface_ir101"), "adaface-ir101"),
         "AdaFace's scripts and README",
         "WebFace4M (4.2 M images): 2 GPUs as published; about 1.9 times adaface-ir50 per image (estimate: operations)",
         "WebFace4M: TinyFace rank-1 72.02, rank-5 74.52",
     ),
-    "arcface-r50": Recipe(
+    "arcface-r50": PublishedRecipe(
         partial(recognizer_only, arcface_torch(), "arcface-r50"),
         "arcface_torch's ms1mv3_r50 config, log and README",
         "MS1MV3 (5.2 M images): 6.45 h on 8 GPUs (published log, GPU not named), of which 1.19 h validation",
         "MS1MV3: LFW 99.83, CFP-FP 98.54, AgeDB-30 98.45 (best of the run, not the last), IJB-C 96.37 at 1e-4 and 94.47 at 1e-5",
     ),
-    "arcface-r100": Recipe(
+    "arcface-r100": PublishedRecipe(
         partial(recognizer_only, arcface_torch("iresnet100"), "arcface-r100"),
         "arcface_torch's configs; insightface issue 1263",
         "MS1MV3 (5.2 M images): about 8.3 h on 8 GPUs (estimate: 104 M images at the published 3,460 / s)",
         "MS1MV2: IJB-B 42.75, 90.76, 94.75 and IJB-C 89.91, 94.47, 96.28 at 1e-6, 1e-5, 1e-4",
     ),
-    "cosface-r50": Recipe(
+    "cosface-r50": PublishedRecipe(
         partial(recognizer_only, arcface_torch(head="cosface"), "cosface-r50"),
         "arcface_torch's wf4m_r50 and glint360k_r50 configs (Glint360K: weight decay 1e-4)",
         "WebFace4M (4.2 M images): about 4.2 h on 8 GPUs (estimate: 85 M images at arcface-r50's published 5,552 / s)",
         "no number under this protocol is recorded here",
     ),
-    "webface160k": Recipe(
+    "webface160k": PublishedRecipe(
         webface160k,
         "the paper, sections 4.1 and 4.2, appendices I to K; what it does not state is named in the preset",
         "generator 42 H100-hours (published); 200,000 mixes about 15 H100-hours (estimate: 63 evaluations of 4 networks at "
@@ -283,7 +283,7 @@ RECIPES: dict[str, Recipe] = {
         "real and mixed images together about 14 (estimate: by images)",
         "Tables 1 and 2 above",
     ),
-    "webface160k-ir101": Recipe(
+    "webface160k-ir101": PublishedRecipe(
         partial(webface160k, "iresnet100", "webface160k-ir101"),
         "the paper, Table 1, rows marked with a dagger",
         "a recognizer of 200,000 images 10.8 RTX 3090 Ti-hours (published); the generator is shared with webface160k",

@@ -23,7 +23,7 @@ from scoremix.data.formats.packed import Packed
 from scoremix.data.images import packed_file, write_classes
 from scoremix.data.lists import noun
 from scoremix.data.order import stream_seed
-from scoremix.data.outgoing import Images, Made, sound_rows
+from scoremix.data.outgoing import Made, OutgoingImages, sound_rows
 from scoremix.data.reading import refuse_unwritable
 from scoremix.data.source import Advance, Encoded, Form, Opening, Source, Told, extension, refuse_empty
 from scoremix.data.sources import format_of, open_source
@@ -92,7 +92,9 @@ def convert(
             kept = np.array([k for k, of in zip(kept, rows, strict=True) if len(of)], np.int64)
             if not kept.size:
                 raise ValueError(f"{place} has no readable image")
-            images = Images(encoded, kept, [of for of in rows if len(of)], size, advance, made, look=not skip_bad)
+            images = OutgoingImages(
+                encoded, kept, [of for of in rows if len(of)], size, advance, made, look=not skip_bad
+            )
             match form:
                 case "folders":
                     notes = write_folders(part, images)

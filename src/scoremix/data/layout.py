@@ -18,7 +18,7 @@ Steps = tuple[str, ...]  # folders on the way from the place to images
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """Folders with images by class."""
 
     classes: dict[str, list[Steps]]  # in order of name
@@ -33,7 +33,7 @@ def part_of(name: str) -> str | None:
     return PART_OF.get(name.lower())
 
 
-def layout(images: Mapping[Steps, int], where: str, level: int | None = None) -> Layout:
+def layout(images: Mapping[Steps, int], where: str, level: int | None = None) -> FolderLayout:
     """What the folders that hold images mean; ValueError, one line, where that cannot be told.
 
     `images`: their numbers in every folder that holds some, and 0 for folders that hold nothing. `level`: classes are
@@ -72,7 +72,7 @@ def layout(images: Mapping[Steps, int], where: str, level: int | None = None) ->
     classes = dict(sorted(classes.items()))
     owners = tuple(folders[0][skip] for folders in classes.values()) if people else None
     splits = _splits(classes, owners or tuple(classes), skip - 1, told) if parted else None
-    return Layout(classes, skip + level - 1, splits, owners, tuple(told))
+    return FolderLayout(classes, skip + level - 1, splits, owners, tuple(told))
 
 
 def _parted(images: Mapping[Steps, int], skip: int, where: str, level: int | None) -> bool:

@@ -37,7 +37,7 @@ class Item:
     content: bytes
 
 
-class Images:
+class OutgoingImages:
     """The images of the kept classes, labels 0, 1, ... in their order, with file names that are unique in a class."""
 
     def __init__(

@@ -28,7 +28,7 @@ LIBRARIES |= {"pytorch_lightning", "torch"}
 
 
 @dataclass
-class Kept:
+class KeptObject:
     """What is left of any object: its attributes, of a class whose source code the file contains also its name."""
 
     content: dict[str, Any] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class KeptDict(dict[str, Any]):
 
 
 def read_plain(path: Path) -> Any:
-    """What a plain pickle holds, modules as `Kept`. ValueError naming what it asks for beyond that."""
+    """What a plain pickle holds, modules as `KeptObject`. ValueError naming what it asks for beyond that."""
     with open(path, "rb") as file:
         limits.refuse_greedy(file)
         return _Reader(file).load()
@@ -120,7 +120,7 @@ class _Reader(pickle.Unpickler):
         if (module, name) in _NAMES:
             return _NAMES[module, name]
         if module.startswith("torch.nn.modules.") and name.isidentifier():
-            return Kept
+            return KeptObject
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
         raise ValueError(f"it asks for {module}.{name}, which no published snapshot needs; not read further")
@@ -129,11 +129,11 @@ class _Reader(pickle.Unpickler):
         raise ValueError("it refers to data outside itself; not read further")
 
 
-def _rebuilt(meta: Any) -> Kept:
+def _rebuilt(meta: Any) -> KeptObject:
     """An object whose source code the file contains: its attributes, never the code."""
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         raise ValueError("an object of the snapshot has no attributes")
-    return Kept(dict(meta["state"]), str(meta.get("class_name", "")))
+    return KeptObject(dict(meta["state"]), str(meta.get("class_name", "")))
 
 
 def _storage(content: Any) -> Tensor:

@@ -10,14 +10,14 @@ from typing import Any
 
 from scoremix.data.decode import opened
 from scoremix.data.order import batch_indices
-from scoremix.data.outgoing import Images, Item
+from scoremix.data.outgoing import Item, OutgoingImages
 from scoremix.data.recordio import EXACT, Writer
 from scoremix.data.source import extension
 
 SHARD = 10_000  # images of one WebDataset shard or parquet file
 
 
-def write_folders(part: Path, images: Images) -> list[str]:
+def write_folders(part: Path, images: OutgoingImages) -> list[str]:
     """<class>/<image>; as beside all other forms, classes.tsv has the labels."""
     folder_of = -1
     for item in images:
@@ -34,7 +34,7 @@ def write_folders(part: Path, images: Images) -> list[str]:
     return []
 
 
-def write_records(part: Path, images: Images) -> list[str]:
+def write_records(part: Path, images: OutgoingImages) -> list[str]:
     """InsightFace's layout: key 0 announces, images are keys 1 .. N, then one record per class; lists and property.
 
     From 2^24 on float32 would round the announcements: then images are keys 0 .. N - 1 and there is nothing else.
@@ -81,7 +81,7 @@ def _side(item: Item) -> tuple[int, int]:
         raise ValueError(f"{item.name}: {error}") from None
 
 
-def write_shards(part: Path, images: Images, seed: int) -> list[str]:
+def write_shards(part: Path, images: OutgoingImages, seed: int) -> list[str]:
     """WebDataset: shards of <key>.<extension> and <key>.cls in one shuffled order, so that reading in order mixes classes."""
     n = len(images)
     shards = -(-n // SHARD)
@@ -107,7 +107,7 @@ def pyarrow_of(place: Path) -> Any:
     return pq
 
 
-def write_parquet(part: Path, images: Images) -> list[str]:
+def write_parquet(part: Path, images: OutgoingImages) -> list[str]:
     """What `datasets` loads as it is: data/train-*.parquet with an Image and a ClassLabel, and what images were mixed of."""
     pq = pyarrow_of(part)
     import pyarrow as pa

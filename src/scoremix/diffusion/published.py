@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from scoremix.data.finite import finite_tensors
-from scoremix.data.pickles import Kept, read_plain, readable
+from scoremix.data.pickles import KeptObject, read_plain, readable
 
 SETTINGS = {  # arguments of the published network that `EDM2` takes; the rest of a description is not about the network
     *("img_resolution", "img_channels", "label_dim", "use_fp16", "sigma_data", "logvar_channels", "model_channels"),
@@ -30,10 +30,10 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 def _content(found: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     net = found.get("ema") if isinstance(found, dict) else None
-    if not isinstance(net, Kept):
+    if not isinstance(net, KeptObject):
         raise ValueError("expected a snapshot with an averaged network under 'ema'")
     encoder = found.get("encoder")
-    if isinstance(encoder, Kept) and "RGB" not in encoder.class_name:
+    if isinstance(encoder, KeptObject) and "RGB" not in encoder.class_name:
         raise ValueError(f"its images are encoded by {encoder.class_name}; only pixel-space networks are read")
     given = net.content.get("_init_kwargs")
     if not isinstance(given, Mapping):
@@ -43,12 +43,12 @@ def _content(found: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return network, {name: tensor.float() for name, tensor in _tensors(net)}
 
 
-def _tensors(module: Kept, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+def _tensors(module: KeptObject, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """Names and tensors as `state_dict` gives them."""
     for kind in ("_parameters", "_buffers"):
         for name, tensor in module.content.get(kind, {}).items():
             if isinstance(tensor, Tensor):
                 yield f"{prefix}{name}", tensor
     for name, child in module.content.get("_modules", {}).items():
-        if isinstance(child, Kept):
+        if isinstance(child, KeptObject):
             yield from _tensors(child, f"{prefix}{name}.")

@@ -139,7 +139,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenCandidate:
     """What the rule took, and what it looked at."""
 
     chosen: str
@@ -159,7 +159,7 @@ class Choice:
         return {"chosen": self.chosen, "best": self.best, "safe": self.safe, **estimates}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Choice:
+    def from_json(cls, stored: Mapping[str, Any]) -> ChosenCandidate:
         """What `as_json` wrote; other entries are passed over."""
         means, leads = ({arm: Estimate.from_json(e) for arm, e in stored[n].items()} for n in ("means", "leads"))
         return cls(stored["chosen"], stored["best"], stored["safe"], means, leads)
@@ -170,7 +170,7 @@ FEW = 5  # classes below which draws of classes say nothing of other classes
 
 def choose(
     values: Mapping[str, Float[Array, "s r"]], safe: Sequence[str], classes: int, level: float = LEVEL
-) -> Choice:
+) -> ChosenCandidate:
     """The candidate of the largest mean, unless its lead over the better safe one is within noise: then the safe one.
 
     `values`: candidate -> (seeds, 1 + draws) of a metric of which more is better, the plain value of each seed first, the
@@ -187,4 +187,4 @@ def choose(
     leads = {name: Estimate.of(of - values[better], level) for name, of in values.items() if name != better}
     ahead = best != better and classes >= FEW and leads[best].beyond_doubt
     chosen = best if ahead else better
-    return Choice(chosen, best, better, means, leads)
+    return ChosenCandidate(chosen, best, better, means, leads)

@@ -13,7 +13,7 @@ from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting
-from scoremix.execution.recipe import Recipe, chosen_recipe
+from scoremix.execution.recipe import ChosenRecipe, chosen_recipe
 from scoremix.execution.runner import Planner, labelled
 from scoremix.execution.store import Store
 from scoremix.execution.torchrun import say
@@ -43,7 +43,7 @@ def fit(
     refuse_without_onnx("fit")
     parts = records.finished(runtime.out, run)
     exp = parts.exp
-    recipe = chosen_recipe(parts) if arm is None else Recipe(arm, "it was asked for by name.")
+    recipe = chosen_recipe(parts) if arm is None else ChosenRecipe(arm, "it was asked for by name.")
     refuse_unusable(parts, recipe.arm, retrain_generator, ensemble)
     to = folder or runtime.out / exp.name / MODEL
     if not _ours(to):

@@ -58,7 +58,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanPrice:
     """One plan: its price here, and where it is measured the distance of its images from the faithful plan's."""
 
     name: str
@@ -97,7 +97,7 @@ def candidates(plan: SamplingPlan) -> dict[str, SamplingPlan]:
 
 def priced(
     exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, measure: bool, advance: Advance
-) -> list[Row]:
+) -> list[PlanPrice]:
     """Every candidate plan's price from `rounds` runs of the subject's images each, and with `measure` its distance."""
     plans = candidates(exp.sampling)
     n, m = subject.labels.shape
@@ -113,7 +113,9 @@ def priced(
         rival = next((k for k, p in plans.items() if AUGGEN in k and p.solver == plan.solver), AUGGEN)
         each = statistics.median(seconds[name]) / n
         times = statistics.median(own / its for own, its in zip(seconds[name], seconds[rival], strict=True))
-        row = Row(name, plan.solver, plan.steps, evaluations(plan, m), each, each * subject.images_of_job / 3600, times)
+        row = PlanPrice(
+            name, plan.solver, plan.steps, evaluations(plan, m), each, each * subject.images_of_job / 3600, times
+        )
         rows.append(replace(row, **distances(subject, made, name)) if measure else row)
     return rows
 
@@ -206,7 +208,7 @@ def _job(exp: Experiment, runtime: Runtime, store: Store, real: Artifact) -> int
     return Clock({plan.key: plan for plan in plans}, stored, runtime).images(key)
 
 
-def table(rows: list[Row], n: int, job: int) -> str:
+def table(rows: list[PlanPrice], n: int, job: int) -> str:
     """The plans as text."""
     columns = [("plan", "name", "s"), ("solver", "solver", "s"), ("steps", "steps", "d")]
     columns += [("evaluations", "evaluations", "d"), ("s/image", "seconds_per_image", ".4f"), ("hours", "hours", ".3g")]

@@ -15,7 +15,7 @@ from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, StoreBusy
 from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
-from scoremix.execution.records import Record, refuse_other_data, source_of, to_continue
+from scoremix.execution.records import RunRecord, refuse_other_data, source_of, to_continue
 from scoremix.execution.refusals import refuse_impossible, refuse_missing_library
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
@@ -131,7 +131,7 @@ def _opened(
     runtime: Runtime,
     store: Store,
     only_report: bool,
-) -> Record | None:
+) -> RunRecord | None:
     """The run's record, None of a finished one, after damaged artifacts are disowned and it was said what is done.
 
     `given` is the experiment before what the device decides was decided. ConfigError as for `make`.
@@ -153,7 +153,7 @@ def _opened(
         return None
     if todo and wanted:
         refuse_missing_library(exp)
-    record = Record(runtime.out, exp, list(plans))
+    record = RunRecord(runtime.out, exp, list(plans))
     if todo and wanted:
         say(f"{exp.name}: {sum(store.artifact(plan).done for plan in wanted)} of {len(wanted)} steps are done already")
         if undecided(given.model_dump(mode="json")):
@@ -175,7 +175,7 @@ def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step])
                 artifact.disown()
 
 
-def noting(record: Record | None = None, run: str = "") -> Callable[[Step, Artifact, bool], None]:
+def noting(record: RunRecord | None = None, run: str = "") -> Callable[[Step, Artifact, bool], None]:
     """What a runner does after a step: the record learns of it, and a person if it was made now; `run` of several."""
 
     def after(plan: Step, artifact: Artifact, made: bool) -> None:

@@ -15,14 +15,14 @@ from scoremix.report import words
 from scoremix.report.numbers import direction
 
 
-class Recipe(NamedTuple):
+class ChosenRecipe(NamedTuple):
     """An arm of the run, and a sentence on why this one."""
 
     arm: str
     why: str
 
 
-def chosen_recipe(run: Parts) -> Recipe:
+def chosen_recipe(run: Parts) -> ChosenRecipe:
     """The arm that was chosen on validation classes, unless it does worse on the classes kept back. Of a run without a
     choice the judged arm where it helps, else real images, trained for as long as did better on the classes kept back.
 
@@ -35,17 +35,19 @@ def chosen_recipe(run: Parts) -> Recipe:
         judged = (d for d in results.differences if (d.arm, d.metric) == (told.choice.chosen, metric.key))
         worse = [d.control for d in judged if direction(d.estimate, metric) == "worse"]
         if not worse:
-            return Recipe(told.choice.chosen, words.chosen(told))
-        return Recipe(worse[0], f"the chosen `{told.choice.chosen}` does worse than it on the classes kept back.")
+            return ChosenRecipe(told.choice.chosen, words.chosen(told))
+        return ChosenRecipe(worse[0], f"the chosen `{told.choice.chosen}` does worse than it on the classes kept back.")
     if verdict.kind == "helps":
-        return Recipe(verdict.arm, f"the run's verdict on it is: helps (better than {' and '.join(verdict.controls)}).")
+        return ChosenRecipe(
+            verdict.arm, f"the run's verdict on it is: helps (better than {' and '.join(verdict.controls)})."
+        )
     plain = (n for n, arm in run.exp.arms.items() if arm.images == "real" and not arm.recognizer)
     real = {name: results.arms[name][metric.key].value for name in plain}
     if not real:
         raise ConfigError(f"run {run.exp.name!r}: {verdict.kind}, and no arm of real images alone; name one with --arm")
     best = max(real, key=lambda name: real[name])
     longer = f", of the lengths tried ({', '.join(real)}) the better one" if len(real) > 1 else ""
-    return Recipe(best, f"the run's verdict on `{verdict.arm}` is: {verdict.kind}; so real images alone{longer}.")
+    return ChosenRecipe(best, f"the run's verdict on `{verdict.arm}` is: {verdict.kind}; so real images alone{longer}.")
 
 
 def with_arm(out: Path, name: str) -> str:

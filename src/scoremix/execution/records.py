@@ -64,7 +64,7 @@ class Done(NamedTuple):
         return Artifact(self.stage, self.key, out / "store" / self.stage / self.key[:12])
 
 
-class Record:
+class RunRecord:
     """`runs/<name>.json`: the experiment, and the key, config, inputs and code of every step as last done.
 
     Processes that share a run each add their own steps to what stands there.

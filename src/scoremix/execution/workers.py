@@ -74,7 +74,7 @@ def at_work(runtime: Runtime, steps: Sequence[Step], scheduler: str | None = Non
         return cluster(scheduler), runtime
     here = crew(runtime, steps)
     processes.use_threads(here.threads)
-    return here if here.size > 1 else Here(), runtime.model_copy(update={"threads": here.threads})
+    return here if here.size > 1 else ThisProcess(), runtime.model_copy(update={"threads": here.threads})
 
 
 def crew(runtime: Runtime, steps: Sequence[Step]) -> Processes:
@@ -114,7 +114,7 @@ def perform(task: Task, root: Path, runtime: Runtime, show: Show | None = None) 
     call.function(call.config, *call.inputs, work=work)
 
 
-class Here(Workers):
+class ThisProcess(Workers):
     """This process alone, one task after the other."""
 
     size = 1

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROWS, SHOWN = 10, 8  # m-plets of a page; images of one
 
 
-class Row(NamedTuple):
+class PicturedMPlet(NamedTuple):
     """An m-plet in pictures; distance and coherence in the baseline recognizer's space."""
 
     names: tuple[str, ...]
@@ -34,7 +34,7 @@ def pages_of(run: OpenedRun, arm: str) -> int:
     return -(-len(run.mixes(arm).mplets) // ROWS)
 
 
-def listed(run: OpenedRun, arm: str, page: int) -> tuple[list[Row], str]:
+def listed(run: OpenedRun, arm: str, page: int) -> tuple[list[PicturedMPlet], str]:
     """A page of an arm's m-plets, and what it shows in words; those whose rejected images were stored come first."""
     mixed, artifact = run.mixes(arm), run.parts.added[arm]
     screened = artifact.arrays("rejected.npz") if (artifact / "rejected.npz").exists() else None
@@ -50,13 +50,13 @@ def listed(run: OpenedRun, arm: str, page: int) -> tuple[list[Row], str]:
     return rows, about
 
 
-def _row(run: OpenedRun, arm: str, k: int, rejected: np.ndarray | None) -> Row:
+def _row(run: OpenedRun, arm: str, k: int, rejected: np.ndarray | None) -> PicturedMPlet:
     mixed = run.mixes(arm)
     classes, images = mixed.mplets[k], mixed.images.of_class(k)
     start = int(mixed.images.counts[:k].sum())
     unit = embedded(run.net, mixed.images, np.arange(start, start + len(images)))
     pairs = list(combinations(run.centers[classes.tolist()], 2))
-    return Row(
+    return PicturedMPlet(
         tuple(run.names[c] for c in classes),
         tuple(run.train.of_class(c)[0] for c in classes),
         tuple(images[:SHOWN]),

@@ -33,7 +33,7 @@ REMEMBERED = 64  # of what a slider asks for again: paths of classes alone, embe
 SINGLE = 1  # images per forward, so that one image costs one: part of what its bytes depend on
 
 
-class Asked(NamedTuple):
+class MixRequest(NamedTuple):
     """A mix as asked for: training classes, their weights at sigma_max and, if others, at sigma_min, and the plan."""
 
     classes: tuple[int, ...]
@@ -45,10 +45,10 @@ class Asked(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Made:
+class ExploredMix:
     """A mix, what it was made of, and what the baseline recognizer says of it."""
 
-    asked: Asked
+    asked: MixRequest
     names: tuple[str, ...]
     image: Image
     reproductions: tuple[Image, ...]  # of the classes, from the same noise
@@ -119,14 +119,14 @@ class OpenedRun:
     def sampler(self) -> Sampler:
         return Sampler(changed(self.exp.sampling, {"chunk": SINGLE}), self.parts.chain["generator"], self.work)
 
-    def planned(self, asked: Asked) -> Sampling:
+    def planned(self, asked: MixRequest) -> Sampling:
         """The run's sampling with what was asked; ValueError, one line, for what no sampling can be."""
         changes: dict[str, Any] = {"guidance": asked.guidance, "steps": asked.steps, "chunk": SINGLE, "convex": False}
         if self.exp.sampling.mixture == "turns":
             changes["mixture"] = "scores"
         return changed(self.exp.sampling.alone, {**changes, "weights": None, "weights_end": asked.end})
 
-    def mix(self, asked: Asked) -> Made:
+    def mix(self, asked: MixRequest) -> ExploredMix:
         """The mix that was asked for. ValueError or FloatingPointError, one line, where there is none."""
         sampler = self.sampler
         sampler.plan = self.planned(asked)
@@ -136,7 +136,7 @@ class OpenedRun:
         cosine = self.centers @ unit
         best = cosine.topk(min(NEAREST, len(cosine))).indices.tolist()
         told = float(mixed.disagreement[0])
-        return Made(
+        return ExploredMix(
             asked,
             tuple(self.names[k] for k in asked.classes),
             mixed.images[0],
@@ -150,10 +150,10 @@ class OpenedRun:
         )
 
     @cached_property
-    def alone(self) -> Callable[[Asked], Trajectories]:
+    def alone(self) -> Callable[[MixRequest], Trajectories]:
         """Each class by itself from the noise of the mix; remembered, since the weights do not change it."""
 
-        def followed(asked: Asked) -> Trajectories:
+        def followed(asked: MixRequest) -> Trajectories:
             sampler, labels = self.sampler, np.array(asked.classes)[:, None]
             sampler.plan = self.planned(asked)
             return follow(sampler, labels, np.ones(labels.shape), _noise(asked) * len(labels))
@@ -169,7 +169,7 @@ class OpenedRun:
         """The images of a training class among which the nearest is looked for."""
         return self.train.of_class(k)[:NEIGHBOURS]
 
-    def grid(self, asked: Asked) -> illustrate.Pictures:
+    def grid(self, asked: MixRequest) -> illustrate.Pictures:
         """One noise under every pair of weights of two classes: rows alpha, of the first class, columns beta."""
         sampler = self.sampler
         sampler.plan = self.planned(asked._replace(end=None))
@@ -206,7 +206,7 @@ class OpenedRun:
 
     # ---- making it again
 
-    def as_python(self, asked: Asked) -> str:
+    def as_python(self, asked: MixRequest) -> str:
         """Lines that make the same image, bit by bit."""
         settings = self._settings(asked)
         options = "".join(f", {name}={value!r}" for name, value in settings.items())
@@ -220,12 +220,12 @@ class OpenedRun:
             f"(image,) = generator.sample({names}, weights={list(asked.weights)!r}, count=1, seed={asked.seed})\n"
         )
 
-    def as_command(self, asked: Asked) -> str:
+    def as_command(self, asked: MixRequest) -> str:
         """A line for the shell that makes the same image as mix.png."""
         save = 'from scoremix.data.decode import png\nopen("mix.png", "wb").write(png(image))\n'
         return shlex.join(["python", "-c", self.as_python(asked) + save])
 
-    def _settings(self, asked: Asked) -> dict[str, Any]:
+    def _settings(self, asked: MixRequest) -> dict[str, Any]:
         """The settings of sampling that differ from the run's."""
         own = self.exp.sampling
         wanted: dict[str, Any] = {"chunk": SINGLE, "guidance": asked.guidance, "steps": asked.steps}
@@ -258,7 +258,7 @@ class OpenedRun:
         return rows, len(unit)
 
 
-def _noise(asked: Asked) -> list[int]:
+def _noise(asked: MixRequest) -> list[int]:
     """The seed of the one noise that a mix and each of its classes start from."""
     return noise_seeds(asked.seed, np.arange(1))
 

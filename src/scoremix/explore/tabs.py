@@ -14,7 +14,7 @@ from scoremix.data.csv_text import numbers_of
 from scoremix.data.decode import decode, with_channels
 from scoremix.explore import people, view
 from scoremix.explore.mplets import listed, pages_of
-from scoremix.explore.opened import Asked, OpenedRun
+from scoremix.explore.opened import MixRequest, OpenedRun
 from scoremix.stages.show.illustrate import TICKS
 
 MOST, THUMBS = 4, 60  # classes of a mix; classes shown to choose from
@@ -70,7 +70,7 @@ class Mixer:
             chosen = [*chosen, k]
         return [chosen, self.thumbs(words, chosen), *(gr.update(**each) for each in self.sliders(chosen))]
 
-    def asked(self, chosen: list[int], *given: Any) -> Asked:
+    def asked(self, chosen: list[int], *given: Any) -> MixRequest:
         """The inputs as a mix; ConfigError for what is none."""
         m = len(chosen)
         if m < 2:
@@ -81,7 +81,7 @@ class Mixer:
                 raise ConfigError("weights: all are 0, at least one must be above")
             weights = weights / weights.sum()
         plan = float(guidance), int(steps), int(seed or 0)
-        return Asked(tuple(chosen), tuple(weights.tolist()), numbers(end, m), *plan)
+        return MixRequest(tuple(chosen), tuple(weights.tolist()), numbers(end, m), *plan)
 
     @told
     def mixed(self, *given: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from scoremix.evaluation.estimate import Choice
+from scoremix.evaluation.estimate import ChosenCandidate
 from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.outputs.record import Record
 
@@ -14,7 +14,7 @@ class Choosing(Record):
     """A choice among candidates: by which metric, on how many classes and images, in how many folds (1: validation classes)."""
 
     FILE = "choice.json"
-    choice: Choice
+    choice: ChosenCandidate
     metric: Metric
     level: float
     classes: int
@@ -24,7 +24,7 @@ class Choosing(Record):
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
         told = {name: stored[name] for name in ("level", "classes", "images", "folds") if name in stored}
-        return cls(Choice.from_json(stored), metric_of(stored["metric"]), **told)
+        return cls(ChosenCandidate.from_json(stored), metric_of(stored["metric"]), **told)
 
     def as_json(self) -> dict[str, Any]:
         about = {name: getattr(self, name) for name in ("level", "classes", "images", "folds")}

@@ -51,7 +51,7 @@ class GroupRates(Entry):
     inequity: Number | None = None
 
 
-class Groups(GroupPairs):
+class ComparedGroups(GroupPairs):
     """The groups with every arm's rates, and the judged arm's GARBE less each control's."""
 
     arms: Mapping[str, GroupRates]
@@ -112,5 +112,5 @@ class Comparison(Record):
     # part -> hash of the names of its classes, where they were looked at; older ones do not say
     seen: Annotated[Mapping[str, str], Field(default_factory=dict)]
     looks: int  # comparisons in the store that used these test classes, this one included
-    groups: Groups | None
+    groups: ComparedGroups | None
     closed: ClosedSet | None

@@ -19,7 +19,7 @@ Blend = Literal["none", "mixup", "cutmix", "feature_mixup"]
 
 
 @dataclass(frozen=True)
-class Order:
+class ImageOrder:
     """In which order images are seen: all of them until `turn` images were seen, then the first `last` alone.
 
     Over the `ramp` images before the turn more and more of a batch are of the first `last` ones.
@@ -45,7 +45,7 @@ class Order:
 def batches(
     images: LabeledImages,
     targets: Targets | None,
-    order: Order,
+    order: ImageOrder,
     *,
     batch: int,
     part: slice,

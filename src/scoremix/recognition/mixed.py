@@ -14,7 +14,7 @@ from scoremix.recognition.heads import Head
 
 
 @dataclass(frozen=True)
-class Recipe:
+class MixedClasses:
     """Classes from number `real` on are mixed; the defaults treat them as the others."""
 
     real: int
@@ -24,7 +24,7 @@ class Recipe:
 
 
 def loss(
-    embeddings: Float[Tensor, "b d"], labels: Int[Tensor, " b"], head: Head, recipe: Recipe
+    embeddings: Float[Tensor, "b d"], labels: Int[Tensor, " b"], head: Head, recipe: MixedClasses
 ) -> Float[Tensor, " b"]:
     """Loss of each image by raw embeddings, in float32; labels are of the head's classes, one for each image.
 
@@ -43,7 +43,7 @@ def loss(
 class BatchLoss(nn.Module):
     """The mean loss of a batch, of network and head as one module."""
 
-    def __init__(self, net: nn.Module, head: nn.Module, blended: bool, recipe: Recipe | None = None) -> None:
+    def __init__(self, net: nn.Module, head: nn.Module, blended: bool, recipe: MixedClasses | None = None) -> None:
         super().__init__()
         self.net, self.head, self.recipe = net, head, recipe
         self.blended = blending.feature_mixup(net, head) if blended else None

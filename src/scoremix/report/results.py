@@ -66,7 +66,7 @@ class Roc:
 
 
 @dataclass(frozen=True)
-class Arm:
+class ArmResult:
     """One way of training the recognizer; `control` arms are drawn in grey."""
 
     name: str
@@ -81,7 +81,7 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationProtocol:
     """The protocol: what was measured on which pairs, and how often the test classes have been looked at."""
 
     metrics: tuple[Metric, ...]
@@ -114,8 +114,8 @@ class Results:
 
     title: str
     verdict: Verdict
-    evaluation: Evaluation
-    arms: tuple[Arm, ...]
+    evaluation: EvaluationProtocol
+    arms: tuple[ArmResult, ...]
     differences: tuple[Difference, ...] = ()
     csv_name: str = "report.csv"
     json_name: str = "report.json"
@@ -135,10 +135,10 @@ class Results:
         counted = ("genuine_pairs", "impostor_pairs", "supported_far", "images", "images_of")
         roc = run.chain["results"].arrays("roc.npz")
 
-        def arm(name: str) -> Arm:
+        def arm(name: str) -> ArmResult:
             trained = [run.recognizers[f"{name}/{seed}"] for seed in config.seeds]
             first = RecognizerSummary.load(trained[0])
-            return Arm(
+            return ArmResult(
                 name,
                 config.arms[name].note,
                 name in found.verdict.controls,
@@ -153,7 +153,7 @@ class Results:
         return cls(
             title=f"Does mixing classes help? {config.name}",
             verdict=found.verdict,
-            evaluation=Evaluation(
+            evaluation=EvaluationProtocol(
                 metrics=tuple(metric_of(key, found.unsupported.get(key, "")) for key in found.metrics),
                 headline=found.headline,
                 **{key: getattr(found, key) for key in counted},
@@ -198,7 +198,7 @@ class Results:
         return list(dict.fromkeys([*self.verdict.controls, *(d.control for d in self.differences)]))
 
     @property
-    def control(self) -> Arm | None:
+    def control(self) -> ArmResult | None:
         """The first control among the arms."""
         return next((arm for arm in self.arms if arm.control), None)
 

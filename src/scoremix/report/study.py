@@ -44,7 +44,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class StudyRow:
     """An arm on one data set; `differences` are keyed by (control, metric), `adjusted` by control (the headline's)."""
 
     arm: str
@@ -78,7 +78,7 @@ class Table:
     level: float
     seeds: tuple[int, ...]
     gates: dict[int, dict[str, Any]]
-    rows: tuple[Row, ...]
+    rows: tuple[StudyRow, ...]
     manifests: tuple[tuple[str, str], ...]
     pairs: tuple[tuple[str, str, dict[str, Cell]], ...] = ()  # arm, the other arm, difference by metric
 

@@ -4,12 +4,20 @@ from collections.abc import Sequence
 
 from scoremix.report import numbers, page
 from scoremix.report.page import Section
-from scoremix.report.sections.measures import MeasuresSection, NearestSection, Quality, Rows, cell, measures, sizes
+from scoremix.report.sections.measures import (
+    MeasuresSection,
+    NearestSection,
+    QualityResults,
+    Rows,
+    cell,
+    measures,
+    sizes,
+)
 
 SECTIONS: tuple[type[Section], ...] = (MeasuresSection, NearestSection)
 
 
-def render(quality: Quality) -> str:
+def render(quality: QualityResults) -> str:
     """The page, as HTML."""
     return page.render(MeasuresSection.title, page.load(SECTIONS, quality), quality, "narrow")
 

@@ -10,7 +10,7 @@ from scoremix.evaluation.metric_table import power
 from scoremix.report.charts import Floats, Style, figure, light, new_axes, seed_lines
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
-from scoremix.report.results import Arm, Results, Roc
+from scoremix.report.results import ArmResult, Results, Roc
 
 
 class ArmsSection(Section):
@@ -37,7 +37,7 @@ def not_compared(results: Results) -> list[str]:
 
 
 @figure
-def roc(arms: Sequence[Arm], drawn: Mapping[str, Style], supported_far: float) -> tuple[Axes, str, str]:
+def roc(arms: Sequence[ArmResult], drawn: Mapping[str, Style], supported_far: float) -> tuple[Axes, str, str]:
     """Verification curves, log FAR against TAR: seeds thin, mean thick, unsupported FAR shaded."""
     with_curve = [(arm, arm.roc) for arm in arms if arm.roc is not None]
     thin = sum(len(np.atleast_2d(curve.tar)) for _, curve in with_curve) <= 60
@@ -52,7 +52,7 @@ def roc(arms: Sequence[Arm], drawn: Mapping[str, Style], supported_far: float) -
 
 @figure
 def roc_gain(
-    arms: Sequence[Arm], control: Arm, drawn: Mapping[str, Style], supported_far: float
+    arms: Sequence[ArmResult], control: ArmResult, drawn: Mapping[str, Style], supported_far: float
 ) -> tuple[Axes, str, str]:
     """The same curves minus the control's at equal FAR and seed: shows differences too small for the ROC."""
     assert control.roc is not None

@@ -10,7 +10,7 @@ from scoremix.report.results import ReportedRun
 
 
 @dataclass(frozen=True)
-class DataSet:
+class ImageSetSplits:
     """Disjoint sets of classes (name, classes, images, single_image_classes) and files left out (path, reason)."""
 
     name: str
@@ -22,7 +22,7 @@ class DataSet:
 
 class DataSection(Section):
     title = "Data"
-    data: DataSet
+    data: ImageSetSplits
 
     @classmethod
     def load(cls, run: ReportedRun) -> Self:
@@ -30,4 +30,4 @@ class DataSection(Section):
         splits = tuple(split.as_json() for split in info.splits)
         skipped = tuple({"path": path, "reason": reason} for path, reason in info.skipped)
         height, width, channels = info.image_shape
-        return cls(DataSet(run.config.source, splits, (height, width, channels), skipped, info.note))
+        return cls(ImageSetSplits(run.config.source, splits, (height, width, channels), skipped, info.note))

@@ -26,7 +26,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Quality:
+class QualityResults:
     """What the page is about: numbers by set of images, notes, and each set's images most similar to real ones."""
 
     sets: Rows
@@ -41,7 +41,7 @@ class MeasuresSection(Section):
     notes: Sequence[str]
 
     @classmethod
-    def load(cls, source: Quality) -> Self:
+    def load(cls, source: QualityResults) -> Self:
         return cls(source.sets, [sizes(source.sets), *source.notes])
 
 

@@ -10,7 +10,7 @@ from scoremix.evaluation.metric_table import Metric
 from scoremix.report.charts import figure, light, new_axes, slug
 from scoremix.report.numbers import difference
 from scoremix.report.page import Section
-from scoremix.report.study import Row, Table
+from scoremix.report.study import StudyRow, Table
 
 
 class StudyTablesSection(Section):
@@ -59,7 +59,7 @@ def gain_against_cost(table: Table) -> tuple[Axes, str, str]:
     return axes, f"cost-{slug(table.data)}", f"Gain over {control} against cost on {table.data}."
 
 
-def _seconds(row: Row) -> float:
+def _seconds(row: StudyRow) -> float:
     """What an arm's images and one recognizer cost."""
     return row.cost["image_seconds"] + row.cost["training_seconds"]
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from scoremix.outputs.networks import GeneratorSummary
 from scoremix.report.charts import Floats, Style, figure, light, new_axes, seed_lines, styled
 from scoremix.report.page import Section
-from scoremix.report.results import Arm, Curve, ReportedRun, Results
+from scoremix.report.results import ArmResult, Curve, ReportedRun, Results
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def generator_loss(generator: GeneratorCurves) -> Markup:
     return _losses(lines, "generator-loss", "Generator loss against images seen", generator.guide_at)
 
 
-def recognizer_loss(arms: Sequence[Arm], drawn: Mapping[str, Style]) -> Markup:
+def recognizer_loss(arms: Sequence[ArmResult], drawn: Mapping[str, Style]) -> Markup:
     """The recognizers' losses against images seen, seeds thin, mean thick."""
     lines = [(curve, drawn[arm.name]) for arm in arms for curve in arm.training]
     return _losses(lines, "recognizer-loss", "Recognizer loss against images seen, one line per arm")

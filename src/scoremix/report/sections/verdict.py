@@ -13,7 +13,7 @@ from scoremix.outputs.networks import GateResult
 from scoremix.report import words
 from scoremix.report.numbers import MISSING, count
 from scoremix.report.page import Section
-from scoremix.report.results import Evaluation, ReportedRun, Results
+from scoremix.report.results import EvaluationProtocol, ReportedRun, Results
 from scoremix.report.sections.cost import with_inputs
 from scoremix.report.sections.generator import gate_of
 
@@ -79,7 +79,7 @@ def sentence(results: Results, gate: GateResult | None) -> str:
     return words.gained(verdict.kind, metric, own, against, results.evaluation.classes, results.evaluation.confidence)
 
 
-def caveats(evaluation: Evaluation) -> list[str]:
+def caveats(evaluation: EvaluationProtocol) -> list[str]:
     """What the intervals do and do not cover, one sentence each."""
     n, names = len(evaluation.recognizer_seeds), ", ".join(map(str, evaluation.recognizer_seeds))
     of_generators = {

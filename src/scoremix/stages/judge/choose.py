@@ -16,7 +16,7 @@ from scoremix.stages.judge.compare import headline_of
 
 
 def choose_arm(config: Choice, *evaluated: Mapping[str, Artifact], work: Work) -> None:
-    """Writes choice.json: what the rule takes of the candidates (`evaluation.estimate.Choice`), by which metric, and on how
+    """Writes choice.json: what the rule takes of the candidates (`evaluation.estimate.ChosenCandidate`), by which metric, and on how
     many classes. `evaluated`: the candidates' recognizers, "arm/seed", as measured on the validation classes, or on those of
     every fold: then a value is the mean over folds by their classes, and so is each draw.
     """

@@ -9,14 +9,14 @@ from scoremix.config import Evaluation
 from scoremix.evaluation import fairness
 from scoremix.evaluation.estimate import Estimate
 from scoremix.execution.artifacts import Artifact
-from scoremix.outputs.comparison import GroupRates, Groups
+from scoremix.outputs.comparison import ComparedGroups, GroupRates
 from scoremix.outputs.evaluated import GroupPairs
 
 FEWEST = 5  # classes of a group whose rates have an interval: resampling fewer tells little
 Rates = dict[str, "NDArray[np.float64]"]  # fmr, fnmr (seeds, 1 + resamples, groups); summaries (seeds, 1 + resamples)
 
 
-def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]]) -> Groups | None:
+def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]]) -> ComparedGroups | None:
     """The groups with their pairs, for every arm their rates and the inequality of these, and the judged arm's
 
     inequality minus each control's, all with intervals; None without groups.
@@ -33,7 +33,7 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
         fmr, fnmr = ([Estimate.of(of[n][:, :, k], level) for k, level in enumerate(levels)] for n in ("fmr", "fnmr"))
         arms[arm] = GroupRates(fmr, fnmr, **{key: Estimate.of(of[key], config.level) for key in fairness.SUMMARIES})
     minus = {c: Estimate.of(judged - rates[c]["garbe"], config.level) for c in config.controls}
-    return Groups(**vars(first), arms=arms, minus=minus)
+    return ComparedGroups(**vars(first), arms=arms, minus=minus)
 
 
 def _stacked(artifacts: Sequence[Artifact]) -> Rates:

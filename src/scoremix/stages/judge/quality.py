@@ -24,8 +24,7 @@ from scoremix.outputs.quality import QualitySummary
 from scoremix.recognition import checkpoints
 from scoremix.recognition.training import class_centers, embed
 from scoremix.report.pages import quality as page
-from scoremix.report.sections.measures import Pair
-from scoremix.report.sections.measures import Quality as Content
+from scoremix.report.sections.measures import Pair, QualityResults
 from scoremix.stages.embedding import BLOCK
 
 Embed = Callable[[LabeledImages, NDArray[np.int64]], Tensor]  # some images of a set -> features (n, d) on the CPU
@@ -63,7 +62,7 @@ def measure_quality(
         found = {}
         for name, images in loaded.items():
             sources = Sources.of(images, train, sets[name])
-            found[name] = Made(*_embedded(embed, images, config.images), sources, images)
+            found[name] = GeneratedSet(*_embedded(embed, images, config.images), sources, images)
             advance(1 + len(found))
         rows = compared(config, reference, found)
         advance(2 + len(found))
@@ -74,7 +73,7 @@ def measure_quality(
     QualitySummary(notes, numbers, {name: _plain(found) for name, found in pairs.items()}).write(work)
     work.write("quality.csv", page.to_csv(rows))
     work.write("quality.txt", page.text(rows, notes))
-    work.write("quality.html", page.render(Content(rows, notes, pairs)))
+    work.write("quality.html", page.render(QualityResults(rows, notes, pairs)))
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class Sources:
 
 
 @dataclass(frozen=True)
-class Made:
+class GeneratedSet:
     """A generated set in feature space; `rows` are the images that were embedded."""
 
     features: Tensor
@@ -164,7 +163,7 @@ class Made:
         return self.images.labels_of(self.rows)
 
 
-def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str, generated.Values]:
+def compared(config: Quality, real: Real, sets: Mapping[str, GeneratedSet]) -> dict[str, generated.Values]:
     """All measures of every set, the references first: equal numbers of images and of images per class in all."""
     first = np.flatnonzero(~real.second)
     pools = {name: _of_sources(real, first, made) for name, made in sets.items()}
@@ -187,7 +186,9 @@ def compared(config: Quality, real: Real, sets: Mapping[str, Made]) -> dict[str,
     }
 
 
-def _measured(config: Quality, real: Real, made: Made, pool: NDArray[np.int64], n: int, each: int) -> generated.Values:
+def _measured(
+    config: Quality, real: Real, made: GeneratedSet, pool: NDArray[np.int64], n: int, each: int
+) -> generated.Values:
     rows = generated.first_of_classes(made.labels, each)
     sources = made.sources
     parents = None
@@ -236,7 +237,7 @@ def _pixels(images: LabeledImages, rows: NDArray[np.int64]) -> NDArray[np.uint8]
     return images.take(rows[generated.spread(len(rows), appearance.PROBED)])[0]
 
 
-def _of_sources(real: Real, rows: NDArray[np.int64], made: Made) -> NDArray[np.int64]:
+def _of_sources(real: Real, rows: NDArray[np.int64], made: GeneratedSet) -> NDArray[np.int64]:
     """Those of some real rows whose class is a source of the set; all where sources are unknown."""
     if made.sources.classes is None:
         return rows
@@ -248,7 +249,7 @@ def _each(labels: NDArray[np.int64]) -> int:
     return max(1, int(np.median(np.unique(labels, return_counts=True)[1])))
 
 
-def closest(config: Quality, real: Real, made: Made) -> list[Pair]:
+def closest(config: Quality, real: Real, made: GeneratedSet) -> list[Pair]:
     """The generated images most similar to a training image, each beside it."""
     similarity, row = privacy.nearest_similarity(made.features, real.features)
     top = similarity.topk(min(config.pictures, len(similarity)))
@@ -309,7 +310,9 @@ def _part(artifact: Artifact, part: str) -> LabeledImages:
     return images.of_classes(part) if len(images.splits.get(part, ())) else images
 
 
-def _notes(config: Quality, judge: Artifact | External, real: Real, sets: Mapping[str, Made], n: float) -> list[str]:
+def _notes(
+    config: Quality, judge: Artifact | External, real: Real, sets: Mapping[str, GeneratedSet], n: float
+) -> list[str]:
     seed = None if isinstance(judge, External) else judge.manifest["seed"]
     notes = [
         f"features: {config.features}" + (f" trained with seed {seed}" if seed is not None else ", weights from a file")

@@ -19,7 +19,7 @@ from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedTraining, real_images
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary
 from scoremix.recognition import checkpoints, mixed, published
-from scoremix.recognition.batches import Order, batches
+from scoremix.recognition.batches import ImageOrder, batches
 from scoremix.recognition.heads import AdaFace, ArcFace, CombinedMargin, CosFace, Head, Softmax
 from scoremix.recognition.timm_networks import PREFIX, TimmNetwork
 from scoremix.recognition.training import RecognizerTraining, class_centers, initialised, sgd, train
@@ -87,19 +87,19 @@ def train_recognizer(
     work.count("images", total)
 
 
-def order_of(mixes: MixedTraining | None, seed: int, images: int, total: int) -> Order:
+def order_of(mixes: MixedTraining | None, seed: int, images: int, total: int) -> ImageOrder:
     """The order for mixes that end, or all images in every epoch."""
     if mixes is None or not mixes.finish + mixes.ramp:
-        return Order(seed, images, images, total)
-    return Order(seed, images, mixes.images, total - int(mixes.finish * total), int(mixes.ramp * total))
+        return ImageOrder(seed, images, images, total)
+    return ImageOrder(seed, images, mixes.images, total - int(mixes.finish * total), int(mixes.ramp * total))
 
 
-def recipe_of(mixes: MixedTraining | None) -> mixed.Recipe | None:
+def recipe_of(mixes: MixedTraining | None) -> mixed.MixedClasses | None:
     """How mixed classes count, None where as the others do."""
     if mixes is None:
         return None
-    recipe = mixed.Recipe(mixes.classes, mixes.weight, mixes.margin, mixes.negatives)
-    return None if recipe == mixed.Recipe(mixes.classes) else recipe
+    recipe = mixed.MixedClasses(mixes.classes, mixes.weight, mixes.margin, mixes.negatives)
+    return None if recipe == mixed.MixedClasses(mixes.classes) else recipe
 
 
 def steps(
@@ -109,8 +109,8 @@ def steps(
     total: int,
     state: RecognizerTraining | None = None,
     targets: Targets | None = None,
-    order: Order | None = None,
-    recipe: mixed.Recipe | None = None,
+    order: ImageOrder | None = None,
+    recipe: mixed.MixedClasses | None = None,
 ) -> Iterator[RecognizerTraining]:
     """The training loop over `total` images, from `state` or from the start, each process on its part of a batch."""
     if config.microbatch == "auto":
@@ -118,7 +118,7 @@ def steps(
             "recognizer.microbatch 'auto' is for the experiment; execution.runner.decided(exp, device) first"
         )
     part = device.part(config.batch, "recognizer.batch")
-    order = order or Order(config.seed, len(images), len(images), total)
+    order = order or ImageOrder(config.seed, len(images), len(images), total)
     state = state or start(
         config, describe(config, images.size, images.channels), len(images.class_names), device.device
     )
