@@ -32,7 +32,7 @@ from scoremix.config.presets import PRESETS
 from scoremix.stages.train import resume
 
 out, until, saves = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-save = resume.Checkpoint.save
+save = resume.TrainingCheckpoint.save
 
 def save_and_die(*arguments):
     global saves
@@ -41,7 +41,7 @@ def save_and_die(*arguments):
     if saves == 0:
         os._exit(9)
 
-resume.Checkpoint.save = save_and_die
+resume.TrainingCheckpoint.save = save_and_die
 exp = load(PRESETS["folder"](), (), sys.argv[4:])
 team = engine.start("cpu", together=True)
 runtime = Runtime(out=out, device="cpu", quiet=True, checkpoint_seconds=0.0)
