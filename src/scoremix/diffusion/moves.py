@@ -33,7 +33,7 @@ def moved(
     angles = math.pi * (2 * torch.rand(part.batch, 2, **draw)[rows] - 1)
     angle, along = angles[:, 0] * happens[:, 1], angles[:, 1]
     cosine, sine = angle.cos(), angle.sin()
-    told = [
+    conditions = [
         sizes[:, 0],
         cosine - 1,
         sine,
@@ -42,7 +42,7 @@ def moved(
         sizes[:, 2],
         sizes[:, 3],
     ]
-    labels = torch.stack(told, dim=1).to(images.device)
+    labels = torch.stack(conditions, dim=1).to(images.device)
     changed = happens.any(1).nonzero()[:, 0].to(images.device)
     if not len(changed):
         return images, labels
@@ -54,10 +54,10 @@ def moved(
     theta = torch.cat([back, -(back @ move)], dim=2).to(images)[changed]
     padding = "reflection" if fill is None else "zeros"
     level = fill or 0.0
-    found = images[changed] - level
-    grid = F.affine_grid(theta, list(found.shape), align_corners=False)
-    made = F.grid_sample(found, grid, mode="bicubic", padding_mode=padding, align_corners=False) + level
-    return images.index_copy(0, changed, made.clamp(-1, 1)), labels
+    chosen = images[changed] - level
+    grid = F.affine_grid(theta, list(chosen.shape), align_corners=False)
+    resampled = F.grid_sample(chosen, grid, mode="bicubic", padding_mode=padding, align_corners=False) + level
+    return images.index_copy(0, changed, resampled.clamp(-1, 1)), labels
 
 
 def _turn(cosine: Float[Tensor, " b"], sine: Float[Tensor, " b"]) -> Float[Tensor, "b 2 2"]:

@@ -234,14 +234,13 @@ def pair_similarities(
     `tail` for all n (n - 1) / 2 pairs.
     """
     unit = torch.nn.functional.normalize(torch.as_tensor(embeddings).detach().float().cpu())
-    given = as_array(labels)
-    classes, dense, sizes = np.unique(given, return_inverse=True, return_counts=True)
-    if len(unit) != len(given):
-        raise ValueError(f"labels: {len(given)} labels for {len(unit)} embeddings")
+    label_of = as_array(labels)
+    classes, dense, sizes = np.unique(label_of, return_inverse=True, return_counts=True)
+    if len(unit) != len(label_of):
+        raise ValueError(f"labels: {len(label_of)} labels for {len(unit)} embeddings")
     finite_rows(unit)
     n = len(unit)
-    genuine = int((sizes * (sizes - 1) // 2).sum())
-    impostors = n * (n - 1) // 2 - genuine
+    impostors = n * (n - 1) // 2 - int((sizes * (sizes - 1) // 2).sum())
     keep = impostors if tail is None else min(tail, impostors)
     same_parts: list[tuple[Array, Array]] = []
     other: list[tuple[Array, Array]] = []
@@ -256,10 +255,10 @@ def pair_similarities(
         if held > 2 * keep:
             other = [_largest(other, keep)]
             held, floor = keep, float(other[0][0].min())
-    found, of = _largest(other, keep)
-    order = np.argsort(-found)
-    values, own = (np.concatenate(part) for part in zip(*same_parts, strict=True))
-    return PairSimilarities(values, own, found[order], of[order], impostors, classes, sizes)
+    impostor, impostor_classes = _largest(other, keep)
+    order = np.argsort(-impostor)
+    genuine, genuine_class = (np.concatenate(part) for part in zip(*same_parts, strict=True))
+    return PairSimilarities(genuine, genuine_class, impostor[order], impostor_classes[order], impostors, classes, sizes)
 
 
 @numba.njit(cache=True)

@@ -43,15 +43,15 @@ class TimmNetwork(nn.Module):
         Colour filters are summed for grey images. ValueError, one line, naming tensors that are missing, too many, or
         of another shape.
         """
-        told, own = self.net.default_cfg, self.net.state_dict()
-        classifier, first = _names(told["classifier"]), {f"{name}.weight" for name in _names(told["first_conv"])}
-        last = {name for name in own if name.rpartition(".")[0] in classifier}
-        given = {n: t for n, t in tensors.items() if n.rpartition(".")[0] not in classifier}
-        for name in first & given.keys() & own.keys():
-            if own[name].shape[1] == 1:
-                given[name] = given[name].sum(1, keepdim=True)
-        refuse_misfits({name: tensor for name, tensor in own.items() if name not in last}, given)
-        self.net.load_state_dict({**{name: own[name] for name in last}, **given})
+        config, state = self.net.default_cfg, self.net.state_dict()
+        classifier, first = _names(config["classifier"]), {f"{name}.weight" for name in _names(config["first_conv"])}
+        last = {name for name in state if name.rpartition(".")[0] in classifier}
+        weights = {n: t for n, t in tensors.items() if n.rpartition(".")[0] not in classifier}
+        for name in first & weights.keys() & state.keys():
+            if state[name].shape[1] == 1:
+                weights[name] = weights[name].sum(1, keepdim=True)
+        refuse_misfits({name: tensor for name, tensor in state.items() if name not in last}, weights)
+        self.net.load_state_dict({**{name: state[name] for name in last}, **weights})
 
 
 def _names(told: str | tuple[str, ...] | None) -> set[str]:
