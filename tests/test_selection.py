@@ -19,6 +19,7 @@ from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.execution import progress, runner
 from scoremix.execution.artifacts import Artifact, External
+from scoremix.execution.refusals import refuse_more_than_there_are
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
 from scoremix.execution.work import Work
@@ -167,6 +168,20 @@ def test_impossible_choices_say_which_selection(tmp_path: Path, recognizer: Arti
         chosen(tmp_path, recognizer, count=436)
     with pytest.raises(ValueError, match="only 0 m-plets"):
         chosen(tmp_path, recognizer, strategy="window", window=(0.5, 0.5001), m=3, count=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"m": 4}, "selection.m 4: there are 3 training classes"),
+        ({"count": 5}, "selection.count 5: 3 training classes have 3 m-plets of 2"),
+    ],
+)
+def test_more_than_the_training_classes_have_is_refused_by_its_setting(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        refuse_more_than_there_are(Selection(**settings), 3)
+    refuse_more_than_there_are(Selection(m=3, count=1), 3)
+    refuse_more_than_there_are(Selection(m=4, count=7, strategy="each"), 3)
 
 
 def plans(tmp_path: Path, *settings: str) -> list[Step]:

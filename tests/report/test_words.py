@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from scoremix.config import Evaluation
 from scoremix.evaluation.estimate import ChosenCandidate, Estimate
 from scoremix.evaluation.metric_table import AUC, tar
 from scoremix.outputs.choice import Choosing
+from scoremix.outputs.comparison import Difference
 from scoremix.report import words
+from scoremix.stages.judge.compare import verdict
 
 SURE, UNSURE, WORSE = (
     Estimate(0.021, 0.010, 0.032, (0.02, 0.022)),
@@ -50,6 +53,18 @@ def test_a_gain_has_its_numbers_and_chance_has_none() -> None:
         "it recognizes worse than real images alone, trained longer (equal_steps): do not use it."
     )
     assert "91.2 of 100 pairs are recognized" in gained("real images were chosen", UNSURE)
+
+
+def test_no_gain_is_told_on_fewer_classes_than_an_interval_needs() -> None:
+    """Draws of two classes that have a pair of each kind are all alike: an interval without width."""
+    told = words.gained("does not help here", tar(0.01), OWN, {"real": SURE}, 2, 0.95)
+    assert (
+        told
+        == "On 2 classes it never saw in training, too few to tell a gain from chance: at least 5 classes are needed."
+    )
+    sure = [Difference("mixed", "real", "auc", SURE)]
+    kinds = [verdict(sure, Evaluation(treatment="mixed"), "auc", True, enough) for enough in (True, False)]
+    assert kinds == ["helps", "does not help here"]
 
 
 def test_a_weak_generator_and_the_cost() -> None:

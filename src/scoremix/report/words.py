@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from scoremix.evaluation.estimate import Estimate
+from scoremix.evaluation.estimate import FEW, Estimate
 from scoremix.evaluation.metric_table import Metric
 from scoremix.execution.artifacts import Artifact
 from scoremix.outputs.choice import Choosing
@@ -86,6 +86,8 @@ def gained(
             for control, e in against.items()
         ]
         return f"{where}, it recognizes better in every seed: {' and '.join(more)}; in brackets the {level_of(level)}."
+    if classes is not None and classes < FEW and not metric.closed:
+        return f"{where}, too few to tell a gain from chance: at least {FEW} classes are needed."
     if losing := [called(control) for control, e in against.items() if direction(e, metric) == "worse"]:
         return f"{where}, it recognizes worse than {' and '.join(losing)}: do not use it."
     unsure = [called(control) for control, e in against.items() if not e.beyond_doubt]

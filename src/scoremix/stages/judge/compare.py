@@ -8,7 +8,7 @@ import numpy as np
 from scoremix.config import Evaluation
 from scoremix.data.images import LabeledImages
 from scoremix.evaluation import metrics
-from scoremix.evaluation.estimate import Estimate, helps
+from scoremix.evaluation.estimate import FEW, Estimate, helps
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.choice import Choosing
@@ -59,6 +59,8 @@ def compare(
     real_chosen = taken is not None and taken.chosen == taken.safe
     stored = LabeledImages.load(real.folder)
     seen = seen_in(stored, config)
+    judged_on = len(np.unique(labels)) if held_out is None or config.task == "open" else len(held_out.names)
+    enough = judged_on >= FEW
     work.write_arrays("roc.npz", far=ROC_POINTS, **{f"arm/{arm}": curve for arm, curve in curves.items()})
     draws_of = {f"{arm}/{key}": v.astype(np.float32) for arm, values in arms.items() for key, v in values.items()}
     work.write_arrays("draws.npz", **draws_of)
@@ -73,7 +75,9 @@ def compare(
         arms={a: {key: Estimate.of(v, config.level) for key, v in values.items()} for a, values in arms.items()},
         differences=differences,
         verdict=Verdict(
-            REAL if real_chosen else verdict(differences, config, headline, strong), config.treatment, config.controls
+            REAL if real_chosen else verdict(differences, config, headline, strong, enough),
+            config.treatment,
+            config.controls,
         ),
         images=len(labels),
         images_of=len(stored.of_classes(config.classes)),
@@ -113,12 +117,14 @@ def headline_of(config: Evaluation, levels: Sequence[metrics.Level]) -> str:
     return f"tar@{config.headline:g}" if supported else "auc"
 
 
-def verdict(differences: Sequence[Difference], config: Evaluation, headline: str, gate_passed: bool) -> Kind:
-    """ "helps" needs an interval above zero against every control and one sign in all seeds."""
+def verdict(
+    differences: Sequence[Difference], config: Evaluation, headline: str, gate_passed: bool, enough: bool = True
+) -> Kind:
+    """ "helps" needs an interval above zero against every control, one sign in all seeds, and `enough` classes for an interval."""
     if not gate_passed:
         return "generator too weak"
     judged = (d.estimate for d in differences if (d.arm, d.metric) == (config.treatment, headline))
-    return "helps" if helps(judged) else "does not help here"
+    return "helps" if enough and helps(judged) else "does not help here"
 
 
 def seen_in(stored: LabeledImages, config: Evaluation) -> dict[str, str]:
