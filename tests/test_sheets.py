@@ -19,6 +19,7 @@ from scoremix.execution import sheets
 from scoremix.execution.work import Work
 from scoremix.stages.mix.sample import Networks, noise_seeds
 from scoremix.stages.show.illustrate import TICKS, comparison, grid
+from support.runs import command
 
 
 def images(labels: np.ndarray, weights: object, seeds: list[int]) -> np.ndarray:
@@ -31,6 +32,7 @@ def images(labels: np.ndarray, weights: object, seeds: list[int]) -> np.ndarray:
 SAMPLER = SimpleNamespace(
     images=images, weighed=lambda *asked: (images(*asked), None), shape=(4, 4, 1), class_names=None
 )
+
 TRAIN = SimpleNamespace(of_class=lambda k: np.full((2, 4, 4, 1), [[[[100 + k]]], [[[110 + k]]]], np.uint8))
 
 
@@ -121,6 +123,14 @@ def test_named_m_plets_and_ticks():
             sheets.named(mplets, names)
     with pytest.raises(ValueError, match="must be numbers"):
         numbers_of("0,half", "--ticks")
+
+
+def test_a_guidance_that_is_none_is_refused_before_anything_is_drawn(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert command("sheets", "--out", tiny_run, "--guidance", "nan", "--to", tmp_path / "sheets") == 2
+    assert "--guidance: input should be a finite number (got nan)" in capsys.readouterr().err
+    assert not (tmp_path / "sheets").exists()
 
 
 def test_a_page_of_sheets_keeps_each_of_them_whole():

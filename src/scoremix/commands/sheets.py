@@ -38,7 +38,7 @@ def sheets(
     """
     import numpy as np
 
-    from scoremix.config import load
+    from scoremix.config import changed, load
     from scoremix.data.csv_text import numbers_of
     from scoremix.data.decode import png
     from scoremix.data.files import write_file
@@ -54,6 +54,7 @@ def sheets(
     exp = decided(load(last_reported(name, here.out), (), settings or ()), runtime.device)
     shown = TICKS if ticks is None else numbers_of(ticks, "--ticks")
     sampler, classes = sampler_of(exp, runtime)
+    plans = [changed(exp.sampling, {"guidance": guidance}, "--") for guidance in guidances or [1.3, 2.75]]
     train = LabeledImages.load(step_folder(here.out, exp.name, "ingest")).of_classes("train")
     some = np.linspace(0, len(classes) - 1, min(pairs, len(classes))).round().astype(int)
     chosen = np.array(named(mplets, train.class_names)) if mplets else classes[some]
@@ -61,8 +62,8 @@ def sheets(
     weights = np.array(weights_for(exp.sampling, m))
     swept = (weight_sheets(sampler, train.class_names, chosen, seed, shown) for seed in (seeds or [0]) if m == 2)
     made = [sheet for of_seed in swept for sheet in of_seed]
-    for guidance in guidances or [1.3, 2.75]:
-        sampler.plan = sampler.plan.model_copy(update={"guidance": guidance})
+    for plan in plans:
+        sampler.plan = plan
         made.append(comparison_sheet(sampler, train, chosen, weights, rows))
     folder = to or here.out / exp.name / "sheets"
     folder.mkdir(parents=True, exist_ok=True)

@@ -144,8 +144,8 @@ class OverTrainingSection(Section):
             if few := {ema: found.snapshots for ema, found in of.correlation.items() if found.pearson is None}:
                 counts = ", ".join(f"{count} at EMA {ema}" for ema, count in few.items())
                 yield (
-                    f"Whether phases of higher CKA go with better recognition cannot be told for {run}: networks stored "
-                    f"at {counts}, at least {of.fewest} that differ are needed."
+                    f"Whether phases of higher CKA go with better recognition cannot be told for {run}: it needs "
+                    f"{of.fewest} stored networks whose CKA and recognition differ (stored: {counts})."
                 )
 
 
