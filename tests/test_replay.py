@@ -84,6 +84,8 @@ def test_images_of_classes_are_those_of_python(
         (["--replay", "0", "--classes", "a,b"], "give one of them"),
         (["demo", "--replay", "0"], "no preset"),
         (["--classes", "nobody,else"], "names 'nobody', not among"),
+        (["--classes", 'a,"b,c",a'], "names 'a' twice"),
+        (["--classes", '"b,c",a'], "names 'b,c', not among the"),
         (["--weights", ".3,.7"], "--weights .3,.7: goes with --classes"),
         (["--classes", "a,b", "--weights", "many"], "--weights 'many'"),
     ],
@@ -96,5 +98,6 @@ def test_wrong_wishes_are_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
-    status, _, said = call(monkeypatch, capsys, *given, "--out", out, "--to", tmp_path)
+    status, _, said = call(monkeypatch, capsys, *given, "--out", out, "--to", tmp_path / "made")
     assert status == 2 and told in said and said.count("\n") == 1
+    assert not (tmp_path / "made").exists()

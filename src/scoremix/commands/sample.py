@@ -1,5 +1,6 @@
 """`scoremix sample`: the mixes of a run; one image of a finished set again; images of classes that one names."""
 
+import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,9 @@ def sample(
     of_run: Annotated[
         str | None, typer.Option("--from", help="a finished run's generator or set, by default the latest run's")
     ] = None,
-    classes: Annotated[str | None, typer.Option("--classes", help="classes to mix now, by name: A,B")] = None,
+    classes: Annotated[
+        str | None, typer.Option("--classes", help="classes to mix now, by name: A,B; a name with a comma in quotes")
+    ] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="one for each: .3,.7; by default alike")] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="images of --classes")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, help="of the noise of --classes")] = 0,
@@ -50,19 +53,22 @@ def sample(
     from scoremix.data.files import write_file
 
     out, where = running.out, running.runtime.device
-    to.mkdir(parents=True, exist_ok=True)
     if replay is not None:
         from scoremix.execution.trained import replayed
 
         image, same = replayed(of_run, of_set, replay, out=out, device=where)
+        to.mkdir(parents=True, exist_ok=True)
         print(write_file(to / f"{of_set.replace(' ', '-').replace('/', '-')}-{replay:07d}.png", png(image)))
         print("the bytes of the set" if same else "not the bytes of the set: another device, version or code made it")
         raise typer.Exit(0 if same else 1)
     from scoremix.execution.records import recorded
     from scoremix.execution.trained import load_generator
 
-    named = [name.strip() for name in str(classes).split(",")]
+    named = [name.strip() for name in next(csv.reader([str(classes)], skipinitialspace=True), [])]
+    if twice := [name for name in named if named.count(name) > 1]:
+        raise ConfigError(f"--classes {classes}: names {twice[0]!r} twice, the classes of a mix differ")
     generator = load_generator(of_run or recorded(out, None).name, out=out, device=where)
     images = generator.sample(named, None if weights is None else numbers_of(weights, "--weights"), count, seed)
+    to.mkdir(parents=True, exist_ok=True)
     for i, image in enumerate(images):
         print(write_file(to / f"{'+'.join(named).replace('/', '-')}-seed{seed}-{i:03d}.png", png(image)))

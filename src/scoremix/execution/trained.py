@@ -102,7 +102,7 @@ class TrainedGenerator:
 
     def _index(self, name: str | int) -> int:
         if isinstance(name, str):
-            return int(positions([name], self.classes, "sample", "classes of the generator")[0])
+            return int(positions([name], self.classes, "sample", "training classes of the generator")[0])
         if not 0 <= name < len(self.classes):
             raise ValueError(f"class {name}: the generator knows the classes 0 to {len(self.classes) - 1}")
         return int(name)
