@@ -86,6 +86,14 @@ def test_a_path_ends_in_the_image_that_sampling_makes(run: OpenedRun) -> None:
     assert followed.estimates.shape[:2] == (2, 4) and (np.diff(followed.sigmas) < 0).all() and followed.sigmas[-1] == 0
 
 
+def test_the_python_it_shows_mixes_conditions_where_the_run_does(run: OpenedRun) -> None:
+    sampling = run.exp.sampling.model_copy(update={"mixture": "conditions"})
+    other = OpenedRun(run.parts._replace(exp=run.exp.model_copy(update={"sampling": sampling})), run.runtime)
+    made, names = other.mix(ASKED["two"]), dict[str, Any]()
+    exec(other.as_python(ASKED["two"]), names)
+    assert np.array_equal(names["image"], made.image) and not np.array_equal(made.image, run.mix(ASKED["two"]).image)
+
+
 @pytest.mark.parametrize(
     "settings", [{"churn": 4.0, "resample": 0.5}, {"mixture": "balanced", "solver": "ddim", "eta": 1.0}]
 )

@@ -231,7 +231,9 @@ class OpenedRun:
         wanted: dict[str, Any] = {"chunk": SINGLE, "guidance": asked.guidance, "steps": asked.steps}
         if asked.end is not None:
             wanted |= {"weights_end": asked.end, "convex": False}
-        return {name: value for name, value in wanted.items() if value != getattr(own, name)}
+        differing = {name: value for name, value in wanted.items() if value != getattr(own, name)}
+        mixture = self.planned(asked).mixture  # `load_generator` mixes scores where it is not told otherwise
+        return differing if mixture == "scores" else {**differing, "mixture": mixture}
 
     # ---- m-plets
 
