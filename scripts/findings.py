@@ -36,6 +36,12 @@ PLACES = (  # what mixes first were measured on: on test classes, then on valida
     Place("Omniglot, 5 images", "scarcity", "omniglot_5"),
     Place("kanji, 5 images", "scarcity", "kanji_5"),
 )
+LONGER = (  # the same in the first three quarters of the training
+    Place("170 people, three quarters", "faces_confirm_2", "lfw_170"),
+    Place("kanji, three quarters", "kanji_confirm", "kanji"),
+    Place("kanji, three quarters", "kanji_recipe", "kanji"),
+    Place("Omniglot, three quarters", "omniglot_recipe", "omniglot"),
+)
 Cell = dict[str, Any]
 Stored = dict[str, Any]
 
@@ -129,10 +135,13 @@ def interval(axes: Any, found: Cell, at: float, colour: str, test: bool) -> None
     axes.plot(100 * found["value"], at, "o", color=colour, mfc=colour if test else "white", ms=5.5)
 
 
-def places(stored: Stored, pairs: Sequence[tuple[str, str, str]]) -> list[tuple[str, bool, list[Cell | None]]]:
+Line = tuple[str, bool, list[Cell | None]]
+
+
+def places(stored: Stored, pairs: Sequence[tuple[str, str, str]], where: Sequence[Place] = PLACES) -> list[Line]:
     """Rows of a forest plot where the first of (arm, metric, other) is stored."""
-    rows = []
-    for place in PLACES:
+    rows: list[Line] = []
+    for place in where:
         cells = [cell(stored, place.study, place.data, *pair) for pair in pairs]
         if cells[0]:
             test = table_of(stored, place.study, place.data)["classes"] == "test"
@@ -141,8 +150,10 @@ def places(stored: Stored, pairs: Sequence[tuple[str, str, str]]) -> list[tuple[
 
 
 def gain(stored: Stored, pyplot: Any) -> Any:
-    first = "coherent_first"
-    rows = places(stored, [(first, TAR, CONTROL), (first, RANK1, CONTROL)])
+    first, longer = "coherent_first", "three_quarters"
+    rows = places(stored, [(longer, TAR, CONTROL), (longer, RANK1, CONTROL)], LONGER)
+    rows += places(stored, [(first, TAR, CONTROL), (first, RANK1, CONTROL)])
+    rows.sort(key=lambda row: not row[1])  # test classes first
     label = "mixes first minus real images for as many steps, points (95 %)"
     return forest(pyplot, rows, ["TAR at FAR 0.01", "rank-1"], xlabel=label)
 
@@ -155,9 +166,15 @@ def throughout(stored: Stored, pyplot: Any) -> Any:
 
 
 def averages(stored: Stored, pyplot: Any) -> Any:
-    pair = ("coherent_first", TAR, "averages_first"), ("coherent_first", RANK1, "averages_first")
+    rows = []
+    for mixes, of_pixels, where in (
+        ("three_quarters", "averages_three_quarters", LONGER),
+        ("coherent_first", "averages_first", PLACES),
+    ):
+        rows += places(stored, [(mixes, TAR, of_pixels), (mixes, RANK1, of_pixels)], where)
+    rows.sort(key=lambda row: not row[1])
     label = "mixes first minus pixel averages first, points (95 %)"
-    return forest(pyplot, places(stored, pair), ["TAR at FAR 0.01", "rank-1"], xlabel=label)
+    return forest(pyplot, rows, ["TAR at FAR 0.01", "rank-1"], xlabel=label)
 
 
 SCARCITY = {

@@ -55,7 +55,7 @@ def study_section(stored: dict[str, Any]) -> str:
 
 
 def table_section(table: dict[str, Any]) -> str:
-    wanted = [m for m in table["metrics"] if m.startswith(("tar@", "rank", "mmpmr@"))]
+    wanted = [m for m in table["metrics"] if m.startswith(("tar@", "rank", "mmpmr@", "accuracy"))]
     heads = [m.replace("tar@", "TAR@FAR ").replace("rank", "rank-").replace("mmpmr@", "morphs@FAR ") for m in wanted]
     control = table["controls"][-1]
     rows = []
