@@ -291,7 +291,7 @@ def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_pat
     [
         (["selection.groups=wrong.csv"], ["wrong.csv", "class"]),
         (["selection.file=wrong.csv", "selection.strategy=list"], ["wrong.csv", "class"]),
-        (["selection.count=99"], ["99 m-plets", "allowed 2-plets, 21"]),
+        (["selection.count=99"], ["selection.count 99", "21 m-plets of 2"]),
     ],
 )
 def test_a_selection_that_the_classes_do_not_allow_is_refused_right_after_ingest(
