@@ -13,7 +13,10 @@ PLAIN = {
     "real": "real images alone",
     "equal_steps": "real images alone, trained longer",
     "scoremix": "real images and mixes",
-}
+    "coherent_75": "real images with the most alike mixes, until the last quarter of the training",
+    "averages_75": "real images with averages of two of them, until the last quarter of the training",
+    "cutmixes": "real images with patchworks of two of them",
+}  # the candidates of a run
 
 
 def called(arm: str, notes: Mapping[str, str] = {}) -> str:

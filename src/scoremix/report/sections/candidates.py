@@ -1,6 +1,6 @@
 """The candidates: how one of them was chosen, on validation classes alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 from scoremix.evaluation.estimate import Estimate
@@ -24,6 +24,11 @@ class CandidatesSection(Section):
     def where(self) -> str:
         """The classes that chose."""
         return words.where(self.choosing) if self.choosing else ""
+
+    @property
+    def plain(self) -> Mapping[str, str]:
+        """What the candidates train on, in words, where they have some."""
+        return words.PLAIN
 
     @property
     def leads(self) -> list[tuple[str, list[Estimate]]]:
