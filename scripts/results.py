@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 from datetime import datetime
 from pathlib import Path
@@ -105,7 +106,7 @@ def blocks(stored: dict[str, Any]) -> dict[str, str]:
     made["@PLANS@"] = tables.plans_table(stored["plan_demo"])
     made["@SPEED@"] = tables.speed_table([stored["generator_small"], stored["generator_s"]])
     made["@STAGES@"] = tables.stage_table(stored["demo"])
-    made["@MINUTES@"] = f"{stored['demo']['wall_seconds'] / 60:.0f}"
+    made["@MINUTES@"] = f"{math.ceil(stored['demo']['wall_seconds'] / 60)}"
     return made
 
 
