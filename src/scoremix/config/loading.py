@@ -33,7 +33,10 @@ _Yaml.add_implicit_resolver(
 Named = Callable[[Iterable[str], Mapping[str, Arm], Iterable[str]], dict[str, Arm]]
 
 PAPERS = "scoremix"  # the arm that is the papers' own method
-HALF = "coherent_first"  # mixes in the first half: judged where it is named and the arm of three quarters is not
+MIXES_FIRST = {
+    "coherent_75": "averages_75",
+    "coherent_first": "averages_first",
+}  # and pixel averages used in the same way
 
 
 def load(
@@ -45,7 +48,7 @@ def load(
     """`base` changed by files (YAML, TOML, JSON or what they hold), then by `a.b=c`; ConfigError lists every mistake.
 
     `named` finds the arms of a list of names, `arms: [real, auggen]`, given the base's own and those of the verdict. Where
-    the base's judged arm is not among them, nor another set, `coherent_first` is judged, or its `scoremix`. Where arms are named, or what is
+    the base's judged arm is not among them, nor another set, one that mixes first like it is judged, or its `scoremix`. Where arms are named, or what is
     judged is set, the base's choice among its arms is not made.
     """
     tree = base.model_dump(mode="json")
@@ -68,8 +71,9 @@ def load(
     if named is not None and isinstance(tree["arms"], (list, str)):
         names = tree["arms"].split(",") if isinstance(tree["arms"], str) else [str(name) for name in tree["arms"]]
         asked = named(names, base.arms, ())
+        alike = MIXES_FIRST if treatment in MIXES_FIRST else ()
         others = PAPERS if PAPERS in base.arms else treatment
-        treatment = next((name for name in (treatment, HALF) if name in asked), others)
+        treatment = next((name for name in (treatment, *alike) if name in asked), others)
     if isinstance(tree["evaluation"], dict):
         fixed = names is not None or "treatment" in tree["evaluation"] or not choice_fits(tree["evaluation"])
         tree.setdefault("choice", None if fixed else choice)

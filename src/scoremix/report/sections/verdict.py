@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import field
 from typing import Any, Self
 
+from scoremix.config.loading import MIXES_FIRST
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import AUC
 from scoremix.outputs.choice import Choosing
@@ -189,7 +190,7 @@ def advice(
             f"keep the coherent mixes alone (--arms real,equal_steps,scoremix,coherent): images of one mix are {mix:.2f} "
             f"alike, those of a real class {class_:.2f}; screened mixes did better in our study"
         )
-    cheap = {"coherent_75": "averages_75", "coherent_first": "averages_first"}.get(treatment, "averages")
+    cheap = MIXES_FIRST.get(treatment, "averages")
     if cheap not in arms:
         said.append(
             f"hold the mixes against pixel averages of the same classes (arm {cheap}), which need no generator: it is "
@@ -203,7 +204,7 @@ def advice(
                 f"train the recognizer longer first (recognizer.epochs): the real images alone gain {100 * more:.1f} points "
                 "with as many steps as the mixes take, and new classes were no substitute for that in our study"
             )
-        if not {"coherent_75", "coherent_first"} & set(arms):
+        if MIXES_FIRST.keys().isdisjoint(arms):
             said.append(
                 "let coherent mixes come first and end the training on real images alone (--arms "
                 "real,equal_steps,scoremix,coherent_75): in our studies that did best, and was never worse than real "
