@@ -19,13 +19,12 @@ from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import EDM2, condition_matrix
 from scoremix.execution import progress, runner
 from scoremix.execution.artifacts import Artifact, External
-from scoremix.execution.refusals import refuse_more_than_there_are
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
 from scoremix.execution.work import Work
 from scoremix.outputs.networks import GeneratorSummary, RecognizerSummary
 from scoremix.stages.mix.describe import describe_mplets
-from scoremix.stages.mix.select import default_count, files_of, select_mplets
+from scoremix.stages.mix.select import default_count, files_of, refuse_too_few, select_mplets
 from scoremix.stages.mix.weights import weights_for
 
 N = 30
@@ -179,9 +178,9 @@ def test_impossible_choices_say_which_selection(tmp_path: Path, recognizer: Arti
 )
 def test_more_than_the_training_classes_have_is_refused_by_its_setting(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        refuse_more_than_there_are(Selection(**settings), 3)
-    refuse_more_than_there_are(Selection(m=3, count=1), 3)
-    refuse_more_than_there_are(Selection(m=4, count=7, strategy="each"), 3)
+        refuse_too_few(Selection(**settings), 3, None)
+    refuse_too_few(Selection(m=3, count=1), 3, None)
+    refuse_too_few(Selection(m=4, count=7, strategy="each"), 3, None)
 
 
 def plans(tmp_path: Path, *settings: str) -> list[Step]:

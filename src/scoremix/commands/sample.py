@@ -1,6 +1,5 @@
 """`scoremix sample`: the mixes of a run; one image of a finished set again; images of classes that one names."""
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -48,7 +47,7 @@ def sample(
         raise ConfigError("--classes and --replay take a finished run (--from RUN), no preset and no settings")
     if classes is not None and replay is not None:
         raise ConfigError("--classes and --replay: give one of them")
-    from scoremix.data.csv_text import numbers_of
+    from scoremix.data.csv_text import names_of, numbers_of
     from scoremix.data.decode import png
     from scoremix.data.files import write_file
 
@@ -64,7 +63,7 @@ def sample(
     from scoremix.execution.records import recorded
     from scoremix.execution.trained import load_generator
 
-    named = [name.strip() for name in next(csv.reader([str(classes)], skipinitialspace=True), [])]
+    named = names_of(str(classes))
     if twice := [name for name in named if named.count(name) > 1]:
         raise ConfigError(f"--classes {classes}: names {twice[0]!r} twice, the classes of a mix differ")
     generator = load_generator(of_run or recorded(out, None).name, out=out, device=where)

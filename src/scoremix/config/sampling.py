@@ -81,10 +81,9 @@ class SamplingPlan(Slice):
 
     @property
     def alone(self) -> Self:
-        """The plan of an image by itself, under weights of its own: neither balanced nor drawn again among others."""
-        return self.model_copy(
-            update={"resample": None, "mixture": "scores" if self.mixture == "balanced" else self.mixture}
-        )
+        """The plan of an image by itself, under weights of its own: not in turns, not balanced, nor drawn again among others."""
+        mixture = "conditions" if self.mixture == "conditions" else "scores"
+        return self.model_copy(update={"resample": None, "mixture": mixture})
 
     @model_validator(mode="after")
     def _solvable(self) -> SamplingPlan:

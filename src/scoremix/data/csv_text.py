@@ -30,6 +30,11 @@ def csv_rows(text: str, where: object, separator: str = ",") -> list[list[str]]:
         raise ValueError(f"{where}: is not CSV ({error})") from None
 
 
+def names_of(text: str) -> list[str]:
+    """The names in a text such as A,B; one with a comma stands in quotes."""
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
 def numbers_of(text: str, where: str) -> tuple[float, ...]:
     """The finite numbers in a text such as 0,.25,1; ValueError, of `where`, for anything else."""
     try:

@@ -1,11 +1,10 @@
 """What cannot work is refused in one line before anything is trained: by the settings, or once the images are read."""
 
-import math
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from scoremix.config import ConfigError, Experiment, Selection, changed
+from scoremix.config import ConfigError, Experiment, changed
 from scoremix.config.base import TIMM
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
@@ -55,25 +54,11 @@ def refuse_untold_rate(exp: Experiment, summary: ImagesSummary) -> None:
             )
 
 
-def refuse_more_than_there_are(selection: Selection, classes: int) -> None:
-    """ConfigError where so many training classes have no such m-plets, or fewer."""
-    m, count = selection.m, selection.count
-    if selection.strategy in ("each", "list"):
-        return
-    if m > classes:
-        raise ConfigError(f"selection.m {m}: there are {classes} training classes, a mix has as many at most")
-    if count is not None and count > math.comb(classes, m):
-        raise ConfigError(
-            f"selection.count {count}: {classes} training classes have {noun(math.comb(classes, m), 'm-plet')} of {m}"
-        )
-
-
 def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
     """ValueError, before anything is trained, where m-plets cannot be chosen of the training classes, or are others'."""
     chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
     names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
     for selection in {s.model_dump_json(): s for s in chosen}.values():
-        refuse_more_than_there_are(selection, len(names))
         if selection.file is not None:
             read_mplets(Path(selection.file), names, selection.m)
         groups = groups_of(selection, names, {**files_of(selection), "real": real})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from scoremix.config import ConfigError
+from scoremix.data.csv_text import names_of
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import positions
 from scoremix.stages.mix.sample import Sampler
@@ -66,8 +66,7 @@ def named(mplets: Sequence[str], names: Sequence[str]) -> list[list[int]]:
     """Classes of m-plets written `A,B`, a name with a comma in quotes; ConfigError, one line, for what is none."""
     found = []
     for text in mplets:
-        words = [word.strip() for word in next(csv.reader([text], skipinitialspace=True))]
-        found.append(positions(words, names, f"--mplet {text!r}", "training classes").tolist())
+        found.append(positions(names_of(text), names, f"--mplet {text!r}", "training classes").tolist())
     if len(set(map(len, found))) > 1 or any(len(set(row)) < len(row) for row in found):
         raise ConfigError(f"--mplet: {' and '.join(map(repr, mplets))} must name as many classes each, none twice")
     return found

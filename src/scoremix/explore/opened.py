@@ -122,8 +122,6 @@ class OpenedRun:
     def planned(self, asked: MixRequest) -> Sampling:
         """The run's sampling with what was asked; ValueError, one line, for what no sampling can be."""
         changes: dict[str, Any] = {"guidance": asked.guidance, "steps": asked.steps, "chunk": SINGLE, "convex": False}
-        if self.exp.sampling.mixture == "turns":
-            changes["mixture"] = "scores"
         return changed(self.exp.sampling.alone, {**changes, "weights": None, "weights_end": asked.end})
 
     def mix(self, asked: MixRequest) -> ExploredMix:

@@ -221,8 +221,8 @@ def alike(labels: Int[Tensor, "b m"], weights: Weights, seeds: Sequence[int]) ->
     """A number for the rows of the same classes and weights; -1 for a seed that is there already (rows that fill a chunk)."""
     shares = torch.as_tensor(weights, dtype=torch.float64, device=labels.device).expand(labels.shape)
     groups: Tensor = torch.cat([labels.double(), shares], dim=1).unique(dim=0, return_inverse=True)[1]
-    again = torch.tensor([seed in seeds[:i] for i, seed in enumerate(seeds)], device=labels.device)
-    return groups.masked_fill(again, -1)
+    groups[np.setdiff1d(np.arange(len(seeds)), np.unique(seeds, return_index=True)[1])] = -1
+    return groups
 
 
 def _images(net: EDM2 | Adapted) -> str:

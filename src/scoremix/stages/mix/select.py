@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 
 from scoremix.analysis.spaces import in_order
-from scoremix.config import Selection
+from scoremix.config import ConfigError, Selection
 from scoremix.data import lists
 from scoremix.data.csv_text import csv_text
 from scoremix.data.files import known_hash
@@ -89,14 +89,23 @@ def search(
 
 
 def refuse_too_few(config: Selection, classes: int, groups: np.ndarray | None) -> None:
-    """ValueError, before there are any spaces, where so many m-plets of so many classes cannot be chosen."""
+    """ValueError, before there are any spaces, where so many m-plets of so many classes cannot be chosen.
+
+    ConfigError, which is one, of the setting by its name where there are not so many, whatever the groups.
+    """
     if config.strategy in ("each", "list"):
         return
-    count = config.count or default_count(classes, config.m)
+    m = config.m
+    if m > classes:
+        raise ConfigError(f"selection.m {m}: there are {classes} training classes, a mix has as many at most")
+    if config.count is not None and config.count > (total := math.comb(classes, m)):
+        said = lists.noun(total, "m-plet")
+        raise ConfigError(f"selection.count {config.count}: {classes} training classes have {said} of {m}")
+    count = config.count or default_count(classes, m)
     ordered = config.strategy not in ("random", "window")
     objective, largest = (config.objective, config.strategy in ("far", "joint_top")) if ordered else ("sum", True)
     try:
-        refuse_impossible(classes, config.m, count, objective, largest, groups, config.across)
+        refuse_impossible(classes, m, count, objective, largest, groups, config.across)
     except ValueError as error:
         raise ValueError(f"selection of {count} m-plets: {error}") from None
 
