@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,13 @@ def filled(text: str) -> str:
             else f"{stored['arms'][what][metric]['mean']:.1f}"
         )
 
-    tables = {"study": study, "tuning": tuning, "gates": gates, "judges": judges, "appearance": appearance}
+    tables: dict[str, Callable[..., str]] = {
+        "study": study,
+        "tuning": tuning,
+        "gates": gates,
+        "judges": judges,
+        "appearance": appearance,
+    }
 
     def block(match: re.Match[str]) -> str:
         kind, *names = match[1].split()

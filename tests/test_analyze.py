@@ -97,7 +97,7 @@ def test_a_map_without_its_extra_is_refused_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(analyze, "find_spec", lambda name: None)
-    monkeypatch.setattr(records, "finished", lambda *_: records.Parts(decided(Experiment(), "cpu"), {}, {}, {}))
+    monkeypatch.setattr(records, "finished", lambda *_: records.FinishedRun(decided(Experiment(), "cpu"), {}, {}, {}))
     with pytest.raises(ConfigError, match=r"scoremix\[umap\].*pca"):
         analyzed(tmp_path, "analysis.paths.map=umap")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from scoremix.config import Embedding, Runtime
+from scoremix.config import Runtime
 from scoremix.data import verification
 from scoremix.data.faces import open_set
 from scoremix.data.facesets import FaceSet
 from scoremix.evaluation.templates import PROTOCOLS
+from scoremix.execution.benchmarks import BenchmarkSetup
 from scoremix.execution.store import Store
 from scoremix.recognition import checkpoints
 from scoremix.stages.judge.benchmark import OpenedRecognizer, evaluated
@@ -80,10 +82,9 @@ def test_the_kit_gives_the_numbers_of_the_other_layouts(roots: tuple[Path, Path]
     recognizer = OpenedRecognizer(checkpoints.make(description).eval(), description, "0")
     runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
     for name in ("lfw", "ijbc", "tinyface"):
-        plain, kit = (
-            evaluated(recognizer, open_set(name, root), [*PROTOCOLS.values()], Embedding(), store, runtime, 20)
-            for root in roots
-        )
+        sets = (open_set(name, root) for root in roots)
+        setup = BenchmarkSetup([], [*PROTOCOLS.values()], 64, store, runtime)
+        plain, kit = (evaluated(one, setup.protocols, partial(setup.embedded, recognizer, one), 20) for one in sets)
         np.testing.assert_equal([asdict(one) for one in kit], [asdict(one) for one in plain])
         assert plain[0].measures
     assert (

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from scoremix.config import presets, read_settings
 from scoremix.data import faces, lists, splits, verification
 from scoremix.data.export import convert
-from scoremix.data.source import Opening, Told
+from scoremix.data.source import Opening, SourceHints
 from scoremix.data.sources import fingerprint, open_source
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion import published as edm2
@@ -37,17 +37,17 @@ Read = Callable[[Path], Any]
 Change = tuple[str, float, int]  # kind, where as a share of the file, value
 
 
-def read_set(told: Told) -> Read:
+def read_set(hints: SourceHints) -> Read:
     """Everything that a source of images does, an image that is none being said and no more."""
 
     def read(place: Path) -> None:
-        source = open_source(place, Opening(workers=1, told=told))
+        source = open_source(place, Opening(workers=1, hints=hints))
         for block in source.every_block(8):
             assert len(block.images) == len(block.classes) and all(
                 "\n" not in line for bad in block.bad for line in bad
             )
         source.listed()
-        fingerprint(place, told)
+        fingerprint(place, hints)
 
     return read
 
@@ -169,9 +169,9 @@ SPLIT = {"train": PEOPLE[:4], "validation": PEOPLE[4:6], "test": PEOPLE[6:]}
 PAIRS = "".join(f"{name}/0.png {name}/1.png 1\n" for name in PEOPLE)
 YAML = "recognizer:\n  lr: 0.1\n  widths: [4, 8]\n  units: [1, 1]\ngenerator: {batch: 8, ema: [0.05, 0.1]}\nname: x\narms: [real, scoremix]\n"
 READERS: dict[str, tuple[Callable[[Path], Path | None], Read]] = {
-    **{f"layout: {name}": (make, read_set(told)) for name, (make, told) in MAKE.items()},
-    "recordio": (recordio, read_set(Told())),
-    "packed": (packed, read_set(Told())),
+    **{f"layout: {name}": (make, read_set(hints)) for name, (make, hints) in MAKE.items()},
+    "recordio": (recordio, read_set(SourceHints())),
+    "packed": (packed, read_set(SourceHints())),
     "bin": (bin_file, verification.read),
     "pairs": (puts("pairs.txt", PAIRS), faces.pair_list),
     "ijb": (ijb, lambda root: faces.open_set(str(root), root)),

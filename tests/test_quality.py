@@ -19,7 +19,7 @@ from scoremix.data.reading import read
 from scoremix.evaluation.backbones import DinoV2
 from scoremix.evaluation.generated import of_copying
 from scoremix.evaluation.quality import frechet_distance, prdc
-from scoremix.stages.judge.quality import Real
+from scoremix.stages.judge.quality import RealReference
 from support.runs import command, run
 
 FMRS = "quality.fmrs=[0.1, 0.02]"  # 735 impostor pairs support no lower rates
@@ -233,7 +233,7 @@ def test_c_t_is_measured_against_held_out_images_of_the_training_classes(tmp_pat
     def pixels(images: LabeledImages, rows: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(images.take(rows)[0].reshape(len(rows), -1).astype(np.float32))
 
-    real = Real.of(Quality(), pixels, train, None, apart)
+    real = RealReference.of(Quality(), pixels, train, None, apart)
     assert real.unseen is not None
     fresh = torch.from_numpy(drawn(10).reshape(120, -1).astype(np.float32))
     found, copied = (of_copying(x, real.features, real.unseen, [])["copying_z"] for x in (fresh, real.features[:100]))

@@ -110,6 +110,8 @@ def test_mixes_are_drawn_again_among_those_of_their_classes_and_weights(nets: tu
     rare = weighed_sample(*nets, labels, weights, seeds, replace(plan, resample=1e-9)).images
     assert torch.allclose(rare, weighed_sample(*nets, labels, weights, seeds, plan.alone).images)
     assert not torch.allclose(made.images, rare) and torch.allclose(made.images[-1], rare[-1])
+    reproductions = (images(nets, labels[:4, :1], [1.0], each) for each in (plan, plan.alone))
+    assert torch.equal(*reproductions)  # of one class nothing is mixed
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from scoremix import study
 from scoremix.config import ConfigError, Runtime
 from scoremix.config.study import read_study
 from scoremix.execution.store import Store
-from scoremix.report.study import Cell, StudyRow, Table
+from scoremix.report.study import StudyEstimate, StudyRow, Table
 from support.runs import undrawn
 
 
@@ -234,22 +234,22 @@ def test_wrong_settings_name_the_data_set(file: Path) -> None:
 def test_a_cell_of_known_draws() -> None:
     rng = np.random.default_rng(0)
     draws = rng.normal(0.3, 0.1, (4, 20_001))
-    cell = Cell.of(draws, 0.95)
+    cell = StudyEstimate.of(draws, 0.95)
     assert cell.low == pytest.approx(0.3 - 1.96 * 0.05, abs=3e-3)
     assert cell.high == pytest.approx(0.3 + 1.96 * 0.05, abs=3e-3)
     assert cell.p < 1e-3
-    assert Cell.of(rng.normal(0, 0.1, (4, 20_001)), 0.95).p > 0.9
+    assert StudyEstimate.of(rng.normal(0, 0.1, (4, 20_001)), 0.95).p > 0.9
 
 
 def test_draws_that_are_not_finite_count_in_neither_tail() -> None:
     draws = np.concatenate([np.full((2, 1), 0.1), np.tile(np.linspace(-0.1, 0.3, 101), (2, 1))], axis=1)
     holed = np.concatenate([draws, np.full((2, 300), np.nan)], axis=1)
-    assert Cell.of(holed, 0.95) == Cell.of(draws, 0.95)
-    assert Cell.of(np.array([[0.1, np.nan, np.nan]]), 0.95) is None
+    assert StudyEstimate.of(holed, 0.95) == StudyEstimate.of(draws, 0.95)
+    assert StudyEstimate.of(np.array([[0.1, np.nan, np.nan]]), 0.95) is None
 
 
 def test_too_few_resamples_for_holm_are_named(finished: Path, file: Path) -> None:
-    cell = Cell.of(np.tile(np.linspace(0.1, 0.2, 101), (2, 1)), 0.95)
+    cell = StudyEstimate.of(np.tile(np.linspace(0.1, 0.2, 101), (2, 1)), 0.95)
     assert cell is not None and cell.p == cell.finest == pytest.approx(2 / 101)
 
     def told(arms: int) -> str:

@@ -34,7 +34,7 @@ from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.diagnosis import Diagnosis
 from scoremix.outputs.networks import GateResult
 from scoremix.report.pages import study as pages
-from scoremix.report.study import Cell, Study, StudyRow, Table
+from scoremix.report.study import Study, StudyEstimate, StudyRow, Table
 
 
 @dataclass
@@ -252,7 +252,7 @@ def _table(
     )
 
 
-def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = None) -> dict[str, Cell]:
+def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = None) -> dict[str, StudyEstimate]:
     """By metric an arm's mean over runs, or that of its differences to another, paired by both seeds and by draw.
 
     What has nothing to do with a generator, as real images, counts once, not once beside each generator.
@@ -265,7 +265,7 @@ def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = N
     for m in metrics:  # an arm without the real classes in its head has no accuracy on them
         if all(m in arm[s] and (other is None or m in other[s]) for s in seeds.values()):
             values = [arm[s][m] - (other[s][m] if other else 0) for s in seeds.values()]
-            cells[m] = Cell.of(np.concatenate(values), level)
+            cells[m] = StudyEstimate.of(np.concatenate(values), level)
     return {m: cell for m, cell in cells.items() if cell is not None}
 
 

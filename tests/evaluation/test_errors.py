@@ -14,7 +14,7 @@ FARS = (0.2, 0.05)
 
 
 @pytest.fixture(scope="module", params=[7, 256])
-def case(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray, errors.Judged]:
+def case(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray, errors.JudgedPairs]:
     """Unit embeddings and labels of 60 images, judged in blocks of few rows and in one."""
     rng = np.random.default_rng(0)
     labels = np.sort(rng.integers(0, 9, 60))
@@ -25,7 +25,7 @@ def case(request: pytest.FixtureRequest) -> tuple[np.ndarray, np.ndarray, errors
         return unit, labels, errors.judge_pairs(unit, labels, FARS)
 
 
-def test_against_all_pairs_written_out(case: tuple[np.ndarray, np.ndarray, errors.Judged]) -> None:
+def test_against_all_pairs_written_out(case: tuple[np.ndarray, np.ndarray, errors.JudgedPairs]) -> None:
     unit, labels, judged = case
     every = {(i, j): float(unit[i] @ unit[j]) for i, j in combinations(range(60), 2)}
     same = {pair: value for pair, value in every.items() if labels[pair[0]] == labels[pair[1]]}
@@ -38,7 +38,7 @@ def test_against_all_pairs_written_out(case: tuple[np.ndarray, np.ndarray, error
     assert judged.counts.sum(1).tolist() == [len(same), len(every) - len(same)]
 
 
-def test_thresholds_accept_what_the_metric_counts(case: tuple[np.ndarray, np.ndarray, errors.Judged]) -> None:
+def test_thresholds_accept_what_the_metric_counts(case: tuple[np.ndarray, np.ndarray, errors.JudgedPairs]) -> None:
     unit, labels, judged = case
     similarity, same = pair_similarities(unit, labels).flat()
     for far, threshold in zip(FARS, judged.thresholds, strict=True):

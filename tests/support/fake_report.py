@@ -17,7 +17,7 @@ from scoremix.evaluation.errors import EDGES
 from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.comparison import Difference, Kind, Verdict
 from scoremix.outputs.diagnosis import Group
-from scoremix.outputs.errors import ArmErrors, ErrorsSummary, Mended, WrongPair
+from scoremix.outputs.errors import ArmErrors, ErrorsSummary, MendedErrors, WrongPair
 from scoremix.outputs.mplets import LeakSummary, ScreeningSummary
 from scoremix.outputs.networks import GateCurve, GateResult
 from scoremix.report.charts import Image
@@ -34,7 +34,7 @@ from scoremix.report.sections.data import DataSection, ImageSetSplits
 from scoremix.report.sections.errors import ErrorsSection
 from scoremix.report.sections.generator import GeneratorSection
 from scoremix.report.sections.groups import ByGroup, GroupErrors, GroupsSection
-from scoremix.report.sections.images import Grid, ImagesSection, SheetRow, Way
+from scoremix.report.sections.images import Grid, ImagesSection, PicturedPath, SheetRow
 from scoremix.report.sections.mixes import Agreement, AgreementSection, MixesSection
 from scoremix.report.sections.pairs import PairsSection
 from scoremix.report.sections.screening import LeaksSection, ScreeningSection
@@ -141,14 +141,14 @@ def _errors(arms: tuple[str, ...], size: int, rgb: bool) -> ErrorsSection:
 
     wrong = (pair("Ω", "Ж", 0.81),), (pair("ß", "ß", -0.02), pair("æ", "æ", 0.11))
     found = ArmErrors((0.42,), 120, 31, bins[0], bins[1], *wrong)
-    mended = {arms[0]: Mended(9, 4, 7, 7, wrong[1], wrong[0])}
+    mended = {arms[0]: MendedErrors(9, 4, 7, 7, wrong[1], wrong[0])}
     return ErrorsSection(ErrorsSummary((0.01,), 0.01, 2000, 2000, dict.fromkeys(arms, found), mended), np.stack(images))
 
 
-def _way(rng: np.random.Generator, m: int, **kind: Any) -> Way:
+def _way(rng: np.random.Generator, m: int, **kind: Any) -> PicturedPath:
     letters = LETTERS[:m]
     frames = [_mix(tuple(letters), rng, **kind), *(glyph(c, rng, **kind) for c in letters)]
-    return Way(tuple(letters), (80.0, 2.5, 0.0), tuple((frame,) * 3 for frame in frames))
+    return PicturedPath(tuple(letters), (80.0, 2.5, 0.0), tuple((frame,) * 3 for frame in frames))
 
 
 def _by_group(arms: tuple[str, ...], seeds: int) -> ByGroup:

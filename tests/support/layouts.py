@@ -16,12 +16,12 @@ import pytest
 from PIL import Image
 
 from scoremix.data.export import convert
-from scoremix.data.source import Told
+from scoremix.data.source import SourceHints
 
 CLASSES = tuple("abcdefgh")
 Make = Callable[[Path], Path | None]  # writes a layout into a folder; returns the place if it is not that folder
-PLAIN = Told()
-MAKE: dict[str, tuple[Make, Told]] = {}
+PLAIN = SourceHints()
+MAKE: dict[str, tuple[Make, SourceHints]] = {}
 
 
 def pixels(k: int, i: int) -> np.ndarray:
@@ -46,9 +46,9 @@ def put_classes(root: Path, names: str = "abcdefgh", images: tuple[int, ...] = (
             put(root / name / f"{i}.png", png(CLASSES.index(name), i))
 
 
-def made(name: str, told: Told = PLAIN) -> Callable[[Make], Make]:
+def made(name: str, hints: SourceHints = PLAIN) -> Callable[[Make], Make]:
     def keep(make: Make) -> Make:
-        MAKE[name] = make, told
+        MAKE[name] = make, hints
         return make
 
     return keep
@@ -102,7 +102,7 @@ def _split_sessions(root: Path) -> None:
             put(root / ("train", "test")[k > 4] / name / f"{i}" / "image.png", png(k, i))
 
 
-@made("taxonomy by class_level", Told(class_level=2))
+@made("taxonomy by class_level", SourceHints(class_level=2))
 def _taxonomy(root: Path) -> None:
     for k, name in enumerate(CLASSES):
         for i in range(2):
@@ -123,7 +123,7 @@ def _csv(root: Path) -> Path:
     return root / "list.csv"
 
 
-@made("table with a split", Told(label_column="who"))
+@made("table with a split", SourceHints(label_column="who"))
 def _tsv(root: Path) -> Path:
     lines = (
         f"{path}\t{name}\t{('train', 'val', 'Test')[(name > 'd') + (name > 'f')]}" for path, name, _ in put_loose(root)
@@ -163,7 +163,7 @@ def _rec(root: Path) -> Path:
     return root / "rec"
 
 
-@made("parquet columns by name", Told(image_column="photo", label_column="who"))
+@made("parquet columns by name", SourceHints(image_column="photo", label_column="who"))
 def _parquet(root: Path) -> Path:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     images = [{"bytes": png(k, i), "path": None} for k in range(8) for i in range(2)]
@@ -209,7 +209,7 @@ def _shards(root: Path) -> Path:
     return root / "shards"
 
 
-@made("WebDataset with json", Told(label_column="who"))
+@made("WebDataset with json", SourceHints(label_column="who"))
 def _shard(root: Path) -> Path:
     with tarfile.open(root / "00000.tar", "w") as tar:
         for at, (k, i) in enumerate(np.ndindex(8, 2)):

@@ -57,7 +57,7 @@ def benchmark(
 
     from scoremix.data.faces import open_set
     from scoremix.evaluation import templates
-    from scoremix.execution.benchmarks import keep, measured, recognizers_of
+    from scoremix.execution.benchmarks import BenchmarkSetup, keep, measured, recognizers_of
 
     faces = [open_set(one.strip(), root) for item in sets or () for one in item.split(",") if one.strip()]
     for one in faces:
@@ -72,7 +72,8 @@ def benchmark(
         called = exp.name if set(wanted) == set(exp.arms) else f"{exp.name}-{'-'.join(wanted)}"
         if process():
             return  # of several processes the first evaluates
-    results = [measured(*checkpoint, colour, faces, protocols, batch, store, runtime) for checkpoint in checkpoints]
+    on = BenchmarkSetup(faces, protocols, batch, store, runtime)
+    results = [measured(name, file, colour, on) for name, file in checkpoints]
     keep(results, exp, runtime.out / "benchmarks" / called)
 
 

@@ -55,7 +55,7 @@ def convert(
         source, of_run = of_arm(source, here.out, licence, to)
     elif licence is not None:
         raise ValueError(f"--licence: is for the card of RUN/ARM; {source} is none of a run in {here.out}")
-    given = {"size": size, "seed": seed, "skip_bad": layout.skip_bad, "told": layout.told, **of_run}
+    given = {"size": size, "seed": seed, "skip_bad": layout.skip_bad, "hints": layout.hints, **of_run}
     with bar("convert", here.quiet) as advance:
         written = export.convert(source, place, to, advance=advance, **given)
     say_written(written, place)

@@ -31,5 +31,5 @@ def embed(
         raise ValueError(f"--out {running.out}: is the folder of runs; {named_last}")
     refuse_existing(to)
     file = checkpoint_of(running.out, with_arm(running.out, checkpoint))
-    count = embed_images(file, images, to, running.runtime, layout.skip_bad, layout.told)
+    count = embed_images(file, images, to, running.runtime, layout.skip_bad, layout.hints)
     print(f"{to}: {noun(count, 'embedding')}")

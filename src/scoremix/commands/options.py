@@ -17,7 +17,7 @@ from typer.core import TyperCommand
 
 if TYPE_CHECKING:
     from scoremix.config import Experiment, Runtime
-    from scoremix.data.source import Told
+    from scoremix.data.source import SourceHints
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -162,10 +162,10 @@ class ReadingOptions:
     )
 
     @property
-    def told(self) -> Told:
-        from scoremix.data.source import Told
+    def hints(self) -> SourceHints:
+        from scoremix.data.source import SourceHints
 
-        return Told(self.class_level, self.image_column, self.label_column)
+        return SourceHints(self.class_level, self.image_column, self.label_column)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,6 @@ def subset(
         raise ValueError(f"--min {least} --max {most}: the most must not be below the least")
     keep = partial(export.chosen_classes, classes=classes, least=least, most=most, seed=seed)
     with bar("subset", quiet) as advance:
-        form, told = format_of(source).form or "folders", layout.told
-        written = export.convert(source, out, form, keep=keep, skip_bad=layout.skip_bad, told=told, advance=advance)
+        form, hints = format_of(source).form or "folders", layout.hints
+        written = export.convert(source, out, form, keep=keep, skip_bad=layout.skip_bad, hints=hints, advance=advance)
     say_written(written, out)

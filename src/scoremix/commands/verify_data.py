@@ -13,7 +13,7 @@ from scoremix.commands.convert import bar
 from scoremix.commands.options import ReadingOptions, RuntimeOptions, app
 
 if TYPE_CHECKING:
-    from scoremix.data.source import Told
+    from scoremix.data.source import SourceHints
     from scoremix.execution.trained import TrainedRecognizer
 
 
@@ -41,7 +41,7 @@ def verify_data(
         from scoremix.execution.trained import load_recognizer
 
         known = load_recognizer(recognizer, out=here.out, device=here.runtime.device)
-    if not verify(source, report, quiet=here.quiet, skip_bad=layout.skip_bad, told=layout.told, recognizer=known):
+    if not verify(source, report, quiet=here.quiet, skip_bad=layout.skip_bad, hints=layout.hints, recognizer=known):
         raise typer.Exit(2)
 
 
@@ -51,7 +51,7 @@ def verify(
     *,
     quiet: bool,
     skip_bad: bool = False,
-    told: Told | None = None,
+    hints: SourceHints | None = None,
     recognizer: TrainedRecognizer | None = None,
 ) -> bool:
     """Prints what is in the set at `place`, writes it to `report` as JSON; returns whether it has no problems.
@@ -62,16 +62,16 @@ def verify(
     from scoremix.data.files import write_file
 
     with bar("verify", quiet) as advance:
-        facts = audit.audit(place, skip_bad=skip_bad, told=told, advance=advance)
+        facts = audit.audit(place, skip_bad=skip_bad, hints=hints, advance=advance)
     if recognizer is not None:
-        facts |= alike(place, recognizer, told, quiet)
+        facts |= alike(place, recognizer, hints, quiet)
     if report is not None:
         write_file(report, json.dumps(facts, indent=1) + "\n")
     print("\n".join(_lines(facts)))
     return not facts["problems"]
 
 
-def alike(place: str, recognizer: TrainedRecognizer, told: Told | None, quiet: bool) -> dict[str, Any]:
+def alike(place: str, recognizer: TrainedRecognizer, hints: SourceHints | None, quiet: bool) -> dict[str, Any]:
     """Pairs of classes that may be one by a recognizer, as facts; unreadable images are passed over.
 
     ValueError for a set without classes, or with too few of several images.
@@ -83,7 +83,7 @@ def alike(place: str, recognizer: TrainedRecognizer, told: Told | None, quiet: b
     from scoremix.evaluation.coherence import alike_classes
     from scoremix.execution.trained import ROWS
 
-    listing = open_listing(Path(place), told)
+    listing = open_listing(Path(place), hints)
     if listing.labels is None:
         raise ValueError(f"--recognizer: {place} has no classes to compare")
     size, channels = recognizer.description.size, recognizer.description.channels

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator
 from scoremix.config.base import Fraction, Positive, Seed, Slice
 
 if TYPE_CHECKING:
-    from scoremix.data.source import Told
+    from scoremix.data.source import SourceHints
 
 
 class Data(Slice):
@@ -32,11 +32,11 @@ class Data(Slice):
     seed: Seed = 0
 
     @property
-    def told(self) -> Told:
+    def hints(self) -> SourceHints:
         """What the settings say of the layout of a set."""
-        from scoremix.data.source import Told
+        from scoremix.data.source import SourceHints
 
-        return Told(self.class_level, self.image_column, self.label_column)
+        return SourceHints(self.class_level, self.image_column, self.label_column)
 
     @field_validator("fractions")
     @classmethod

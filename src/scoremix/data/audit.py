@@ -28,7 +28,7 @@ from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
 from scoremix.data.lists import name_notes, noun
 from scoremix.data.reading import refuse_unwritable
-from scoremix.data.source import Advance, Encoded, Opening, Source, Told, windowed
+from scoremix.data.source import Advance, Encoded, Opening, Source, SourceHints, windowed
 from scoremix.data.sources import open_source
 
 KNOWN_SETS = {
@@ -44,7 +44,7 @@ TESTS = ("lfw.bin", "cfp_fp.bin", "agedb_30.bin")  # what arcface_torch looks fo
 
 
 @dataclass
-class Looked:
+class ImageScan:
     """What one look at every image gives; row i is image i in order of class."""
 
     digests: UInt64[np.ndarray, "n 2"]
@@ -59,7 +59,7 @@ def audit(
     place: str | Path,
     *,
     skip_bad: bool = False,
-    told: Told | None = None,
+    hints: SourceHints | None = None,
     advance: Advance | None = None,
 ) -> dict[str, Any]:
     """Counts, sizes, duplicates, `problems` and `notes` of the set at `place`, ready for JSON.
@@ -70,7 +70,7 @@ def audit(
     workers = os.cpu_count() or 1
     if Path(place).suffix == ".bin":
         return _audit_pairs(Path(place), workers, advance)
-    source = open_source(place, Opening(workers=workers, told=told or Told()))
+    source = open_source(place, Opening(workers=workers, hints=hints or SourceHints()))
     counts = source.counts
     looked = _look(source, workers, advance)
     owners = np.repeat(np.arange(len(counts)), counts)
@@ -119,7 +119,7 @@ def class_sizes(counts: Int64[np.ndarray, " c"]) -> dict[str, Any]:
     }
 
 
-class Seen(NamedTuple):
+class ScannedImage(NamedTuple):
     """One image: the hash of its bytes, a small copy, and its size and format, or else why it cannot be read."""
 
     where: str
@@ -129,9 +129,9 @@ class Seen(NamedTuple):
     deep: int | None = None
 
 
-def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
+def _look(source: Source, workers: int, advance: Advance | None) -> ImageScan:
     n, done = int(source.counts.sum()), 0
-    looked = Looked(np.zeros((n, 2), np.uint64), np.zeros((n, 4), np.uint64), np.zeros(n, bool))
+    looked = ImageScan(np.zeros((n, 2), np.uint64), np.zeros((n, 4), np.uint64), np.zeros(n, bool))
     with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
         for rows, images in _looks(source, pool):
@@ -149,7 +149,7 @@ def _look(source: Source, workers: int, advance: Advance | None) -> Looked:
     return looked
 
 
-def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.ndarray, " b"], list[Seen]]]:
+def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.ndarray, " b"], list[ScannedImage]]]:
     """Rows and what was seen there: encoded images as they are, others as the pixels they are read to."""
     starts = np.cumsum(source.counts) - source.counts
     if isinstance(source, Encoded):
@@ -168,18 +168,18 @@ def _looks(source: Source, pool: ThreadPoolExecutor) -> Iterator[tuple[Int64[np.
         yield rows, list(map(_seen_pixels, block.images))
 
 
-def _look_at(source: Encoded[Any], k: int, rows: Int64[np.ndarray, " b"]) -> list[Seen]:
+def _look_at(source: Encoded[Any], k: int, rows: Int64[np.ndarray, " b"]) -> list[ScannedImage]:
     items, seen = source.items(k), []
     for item in (items[row] for row in rows):
         where = source.where(item)
         try:
             seen.append(_seen(where, source.one(item)[1]))
         except ValueError as error:
-            seen.append(Seen(where, bytes(16), None, str(error).removeprefix(f"{where}: ")))
+            seen.append(ScannedImage(where, bytes(16), None, str(error).removeprefix(f"{where}: ")))
     return seen
 
 
-def _seen(where: str, content: bytes) -> Seen:
+def _seen(where: str, content: bytes) -> ScannedImage:
     """An encoded image as it is."""
     digest = hashlib.blake2b(content, digest_size=16).digest()
     try:
@@ -187,16 +187,16 @@ def _seen(where: str, content: bytes) -> Seen:
             grey = " grey" if image.mode in ("1", "L", "LA", "I", "I;16") else ""
             shape = f"{image.width} x {image.height} {image.format}{grey}"
             image.load()
-            return Seen(where, digest, small_grey(rgb(image)), shape, depth(image))
+            return ScannedImage(where, digest, small_grey(rgb(image)), shape, depth(image))
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
-        return Seen(where, digest, None, " ".join(str(error).split()) or type(error).__name__)
+        return ScannedImage(where, digest, None, " ".join(str(error).split()) or type(error).__name__)
 
 
-def _seen_pixels(pixels: UInt8[np.ndarray, "h w c"]) -> Seen:
+def _seen_pixels(pixels: UInt8[np.ndarray, "h w c"]) -> ScannedImage:
     plain = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     shape = f"{plain.shape[1]} x {plain.shape[0]} pixels{' grey' if plain.ndim == 2 else ''}"
     digest = hashlib.blake2b(plain.tobytes(), digest_size=16).digest()
-    return Seen("", digest, small_grey(Image.fromarray(plain)), shape)
+    return ScannedImage("", digest, small_grey(Image.fromarray(plain)), shape)
 
 
 def _namer(source: Source) -> Callable[[int], str]:
@@ -214,7 +214,7 @@ def _namer(source: Source) -> Callable[[int], str]:
     return name
 
 
-def _notes(source: Source, looked: Looked, counts: Int64[np.ndarray, " c"]) -> list[str]:
+def _notes(source: Source, looked: ImageScan, counts: Int64[np.ndarray, " c"]) -> list[str]:
     """The known traps of face sets, as far as they apply."""
     notes = [*source.notes, *too_dark(looked.deep), *name_notes(_names(source))]
     if len(counts) < 6:

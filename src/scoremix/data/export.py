@@ -25,7 +25,7 @@ from scoremix.data.lists import noun
 from scoremix.data.order import stream_seed
 from scoremix.data.outgoing import Made, OutgoingImages, sound_rows
 from scoremix.data.reading import refuse_unwritable
-from scoremix.data.source import Advance, Encoded, Form, Opening, Source, Told, extension, refuse_empty
+from scoremix.data.source import Advance, Encoded, Form, Opening, Source, SourceHints, extension, refuse_empty
 from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
 
@@ -55,7 +55,7 @@ def convert(
     size: int | None = None,
     seed: int = 0,
     skip_bad: bool = False,
-    told: Told | None = None,
+    hints: SourceHints | None = None,
     advance: Advance | None = None,
 ) -> Export:
     """Writes the images at `place` to `out` in another form; returns what was written.
@@ -79,7 +79,7 @@ def convert(
     if form == "parquet":
         pyarrow_of(out)
     with _new_folder(out, place) as part:
-        source = open_source(place, Opening(seed=seed, told=told or Told()))
+        source = open_source(place, Opening(seed=seed, hints=hints or SourceHints()))
         refuse_unwritable(source.class_names, str(place))
         kept = np.arange(len(source.counts)) if keep is None else keep(source)
         refuse_empty(source, kept, str(place), skip_bad)

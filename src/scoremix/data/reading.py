@@ -16,7 +16,7 @@ from scoremix.data.files import whole
 from scoremix.data.images import LabeledImages, packed_file, write_classes
 from scoremix.data.lists import groups_of
 from scoremix.data.order import batch_indices, stream_seed
-from scoremix.data.source import DEFAULTS, Advance, Choose, Opening, Source, Told, refuse_empty
+from scoremix.data.source import DEFAULTS, Advance, Choose, Opening, Source, SourceHints, refuse_empty
 from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, completed, from_list, subset
 
@@ -57,7 +57,7 @@ def read(
     held_out: float = 0.0,
     seed: int = 0,
     workers: int | None = None,
-    told: Told = DEFAULTS.told,
+    hints: SourceHints = DEFAULTS.hints,
     progress: Advance | None = None,
 ) -> tuple[LabeledImages, Reading]:
     """Writes the images at `place` as a packed set in `folder`; returns the set and what was left out.
@@ -75,7 +75,7 @@ def read(
     Nothing is left in `folder` under a final name by a reading that fails.
     """
     _refuse_numbers(channels, held_out, size=size, classes=classes, images_per_class=images_per_class)
-    source = open_source(place, Opening(images_per_class, seed, workers or os.cpu_count() or 1, told=told))
+    source = open_source(place, Opening(images_per_class, seed, workers or os.cpu_count() or 1, hints=hints))
     if (size := size or source.size) is None:
         raise ValueError("size is None, must be given for folders of images")
     plan = planned(

@@ -42,7 +42,7 @@ class ImageBlock:
 
 
 @dataclass(frozen=True)
-class Told:
+class SourceHints:
     """What a person says of a set that does not tell it itself."""
 
     class_level: int | None = None  # folders so many steps down are classes
@@ -58,7 +58,7 @@ class Opening:
     seed: int = 0  # where images are drawn
     workers: int = field(default_factory=lambda: os.cpu_count() or 1)
     every: bool = False  # images without a class and those held out from training, too
-    told: Told = Told()
+    hints: SourceHints = SourceHints()
 
 
 DEFAULTS = Opening()

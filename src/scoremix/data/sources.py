@@ -15,19 +15,33 @@ from jaxtyping import Int32, Int64, UInt8
 from scoremix.data.decode import with_channels
 from scoremix.data.files import file_hash
 from scoremix.data.formats.archives import Archive, Shards
-from scoremix.data.formats.arrow import Parquet, Saved
+from scoremix.data.formats.arrow import ArrowFiles, Parquet
 from scoremix.data.formats.cifar import Cifar
-from scoremix.data.formats.folders import Folders, Loose
+from scoremix.data.formats.folders import ClasslessImages, Folders
 from scoremix.data.formats.fonts import Fonts, Glyphs
 from scoremix.data.formats.listed import Listed
 from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
-from scoremix.data.source import DEFAULTS, ImageBlock, Opening, Source, Told, readable, windowed
+from scoremix.data.source import DEFAULTS, ImageBlock, Opening, Source, SourceHints, readable, windowed
 
 # A new format is one file in `formats` and one word here; the first that lies at a place reads it.
 FORMATS: tuple[type[Source], ...] = (
-    *(Glyphs, Npz, Saved, Parquet, Packed, Records, Cifar, Shards, Archive, Fonts, Listed, Loose, Folders),
+    *(
+        Glyphs,
+        Npz,
+        ArrowFiles,
+        Parquet,
+        Packed,
+        Records,
+        Cifar,
+        Shards,
+        Archive,
+        Fonts,
+        Listed,
+        ClasslessImages,
+        Folders,
+    ),
 )
 
 
@@ -52,14 +66,14 @@ def open_source(place: str | Path, opening: Opening = DEFAULTS) -> Source:
         return reader(Path(place), opening)
 
 
-def fingerprint(place: str | Path, told: Told = DEFAULTS.told) -> str:
+def fingerprint(place: str | Path, hints: SourceHints = DEFAULTS.hints) -> str:
     """SHA-256 (hex) of what would be read from `place`: names relative to it and contents, in order of name.
 
     Independent of where `place` lies, of times and of files that are passed over.
     """
     total = hashlib.sha256()
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for name, content in windowed(pool, _digest, open_source(place, Opening(told=told)).files()):
+        for name, content in windowed(pool, _digest, open_source(place, Opening(hints=hints)).files()):
             total.update(len(name).to_bytes(8, "big") + name + content)
     return total.hexdigest()
 
@@ -106,9 +120,9 @@ class Listing:
             yield np.concatenate(pixels), np.concatenate(indices)
 
 
-def open_listing(place: Path, told: Told | None = None) -> Listing:
+def open_listing(place: Path, hints: SourceHints | None = None) -> Listing:
     """All images at `place`, with or without classes; ValueError if there are none."""
-    source = open_source(place, Opening(every=True, told=told or Told()))
+    source = open_source(place, Opening(every=True, hints=hints or SourceHints()))
     names, labels = source.listed()
     if not source.labelled:
         return Listing(names, None, (), source.every_block)

@@ -16,7 +16,7 @@ EDGES = np.linspace(-1, 1, 101)  # of histograms of cosines
 BLOCK = 256  # rows compared with all others at a time
 
 
-class Judged(NamedTuple):
+class JudgedPairs(NamedTuple):
     """All pairs of some images under one recognizer, accepted above the threshold of a false accept rate."""
 
     thresholds: Float[Array, " f"]  # one per FAR asked for
@@ -36,7 +36,7 @@ def genuine_pairs(labels: Int[Array, " n"]) -> Int[Array, "g 2"]:
     return np.concatenate(found)
 
 
-def judge_pairs(unit: Float[Array, "n d"], labels: Int[Array, " n"], fars: Sequence[float]) -> Judged:
+def judge_pairs(unit: Float[Array, "n d"], labels: Int[Array, " n"], fars: Sequence[float]) -> JudgedPairs:
     """All pairs of unit embeddings, BLOCK rows at a time; a pair is accepted when its cosine exceeds the threshold.
 
     ValueError for a FAR that the impostor pairs do not support, as of `metrics.refused_at`.
@@ -61,7 +61,7 @@ def judge_pairs(unit: Float[Array, "n d"], labels: Int[Array, " n"], fars: Seque
         rows = np.concatenate([rows, np.stack([i, j], 1) + start])
         order = np.argsort(-values, kind="stable")[:keep]
         values, rows = values[order], rows[order]
-    return Judged(values[refused].astype(np.float64), genuine, values, rows, counts)
+    return JudgedPairs(values[refused].astype(np.float64), genuine, values, rows, counts)
 
 
 def _parts(pairs: Int[Array, "g 2"], size: int = 1 << 16) -> list[Int[Array, "p 2"]]:

@@ -21,7 +21,7 @@ from scoremix.evaluation.metrics import Numbers, PairSimilarities, allowed_impos
 Weight = Callable[[Array, Array], Array]  # of all pairs of classes of those sizes, in each draw
 
 
-class Drawn(NamedTuple):
+class DrawnGroupErrors(NamedTuple):
     """Error rates within groups in draws of classes, NaN where a draw has no such pair of a group."""
 
     groups: Array
@@ -32,7 +32,9 @@ class Drawn(NamedTuple):
     genuine: Int[Array, " g"]
 
 
-def within_groups(pairs: PairSimilarities, groups: Sequence[str], far: float, n: Int[Array, "r c"]) -> Drawn | None:
+def within_groups(
+    pairs: PairSimilarities, groups: Sequence[str], far: float, n: Int[Array, "r c"]
+) -> DrawnGroupErrors | None:
     """Rates within every group in draws of classes, weighted as in `bootstrap`; multiplicities 1 give the plain rates.
 
     In each draw one threshold holds for all groups: FAR <= `far` over all impostor pairs, across groups too. `groups` has
@@ -64,7 +66,7 @@ def within_groups(pairs: PairSimilarities, groups: Sequence[str], far: float, n:
     with np.errstate(invalid="ignore", divide="ignore"):
         fnmr = 1 - right / _by_group(genuine_weight, pairs.sizes, member, n)
         fmr = accepted / _by_group(impostor_weight, pairs.sizes, member, n)
-    return Drawn(names[kept], fmr, fnmr, member.sum(0), impostors[kept], genuine[kept])
+    return DrawnGroupErrors(names[kept], fmr, fnmr, member.sum(0), impostors[kept], genuine[kept])
 
 
 def _by_group(weight: Weight, sizes: Int[Array, " c"], member: Bool[Array, "c g"], n: Int[Array, "r c"]) -> Array:

@@ -6,8 +6,12 @@ import itertools
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from scoremix.config import Embedding, Experiment, Runtime
 from scoremix.data.csv_text import csv_text
@@ -17,53 +21,58 @@ from scoremix.evaluation.benchmarks import Measure
 from scoremix.evaluation.templates import Protocol
 from scoremix.execution import schedule, workers
 from scoremix.execution.progress import make
-from scoremix.execution.store import Call, Store, versions
+from scoremix.execution.store import Store, versions
 from scoremix.execution.torchrun import say
 from scoremix.outputs.benchmarks import Benchmarks, MeasuredSet, Result
 from scoremix.outputs.networks import CHECKPOINT
+from scoremix.recognition.checkpoints import Colour
 from scoremix.report import paper_table
 from scoremix.report.numbers import terminal
 from scoremix.report.pages import faces as pages
 from scoremix.report.sections.face_tables import tables
-from scoremix.stages.judge.benchmark import embedding, evaluated, flips, open_recognizer
+from scoremix.stages.judge.benchmark import OpenedRecognizer, embedding, embeddings, evaluated, flips, open_recognizer
 from scoremix.stages.judge.embed import BLOCK
 
 RULES = {"nearest": "nearest point", "at_most": "not above", "published": "published rule"}
 COLUMNS = ("metric", "level", "rule", "value", "low", "high", "reached", "threshold", "decided_by", "of")
 
 
-def measured(
-    called: str,
-    file: Path,
-    colour: Literal["rgb", "bgr"] | None,
-    sets: Sequence[FaceSet],
-    protocols: Sequence[Protocol],
-    batch: int,
-    store: Store,
-    runtime: Runtime,
-) -> Result:
-    """What a checkpoint is and what was measured of it on some sets, printed as it comes."""
+class BenchmarkSetup(NamedTuple):
+    """What recognizers are measured on, and how."""
+
+    sets: Sequence[FaceSet]
+    protocols: Sequence[Protocol]
+    batch: int
+    store: Store
+    runtime: Runtime
+
+    def embedded(self, recognizer: OpenedRecognizer, faces: FaceSet, flip: bool) -> NDArray[np.float32]:
+        return embeddings(recognizer, faces, Embedding(batch=self.batch, flip=flip), self.store, self.runtime)
+
+    def embed_shared(self, recognizer: OpenedRecognizer, faces: FaceSet) -> None:
+        """Embeds a set's images by several workers, each a part of them; one worker alone leaves it to who needs them."""
+        each = [Embedding(batch=self.batch, flip=flip) for flip in flips(faces, self.protocols)]
+        calls = [embedding(recognizer, faces, config) for config in each]
+        crew = workers.crew(self.runtime, [call.step for call in calls])
+        if crew.size > 1:
+            with crew:
+                schedule.run_all(calls, self.store, self.runtime, crew, lambda *_: None, say)
+
+
+def measured(called: str, file: Path, colour: Colour | None, on: BenchmarkSetup) -> Result:
+    """What a checkpoint is and what was measured of it, printed as it comes."""
     recognizer = open_recognizer(file, colour)
-    of, config = recognizer.description, Embedding(batch=batch)
+    of = recognizer.description
     print(f"{called}: {of.provenance}; {of.colour} {of.size} px")
     entries: list[MeasuredSet] = []
-    for one in sets:
-        if len(one.images) > BLOCK:
-            each = [config.model_copy(update={"flip": flip}) for flip in flips(one, protocols)]
-            embed_shared([embedding(recognizer, one, how) for how in each], store, runtime)
-        found = evaluated(recognizer, one, protocols, config, store, runtime, 1000)
-        for _, group in itertools.groupby(found, key=lambda entry: entry.kind):
+    for faces in on.sets:
+        if len(faces.images) > BLOCK:
+            on.embed_shared(recognizer, faces)
+        of_set = evaluated(faces, on.protocols, partial(on.embedded, recognizer, faces), 1000)
+        for _, group in itertools.groupby(of_set, key=lambda entry: entry.kind):
             print(text_of(list(group)), flush=True)
-        entries += found
+        entries += of_set
     return Result(recognizer.called(called), entries)
-
-
-def embed_shared(calls: Sequence[Call], store: Store, runtime: Runtime) -> None:
-    """Embeds the images of a set by several workers, each a part of them; one worker alone leaves it to who needs them."""
-    crew = workers.crew(runtime, [call.step for call in calls])
-    if crew.size > 1:
-        with crew:
-            schedule.run_all(calls, store, runtime, crew, lambda *_: None, say)
 
 
 def keep(results: list[Result], exp: Experiment | None, folder: Path) -> None:

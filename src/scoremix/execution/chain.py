@@ -7,7 +7,7 @@ from scoremix.config import Experiment
 from scoremix.execution import runner
 from scoremix.execution.artifacts import DISOWNED, Artifact
 from scoremix.execution.progress import MARKS, cost
-from scoremix.execution.records import Done, source_of, steps_of, to_continue
+from scoremix.execution.records import RecordedStep, source_of, steps_of, to_continue
 from scoremix.execution.store import Step, Store
 from scoremix.report.numbers import duration, terminal
 
@@ -45,7 +45,7 @@ def chain_table(store: Store, exp: Experiment) -> str:
     return "\n".join(lines)
 
 
-def state_of(plan: Step, artifact: Artifact, before: Done | None) -> tuple[str, str]:
+def state_of(plan: Step, artifact: Artifact, before: RecordedStep | None) -> tuple[str, str]:
     """(state, why) of a step, given how the record says it was last done."""
     if artifact.done:
         return "done", ""

@@ -13,7 +13,7 @@ from scoremix.config import Runtime
 from scoremix.data.csv_text import csv_text
 from scoremix.data.files import refuse_place, whole, write_file
 from scoremix.data.reading import UnreadableImages
-from scoremix.data.source import Told
+from scoremix.data.source import SourceHints
 from scoremix.data.sources import Listing, open_listing
 from scoremix.execution import workers
 from scoremix.execution.trained import ROWS, Device, load_recognizer
@@ -24,7 +24,7 @@ SHARED = 4096  # images from which on workers share them
 
 
 def embed_images(
-    checkpoint: Path, place: Path, out: Path, runtime: Runtime, skip_bad: bool = False, told: Told | None = None
+    checkpoint: Path, place: Path, out: Path, runtime: Runtime, skip_bad: bool = False, hints: SourceHints | None = None
 ) -> int:
     """Writes the embeddings of the images at `place`; returns how many.
 
@@ -35,7 +35,7 @@ def embed_images(
     refuse_place(out, *FORMATS)
     recognizer = load_recognizer(checkpoint, out=runtime.out, device=runtime.device)
     size, channels = recognizer.description.size, recognizer.description.channels
-    listing = open_listing(place, told)
+    listing = open_listing(place, hints)
     embeddings: list[NDArray[np.float32]] = []
     indices: list[NDArray[np.int64]] = []
     bad: list[tuple[str, str]] = []

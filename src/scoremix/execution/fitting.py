@@ -66,7 +66,7 @@ def fit(
     return to
 
 
-def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bool) -> None:
+def refuse_unusable(parts: records.FinishedRun, name: str, retrain: bool, ensemble: bool) -> None:
     """ConfigError for an arm that the run has not trained, one of a generator that is too weak, or too few seeds."""
     exp = parts.exp
     trained = dict.fromkeys(label.rpartition("/")[0] for label in parts.recognizers)
@@ -93,7 +93,7 @@ def refuse_unusable(parts: records.Parts, name: str, retrain: bool, ensemble: bo
             )
 
 
-def make(parts: records.Parts, config: Delivery, runtime: Runtime) -> Artifact:
+def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Artifact:
     """The model's artifact: what is not there yet is made, ready steps side by side."""
     store, evaluated = Store(runtime.out / "store"), records.evaluated(runtime.out, parts, config.recipe)
     planner = Planner(store)

@@ -44,7 +44,7 @@ FAITHFUL, AUGGEN, CONFIGURED = "faithful", "AugGen", "as configured"
 
 
 @dataclass(frozen=True)
-class Subject:
+class TimedSubject:
     """What is timed: networks, m-plets and their noise; a recognizer where one is trained."""
 
     main: EDM2 | Adapted
@@ -96,7 +96,7 @@ def candidates(plan: SamplingPlan) -> dict[str, SamplingPlan]:
 
 
 def priced(
-    exp: Experiment, subject: Subject, runtime: Runtime, rounds: int, measure: bool, advance: Advance
+    exp: Experiment, subject: TimedSubject, runtime: Runtime, rounds: int, measure: bool, advance: Advance
 ) -> list[PlanPrice]:
     """Every candidate plan's price from `rounds` runs of the subject's images each, and with `measure` its distance."""
     plans = candidates(exp.sampling)
@@ -141,7 +141,7 @@ def timed(
     return times, made
 
 
-def distances(subject: Subject, made: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+def distances(subject: TimedSubject, made: Mapping[str, Tensor], name: str) -> dict[str, Any]:
     """How far images are from the faithful plan's, which start from the same noise."""
     decoded = {key: subject.pixels.decode(made[key]).clamp(-1, 1) for key in (FAITHFUL, AUGGEN, name)}
     own, auggens = ((decoded[key] - decoded[FAITHFUL]).flatten(1).square().mean(1).sqrt() for key in (name, AUGGEN))
@@ -153,7 +153,7 @@ def distances(subject: Subject, made: Mapping[str, Tensor], name: str) -> dict[s
     return {"pixel_distance": float(own.mean()), "nearer_than_auggen": nearer, "similarity": similarity}
 
 
-def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
+def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> TimedSubject:
     """The networks and m-plets of a run; ConfigError where it has no generator yet."""
     real = Artifact("ingest", "", step_folder(runtime.out, exp.name, "ingest"))
     sampler, classes = sampler_of(exp, runtime)
@@ -163,7 +163,7 @@ def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
         recognizer = None
     labels = torch.from_numpy(classes[np.arange(n) % len(classes)]).to(sampler.device)
     weights, job, seeds = _weights(exp, labels), _job(exp, runtime, store, real), sampler.seeds(np.arange(n))
-    return Subject(sampler.main, sampler.guide, sampler.pixels, labels, weights, seeds, recognizer, job)
+    return TimedSubject(sampler.main, sampler.guide, sampler.pixels, labels, weights, seeds, recognizer, job)
 
 
 def sampler_of(exp: Experiment, runtime: Runtime) -> tuple[Sampler, NDArray[np.int64]]:
@@ -176,7 +176,7 @@ def sampler_of(exp: Experiment, runtime: Runtime) -> tuple[Sampler, NDArray[np.i
         return sampler, _mplets(exp.selection, sampler.main.label_dim, 100)
 
 
-def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subject:
+def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> TimedSubject:
     """Networks that have learnt nothing: they cost as much."""
     real = runner.run(exp, source_of(exp, runtime.out), runner.Runner(store, runtime, "ingest"))
     train = LabeledImages.load(real.folder).of_classes("train")
@@ -187,7 +187,7 @@ def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> Subjec
     )
     labels = torch.from_numpy(_mplets(exp.selection, main.label_dim, n)).to(device)
     job = _job(exp, runtime, store, real)
-    return Subject(main, guide, Pixels(), labels, _weights(exp, labels), list(range(n)), None, job)
+    return TimedSubject(main, guide, Pixels(), labels, _weights(exp, labels), list(range(n)), None, job)
 
 
 def _mplets(selection: Selection, classes: int, n: int) -> NDArray[np.int64]:

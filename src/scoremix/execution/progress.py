@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,8 +85,8 @@ def make(
     noted = noting() if process() else noting(_opened(given, exp, plans, wanted, runtime, store, only_report))
     after = telling(exp, noted)
 
-    def begin(real: Artifact, made: bool, size: int) -> float:
-        """Says what was read and how long the rest takes, in seconds, or refuses what cannot work."""
+    def begin(real: Artifact, made: bool, size: int) -> bool:
+        """Says what was read and how long the rest takes, or refuses what cannot work; whether workers are worth while."""
         summary = ImagesSummary.load(real)
         if made:
             say(read_in_words(summary))
@@ -102,13 +101,14 @@ def make(
                 f"{classes['train'] + classes['validation']} training and validation classes and measured on it (--set "
                 "choice.folds=1: on the validation classes alone)"
             )
-        return _announce(real, planner, left, runtime, size)
+        waits = _waits(store, left, size)
+        return _announce(real, planner, left, runtime, size) > WORTHWHILE or waits
 
     crew, runtime = (None, runtime) if team else workers.at_work(runtime, plans, scheduler)
     unread, one = not store.artifact(plans[0]).done, runner.Runner(store, runtime, "ingest", after, team)
     real = runner.run(exp, source, one)
-    seconds = 0.0 if process() else begin(real, unread, crew.size if crew else 1)
-    side_by_side = crew and (scheduler or (crew.size > 1 and (runtime.workers != "auto" or seconds > WORTHWHILE)))
+    long = not process() and begin(real, unread, crew.size if crew else 1)
+    side_by_side = crew and (scheduler or (crew.size > 1 and (runtime.workers != "auto" or long)))
 
     def made(planner: runner.Planner, steps: list[Step]) -> None:
         told = runner.labelled(after, planner.listed)
@@ -231,23 +231,28 @@ def read_in_words(summary: ImagesSummary) -> str:
     return "  " + "; ".join([*said, *([summary.note] if summary.note else [])])
 
 
-def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:
-    """Says how long what is left will take with that many workers, from a short measurement on this machine.
-
-    Returns the seconds that one worker needs: no end of them where another process makes a part, which workers wait for;
-    StoreBusy, before anything is measured, where there is one worker.
+def _waits(store: Store, wanted: Sequence[Step], size: int) -> bool:
+    """Whether another process makes a part of what is left, which is said: several workers wait for it while they make the
+    rest. StoreBusy where there is one.
     """
-    todo = [step for step in wanted if not planner.store.artifact(step).done]
-    if not todo:
-        return 0.0
-    waits = False
     try:
-        planner.store.refuse_busy(todo)
+        store.refuse_busy([step for step in wanted if not store.artifact(step).done])
     except StoreBusy as busy:
         if size == 1:
             raise
         say(f"  {busy}; what needs it waits")
-        waits = True
+        return True
+    return False
+
+
+def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:
+    """Says how long what is left will take with that many workers, from a short measurement on this machine.
+
+    Returns the seconds that one worker needs.
+    """
+    todo = [step for step in wanted if not planner.store.artifact(step).done]
+    if not todo:
+        return 0.0
     start = time.monotonic()
     seconds = estimate(real, planner.listed, todo, runtime, planner.store)
     spent = time.monotonic() - start
@@ -262,7 +267,7 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     if any(step.stage == "adopt" for step in planner.listed):
         detail += "; sampling by the model of diffusers is not counted"
     say(f"estimate: {about} {duration(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
-    return math.inf if waits else total
+    return total
 
 
 def cost(artifact: Artifact) -> str:

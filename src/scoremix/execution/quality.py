@@ -17,7 +17,7 @@ from scoremix.data.sources import fingerprint
 from scoremix.evaluation.generated import C_T, of_features
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.execution.progress import show_files
-from scoremix.execution.records import Parts, finished, stored
+from scoremix.execution.records import FinishedRun, finished, stored
 from scoremix.execution.runner import Runner
 from scoremix.execution.store import Store
 from scoremix.outputs.networks import CHECKPOINT
@@ -121,7 +121,7 @@ def of_run(
     _show(stage(measure_quality, exp.quality, judge, {"train": real, "held_out": real}, sets), runtime.out / exp.name)
 
 
-def judge_of(run: Parts, stage: Runner) -> Artifact:
+def judge_of(run: FinishedRun, stage: Runner) -> Artifact:
     """A recognizer of the real images whose seed neither selects nor aligns: the run's second, or one trained now."""
     seeds, real = run.exp.seeds, run.chain["real"]
     seed = seeds[1] if len(seeds) > 1 else seeds[0] + 1
@@ -131,7 +131,7 @@ def judge_of(run: Parts, stage: Runner) -> Artifact:
     return making.trained(stage, making.seeded(run.exp, seed), real, real, "recognizer judge")
 
 
-def sets_of(out: Path, run: Parts, arms: Sequence[str]) -> dict[str, Artifact]:
+def sets_of(out: Path, run: FinishedRun, arms: Sequence[str]) -> dict[str, Artifact]:
     """The generated sets of a run: the reproductions that its gate looked at, and what arms add, each set once."""
     looked_at = run.chain["gate"].manifest["inputs"].values() if "gate" in run.chain else ()
     inputs = [stored(out, key) for key in looked_at]
@@ -154,7 +154,7 @@ def _outside(stage: Runner, data: Data, places: Sequence[str], taken: Mapping[st
 
 
 def _read(stage: Runner, data: Data, place: str, name: str) -> Artifact:
-    return stage(pack_external, data, External(place, fingerprint(place, data.told)), label=f"read {name}")
+    return stage(pack_external, data, External(place, fingerprint(place, data.hints)), label=f"read {name}")
 
 
 def _file(exp: Experiment, weights: Path | None) -> External | None:

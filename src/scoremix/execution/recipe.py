@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from scoremix.config import ConfigError
 from scoremix.evaluation.metric_table import metric_of
-from scoremix.execution.records import Parts, finished
+from scoremix.execution.records import FinishedRun, finished
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import CHECKPOINT
@@ -22,7 +22,7 @@ class ChosenRecipe(NamedTuple):
     why: str
 
 
-def chosen_recipe(run: Parts) -> ChosenRecipe:
+def chosen_recipe(run: FinishedRun) -> ChosenRecipe:
     """The arm that was chosen on validation classes, unless it does worse on the classes kept back. Of a run without a
     choice the judged arm where it helps, else real images, trained for as long as did better on the classes kept back.
 

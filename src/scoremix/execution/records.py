@@ -22,7 +22,7 @@ def source_of(exp: Experiment, out: Path | None = None) -> External:
     Where `out` is given, images that cannot be read any more have the hash that they had when its run read them.
     """
     try:
-        key = content_key(exp.source, exp.split_list, exp.groups, exp.data.told)
+        key = content_key(exp.source, exp.split_list, exp.groups, exp.data.hints)
     except ValueError:
         record = out / "runs" / f"{exp.name}.json" if out else None
         read = _read(record)["steps"].get("ingest") if record and record.exists() else None
@@ -50,7 +50,7 @@ def to_continue(out: Path, name: str) -> str:
     return f"`{shlex.join(['scoremix', 'run', '--config', str(record), '--out', str(out.absolute())])}`"
 
 
-class Done(NamedTuple):
+class RecordedStep(NamedTuple):
     """A step as a run's record has it: how it was last done, by the code of that time."""
 
     stage: str
@@ -80,7 +80,7 @@ class RunRecord:
             self._write(self.experiment, {label: step for label, step in before.items() if label in labels})
 
     def done(self, plan: Step) -> None:
-        step = {name: getattr(plan, name) for name in Done._fields}
+        step = {name: getattr(plan, name) for name in RecordedStep._fields}
         if self.steps.get(plan.label) != step:
             with locked(self.path.with_suffix(".lock"), wait=True):
                 stored = self._read()
@@ -94,7 +94,7 @@ class RunRecord:
         write_file(self.path, json.dumps({"experiment": experiment, "steps": steps}, indent=1) + "\n")
 
 
-class Parts(NamedTuple):
+class FinishedRun(NamedTuple):
     """What a run's last report was made of."""
 
     exp: Experiment
@@ -110,11 +110,11 @@ def recorded(out: Path, name: str | None) -> Experiment:
     return _settings_of(file.stem, _read(file)["experiment"])
 
 
-def steps_of(out: Path, name: str | None) -> dict[str, Done]:
+def steps_of(out: Path, name: str | None) -> dict[str, RecordedStep]:
     """The steps of a run as last done, by label; StoreError where the record is damaged."""
     file = _file(out, name)
     try:
-        return {label: Done(**step) for label, step in _read(file)["steps"].items()}
+        return {label: RecordedStep(**step) for label, step in _read(file)["steps"].items()}
     except (AttributeError, TypeError) as error:
         raise _damaged(file, error) from None
 
@@ -124,7 +124,7 @@ def latest_reported(out: Path) -> str | None:
     return next((file.stem for file in reversed(_files(out)) if "report" in _read(file)["steps"]), None)
 
 
-def finished(out: Path, name: str | None) -> Parts:
+def finished(out: Path, name: str | None) -> FinishedRun:
     """Experiment and artifacts of a run's last report.
 
     Of the code of that time: a newer scoremix reads older runs. ConfigError where there is no report.
@@ -142,10 +142,10 @@ def finished(out: Path, name: str | None) -> Parts:
                 f"run {file.stem!r}: {label} is gone from {out / 'store'}; {to_continue(out, file.stem)} makes it again"
             )
         parts[int(position)][label] = artifact
-    return Parts(_settings_of(file.stem, reported.config), *parts)
+    return FinishedRun(_settings_of(file.stem, reported.config), *parts)
 
 
-def evaluated(out: Path, run: Parts, arm: str) -> dict[str, Artifact]:
+def evaluated(out: Path, run: FinishedRun, arm: str) -> dict[str, Artifact]:
     """By seed what was measured of an arm's recognizers when the run was compared; ConfigError where it is gone."""
     keys = {place.partition(":")[2]: key for place, key in run.chain["results"].manifest["inputs"].items()}
     found = {str(seed): stored(out, keys.get(f"{arm}/{seed}", "none")) for seed in run.exp.seeds}
@@ -198,13 +198,13 @@ def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:
     )
 
 
-def trained_of(out: Path, run: str) -> dict[str, Done]:
+def trained_of(out: Path, run: str) -> dict[str, RecordedStep]:
     """The recognizers of a run as last trained, by arm and seed, "real/0"."""
     start = "recognizer "
     return {label.removeprefix(start): of for label, of in steps_of(out, run).items() if label.startswith(start)}
 
 
-def of_arm(trained: Mapping[str, Done], name: str) -> list[Done]:
+def of_arm(trained: Mapping[str, RecordedStep], name: str) -> list[RecordedStep]:
     """Those of an arm, or the one of an arm and seed."""
     return [step for label, step in trained.items() if name in (label, label.rpartition("/")[0])]
 

@@ -30,7 +30,7 @@ def sampled(exp: Experiment) -> LabeledImages:
     Classes that are not in the sample share what it holds. ValueError as `ingest` has it.
     """
     data = exp.data
-    source = open_source(exp.source, Opening(data.images_per_class, data.seed, told=data.told))
+    source = open_source(exp.source, Opening(data.images_per_class, data.seed, hints=data.hints))
     plan = planned(
         source,
         exp.source,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import time
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import cache, partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -171,11 +171,12 @@ class Processes(Workers):
 
     def submit(self, task: Task, root: Path, runtime: Runtime, show: Show) -> Future[None]:
         slot = next(slot for slot in self.slots if slot.future is None)
+        call = partial(_perform, task, root, runtime)
         try:
-            slot.future = slot.open().submit(_perform, task, root, runtime)
+            slot.future = slot.open().submit(call)
         except BrokenProcessPool:  # it died while it had nothing to do
             slot.close()
-            slot.future = slot.open().submit(_perform, task, root, runtime)
+            slot.future = slot.open().submit(call)
         return slot.future
 
     def died(self, future: Future[None]) -> bool:
@@ -257,7 +258,7 @@ def mapped(
         crew.stop()
 
 
-@functools.cache
+@cache
 def _begun(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...]) -> Callable[[T], R]:
     return begin(*arguments)
 

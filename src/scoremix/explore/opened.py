@@ -64,7 +64,7 @@ class ExploredMix:
 class OpenedRun:
     """What a run's last report was made of, and its networks once they are needed."""
 
-    parts: records.Parts
+    parts: records.FinishedRun
     runtime: Runtime
 
     @classmethod

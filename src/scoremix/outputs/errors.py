@@ -32,7 +32,7 @@ class ArmErrors(Entry):
     false_rejects: Sequence[WrongPair]
 
 
-class Mended(Entry):
+class MendedErrors(Entry):
     """What a control gets wrong and the judged arm does not, and the reverse, by numbers; the plainest of the first."""
 
     rejects_mended: int
@@ -52,7 +52,7 @@ class ErrorsSummary(Record):
     genuine_pairs: int
     impostor_pairs: int
     arms: Mapping[str, ArmErrors]
-    mended: Mapping[str, Mended]  # by control
+    mended: Mapping[str, MendedErrors]  # by control
 
     def threshold(self, arm: str) -> float:
         """Above which the arm accepts a pair, at `far`."""

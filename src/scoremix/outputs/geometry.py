@@ -69,21 +69,21 @@ class AlignmentSummary(Record):
     series: Sequence[MeasuredTime]
 
 
-class Between(Entry):
+class NamedPair(Entry):
     """Two named spaces; what follows from them comes after."""
 
     x: str
     y: str
 
 
-class SharedPairs(TopOverlap, Between):
+class SharedPairs(TopOverlap, NamedPair):
     """The pairs that are farthest in both of two spaces, and Algorithm 2's correlations."""
 
     pearson: float
     spearman: float
 
 
-class ComparedBetween(Between):
+class ComparedBetween(NamedPair):
     """Comparisons of one kind in two spaces."""
 
     mask: str
@@ -160,7 +160,7 @@ class DistancesSummary(Record):
     pairs: int
 
 
-class Walk(Entry):
+class MeanPath(Entry):
     """Means over pairs of a path from class to class; similarities at each weight."""
 
     forward: float
@@ -176,9 +176,9 @@ class PathsSummary(Record):
     FILE = "paths.json"
     pairs: int
     images: int
-    singles: Walk
-    means: Walk
-    straight: Walk
+    singles: MeanPath
+    means: MeanPath
+    straight: MeanPath
 
 
 class Snapshot(Entry):

@@ -15,7 +15,7 @@ from scoremix.report.numbers import column
 
 
 @dataclass(frozen=True)
-class Cell:
+class StudyEstimate:
     """A mean over runs (generator seeds x recognizer seeds), its bootstrap interval and every run's value."""
 
     value: float
@@ -50,8 +50,8 @@ class StudyRow:
     arm: str
     note: str
     generator_seeds: tuple[int, ...]
-    metrics: dict[str, Cell]
-    differences: dict[tuple[str, str], Cell]
+    metrics: dict[str, StudyEstimate]
+    differences: dict[tuple[str, str], StudyEstimate]
     cost: dict[str, float]
     mix: dict[str, float] = field(
         default_factory=dict
@@ -80,7 +80,7 @@ class Table:
     gates: dict[int, dict[str, Any]]
     rows: tuple[StudyRow, ...]
     manifests: tuple[tuple[str, str], ...]
-    pairs: tuple[tuple[str, str, dict[str, Cell]], ...] = ()  # arm, the other arm, difference by metric
+    pairs: tuple[tuple[str, str, dict[str, StudyEstimate]], ...] = ()  # arm, the other arm, difference by metric
 
     def metric(self, key: str) -> Metric:
         return metric_of(key)

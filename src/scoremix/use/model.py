@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.data.decode import decode, opened, refuse_other_arrays, resize_area, with_channels
-from scoremix.data.source import Advance, Told
+from scoremix.data.source import Advance, SourceHints
 from scoremix.data.sources import Listing, open_listing
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified, Match, Source, Unit, nearest
 
@@ -172,7 +172,7 @@ class Model:
 
     def _read(self, place: Path, advance: Advance = silent, class_level: int | None = None) -> tuple[Listing, Unit]:
         """The listing of all images at a place, and their embeddings; ValueError names the first that is unusable."""
-        listing = open_listing(place, Told(class_level))
+        listing = open_listing(place, SourceHints(class_level))
         if place.is_dir():
             for name in listing.names:
                 if (file := place / name).is_file():

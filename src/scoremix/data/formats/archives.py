@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from scoremix.data import limits
-from scoremix.data.formats.folders import DEEPEST, LITTER, Laid, listed, may_be_image
+from scoremix.data.formats.folders import DEEPEST, LITTER, FolderedImages, listed, may_be_image
 from scoremix.data.layout import Steps, part_of
 from scoremix.data.source import DEFAULTS, Encoded, Opening
 from scoremix.data.tables import LABELS, classes_of, column, names_of, splits_of
@@ -100,7 +100,7 @@ class Packs(Encoded[Member]):
         return f"{self.paths[item.archive]}, {item.name}"
 
 
-class Archive(Packs, Laid[Member]):
+class Archive(Packs, FolderedImages[Member]):
     """Folders in a .zip or .tar, told apart as those on disk; of several archives each is a folder of its name."""
 
     kind = "archive"
@@ -171,7 +171,7 @@ class Shards(Packs):
                     self.ignored += len(sample)
                     continue
                 self.images.append(image)
-                labels.append(self._label(archive, key, sample, opening.told.label_column))
+                labels.append(self._label(archive, key, sample, opening.hints.label_column))
         if not self.images:
             raise ValueError(f"{place} holds no samples with an image")
         self._name(labels)

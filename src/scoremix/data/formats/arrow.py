@@ -15,11 +15,11 @@ from jaxtyping import Int64
 from scoremix.data import limits
 from scoremix.data.formats.folders import listed
 from scoremix.data.layout import part_of
-from scoremix.data.source import DEFAULTS, Encoded, Opening, Told, readable
+from scoremix.data.source import DEFAULTS, Encoded, Opening, SourceHints, readable
 from scoremix.data.tables import splits_of
 
 
-class Columned(Encoded[int]):
+class ImageColumn(Encoded[int]):
     """A table's column of encoded images and one of labels (see `columns_of`); classes in ascending order of label.
 
     Parts with the names of a split are the split where no class is in two of them.
@@ -52,7 +52,7 @@ def arrow(place: Path, what: str) -> ModuleType:
     return pa  # type: ignore[no-any-return]
 
 
-def columns_of(schema: Any, path: Path, told_by: Told) -> tuple[str, str, list[str]]:
+def columns_of(schema: Any, path: Path, hints: SourceHints) -> tuple[str, str, list[str]]:
     """The image column, the label column, and the names of the classes where the table has them.
 
     The image column is the one of type Image (or with a field `bytes`), the label column the ClassLabel, or else
@@ -64,7 +64,7 @@ def columns_of(schema: Any, path: Path, told_by: Told) -> tuple[str, str, list[s
         field.name for field in schema if str(field.type).startswith("struct") and "bytes:" in str(field.type)
     ]
     labels = [n for n, kind in kinds.items() if kind == "ClassLabel"] or [n for n in schema.names if n == "label"]
-    for what, columns, name in (("image", images, told_by.image_column), ("label", labels, told_by.label_column)):
+    for what, columns, name in (("image", images, hints.image_column), ("label", labels, hints.label_column)):
         if name is not None:
             columns[:] = [column for column in schema.names if column == name]
         if len(columns) != 1:
@@ -127,7 +127,7 @@ def image_bytes(value: Any) -> bytes:
 DICT, STATE = "dataset_dict.json", "state.json"  # of several parts; of each part
 
 
-class Saved(Columned):
+class ArrowFiles(ImageColumn):
     """Arrow files, mapped into memory."""
 
     kind = "save_to_disk"
@@ -142,7 +142,7 @@ class Saved(Columned):
             for path in arrow_files(folder):
                 with readable(path, "a readable arrow file", worded=True):
                     for batch in batches(pa, path):
-                        image, label, names = columns_of(batch.schema, path, opening.told)
+                        image, label, names = columns_of(batch.schema, path, opening.hints)
                         images.append(batch.column(image))
                         labels.append(batch.column(label))
                         parts += [name] * len(batch)
@@ -211,7 +211,7 @@ def parquet_files(place: Path) -> list[Path]:
     return found
 
 
-class Parquet(Columned):
+class Parquet(ImageColumn):
     """Parquet files.
 
     Images are copied to a temporary file at the first use, since files hold them in any order.
@@ -224,7 +224,7 @@ class Parquet(Columned):
         self.place, self.paths, self.workers = place, parquet_files(place), opening.workers
         with readable(self.paths[0], "readable parquet", worded=True):
             self.image_column, column, names = columns_of(
-                self._pq.read_schema(self.paths[0]), self.paths[0], opening.told
+                self._pq.read_schema(self.paths[0]), self.paths[0], opening.hints
             )
         labels: list[Any] = []
         parts: list[str] = []

@@ -38,7 +38,7 @@ class Files(Encoded[Path]):
         return item.name
 
 
-class Laid(Encoded[Item]):
+class FolderedImages(Encoded[Item]):
     """Images in folders of which `layout` says what they mean: on disk or in an archive."""
 
     folders: Mapping[str, list[Steps]]  # by class
@@ -48,7 +48,7 @@ class Laid(Encoded[Item]):
 
         `loose` are files beside the folders. ValueError where images are among them and every image is wanted.
         """
-        found = layout(images, str(self.place), opening.told.class_level)
+        found = layout(images, str(self.place), opening.hints.class_level)
         beside = list(filter(may_be_image, loose))
         if beside and opening.every:
             raise ValueError(
@@ -71,7 +71,7 @@ class Laid(Encoded[Item]):
         return "_".join([*steps[: self._at], *steps[self._at + 1 :], name]) if steps in self._shared else name
 
 
-class Folders(Files, Laid[Path]):
+class Folders(Files, FolderedImages[Path]):
     """<root>/<class>/<image>: classes are the folders directly in root, in order of their names.
 
     Or a set in parts, of sessions, or with a split, as `layout` tells them apart. Hidden names and LITTER are passed over,
@@ -115,7 +115,7 @@ class Folders(Files, Laid[Path]):
         return self.plain_name(tuple(steps), name)
 
 
-class Loose(Files):
+class ClasslessImages(Files):
     """A folder of images or one image, without classes."""
 
     kind, labelled = "images", False

@@ -27,7 +27,7 @@ class Listed(Files):
     kind = "list"
 
     def __init__(self, place: Path, opening: Opening = DEFAULTS) -> None:
-        self.place, self.workers, self.tables, told = place, opening.workers, tables_at(place), opening.told
+        self.place, self.workers, self.tables, hints = place, opening.workers, tables_at(place), opening.hints
         self.paths: list[Path] = []
         labels: list[str] = []
         parts: list[str] = []
@@ -36,8 +36,8 @@ class Listed(Files):
             if not rows:
                 raise ValueError(f"{table} names no images")
             columns = list(rows[0])
-            images = column(columns, told.image_column, IMAGES, "--image-column", str(table))
-            label = column(columns, told.label_column, LABELS, "--label-column", str(table))
+            images = column(columns, hints.image_column, IMAGES, "--image-column", str(table))
+            label = column(columns, hints.label_column, LABELS, "--label-column", str(table))
             of = next((name for name in columns if name.lower() in PARTS), None)
             self.paths += [table.parent / _cell(row, images, table) for row in rows]
             labels += [_cell(row, label, table) for row in rows]

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from scoremix.evaluation.errors import EDGES
-from scoremix.outputs.errors import ArmErrors, ErrorsSummary, Mended
+from scoremix.outputs.errors import ArmErrors, ErrorsSummary, MendedErrors
 from scoremix.report.charts import Style, figure, light, new_axes, slug
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
@@ -47,10 +47,10 @@ class ErrorsSection(Section):
                 yield {"table": "mended", "control": control, "metric": key, "value": found[key]}
 
 
-def _told(found: ArmErrors | Mended) -> dict[str, Any]:
+def _told(found: ArmErrors | MendedErrors) -> dict[str, Any]:
     """What was found as the page's JSON file has it: of a pair no images."""
     told = {key: value for key, value in vars(found).items() if key != "thresholds"}
-    for key in ("genuine", "impostor") if isinstance(found, Mended) else ("false_accepts", "false_rejects"):
+    for key in ("genuine", "impostor") if isinstance(found, MendedErrors) else ("false_accepts", "false_rejects"):
         told[key] = [{"classes": pair.classes, "similarity": pair.similarity} for pair in told[key]]
     return told
 

@@ -56,7 +56,7 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Way:
+class PicturedPath:
     """From one noise to a mix and to each of its classes: estimates of the image at noise levels that fall to 0."""
 
     classes: tuple[str, ...]
@@ -75,7 +75,7 @@ class ImagesSection(Section):
     sheet: tuple[SheetRow, ...] = ()
     grid: Grid | None = None
     left_out: tuple[str, ...] = ()  # pictures that could not be made, and why
-    way: Way | None = None
+    way: PicturedPath | None = None
 
     @classmethod
     def load(cls, run: ReportedRun) -> Self:
@@ -97,7 +97,9 @@ class ImagesSection(Section):
         path = run.chain["pictures"].arrays("path.npz")
         left_out = tuple(line for file in (sheet, grid, path) for line in file["left_out"].tolist())
         of = tuple(names[c] for c in path["classes"])
-        way = Way(of, tuple(path["sigmas"]), tuple(map(tuple, path["images"]))) if len(path["sigmas"]) else None
+        way = (
+            PicturedPath(of, tuple(path["sigmas"]), tuple(map(tuple, path["images"]))) if len(path["sigmas"]) else None
+        )
         if len(grid["classes"]) != 2:
             return cls(rows, None, left_out, way)
         (a, b), ticks = grid["classes"], tuple(grid["ticks"])

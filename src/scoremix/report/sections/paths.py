@@ -18,7 +18,7 @@ KINDS = {"singles": "of single images", "means": "of the pairs' means", "straigh
 
 
 @dataclass(frozen=True)
-class Strip:
+class PathStrip:
     """One pair of classes from λ = 0 to 1 at fixed noise."""
 
     classes: tuple[str, str]
@@ -32,7 +32,7 @@ class PathsSection(Section):
     paths: PathsSummary
     weights: Sequence[float]
     map: Mapping[str, NDArray[Any]]
-    strips: tuple[Strip, ...]
+    strips: tuple[PathStrip, ...]
 
     @classmethod
     def load(cls, source: AnalyzedRun) -> Self:
@@ -40,7 +40,7 @@ class PathsSection(Section):
         walked = artifact.arrays("paths.npz")
         each = len(walked["to_a"]) // len(walked["pairs"])  # noises of a pair; the pictures are of the first
         strips = (
-            Strip((names[a], names[b]), tuple(images), walked["to_a"][i * each], walked["to_b"][i * each])
+            PathStrip((names[a], names[b]), tuple(images), walked["to_a"][i * each], walked["to_b"][i * each])
             for i, ((a, b), images) in enumerate(zip(walked["pairs"], walked["pictures"], strict=False))
         )
         return cls(PathsSummary.load(artifact), walked["weights"].tolist(), artifact.arrays("map.npz"), tuple(strips))

@@ -13,7 +13,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.geometry import PathsSummary, Walk
+from scoremix.outputs.geometry import MeanPath, PathsSummary
 from scoremix.outputs.images import real_images
 from scoremix.outputs.mplets import chosen_classes
 from scoremix.outputs.networks import centers_of
@@ -60,7 +60,7 @@ def measure_paths(
     )
     half = int(np.abs(weights - 0.5).argmin())
     walks = (
-        Walk(
+        MeanPath(
             walk.forward,
             straightness=float(walk.straightness.mean()),
             off_path_at_half=float(walk.off_path[:, half].mean()),

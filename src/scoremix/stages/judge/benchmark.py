@@ -1,7 +1,7 @@
 """A recognizer on the public face benchmarks: embeddings once, every protocol from them (paper 4.2, Tables 1 and 2)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,19 +78,11 @@ def flips(faces: FaceSet, protocols: Sequence[Protocol]) -> list[bool]:
 
 
 def evaluated(
-    recognizer: OpenedRecognizer,
-    faces: FaceSet,
-    protocols: Sequence[Protocol],
-    config: Embedding,
-    store: Store,
-    runtime: Runtime,
-    draws: int,
+    faces: FaceSet, protocols: Sequence[Protocol], embedded: Callable[[bool], Floats], draws: int
 ) -> list[MeasuredSet]:
-    """Results of one set: one for each kind of comparison and protocol."""
-
-    def embedded(flip: bool) -> Floats:
-        return embeddings(recognizer, faces, config.model_copy(update={"flip": flip}), store, runtime)
-
+    """Results of one set: one for each kind of comparison and protocol; `embedded` gives its embeddings, with the
+    mirrored images' added or without.
+    """
     match faces:
         case PairSet():
             x = embedded(True)

@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from scoremix.config import Evaluation
 from scoremix.data.images import LabeledImages
-from scoremix.evaluation.errors import Judged, first_of_each, genuine_pairs, judge_pairs
+from scoremix.evaluation.errors import JudgedPairs, first_of_each, genuine_pairs, judge_pairs
 from scoremix.evaluation.metrics import supported_fars
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
-from scoremix.outputs.errors import ArmErrors, ErrorsSummary, Mended, WrongPair
+from scoremix.outputs.errors import ArmErrors, ErrorsSummary, MendedErrors, WrongPair
 from scoremix.outputs.evaluated import labels_of, of_arms, pairs_of
 from scoremix.stages.judge.evaluate import evaluated as evaluated_rows
 
@@ -67,20 +67,20 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
     ErrorsSummary(fars, fars[at], len(pairs), impostors, arms, mended).write(work)
 
 
-def _wrong(found: Judged, at: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _wrong(found: JudgedPairs, at: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of the impostor pairs accepted and of the genuine pairs refused at one of the thresholds."""
     threshold = found.thresholds[at]
     return np.flatnonzero(found.impostor > threshold), np.flatnonzero(found.genuine <= threshold)
 
 
 def _mended(
-    arm: Judged,
-    control: Judged,
+    arm: JudgedPairs,
+    control: JudgedPairs,
     at: int,
     pairs: NDArray[np.int64],
     labels: NDArray[np.int32],
     told: Callable[[NDArray[np.int64], float], WrongPair],
-) -> Mended:
+) -> MendedErrors:
     """What the control gets wrong and the arm does not, and the reverse, by numbers; and the plainest of the first.
 
     The plainest are the genuine pairs, refused before, that are furthest above the arm's threshold now, and the impostor
@@ -96,7 +96,7 @@ def _mended(
     gone = np.array([i for i in accepts_before if tuple(control.impostor_pairs[i].tolist()) not in now], np.int64)
     genuine = won[first_of_each(pairs[won], labels, SHOWN)]
     impostor = gone[first_of_each(control.impostor_pairs[gone], labels, SHOWN)]
-    return Mended(
+    return MendedErrors(
         rejects_mended=len(won),
         rejects_broken=len(np.setdiff1d(rejects, rejects_before)),
         accepts_mended=len(gone),

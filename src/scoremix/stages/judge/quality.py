@@ -57,7 +57,7 @@ def measure_quality(
         if images.shape[1:] != train.shape[1:]:
             raise ValueError(f"{name}: images are {images.shape[1:]}, the real ones {train.shape[1:]}")
     with work.bar(2 + len(sets), "sets") as advance:
-        reference = Real.of(config, embed, train, held, apart)
+        reference = RealReference.of(config, embed, train, held, apart)
         advance(1)
         found = {}
         for name, images in loaded.items():
@@ -77,7 +77,7 @@ def measure_quality(
 
 
 @dataclass(frozen=True)
-class Real:
+class RealReference:
     """What generated images are compared with."""
 
     images: LabeledImages
@@ -97,7 +97,7 @@ class Real:
         train: LabeledImages,
         held: LabeledImages | None,
         apart: LabeledImages | None,
-    ) -> Real:
+    ) -> RealReference:
         features, rows = _embedded(embed, train, len(train))
         labels = train.labels_of(rows)
         second = (rows - (np.cumsum(train.counts) - train.counts)[labels]) % 2 == 1
@@ -163,7 +163,7 @@ class GeneratedSet:
         return self.images.labels_of(self.rows)
 
 
-def compared(config: Quality, real: Real, sets: Mapping[str, GeneratedSet]) -> dict[str, generated.Values]:
+def compared(config: Quality, real: RealReference, sets: Mapping[str, GeneratedSet]) -> dict[str, generated.Values]:
     """All measures of every set, the references first: equal numbers of images and of images per class in all."""
     first = np.flatnonzero(~real.second)
     pools = {name: _of_sources(real, first, made) for name, made in sets.items()}
@@ -187,7 +187,7 @@ def compared(config: Quality, real: Real, sets: Mapping[str, GeneratedSet]) -> d
 
 
 def _measured(
-    config: Quality, real: Real, made: GeneratedSet, pool: NDArray[np.int64], n: int, each: int
+    config: Quality, real: RealReference, made: GeneratedSet, pool: NDArray[np.int64], n: int, each: int
 ) -> generated.Values:
     rows = generated.first_of_classes(made.labels, each)
     sources = made.sources
@@ -212,7 +212,7 @@ def _measured(
 
 
 def _reference(
-    config: Quality, real: Real, first: NDArray[np.int64], second: NDArray[np.int64], n: int, each: int
+    config: Quality, real: RealReference, first: NDArray[np.int64], second: NDArray[np.int64], n: int, each: int
 ) -> generated.Values:
     """One half of the real images against the other; copying: held-out classes against all training images."""
     rows = second[generated.first_of_classes(real.labels[second], each)]
@@ -237,7 +237,7 @@ def _pixels(images: LabeledImages, rows: NDArray[np.int64]) -> NDArray[np.uint8]
     return images.take(rows[generated.spread(len(rows), appearance.PROBED)])[0]
 
 
-def _of_sources(real: Real, rows: NDArray[np.int64], made: GeneratedSet) -> NDArray[np.int64]:
+def _of_sources(real: RealReference, rows: NDArray[np.int64], made: GeneratedSet) -> NDArray[np.int64]:
     """Those of some real rows whose class is a source of the set; all where sources are unknown."""
     if made.sources.classes is None:
         return rows
@@ -249,7 +249,7 @@ def _each(labels: NDArray[np.int64]) -> int:
     return max(1, int(np.median(np.unique(labels, return_counts=True)[1])))
 
 
-def closest(config: Quality, real: Real, made: GeneratedSet) -> list[Pair]:
+def closest(config: Quality, real: RealReference, made: GeneratedSet) -> list[Pair]:
     """The generated images most similar to a training image, each beside it."""
     similarity, row = privacy.nearest_similarity(made.features, real.features)
     top = similarity.topk(min(config.pictures, len(similarity)))
@@ -311,7 +311,7 @@ def _part(artifact: Artifact, part: str) -> LabeledImages:
 
 
 def _notes(
-    config: Quality, judge: Artifact | External, real: Real, sets: Mapping[str, GeneratedSet], n: float
+    config: Quality, judge: Artifact | External, real: RealReference, sets: Mapping[str, GeneratedSet], n: float
 ) -> list[str]:
     seed = None if isinstance(judge, External) else judge.manifest["seed"]
     notes = [

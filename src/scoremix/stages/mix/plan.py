@@ -103,10 +103,15 @@ def solve(
     denoiser: Callable[[Tensor, Tensor], Tensor],
     noise: Callable[..., Tensor],
     device: torch.device | str,
+    path: Callable[[Denoiser, Tensor, Tensor], tuple[Tensor, ...]] | None = None,
 ) -> Tensor:
-    """End of the plan's path from noise() * sigma_max; churn and eta draw more of it."""
+    """End of the plan's path from noise() * sigma_max; churn and eta draw more of it. `path` goes another way along the
+    levels, on which images are drawn again; its first result is the end.
+    """
     sigmas = levels(plan, device)
     x = noise() * sigmas[0]
+    if path is not None:
+        return path(denoiser, x, sigmas)[0]
     if plan.mixture == "balanced":
         return solvers.balanced(partial(by_class, denoiser), x, sigmas, noise)
     match plan.solver:
@@ -120,6 +125,14 @@ def solve(
             return solvers.dpm2m(denoiser, x, sigmas)
         case _:
             assert_never(plan.solver)
+
+
+def weighing_of(plan: SamplingPlan, denoiser: Denoiser) -> Weighing | None:
+    """The denoiser as one that keeps what log-weights need; None where the plan defines none."""
+    if not plan.churn and not plan.eta:
+        with suppress(ValueError):
+            return Weighing(denoiser)
+    return None
 
 
 def levels(plan: SamplingPlan, device: torch.device | str) -> Float[Tensor, " n+1"]:
@@ -194,17 +207,14 @@ def weighed_sample(
     shape = (main.img_channels, main.img_resolution, main.img_resolution)
     first, second = Counted(main), None if guide is None else Counted(guide)
     denoiser = denoiser_of(plan, first, second, labels, weights)
-    weighing, noise = None, UnitNoise(seeds, shape, labels.device)
-    if not plan.churn and not plan.eta:
-        with suppress(ValueError):  # no log-weight is defined
-            weighing = Weighing(denoiser)
-    if plan.resample is None:
-        images = solve(plan, weighing or denoiser, noise, labels.device)
-    else:
-        sigmas, uniform = levels(plan, labels.device), np.random.default_rng([int(seed) for seed in seeds]).random
-        groups = alike(labels, weights, seeds)
-        start = noise() * sigmas[0]
-        images, _, _ = resampled(denoiser, start, sigmas, groups, noise, uniform, plan.churn, plan.resample)
+    weighing, noise = weighing_of(plan, denoiser), UnitNoise(seeds, shape, labels.device)
+    path = None
+    if plan.resample is not None and labels.shape[1] > 1:  # a reproduction is no mix: what its guide did is not undone
+        uniform, groups = np.random.default_rng([int(seed) for seed in seeds]).random, alike(labels, weights, seeds)
+        path = partial(
+            resampled, groups=groups, noise=noise, uniform=uniform, churn=plan.churn, threshold=plan.resample
+        )
+    images = solve(plan, weighing or denoiser, noise, labels.device, path)
     if not bool(images.isfinite().all()):
         checked = denoiser_of(
             plan, _checked(main, names), None if guide is None else _checked(guide, names), labels, weights

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from scoremix.data.augment import to_uint8
-from scoremix.diffusion.feynman_kac import Weighing
 from scoremix.diffusion.solvers import UnitNoise
-from scoremix.stages.mix.plan import denoiser_of, solve
+from scoremix.stages.mix.plan import denoiser_of, solve, weighing_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +48,7 @@ def follow(
     plan, device = networks.plan.alone, next(networks.main.buffers()).device
     shares = torch.from_numpy(weights).to(device, torch.float32)
     denoiser = denoiser_of(plan, networks.main, networks.guide, torch.from_numpy(labels).to(device), shares)
-    weighing = None
-    if not plan.churn and not plan.eta:
-        with suppress(ValueError):  # no log-weight is defined
-            weighing = Weighing(denoiser)
+    weighing = weighing_of(plan, denoiser)
     seen: dict[float, Tensor] = {}  # a corrector's call comes first at a level, the call at the state after it counts
 
     def watched(x: Tensor, sigma: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ def pack_external(config: Data, source: External, *, work: Work) -> None:
             channels=None if config.channels == "auto" else config.channels,
             fractions=None,
             skip_bad=config.skip_bad,
-            told=config.told,
+            hints=config.hints,
             progress=advance,
         )
     work.count("images", len(images))

@@ -9,7 +9,7 @@ import numpy as np
 from scoremix.config import Data
 from scoremix.data.lists import noun
 from scoremix.data.reading import read
-from scoremix.data.source import DEFAULTS, Told
+from scoremix.data.source import DEFAULTS, SourceHints
 from scoremix.data.sources import fingerprint
 from scoremix.data.splits import SPLITS
 from scoremix.execution.artifacts import External
@@ -17,9 +17,11 @@ from scoremix.execution.work import Work
 from scoremix.outputs.images import ImagesSummary, Split
 
 
-def content_key(place: str, split_list: str | None, groups: str | None = None, told: Told = DEFAULTS.told) -> str:
+def content_key(
+    place: str, split_list: str | None, groups: str | None = None, hints: SourceHints = DEFAULTS.hints
+) -> str:
     """Hash of all that would be read, images and lists, wherever they lie; ValueError for nothing readable."""
-    parts = [fingerprint(place, told)]
+    parts = [fingerprint(place, hints)]
     for setting, given in (("split_list", split_list), ("groups", groups)):
         if given == "name" and setting == "groups":
             parts.append("groups by name")
@@ -48,7 +50,7 @@ def ingest(config: Data, source: External, *, work: Work) -> None:
             skip_bad=config.skip_bad,
             held_out=config.held_out,
             seed=config.seed,
-            told=config.told,
+            hints=config.hints,
             progress=advance,
         )
     work.count("images", len(images.stored))
