@@ -15,6 +15,7 @@ import torch
 from scoremix import making
 from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Runtime, Sampling, changed, load
 from scoremix.config.arms import ARMS, GROUPS, named
+from scoremix.config.choice import narrowed
 from scoremix.config.study import read_study
 from scoremix.data.images import LabeledImages
 from scoremix.execution import quality, records, runner
@@ -24,6 +25,7 @@ from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
 from scoremix.execution.work import Work
 from scoremix.outputs.images import MixedTraining
+from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary, centers_of
 from scoremix.recognition import checkpoints
 from scoremix.stages.embedding import all_embedded, embedded
 from scoremix.stages.judge import diagnose
@@ -172,7 +174,7 @@ def test_the_report_shows_the_search_of_the_arm(tmp_path: Path) -> None:
 RUN = (
     *("real", "equal_steps", "scoremix", "auggen_searched", "relabelled", "coherent", "averages", "cutmixes"),
     *("reproduction", "reproduction_alone", "scoremix_soft", "scoremix_both", "scoremix_3", "scoremix_joint_top"),
-    *("hardest", "easiest", "other_depth", "scoremix_first"),
+    *("hardest", "easiest", "other_depth", "reselected", "scoremix_first"),
     *("scoremix_random_weights", "scoremix_double", "mixup", "cutmix", "feature_mixup", "deeper"),
 )
 
@@ -240,6 +242,37 @@ def test_labels_follow_their_policy(store: Path) -> None:
     assert np.allclose(both[1][n:], [0.5, 0.25, 0.25])
     alone = np.load(sets["reproduction_alone"] / "target_labels.npy")
     assert len(alone) == 15 and len(np.unique(alone)) == 5
+
+
+def test_an_improved_recognizer_selects_again(store: Path) -> None:
+    parts = records.finished(store, "tiny")
+    selecting = records.step_folder(store, "tiny", "select for reselected")
+    key = json.loads((selecting / "manifest.json").read_text())["inputs"]["0"]
+    again = records.stored(store, key)
+    assert again is not None
+    trained, real = parts.recognizers["scoremix/0"], LabeledImages.load(parts.chain["real"].folder).splits["train"]
+    assert again.manifest["inputs"]["0"] == trained.key
+    np.testing.assert_array_equal(centers_of(again), centers_of(trained)[: len(real)])
+    assert RecognizerSummary.load(again).class_names == RecognizerSummary.load(trained).class_names[: len(real)]
+    assert (again / CHECKPOINT).read_bytes() == (trained / CHECKPOINT).read_bytes()
+
+
+def test_who_selects_again_is_an_arm_that_can(tmp_path: Path) -> None:
+    for changes, said in (
+        ({"selected_by": "nobody"}, r"arms\.mine\.selected_by 'nobody': no arm is called that"),
+        ({"selected_by": "mine"}, "that the baseline selects for"),
+        ({"selected_by": "equal_steps"}, "an arm of its own length"),
+        ({"selected_by": "scoremix", "selector": {"depth": 2}}, "selector must be empty"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            planned(tmp_path, mine=Arm.model_validate(changes))
+    with pytest.raises(ValueError, match="trains on real images, too"):
+        planned(tmp_path, "scoremix_alone", mine=Arm(selected_by="scoremix_alone"))
+    assert {"scoremix", "mine"} <= named(["mine"], {"mine": Arm(selected_by="scoremix")}, ["real"]).keys()
+    exp = Experiment(
+        arms=known(["real", "equal_steps", "scoremix", "coherent", "mine"], {"mine": Arm(selected_by="coherent")})
+    )
+    assert narrowed(exp, ["real", "mine"]).arms["coherent"].measured is False
 
 
 def test_training_ends_on_real_images_where_that_is_asked_for(store: Path) -> None:

@@ -12,6 +12,7 @@ from scoremix.config import (
     Generator,
     LeakGate,
     PixelMixing,
+    RealClasses,
     Recognizer,
     Sampling,
     Screening,
@@ -34,6 +35,7 @@ from scoremix.stages.train.adopt import adopt_generator, folder_of
 from scoremix.stages.train.check import check_generator
 from scoremix.stages.train.generator import train_generator
 from scoremix.stages.train.guide import take_guide
+from scoremix.stages.train.keep_real import keep_real
 from scoremix.stages.train.recognizer import train_recognizer
 from scoremix.stages.train.started import decided_by_file, file_of
 
@@ -86,7 +88,17 @@ def base_of(exp: Experiment, name: str, base: Base, shared: frozenset[str]) -> B
     if arm.selector and arm.images != "real":
         other = changed(exp.recognizer, arm.selector)
         baseline = trained(stage, other, base.real, base.real, "selecting recognizer")
+    if arm.selected_by is not None:
+        baseline = stage(keep_real, RealClasses(), improved(exp, arm.selected_by, base, shared, stage), base.real)
     return Base(stage, base.real, baseline, network)
+
+
+def improved(exp: Experiment, name: str, base: Base, shared: frozenset[str], stage: Stage) -> Artifact:
+    """The recognizer that an arm trained with the first seed, which chooses m-plets again (re-selection) for another."""
+    arm, own = exp.arms[name], base_of(exp, name, base, shared)
+    added = None if arm.images == "real" else added_images(exp, arm, own)
+    images = training_set(exp, arm, added, own)
+    return trained(stage, seeded(exp, exp.seeds[0], arm), images, images, "selecting recognizer")
 
 
 def guided_generator(exp: Experiment, stage: Stage, real: Artifact, baseline: Artifact) -> Artifact:

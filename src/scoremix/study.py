@@ -147,14 +147,14 @@ def _announce(experiments: list[Experiment], progress: Progress, budget: float |
 
 
 def finished_part(exp: Experiment, progress: Progress) -> Experiment | None:
-    """The experiment without the arms that are not finished, or train as long as one that is not.
+    """The experiment without the arms that are not finished, or lean on one that is not.
 
     None without the arms of the verdict.
     """
     evaluated = (step for step in progress.steps(exp) if step.stage == "evaluate")
     lacking = {step.label.rpartition("/")[0] for step in evaluated if not progress.store.artifact(step).done}
     arms = {name: arm for name, arm in exp.arms.items() if f"evaluate {name}" not in lacking}
-    while unknown := [name for name, arm in arms.items() if arm.steps_of and arm.steps_of not in arms]:
+    while unknown := [name for name, arm in arms.items() if not arms.keys() >= {*arm.leans_on}]:
         arms = {name: arm for name, arm in arms.items() if name not in unknown}
     needed = {exp.evaluation.treatment, *exp.evaluation.controls}
     return exp.model_copy(update={"arms": arms}) if needed <= arms.keys() else None

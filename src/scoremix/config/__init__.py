@@ -7,7 +7,7 @@ from scoremix.config.evaluation import Choice, Evaluation, Fold, MixDiagnostics,
 from scoremix.config.experiment import DEFAULT_ARMS, Arm, Experiment, Runtime
 from scoremix.config.generator import Gate, Generator
 from scoremix.config.loading import load, read_settings
-from scoremix.config.recognizer import Embedding, Recognizer
+from scoremix.config.recognizer import Embedding, RealClasses, Recognizer
 from scoremix.config.sampling import LeakGate, Mixing, PixelMixing, Sampling, SamplingPlan, Screening, Search, Weighting
 from scoremix.config.selection import Selection
 
@@ -34,6 +34,7 @@ __all__ = [
     "Paths",
     "PixelMixing",
     "Quality",
+    "RealClasses",
     "Recognizer",
     "Runtime",
     "Sampling",

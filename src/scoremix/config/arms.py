@@ -163,13 +163,13 @@ def named(
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Arm]:
     """The arms of those names and groups, each once, in order; `own` ones come before ours of the same name, but for those
-    that train as long as an arm that is not named.
+    that lean on an arm that is not named.
 
-    In front of them the `needed` ones that are not among them, and arms that another trains as long as; `say` is told.
+    In front of them the `needed` ones that are not among them, and arms that another leans on; `say` is told.
     ConfigError for a name that is neither, and for no name at all.
     """
     names = list(names)
-    known = {**ARMS, **{n: arm for n, arm in own.items() if n not in ARMS or arm.steps_of in (None, *names)}}
+    known = {**ARMS, **{n: arm for n, arm in own.items() if n not in ARMS or {*arm.leans_on} <= {*names}}}
     found: dict[str, Arm] = {}
     for name in names:
         if name not in known and name not in GROUPS:
@@ -187,12 +187,12 @@ def named(
 
 
 def _lacking(found: Mapping[str, Arm], known: Mapping[str, Arm], needed: Iterable[str]) -> dict[str, Arm]:
-    """The needed arms that are not there, and those whose number of steps one of them all is given."""
+    """The needed arms that are not there, and those that one of them all leans on."""
     added: dict[str, Arm] = {}
-    waiting = [*needed, *(arm.steps_of or "" for arm in found.values())]
+    waiting = [*needed, *(name for arm in found.values() for name in arm.leans_on)]
     while waiting:
         name = waiting.pop(0)
         if name in known and name not in found and name not in added:
             added[name] = known[name]
-            waiting.append(known[name].steps_of or "")
+            waiting += known[name].leans_on
     return added

@@ -7,10 +7,10 @@ from scoremix.config.experiment import Arm, Experiment
 
 
 def narrowed(exp: Experiment, names: Iterable[str]) -> Experiment:
-    """The experiment with those arms alone; arms that one of them trains as long as stay, but nothing is trained on them."""
+    """The experiment with those arms alone; arms that one of them leans on stay, but are not measured."""
     kept = {name: arm for name, arm in exp.arms.items() if name in set(names)}
-    while lengths := [arm.steps_of for arm in kept.values() if arm.steps_of and arm.steps_of not in kept]:
-        kept[lengths[0]] = exp.arms[lengths[0]].model_copy(update={"measured": False})
+    while lacking := [name for arm in kept.values() for name in arm.leans_on if name not in kept]:
+        kept[lacking[0]] = exp.arms[lacking[0]].model_copy(update={"measured": False})
     return exp.model_copy(update={"arms": {name: kept[name] for name in exp.arms if name in kept}})
 
 
@@ -38,7 +38,8 @@ def waiting_for_no_generator(exp: Experiment) -> Experiment:
         return arm.generated and not told
 
     lengths = {arm.steps_of for arm in measured(exp).values() if arm.steps_of and known(exp.arms[arm.steps_of])}
-    others = {n: arm for n, arm in exp.arms.items() if arm.measured or n not in lengths}
+    selecting = {arm.selected_by for arm in exp.arms.values()}
+    others = {n: arm for n, arm in exp.arms.items() if arm.measured or n not in lengths - selecting}
     renamed = {name: f"as many as {name}" for name in exp.arms if name in lengths}
     arms = {
         n: arm.model_copy(update={"steps_of": renamed.get(arm.steps_of or "", arm.steps_of)})

@@ -43,6 +43,9 @@ class Arm(Slice):
     selector: Changes = Field(
         {}, description="what differs from the experiment's recognizer in the one that selects and screens"
     )
+    selected_by: str | None = Field(
+        None, description="the recognizer that this arm trained, of the first seed, selects and screens"
+    )
     generator: Changes = Field({}, description="what differs from the experiment's")
     selection: Changes = Field({}, description="what differs from the experiment's")
     sampling: Changes = Field({}, description="what differs from the experiment's")
@@ -52,6 +55,11 @@ class Arm(Slice):
         True, description="false: nothing is trained on it, it is there for another arm's `steps_of`"
     )
     note: str = ""
+
+    @property
+    def leans_on(self) -> tuple[str, ...]:
+        """The arms that it cannot be without: the one it trains as long as, the one that selects for it."""
+        return tuple(name for name in (self.steps_of, self.selected_by) if name)
 
     @property
     def generated(self) -> bool:
@@ -175,6 +183,8 @@ class Experiment(Slice):
                 raise ValueError(
                     f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
                 )
+            if arm.selected_by is not None:
+                self._selects(name, arm)
             for part in SLICES:
                 own = getattr(self, "recognizer" if part == "selector" else part)
                 changed(own, getattr(arm, part), f"arms.{name}.{part}.")
@@ -215,6 +225,19 @@ class Experiment(Slice):
         for name in self.analysis.recognizers:
             self.other_recognizer(name)
         return self
+
+    def _selects(self, name: str, arm: Arm) -> None:
+        """ValueError where the arm that selects for another cannot: it is not there, or would wait for itself."""
+        start = f"arms.{name}.selected_by {arm.selected_by!r}:"
+        other = self.arms.get(arm.selected_by or "")
+        if other is None:
+            raise ValueError(f"{start} no arm is called that (arms: {', '.join(self.arms)})")
+        if other.selected_by is not None or other.steps_of is not None:
+            raise ValueError(f"{start} takes an arm of its own length that the baseline selects for")
+        if not changed(self.mixing, other.mixing).real:
+            raise ValueError(f"{start} takes an arm that trains on real images, too (mixing.real)")
+        if arm.selector:
+            raise ValueError(f"{start} its recognizer is that arm's, so selector must be empty")
 
     def _searchable(self, start: str, arm: Arm, generator: Generator, sampling: Sampling) -> None:
         """ValueError where the two weights that a search finds are not those of the arm's mixes."""

@@ -83,3 +83,7 @@ class Embedding(Slice):
     flip: bool = Field(True, description="the mirrored image's embedding is added")
     batch: Batch = Field(64, description="images per forward: floating point depends on it (by some 1e-6)")
     precision: Precision = "float32"
+
+
+class RealClasses(Slice):
+    """A recognizer's real classes alone: there is nothing to set."""

@@ -96,7 +96,7 @@ class StudyConfig(Slice):
         if generator_seed == self.generator_seeds[0]:
             return first
         kept = {*self.headline, first.evaluation.treatment, *first.evaluation.controls}
-        kept |= {length for name in kept if (length := first.arms[name].steps_of)}
+        kept |= {other for name in kept for other in first.arms[name].leans_on}
         arms = {name: arm for name, arm in first.arms.items() if name in kept}
         return first.model_copy(update={"arms": arms})
 
