@@ -72,7 +72,7 @@ def test_only_what_the_verdict_needs_is_added() -> None:
     judged = ["evaluation.treatment=auggen", "evaluation.controls=[real]"]
     assert list(load(Experiment(), (), ["arms=real,auggen", *judged], named).arms) == ["real", "auggen"]
     with pytest.raises(ConfigError, match=r"evaluation\.treatment.*'nothing'"):
-        load(Experiment(), (), ["arms=cost", "evaluation.treatment=nothing"], named)
+        load(Experiment(), (), ["arms=first", "evaluation.treatment=nothing"], named)
     with pytest.raises(ConfigError, match="none is named"):
         load(Experiment(), (), ["arms=[]"], named)
     with pytest.raises(ConfigError, match="no arm is called"):  # a table of arms stays as it is

@@ -10,7 +10,7 @@ import pytest
 
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config import SamplingPlan as Plan
-from scoremix.config.arms import ARMS
+from scoremix.config.study import read_study
 from scoremix.execution import prices
 from scoremix.execution.store import Store
 from scoremix.stages.mix.plan import evaluations, sample
@@ -41,7 +41,7 @@ def test_every_plan_is_timed_once(plan: Plan):
 
 def test_the_arm_is_the_economy_plan():
     found = prices.candidates(Plan())["economy"]
-    changes = ARMS["economy"].sampling
+    changes = read_study(Path(__file__).parents[1] / "studies" / "factors.yaml").own["economy"].sampling
     assert prices.varied(Plan(), **{n: tuple(v) if isinstance(v, list) else v for n, v in changes.items()}) == found  # type: ignore[arg-type]
 
 

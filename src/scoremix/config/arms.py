@@ -14,7 +14,6 @@ from scoremix.config import DEFAULT_ARMS, Arm, ConfigError
 MATCHED = "scoremix"  # the arm whose number of steps the controls on real images are given
 EQUAL: dict[str, Any] = {"weights": None, "weights_end": None}  # whatever the experiment says
 SINGLE = {"strategy": "each"}
-ECONOMY_INTERVAL = (0.3, 8.0)  # of sigma, for images of standard deviation 0.5: where the classes' estimates differ
 ALIGNED: dict[str, Any] = {"align": {}}  # Appendix D at its defaults
 
 
@@ -88,7 +87,7 @@ ARMS: dict[str, Arm] = {
     "scoremix_3_close": Arm(
         selection={"m": 3, "strategy": "close"}, sampling=EQUAL, note="three classes, smallest sum"
     ),
-    # what studies showed to matter: coherence, mixes that come first, cost
+    # what studies showed to matter: coherence, mixes that come first
     "coherent": Arm(sampling={"candidates": 2.5}, note="the most coherent 40 % of the mixes drawn"),
     "coherent_first": Arm(
         sampling={"candidates": 2.5},
@@ -100,16 +99,9 @@ ARMS: dict[str, Arm] = {
         mixing={"finish": 0.25},
         note="the most coherent 40 % of the mixes, in the first three quarters of the training only",
     ),
-    "economy": Arm(
-        sampling={"guide": "condition", "mixing_interval": list(ECONOMY_INTERVAL)},
-        note="scores mixed at middle noise only, conditions elsewhere, one guide: AugGen's cost nearly",
-    ),
     # controls: what do the new classes do without the generator's mixing?
     "relabelled": Arm(images="relabelled", note="reproductions of the two sources as one new class"),
     "averages": Arm(images="averages", note="pixel averages of real images as new classes"),
-    "coherent_averages": Arm(
-        images="averages", sampling={"candidates": 2.5}, note="the most coherent 40 % of the pixel averages"
-    ),
     "averages_first": Arm(
         images="averages",
         sampling={"candidates": 2.5},
@@ -126,9 +118,6 @@ ARMS: dict[str, Arm] = {
     # controls: cheap augmentation of the real images, as many steps as the mixed arm
     "mixup": Arm(images="real", steps_of=MATCHED, recognizer={"blend": "mixup"}, note="MixUp with soft labels"),
     "cutmix": Arm(images="real", steps_of=MATCHED, recognizer={"blend": "cutmix"}, note="CutMix with soft labels"),
-    "feature_mixup": Arm(
-        images="real", steps_of=MATCHED, recognizer={"blend": "feature_mixup"}, note="MixUp of embeddings"
-    ),
     "strong_augmentation": Arm(
         images="real", steps_of=MATCHED, recognizer={"augment": "strong"}, note="stronger classic augmentation"
     ),
@@ -146,13 +135,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("scoremix_joint_top", "scoremix_joint_worst", "scoremix_3", "scoremix_3_close"),
         *("reproduction_alone", "reproduction_aligned_alone"),
     ),
-    "cost": ("scoremix", "economy", "auggen"),
     "controls": (
         *("real", "equal_steps", "relabelled", "averages", "cutmixes"),
-        *("mixup", "cutmix", "feature_mixup", "strong_augmentation"),
+        *("mixup", "cutmix", "strong_augmentation"),
     ),
     "first": ("coherent_75", "averages_75", "coherent_first", "averages_first"),
-    "coherence": ("scoremix", "coherent", "averages", "coherent_averages"),
 }
 
 

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from scoremix.config import Experiment, Runtime, SamplingPlan, Selection
-from scoremix.config.arms import ECONOMY_INTERVAL
 from scoremix.data.augment import to_uint8
 from scoremix.data.images import LabeledImages
 from scoremix.data.source import Advance
@@ -41,6 +40,7 @@ from scoremix.stages.mix.weights import weights_for
 from scoremix.stages.train.generator import make
 
 FAITHFUL, AUGGEN, CONFIGURED = "faithful", "AugGen", "as configured"
+ECONOMY_INTERVAL = (0.3, 8.0)  # of sigma, for images of standard deviation 0.5: where the classes' estimates differ
 
 
 @dataclass(frozen=True)
