@@ -42,8 +42,13 @@ def allowed(schema: Schema) -> str:
     if schema["type"] == "object":
         values = schema.get("additionalProperties")
         return f"names with {allowed(values)}" if isinstance(values, dict) else "settings"
-    limits = [f"{sign} {schema[name]:.4g}" for name, sign in LIMITS.items() if name in schema]
+    limits = [f"{sign} {number(schema[name])}" for name, sign in LIMITS.items() if name in schema]
     return " ".join([WORDS[schema["type"]], ", ".join(limits)]).strip()
+
+
+def number(limit: float) -> str:
+    """In full where it is a whole number that a person can read, 65,536; else short, 1.845e+19."""
+    return f"{limit:,.0f}" if limit == int(limit) and abs(limit) < 1e9 else f"{limit:.4g}"
 
 
 def groups(schema: Schema, known: dict[str, Schema], path: str = "") -> Iterator[tuple[str, Schema]]:

@@ -76,6 +76,7 @@ def test_every_mistake_is_listed_at_once() -> None:
         ("arms.odd.steps_of=nobody", ["nobody", "scoremix"]),
         ("data.fractions=[0.5, 0.5, 0.5]", ["fractions", "1.5"]),
         ("recognizer.widths=[8, 16]", ["widths", "units"]),
+        ("recognizer.widths=[4, 8, 8]", ["recognizer.widths.0", "8 (got 4)"]),
         ("name=a/b", ["name"]),
         ("selection.strategy=nearest", ["selection.strategy", "far", "nearest"]),
         ("generator=3", ["generator"]),

@@ -167,7 +167,7 @@ def named(text: str) -> bytes:
 
 SPLIT = {"train": PEOPLE[:4], "validation": PEOPLE[4:6], "test": PEOPLE[6:]}
 PAIRS = "".join(f"{name}/0.png {name}/1.png 1\n" for name in PEOPLE)
-YAML = "recognizer:\n  lr: 0.1\n  widths: [4, 8]\n  units: [1, 1]\ngenerator: {batch: 8, ema: [0.05, 0.1]}\nname: x\narms: [real, scoremix]\n"
+YAML = "recognizer:\n  lr: 0.1\n  widths: [8, 16]\n  units: [1, 1]\ngenerator: {batch: 8, ema: [0.05, 0.1]}\nname: x\narms: [real, scoremix]\n"
 READERS: dict[str, tuple[Callable[[Path], Path | None], Read]] = {
     **{f"layout: {name}": (make, read_set(hints)) for name, (make, hints) in MAKE.items()},
     "recordio": (recordio, read_set(SourceHints())),
@@ -196,7 +196,7 @@ READERS: dict[str, tuple[Callable[[Path], Path | None], Read]] = {
     ),
     "settings.yaml": (puts("s.yaml", YAML), settings_in),
     "settings.toml": (
-        puts("s.toml", "name = 'x'\n[recognizer]\nlr = 0.1\nwidths = [4, 8]\nunits = [1, 1]\n"),
+        puts("s.toml", "name = 'x'\n[recognizer]\nlr = 0.1\nwidths = [8, 16]\nunits = [1, 1]\n"),
         settings_in,
     ),
     "settings.json": (puts("s.json", json.dumps({"recognizer": {"lr": 0.1}, "seeds": [0, 1]})), settings_in),

@@ -18,7 +18,11 @@ class Recognizer(Slice):
         description="small: widths, units, embedding below; timm/NAME: that network of timm, of any side and colours; "
         "others: 112 px RGB faces",
     )
-    widths: tuple[Width, ...] = Field((32, 64, 128), min_length=1)
+    widths: tuple[Annotated[int, Field(ge=8, le=2**16)], ...] = Field(
+        (32, 64, 128),
+        min_length=1,
+        description="channels of every level; 8 or more, as torch 2.13 writes beside its memory on CPUs where a shortcut has 2 to 6",
+    )
     units: tuple[Width, ...] = (1, 1, 1)
     depth: Width = Field(1, description="times as many units in every level; 2 of a published network: the next one")
     embedding: Width = Field(
