@@ -13,7 +13,6 @@ from typing import Literal
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.special import ndtr
 from torch import Tensor
 
 from scoremix.analysis import spaces
@@ -41,6 +40,8 @@ def expected_overlap(scores: Float[Numbers, " p"], rho: float, n: int, norm2: fl
     The same model on the vector of all pairs instead of the Gram matrix, whose diagonal no pair sees: scores
     minus their mean and of unit norm, their correlation for ρ (it may be negative), norm2 = 1 - 1/P.
     """
+    from scipy.special import ndtr
+
     if not -1 <= rho <= 1:
         raise ValueError(f"rho: {rho}, allowed -1 to 1")
     values = np.sort(np.asarray(scores, np.float64))

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -78,7 +77,9 @@ def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str],
     cells = cells.repeat(times, axis=2).repeat(times, axis=3)
     cells = cells.repeat(3, axis=4) if cells.shape[4] == 1 else cells
     high, wide = cells.shape[2] + GAP, cells.shape[3] + GAP
-    # matplotlib's font, which has the letters of most alphabets
+    import matplotlib
+
+    # its font, which has the letters of most alphabets
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 12)
     top = MARGIN // 2 * (2 if title else 1)
     left = int(max(font.getlength(line) for word in rows for line in word.splitlines() or [""])) + 2 * GAP

@@ -8,19 +8,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from html import escape
-from typing import Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from scoremix.data.decode import png_address
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
+
+if TYPE_CHECKING:  # matplotlib takes most of a second to import, and what only plans a report draws nothing
+    from matplotlib.axes import Axes as Axes
+else:
+    Axes = Any
 
 Image = NDArray[np.uint8]  # (h, w), (h, w, 1) grey or (h, w, 3) RGB
 Floats = NDArray[np.floating[Any]]
@@ -47,6 +48,7 @@ _HUES = tuple(name for name in PALETTE if name.startswith("arm-"))
 _DASHES = ("", "5 2", "1.5 1.5", "6 2 1.5 2", "9 3")
 MARKERS = ("o", "s", "D", "^", "v")
 MAP = "viridis"
+STEPS = (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10)  # between ticks, where few are wanted
 WIDTH = 360.0  # points: about a phone's width, so that text stays readable there
 _RC = {
     "svg.fonttype": "none",
@@ -105,6 +107,8 @@ def styled(names: Iterable[str], arms: Mapping[str, Style] | None = None) -> dic
 
 def settings() -> AbstractContextManager[None]:
     """A context with our settings over matplotlib's own defaults, whatever the user's matplotlibrc says."""
+    import matplotlib
+
     given = matplotlib.rcParamsDefault.items()
     merged: Any = {k: v for k, v in given if k.split(".")[0] not in ("backend", "toolbar")} | _RC
     return matplotlib.rc_context(merged)
@@ -114,6 +118,8 @@ def new_axes(
     height: float, left: float = 44, bottom: float = 38, top: float = 10, right: float = 12, x: str = "", y: str = ""
 ) -> Axes:
     """Axes of a new figure with margins in points, and labels."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(WIDTH / 72, height / 72))
     box = (left / WIDTH, bottom / height, 1 - (left + right) / WIDTH, 1 - (bottom + top) / height)
     axes = figure.add_axes(box)
@@ -156,6 +162,8 @@ def left_out(error: Exception) -> Markup:
 
 def finish(axes: Axes, name: str, alt: str) -> str:
     """The figure as one <svg> element with ids of its own and colours as variables, light as fallback."""
+    import matplotlib
+
     out = io.StringIO()
     figure = axes.get_figure(root=True)
     assert figure is not None
@@ -224,7 +232,7 @@ def limits(axes: Axes, values: Sequence[float]) -> None:
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     pad = 0.06 * (high - low) or max(abs(high), 1.0) * 0.05
     axes.set_xlim(low - pad, high + pad)
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
 
 
 def draw_estimate(

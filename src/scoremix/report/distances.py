@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from scoremix.execution.artifacts import Artifact
-from scoremix.report.charts import Floats, Style, light, new_axes, styled
+from scoremix.report.charts import STEPS, Axes, Floats, Style, light, new_axes, styled
 
 METRICS = {"cosine": "cosine distance", "l2": "L2 distance", "sqeuclidean": "squared L2 distance"}
 ROWS = {"embedding": "class centers", "condition": "conditions"}
@@ -50,8 +48,8 @@ def histogram(distances: Distances, arms: Mapping[str, Style] | None = None) -> 
         axes.vlines(ticks, -row * (i + 0.9), -row * (i + 0.15), color=light(styles[name].colour), linewidth=1.0)
     axes.set_ylim(-row * (len(chosen) + 0.2), top)
     axes.axhline(0, color=light("rule"), linewidth=0.8)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: "" if v < 0 else _short(v)))
+    axes.locator_params(axis="y", nbins=4, integer=True, steps=STEPS)
+    axes.yaxis.set_major_formatter(lambda v, _: "" if v < 0 else _short(v))
     axes.set_xlabel(distances.label)
     axes.set_ylabel("pairs")
     return axes, "distances", f"Histogram of the {distances.label} of all pairs; chosen ones marked under it."

@@ -4,10 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from scoremix.outputs.geometry import AlignmentSummary, MeasuredPair, MeasuredTime, SnapshotsSummary
-from scoremix.report.charts import Style, figure, light, line, new_axes, row_axes, rows_on, slug, styled
+from scoremix.report.charts import Axes, Style, figure, light, line, new_axes, row_axes, rows_on, slug, styled
 from scoremix.report.geometry import MEASURES, AnalyzedRun, Geometry, among_recognizers
 from scoremix.report.numbers import Row, below_diagonal, signed
 from scoremix.report.page import Section

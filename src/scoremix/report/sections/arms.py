@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from scoremix.evaluation.metric_table import power
-from scoremix.report.charts import Floats, Style, figure, light, new_axes, seed_lines
+from scoremix.report.charts import Axes, Floats, Style, figure, light, new_axes, seed_lines
 from scoremix.report.numbers import Row, estimate_rows
 from scoremix.report.page import Section
 from scoremix.report.results import ArmResult, Results, Roc
@@ -68,7 +66,7 @@ def roc_gain(
         gain = there - base if len(there) == len(base) else (there.mean(0) - base.mean(0))[None]
         seed_lines(axes, base_far, 100 * gain, drawn[arm.name], thin)
     _far_axis(axes, [control.roc], supported_far)
-    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.locator_params(axis="y", nbins=6, steps=[1, 2, 5, 10])
     return axes, "roc-gain", f"Verification curves minus that of {control.name}, logarithmic FAR axis."
 
 
@@ -80,9 +78,9 @@ def _far_axis(axes: Axes, curves: Sequence[Roc], supported_far: float) -> None:
         axes.axvspan(low, supported_far, color=light("band"), linewidth=0)
     axes.set_xscale("log")
     axes.set_xlim(low, 1)
-    axes.xaxis.set_major_locator(LogLocator(numticks=12))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: power(v)))
+    axes.locator_params(axis="x", numticks=12)
+    axes.minorticks_off()
+    axes.xaxis.set_major_formatter(lambda v, _: power(v))
     axes.set_xlabel("false accept rate (FAR)")
 
 

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from scoremix.outputs.mplets import SearchSummary
-from scoremix.report.charts import Floats, figure, light, line, new_axes, styled
+from scoremix.report.charts import Axes, Floats, figure, light, line, new_axes, styled
 from scoremix.report.page import Section
 from scoremix.report.results import ReportedRun
 
@@ -45,9 +43,9 @@ def magnitude_lines(magnitudes: Magnitudes) -> tuple[Axes, str, str]:
         line(axes, magnitudes.sigmas, magnitudes.ratios[name], style, linewidth=1.8, label=name)
     axes.axhline(1, color=light("rule"), linewidth=0.8)
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(numticks=8))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}"))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axes.locator_params(axis="x", numticks=8)
+    axes.xaxis.set_major_formatter(lambda v, _: f"{v:g}")
+    axes.minorticks_off()
     axes.set_ylim(bottom=0)
     return axes, "magnitudes", "Length of the mixed noise prediction over noise levels, by weights."
 

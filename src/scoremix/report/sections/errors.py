@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from scoremix.evaluation.errors import EDGES
 from scoremix.outputs.errors import ArmErrors, ErrorsSummary, MendedErrors
-from scoremix.report.charts import Style, figure, light, new_axes, slug
+from scoremix.report.charts import Axes, Style, figure, light, new_axes, slug
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
 from scoremix.report.results import ReportedRun

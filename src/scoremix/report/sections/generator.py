@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any, Self
 
-from matplotlib.axes import Axes
-
 from scoremix.outputs.networks import GateCurve, GateResult, GeneratorSummary
-from scoremix.report.charts import figure, light, new_axes, row_axes, rows_on
+from scoremix.report.charts import Axes, figure, light, new_axes, row_axes, rows_on
 from scoremix.report.numbers import Row, count
 from scoremix.report.page import Section
 from scoremix.report.results import ReportedRun

@@ -3,11 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from matplotlib.axes import Axes
-
 from scoremix.outputs.geometry import OrderSummary, SimulatedKeeping, SimulatedSharing, TransferSummary
 from scoremix.outputs.record import Entry
-from scoremix.report.charts import Style, figure, light, new_axes, styled
+from scoremix.report.charts import Axes, Style, figure, light, new_axes, styled
 from scoremix.report.geometry import AnalyzedRun, Geometry
 from scoremix.report.numbers import Row, below_diagonal, count, signed
 from scoremix.report.page import Section

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from scoremix.outputs.geometry import PathsSummary
-from scoremix.report.charts import Floats, Image, Style, figure, light, new_axes, styled
+from scoremix.report.charts import Axes, Floats, Image, Style, figure, light, new_axes, styled
 from scoremix.report.geometry import AnalyzedRun, Geometry
 from scoremix.report.numbers import Row, percent, signed
 from scoremix.report.page import Section
@@ -98,8 +96,8 @@ def embedding_map(row: Mapping[str, NDArray[Any]]) -> tuple[Axes, str, str]:
             axes.plot(
                 [means[end, 0]], [means[end, 1]], marker, color=colour, markersize=7, markerfacecolor=light("page")
             )
+    axes.locator_params(nbins=5, steps=[1, 2, 5, 10])
     for axis, at in ((axes.xaxis, 0), (axes.yaxis, 1)):
-        axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-        axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}".replace("-", "−")))
+        axis.set_major_formatter(lambda v, _: f"{v:g}".replace("-", "−"))
         axis.set_label_text(share[at] if share else f"UMAP {at + 1}")
     return axes, "embedding-map", "Real, reproduced and mixed images in the recognizer's space."

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from scoremix.outputs.geometry import DistancesSummary
-from scoremix.report.charts import figure, heat, light, new_axes
+from scoremix.report.charts import Axes, figure, heat, light, new_axes
 from scoremix.report.geometry import AnalyzedRun, Geometry
 from scoremix.report.numbers import Row
 from scoremix.report.page import Section
@@ -51,8 +49,8 @@ def distance_matrices(conditions: Any, centers: Any) -> tuple[Axes, str, str]:
     colours = axes.figure.colorbar(image, cax=bar)
     colours.outline.set_visible(False)
     bar.tick_params(colors=light("muted"), labelcolor=light("muted"), length=2, labelsize=8)
-    bar.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    bar.yaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:g}".replace("-", "−")))
+    bar.locator_params(axis="y", nbins=5, steps=[1, 2, 5, 10])
+    bar.yaxis.set_major_formatter(lambda v, _: f"{v:g}".replace("-", "−"))
     return axes, "distance-matrices", "Cosine distances of classes as conditions and as class centers."
 
 
@@ -77,5 +75,5 @@ def joint_histogram(row: Mapping[str, NDArray[Any]]) -> tuple[Axes, str, str]:
     counts, x, y = (row[name] for name in ("counts", "condition_edges", "center_edges"))
     shown = np.where(counts > 0, np.log10(np.maximum(counts, 1)), np.nan).T
     heat(axes, shown, origin="lower", extent=(x[0], x[-1], y[0], y[-1]))
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.locator_params(axis="x", nbins=5, steps=[1, 2, 5, 10])
     return axes, "joint-histogram", "Joint histogram of the pairs' distances in both spaces."

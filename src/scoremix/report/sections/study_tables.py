@@ -3,11 +3,9 @@
 from statistics import fmean
 from typing import NamedTuple
 
-from matplotlib.axes import Axes
-
 from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import Metric
-from scoremix.report.charts import figure, light, new_axes, slug
+from scoremix.report.charts import Axes, figure, light, new_axes, slug
 from scoremix.report.numbers import difference
 from scoremix.report.page import Section
 from scoremix.report.study import StudyRow, Table

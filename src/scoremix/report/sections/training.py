@@ -6,11 +6,9 @@ from typing import Self
 
 import numpy as np
 from markupsafe import Markup
-from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from scoremix.outputs.networks import GeneratorSummary
-from scoremix.report.charts import Floats, Style, figure, light, new_axes, seed_lines, styled
+from scoremix.report.charts import STEPS, Axes, Floats, Style, figure, light, new_axes, seed_lines, styled
 from scoremix.report.page import Section
 from scoremix.report.results import ArmResult, Curve, ReportedRun, Results
 
@@ -69,9 +67,9 @@ def _losses(
     highest = max((float(m.max()) for m in means if len(m)), default=1.0)
     if lowest > 0 and highest / lowest > 20:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())
+        axes.locator_params(axis="y", subs=(1, 2, 5))
+        axes.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+        axes.minorticks_off()
     if mark is not None:
         axes.axvline(mark / 1000, color=light("ink"), linewidth=0.9, linestyle=(0, (3, 2)))
         axes.annotate(
@@ -79,7 +77,7 @@ def _losses(
             textcoords="offset points", color=light("ink"),
         )  # fmt: skip
     axes.set_xlim(left=0)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.locator_params(axis="x", nbins=6, steps=STEPS)
     return axes, name, alt
 
 

@@ -4,8 +4,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import leaves_list, linkage
-from scipy.spatial.distance import squareform
 
 from scoremix.analysis import geometry
 from scoremix.analysis.spaces import distance_correlation
@@ -55,6 +53,9 @@ def cluster_order(shifted: NDArray[np.float64]) -> NDArray[np.int64]:
     """An order of the classes with close ones beside each other (average linkage), to show blocks where there are any."""
     distances = shifted.clip(0)
     np.fill_diagonal(distances, 0)
+    from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import squareform
+
     order: NDArray[np.int64] = leaves_list(
         linkage(squareform((distances + distances.T) / 2), "average", optimal_ordering=True)
     )
