@@ -13,7 +13,18 @@ import pytest
 import torch
 
 from scoremix import making
-from scoremix.config import Arm, ConfigError, Evaluation, Experiment, MixDiagnostics, Runtime, Sampling, changed, load
+from scoremix.config import (
+    Arm,
+    ConfigError,
+    Evaluation,
+    Experiment,
+    MixDiagnostics,
+    Mixing,
+    Runtime,
+    Sampling,
+    changed,
+    load,
+)
 from scoremix.config.arms import ARMS, GROUPS, named
 from scoremix.config.choice import narrowed
 from scoremix.config.study import read_study
@@ -24,11 +35,12 @@ from scoremix.execution.chain import chain_table
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
 from scoremix.execution.work import Work
-from scoremix.outputs.images import MixedTraining
+from scoremix.outputs.images import MixedImages, MixedTraining, real_images
 from scoremix.outputs.networks import CHECKPOINT, RecognizerSummary, centers_of
 from scoremix.recognition import checkpoints
 from scoremix.stages.embedding import all_embedded, embedded
 from scoremix.stages.judge import diagnose
+from scoremix.stages.mix.combine import targets
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.weights import weights_of
 from scoremix.stages.train.recognizer import order_of
@@ -360,6 +372,24 @@ def test_pixel_controls_have_the_weights_of_the_mixes(store: Path, tmp_path: Pat
         images = np.load(folder / "images.npy")
         assert len(np.unique(images.reshape(len(images), -1), axis=0)) == 15
     assert len(np.unique(wanted)) == 30
+
+
+def test_hard_pairs_are_real_images_once_more_each_in_its_own_class(store: Path, tmp_path: Path) -> None:
+    parts = records.finished(store, "tiny")
+    real, work = parts.chain["real"], Work(tmp_path, Runtime(device="cpu", quiet=True), "repeated")
+    mix_pixels(making.of_pixels(parts.exp.sampling, "repeated"), real, parts.chain["mplets"], work=work)
+    train, images, weights = real_images(real), np.load(tmp_path / "images.npy"), np.load(tmp_path / "weights.npy")
+    np.testing.assert_array_equal(weights, np.tile([[1, 0], [0, 1], [1, 0]], (5, 1)))
+    pairs = np.load(parts.chain["mplets"] / "classes.npy")
+    for k, image in enumerate(images):
+        own = train.of_class(pairs[k // 3, k % 3 % 2])
+        assert (image == own).all((1, 2, 3)).any()
+    labels, share, names = targets(Mixing(labels="soft"), MixedImages.load(Artifact("pixels", "", tmp_path)), train)
+    assert names == list(train.class_names)
+    np.testing.assert_array_equal(
+        labels[np.arange(len(train), len(labels)), share[len(train) :].argmax(1)],
+        pairs.repeat(3, 0)[np.arange(15), np.tile([0, 1, 0], 5)],
+    )
 
 
 def test_magnitudes_of_equal_weights_add_up(store: Path) -> None:

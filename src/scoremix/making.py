@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from scoremix.config import (
     Arm,
     Experiment,
     Generator,
     LeakGate,
+    PixelKind,
     PixelMixing,
     RealClasses,
     Recognizer,
@@ -167,7 +168,7 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
         case "relabelled":
             turns = drawn.model_copy(update={"mixture": "turns", "resample": None})  # each image has a class of its own
             added = stage(sample_mixtures, turns, base.generator, mplets)
-        case "averages" | "cutmixes":
+        case "averages" | "cutmixes" | "repeated":
             added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)
     if sampling.candidates > 1:
         sampled = arm.images == "mixes" or sampling.keep_by in ("hardest", "easiest")
@@ -176,7 +177,7 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
     return without_leaks(sampling, added, base) if arm.generated else added
 
 
-def of_pixels(sampling: Sampling, kind: Literal["averages", "cutmixes"]) -> PixelMixing:
+def of_pixels(sampling: Sampling, kind: PixelKind) -> PixelMixing:
     """The part of a sampling that mixing real images shares with it."""
     return PixelMixing(kind=kind, **sampling.model_dump(include=set(Weighting.model_fields)))
 

@@ -8,7 +8,17 @@ from scoremix.config.experiment import DEFAULT_ARMS, Arm, Experiment, Runtime
 from scoremix.config.generator import Gate, Generator
 from scoremix.config.loading import load, read_settings
 from scoremix.config.recognizer import Embedding, RealClasses, Recognizer
-from scoremix.config.sampling import LeakGate, Mixing, PixelMixing, Sampling, SamplingPlan, Screening, Search, Weighting
+from scoremix.config.sampling import (
+    LeakGate,
+    Mixing,
+    PixelKind,
+    PixelMixing,
+    Sampling,
+    SamplingPlan,
+    Screening,
+    Search,
+    Weighting,
+)
 from scoremix.config.selection import Selection
 
 __all__ = [
@@ -32,6 +42,7 @@ __all__ = [
     "OpenSet",
     "Order",
     "Paths",
+    "PixelKind",
     "PixelMixing",
     "Quality",
     "RealClasses",

@@ -170,10 +170,13 @@ class Sampling(SamplingPlan, Weighting):
         return self
 
 
+PixelKind = Literal["averages", "cutmixes", "repeated"]
+
+
 class PixelMixing(Weighting):
     """Mixes of real images: what `Sampling` says of weights and numbers, without a generator."""
 
-    kind: Literal["averages", "cutmixes"]
+    kind: PixelKind
 
 
 class Search(Slice):

@@ -12,17 +12,20 @@ from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images, write_mixed
 from scoremix.outputs.mplets import chosen_classes
-from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
+from scoremix.stages.mix.weights import images_of_each, mixed_names, turns_of, weights_of
 
 BLOCK = 4096  # images made at a time
 
 
 def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: Work) -> None:
-    """Writes a set of images with one class per m-plet; each image blends one random image of every source."""
+    """Writes a set of images with one class per m-plet; each image blends one random image of every source, or is one."""
     train, classes = real_images(real), chosen_classes(mplets)
     each = images_of_each(config, int(np.median(train.counts)))
     total, m = len(classes) * each, classes.shape[1]
-    weights = weights_of(config, len(classes), m, each)  # those of the mixes, image by image
+    alone = config.kind == "repeated"
+    weights = (
+        turns_of(len(classes), m, each) if alone else weights_of(config, len(classes), m, each)
+    )  # as the mixes have
     first = np.cumsum(train.counts) - train.counts
     rng = np.random.default_rng(stream_seed(config.seed, "pixels"))
 
@@ -36,7 +39,7 @@ def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: W
                 found = train.take(rows.reshape(-1))[0].reshape(*rows.shape, *train.shape[1:])
                 corners = rng.random((len(rows), 2))
                 match config.kind:
-                    case "averages":
+                    case "averages" | "repeated":
                         yield averaged(found, shares)
                     case "cutmixes":
                         yield patched(found, shares, corners)

@@ -24,7 +24,7 @@ from scoremix.outputs.images import write_mixed
 from scoremix.outputs.mplets import SearchSummary, chosen_classes
 from scoremix.outputs.networks import ADOPTED, GeneratorSummary
 from scoremix.stages.mix.plan import evaluations, weighed_sample
-from scoremix.stages.mix.weights import images_of_each, mixed_names, weights_of
+from scoremix.stages.mix.weights import images_of_each, mixed_names, turns_of, weights_of
 
 
 def sample_mixtures(
@@ -45,8 +45,7 @@ def sample_mixtures(
     each = images_of_each(config, info.median_class_size)
     total = len(classes) * each
     m, turns = classes.shape[1], config.mixture == "turns"
-    in_turn = np.tile(np.eye(m)[np.arange(each) % m], (len(classes), 1))
-    weights = in_turn if turns else weights_of(config, len(classes), m, each)
+    weights = turns_of(len(classes), m, each) if turns else weights_of(config, len(classes), m, each)
     names, (mine, sharing) = [], work.part or (team.rank, team.ranks)
     with work.bar(total, "images") as advance:
         for number, start in enumerate(range(0, total, config.chunk)):

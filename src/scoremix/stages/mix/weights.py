@@ -34,6 +34,11 @@ def weights_for(config: Weighting, m: int) -> tuple[float, ...]:
     return config.weights or (1 / m,) * m
 
 
+def turns_of(mplets: int, m: int, each: int) -> NDArray[np.float64]:
+    """Weights of every image (mplets * each, m) where each is of one class, the classes of an m-plet taking turns."""
+    return np.tile(np.eye(m)[np.arange(each) % m], (mplets, 1))
+
+
 def weights_of(config: Weighting, mplets: int, m: int, each: int) -> NDArray[np.float64]:
     """Mixing weights of every image (mplets * each, m): the given ones, or Dirichlet draws."""
     given = weights_for(config, m)
