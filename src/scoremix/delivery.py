@@ -59,7 +59,7 @@ def as_long(exp: Experiment, name: str, recognizers: Mapping[str, Artifact]) -> 
     arm = exp.arms[name]
     if arm.steps_of is None:
         return {}
-    own = changed(exp.recognizer, arm.recognizer)
+    settings = changed(exp.recognizer, arm.recognizer)
     summary = RecognizerSummary.load(recognizers[f"{name}/{exp.seeds[0]}"])
-    epochs = summary.steps * own.batch / summary.images
-    return {"epochs": epochs, "milestones": [m * epochs / own.epochs for m in own.milestones]}
+    epochs = summary.steps * settings.batch / summary.images
+    return {"epochs": epochs, "milestones": [m * epochs / settings.epochs for m in settings.milestones]}

@@ -166,8 +166,8 @@ def try_arms(exp: Experiment, begun: Begun, folds: int) -> tuple[TrainedArms, li
     """
     base = begun.base
     bases = {name: base_of(exp, name, base, begun.shared) for name in exp.arms}
-    own = [name for name, of in bases.items() if of.network != base.network]
-    gates = {name: gate for name in own if (gate := gate_of(exp, name, begun)) is not None}
+    with_generator = [name for name, of in bases.items() if of.network != base.network]
+    gates = {name: gate for name in with_generator if (gate := gate_of(exp, name, begun)) is not None}
     added = {name: added_images(exp, arm, bases[name]) for name, arm in exp.arms.items() if arm.images != "real"}
     if folds == 1:
         recognizers = recognizers_of(exp, base.stage, bases, added, "recognizer")

@@ -285,9 +285,11 @@ def _costs(exp: Experiment, steps: list[Step], store: Store) -> dict[str, dict[s
     costs = {}
     for arm in measured(exp):
         trained = [step for step in steps if step.label in {f"recognizer {arm}/{seed}" for seed in exp.seeds}]
-        made = [s for key in {t.inputs["0"] for t in trained} for s in runner.needed(steps, labels[key])]
-        own = {s.key: s for s in made if s.stage in ("combine", "sample", "pixels", "screen", "search")}
-        images = [store.artifact(step).manifest["cost"] for step in own.values()]
+        of_generators = [s for key in {t.inputs["0"] for t in trained} for s in runner.needed(steps, labels[key])]
+        image_steps = {
+            s.key: s for s in of_generators if s.stage in ("combine", "sample", "pixels", "screen", "search")
+        }
+        images = [store.artifact(step).manifest["cost"] for step in image_steps.values()]
         training = [store.artifact(step).manifest["cost"]["seconds"] for step in trained]
         costs[arm] = {
             "image_seconds": sum(cost["seconds"] for cost in images),

@@ -47,11 +47,11 @@ def _hsic_of_sums(inner: Tensor, p: Float[Tensor, " n"], q: Float[Tensor, " n"],
 
 def _normalised(align: Callable[[int, int], float], eps: float = 0.0) -> float:
     """align(0, 1) over the geometric mean of the self-alignments; ValueError where one is not positive."""
-    own = align(0, 0), align(1, 1)
-    for name, value in zip("xy", own, strict=True):
+    with_itself = align(0, 0), align(1, 1)
+    for name, value in zip("xy", with_itself, strict=True):
         if not value > 0:
             raise ValueError(f"{name}: its alignment with itself is {value:.3g}, it must be positive")
-    return align(0, 1) / (math.sqrt(own[0]) * math.sqrt(own[1]) + eps)
+    return align(0, 1) / (math.sqrt(with_itself[0]) * math.sqrt(with_itself[1]) + eps)
 
 
 def cka(x: Matrix, y: Matrix, debiased: bool = False, eps: float = 0.0) -> float:
@@ -179,8 +179,8 @@ def cknna(x: Matrix, y: Matrix, k: int = 10, variant: Literal["code", "paper"] =
     if k < 2:
         raise ValueError(f"k: {k} neighbour, cknna needs at least 2")
     if variant == "paper":  # the row mean of <xi, xj> over j is <xi, mean>
-        own = [(*nearest(rows, k), rows @ rows.mean(0)) for rows in (a, b)]
-        lists = [(_keys(indices), (values - mean[:, None]).flatten()) for indices, values, mean in own]
+        neighbours = [(*nearest(rows, k), rows @ rows.mean(0)) for rows in (a, b)]
+        lists = [(_keys(indices), (values - mean[:, None]).flatten()) for indices, values, mean in neighbours]
         return _normalised(lambda s, t: _masked_sum(lists[s], lists[t]))
     lists = [(_keys(indices), values.flatten()) for indices, values in map(nearest, (a, b), (k, k))]
     return _normalised(lambda s, t: _masked_hsic(lists[s], lists[t], len(a)), eps)

@@ -43,20 +43,20 @@ def identify(
     with bar("enroll", quiet) as advance:
         known = opened.gallery(gallery, advance)
     with bar("identify", quiet) as advance:
-        found = opened.identify(known, probes, k, far, advance)
-    note = pictures.said(found, len(known), opened.for_gallery(len(known), far))
-    for one in found[:SHOWN]:
+        identified = opened.identify(known, probes, k, far, advance)
+    note = pictures.said(identified, len(known), opened.for_gallery(len(known), far))
+    for one in identified[:SHOWN]:
         alike = ", ".join(f"{match.name} {match.similarity:.3f}" for match in one.matches)
         print(f"{one.probe}: {one.name} ({alike})")
-    if len(found) > SHOWN:
-        print(f"... and {len(found) - SHOWN} more (--out FILE.csv has all)")
+    if len(identified) > SHOWN:
+        print(f"... and {len(identified) - SHOWN} more (--out FILE.csv has all)")
     print(note)
     if out is None:
         return
     if out.suffix == ".csv":
-        write_file(out, table(found))
+        write_file(out, table(identified))
     else:
-        rows = pictures.rows_of(found, probes, known)
+        rows = pictures.rows_of(identified, probes, known)
         write_file(out, pictures.page(rows, note) if out.suffix == ".html" else pictures.picture(rows))
     print(out)
 

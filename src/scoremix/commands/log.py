@@ -49,15 +49,15 @@ def log(
     refuse_existing(folder)
     points = 0
     for label, step in steps_of(here.out, run).items():
-        made = step.artifact(here.out)
-        scalars, pictures = list(_scalars(made)), made / "sheet.npz"
+        artifact = step.artifact(here.out)
+        scalars, pictures = list(_scalars(artifact)), artifact / "sheet.npz"
         if not scalars and not pictures.exists():
             continue
         with SummaryWriter(str(folder / label.replace("/", "-").replace(" ", "-"))) as writer:
             for name, at, value in scalars:
                 writer.add_scalar(name, value, at)
             if pictures.exists():
-                mixes = made.arrays("sheet.npz")["mixes"]  # (rows, images, H, W, C)
+                mixes = artifact.arrays("sheet.npz")["mixes"]  # (rows, images, H, W, C)
                 sheet = np.concatenate([np.concatenate(list(row), 1) for row in mixes])
                 writer.add_image("mixes", sheet, dataformats="HWC")
         points += len(scalars)

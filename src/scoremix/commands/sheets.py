@@ -61,13 +61,13 @@ def sheets(
     m = chosen.shape[1]
     weights = np.array(weights_for(exp.sampling, m))
     swept = (weight_sheets(sampler, train.class_names, chosen, seed, shown) for seed in (seeds or [0]) if m == 2)
-    made = [sheet for of_seed in swept for sheet in of_seed]
+    drawn = [sheet for of_seed in swept for sheet in of_seed]
     for plan in plans:
         sampler.plan = plan
-        made.append(comparison_sheet(sampler, train, chosen, weights, rows))
+        drawn.append(comparison_sheet(sampler, train, chosen, weights, rows))
     folder = to or here.out / exp.name / "sheets"
     folder.mkdir(parents=True, exist_ok=True)
-    for sheet in made:
+    for sheet in drawn:
         print(write_file(folder / sheet.file, png(sheet.image)))
         for line in dict.fromkeys(sheet.left_out):
             print(f"  left out, grey there: {line}")

@@ -20,12 +20,14 @@ def verify(
     """Whether two images are of one class, by a delivered recognizer."""
     from scoremix.use.model import load_model
 
-    found = load_model(model).verify(first, second, far)
-    if found.threshold is None:
-        print(f"similarity {found.similarity:.3f} (the model has no thresholds)")
+    verified = load_model(model).verify(first, second, far)
+    if verified.threshold is None:
+        print(f"similarity {verified.similarity:.3f} (the model has no thresholds)")
         return
-    point = found.threshold
-    where = "above" if found.same else "not above"
-    print(f"{'same' if found.same else 'not the same'}: similarity {found.similarity:.3f}, {where} {point.value:.3f}")
+    point = verified.threshold
+    where = "above" if verified.same else "not above"
+    print(
+        f"{'same' if verified.same else 'not the same'}: similarity {verified.similarity:.3f}, {where} {point.value:.3f}"
+    )
     print(f"  false accept rate {point.far:g}: that share of the pairs of two classes lies above the threshold")
     print(f"  true accept rate {point.tar:.3g}: that share of the pairs of one class does")

@@ -94,12 +94,15 @@ def alike(place: str, recognizer: TrainedRecognizer, hints: SourceHints | None, 
             rows.append(which)
             advance(int(which[-1]) + 1, len(listing))
     labels = listing.labels[np.concatenate(rows)].astype(np.int64)
-    found = alike_classes(torch.from_numpy(np.concatenate(unit)), torch.from_numpy(labels))
+    alike_pairs = alike_classes(torch.from_numpy(np.concatenate(unit)), torch.from_numpy(labels))
     names = listing.class_names
     pairs = [
-        [names[a], names[b], round(float(cosine), 4)] for (a, b), cosine in zip(found.pairs, found.cosines, strict=True)
+        [names[a], names[b], round(float(cosine), 4)]
+        for (a, b), cosine in zip(alike_pairs.pairs, alike_pairs.cosines, strict=True)
     ]
-    return {"alike_classes": {"pairs": pairs, "threshold": found.threshold, "classes_measured": found.halves}}
+    return {
+        "alike_classes": {"pairs": pairs, "threshold": alike_pairs.threshold, "classes_measured": alike_pairs.halves}
+    }
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:

@@ -157,20 +157,20 @@ def named(
     """
     names = list(names)
     known = {**ARMS, **{n: arm for n, arm in own.items() if n not in ARMS or {*arm.leans_on} <= {*names}}}
-    found: dict[str, Arm] = {}
+    chosen: dict[str, Arm] = {}
     for name in names:
         if name not in known and name not in GROUPS:
             close = difflib.get_close_matches(name, [*known, *GROUPS], n=1)
             hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join([*known, *GROUPS])}"
             raise ConfigError(f"arms: no arm or group is called {name!r} ({hint})")
         for arm in [name] if name in known else GROUPS[name]:
-            found.setdefault(arm, known[arm])
-    if not found:
+            chosen.setdefault(arm, known[arm])
+    if not chosen:
         raise ConfigError(f"arms: none is named (allowed: {', '.join([*known, *GROUPS])})")
-    added = _lacking(found, known, needed) if needed else {}
+    added = _lacking(chosen, known, needed) if needed else {}
     if added:
         say(f"arms {', '.join(added)} added: the verdict needs them")
-    return {**added, **found}
+    return {**added, **chosen}
 
 
 def _lacking(found: Mapping[str, Arm], known: Mapping[str, Arm], needed: Iterable[str]) -> dict[str, Arm]:

@@ -128,8 +128,10 @@ class Experiment(Slice):
 
     def with_places(self, written: Callable[[str], str]) -> Experiment:
         """The same with every path in it written otherwise."""
-        own = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
-        changes: dict[str, Any] = {name: written(place) for name, place in own.items() if place not in NO_PATHS}
+        data_settings = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
+        changes: dict[str, Any] = {
+            name: written(place) for name, place in data_settings.items() if place not in NO_PATHS
+        }
         for part, field in (("recognizer", "start"), ("generator", "diffusers")):
             if (place := getattr(of := getattr(self, part), field)) is not None:
                 changes[part] = of.model_copy(update={field: written(place)})
@@ -187,8 +189,8 @@ class Experiment(Slice):
             if arm.selected_by is not None:
                 self._selects(name, arm)
             for part in SLICES:
-                own = getattr(self, "recognizer" if part == "selector" else part)
-                changed(own, getattr(arm, part), f"arms.{name}.{part}.")
+                settings = getattr(self, "recognizer" if part == "selector" else part)
+                changed(settings, getattr(arm, part), f"arms.{name}.{part}.")
             generator, sampling = changed(self.generator, arm.generator), changed(self.sampling, arm.sampling)
             if arm.images != "real":
                 self._mixes(f"arms.{name}.", generator, changed(self.selection, arm.selection), sampling)

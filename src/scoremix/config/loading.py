@@ -79,8 +79,8 @@ def load(
         tree.setdefault("choice", None if fixed else choice)
         tree["evaluation"].setdefault("treatment", treatment)
     if names is not None and named is not None:
-        found = named(names, base.arms, _judged(tree["evaluation"]))
-        tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in found.items()}
+        arms = named(names, base.arms, _judged(tree["evaluation"]))
+        tree["arms"] = {name: arm.model_dump(mode="json") for name, arm in arms.items()}
     try:
         return Experiment.model_validate_json(json.dumps(tree, default=str))  # YAML has dates
     except ValidationError as error:

@@ -98,8 +98,8 @@ def omniglot() -> Experiment:
 
 def edm2(size: str) -> Experiment:
     """Folders of classes at 64 px with a generator of a published size, judged as `folder`."""
-    made = Experiment(data=Data(size=64), recognizer=Recognizer(augment="face"), generator=edm2_generator(size))
-    return made.model_copy(update=CANDIDATES)
+    exp = Experiment(data=Data(size=64), recognizer=Recognizer(augment="face"), generator=edm2_generator(size))
+    return exp.model_copy(update=CANDIDATES)
 
 
 def run_name(data: Path) -> str:

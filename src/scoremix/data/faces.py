@@ -122,22 +122,22 @@ def pair_list(path: Path) -> PairSet:
 
 def _of_lfw(path: Path, lines: list[tuple[int, str, list[str]]]) -> tuple[list[tuple[int, str, list[str]]], Path]:
     """LFW's own lines as `image image flag`, and the folder that the images lie in."""
-    made = []
+    pairs = []
     for number, line, cells in lines:
         if len(cells) not in (3, 4) or not cells[1].isdecimal() or not cells[-1].isdecimal():
             raise ValueError(f"{path} line {number}: {line!r:.200} is neither `name n n` nor `name n name n`")
         other = cells[-2] if len(cells) == 4 else cells[0]
         images = [f"{name}/{name}_{int(n):04d}" for name, n in ((cells[0], cells[1]), (other, cells[-1]))]
-        made.append((number, line, [*images, "1" if len(cells) == 3 else "0"]))
-    first = made[0][2][0]
+        pairs.append((number, line, [*images, "1" if len(cells) == 3 else "0"]))
+    first = pairs[0][2][0]
     places = [path.parent, *(path.parent / name for name in ("lfw", "images", "lfw-deepfunneled", "lfw_funneled"))]
-    found = [(root, kind) for root in places for kind in (".jpg", ".png") if (root / f"{first}{kind}").is_file()]
-    if not found:
+    present = [(root, kind) for root in places for kind in (".jpg", ".png") if (root / f"{first}{kind}").is_file()]
+    if not present:
         raise ValueError(
             f"{path}: {first}.jpg is neither beside it nor in its folder lfw; move the list beside the folders"
         )
-    root, kind = found[0]
-    return [(number, line, [a + kind, b + kind, flag]) for number, line, (a, b, flag) in made], root
+    root, kind = present[0]
+    return [(number, line, [a + kind, b + kind, flag]) for number, line, (a, b, flag) in pairs], root
 
 
 def ijb(folder: Path, name: str) -> TemplateSet:

@@ -122,8 +122,8 @@ def file_hash(path: Path) -> str:
 
 def known_hash(path: Path) -> str:
     """The same, read once by a process as long as the file's time and size stay."""
-    found = path.stat()
-    return _hash_at(path, found.st_mtime_ns, found.st_size)
+    stat = path.stat()
+    return _hash_at(path, stat.st_mtime_ns, stat.st_size)
 
 
 @functools.lru_cache(maxsize=1 << 16)

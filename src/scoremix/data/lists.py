@@ -174,5 +174,5 @@ def name_notes(names: Iterable[str]) -> Iterator[str]:
             traps.setdefault("names are reserved or forbidden on Windows", []).append(f"{name!r}")
         if any(unicodedata.category(c) == "Cc" for c in last):
             traps.setdefault("names hold control characters", []).append(f"{name!a}")
-    for kind, found in traps.items():
-        yield f"{len(found):,} {kind}, such as {', '.join(found[:2])}"
+    for kind, trapped in traps.items():
+        yield f"{len(trapped):,} {kind}, such as {', '.join(trapped[:2])}"

@@ -81,11 +81,11 @@ class OutgoingImages:
         encoded = self.source if isinstance(self.source, Encoded) else None
         items = functools.lru_cache(listed)(encoded.items) if encoded else None
         workers = encoded.workers if encoded else os.cpu_count()
-        for found in _looked(functools.partial(self._load, items), iter(indices), workers, len(self), self._advance):
-            if not isinstance(found, Item):
-                bad.append(found)
+        for looked in _looked(functools.partial(self._load, items), iter(indices), workers, len(self), self._advance):
+            if not isinstance(looked, Item):
+                bad.append(looked)
             elif not bad:
-                yield found
+                yield looked
         if bad:
             raise UnreadableImages([(where, why) for _, where, why in sorted(bad)])
 
@@ -176,8 +176,8 @@ def _looked(
     """What is seen of each task, in order, looked at ahead of its use; how far it is, now and then."""
     with ThreadPoolExecutor(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, on odd but readable files
-        for done, found in enumerate(windowed(pool, look, tasks), 1):
-            yield found
+        for done, looked in enumerate(windowed(pool, look, tasks), 1):
+            yield looked
             if advance is not None and (done % 64 == 0 or done == total):
                 advance(done, total)
 

@@ -54,10 +54,10 @@ def column(columns: Sequence[str], told: str | None, usual: Sequence[str], setti
     if told is not None and told not in columns:
         raise ValueError(f"{where} has no column {told!r} ({setting}), but {', '.join(columns)}")
     by_name = {name.lower(): name for name in reversed(columns)}
-    found = told or next((by_name[name] for name in usual if name in by_name), None)
-    if found is None:
+    chosen = told or next((by_name[name] for name in usual if name in by_name), None)
+    if chosen is None:
         raise ValueError(f"{where} has columns {', '.join(columns)}: name the one by {setting} COLUMN")
-    return found
+    return chosen
 
 
 def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[str, ...], Int64[np.ndarray, " n"]]:
@@ -90,8 +90,8 @@ def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[st
 def names_of(table: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
     """The names of labels by a table with columns label and class (`classes.tsv`); None unless it names each."""
     names = {row.get("label"): row.get("class") for row in read_table(table)}
-    found = tuple(str(names[label]) for label in labels if names.get(label))
-    return found if len(found) == len(labels) == len(set(found)) else None
+    in_order = tuple(str(names[label]) for label in labels if names.get(label))
+    return in_order if len(in_order) == len(labels) == len(set(in_order)) else None
 
 
 def splits_of(

@@ -78,22 +78,22 @@ def reconstructed(folder: Path, std: float, images_seen: int) -> tuple[dict[str,
     One snapshot is in memory at a time. ValueError for fewer than two snapshots up to `images_seen`, or ones that miss
     more than a quarter.
     """
-    found = [(s, n, file) for s, n, file in stored(folder) if n <= images_seen]
-    if len(found) < 2:
+    snapshots = [(s, n, file) for s, n, file in stored(folder) if n <= images_seen]
+    if len(snapshots) < 2:
         raise ValueError(
-            f"{folder}: {len(found)} snapshots up to {images_seen} images; two or more are needed for EMA length {std:g}"
+            f"{folder}: {len(snapshots)} snapshots up to {images_seen} images; two or more are needed for EMA length {std:g}"
         )
-    stds, times = [s for s, _, _ in found], [float(n) for _, n, _ in found]
+    stds, times = [s for s, _, _ in snapshots], [float(n) for _, n, _ in snapshots]
     coefficients, missing = posthoc_fit(times, stds, float(images_seen), std)
     if missing > WORST_FIT:
         raise ValueError(
-            f"EMA length {std:g} after {images_seen} images: {len(found)} snapshots of lengths "
+            f"EMA length {std:g} after {images_seen} images: {len(snapshots)} snapshots of lengths "
             f"{', '.join(f'{s:g}' for s in sorted(set(stds)))} cannot express it ({missing:.0%} of its profile is missing); "
             "keep more (generator.snapshots) or another length (generator.ema)"
         )
     description: dict[str, Any] = {}
     total: dict[str, Tensor] = {}
-    for coefficient, (_, _, file) in zip(coefficients, found, strict=True):
+    for coefficient, (_, _, file) in zip(coefficients, snapshots, strict=True):
         description, tensors = read(file)
         for name, tensor in tensors.items():
             term = tensor.float() * float(coefficient)

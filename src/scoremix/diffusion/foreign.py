@@ -77,14 +77,14 @@ def load(folder: Path, labels: Sequence[int], precision: str, device: torch.devi
     import diffusers
 
     diffusers.utils.logging.set_verbosity_error()  # else every load advises another package
-    found = described(folder)
+    told = described(folder)
     local = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
-    kind = diffusers.UNet2DModel if found.kind == "unet" else diffusers.DiTTransformer2DModel
+    kind = diffusers.UNet2DModel if told.kind == "unet" else diffusers.DiTTransformer2DModel
     dtype = getattr(torch, precision)
-    model = kind.from_pretrained(folder, subfolder=found.kind, **local).to(device, dtype).requires_grad_(False)
+    model = kind.from_pretrained(folder, subfolder=told.kind, **local).to(device, dtype).requires_grad_(False)
     scheduler = diffusers.DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     vae = None
-    if "vae/config.json" in found.files:
+    if "vae/config.json" in told.files:
         vae = diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", **local).to(device).requires_grad_(False)
         vae.eval()
     net = from_diffusers(model, scheduler)
@@ -98,10 +98,10 @@ def relabelled(net: Adapted, labels: Sequence[int]) -> Adapted:
     if wrong:
         raise ValueError(f"label {wrong[0]}: the model has the labels 0 to {net.label_dim - 1}")
     none = [] if net.null_label is None else [net.null_label]
-    own = torch.tensor([*labels, *none])
+    rows = torch.tensor([*labels, *none])
 
     def model(x: Tensor, time: Tensor, of: Tensor) -> Tensor:
-        return net.model(x, time, own.to(of.device)[of])
+        return net.model(x, time, rows.to(of.device)[of])
 
     return replace(net, model=model, label_dim=len(labels), null_label=len(labels) if none else None)
 

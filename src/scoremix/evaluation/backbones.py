@@ -95,12 +95,12 @@ class DinoV2(nn.Module):
         """The positions resampled to side x side patches, as the published models do: those without registers by a
         factor that is 0.1 patches too large, those with registers antialiased.
         """
-        own = math.isqrt(self.pos_embed.shape[1] - 1)
-        if own == side:
+        side_here = math.isqrt(self.pos_embed.shape[1] - 1)
+        if side_here == side:
             return self.pos_embed
-        grid = self.pos_embed[:, 1:].reshape(1, own, own, -1).permute(0, 3, 1, 2)
+        grid = self.pos_embed[:, 1:].reshape(1, side_here, side_here, -1).permute(0, 3, 1, 2)
         if self.register_tokens is None:
-            grid = F.interpolate(grid, scale_factor=(side + 0.1) / own, mode="bicubic")
+            grid = F.interpolate(grid, scale_factor=(side + 0.1) / side_here, mode="bicubic")
         else:
             grid = F.interpolate(grid, size=(side, side), mode="bicubic", antialias=True)
         return torch.cat([self.pos_embed[:, :1], grid.flatten(2).transpose(1, 2)], dim=1)
@@ -156,20 +156,20 @@ class _Mixed(nn.Module):
             self.branch_pool = _Conv(inputs, pooled, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        found = []
+        features = []
         for chain in self.chains:
             y = x
             for name in chain:
                 y = self.get_submodule(name)(y)
-            found.append(y)
+            features.append(y)
         match self.pool:
             case "halving":
-                found.append(F.max_pool2d(x, 3, 2))
+                features.append(F.max_pool2d(x, 3, 2))
             case "maximum":
-                found.append(self.branch_pool(F.max_pool2d(x, 3, 1, 1)))
+                features.append(self.branch_pool(F.max_pool2d(x, 3, 1, 1)))
             case "average":
-                found.append(self.branch_pool(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)))
-        return torch.cat(found, dim=1)
+                features.append(self.branch_pool(F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)))
+        return torch.cat(features, dim=1)
 
 
 class _Split(_Mixed):

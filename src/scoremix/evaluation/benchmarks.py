@@ -85,15 +85,15 @@ def pair_measures(
         )
         right = (pair_distances(a, b) < limits) == same
         again = class_draws(len(same), draws, seed) @ right / len(same)
-    found = [
+    measures = [
         Measure("accuracy", fold.mean, None, f"{folds} folds", low, high, None, threshold, None, len(same), again),
         Measure("deviation", fold.std, None, f"{folds} folds"),
     ]
     cosine = np.einsum("pd,pd->p", unit_rows(a), unit_rows(b))
     fars = [far for far in PAIR_FARS if far * int((~same).sum()) >= 1]
     if fars and same.any():
-        found += _points(cosine, same, fars, None)
-    return found
+        measures += _points(cosine, same, fars, None)
+    return measures
 
 
 def pair_notes(same: Bool[Array, " p"]) -> list[str]:
@@ -165,24 +165,24 @@ def open_set_measures(
     searches = {name: search(g, s, probes, subjects) for name, g, s in galleries}
     people, person = np.unique(subjects, return_inverse=True)
     many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
-    found: list[Measure] = []
+    measures: list[Measure] = []
     plain = {name: identified(s) for name, s in searches.items()}
     drawn = {name: np.array([[i.tpir for i in identified(s, n=n)] for n in many]) for name, s in searches.items()}
     for name, results in plain.items():
         for k, i in enumerate(results):
             bounds = _ends(drawn[name][:, k], i.tpir, len(people))
             of = int((~searches[name].mated).sum())
-            found.append(
+            measures.append(
                 Measure(f"tpir {name}", i.tpir, i.target, i.rule, *bounds, i.fpir, i.threshold, i.non_mated, of)
             )
     if len(searches) > 1:
         for k, i in enumerate(next(iter(plain.values()))):
             value = float(np.mean([results[k].tpir for results in plain.values()]))
             bounds = _ends(np.mean([d[:, k] for d in drawn.values()], axis=0), value, len(people))
-            found.append(Measure("tpir mean", value, i.target, i.rule, *bounds))
+            measures.append(Measure("tpir mean", value, i.target, i.rule, *bounds))
     ahead = np.concatenate([s.ahead[s.mated] for s in searches.values()])
     weights = np.concatenate([many[:, s.mated] for s in searches.values()], axis=1)
-    return found + _rank_measures(ahead, weights, (1, 5, 10), len(people))
+    return measures + _rank_measures(ahead, weights, (1, 5, 10), len(people))
 
 
 def rank_measures(
@@ -195,26 +195,26 @@ def rank_measures(
 ) -> list[Measure]:
     """Rank-1, 5 and 20 of closed-set identification over the probes that have a mate (TinyFace)."""
     unit = [torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x))) for x in (gallery, probes)]
-    found = compared(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
-    if not found.mated.any():
+    ranked = compared(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
+    if not ranked.mated.any():
         raise ValueError("probe_subjects: no probe has a mate in the gallery")
-    people, person = np.unique(probe_subjects[found.mated], return_inverse=True)
+    people, person = np.unique(probe_subjects[ranked.mated], return_inverse=True)
     many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
-    return _rank_measures(found.ahead[found.mated], many, RANKS, len(people))
+    return _rank_measures(ranked.ahead[ranked.mated], many, RANKS, len(people))
 
 
 def _rank_measures(
     ahead: Int[Array, " m"], weights: Int[Array, "r m"], ranks: Sequence[int], people: int
 ) -> list[Measure]:
-    found = []
+    measures = []
     total = weights.sum(1)
     for rank in ranks:
         hit = ahead < rank
         with np.errstate(invalid="ignore"):
             drawn = weights @ hit / total
         low, high = _ends(drawn, float(hit.mean()), people)
-        found.append(Measure("rank", float(hit.mean()), rank, None, low, high, of=len(ahead), draws=drawn))
-    return found
+        measures.append(Measure("rank", float(hit.mean()), rank, None, low, high, of=len(ahead), draws=drawn))
+    return measures
 
 
 def _ends(draws: Float[Array, " r"], value: float, subjects: int) -> Ends:

@@ -90,9 +90,9 @@ def weighted_thresholds(
         raise TailTooShort(
             f"far: {len(pairs.impostor)} of {pairs.impostors} impostor pairs are too few for {target.max():g}"
         )
-    found = np.empty(at.shape)
-    found[:, order] = np.append(pairs.impostor, -np.inf)[at]
-    return found
+    thresholds = np.empty(at.shape)
+    thresholds[:, order] = np.append(pairs.impostor, -np.inf)[at]
+    return thresholds
 
 
 class Curves(NamedTuple):

@@ -28,12 +28,12 @@ class JudgedPairs(NamedTuple):
 
 def genuine_pairs(labels: Int[Array, " n"]) -> Int[Array, "g 2"]:
     """Rows (i, j), i < j, of every pair of images of one class, class by class."""
-    found = []
+    pairs = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
         first, second = np.triu_indices(len(rows), 1)
-        found.append(np.stack([rows[first], rows[second]], 1))
-    return np.concatenate(found)
+        pairs.append(np.stack([rows[first], rows[second]], 1))
+    return np.concatenate(pairs)
 
 
 def judge_pairs(unit: Float[Array, "n d"], labels: Int[Array, " n"], fars: Sequence[float]) -> JudgedPairs:

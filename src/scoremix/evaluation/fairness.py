@@ -102,10 +102,10 @@ def _both(
     """A summary of both rates over their groups that are not NaN; NaN where fewer than two are left."""
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha: {alpha}, allowed 0 to 1")
-    found = []
+    both = []
     for rates in (_rates(fmr, "fmr"), _rates(fnmr, "fnmr")):
-        found.append(np.where((~np.isnan(rates)).sum(-1) >= 2, summary(rates), np.nan))
-    return found[0], found[1]
+        both.append(np.where((~np.isnan(rates)).sum(-1) >= 2, summary(rates), np.nan))
+    return both[0], both[1]
 
 
 def _range(rates: Float[Array, "*r g"]) -> Float[Array, "*r"]:

@@ -39,24 +39,24 @@ def of_classes(
     index = torch.as_tensor(labels)
     if targets is None:
         _, index = torch.unique(index, return_inverse=True)
-        found = quality.fidelity(features, index, _means(features, index))
+        fidelities = quality.fidelity(features, index, _means(features, index))
     else:
-        found = quality.fidelity(features, index, targets, targets=of_images)
-    values: Values = {"classes": float(len(found.classes))}
+        fidelities = quality.fidelity(features, index, targets, targets=of_images)
+    values: Values = {"classes": float(len(fidelities.classes))}
     least = int(torch.unique(index, return_counts=True)[1].min())
     for name, per_class, known in (
-        ("align", found.align, targets is not None),
-        ("ics", found.ics, least > 1),
-        ("shift", found.shift, targets is not None),
+        ("align", fidelities.align, targets is not None),
+        ("ics", fidelities.ics, least > 1),
+        ("shift", fidelities.shift, targets is not None),
     ):
         values[name] = float(per_class.mean()) if known else math.nan
         values[f"{name}_std"] = float(per_class.std()) if known and len(per_class) > 1 else math.nan
-    values["mode_coverage"] = found.coverage if targets is not None else math.nan
+    values["mode_coverage"] = fidelities.coverage if targets is not None else math.nan
     if everything is not None:
         centroids = torch.nn.functional.normalize(_means(features, torch.unique(index, return_inverse=True)[1]))
         rivals = torch.nn.functional.normalize(torch.as_tensor(everything).to(centroids))
         best = (centroids @ rivals.T).amax(1)
-        inside = 1 - found.shift.to(best) >= best - 1e-6
+        inside = 1 - fidelities.shift.to(best) >= best - 1e-6
         values["mode_coverage_all"] = float(inside.double().mean()) if targets is not None else math.nan
     return values
 

@@ -273,18 +273,18 @@ def _split(
         for j in range(i + 1, len(right)):
             same += left[i] == right[j]
             kept += left[i] != right[j] and similarity[i, j] >= floor
-    genuine, own = np.empty(same, np.float32), np.empty(same, np.int32)
+    genuine, genuine_class = np.empty(same, np.float32), np.empty(same, np.int32)
     impostor, classes = np.empty(kept, np.float32), np.empty((kept, 2), np.int32)
     same, kept = 0, 0
     for i in range(len(left)):
         for j in range(i + 1, len(right)):
             if left[i] == right[j]:
-                genuine[same], own[same] = similarity[i, j], left[i]
+                genuine[same], genuine_class[same] = similarity[i, j], left[i]
                 same += 1
             elif similarity[i, j] >= floor:
                 impostor[kept], classes[kept, 0], classes[kept, 1] = similarity[i, j], left[i], right[j]
                 kept += 1
-    return (genuine, own), (impostor, classes)
+    return (genuine, genuine_class), (impostor, classes)
 
 
 def _largest(parts: list[tuple[Array, Array]], keep: int) -> tuple[Array, Array]:

@@ -73,14 +73,14 @@ def operating_points(
             target, rule, float(tps[i] / len(genuine)), count / len(impostor), float(values[i]), count
         )
 
-    found = []
+    points = []
     for target, limit in zip(fars, allowed, strict=True):
         nearest = corner[np.abs(fps[corner] / len(impostor) - target).argmin()]
-        found += [
+        points += [
             point(target, "nearest", int(nearest)),
             point(target, "at_most", int(np.searchsorted(fps, limit, "right") - 1)),
         ]
-    return found
+    return points
 
 
 def _top(genuine: Array, impostor: Array, keep: int) -> tuple[Array, Array, Array, bool]:

@@ -54,8 +54,8 @@ def nearest_similarity(
         similarity = rows[part] @ others.T
         if among != "all":
             assert sources is not None and classes is not None
-            own = (sources[part][:, :, None] == classes).any(1)
-            similarity[own if among == "others" else ~own] = -math.inf
+            of_sources = (sources[part][:, :, None] == classes).any(1)
+            similarity[of_sources if among == "others" else ~of_sources] = -math.inf
         best = similarity.max(1)
         values.append(best.values)
         indices.append(best.indices)

@@ -116,8 +116,8 @@ def authenticity(real: Matrix, fake: Matrix) -> float:
     """
     one, two = together(real, fake)
     spaces.check_neighbours(1, len(one))
-    found = [distances.min(1) for _, distances in distance_blocks(two, one)]
-    distance, row = torch.cat([f.values for f in found]), torch.cat([f.indices for f in found])
+    nearest = [distances.min(1) for _, distances in distance_blocks(two, one)]
+    distance, row = torch.cat([f.values for f in nearest]), torch.cat([f.indices for f in nearest])
     hit, place = torch.unique(row, return_inverse=True)
     return float((distance > _nearest_other(one, hit)[place]).double().mean())
 

@@ -157,12 +157,12 @@ def pair_similarities(
         if len(rows) and not (rows.min() >= 0 and rows.max() < count):
             raise ValueError(f"pairs: rows {rows.min()} to {rows.max()}, features has {count}")
     order = _by_tile(a, b, -(-count // TILE))
-    found = []
+    similarities = []
     for x in features:
         finite_rows(x, "features")
-        found.append(np.empty(len(a), np.float32))
-        _dots(np.ascontiguousarray(x, np.float32), a, b, order, found[-1])
-    return found
+        similarities.append(np.empty(len(a), np.float32))
+        _dots(np.ascontiguousarray(x, np.float32), a, b, order, similarities[-1])
+    return similarities
 
 
 @numba.njit(cache=True)

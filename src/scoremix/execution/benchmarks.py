@@ -98,7 +98,7 @@ def recognizers_of(exp: Experiment, arms: Sequence[str], runtime: Runtime) -> li
     """(run/arm/seed, checkpoint) of every seed of some arms, made with all they need where they are not there yet."""
     labels = [f"{arm}/{seed}" for arm in arms for seed in exp.seeds]
     trained = make(exp, runtime, Store(runtime.out / "store"), [f"recognizer {label}" for label in labels])
-    return [(f"{exp.name}/{label}", made / CHECKPOINT) for label, made in zip(labels, trained, strict=True)]
+    return [(f"{exp.name}/{label}", artifact / CHECKPOINT) for label, artifact in zip(labels, trained, strict=True)]
 
 
 def text_of(entries: Sequence[MeasuredSet]) -> str:

@@ -22,9 +22,9 @@ FEWEST = 20_000  # images that a shortened generator sees: after 10,000 one knew
 
 def seconds_of(text: str) -> float:
     """The seconds of `90s`, `30m` or `1.5h`; ConfigError for anything else."""
-    if not (found := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())) or float(found[1]) == 0:
+    if not (match := re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh])", text.strip())) or float(match[1]) == 0:
         raise ConfigError(f"--time {text!r}: give a number with s, m or h, such as 30m")
-    return float(found[1]) * UNITS[found[2]]
+    return float(match[1]) * UNITS[match[2]]
 
 
 def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experiment]]:

@@ -81,9 +81,9 @@ def _beside(module: str, source: Path) -> dict[str, str]:
     """Hashes of the templates and styles beside a module that have its name, or one that it gives a section."""
     files = sorted(file for suffix in ("html", "css", "md") for file in source.parent.glob(f"*.{suffix}"))
     text = source.read_text() if files else ""
-    own = (file for file in files if file.stem == source.stem or f'name = "{file.stem}"' in text)
+    named = (file for file in files if file.stem == source.stem or f'name = "{file.stem}"' in text)
     room = module.rpartition(".")[0]
-    return {f"{room}.{file.name}": file_hash(file) for file in own}
+    return {f"{room}.{file.name}": file_hash(file) for file in named}
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

@@ -60,8 +60,8 @@ def fit(
         licence=licence,
     )
     say(f"{exp.name}: recipe {recipe.arm}: {recipe.why}")
-    made = make(parts, config, runtime)
-    put(made, to)
+    delivered = make(parts, config, runtime)
+    put(delivered, to)
     say(f"model: {to}")
     return to
 
@@ -84,8 +84,8 @@ def refuse_unusable(parts: records.FinishedRun, name: str, retrain: bool, ensemb
             "--retrain-generator: the run's generator is a model of diffusers; without the option its mixes are used"
         )
     if exp.arms[name].generated:
-        own = Comparison.load(parts.chain["results"]).gates
-        gate = own[name] if name in own else GateResult.load(parts.chain["gate"])
+        gates = Comparison.load(parts.chain["results"]).gates
+        gate = gates[name] if name in gates else GateResult.load(parts.chain["gate"])
         if not gate.passed:
             raise ConfigError(
                 f"--arm {name!r}: its generator is too weak ({gate.top1:.0%} of its reproductions are in their own class, "

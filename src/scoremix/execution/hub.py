@@ -21,9 +21,9 @@ def push(api: Any, folder: Path, repo: str, kind: Literal["dataset", "model"]) -
     RuntimeError, one line, where that fails: the folder stays.
     """
     try:
-        made = api.create_repo(repo, repo_type=kind, private=True, exist_ok=True)
+        created = api.create_repo(repo, repo_type=kind, private=True, exist_ok=True)
         api.upload_folder(repo_id=repo, repo_type=kind, folder_path=str(folder))
     except Exception as error:  # the client raises of many kinds
         said = " ".join(str(error).split())[:200]
         raise RuntimeError(f"--push {repo}: the hub refused ({said}); {folder} is written and stays") from None
-    return str(made)
+    return str(created)

@@ -107,7 +107,7 @@ def priced(
         weights = preserving(subject.weights) if auggen else subject.weights
         return sample(subject.main, subject.guide, subject.labels, weights, subject.seeds, plan)
 
-    seconds, made = timed({name: partial(run, name, plan) for name, plan in plans.items()}, runtime, rounds, advance)
+    seconds, images = timed({name: partial(run, name, plan) for name, plan in plans.items()}, runtime, rounds, advance)
     rows = []
     for name, plan in plans.items():
         rival = next((k for k, p in plans.items() if AUGGEN in k and p.solver == plan.solver), AUGGEN)
@@ -116,7 +116,7 @@ def priced(
         row = PlanPrice(
             name, plan.solver, plan.steps, evaluations(plan, m), each, each * subject.images_of_job / 3600, times
         )
-        rows.append(replace(row, **distances(subject, made, name)) if measure else row)
+        rows.append(replace(row, **distances(subject, images, name)) if measure else row)
     return rows
 
 
@@ -126,7 +126,7 @@ def timed(
     """Seconds of each in every round, called in turns after one call for warming up, and what they return."""
     device = engine.start(runtime.device)
     times: dict[str, list[float]] = {name: [] for name in functions}
-    made, calls = {}, (rounds + 1) * len(functions)
+    results, calls = {}, (rounds + 1) * len(functions)
     for k in range(rounds + 1):
         for i, (name, function) in enumerate(functions.items()):
             device.synchronize()
@@ -136,9 +136,9 @@ def timed(
             if k:
                 times[name].append(time.monotonic() - start)
             else:
-                made[name] = images
+                results[name] = images
             advance(k * len(functions) + i + 1, calls)
-    return times, made
+    return times, results
 
 
 def distances(subject: TimedSubject, made: Mapping[str, Tensor], name: str) -> dict[str, Any]:

@@ -166,10 +166,12 @@ def _opened(
 
 def _unmake_damaged(store: Store, plans: Sequence[Step], wanted: Sequence[Step]) -> None:
     """Inputs of what is to be done whose bytes are no longer those that were written are named, and not done any more."""
-    made, looked = {plan.key: store.artifact(plan) for plan in plans}, set[str]()
-    while inputs := {k for s in wanted if not made[s.key].done for k in s.inputs.values() if k in made} - looked:
+    artifacts, looked = {plan.key: store.artifact(plan) for plan in plans}, set[str]()
+    while (
+        inputs := {k for s in wanted if not artifacts[s.key].done for k in s.inputs.values() if k in artifacts} - looked
+    ):
         looked |= inputs
-        for artifact in (made[key] for key in sorted(inputs)):
+        for artifact in (artifacts[key] for key in sorted(inputs)):
             if artifact.done and (wrong := artifact.damaged()):
                 say(f"  {artifact.folder}: {'; '.join(wrong)}; it is made again")
                 artifact.disown()

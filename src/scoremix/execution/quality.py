@@ -135,9 +135,9 @@ def sets_of(out: Path, run: FinishedRun, arms: Sequence[str]) -> dict[str, Artif
     """The generated sets of a run: the reproductions that its gate looked at, and what arms add, each set once."""
     looked_at = run.chain["gate"].manifest["inputs"].values() if "gate" in run.chain else ()
     inputs = [stored(out, key) for key in looked_at]
-    sets = dict([("reproductions", made) for made in inputs if made and made.stage == "sample"])
+    sets = dict([("reproductions", artifact) for artifact in inputs if artifact and artifact.stage == "sample"])
     for arm in arms:
-        if run.added[arm].key not in {made.key for made in sets.values()}:
+        if run.added[arm].key not in {artifact.key for artifact in sets.values()}:
             sets[arm] = run.added[arm]
     return sets
 

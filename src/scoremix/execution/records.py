@@ -148,13 +148,13 @@ def finished(out: Path, name: str | None) -> FinishedRun:
 def evaluated(out: Path, run: FinishedRun, arm: str) -> dict[str, Artifact]:
     """By seed what was measured of an arm's recognizers when the run was compared; ConfigError where it is gone."""
     keys = {place.partition(":")[2]: key for place, key in run.chain["results"].manifest["inputs"].items()}
-    found = {str(seed): stored(out, keys.get(f"{arm}/{seed}", "none")) for seed in run.exp.seeds}
-    if gone := [seed for seed, artifact in found.items() if artifact is None]:
+    evaluations = {str(seed): stored(out, keys.get(f"{arm}/{seed}", "none")) for seed in run.exp.seeds}
+    if gone := [seed for seed, artifact in evaluations.items() if artifact is None]:
         raise ConfigError(
             f"run {run.exp.name!r}: evaluate {arm}/{gone[0]} is gone from {out / 'store'}; "
             f"{to_continue(out, run.exp.name)} makes it again"
         )
-    return {seed: artifact for seed, artifact in found.items() if artifact}
+    return {seed: artifact for seed, artifact in evaluations.items() if artifact}
 
 
 def stored(out: Path, key: str) -> Artifact | None:
@@ -167,9 +167,9 @@ def step_folder(out: Path, name: str | None, label: str) -> Path:
     """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
     run = recorded(out, name).name
     step = steps_of(out, run).get(label)
-    if step is None or not (made := step.artifact(out)).done:
+    if step is None or not (artifact := step.artifact(out)).done:
         raise ConfigError(f"run {run!r}: step {label!r} is not done; {to_continue(out, run)} continues it")
-    return made.folder
+    return artifact.folder
 
 
 def checkpoint_of(out: Path, name: str, option: str = "--out") -> Path:

@@ -83,12 +83,12 @@ def rehearse(
     if (native := as_computed(exp, runtime.device)) is not exp:
         exp = native
         done.say("  this device emulates bfloat16: measured in float32")
-    found: list[LabeledImages] = []
+    read: list[LabeledImages] = []
     with done.part("data"):
-        found.append(sampled(exp))
-    if not found:
+        read.append(sampled(exp))
+    if not read:
         return done
-    images = found[0]
+    images = read[0]
     train = images.of_classes("train")
     parts = ", ".join(f"{name} {len(of):,} classes" for name, of in images.splits.items())
     done.say(f"    {parts}; {len(train):,} training images of {images.size} px, {images.channels} channels")
@@ -129,8 +129,8 @@ def as_computed(exp: Experiment, device: str) -> Experiment:
 
 def _distinct(kind: type[Any], steps: Sequence[Step], stage: str) -> list[Any]:
     """The different settings of a stage's steps, whatever their seeds."""
-    made = [kind.model_validate({**step.config, "seed": 0}) for step in steps if step.stage == stage]
-    return list({of.model_dump_json(exclude={"epochs"}): of for of in made}.values())
+    configs = [kind.model_validate({**step.config, "seed": 0}) for step in steps if step.stage == stage]
+    return list({of.model_dump_json(exclude={"epochs"}): of for of in configs}.values())
 
 
 def _mined(selection: Selection, train: LabeledImages) -> None:

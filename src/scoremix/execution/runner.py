@@ -114,13 +114,13 @@ def needed(steps: Sequence[Step], *labels: str | None) -> list[Step]:
     for step in steps:
         by_key.setdefault(step.key, step)
     waiting = [step for step in steps if None in labels or step.label in labels]
-    found: set[str] = set()
+    keys: set[str] = set()
     while waiting:
         step = waiting.pop()
-        if step.key not in found:
-            found.add(step.key)
+        if step.key not in keys:
+            keys.add(step.key)
             waiting += [by_key[key] for key in step.inputs.values() if key in by_key]
-    return [step for step in by_key.values() if step.key in found]
+    return [step for step in by_key.values() if step.key in keys]
 
 
 def decided(exp: Experiment, device: str) -> Experiment:

@@ -37,13 +37,13 @@ def weight_sheets(
     """The weights alpha and beta of pairs of classes swept from one noise, `PAGE` pairs on a sheet."""
     alphas, betas = ([f"{word} {tick:g}" for tick in ticks] for word in ("alpha", "beta"))
     for number, start in enumerate(range(0, len(pairs), PAGE)):
-        made, left_out = list[NDArray[np.uint8]](), list[str]()
+        sheets, left_out = list[NDArray[np.uint8]](), list[str]()
         for pair in pairs[start : start + PAGE]:
             cells, (first, second) = grid(sampler, pair, seed, ticks), (short(names[k]) for k in pair)
-            made.append(drawn(cells.images, betas, alphas, f"{first} (alpha) \u00d7 {second} (beta)"))
+            sheets.append(drawn(cells.images, betas, alphas, f"{first} (alpha) \u00d7 {second} (beta)"))
             left_out += cells.left_out
         file = f"weights-seed{seed}{f'-{number + 1}' if len(pairs) > PAGE else ''}.png"
-        yield Sheet(file, tiled(made), tuple(left_out))
+        yield Sheet(file, tiled(sheets), tuple(left_out))
 
 
 def comparison_sheet(
@@ -63,12 +63,12 @@ def comparison_sheet(
 
 def named(mplets: Sequence[str], names: Sequence[str]) -> list[list[int]]:
     """Classes of m-plets written `A,B`, a name with a comma in quotes; ConfigError, one line, for what is none."""
-    found = []
+    chosen = []
     for text in mplets:
-        found.append(positions(names_of(text), names, f"--mplet {text!r}", "training classes").tolist())
-    if len(set(map(len, found))) > 1 or any(len(set(row)) < len(row) for row in found):
+        chosen.append(positions(names_of(text), names, f"--mplet {text!r}", "training classes").tolist())
+    if len(set(map(len, chosen))) > 1 or any(len(set(row)) < len(row) for row in chosen):
         raise ConfigError(f"--mplet: {' and '.join(map(repr, mplets))} must name as many classes each, none twice")
-    return found
+    return chosen
 
 
 def drawn(cells: NDArray[np.uint8], columns: Sequence[str], rows: Sequence[str], title: str = "") -> NDArray[np.uint8]:

@@ -77,10 +77,10 @@ class Store:
         self.root, self.mark = root, (mark := root / "store.json")
         if mark.exists():
             content = read_json(mark)
-            found = content.get("format") if isinstance(content, dict) else content
-            if found != FORMAT:
+            written = content.get("format") if isinstance(content, dict) else content
+            if written != FORMAT:
                 raise StoreError(
-                    f"{root}: written by store format {found}, this scoremix reads format {FORMAT}; use another --out"
+                    f"{root}: written by store format {written}, this scoremix reads format {FORMAT}; use another --out"
                 )
         elif (
             root.exists()  # and holds more than what a process left that was killed while it wrote the mark
@@ -201,8 +201,8 @@ def _outputs(folder: Path) -> dict[str, dict[str, Any]]:
 def versions() -> dict[str, str]:
     """Versions of what computes the numbers."""
     names = ("scoremix", "torch", "numpy", "scipy", "numba", "pillow", "matplotlib", "lightning-fabric")
-    found = {name: importlib.metadata.version(name) for name in names}
-    return {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}", **found}
+    installed = {name: importlib.metadata.version(name) for name in names}
+    return {"python": platform.python_version(), "platform": f"{sys.platform}-{platform.machine()}", **installed}
 
 
 @functools.cache

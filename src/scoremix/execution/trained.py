@@ -211,19 +211,19 @@ def replayed(
     if label not in sets:
         raise ConfigError(f"set {label!r}: the run has {', '.join(map(repr, sets)) or 'no sampled set'}")
     step = steps[label]
-    made, generator = records.stored(out, step.key), records.stored(out, step.inputs["0"])
-    if made is None or generator is None:
+    images, generator = records.stored(out, step.key), records.stored(out, step.inputs["0"])
+    if images is None or generator is None:
         raise ConfigError(
-            f"set {label!r}: {'the set' if made is None else 'its generator'} is gone from {out / 'store'}"
+            f"set {label!r}: {'the set' if images is None else 'its generator'} is gone from {out / 'store'}"
         )
     sampling = Sampling.model_validate(step.config)
     if "2" in step.inputs:  # weights that a search found are those the set keeps
         sampling = sampling.model_copy(update={"weights_end": None})
-    if threads := made.manifest.get("threads"):
+    if threads := images.manifest.get("threads"):
         engine.use_threads(int(threads))
-    work = Work(made.folder, Runtime(out=out, device=device, quiet=True), "replay")
-    image = again(sampling, generator, made, index, work=work)
-    return image, bool((image == LabeledImages.load(made.folder).images[index]).all())
+    work = Work(images.folder, Runtime(out=out, device=device, quiet=True), "replay")
+    image = again(sampling, generator, images, index, work=work)
+    return image, bool((image == LabeledImages.load(images.folder).images[index]).all())
 
 
 def run(

@@ -264,8 +264,8 @@ def _begun(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...]
 
 
 def _applied(begin: Callable[..., Callable[[T], R]], arguments: tuple[object, ...], item: T) -> R:
-    found: R = _begun(begin, arguments)(item)
-    return found
+    result: R = _begun(begin, arguments)(item)
+    return result
 
 
 @dataclass

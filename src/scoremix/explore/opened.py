@@ -225,11 +225,11 @@ class OpenedRun:
 
     def _settings(self, asked: MixRequest) -> dict[str, Any]:
         """The settings of sampling that differ from the run's."""
-        own = self.exp.sampling
+        sampling = self.exp.sampling
         wanted: dict[str, Any] = {"chunk": SINGLE, "guidance": asked.guidance, "steps": asked.steps}
         if asked.end is not None:
             wanted |= {"weights_end": asked.end, "convex": False}
-        differing = {name: value for name, value in wanted.items() if value != getattr(own, name)}
+        differing = {name: value for name, value in wanted.items() if value != getattr(sampling, name)}
         mixture = self.planned(asked).mixture  # `load_generator` mixes scores where it is not told otherwise
         return differing if mixture == "scores" else {**differing, "mixture": mixture}
 
@@ -251,10 +251,12 @@ class OpenedRun:
         unit = units(net, np.array(image[None]))[0]
         known = RecognizerSummary.load(recognizer).class_names
         place = {name: k for k, name in enumerate(self.names)}
-        own = [k for k, name in enumerate(known) if name in place]
-        cosine = centers_of(recognizer)[own] @ unit
-        best = cosine.topk(min(NEAREST, len(own))).indices.tolist()
-        rows = [(known[own[i]], float(cosine[i]), *self.nearest_real(place[known[own[i]]], unit, net)) for i in best]
+        shared = [k for k, name in enumerate(known) if name in place]
+        cosine = centers_of(recognizer)[shared] @ unit
+        best = cosine.topk(min(NEAREST, len(shared))).indices.tolist()
+        rows = [
+            (known[shared[i]], float(cosine[i]), *self.nearest_real(place[known[shared[i]]], unit, net)) for i in best
+        ]
         return rows, len(unit)
 
 

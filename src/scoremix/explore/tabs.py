@@ -47,13 +47,13 @@ class Mixer:
         """The classes that the words find, those chosen first where there are no words."""
         run = self.run
         try:
-            found = run.found(words, THUMBS)
+            matching = run.found(words, THUMBS)
         except ValueError as problem:
             return view.error(problem)
         if not words:
-            found = [*chosen, *(k for k in found if k not in chosen)]
-        images = {k: run.train.of_class(k)[0] for k in found}
-        return view.piece("thumbs", found=found, images=images, names=run.names, chosen=chosen)
+            matching = [*chosen, *(k for k in matching if k not in chosen)]
+        images = {k: run.train.of_class(k)[0] for k in matching}
+        return view.piece("thumbs", found=matching, images=images, names=run.names, chosen=chosen)
 
     def sliders(self, chosen: list[int]) -> list[dict[str, Any]]:
         """Label, value and visibility of each slider: equal weights of the chosen classes."""
@@ -87,8 +87,8 @@ class Mixer:
     def mixed(self, *given: Any) -> str:
         """The mix between its sources, its path, and how to make it again."""
         of = self.asked(*given)
-        made, command, python = self.run.mix(of), self.run.as_command(of), self.run.as_python(of)
-        return view.piece("mixed", made=made, command=command, python=python)
+        mix, command, python = self.run.mix(of), self.run.as_command(of), self.run.as_python(of)
+        return view.piece("mixed", made=mix, command=command, python=python)
 
     @told
     def grid(self, *given: Any) -> str:
@@ -135,10 +135,10 @@ def numbers(text: str, m: int) -> tuple[float, ...] | None:
     """The numbers in a text, none of an empty one; ConfigError where they are not m."""
     if not text.strip():
         return None
-    found = numbers_of(",".join(text.replace(",", " ").split()), "weights at the lowest noise")
-    if len(found) != m:
+    weights = numbers_of(",".join(text.replace(",", " ").split()), "weights at the lowest noise")
+    if len(weights) != m:
         raise ConfigError(f"weights at the lowest noise {text!r}: {m} numbers are needed")
-    return found
+    return weights
 
 
 def mplets_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
@@ -189,8 +189,8 @@ def classes_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
 
     @told
     def worst(arm: str) -> str:
-        found, images = people.errors(run)
-        return view.piece("mistakes", arm=arm, found=found, images=images)
+        errors, images = people.errors(run)
+        return view.piece("mistakes", arm=arm, found=errors, images=images)
 
     arms, treatment = list(run.exp.arms), run.exp.evaluation.treatment
     other = next((name for name in run.exp.evaluation.controls if name in arms), arms[0])

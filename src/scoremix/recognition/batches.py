@@ -59,7 +59,7 @@ def batches(
     Blending is within a part, its shares from Beta(blend_alpha, blend_alpha). Labels are (b,), or (labels, weights) (b, m) each where
     `targets` or blending give images several classes. The order's seed is that of all draws.
     """
-    own = ["blend", part.start] if part.start else ["blend"]
+    stream = ["blend", part.start] if part.start else ["blend"]
 
     def next_batch(nimg: int) -> tuple[torch.Tensor, Labels]:
         rows = order.rows(nimg, batch)[part]
@@ -71,7 +71,7 @@ def batches(
         y, weights = targets.take(rows) if targets else (labels[:, None], np.ones((len(rows), 1), np.float32))
         several = torch.from_numpy(y), torch.from_numpy(weights)
         if blend != "none":
-            generator = torch.Generator().manual_seed(stream_seed(order.seed, nimg, *own))
+            generator = torch.Generator().manual_seed(stream_seed(order.seed, nimg, *stream))
             share = blending.shares(len(rows), blend_alpha, generator)
             if blend == "mixup":
                 x = blending.mixup(x, share)

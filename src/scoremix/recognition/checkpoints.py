@@ -102,13 +102,13 @@ def load(path: Path) -> tuple[Network, Description]:
         described, tensors = _open(path)
         fields: dict[str, Any] = parsed_json(described)
         description = Description(**{**fields, "widths": tuple(fields["widths"]), "units": tuple(fields["units"])})
-        own = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
-        if sum(description.units) > len(own):
-            raise ValueError(f"{sum(description.units)} blocks are described, {len(own)} tensors are there")
+        of_network = {n.removeprefix("net."): t for n, t in tensors.items() if n.startswith("net.")}
+        if sum(description.units) > len(of_network):
+            raise ValueError(f"{sum(description.units)} blocks are described, {len(of_network)} tensors are there")
         with torch.device("meta"):  # takes no memory, whatever is described
-            refuse_misfits(make(description).state_dict(), own)
+            refuse_misfits(make(description).state_dict(), of_network)
         net = make(description)
-        net.load_state_dict(own)
+        net.load_state_dict(of_network)
         return net.eval(), description
 
 

@@ -96,14 +96,14 @@ def tensors_of(path: Path) -> dict[str, Tensor]:
     with readable(path, "checkpoint"):
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        found = read_torch(path)
-    while isinstance(found, Mapping) and (
-        inner := next((w for w in WRAPPERS if isinstance(found.get(w), Mapping)), "")
+        content = read_torch(path)
+    while isinstance(content, Mapping) and (
+        inner := next((w for w in WRAPPERS if isinstance(content.get(w), Mapping)), "")
     ):
-        found = found[inner]
-    if not isinstance(found, Mapping) or not any(isinstance(value, Tensor) for value in found.values()):
-        raise ValueError(f"{path}: holds no network's tensors, but a {type(found).__name__}")
-    return bare({str(name): value.detach() for name, value in found.items() if isinstance(value, Tensor)})
+        content = content[inner]
+    if not isinstance(content, Mapping) or not any(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path}: holds no network's tensors, but a {type(content).__name__}")
+    return bare({str(name): value.detach() for name, value in content.items() if isinstance(value, Tensor)})
 
 
 def bare(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -145,9 +145,9 @@ def _recognized(path: Path, state: Mapping[str, Tensor]) -> tuple[str, str, str]
 
 
 def _counts(state: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
-    found = [match.groups() for name in state if (match := re.fullmatch(pattern, name))]
-    groups = sorted({group for group, _ in found})
-    return tuple(sum(g == group for g, _ in found) for group in groups)
+    numbered = [match.groups() for name in state if (match := re.fullmatch(pattern, name))]
+    groups = sorted({group for group, _ in numbered})
+    return tuple(sum(g == group for g, _ in numbered) for group in groups)
 
 
 def _depths(units: Mapping[int, tuple[int, ...]]) -> str:

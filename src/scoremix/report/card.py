@@ -37,9 +37,9 @@ def card(
     ]
     classes, real = (sum(column) for column in zip(*counts.values(), strict=True))
     points = thresholds.points
-    made = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    made.filters["power"] = power
-    return made.from_string(Path(__file__).with_suffix(".md").read_text()).render(
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["power"] = power
+    return environment.from_string(Path(__file__).with_suffix(".md").read_text()).render(
         c=delivery,
         arm=delivery.experiment.arms[delivery.recipe],
         d=network,

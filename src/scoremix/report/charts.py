@@ -95,11 +95,11 @@ def styles(arms: Iterable[tuple[str, bool]]) -> dict[str, Style]:
 def styled(names: Iterable[str], arms: Mapping[str, Style] | None = None) -> dict[str, Style]:
     """Style of every name in a chart: that of the arm where it is one (or starts a list of arms), else a hue left over."""
     names, arms = list(names), arms or {}
-    own = {n: arms[arm] for n in names if (arm := n if n in arms else n.split(", ")[0]) in arms}
-    hues = [hue for hue in _HUES if hue not in {style.colour for style in own.values()}] or _HUES
-    others = [n for n in names if n not in own]
+    of_arms = {n: arms[arm] for n in names if (arm := n if n in arms else n.split(", ")[0]) in arms}
+    hues = [hue for hue in _HUES if hue not in {style.colour for style in of_arms.values()}] or _HUES
+    others = [n for n in names if n not in of_arms]
     free = {n: Style(hues[i % len(hues)], _DASHES[i // len(hues) % len(_DASHES)]) for i, n in enumerate(others)}
-    return {n: own.get(n) or free[n] for n in names}
+    return {n: of_arms.get(n) or free[n] for n in names}
 
 
 # ---- from matplotlib to an element of the page
@@ -191,8 +191,8 @@ def finish(axes: Axes, name: str, alt: str) -> str:
 
 
 def _font_size(declaration: str) -> str:
-    found = re.search(r"([\d.]+)px", declaration)
-    return f"font-size: {found[1]}px" if found else "font-size: 10px"
+    size = re.search(r"([\d.]+)px", declaration)
+    return f"font-size: {size[1]}px" if size else "font-size: 10px"
 
 
 # ---- arms on rows
@@ -265,8 +265,8 @@ def difference_rows(
     for y, (arm, estimates) in enumerate(rows):
         for j, e in enumerate(estimates):
             at = y + (j - (controls - 1) / 2) * step
-            own = drawn[arm].marker if j < 2 else MARKERS[(j - 1) % len(MARKERS)]
-            style = Style(drawn[arm].colour, marker=own)
+            marker = drawn[arm].marker if j < 2 else MARKERS[(j - 1) % len(MARKERS)]
+            style = Style(drawn[arm].colour, marker=marker)
             used += draw_estimate(axes, at, e, style, scale_of(metric), j > 0, 0.3 * step)
     axes.axvline(0, color=light("ink"), linewidth=1.0)
     limits(axes, used)

@@ -134,15 +134,15 @@ def render(title: str, parts: Sequence[Part], shared: Any, layout: Layout = "con
 def _drawn(part: Part, shared: Any, sections: Mapping[str, Section]) -> dict[str, Any]:
     """A section's name, title and text; one that cannot be drawn is left out as well."""
     section = part.section if isinstance(part, LeftOut) else type(part)
-    made = {"name": section.name, "title": section.title, "bare": section.bare}
+    element = {"name": section.name, "title": section.title, "bare": section.bare}
     try:
         if isinstance(part, LeftOut):
             raise part.error
         module = sys.modules[section.__module__]
         template = environment().from_string(Path(str(module.__file__)).with_name(f"{section.name}.html").read_text())
-        return {**made, "text": Markup(template.render(s=part, r=shared, draw=module, sections=sections))}
+        return {**element, "text": Markup(template.render(s=part, r=shared, draw=module, sections=sections))}
     except Exception as error:
-        return {**made, "bare": False, "text": charts.left_out(error)}
+        return {**element, "bare": False, "text": charts.left_out(error)}
 
 
 @cache

@@ -20,10 +20,10 @@ def values(result: Result, name: str, protocol: str, rule: str = "nearest") -> N
     None where it was not run on the published set. A column may also be a set of one's own: accuracy of pairs, or rank-1.
     """
     if parts := MEANS.get(name):
-        found = [values(result, part, protocol, rule) for part in parts]
-        known = [value for value in found if value is not None]
+        each = [values(result, part, protocol, rule) for part in parts]
+        known = [value for value in each if value is not None]
         shortest = min((len(value) for value in known), default=0)
-        return np.mean([value[:shortest] for value in known], axis=0) if len(known) == len(found) else None
+        return np.mean([value[:shortest] for value in known], axis=0) if len(known) == len(each) else None
     if name[:2] in ("B-", "C-"):
         where = {"B": "ijbb", "C": "ijbc"}[name[0]]
         return _measure(result, where, "1:1", protocol, "tar", float(name[2:]), rule)
@@ -35,8 +35,8 @@ def values(result: Result, name: str, protocol: str, rule: str = "nearest") -> N
 
 def column(result: Result, name: str, protocol: str) -> float | None:
     """One column of the papers' tables for one checkpoint, in per cent; None where it was not run on the published set."""
-    found = values(result, name, protocol)
-    return None if found is None else 100 * float(found[0])
+    percents = values(result, name, protocol)
+    return None if percents is None else 100 * float(percents[0])
 
 
 def _measure(of: Result, name: str, kind: Kind, protocol: str | None, *wanted: object) -> NDArray[np.float64] | None:

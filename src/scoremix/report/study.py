@@ -93,7 +93,7 @@ class Table:
             case "differences":
                 cells = [row.differences.get((control, key)) for row in self.rows for control in self.controls]
             case "pairs":
-                cells = [found.get(key) for _, _, found in self.pairs]
+                cells = [differences.get(key) for _, _, differences in self.pairs]
         return column((cell.estimate for cell in cells if cell), self.metric(key))
 
     @property
@@ -142,8 +142,8 @@ class Study:
 
     def not_run(self) -> dict[str, list[str]]:
         """The arms that are not finished, by run."""
-        found: dict[str, list[str]] = {}
+        missing: dict[str, list[str]] = {}
         for entry in self.missing:
             run, _, arm = entry.partition(": ")
-            found.setdefault(run, []).append(arm)
-        return found
+            missing.setdefault(run, []).append(arm)
+        return missing

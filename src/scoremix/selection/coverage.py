@@ -63,11 +63,11 @@ def capped(
             raise ValueError(
                 f"max_degree={max_degree} leaves no {m}-plet after {len(taken)} of {k}: raise it or ask for fewer"
             )
-        found, worth = find(left, most)
-        found, worth = left[found[decided:]], worth[decided:]
-        chosen = np.zeros(len(found), np.bool_)
-        take(found, degree, max_degree, k - len(taken), chosen)
-        taken, values = np.concatenate([taken, found[chosen]]), np.concatenate([values, worth[chosen]])
+        rows, worth = find(left, most)
+        rows, worth = left[rows[decided:]], worth[decided:]
+        chosen = np.zeros(len(rows), np.bool_)
+        take(rows, degree, max_degree, k - len(taken), chosen)
+        taken, values = np.concatenate([taken, rows[chosen]]), np.concatenate([values, worth[chosen]])
     return taken, values
 
 
@@ -123,10 +123,10 @@ def spread(criterion: Criterion, best: Callable[[int], Found], m: int, k: int, m
             f"min_degree={min_degree} takes {len(taken)} {m}-plets, got k={k}: raise k or lower min_degree"
         )
     if len(taken) < k:
-        for found, value in zip(*(part.tolist() for part in best(k)), strict=True):
+        for mplet, value in zip(*(part.tolist() for part in best(k)), strict=True):
             if len(taken) == k:
                 break
-            taken.setdefault(tuple(found), value)
+            taken.setdefault(tuple(mplet), value)
     sets, values = np.array(list(taken), np.int64).reshape(-1, m), np.array(list(taken.values()))
     order = np.lexsort((*sets.T[::-1], -criterion.sign * values))
     return sets[order], values[order]

@@ -108,10 +108,10 @@ def top_mplets(
     if max_degree is None and min_degree is None:
         bound = leaders.threshold * criterion.size * criterion.sign
         certificate = Certificate(values[-1] / per_set, bound / per_set, leaders.pair_sums, total)
-        found = verified(criterion, classes, values, verify) if verify else None
-        if found is not None:
-            found = replace(found, worst_margin=found.worst_margin / per_set)
-        return MPlets(classes, values / per_set, certificate, Coverage(degrees_of(classes, criterion.n)), found)
+        proof = verified(criterion, classes, values, verify) if verify else None
+        if proof is not None:
+            proof = replace(proof, worst_margin=proof.worst_margin / per_set)
+        return MPlets(classes, values / per_set, certificate, Coverage(degrees_of(classes, criterion.n)), proof)
     free = classes, values
     if max_degree is not None:
         classes, values = capped(

@@ -90,15 +90,15 @@ class Scores:
         m = sets.shape[1] + 1
         parents = sets, sums, least, most, self._longest, self.lists, self.pairs
         by_lists = partial(kernels.grow_by_lists, *parents)
-        found = [self._into_room(m, lambda out, sums, counts: by_lists(out, sums, counts, postponed, self._work))]
+        parts = [self._into_room(m, lambda out, sums, counts: by_lists(out, sums, counts, postponed, self._work))]
         late = np.flatnonzero(postponed)
         for part, rows, place in self._rows_for(sets[late]):
             chosen = late[part]
             by_rows = partial(
                 kernels.grow_by_rows, sets[chosen], sums[chosen], least, most, rows, place, self.pairs.tie
             )
-            found.append(self._into_room(m, lambda *room, by_rows=by_rows: by_rows(*room, self._work)))
-        return _joined(found)
+            parts.append(self._into_room(m, lambda *room, by_rows=by_rows: by_rows(*room, self._work)))
+        return _joined(parts)
 
     def grow_cliques(self, sets: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sets of one class more whose new links all reach the parent's value; see `kernels.grow_cliques`."""

@@ -270,19 +270,19 @@ def _cut_for(values: np.ndarray, share: float) -> float:
 
 def _list_from(scores: Scores, low: float, progress: Progress) -> None:
     """Lists all pairs of score >= low, or of a higher cut where they are more than fit."""
-    found: list[Found] = []
+    lists: list[Found] = []
     cut, count = [low], 0
     for pairs, values, share in scores.scan(lambda: cut[-1]):
-        found.append((pairs, values))
+        lists.append((pairs, values))
         count += len(values)
         if count > scores.most_edges:
-            joined = np.concatenate([values for _, values in found])
+            joined = np.concatenate([values for _, values in lists])
             half = np.partition(joined, len(joined) // 2)[len(joined) // 2]
             cut.append(float(np.nextafter(half, np.float32(np.inf))))
-            found = [(pairs[values >= cut[-1]], values[values >= cut[-1]]) for pairs, values in found]
-            count = sum(len(values) for _, values in found)
+            lists = [(pairs[values >= cut[-1]], values[values >= cut[-1]]) for pairs, values in lists]
+            count = sum(len(values) for _, values in lists)
         progress("pairs", share)
-    scores.link(np.concatenate([p for p, _ in found]), np.concatenate([v for _, v in found]), cut[-1])
+    scores.link(np.concatenate([p for p, _ in lists]), np.concatenate([v for _, v in lists]), cut[-1])
 
 
 def _guess_threshold(scores: Scores, m: int, k: int) -> float:

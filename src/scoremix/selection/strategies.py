@@ -91,15 +91,15 @@ def _joint(
     if spread == 0 or other_spread == 0:
         raise ValueError("all pairs of centers, or of conditions, are equally far: there is nothing to choose by")
     terms = [(conditions, condition_metric, -1 / other_spread)]
-    found = top_mplets(centers, m, count, metric=metric, largest=largest, weight=1 / spread, terms=terms, **options)
+    best = top_mplets(centers, m, count, metric=metric, largest=largest, weight=1 / spread, terms=terms, **options)
     shift = other_mean / other_spread - mean / spread  # of a pair's value
     shift *= {"sum": comb(m, 2), "range": 0, "std": 0}.get(options["objective"], 1)
-    certificate, coverage = found.certificate, found.coverage
+    certificate, coverage = best.certificate, best.coverage
     if certificate is not None:
         certificate = replace(certificate, kth_value=certificate.kth_value + shift, bound=certificate.bound + shift)
     if coverage is not None and coverage.unconstrained is not None:
         coverage = replace(coverage, unconstrained=coverage.unconstrained + shift)
-    return replace(found, values=found.values + shift, certificate=certificate, coverage=coverage)
+    return replace(best, values=best.values + shift, certificate=certificate, coverage=coverage)
 
 
 def _draw(

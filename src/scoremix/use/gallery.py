@@ -65,14 +65,14 @@ class Gallery:
     def load(cls, file: Source) -> Self:
         """What `save` wrote; ValueError, one line, for anything else."""
         try:
-            with np.load(file, allow_pickle=False) as found:
+            with np.load(file, allow_pickle=False) as content:
                 gallery = cls(
-                    found["embeddings"],
-                    tuple(found["names"].tolist()),
-                    found["labels"],
-                    tuple(found["class_names"].tolist()),
-                    str(found["model"]),
-                    str(found["place"]),
+                    content["embeddings"],
+                    tuple(content["names"].tolist()),
+                    content["labels"],
+                    tuple(content["class_names"].tolist()),
+                    str(content["model"]),
+                    str(content["place"]),
                 )
         except OSError as error:
             raise ValueError(f"gallery {file}: {error.strerror or 'not an .npz of `scoremix enroll`'}") from None

@@ -130,15 +130,15 @@ class Model:
             names = [str(i) for i in range(len(unit))] if isinstance(probes, np.ndarray) else [str(p) for p in probes]
         point = self.for_gallery(len(gallery), far)
         classes, rows, similarity = nearest(gallery.embeddings, gallery.labels, unit, min(k, len(gallery.class_names)))
-        found = []
+        identified = []
         for name, of_class, of_row, alike in zip(names, classes, rows, similarity, strict=True):
             matches = tuple(
                 Match(gallery.class_names[c], float(s), gallery.names[r])
                 for c, r, s in zip(of_class, of_row, alike, strict=True)
             )
             known = point is None or matches[0].similarity > point.value
-            found.append(Identified(name, matches[0].name if known else UNKNOWN, matches))
-        return found
+            identified.append(Identified(name, matches[0].name if known else UNKNOWN, matches))
+        return identified
 
     def gallery(self, gallery: Gallery | Source, advance: Advance = silent) -> Gallery:
         """A gallery of this model: as given, opened, or enrolled from a folder; ValueError for another model's."""

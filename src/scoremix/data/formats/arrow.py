@@ -81,8 +81,8 @@ def columns_of(schema: Any, path: Path, hints: SourceHints) -> tuple[str, str, l
 def _features(schema: Any) -> dict[str, dict[str, Any]]:
     """What the library `datasets` says of each column; nothing where its word cannot be read."""
     try:
-        found = limits.parsed_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
-        return {name: of for name, of in found.items() if isinstance(of, dict)}
+        features = limits.parsed_json((schema.metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        return {name: of for name, of in features.items() if isinstance(of, dict)}
     except (AttributeError, KeyError, TypeError, ValueError):
         return {}
 
@@ -106,14 +106,14 @@ def classes_in(
         rows.append(ids[np.asarray(told.indices)])
     if len({type(value) for value in number}) != 1:
         raise ValueError(f"{place}: column {column!r} must hold a whole number or a name for every image")
-    present = set(np.unique(found := np.concatenate(rows)).tolist())
+    present = set(np.unique(labels := np.concatenate(rows)).tolist())
     distinct: list[Any] = sorted(label for label, i in number.items() if i in present)
     if names and not (isinstance(distinct[0], int) and 0 <= distinct[0] <= distinct[-1] < len(names)):
         raise ValueError(f"{place}: labels go from {distinct[0]} to {distinct[-1]}, {len(names)} names are given")
     place_of = np.zeros(len(number), np.int64)
     place_of[[number[label] for label in distinct]] = np.arange(len(distinct))
     named = (names[x] if names else f"{x:07d}" if isinstance(x, int) else x for x in distinct)
-    return tuple(named), place_of[found]
+    return tuple(named), place_of[labels]
 
 
 def image_bytes(value: Any) -> bytes:
@@ -187,8 +187,8 @@ def arrow_files(folder: Path) -> list[Path]:
 def _listed(path: Path, key: str, of: str | None = None) -> Sequence[str]:
     """Names of what lies beside a file that lists them; ValueError for anything else."""
     with readable(path, "what `datasets` writes"):
-        found = limits.parsed_json(limits.text(path))[key]
-        names = [entry[of] for entry in found] if of else list(found)
+        listed = limits.parsed_json(limits.text(path))[key]
+        names = [entry[of] for entry in listed] if of else list(listed)
         for name in names:
             if not isinstance(name, str) or not name or Path(name).name != name:
                 raise ValueError(f"{key} names {name!r:.80}, must be what lies beside it")
@@ -203,12 +203,12 @@ def parquet_files(place: Path) -> list[Path]:
     """The .parquet files at or in `place`, or in its folder data or its only one, in order of name; ValueError for several."""
     if not place.is_dir():
         return [place] if place.suffix == ".parquet" and place.is_file() else []
-    found = sorted(place.glob("*.parquet")) or sorted(place.glob("data/*.parquet"))
-    if not found and 0 < len(inner := listed(place)[0]) <= CONFIGS:
-        found = [path for name in inner for path in sorted((place / name).glob("*.parquet"))]
-        if len(of := sorted({path.parent.name for path in found})) > 1:
+    files = sorted(place.glob("*.parquet")) or sorted(place.glob("data/*.parquet"))
+    if not files and 0 < len(inner := listed(place)[0]) <= CONFIGS:
+        files = [path for name in inner for path in sorted((place / name).glob("*.parquet"))]
+        if len(of := sorted({path.parent.name for path in files})) > 1:
             raise ValueError(f"{place} holds parquet files in {', '.join(of)}: name one of these folders")
-    return found
+    return files
 
 
 class Parquet(ImageColumn):
@@ -231,9 +231,9 @@ class Parquet(ImageColumn):
         for path in self.paths:
             with readable(path, "readable parquet", worded=True):
                 _refuse_swelling(self._pq.read_metadata(path), path, {self.image_column, column})
-                found = self._pq.read_table(path, columns=[column], read_dictionary=[column])[column]
-                labels += found.chunks
-                parts += [path.stem.partition("-")[0]] * len(found)
+                label_column = self._pq.read_table(path, columns=[column], read_dictionary=[column])[column]
+                labels += label_column.chunks
+                parts += [path.stem.partition("-")[0]] * len(label_column)
         self.take_labels(labels, names, column, parts)
 
     @classmethod

@@ -48,23 +48,23 @@ class FolderedImages(Encoded[Item]):
 
         `loose` are files beside the folders. ValueError where images are among them and every image is wanted.
         """
-        found = layout(images, str(self.place), opening.hints.class_level)
+        laid = layout(images, str(self.place), opening.hints.class_level)
         beside = list(filter(may_be_image, loose))
         if beside and opening.every:
             raise ValueError(
-                f"{self.place} holds {len(found.classes)} folders and {len(beside)} images such as {beside[0]!r}: "
+                f"{self.place} holds {len(laid.classes)} folders and {len(beside)} images such as {beside[0]!r}: "
                 "must be one or the other"
             )
-        self.folders, self.class_names, self._at = found.classes, tuple(found.classes), found.at
+        self.folders, self.class_names, self._at = laid.classes, tuple(laid.classes), laid.at
         self._shared = {steps for folders in self.folders.values() if len(folders) > 1 for steps in folders}
         self.counts = np.array([sum(images[steps] for steps in of) for of in self.folders.values()], np.int64)
         if not self.counts.any():
             raise ValueError(f"{self.place} has no images in {noun(len(self.counts), 'class folder')}")
-        self.splits, self.notes = found.splits, found.notes
+        self.splits, self.notes = laid.splits, laid.notes
         if beside:
-            self.notes = (*found.notes, f"passed over, for they lie in no class folder: {some(beside)}")
+            self.notes = (*laid.notes, f"passed over, for they lie in no class folder: {some(beside)}")
         self.ignored += len(loose) - len(beside)
-        self.groups, self.apart = found.people, found.people is not None
+        self.groups, self.apart = laid.people, laid.people is not None
 
     def plain_name(self, steps: Steps, name: str) -> str:
         """The file's own name, after the other folders on the way where its class is in several."""
@@ -168,11 +168,11 @@ def listed(folder: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
             shown = [e for e in entries if e.name[0] != "." and e.name.lower() not in LITTER]
             # a link in a circle is no folder
             inner = [(e, os.path.isdir(e.path) if e.is_symlink() else e.is_dir()) for e in shown]
-            found = [(e.name, is_folder) for e, is_folder in inner if not (is_folder and is_of_runs(e.path))]
+            inside = [(e.name, is_folder) for e, is_folder in inner if not (is_folder and is_of_runs(e.path))]
     except OSError as error:
         raise ValueError(f"{folder} cannot be listed ({error.strerror})") from None
-    found.sort()
-    return tuple(n for n, inner in found if inner), tuple(n for n, inner in found if not inner)
+    inside.sort()
+    return tuple(n for n, inner in inside if inner), tuple(n for n, inner in inside if not inner)
 
 
 def is_of_runs(folder: str) -> bool:

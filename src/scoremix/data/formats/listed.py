@@ -16,9 +16,9 @@ def tables_at(place: Path) -> list[Path]:
     """The table at a place, or the metadata tables of a folder or of the parts of a split in it."""
     if place.is_file():
         return [place] if place.suffix.lower() in TABLES else []
-    found = [path for kind in ("csv", "jsonl") for path in sorted(place.glob(f"metadata.{kind}"))]
+    tables = [path for kind in ("csv", "jsonl") for path in sorted(place.glob(f"metadata.{kind}"))]
     inner = [path for kind in ("csv", "jsonl") for path in sorted(place.glob(f"*/metadata.{kind}"))]
-    return found[:1] or [path for path in inner if part_of(path.parent.name)]
+    return tables[:1] or [path for path in inner if part_of(path.parent.name)]
 
 
 class Listed(Files):

@@ -59,8 +59,8 @@ class Npz(Source):
                 for name in known:
                     limits.refuse_array(archive, name)
                 small = {name: arrays[name] for name in known}
-                if (found := next((name for name in LABELS if name in small), None)) is not None:
-                    small["labels"] = small.pop(found)
+                if (key := next((name for name in LABELS if name in small), None)) is not None:
+                    small["labels"] = small.pop(key)
             with self._stream() as (_, self.shape):
                 self.size = min(self.shape[1:3])
                 self.channels = 3 if self.shape[3:] == (3,) else 1

@@ -25,7 +25,7 @@ def to_json(tables: Sequence[FaceTable]) -> str:
 
 def text(tables: Sequence[FaceTable]) -> str:
     """A table per protocol for a terminal: an arm or a difference a line, a column each."""
-    found = []
+    said = []
     for table in tables:
         lines = [[f"protocol {table.protocol}" if table.protocol else "", *table.columns]]
         for arm, of in table.arms.items():
@@ -36,5 +36,5 @@ def text(tables: Sequence[FaceTable]) -> str:
                 named = [(of[c], table.metric(c)) if c in of else None for c in table.columns]
                 cells = [f"{numbers.mean(*e, True)} ({numbers.interval(*e, True)})" if e else "–" for e in named]
                 lines.append([f"{arm} minus {other}", *cells])
-        found.append(numbers.terminal(lines, right=True))
-    return "\n\n".join(found) + "\n"
+        said.append(numbers.terminal(lines, right=True))
+    return "\n\n".join(said) + "\n"

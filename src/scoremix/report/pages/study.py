@@ -58,19 +58,19 @@ def _rows(table: Table) -> Iterator[Row]:
         for (control, key), cell in row.differences.items():
             holm = row.adjusted.get(control, "") if key == table.headline else ""
             yield told(cell, control=control, metric=key, p=cell.p, holm=holm, **base)
-    for arm, other, found in table.pairs:
-        for key, cell in found.items():
+    for arm, other, differences in table.pairs:
+        for key, cell in differences.items():
             yield told(cell, arm=arm, control=other, metric=key, p=cell.p)
 
 
 def to_json(study: Study, settings: dict[str, Any]) -> str:
     """Everything, with the study's settings."""
-    made = []
+    tables = []
     for table in study.tables:
         tree = asdict(table)
         for row, of in zip(tree["rows"], table.rows, strict=True):
             row["differences"] = [
                 {"control": control, "metric": key, **asdict(cell)} for (control, key), cell in of.differences.items()
             ]
-        made.append({**tree, "sentence": table.sentence(), "passed": table.passed})
-    return numbers.json_text({"name": study.name, "study": settings, "tables": made, "missing": study.missing})
+        tables.append({**tree, "sentence": table.sentence(), "passed": table.passed})
+    return numbers.json_text({"name": study.name, "study": settings, "tables": tables, "missing": study.missing})

@@ -133,14 +133,16 @@ class OverTrainingSection(Section):
 
     def findings(self, shared: Geometry) -> Iterator[str]:
         for run, of in self.snapshots.items():
-            for ema, found in of.correlation.items():
-                if found.pearson is not None:
+            for ema, correlation in of.correlation.items():
+                if correlation.pearson is not None:
                     yield (
-                        f"Over {found.snapshots} snapshots of {run} (EMA {ema}) CKA and recognition of reproductions "
-                        f"correlate at {signed(found.pearson)} ({signed(found.low)} to {signed(found.high)}); their "
-                        f"steps, without the common trend, at {signed(found.steps)}."
+                        f"Over {correlation.snapshots} snapshots of {run} (EMA {ema}) CKA and recognition of reproductions "
+                        f"correlate at {signed(correlation.pearson)} ({signed(correlation.low)} to {signed(correlation.high)}); their "
+                        f"steps, without the common trend, at {signed(correlation.steps)}."
                     )
-            if few := {ema: found.snapshots for ema, found in of.correlation.items() if found.pearson is None}:
+            if few := {
+                ema: correlation.snapshots for ema, correlation in of.correlation.items() if correlation.pearson is None
+            }:
                 counts = ", ".join(f"{count} at EMA {ema}" for ema, count in few.items())
                 yield (
                     f"Whether phases of higher CKA go with better recognition cannot be told for {run}: it needs "

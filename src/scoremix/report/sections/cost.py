@@ -56,14 +56,14 @@ class CostSection(Section):
 
 def with_inputs(artifacts: Sequence[Artifact]) -> list[Artifact]:
     """The artifacts and, as their manifests name them, all they were made of that is still in their store."""
-    found = {artifact.key: artifact for artifact in artifacts}
-    waiting = list(found.values())
+    by_key = {artifact.key: artifact for artifact in artifacts}
+    waiting = list(by_key.values())
     while waiting:
         artifact = waiting.pop()
         store = artifact.folder.parents[1]
         for key in artifact.manifest["inputs"].values():
-            file = next(store.glob(f"*/{key[:12]}/manifest.json"), None) if key not in found else None
+            file = next(store.glob(f"*/{key[:12]}/manifest.json"), None) if key not in by_key else None
             if file is not None:
-                found[key] = Artifact(file.parts[-3], key, file.parent)
-                waiting.append(found[key])
-    return list(found.values())
+                by_key[key] = Artifact(file.parts[-3], key, file.parent)
+                waiting.append(by_key[key])
+    return list(by_key.values())

@@ -34,16 +34,20 @@ class ErrorsSection(Section):
         if (of := self.errors) is None:
             return {"far": 0.0, "error_arms": {}, "mended": {}}
         arms = {name: {"threshold": of.threshold(name), **_told(arm)} for name, arm in of.arms.items()}
-        return {"far": of.far, "error_arms": arms, "mended": {name: _told(found) for name, found in of.mended.items()}}
+        return {
+            "far": of.far,
+            "error_arms": arms,
+            "mended": {name: _told(mended) for name, mended in of.mended.items()},
+        }
 
     def rows(self, shared: Any) -> Iterator[Row]:
         told = self.json()
         for name, arm in told["error_arms"].items():
             for key in ("threshold", "accepted", "refused"):
                 yield {"table": "errors", "arm": name, "metric": key, "value": arm[key]}
-        for control, found in told["mended"].items():
+        for control, mended in told["mended"].items():
             for key in COUNTS:
-                yield {"table": "mended", "control": control, "metric": key, "value": found[key]}
+                yield {"table": "mended", "control": control, "metric": key, "value": mended[key]}
 
 
 def _told(found: ArmErrors | MendedErrors) -> dict[str, Any]:

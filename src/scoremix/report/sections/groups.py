@@ -45,29 +45,31 @@ class GroupsSection(Section):
 
     @classmethod
     def load(cls, run: ReportedRun) -> Self:
-        found = run.results.groups
-        if found is None:
+        of_groups = run.results.groups
+        if of_groups is None:
             return cls()
 
         groups = [
             GroupErrors(
                 name,
-                found.classes[k],
-                found.genuine[k],
-                found.impostor[k],
-                {arm: rates.fnmr[k] for arm, rates in found.arms.items()},
-                {arm: rates.fmr[k] for arm, rates in found.arms.items()},
+                of_groups.classes[k],
+                of_groups.genuine[k],
+                of_groups.impostor[k],
+                {arm: rates.fnmr[k] for arm, rates in of_groups.arms.items()},
+                {arm: rates.fmr[k] for arm, rates in of_groups.arms.items()},
             )
-            for k, name in enumerate(found.groups)
+            for k, name in enumerate(of_groups.groups)
         ]
         groups.sort(key=lambda group: -group.fnmr[run.results.verdict.arm].value)
         summaries = {
-            key: {arm: getattr(rates, key) for arm, rates in found.arms.items()}
+            key: {arm: getattr(rates, key) for arm, rates in of_groups.arms.items()}
             for key in SUMMARIES
-            if all(getattr(rates, key) for rates in found.arms.values())  # fdr and inequity are not in older results
+            if all(
+                getattr(rates, key) for rates in of_groups.arms.values()
+            )  # fdr and inequity are not in older results
         }
         garbe = summaries.pop("garbe")
-        return cls(ByGroup(found.far, tuple(groups), garbe, found.minus, *_across(run), summaries))
+        return cls(ByGroup(of_groups.far, tuple(groups), garbe, of_groups.minus, *_across(run), summaries))
 
     def rows(self, shared: Results) -> Iterator[Row]:
         of = self.by_group

@@ -49,8 +49,8 @@ def measures(rows: Rows) -> list[Metric]:
     """The lines for which some set has a number."""
     keys = list(dict.fromkeys(key for values in rows.values() for key in values))
     leaks = sorted((leak for key in keys if (leak := leak_metric(key))), key=lambda m: m.key.startswith("leak_others"))
-    found = [m for m in QUALITY if any(math.isfinite(v.get(m.key, math.nan)) for v in rows.values())]
-    return [*found, *leaks]
+    measured = [m for m in QUALITY if any(math.isfinite(v.get(m.key, math.nan)) for v in rows.values())]
+    return [*measured, *leaks]
 
 
 def cell(values: Mapping[str, float], measure: Metric) -> str:

@@ -82,7 +82,7 @@ class AgreementSection(Section):
 
 def agreements(added: Mapping[str, Artifact]) -> tuple[Agreement, ...]:
     """Of the arms whose images have log-weights and were made of several scores each; arms of the same images are one."""
-    made = []
+    rows = []
     for key, artifact in {artifact.key: artifact for artifact in added.values()}.items():
         if not (artifact / "log_weight.npy").exists():
             continue
@@ -91,5 +91,5 @@ def agreements(added: Mapping[str, Artifact]) -> tuple[Agreement, ...]:
             of_mplets = torch.from_numpy(log_weight.reshape(len(np.load(artifact / "mplets.npy")), -1))
             effective = float(effective_sample_size(of_mplets).mean())
             arm = ", ".join(name for name, of in added.items() if of.key == key)
-            made.append(Agreement(arm, disagreement, of_mplets.shape[1], effective))
-    return tuple(made)
+            rows.append(Agreement(arm, disagreement, of_mplets.shape[1], effective))
+    return tuple(rows)

@@ -38,10 +38,10 @@ BATCH = 256  # rows of a minibatch
 def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *, work: Work) -> None:
     """Writes alignment.json: measures against chance, all pairs of spaces, and the conditions over training."""
     device = engine.start(work.runtime.device).device
-    found = {name: rows.to(device) for name, rows in load_spaces(spaces).items()}
+    spaces_by_name = {name: rows.to(device) for name, rows in load_spaces(spaces).items()}
     conditions = [s.name for s in SpacesSummary.load(spaces).spaces if s.kind == "condition"]
-    centers = [name for name in found if name not in conditions]
-    n = len(found[centers[0]])
+    centers = [name for name in spaces_by_name if name not in conditions]
+    n = len(spaces_by_name[centers[0]])
     measures = measures_of(config, n)
     pairs = [(c, r) for c in conditions for r in centers]
     times = len(GeneratorSummary.load(generator).conditions)
@@ -53,12 +53,12 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
         for c, r in pairs:
             full = (c, r) == pairs[0]
             names = measures if full else HEADLINE
-            compared += [against_chance(config, c, r, found, name, measures[name], full) for name in names]
+            compared += [against_chance(config, c, r, spaces_by_name, name, measures[name], full) for name in names]
             advance(done := done + 1)
         for name in HEADLINE:
-            matrices[name] = chance.alignment_matrix(found, measures[name])[1].tolist()
+            matrices[name] = chance.alignment_matrix(spaces_by_name, measures[name])[1].tolist()
             advance(done := done + 1)
-        anchors = {name: found[name] for name in centers} | random_anchors(config, found[centers[0]])
+        anchors = {name: spaces_by_name[name] for name in centers} | random_anchors(config, spaces_by_name[centers[0]])
         for std, nimg, conditions_then in conditions_over_training(generator):
             rows = conditions_then.to(device)
             for anchor, space in anchors.items():
@@ -67,7 +67,7 @@ def measure_alignment(config: Measures, spaces: Artifact, generator: Artifact, *
                 )
             advance(done := done + 1)
     settled = {"k": neighbours(config, n), "draws": permutations(config, n)}
-    of_pairs = MeasureMatrix(list(found), **matrices)
+    of_pairs = MeasureMatrix(list(spaces_by_name), **matrices)
     AlignmentSummary(
         LABELS, n, tau=config.tau, level=config.level, pairs=compared, matrix=of_pairs, series=series, **settled
     ).write(work)

@@ -28,8 +28,8 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
     """Writes order.json: Table 3 and preservation rates of pairs of spaces, and the same on simulated ones."""
     conditions, centers = load_spaces(spaces, ["condition"]), load_spaces(spaces, ["head", "mean"])
     reference, *others = centers
-    found = conditions | centers
-    n = len(found[reference])
+    all_spaces = conditions | centers
+    n = len(all_spaces[reference])
     k = config.pairs or MPletsSummary.load(mplets).count
     if k >= math.comb(n, 2):
         raise ValueError(f"analysis.order.pairs: {k}, {n} classes have {math.comb(n, 2)} pairs, K must be below that")
@@ -42,15 +42,15 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
     total, done = len(pairs) + len(config.rhos), 0
     with work.bar(total, "comparisons") as advance:
         for x, y in pairs:
-            correlation = distance_correlation(found[x], found[y])
-            columns = vars(overlap.top_overlap(found[x], found[y], k))
+            correlation = distance_correlation(all_spaces[x], all_spaces[y])
+            columns = vars(overlap.top_overlap(all_spaces[x], all_spaces[y], k))
             shared.append(SharedPairs(**columns, x=x, y=y, pearson=correlation.pearson, spearman=correlation.spearman))
             for name, (_, _, form) in FORMS.items():
                 mask = comparisons(name, n, config, generator)
-                rate = preservation.order_preservation(found[x], found[y], mask, unit=form == "cosine")
+                rate = preservation.order_preservation(all_spaces[x], all_spaces[y], mask, unit=form == "cosine")
                 kept.append(KeptComparisons(**vars(rate), x=x, y=y, mask=name))
             advance(done := done + 1)
-        gram, k_small = simulated_gram(config, found[reference], k, generator)
+        gram, k_small = simulated_gram(config, all_spaces[reference], k, generator)
         unrelated = k_small**2 / math.comb(len(gram), 2)
         for rho in config.rhos:
             made = overlap.simulated_overlap(gram, rho, k_small, "cosine", config.draws, generator)

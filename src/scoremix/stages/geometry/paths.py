@@ -40,22 +40,22 @@ def measure_paths(
     mixing = np.tile(np.repeat(np.stack([1 - weights, weights], 1), each, axis=0), (len(pairs), 1))
     first = stream_seed(config.seed, "paths")
     noises = [(first + pair * each + i) % 2**32 for pair in range(len(pairs)) for _ in weights for i in range(each)]
-    made = sampler.images(labels, mixing, noises)
-    work.count("images", len(made))
+    images = sampler.images(labels, mixing, noises)
+    work.count("images", len(images))
 
     net = opened(baseline, work)
     centers = centers_of(baseline)
-    found = embedded_pixels(net, made).reshape(len(pairs), len(weights), each, -1)
+    embeddings = embedded_pixels(net, images).reshape(len(pairs), len(weights), each, -1)
     a, b = centers[pairs[:, 0]], centers[pairs[:, 1]]
-    one_by_one = found.transpose(1, 2).flatten(0, 1)
+    one_by_one = embeddings.transpose(1, 2).flatten(0, 1)
     singles = mix_path(one_by_one, a.repeat_interleave(each, 0), b.repeat_interleave(each, 0), weights)
-    means = mix_path(found.mean(2), a, b, weights)
-    straight = mix_path(between(found[:, 0].mean(1), found[:, -1].mean(1), weights), a, b, weights)
+    means = mix_path(embeddings.mean(2), a, b, weights)
+    straight = mix_path(between(embeddings[:, 0].mean(1), embeddings[:, -1].mean(1), weights), a, b, weights)
     work.write_arrays(
         "paths.npz",
         pairs=pairs,
         weights=weights,
-        pictures=made.reshape(len(pairs), len(weights), each, *made.shape[1:])[:SHOWN, :, 0],
+        pictures=images.reshape(len(pairs), len(weights), each, *images.shape[1:])[:SHOWN, :, 0],
         **{name: value for name, value in singles._asdict().items() if isinstance(value, np.ndarray)},
     )
     half = int(np.abs(weights - 0.5).argmin())
@@ -70,7 +70,7 @@ def measure_paths(
         for walk in (singles, means, straight)
     )
     PathsSummary(len(pairs), each, *walks).write(work)
-    work.write_arrays("map.npz", **embedding_map(config, net, train, pairs[:MAP_PAIRS], found[:MAP_PAIRS]))
+    work.write_arrays("map.npz", **embedding_map(config, net, train, pairs[:MAP_PAIRS], embeddings[:MAP_PAIRS]))
 
 
 def between(a: Tensor, b: Tensor, weights: NDArray[np.float64]) -> Tensor:

@@ -44,13 +44,13 @@ def follow_generator(config: Paths, real: Artifact, generator: Artifact, baselin
         for done, (std, nimg, file) in enumerate(kept, 1):
             net, pixels = generators.load(file, config.sampling.precision)
             conditions = without_padding(condition_matrix(net))
-            made = reproduce(config.sampling, frozen(net.to(device)), pixels, labels, seeds, work)
-            unit = embedded_pixels(recognizer, made)
+            reproductions = reproduce(config.sampling, frozen(net.to(device)), pixels, labels, seeds, work)
+            unit = embedded_pixels(recognizer, reproductions)
             measured = quality_of(unit, labels, centers)
             rows.append(Snapshot(std, nimg, cka(conditions, centers), **measured, fd=frechet_distance(unit, known)))
             advance(done)
-    found = correlations(rows, config.seed)
-    SnapshotsSummary(len(chosen), config.images_per_class, rows, found, FEWEST).write(work)
+    correlated = correlations(rows, config.seed)
+    SnapshotsSummary(len(chosen), config.images_per_class, rows, correlated, FEWEST).write(work)
 
 
 def reproduce(
@@ -65,13 +65,13 @@ def reproduce(
 def quality_of(unit: Tensor, labels: NDArray[np.int64], centers: Tensor) -> dict[str, float]:
     """Share recognized as their own class, and Appendix D.6's means over classes."""
     top1 = ((unit @ centers.T).argmax(1).numpy() == labels).mean()
-    found = fidelity(unit, torch.from_numpy(labels), centers)
+    fidelities = fidelity(unit, torch.from_numpy(labels), centers)
     return {
         "top1": float(top1),
-        "align": float(found.align.mean()),
-        "ics": float(found.ics.mean()),
-        "shift": float(found.shift.mean()),
-        "coverage": found.coverage,
+        "align": float(fidelities.align.mean()),
+        "ics": float(fidelities.ics.mean()),
+        "shift": float(fidelities.shift.mean()),
+        "coverage": fidelities.coverage,
     }
 
 
@@ -79,10 +79,10 @@ def correlations(rows: list[Snapshot], seed: int) -> dict[str, RecognitionCorrel
     """EMA length -> correlation over snapshots of CKA with recognition, or how many snapshots there are if too few."""
     result = {}
     for std in sorted({row.ema for row in rows}):
-        own = [row for row in rows if row.ema == std]
-        measured, top1 = np.array([(row.cka, row.top1) for row in own]).T
-        result[f"{std:g}"] = RecognitionCorrelation(len(own))
-        if len(own) >= FEWEST and np.ptp(measured) > 0 and np.ptp(top1) > 0:
+        of_length = [row for row in rows if row.ema == std]
+        measured, top1 = np.array([(row.cka, row.top1) for row in of_length]).T
+        result[f"{std:g}"] = RecognitionCorrelation(len(of_length))
+        if len(of_length) >= FEWEST and np.ptp(measured) > 0 and np.ptp(top1) > 0:
             generator = torch.Generator().manual_seed(stream_seed(seed, "correlation"))
-            result[f"{std:g}"] = RecognitionCorrelation(len(own), *series_correlation(measured, top1, generator))
+            result[f"{std:g}"] = RecognitionCorrelation(len(of_length), *series_correlation(measured, top1, generator))
     return result

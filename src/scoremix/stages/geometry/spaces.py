@@ -32,21 +32,21 @@ def collect_spaces(
     images = real_images(real)
     names = list(images.class_names)
     info = GeneratorSummary.load(generator)
-    found: list[tuple[str, str, str, Tensor]] = []  # name, kind, recognizer, rows
+    collected: list[tuple[str, str, str, Tensor]] = []  # name, kind, recognizer, rows
     for std in dict.fromkeys([*map(float, info.snapshots), *config.ema]):
         net, _ = generators.average(generator.folder, std, info.images_seen, "float32")
         rows = in_order(without_padding(condition_matrix(net)), info.classes, names, "the generator")
-        found.append((f"conditions EMA {std:g}", "condition", "", rows))
+        collected.append((f"conditions EMA {std:g}", "condition", "", rows))
     strangers = [name for name, artifact in recognizers.items() if not knows_any(artifact, names)]
     judged = {name: artifact for name, artifact in recognizers.items() if name not in strangers}
     with work.bar(len(judged), "recognizers") as advance:
         for done, (name, artifact) in enumerate(judged.items(), 1):
             for kind in config.centers:
                 shown = name if len(config.centers) == 1 else f"{name} {kind}"
-                found.append((shown, kind, name, centers(kind, artifact, name, images, work)))
+                collected.append((shown, kind, name, centers(kind, artifact, name, images, work)))
             advance(done)
     listed = []
-    for number, (name, form, recognizer, rows) in enumerate(found):
+    for number, (name, form, recognizer, rows) in enumerate(collected):
         as_space(rows, name)
         file = f"space-{number:03d}.npy"
         work.write_array(file, rows.float().cpu().numpy())

@@ -20,19 +20,19 @@ STRATEGIES: tuple[Literal["far", "close"], ...] = ("far", "close")
 
 def compare_selections(config: Order, spaces: Artifact, mplets: Artifact, *, work: Work) -> None:
     """Writes transfer.json: shared m-plets, Jaccard and shared classes between selections of every space and metric."""
-    found = {name: rows.numpy() for name, rows in load_spaces(spaces).items()}
+    spaces_by_name = {name: rows.numpy() for name, rows in load_spaces(spaces).items()}
     info = MPletsSummary.load(mplets)
-    m, n = max(2, info.m), len(next(iter(found.values())))
+    m, n = max(2, info.m), len(next(iter(spaces_by_name.values())))
     count = min(config.pairs or info.count, math.comb(n, m))
     compared: dict[str, Selections] = {}
-    selectors = [(name, metric) for name, rows in found.items() for metric in metrics_of(rows)]
+    selectors = [(name, metric) for name, rows in spaces_by_name.items() for metric in metrics_of(rows)]
     with work.bar(len(STRATEGIES) * len(selectors), "selections") as advance:
         done = 0
         for strategy in STRATEGIES:
             chosen = {}
             for name, metric in selectors:
-                label = name if len(metrics_of(found[name])) == 1 else f"{name}, {metric}"
-                chosen[label] = strategies.select(found[name], strategy, count, m=m, metric=metric).classes
+                label = name if len(metrics_of(spaces_by_name[name])) == 1 else f"{name}, {metric}"
+                chosen[label] = strategies.select(spaces_by_name[name], strategy, count, m=m, metric=metric).classes
                 advance(done := done + 1)
             overlap = selection_overlap(chosen)
             compared[strategy] = Selections(overlap.names, *(table.tolist() for table in overlap[1:]))

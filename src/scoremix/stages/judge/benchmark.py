@@ -65,9 +65,9 @@ def embeddings(
     recognizer: OpenedRecognizer, faces: FaceSet, config: Embedding, store: Store, runtime: Runtime
 ) -> Floats:
     """(N, D) raw embeddings of a set's images, memory-mapped from the store; made where they are not there yet."""
-    made = store.run(*embedding(recognizer, faces, config), runtime)
-    found: Floats = np.load(made / "embeddings.npy", mmap_mode="r")
-    return found
+    artifact = store.run(*embedding(recognizer, faces, config), runtime)
+    rows: Floats = np.load(artifact / "embeddings.npy", mmap_mode="r")
+    return rows
 
 
 def flips(faces: FaceSet, protocols: Sequence[Protocol]) -> list[bool]:
@@ -100,11 +100,11 @@ def evaluated(
             measures = rank_measures(gallery, faces.gallery_subjects, probes, faces.probe_subjects, draws)
             return [_measured(faces, "identification", counts, None, measures)]
         case TemplateSet():
-            found = []
+            entries = []
             wanted = possible(protocols, faces)
             for flip in flips(faces, protocols):
-                found += _templates(faces, embedded(flip), [p for p in wanted if p.flip == flip], draws)
-            return sorted(found, key=lambda one: one.kind)
+                entries += _templates(faces, embedded(flip), [p for p in wanted if p.flip == flip], draws)
+            return sorted(entries, key=lambda one: one.kind)
 
 
 def possible(protocols: Sequence[Protocol], faces: TemplateSet) -> list[Protocol]:
@@ -119,14 +119,16 @@ def possible(protocols: Sequence[Protocol], faces: TemplateSet) -> list[Protocol
 def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], draws: int) -> list[MeasuredSet]:
     ids, features = template_features(x, faces.templates, faces.media, faces.detector, protocols)
     counts = {"images": len(x), "templates": len(ids)}
-    found = []
+    entries = []
     if faces.pairs is not None and faces.same is not None:
         rows = np.searchsorted(ids, faces.pairs).astype(np.int32)
         people = template_draws(rows, faces.same, len(ids), draws) if draws else None
         counts_1_1 = {**counts, "pairs": len(rows), "genuine": int(faces.same.sum())}
         similarities = pair_similarities(features, rows[:, 0], rows[:, 1])
         for p, similarity in zip(protocols, similarities, strict=True):
-            found.append(_measured(faces, "1:1", counts_1_1, p, template_pair_measures(similarity, faces.same, people)))
+            entries.append(
+                _measured(faces, "1:1", counts_1_1, p, template_pair_measures(similarity, faces.same, people))
+            )
     if faces.galleries and faces.probes is not None:
         at = np.searchsorted(ids, faces.probes.templates)
         members = [(g.name, np.searchsorted(ids, g.templates), g.subjects) for g in faces.galleries]
@@ -134,8 +136,8 @@ def _templates(faces: TemplateSet, x: Floats, protocols: Sequence[Protocol], dra
         for p, f in zip(protocols, features, strict=True):
             galleries = [(name, f[rows], subjects) for name, rows, subjects in members]
             measures = open_set_measures(galleries, f[at], faces.probes.subjects, min(draws, 200) or 1)
-            found.append(_measured(faces, "1:N", counts_1_n, p, measures))
-    return found
+            entries.append(_measured(faces, "1:N", counts_1_n, p, measures))
+    return entries
 
 
 def _measured(

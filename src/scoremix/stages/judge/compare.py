@@ -143,5 +143,5 @@ def test_uses(seen: Mapping[str, str], part: str, work: Work) -> int:
     if part not in seen:
         return 0
     others = (Artifact("compare", "", folder) for folder in work.folder.parent.iterdir() if folder != work.folder)
-    found = [Comparison.load(artifact) for artifact in others if artifact.done]
-    return 1 + len([results for results in found if results.seen.get(part) == seen[part]])
+    comparisons = [Comparison.load(artifact) for artifact in others if artifact.done]
+    return 1 + len([results for results in comparisons if results.seen.get(part) == seen[part]])

@@ -54,11 +54,11 @@ def diagnose_mixes(
             groups[name] = by_key[artifact.key]
             advance(done + 1)
     work.write_arrays(
-        "similarities.npz", **{name: found["own_center"].astype(np.float32) for name, found in groups.items()}
+        "similarities.npz", **{name: columns["own_center"].astype(np.float32) for name, columns in groups.items()}
     )
     rows = [
-        Group(name, len(found["own_center"]), **{k: _mean(v) for k, v in found.items()})
-        for name, found in groups.items()
+        Group(name, len(columns["own_center"]), **{k: _mean(v) for k, v in columns.items()})
+        for name, columns in groups.items()
     ]
     Diagnosis(rows, coherence.SCALE).write(work)
 
@@ -76,24 +76,24 @@ def measured(
     labels = torch.from_numpy(images.labels.astype(np.int64))
     mixed = _centers(unit, images)
     nan = torch.full((len(unit),), torch.nan)
-    found = {name: nan.clone() for name in ("nearer_than_real", "nearer_than_mixed", *COLUMNS)}
-    found["own_center"] = own
+    columns = {name: nan.clone() for name in ("nearer_than_real", "nearer_than_mixed", *COLUMNS)}
+    columns["own_center"] = own
     for start in range(0, len(unit), BLOCK):
         part = slice(start, min(start + BLOCK, len(unit)))
         cosine = unit[part] @ centers.T
         beside = unit[part] @ mixed.T
         beside.scatter_(1, labels[part, None], -torch.inf)
         to_real = cosine.scatter(1, labels[part, None], -torch.inf) if of_training else cosine
-        found["nearer_than_real"][part] = (own[part] > to_real.amax(1)).float()
+        columns["nearer_than_real"][part] = (own[part] > to_real.amax(1)).float()
         if not of_training and mixed.shape[0] > 1:
-            found["nearer_than_mixed"][part] = (own[part] > beside.amax(1)).float()
+            columns["nearer_than_mixed"][part] = (own[part] > beside.amax(1)).float()
         if sources is not None and weights is not None:
             rows, shares = torch.from_numpy(sources[part]), torch.from_numpy(weights[part])
             to_sources, other, percentile = coherence.source_similarity(unit[part], centers, rows)
-            found["sources"][part] = to_sources.mean(1)
-            found["nearest_other"][part], found["percentile"][part] = other, percentile
-            found["loss"][part] = coherence.source_loss(cosine, rows, shares, coherence.SCALE)
-    return {name: value.double().numpy() for name, value in found.items()}
+            columns["sources"][part] = to_sources.mean(1)
+            columns["nearest_other"][part], columns["percentile"][part] = other, percentile
+            columns["loss"][part] = coherence.source_loss(cosine, rows, shares, coherence.SCALE)
+    return {name: value.double().numpy() for name, value in columns.items()}
 
 
 def _sums(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:

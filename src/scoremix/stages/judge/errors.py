@@ -42,19 +42,19 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
     arms, judged = {}, {}
     with work.bar(len(first), "arms") as advance:
         for name, artifact in first.items():
-            judged[name] = found = judge_pairs(np.load(artifact / "embeddings.npy"), labels, fars)
-            accepted, refused = _wrong(found, at)
-            order = np.argsort(found.genuine[refused], kind="stable")
+            judged[name] = judged_pairs = judge_pairs(np.load(artifact / "embeddings.npy"), labels, fars)
+            accepted, refused = _wrong(judged_pairs, at)
+            order = np.argsort(judged_pairs.genuine[refused], kind="stable")
             lowest = refused[order][first_of_each(pairs[refused[order]], labels, SHOWN)]
-            highest = first_of_each(found.impostor_pairs[accepted], labels, SHOWN)
+            highest = first_of_each(judged_pairs.impostor_pairs[accepted], labels, SHOWN)
             arms[name] = ArmErrors(
-                found.thresholds.tolist(),
+                judged_pairs.thresholds.tolist(),
                 len(accepted),
                 len(refused),
-                found.counts[0].tolist(),
-                found.counts[1].tolist(),
-                [told(found.impostor_pairs[i], found.impostor[i]) for i in highest],
-                [told(pairs[i], found.genuine[i]) for i in lowest],
+                judged_pairs.counts[0].tolist(),
+                judged_pairs.counts[1].tolist(),
+                [told(judged_pairs.impostor_pairs[i], judged_pairs.impostor[i]) for i in highest],
+                [told(pairs[i], judged_pairs.genuine[i]) for i in lowest],
             )
             advance(len(arms))
     mended = {

@@ -108,12 +108,12 @@ def embedded_morphs(net: torch.nn.Module, images: LabeledImages, rows: NDArray[n
     """Unit embeddings (K, D) of the pixel averages of the images of each row (K, 2)."""
     blocks = (rows[start : start + BLOCK // 2] for start in range(0, len(rows), BLOCK // 2))
     halves = np.full(2, 0.5)
-    found = []
+    morphs = []
     for block in blocks:
         pixels = images.take(block.reshape(-1))[0]
         pairs = pixels.reshape(*block.shape, *pixels.shape[1:])
-        found.append(embedded_pixels(net, averaged(pairs, np.broadcast_to(halves, block.shape))))
-    return torch.cat(found)
+        morphs.append(embedded_pixels(net, averaged(pairs, np.broadcast_to(halves, block.shape))))
+    return torch.cat(morphs)
 
 
 def write_rates(
@@ -123,13 +123,13 @@ def write_rates(
 
     (1 + resamples, groups) in each draw of classes, the plain rates first, at one threshold for all groups.
     """
-    found = None if groups is None else fairness.within_groups(pairs, groups, far, draws)
-    if found is None:
+    rates = None if groups is None else fairness.within_groups(pairs, groups, far, draws)
+    if rates is None:
         work.write_json(GroupPairs.FILE, None)
         return
-    named = (getattr(found, name).tolist() for name in ("groups", "classes", "impostor", "genuine"))
+    named = (getattr(rates, name).tolist() for name in ("groups", "classes", "impostor", "genuine"))
     GroupPairs(far, *named).write(work)
-    work.write_arrays("groups.npz", fmr=found.fmr, fnmr=found.fnmr)
+    work.write_arrays("groups.npz", fmr=rates.fmr, fnmr=rates.fnmr)
 
 
 def rank_held_out(net: torch.nn.Module, recognizer: Artifact, real: LabeledImages, *, work: Work) -> None:
@@ -145,9 +145,9 @@ def rank_held_out(net: torch.nn.Module, recognizer: Artifact, real: LabeledImage
         return
     head = checkpoints.head_tensors(recognizer / CHECKPOINT)
     weight, bias = head["weight"][: len(train)], head.get("bias")
-    found = []
+    held_out_ranks = []
     for rows in held.blocks(SCORED):
         x = embed(net, torch.from_numpy(held.take(rows)[0]).permute(0, 3, 1, 2)).cpu()
         scores = closed.scores(x, weight, bias[: len(train)] if bias is not None else None)
-        found.append(closed.ranks(scores, torch.from_numpy(labels[rows])))
-    work.write_arrays("held_out.npz", labels=labels, rank=torch.cat(found).numpy())
+        held_out_ranks.append(closed.ranks(scores, torch.from_numpy(labels[rows])))
+    work.write_arrays("held_out.npz", labels=labels, rank=torch.cat(held_out_ranks).numpy())

@@ -38,5 +38,8 @@ def compare_groups(config: Evaluation, by_arm: Mapping[str, Sequence[Artifact]])
 
 def _stacked(artifacts: Sequence[Artifact]) -> Rates:
     files = [artifact.arrays("groups.npz") for artifact in artifacts]
-    found = {kind: np.stack([file[kind] for file in files]) for kind in ("fmr", "fnmr")}
-    return {**found, **{key: of_rates(found["fmr"], found["fnmr"]) for key, of_rates in fairness.SUMMARIES.items()}}
+    stacked = {kind: np.stack([file[kind] for file in files]) for kind in ("fmr", "fnmr")}
+    return {
+        **stacked,
+        **{key: of_rates(stacked["fmr"], stacked["fnmr"]) for key, of_rates in fairness.SUMMARIES.items()},
+    }

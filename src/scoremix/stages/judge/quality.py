@@ -59,18 +59,18 @@ def measure_quality(
     with work.bar(2 + len(sets), "sets") as advance:
         reference = RealReference.of(config, embed, train, held, apart)
         advance(1)
-        found = {}
+        sets_by_name = {}
         for name, images in loaded.items():
             sources = Sources.of(images, train, sets[name])
-            found[name] = GeneratedSet(*_embedded(embed, images, config.images), sources, images)
-            advance(1 + len(found))
-        rows = compared(config, reference, found)
-        advance(2 + len(found))
-    notes = _notes(config, judge, reference, found, rows[REFERENCE]["compared"])
-    pairs = {name: closest(config, reference, made) for name, made in found.items()}
+            sets_by_name[name] = GeneratedSet(*_embedded(embed, images, config.images), sources, images)
+            advance(1 + len(sets_by_name))
+        rows = compared(config, reference, sets_by_name)
+        advance(2 + len(sets_by_name))
+    notes = _notes(config, judge, reference, sets_by_name, rows[REFERENCE]["compared"])
+    pairs = {name: closest(config, reference, made) for name, made in sets_by_name.items()}
     work.count("images", len(train) + sum(map(len, loaded.values())))
     numbers = {name: {k: v if np.isfinite(v) else None for k, v in row.items()} for name, row in rows.items()}
-    QualitySummary(notes, numbers, {name: _plain(found) for name, found in pairs.items()}).write(work)
+    QualitySummary(notes, numbers, {name: _plain(sets_by_name) for name, sets_by_name in pairs.items()}).write(work)
     work.write("quality.csv", page.to_csv(rows))
     work.write("quality.txt", page.text(rows, notes))
     work.write("quality.html", page.render(QualityResults(rows, notes, pairs)))

@@ -32,17 +32,17 @@ def mix_pixels(config: PixelMixing, real: Artifact, mplets: Artifact, *, work: W
     def blocks() -> Iterator[NDArray[np.uint8]]:
         with work.bar(total, "images") as advance:
             for start in range(0, total, BLOCK):
-                made = np.arange(start, min(start + BLOCK, total))
-                sources, shares = classes[made // each], weights[made]
+                numbers = np.arange(start, min(start + BLOCK, total))
+                sources, shares = classes[numbers // each], weights[numbers]
                 place = rng.random(sources.shape)
                 rows = first[sources] + (place * train.counts[sources]).astype(np.int64)
-                found = train.take(rows.reshape(-1))[0].reshape(*rows.shape, *train.shape[1:])
+                taken = train.take(rows.reshape(-1))[0].reshape(*rows.shape, *train.shape[1:])
                 corners = rng.random((len(rows), 2))
                 match config.kind:
                     case "averages" | "repeated":
-                        yield averaged(found, shares)
+                        yield averaged(taken, shares)
                     case "cutmixes":
-                        yield patched(found, shares, corners)
+                        yield patched(taken, shares, corners)
                 advance(start + len(rows))
 
     write_mixed(work, blocks(), train.shape[1:], mixed_names(classes, train.class_names), classes, weights)

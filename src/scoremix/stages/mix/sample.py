@@ -163,8 +163,8 @@ class Networks:
         weights = np.broadcast_to(np.asarray(weights, np.float64), labels.shape)
         pieces = range(0, len(labels), self.config.chunk)
         parts = [slice(start, start + self.config.chunk) for start in pieces]
-        made = [self._chunk(labels[part], weights[part], seeds[part], plan) for part in parts]
-        return np.concatenate([images for images, _ in made]), np.concatenate([logs for _, logs in made])
+        chunks = [self._chunk(labels[part], weights[part], seeds[part], plan) for part in parts]
+        return np.concatenate([images for images, _ in chunks]), np.concatenate([logs for _, logs in chunks])
 
     def _chunk(
         self, labels: NDArray[np.int64], weights: NDArray[np.float64], seeds: Sequence[int], plan: SamplingPlan
@@ -172,7 +172,7 @@ class Networks:
         """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
         b, device = len(labels), next(self.main.buffers()).device
         rows = np.minimum(np.arange(self.config.chunk), b - 1)
-        made = weighed_sample(
+        sampled = weighed_sample(
             self.main,
             self.guide,
             torch.from_numpy(labels[rows]).to(device),
@@ -181,11 +181,11 @@ class Networks:
             plan,
             self.class_names,
         )
-        self.work.count("evaluations", b * made.evaluations)
+        self.work.count("evaluations", b * sampled.evaluations)
         logs = np.full((b, 2), np.nan)
-        if made.log_weight is not None and made.disagreement is not None:
-            logs = torch.stack([made.log_weight, made.disagreement], dim=1)[:b].numpy()
-        return to_uint8(self.pixels.decode(made.images[:b])).cpu().numpy(), logs
+        if sampled.log_weight is not None and sampled.disagreement is not None:
+            logs = torch.stack([sampled.log_weight, sampled.disagreement], dim=1)[:b].numpy()
+        return to_uint8(self.pixels.decode(sampled.images[:b])).cpu().numpy(), logs
 
 
 class Sampler(Networks):

@@ -38,12 +38,12 @@ def search_weights(config: Search, generator: Artifact, recognizer: Artifact, *,
     with work.bar(len(cells), "cells") as advance:
         for done, (i, j) in enumerate(cells):
             name = f"cell-{i:03d}-{j:03d}.json"
-            if (found := work.kept(name)) is None:
+            if (measured := work.kept(name)) is None:
                 images = sampler.images(labels, (float(ticks[i]), float(ticks[j])), seeds)
                 unit = embedded_pixels(net, images).view(config.pairs, config.images_per_pair, -1)
-                found = json.dumps(objective(unit, centers[pairs])).encode()
-                work.keep(name, found)
-            alike[i, j], unlike[i, j] = alike[j, i], unlike[j, i] = json.loads(found)
+                measured = json.dumps(objective(unit, centers[pairs])).encode()
+                work.keep(name, measured)
+            alike[i, j], unlike[i, j] = alike[j, i], unlike[j, i] = json.loads(measured)
             advance(done + 1)
     best = np.unravel_index(np.argmax(alike + unlike), alike.shape)
     work.write_arrays("search.npz", ticks=ticks, alike=alike, unlike=unlike)

@@ -161,14 +161,14 @@ def default_count(classes: int, m: int) -> int:
 def files_of(config: Selection) -> dict[str, External]:
     """Setting -> the file it names, with the hash of its content; ValueError where there is none."""
     named = {"groups": config.groups if config.groups not in (None, "name", "data") else None, "file": config.file}
-    found = {}
+    files = {}
     for setting, place in named.items():
         if place is not None:
             if not Path(place).is_file():
                 hint = " (or 'name', or 'data')" if setting == "groups" else ""
                 raise ValueError(f"selection.{setting} {place!r}: no such file{hint}")
-            found[setting] = External(place, known_hash(Path(place)))
-    return found
+            files[setting] = External(place, known_hash(Path(place)))
+    return files
 
 
 def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact | External]) -> np.ndarray | None:
@@ -180,10 +180,10 @@ def groups_of(config: Selection, names: list[str], more: Mapping[str, Artifact |
             real = real_images(cast("Artifact", more["real"]))
             if real.groups is None:
                 raise ValueError("selection.groups 'data': the data has no groups; give a file, or 'name'")
-            found = list(real.groups)
+            groups = list(real.groups)
         case how:
-            found = lists.groups_of(how if how == "name" else str(cast("External", more["groups"]).place), names)
-    return np.unique(found, return_inverse=True)[1]
+            groups = lists.groups_of(how if how == "name" else str(cast("External", more["groups"]).place), names)
+    return np.unique(groups, return_inverse=True)[1]
 
 
 def as_csv(classes: np.ndarray, names: list[str], values: np.ndarray, weights: np.ndarray | None = None) -> str:

@@ -15,15 +15,15 @@ def leave_out(config: Fold, mixed: Artifact, real: Artifact, fold: Artifact, *, 
 
     ValueError where no m-plet is left.
     """
-    made, kept = MixedImages.load(mixed), {name: k for k, name in enumerate(real_images(fold).class_names)}
+    images, kept = MixedImages.load(mixed), {name: k for k, name in enumerate(real_images(fold).class_names)}
     number = np.array([kept.get(name, -1) for name in real_images(real).class_names])
-    mplets = number[made.mplets]
+    mplets = number[images.mplets]
     used = np.flatnonzero((mplets >= 0).all(1))
     if not len(used):
         raise ValueError(
             f"choice.folds {config.of}: each of the {len(mplets)} m-plets has a class of fold {config.number}; mix more of "
             "them (selection.count), or set choice.folds=1"
         )
-    rows = np.flatnonzero(np.isin(made.images.labels, used))
-    write_part(work, replace(made, mplets=mplets, log_weight=None, disagreement=None), rows)
+    rows = np.flatnonzero(np.isin(images.images.labels, used))
+    write_part(work, replace(images, mplets=mplets, log_weight=None, disagreement=None), rows)
     work.count("images", len(rows))

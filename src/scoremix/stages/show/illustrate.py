@@ -148,8 +148,8 @@ def comparison(
     alone = reproductions(sampler, labels, seeds)
     columns: list[NDArray[np.uint8]] = []
     for k in range(m):
-        own = train.of_class(classes[k])
-        originals = own[np.arange(rows) % len(own)]
+        of_class = train.of_class(classes[k])
+        originals = of_class[np.arange(rows) % len(of_class)]
         pair = [originals, alone.images[:, k]]
         columns += pair if (m, k) != (2, 1) else [mixes.images, *reversed(pair)]
     images = np.stack(columns if m == 2 else [*columns, mixes.images], axis=1)

@@ -51,9 +51,11 @@ def measure_magnitudes(
                 return ((x - denoised.to(x)) / sigma).flatten(1).double()
 
             alone = torch.stack([epsilon(condition(net, labels[:, k])(x, level)) for k in range(m)])
-            found = [torch.einsum("m,mbd->bd", torch.from_numpy(w).to(alone), alone) for w in weights["scores"]]
-            found += [epsilon(mix_conditions(net, labels, tuple(w))(x, level)) for w in weights["conditions"].tolist()]
-            ratios[:, i] = (torch.stack(found).norm(dim=2) / alone[0].norm(dim=1)).cpu().numpy()
+            mixtures = [torch.einsum("m,mbd->bd", torch.from_numpy(w).to(alone), alone) for w in weights["scores"]]
+            mixtures += [
+                epsilon(mix_conditions(net, labels, tuple(w))(x, level)) for w in weights["conditions"].tolist()
+            ]
+            ratios[:, i] = (torch.stack(mixtures).norm(dim=2) / alone[0].norm(dim=1)).cpu().numpy()
             advance(i + 1)
     work.write_arrays("magnitudes.npz", sigmas=np.array(sigmas), ratios=ratios, **weights)
     work.count("evaluations", len(rows) * evaluations(m))

@@ -25,9 +25,9 @@ def adopt_generator(config: Generator, real: Artifact, source: External, *, work
     ValueError for a model that does not make images of these classes, or whose numbers are not finite.
     """
     images, folder = real_images(real), Path(source.place)
-    found = foreign.described(folder)
-    labels = labels_of(found, folder, images)
-    for name in found.files:
+    described = foreign.described(folder)
+    labels = labels_of(described, folder, images)
+    for name in described.files:
         link(folder / name, work / ADOPTED / name)
     device = start(work.runtime.device).device
     net, latents, parameters = foreign.load(work / ADOPTED, labels, config.precision, device)

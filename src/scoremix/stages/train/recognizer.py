@@ -178,8 +178,8 @@ def fitting(config: Recognizer, size: int, channels: int, classes: int, device: 
     description = describe(config, size, channels)
     standing = 4 * 3 * parameters_of(description, classes)
     each = kept_per_image(config, description) + 4 * 4 * classes
-    found = memory.fitting(config.batch, each, max(memory.total_bytes(device) - standing, 0))
-    return None if found == config.batch else max(found, 2)
+    microbatch = memory.fitting(config.batch, each, max(memory.total_bytes(device) - standing, 0))
+    return None if microbatch == config.batch else max(microbatch, 2)
 
 
 def parameters_of(description: checkpoints.Description, classes: int) -> int:
@@ -226,11 +226,11 @@ def take_over(state: RecognizerTraining, file: External, config: Recognizer, wan
     if isinstance(state.net, TimmNetwork) and not published.is_ours(Path(file.place)):
         state.net.take_over(published.tensors_of(Path(file.place)))
         return
-    net, found = started.opened(file, config)
-    if (found.size, found.channels) != (wanted.size, wanted.channels):
+    net, description = started.opened(file, config)
+    if (description.size, description.channels) != (wanted.size, wanted.channels):
         raise ValueError(
-            f"recognizer.start: takes images of {found.size} px with {found.channels} channels, these have {wanted.size} px "
-            f"and {wanted.channels}: set data.size={found.size} and data.channels={found.channels}"
+            f"recognizer.start: takes images of {description.size} px with {description.channels} channels, these have {wanted.size} px "
+            f"and {wanted.channels}: set data.size={description.size} and data.channels={description.channels}"
         )
     state.net.load_state_dict(net.state_dict())
 

@@ -27,15 +27,15 @@ def decided_by_file(config: Recognizer) -> Recognizer:
         raise ValueError(f"recognizer.depth {config.depth}: recognizer.start decides the network; leave the depth out")
     if config.network.startswith(PREFIX) and not published.is_ours(Path(file.place)):
         return config.model_copy(update={"start": "file"})  # weights without a description of their network
-    found = opened(file, config)[1]
-    if config.network not in ("small", found.network):
+    description = opened(file, config)[1]
+    if config.network not in ("small", description.network):
         raise ValueError(
-            f"recognizer.network {config.network!r}: recognizer.start is {found.network!r}; leave the network out"
+            f"recognizer.network {config.network!r}: recognizer.start is {description.network!r}; leave the network out"
         )
-    decided = ["network", *(["widths", "units"] if found.network == "small" else [])]
-    if found.network == "small" or found.network.startswith(PREFIX):
+    decided = ["network", *(["widths", "units"] if description.network == "small" else [])]
+    if description.network == "small" or description.network.startswith(PREFIX):
         decided.append("embedding")
-    network = {name: getattr(found, name) for name in decided}
+    network = {name: getattr(description, name) for name in decided}
     return config.model_copy(update={**network, "start": "file"})
 
 

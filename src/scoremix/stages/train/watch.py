@@ -58,8 +58,8 @@ class Watch:
             seeds = [stream_seed(self.seed, "gate", start + row) for row in range(len(labels))]
             noise = UnitNoise(seeds, (net.img_channels, net.img_resolution, net.img_resolution), labels.device)
             sigmas = karras_sigmas(STEPS).to(labels.device, torch.float32)
-            made = pixels.decode(dpm2m(condition(net, labels), noise() * sigmas[0], sigmas))
-            unit = normalize(self.recognizer(recognizers.unit_input(made.clamp(-1, 1), self.description)))
+            images = pixels.decode(dpm2m(condition(net, labels), noise() * sigmas[0], sigmas))
+            unit = normalize(self.recognizer(recognizers.unit_input(images.clamp(-1, 1), self.description)))
             hits += int(((unit @ self.centers.T).argmax(1) == labels).sum())
         return hits / IMAGES
 
