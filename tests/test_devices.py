@@ -62,9 +62,9 @@ def test_images_of_a_device_are_those_of_the_cpu_but_for_rounding(device: engine
     net = frozen(generator.make(SMALL, images()))
     plan = Sampling(steps=4, precision="float32")
     labels = torch.tensor([[0, 1], [2, 3]])
-    here = sample(net, net, labels, (0.5, 0.5), [1, 2], plan)
+    here = sample(net, net, labels, (0.5, 0.5), [1, 2], plan).images
     there = frozen(generator.make(SMALL, images()).to(device.device))
-    made = sample(there, there, labels.to(device.device), (0.5, 0.5), [1, 2], plan)
+    made = sample(there, there, labels.to(device.device), (0.5, 0.5), [1, 2], plan).images
     torch.testing.assert_close(made.cpu(), here, rtol=1e-3, atol=1e-3)
 
 

@@ -77,6 +77,6 @@ def test_the_same_plan_is_no_distance_away(tmp_path: Path, tiny_settings: list[s
     exp = load(Experiment(), (), tiny_settings)
     runtime, store = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store")
     subject = prices.untrained(exp, runtime, store, 3)
-    run = {name: subject.pixels.encode(sample(subject.main, subject.guide, subject.labels, subject.weights, subject.seeds, p)) for name, p in prices.candidates(Plan(steps=3)).items()}  # fmt: skip
+    run = {name: subject.pixels.encode(sample(subject.main, subject.guide, subject.labels, subject.weights, subject.seeds, p).images) for name, p in prices.candidates(Plan(steps=3)).items()}  # fmt: skip
     assert prices.distances(subject, run, "faithful")["pixel_distance"] == 0
     assert subject.images_of_job == 15

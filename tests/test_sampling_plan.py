@@ -16,7 +16,7 @@ from scoremix.diffusion import training
 from scoremix.diffusion.denoisers import condition, mix, mix_conditions, preserving
 from scoremix.diffusion.solvers import karras_sigmas
 from scoremix.diffusion.unet import EDM2
-from scoremix.stages.mix.plan import alike, denoiser_of, evaluations, evaluations_of, sample, weighed_sample
+from scoremix.stages.mix.plan import alike, denoiser_of, evaluations, evaluations_of, sample
 
 LABELS = torch.tensor([[0, 3, 5], [4, 1, 2]])
 
@@ -40,7 +40,7 @@ def nets() -> tuple[EDM2, EDM2]:
 
 
 def images(nets: tuple[EDM2, EDM2], labels: Tensor, weights: Any, plan: Plan, first: int = 7) -> Tensor:
-    return sample(*nets, labels, weights, range(first, first + len(labels)), plan)
+    return sample(*nets, labels, weights, range(first, first + len(labels)), plan).images
 
 
 def test_mixing_conditions_of_one_class_is_that_class(nets: tuple[EDM2, EDM2]):
@@ -84,7 +84,7 @@ PLANS = [values for values in product(*CHOICES.values()) if sensible(dict(zip(CH
 @pytest.mark.parametrize("values", PLANS, ids=str)
 def test_the_price_of_a_plan_is_what_its_networks_are_asked(nets: tuple[EDM2, EDM2], values: tuple[Any, ...]):
     plan = replace(Plan(steps=4), **dict(zip(CHOICES, values, strict=True)))
-    made = weighed_sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
+    made = sample(*nets, LABELS, [0.2, 0.3, 0.5], [0, 1], plan)
     assert made.evaluations == evaluations(plan, 3)
 
 
@@ -92,7 +92,7 @@ def test_balanced_mixes_take_no_more_evaluations_and_lean_to_no_class(nets: tupl
     third = [1 / 3] * 3
     for guide, price in (("each", 24), ("condition", 16)):
         plan = Plan(steps=4, solver="ddim", eta=1.0, mixture="balanced", guide=guide)
-        made = weighed_sample(*nets, LABELS, third, [0, 1], plan)
+        made = sample(*nets, LABELS, third, [0, 1], plan)
         assert made.evaluations == evaluations(plan, 3) == price and made.log_weight is None
         assert not torch.allclose(made.images, images(nets, LABELS, third, plan.alone, 0), atol=0.01)
     one = images(nets, LABELS[:, :1], [1.0], plan)
@@ -104,11 +104,11 @@ def test_mixes_are_drawn_again_among_those_of_their_classes_and_weights(nets: tu
     weights, seeds = torch.full((9, 3), 1 / 3), [0, 1, 2, 3, 4, 5, 6, 7, 7]
     assert alike(labels, weights, seeds).tolist() == [0] * 4 + [1] * 4 + [-1]
     plan = Plan(steps=6, churn=4.0, resample=0.99)
-    made = weighed_sample(*nets, labels, weights, seeds, plan)
+    made = sample(*nets, labels, weights, seeds, plan)
     assert made.evaluations == evaluations(plan, 3) == evaluations(plan.alone, 3)
-    assert torch.equal(made.images, weighed_sample(*nets, labels, weights, seeds, plan).images)
-    rare = weighed_sample(*nets, labels, weights, seeds, replace(plan, resample=1e-9)).images
-    assert torch.allclose(rare, weighed_sample(*nets, labels, weights, seeds, plan.alone).images)
+    assert torch.equal(made.images, sample(*nets, labels, weights, seeds, plan).images)
+    rare = sample(*nets, labels, weights, seeds, replace(plan, resample=1e-9)).images
+    assert torch.allclose(rare, sample(*nets, labels, weights, seeds, plan.alone).images)
     assert not torch.allclose(made.images, rare) and torch.allclose(made.images[-1], rare[-1])
     reproductions = (images(nets, labels[:4, :1], [1.0], each) for each in (plan, plan.alone))
     assert torch.equal(*reproductions)  # of one class nothing is mixed
@@ -180,7 +180,7 @@ def test_conditions_keep_their_size():
 
 def test_log_weights_come_with_plans_that_define_them(nets: tuple[EDM2, EDM2]):
     def log_weight(weights: Any = (0.5, 0.5), **options: Any) -> Tensor | None:
-        return weighed_sample(*nets, LABELS[:, :2], weights, [0, 1], Plan(steps=3, **options)).log_weight
+        return sample(*nets, LABELS[:, :2], weights, [0, 1], Plan(steps=3, **options)).log_weight
 
     usual = log_weight()
     assert usual is not None and usual.dtype == torch.float64 and usual.shape == (2,)
@@ -235,7 +235,7 @@ def test_a_broken_network_is_named_by_level_and_class(nets: tuple[EDM2, EDM2]):
     for mixture, which in (("scores", "'f'"), ("conditions", "'[a-f]' with '[a-f]' with '[a-f]'")):
         plan = Plan(steps=6, mixture=mixture)
         with pytest.raises(FloatingPointError, match=rf"sigma 0\.\d+ for class {which}$"):
-            weighed_sample(net, nets[1], LABELS, torch.full((3,), 1 / 3), [0, 1], plan, "abcdef")
+            sample(net, nets[1], LABELS, torch.full((3,), 1 / 3), [0, 1], plan, "abcdef")
     with pytest.raises(FloatingPointError, match="overflows"):
         images(nets, LABELS, [3e38, 3e38, 3e38], Plan(steps=3))
 
@@ -259,5 +259,5 @@ def test_an_autoencoder_is_two_calls_around_training_and_sampling():
     state = training.start(net, [0.1])
     for _ in training.train(state, batches, batch=8, total=320, seed=0, rate=lambda seen: 1e-2):
         pass
-    made = decode(sample(net.eval(), None, LABELS, [0.2, 0.3, 0.5], [0, 1], Plan(steps=4, guidance=1.0)))
+    made = decode(sample(net.eval(), None, LABELS, [0.2, 0.3, 0.5], [0, 1], Plan(steps=4, guidance=1.0)).images)
     assert made.shape == (2, 1, 8, 8) and made.isfinite().all()

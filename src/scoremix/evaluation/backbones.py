@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scoremix.data.finite import finite_tensors
-from scoremix.data.limits import refuse_packed
+from scoremix.data.pickles import read_torch
 
 Name = Literal["dinov2", "inception"]
 
@@ -266,8 +266,7 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        refuse_packed(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_torch(path)
     except Exception as error:
         raise ValueError(f"{path}: not a file of tensors ({type(error).__name__})") from None
     if not isinstance(state, Mapping) or not all(isinstance(t, Tensor) for t in state.values()):

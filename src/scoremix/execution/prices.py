@@ -105,7 +105,7 @@ def priced(
     def run(name: str, plan: SamplingPlan) -> Tensor:
         auggen = plan.mixture == "conditions" and name != CONFIGURED
         weights = preserving(subject.weights) if auggen else subject.weights
-        return sample(subject.main, subject.guide, subject.labels, weights, subject.seeds, plan)
+        return sample(subject.main, subject.guide, subject.labels, weights, subject.seeds, plan).images
 
     seconds, images = timed({name: partial(run, name, plan) for name, plan in plans.items()}, runtime, rounds, advance)
     rows = []

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from scoremix.data.decode import png_address, upright_rgb
+from scoremix.data.decode import png, png_address, upright_rgb
 from scoremix.data.lists import noun
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified
 from scoremix.use.model import Threshold
@@ -83,9 +83,7 @@ def picture(rows: Sequence[Sequence[Tile]]) -> bytes:
                 while len(line) > 1 and draw.textlength(line, font) > wide - 2:
                     line = line[:-2] + "…"
                 draw.text((left, top + SIDE + 5 + 14 * number), line, fill=tile.colour, font=font)
-    content = io.BytesIO()
-    canvas.save(content, "PNG")
-    return content.getvalue()
+    return png(np.asarray(canvas))
 
 
 def _opened(place: Path | None, name: str) -> Image.Image | None:

@@ -175,20 +175,8 @@ class Sample(NamedTuple):
     evaluations: int  # of networks for each image, as counted
 
 
-def sample(
-    main: EDM2 | Adapted,
-    guide: EDM2 | Adapted | None,
-    labels: Int[Tensor, "b m"],
-    weights: Weights,
-    seeds: Sequence[int],
-    plan: SamplingPlan,
-) -> Float[Tensor, "b c h w"]:
-    """The images of `weighed_sample` alone."""
-    return weighed_sample(main, guide, labels, weights, seeds, plan).images
-
-
 @torch.no_grad()
-def weighed_sample(
+def sample(
     main: EDM2 | Adapted,
     guide: EDM2 | Adapted | None,
     labels: Int[Tensor, "b m"],

@@ -23,7 +23,7 @@ from scoremix.execution.work import Work
 from scoremix.outputs.images import write_mixed
 from scoremix.outputs.mplets import SearchSummary, chosen_classes
 from scoremix.outputs.networks import ADOPTED, GeneratorSummary
-from scoremix.stages.mix.plan import evaluations, weighed_sample
+from scoremix.stages.mix.plan import evaluations, sample
 from scoremix.stages.mix.weights import images_of_each, mixed_names, turns_of, weights_of
 
 
@@ -172,7 +172,7 @@ class Networks:
         """At most a chunk, computed at the chunk's fixed shape: its last row is repeated."""
         b, device = len(labels), next(self.main.buffers()).device
         rows = np.minimum(np.arange(self.config.chunk), b - 1)
-        sampled = weighed_sample(
+        sampled = sample(
             self.main,
             self.guide,
             torch.from_numpy(labels[rows]).to(device),
