@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scoremix.config import Experiment, Runtime
 from scoremix.config.study import read_study
 from scoremix.data.files import write_file
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.diffusion import checkpoints
 from scoremix.diffusion.unet import frozen
 from scoremix.evaluation.coherence import own_similarity

@@ -23,12 +23,12 @@ from scoremix.data.files import write_file
 from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, External, StoreBusy
-from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting, show_files
 from scoremix.execution.records import RunRecord, source_of
 from scoremix.execution.refusals import refuse_unknown_classes
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Call, Step, Store
+from scoremix.execution.timing import estimate
 from scoremix.execution.torchrun import say
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.diagnosis import Diagnosis

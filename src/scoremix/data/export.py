@@ -20,9 +20,9 @@ from scoremix.data import faces, verification
 from scoremix.data.files import refuse_existing, whole, write_file
 from scoremix.data.formats.folders import NOT_IMAGES
 from scoremix.data.formats.packed import Packed
+from scoremix.data.image_order import stream_seed
 from scoremix.data.images import packed_file, write_classes
 from scoremix.data.lists import noun
-from scoremix.data.order import stream_seed
 from scoremix.data.outgoing import Made, OutgoingImages, sound_rows
 from scoremix.data.reading import refuse_unwritable
 from scoremix.data.source import Advance, Encoded, Form, Opening, Source, SourceHints, extension, refuse_empty

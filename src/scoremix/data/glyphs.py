@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float32, UInt8
 from PIL import Image, ImageFilter, ImageFont
 
-from scoremix.data.order import batch_indices, stream_seed
+from scoremix.data.image_order import batch_indices, stream_seed
 
 BUILTIN = "glyphs"  # the fonts that matplotlib ships
 BUILTIN_FONTS = ("DejaVuSans", "DejaVuSerif", "STIXGeneral")  # its others lack letters or Unicode positions

@@ -13,9 +13,9 @@ from jaxtyping import Int64
 
 from scoremix.data.decode import enlarged, is_grey, too_dark, with_channels
 from scoremix.data.files import whole
+from scoremix.data.image_order import batch_indices, stream_seed
 from scoremix.data.images import LabeledImages, packed_file, write_classes
 from scoremix.data.lists import groups_of
-from scoremix.data.order import batch_indices, stream_seed
 from scoremix.data.source import DEFAULTS, Advance, Choose, Opening, Source, SourceHints, refuse_empty
 from scoremix.data.sources import open_source
 from scoremix.data.splits import SPLITS, Splits, by_fractions, checked, completed, from_list, subset

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from scoremix.data.image_order import stream_seed
 from scoremix.data.lists import class_list, positions, refuse_repeated, some
-from scoremix.data.order import stream_seed
 
 SPLITS = ("train", "validation", "test")
 LEAST = 2  # classes of a part: one class alone has no pair of different classes

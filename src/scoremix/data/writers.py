@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scoremix.data.decode import opened
-from scoremix.data.order import batch_indices
+from scoremix.data.image_order import batch_indices
 from scoremix.data.outgoing import Item, OutgoingImages
 from scoremix.data.recordio import EXACT, Writer
 from scoremix.data.source import extension

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from scoremix.data.augment import Augment, Part, augment, to_unit
+from scoremix.data.image_order import batch_indices, stream_seed
 from scoremix.data.images import LabeledImages
-from scoremix.data.order import batch_indices, stream_seed
 from scoremix.diffusion.checkpoints import Pixels
 from scoremix.diffusion.moves import moved
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from scoremix.data.order import microbatches
+from scoremix.data.image_order import microbatches
 from scoremix.diffusion.ema import PowerEMA
 from scoremix.diffusion.unet import EDM2
 

@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray as Array
 
 from scoremix.data.finite import finite_rows
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.evaluation.bootstrap import impostor_weight, weighted_thresholds
 from scoremix.evaluation.metrics import PairSimilarities
 

@@ -7,9 +7,9 @@ from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.config.choice import narrowed, without_generator
 from scoremix.execution import processes, runner, schedule, workers
 from scoremix.execution.artifacts import External
-from scoremix.execution.estimate import estimate
 from scoremix.execution.records import recorded, source_of
 from scoremix.execution.store import Store
+from scoremix.execution.timing import estimate
 from scoremix.execution.torchrun import say
 from scoremix.making import of_length
 from scoremix.pipeline import folds_of

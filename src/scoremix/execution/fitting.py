@@ -11,11 +11,11 @@ from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
 from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact
-from scoremix.execution.estimate import estimate
 from scoremix.execution.progress import noting
 from scoremix.execution.recipe import ChosenRecipe, chosen_recipe
 from scoremix.execution.runner import Planner, labelled
 from scoremix.execution.store import Store
+from scoremix.execution.timing import estimate
 from scoremix.execution.torchrun import say
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import GateResult

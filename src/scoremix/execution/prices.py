@@ -26,9 +26,9 @@ from scoremix.diffusion.unet import EDM2, frozen
 from scoremix.execution import processes as engine
 from scoremix.execution import runner
 from scoremix.execution.artifacts import Artifact
-from scoremix.execution.estimate import Clock
 from scoremix.execution.records import source_of, step_folder
 from scoremix.execution.store import Store
+from scoremix.execution.timing import Clock
 from scoremix.execution.work import Work
 from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints

@@ -12,12 +12,12 @@ from scoremix.data.files import write_file
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, StoreBusy
-from scoremix.execution.estimate import estimate
 from scoremix.execution.processes import native
 from scoremix.execution.records import RunRecord, refuse_other_data, source_of, to_continue
 from scoremix.execution.refusals import refuse_impossible, refuse_missing_library
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Step, Store
+from scoremix.execution.timing import estimate
 from scoremix.execution.torchrun import process, processes, say
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.images import ImagesSummary

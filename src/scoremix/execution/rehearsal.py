@@ -27,9 +27,9 @@ from scoremix.diffusion.unet import EDM2
 from scoremix.execution import memory, runner
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import External
-from scoremix.execution.estimate import OTHERS, Clock
 from scoremix.execution.small import run_in_small, sampled
 from scoremix.execution.store import Step, Store
+from scoremix.execution.timing import OTHERS, Clock
 from scoremix.execution.torchrun import say
 from scoremix.execution.work import Work, peak_mib
 from scoremix.recognition.training import embed

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Int64
 
 from scoremix.data.augment import Augment, Part, augment, to_unit
+from scoremix.data.image_order import batch_indices, stream_seed
 from scoremix.data.images import LabeledImages, Targets
-from scoremix.data.order import batch_indices, stream_seed
 from scoremix.recognition import blending
 from scoremix.recognition.training import Labels, NextBatch
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scoremix.data.finite import finite_rows
-from scoremix.data.order import microbatches
+from scoremix.data.image_order import microbatches
 
 Labels = Tensor | tuple[Tensor, Tensor]  # (B,) or float (B, C), or (labels (B, m), weights (B, m))
 NextBatch = Callable[[int], tuple[Tensor, Labels]]

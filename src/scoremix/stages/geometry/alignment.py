@@ -10,7 +10,7 @@ from scoremix.analysis import alignment, chance
 from scoremix.analysis.chance import AlignmentMeasure
 from scoremix.analysis.spaces import as_unit_rows
 from scoremix.config import Measures
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scoremix.analysis import geometry
 from scoremix.analysis.spaces import distance_correlation
 from scoremix.config import Order
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.geometry import DistancesSummary

@@ -9,7 +9,7 @@ from scoremix.analysis import overlap, preservation
 from scoremix.analysis.preservation import Form
 from scoremix.analysis.spaces import distance_correlation
 from scoremix.config import Order
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.geometry import KeptComparisons, OrderSummary, SharedPairs, SimulatedKeeping, SimulatedSharing

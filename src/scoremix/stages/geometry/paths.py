@@ -9,8 +9,8 @@ from torch import Tensor
 
 from scoremix.analysis.geometry import mix_path, pca_map, umap_map
 from scoremix.config import Paths
+from scoremix.data.image_order import stream_seed
 from scoremix.data.images import LabeledImages
-from scoremix.data.order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.geometry import MeanPath, PathsSummary

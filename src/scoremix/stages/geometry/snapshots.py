@@ -8,7 +8,7 @@ from torch import Tensor
 from scoremix.analysis.alignment import cka
 from scoremix.analysis.chance import series_correlation
 from scoremix.config import Paths, Sampling, SamplingPlan
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.unet import EDM2, condition_matrix, frozen
 from scoremix.evaluation.quality import fidelity, frechet_distance

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from scoremix.config import OpenSet
+from scoremix.data.image_order import stream_seed
 from scoremix.data.images import LabeledImages
-from scoremix.data.order import stream_seed
 from scoremix.data.pixelmix import averaged
 from scoremix.evaluation import bootstrap, closed, fairness, metrics, morphing
 from scoremix.execution.artifacts import Artifact

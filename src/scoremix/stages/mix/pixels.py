@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.config import PixelMixing
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.data.pixelmix import averaged, patched
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work

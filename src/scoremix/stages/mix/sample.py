@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from scoremix.config import Sampling, SamplingPlan
 from scoremix.data.augment import to_uint8
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.diffusion import checkpoints, foreign
 from scoremix.diffusion.adapters import Adapted
 from scoremix.diffusion.feynman_kac import effective_sample_size

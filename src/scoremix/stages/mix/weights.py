@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.config import Weighting
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 
 
 def images_of_each(config: Weighting, class_size: int) -> int:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from scoremix.config import Generator
+from scoremix.data.image_order import stream_seed
 from scoremix.data.images import LabeledImages
-from scoremix.data.order import stream_seed
 from scoremix.diffusion import checkpoints, layers, moves, training
 from scoremix.diffusion.batches import batches, border_of, scaling
 from scoremix.diffusion.checkpoints import Pixels

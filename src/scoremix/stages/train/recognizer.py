@@ -10,8 +10,8 @@ from torch import Tensor
 
 from scoremix.config import Recognizer
 from scoremix.data.augment import PRESETS
+from scoremix.data.image_order import stream_seed
 from scoremix.data.images import LabeledImages, Targets
-from scoremix.data.order import stream_seed
 from scoremix.execution import memory
 from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact, External

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scoremix.data.order import stream_seed
-from scoremix.diffusion.alignment import AlignmentLoss, fixed_conditions
+from scoremix.data.image_order import stream_seed
+from scoremix.diffusion.alignment_loss import AlignmentLoss, fixed_conditions
 from scoremix.outputs.networks import CHECKPOINT, centers_of
 from scoremix.recognition import checkpoints as recognizers
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.diffusion.denoisers import condition
 from scoremix.diffusion.purpose import Reason, reason_to_stop
 from scoremix.diffusion.solvers import UnitNoise, dpm2m, karras_sigmas

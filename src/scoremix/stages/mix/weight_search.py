@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from scoremix.config import Sampling, Search
-from scoremix.data.order import stream_seed
+from scoremix.data.image_order import stream_seed
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.work import Work
 from scoremix.outputs.mplets import SearchSummary

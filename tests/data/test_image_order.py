@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from scoremix.data.order import batch_indices, stream_seed
+from scoremix.data.image_order import batch_indices, stream_seed
 
 
 @given(n=st.integers(1, 300), seed=st.integers(-5, 2**40), start=st.integers(0, 5000), count=st.integers(0, 700))
@@ -70,7 +70,7 @@ def test_stream_seed_separates_its_parts():
 
 
 def test_stream_seed_is_the_same_in_another_process():
-    code = "from scoremix.data.order import stream_seed; print(stream_seed(3, 'a', 9))"
+    code = "from scoremix.data.image_order import stream_seed; print(stream_seed(3, 'a', 9))"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert int(out) == stream_seed(3, "a", 9)
 

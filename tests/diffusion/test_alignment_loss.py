@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scoremix.diffusion import training
-from scoremix.diffusion.alignment import AlignmentLoss, alignment_loss, fixed_conditions, ramp, snr_weight
+from scoremix.diffusion.alignment_loss import AlignmentLoss, alignment_loss, fixed_conditions, ramp, snr_weight
 from scoremix.diffusion.layers import FixedConditions
 from scoremix.diffusion.unet import EDM2, condition_matrix, frozen
 
