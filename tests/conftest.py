@@ -201,7 +201,6 @@ TINY = [
 @pytest.fixture(scope="session")
 def tiny_settings(tiny_npz: Path) -> list[str]:
     """Settings of a whole run that takes seconds; estimates of these runs are rough, so as not to take longer than they do."""
-
     from scoremix.execution import timing
 
     timing.LONGEST = 0.01  # seconds of a measurement

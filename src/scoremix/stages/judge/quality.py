@@ -70,7 +70,7 @@ def measure_quality(
     pairs = {name: closest(config, reference, made) for name, made in sets_by_name.items()}
     work.count("images", len(train) + sum(map(len, loaded.values())))
     numbers = {name: {k: v if np.isfinite(v) else None for k, v in row.items()} for name, row in rows.items()}
-    QualitySummary(notes, numbers, {name: _plain(sets_by_name) for name, sets_by_name in pairs.items()}).write(work)
+    QualitySummary(notes, numbers, {name: _plain(closest_pairs) for name, closest_pairs in pairs.items()}).write(work)
     work.write("quality.csv", page.to_csv(rows))
     work.write("quality.txt", page.text(rows, notes))
     work.write("quality.html", page.render(QualityResults(rows, notes, pairs)))
