@@ -64,7 +64,7 @@ class Measure:
 
 
 def pair_measures(
-    a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Array, " p"], draws: int = 0, seed: int = 0
+    a: Float[Array, "p d"], b: Float[Array, "p d"], same: Bool[Array, " p"], draws: int = 0
 ) -> list[Measure]:
     """Accuracy over ten folds (as many as pairs, below ten) with its deviation, and TAR where there are genuine pairs
     and a hundred impostor pairs can say something. ValueError for fewer than two pairs.
@@ -84,7 +84,7 @@ def pair_measures(
             ]
         )
         right = (pair_distances(a, b) < limits) == same
-        again = class_draws(len(same), draws, seed) @ right / len(same)
+        again = class_draws(len(same), draws) @ right / len(same)
     measures = [
         Measure("accuracy", fold.mean, None, f"{folds} folds", low, high, None, threshold, None, len(same), again),
         Measure("deviation", fold.std, None, f"{folds} folds"),
@@ -159,18 +159,16 @@ def open_set_measures(
     probes: Float[Array, "q d"],
     subjects: Int[Array, " q"],
     draws: int = 200,
-    seed: int = 0,
 ) -> list[Measure]:
     """TPIR per gallery and its mean over galleries, and rank-k over the mated probes of all galleries."""
     searches = {name: search(g, s, probes, subjects) for name, g, s in galleries}
-    people, person = np.unique(subjects, return_inverse=True)
-    many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
+    people, many = _draws_of(subjects, draws)
     measures: list[Measure] = []
     plain = {name: identified(s) for name, s in searches.items()}
-    drawn = {name: np.array([[i.tpir for i in identified(s, n=n)] for n in many]) for name, s in searches.items()}
+    drawn = {name: np.array([[i.tpir for i in identified(s, n)] for n in many]) for name, s in searches.items()}
     for name, results in plain.items():
         for k, i in enumerate(results):
-            bounds = _ends(drawn[name][:, k], i.tpir, len(people))
+            bounds = _ends(drawn[name][:, k], i.tpir, people)
             of = int((~searches[name].mated).sum())
             measures.append(
                 Measure(f"tpir {name}", i.tpir, i.target, i.rule, *bounds, i.fpir, i.threshold, i.non_mated, of)
@@ -178,11 +176,11 @@ def open_set_measures(
     if len(searches) > 1:
         for k, i in enumerate(next(iter(plain.values()))):
             value = float(np.mean([results[k].tpir for results in plain.values()]))
-            bounds = _ends(np.mean([d[:, k] for d in drawn.values()], axis=0), value, len(people))
+            bounds = _ends(np.mean([d[:, k] for d in drawn.values()], axis=0), value, people)
             measures.append(Measure("tpir mean", value, i.target, i.rule, *bounds))
     ahead = np.concatenate([s.ahead[s.mated] for s in searches.values()])
     weights = np.concatenate([many[:, s.mated] for s in searches.values()], axis=1)
-    return measures + _rank_measures(ahead, weights, (1, 5, 10), len(people))
+    return measures + _rank_measures(ahead, weights, (1, 5, 10), people)
 
 
 def rank_measures(
@@ -191,16 +189,21 @@ def rank_measures(
     probes: Float[Array, "q d"],
     probe_subjects: Int[Array, " q"],
     draws: int = 1000,
-    seed: int = 0,
 ) -> list[Measure]:
     """Rank-1, 5 and 20 of closed-set identification over the probes that have a mate (TinyFace)."""
     unit = [torch.nn.functional.normalize(torch.from_numpy(np.ascontiguousarray(x))) for x in (gallery, probes)]
     ranked = compared(unit[0], gallery_subjects, unit[1], probe_subjects, 512)
     if not ranked.mated.any():
         raise ValueError("probe_subjects: no probe has a mate in the gallery")
-    people, person = np.unique(probe_subjects[ranked.mated], return_inverse=True)
-    many = class_draws(len(people), draws, seed)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
-    return _rank_measures(ranked.ahead[ranked.mated], many, RANKS, len(people))
+    people, many = _draws_of(probe_subjects[ranked.mated], draws)
+    return _rank_measures(ranked.ahead[ranked.mated], many, RANKS, people)
+
+
+def _draws_of(subjects: Int[Array, " q"], draws: int) -> tuple[int, Int[Array, "r q"]]:
+    """How many people probes show, and how often each probe counts in draws of them; of one person, one draw of all."""
+    people, person = np.unique(subjects, return_inverse=True)
+    many = class_draws(len(people), draws)[:, person] if len(people) > 1 else np.ones((1, len(person)), np.int64)
+    return len(people), many
 
 
 def _rank_measures(

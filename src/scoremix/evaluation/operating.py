@@ -200,10 +200,8 @@ class IdentificationRate(NamedTuple):
     non_mated: int  # probes above the threshold
 
 
-def identified(
-    searched: GallerySearch, fpirs: Sequence[float] = FPIRS, n: Int[Array, " q"] | None = None
-) -> list[IdentificationRate]:
-    """TPIR at each FPIR by two rules; `n` are multiplicities of the probes (bootstrap).
+def identified(searched: GallerySearch, n: Int[Array, " q"] | None = None) -> list[IdentificationRate]:
+    """TPIR at each of FPIRS by two rules; `n` are multiplicities of the probes (bootstrap).
 
     `at_most`: the best TPIR with FPIR <= target. `published`: insightface's corrected script, the threshold is the
     non-mated similarity of falling rank max(int(count * target), 1).
@@ -216,10 +214,10 @@ def identified(
     total = int(weight[mated].sum())
     if not impostors or not total:
         return [
-            IdentificationRate(f, rule, np.nan, np.nan, np.nan, 0) for f in fpirs for rule in ("published", "at_most")
+            IdentificationRate(f, rule, np.nan, np.nan, np.nan, 0) for f in FPIRS for rule in ("published", "at_most")
         ]
     results = []
-    for target in fpirs:
+    for target in FPIRS:
         ranks = max(int(impostors * target) - 1, 0), int(allowed_impostors(impostors, np.asarray(target)))
         for rule, rank in zip(("published", "at_most"), ranks, strict=True):
             threshold = float(scores[rank]) if rank < impostors else -np.inf
