@@ -20,11 +20,12 @@ import scoremix
 from scoremix.config import ConfigError, Experiment, Runtime, load
 from scoremix.config.arms import named
 from scoremix.config.delivery import AllClasses, Delivery
+from scoremix.data.files import locked
 from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
 from scoremix.evaluation.estimate import ChosenCandidate, Estimate
 from scoremix.execution import fitting, progress, records
-from scoremix.execution.artifacts import Artifact
+from scoremix.execution.artifacts import Artifact, StoreBusy
 from scoremix.execution.recipe import chosen_recipe
 from scoremix.execution.runner import Planner
 from scoremix.execution.store import Step, Store
@@ -149,6 +150,19 @@ def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
     assert not (tmp_path / "again").exists()
     fitting.fit("my_images", runtime(out), tmp_path / "again")
     assert contents(tmp_path / "again") == contents(model)
+
+
+def test_what_another_process_makes_is_said_before_anything_is_measured(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, planner = records.finished(out, "my_images"), Planner(Store(out / "store"))
+    config = Delivery.model_validate_json((out / "my_images" / "model" / "settings.json").read_text())
+    wanted = config.model_copy(update={"licence": "mit"})
+    last = delivery(parts.exp, wanted, *parts[1:4], records.evaluated(out, parts, config.recipe), planner)
+    monkeypatch.setattr(fitting, "estimate", lambda *_: pytest.fail("measured"))
+    last.folder.mkdir()
+    with locked(last.folder / ".lock"), pytest.raises(StoreBusy, match="another process is working on it"):
+        fitting.fit("my_images", runtime(out), licence="mit")
 
 
 def test_mixes_are_the_runs_own_or_of_all_classes(out: Path) -> None:
@@ -402,8 +416,14 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
         assert "\n" not in str(error.value)
 
 
-def test_wrong_use_is_refused_in_one_line(model: Path, place: Path, tmp_path: Path) -> None:
+def test_wrong_use_is_refused_in_one_line(
+    model: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = scoremix.load_model(model)
+    assert scoremix.load_model(model.parent).key == opened.key  # the run's folder stands for its model
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scoremix_runs" / "runs").mkdir(parents=True)
+    (tmp_path / "scoremix_runs" / "runs" / "mine.json").write_text("{}")
     image = sorted((place / "images" / "blob 03").iterdir())[0]
     Image.new("L", (1, 30)).save(tmp_path / "thin.png")
     (tmp_path / "text.png").write_text("no image")
@@ -429,6 +449,7 @@ def test_wrong_use_is_refused_in_one_line(model: Path, place: Path, tmp_path: Pa
         (lambda: opened.identify(other, grey, k=0), "k 0"),
         (lambda: scoremix.load_model(tmp_path), "neither a folder with recognizer.onnx"),
         (lambda: scoremix.load_model(tmp_path / "text.png"), "not an ONNX file"),
+        (lambda: scoremix.load_model("mine"), "this run has none yet; `scoremix fit mine`"),
     ):
         with pytest.raises(ValueError, match=said) as error:
             call()

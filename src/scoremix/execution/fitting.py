@@ -11,7 +11,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
 from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact
-from scoremix.execution.progress import noting
+from scoremix.execution.progress import WORTHWHILE, noting, waits
 from scoremix.execution.recipe import ChosenRecipe, chosen_recipe
 from scoremix.execution.runner import Planner, labelled
 from scoremix.execution.store import Store
@@ -103,6 +103,7 @@ def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Arti
     if todo:
         say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")
         crew, runtime = workers.at_work(runtime, steps)
+        waits(store, todo, crew.size)
         first = calls[0]
         real = store.run(first.step, first.function, first.config, first.inputs, runtime)
         start = time.monotonic()
@@ -110,6 +111,8 @@ def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Arti
         seconds = estimate(real, steps, todo, runtime, store, known)
         left = schedule.makespan(calls, seconds, crew.size)
         say(f"estimate: about {duration(left)} (measured here in {time.monotonic() - start:.0f} s)")
+        if runtime.workers == "auto" and sum(seconds.values()) <= WORTHWHILE:
+            crew = workers.ThisProcess()
         with crew:
             schedule.run_all(calls, store, runtime, crew, labelled(noting(), steps), say)
     return last

@@ -90,7 +90,7 @@ def make(
         summary = ImagesSummary.load(real)
         if made:
             say(read_in_words(summary))
-        refuse_impossible(exp, real, wanted)
+        refuse_impossible(exp, real, wanted, engine.start(runtime.device).device)
         planner = runner.planned(exp, source, store)  # with the number of classes known
         left = runner.needed(planner.listed, *labels)
         if any(step.stage == "fold" and not store.artifact(step).done for step in left):
@@ -101,8 +101,8 @@ def make(
                 f"{classes['train'] + classes['validation']} training and validation classes and measured on it (--set "
                 "choice.folds=1: on the validation classes alone)"
             )
-        waits = _waits(store, left, size)
-        return _announce(real, planner, left, runtime, size) > WORTHWHILE or waits
+        held = waits(store, left, size)
+        return _announce(real, planner, left, runtime, size) > WORTHWHILE or held
 
     crew, runtime = (None, runtime) if team else workers.at_work(runtime, plans, scheduler)
     unread, one = not store.artifact(plans[0]).done, runner.Runner(store, runtime, "ingest", after, team)
@@ -233,7 +233,7 @@ def read_in_words(summary: ImagesSummary) -> str:
     return "  " + "; ".join([*said, *([summary.note] if summary.note else [])])
 
 
-def _waits(store: Store, wanted: Sequence[Step], size: int) -> bool:
+def waits(store: Store, wanted: Sequence[Step], size: int) -> bool:
     """Whether another process makes a part of what is left, which is said: several workers wait for it while they make the
     rest. StoreBusy where there is one.
     """

@@ -283,11 +283,17 @@ def _told(facts: Mapping[str, str]) -> dict[str, Any]:
 
 def _file_of(model: Path) -> Path:
     """The ONNX file of a folder, a file, or a run in ./scoremix_runs; ValueError where there is none."""
-    run = RUNS / model / "model" / ONNX
-    if (model / ONNX).is_file():
-        return model / ONNX
     if model.is_file():
         return model
-    if run.is_file():
-        return run
+    for folder in (
+        model,
+        model / "model",
+        RUNS / model / "model",
+    ):  # the model itself, the folder of its run, the run's name
+        if (folder / ONNX).is_file():
+            return folder / ONNX
+    if (RUNS / "runs" / f"{model}.json").exists():
+        raise ValueError(
+            f"model {model}: this run has none yet; `scoremix fit {model}` makes it once the run is finished"
+        )
     raise ValueError(f"model {model}: neither a folder with {ONNX}, nor such a file, nor a run in {RUNS} with a model")
