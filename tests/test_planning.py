@@ -11,7 +11,7 @@ import pytest
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config import SamplingPlan as Plan
 from scoremix.config.study import read_study
-from scoremix.execution import prices
+from scoremix.execution import prices, refusals
 from scoremix.execution.store import Store
 from scoremix.stages.mix.plan import evaluations, sample
 from support.runs import command
@@ -49,6 +49,7 @@ def test_prices_come_before_a_run_and_distances_after(
     tmp_path: Path,
     tiny_npz: Path,
     tiny_settings: list[str],
+    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ):
     images = shutil.copy(tiny_npz, tmp_path / "own.npz")
@@ -65,8 +66,15 @@ def test_prices_come_before_a_run_and_distances_after(
     assert command("plan", *where, "--measure") == 2
     assert "no runs here" in capsys.readouterr().err
     assert command("sample", *where) == 0
+    with monkeypatch.context() as small:
+        small.setattr(refusals, "total_bytes", lambda device: 2**30)
+        assert command("sample", *where, "--set", "name=big", "--set", "sampling.chunk=100000") == 2
+    assert "sampling.chunk 100000: a layer of the generator takes 2 GiB" in capsys.readouterr().err
     images.unlink()  # what was read is needed no more
-    assert command("plan", *common, "--measure", "--images", "5", "--rounds", "1") == 0
+    assert command("plan", "tinny", *common) == 2 and "run 'tinny': not in" in capsys.readouterr().err
+    assert command("plan", "tiny", *common, "--images", "100000000") == 2
+    assert "--images 100000000: a layer of the generator takes 2,289 GiB" in capsys.readouterr().err
+    assert command("plan", "tiny", *common, "--measure", "--images", "5", "--rounds", "1") == 0
     shown = capsys.readouterr().out
     assert "nearer than AugGen" in shown
     line = next(line for line in shown.splitlines() if line.startswith("faithful  "))

@@ -1,27 +1,30 @@
 """`scoremix plan`: what ways of sampling cost on this machine, and how far their images are from the faithful mix's."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from scoremix.commands.convert import bar
-from scoremix.commands.options import ExperimentOptions, RuntimeOptions, app
+from scoremix.commands.options import PRESET_NAMES, ExperimentOptions, RuntimeOptions, app
 
 
-@app.command(without=("arms",))
+@app.command(without=("preset", "arms"))
 def plan(
+    name: Annotated[
+        str | None, typer.Argument(help="a run, or a preset of `scoremix run`; by default the latest run")
+    ] = None,
+    *,
     asked: ExperimentOptions,
     measure: Annotated[bool, typer.Option("--measure", help="compare images of the run's trained generator")] = False,
     images: Annotated[int | None, typer.Option("--images", min=1, help="images timed; by default a chunk")] = None,
     rounds: Annotated[int, typer.Option("--rounds", min=1, help="how often each plan is timed")] = 3,
     to: Annotated[Path | None, typer.Option("--json", help="also write the table to this file")] = None,
-    *,
     here: RuntimeOptions,
 ) -> None:
-    """What ways of sampling cost here: evaluations, seconds per image, hours; by default of the latest run.
+    """What ways of sampling cost here, of a run or before one: evaluations, seconds per image, hours.
 
     With --measure the run's trained networks are used and images compared; without, untrained ones will do.
     """
@@ -32,13 +35,14 @@ def plan(
     from scoremix.execution import prices
     from scoremix.execution import processes as engine
     from scoremix.execution.records import recorded
+    from scoremix.execution.refusals import refuse_large_chunk
     from scoremix.execution.runner import decided
     from scoremix.execution.store import Store
 
-    if asked.preset or asked.config or asked.data:
-        exp = asked.experiment()
+    if name in PRESET_NAMES or asked.config or asked.data or (name and not (here.out / "runs").is_dir()):
+        exp = replace(asked, preset=name).experiment()
     else:
-        exp = load(recorded(here.out, None), (), asked.settings or ())
+        exp = load(recorded(here.out, name), (), asked.settings or ())
     refuse_among(here.out, exp.source)
     if exp.generator.diffusers is not None:
         raise ConfigError(
@@ -46,14 +50,16 @@ def plan(
         )
     runtime, store = here.runtime, Store(here.out / "store")
     exp = decided(exp, runtime.device)
-    n = images or exp.sampling.chunk
+    n, device = images or exp.sampling.chunk, engine.start(runtime.device).device
+    setting = "--images" if images else "sampling.chunk"
+    refuse_large_chunk(n, exp.generator, exp.sampling, exp.selection.mixed, exp.data.size, device, setting)
     subject = (prices.trained if measure else prices.untrained)(exp, runtime, store, n)
     with bar("time", here.quiet, "calls") as advance:
         rows = prices.priced(exp, subject, runtime, rounds, measure, advance)
     print(prices.table(rows, n, subject.images_of_job))
     if to:
         where = {
-            "device": str(engine.start(runtime.device).device),
+            "device": str(device),
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
         }

@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from scoremix.config import ConfigError, Experiment, changed
+import torch
+
+from scoremix.config import Arm, ConfigError, Experiment, Generator, Sampling, changed
 from scoremix.config.base import TIMM
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
 from scoremix.diffusion.foreign import described
 from scoremix.execution.artifacts import Artifact
+from scoremix.execution.memory import total_bytes
 from scoremix.execution.store import Step
 from scoremix.outputs.images import ImagesSummary
 from scoremix.report.numbers import noun
@@ -17,8 +20,8 @@ from scoremix.stages.mix.select import files_of, groups_of, refuse_too_few
 from scoremix.stages.train.adopt import labels_of
 
 
-def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step]) -> None:
-    """ConfigError or ValueError where the images that were read do not allow some of the steps `wanted`."""
+def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step], device: torch.device) -> None:
+    """ConfigError or ValueError where the images that were read, or the device, do not allow some of the steps `wanted`."""
     summary = ImagesSummary.load(real)
     for stage, part in (("compare", exp.evaluation.classes), ("choose", "validation")):
         of = summary.part(part)
@@ -29,6 +32,11 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step]) -
             )
     if any(step.label == "select" for step in wanted):
         refuse_unknown_classes(exp, real)
+    if any(step.stage == "sample" for step in wanted):
+        for arm in (Arm(), *(arm for arm in exp.arms.values() if arm.generated)):
+            generator, sampling = changed(exp.generator, arm.generator), changed(exp.sampling, arm.sampling)
+            m = changed(exp.selection, arm.selection).mixed
+            refuse_large_chunk(sampling.chunk, generator, sampling, m, exp.data.size, device)
     if exp.generator.diffusers is not None:
         folder = Path(exp.generator.diffusers)
         labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
@@ -63,3 +71,32 @@ def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
             read_mplets(Path(selection.file), names, selection.m)
         groups = groups_of(selection, names, {**files_of(selection), "real": real})
         refuse_too_few(selection, len(names), groups)
+
+
+def refuse_large_chunk(
+    images: int,
+    of: Generator,
+    sampling: Sampling,
+    m: int,
+    side: int,
+    device: torch.device,
+    setting: str = "sampling.chunk",
+) -> None:
+    """ConfigError, before anything is computed, where so many images sampled at once are more than the device's whole memory
+    holds: the input and the output of a generator's widest layer alone, of which there are many.
+    """
+    rows = images * (1 if sampling.mixture in ("conditions", "turns") else m)
+    least, there = rows * widest_layer(of, side, sampling.precision), total_bytes(device)
+    if least > there:
+        raise ConfigError(
+            f"{setting} {images}: a layer of the generator takes {least / 2**30:,.0f} GiB for so many images at once, the device "
+            f"has {there / 2**30:,.0f} GiB; take fewer ({Sampling().chunk} is usual, more make nothing better)"
+        )
+
+
+def widest_layer(of: Generator, side: int, precision: str) -> int:
+    """Bytes that one image takes as input and output of the layer where most is held: a decoder's, of joined channels."""
+    widths = [of.model_channels * times for times in of.channel_mult]
+    joined = map(sum, zip(widths, [*widths[1:], widths[-1]], strict=True))
+    values = max(width * (side >> level) ** 2 for level, width in enumerate(joined))
+    return 2 * values * (2 if precision == "bfloat16" else 4)
