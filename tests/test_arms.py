@@ -77,7 +77,10 @@ def test_every_group_works_alone(group: str) -> None:
     added = [name for name in exp.arms if name not in GROUPS[group]]
     assert added == [name for name in ("real", "equal_steps", "scoremix") if name not in GROUPS[group]]
     assert list(exp.arms)[: len(added)] == added
-    assert said == ([f"arms {', '.join(added)} added: the verdict needs them"] if added else [])
+    some = ("arms", "are", "them") if len(added) > 1 else ("arm", "is", "it")
+    assert said == (
+        ["{} {names} {} added: the verdict needs {}".format(*some, names=", ".join(added))] if added else []
+    )
 
 
 def test_only_what_the_verdict_needs_is_added() -> None:

@@ -68,7 +68,7 @@ def test_a_group_of_arms_works_alone(file: Path) -> None:
     config, said = read_study(file).model_copy(update={"arms": ("table2",), "headline": (), "against": {}}), []
     for _, seed, exp in config.experiments(said.append):
         assert {*exp.arms} >= {"real", "equal_steps"} and (seed or "scoremix_3" in exp.arms)
-    assert set(said) == {"arms equal_steps added: the verdict needs them"}
+    assert set(said) == {"arm equal_steps is added: the verdict needs it"}
 
 
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "studies").glob("*.yaml")), ids=lambda f: f.stem)

@@ -159,10 +159,10 @@ def test_names_that_other_systems_read_otherwise_are_noted(folders: Path) -> Non
     (folders / "c2" / "LPT1.png").write_bytes(coded(photo(77)))
     notes = audit.audit(folders)["notes"]
     for said in (
-        "1 pairs of names differ in case alone: one file on macOS and Windows, such as 'C1' and 'c1'",
-        "1 pairs of names differ in the form of their Unicode (NFC, NFD) alone",
-        "2 names are reserved or forbidden on Windows, such as 'con', 'c2/LPT1.png'",
-        "1 names hold control characters, such as 'a\\x1b[31m'",
+        "pairs of names that differ in case alone, one file on macOS and Windows: 1, such as 'C1' and 'c1'",
+        "pairs of names that differ in the form of their Unicode (NFC, NFD) alone, one file on macOS and Windows: 1",
+        "names that are reserved or forbidden on Windows: 2, such as 'con', 'c2/LPT1.png'",
+        "names that hold control characters: 1, such as 'a\\x1b[31m'",
     ):
         assert sum(note.startswith(said) for note in notes) == 1, (said, notes)
 

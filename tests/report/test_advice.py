@@ -51,6 +51,7 @@ def test_pixel_averages_are_the_cheap_control() -> None:
     assert "hold the mixes against pixel averages" in advice("helps", "scoremix", ARMS, [REAL, TIGHT], GATE)[0]
     for mixes, averages in (("coherent_first", "averages_first"), ("coherent_75", "averages_75")):
         assert f"(arm {averages})" in advice("helps", mixes, ARMS, [REAL, TIGHT], GATE)[0]
+    assert not advice("helps", "cutmixes", ARMS, [REAL, TIGHT], GATE, generated=False)
     with_averages = (*ARMS, "averages")
 
     def told(averages: float) -> tuple[str, ...]:

@@ -169,7 +169,8 @@ def named(
         raise ConfigError(f"arms: none is named (allowed: {', '.join([*known, *GROUPS])})")
     added = _lacking(chosen, known, needed) if needed else {}
     if added:
-        say(f"arms {', '.join(added)} added: the verdict needs them")
+        some = ("arms", "are", "them") if len(added) > 1 else ("arm", "is", "it")
+        say("{} {names} {} added: the verdict needs {}".format(*some, names=", ".join(added)))
     return {**added, **chosen}
 
 

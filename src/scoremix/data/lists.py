@@ -167,12 +167,12 @@ def name_notes(names: Iterable[str]) -> Iterator[str]:
         if (other := seen.setdefault(f"{folder}{slash}{plain.casefold()}", name)) != name:
             same = unicodedata.normalize("NFC", other[len(folder) + len(slash) :]) == plain
             kind = "the form of their Unicode (NFC, NFD)" if same else "case"
-            traps.setdefault(f"pairs of names differ in {kind} alone: one file on macOS and Windows", []).append(
+            traps.setdefault(f"pairs of names that differ in {kind} alone, one file on macOS and Windows", []).append(
                 f"{other!a} and {name!a}"
             )
         if last.split(".")[0].rstrip().lower() in RESERVED or FORBIDDEN.search(last):
-            traps.setdefault("names are reserved or forbidden on Windows", []).append(f"{name!r}")
+            traps.setdefault("names that are reserved or forbidden on Windows", []).append(f"{name!r}")
         if any(unicodedata.category(c) == "Cc" for c in last):
-            traps.setdefault("names hold control characters", []).append(f"{name!a}")
+            traps.setdefault("names that hold control characters", []).append(f"{name!a}")
     for kind, trapped in traps.items():
-        yield f"{len(trapped):,} {kind}, such as {', '.join(trapped[:2])}"
+        yield f"{kind}: {len(trapped):,}, such as {', '.join(trapped[:2])}"

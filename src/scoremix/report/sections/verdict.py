@@ -140,6 +140,7 @@ def _advice(run: ReportedRun) -> tuple[str, ...]:
         [arm for arm, artifact in run.added.items() if (artifact / "screening.json").exists()],
         {d.arm: d.estimate.value for d in measured if not d.estimate.missing},
         run.config.generator.conditions,
+        run.config.arms[verdict.arm].generated,
     )
 
 
@@ -156,11 +157,13 @@ def advice(
     screened: Collection[str] = (),
     gains: Mapping[str, float] = {},
     conditions: str = "learned",
+    generated: bool = True,
 ) -> tuple[str, ...]:
     """Sentences for the verdict `kind` on `treatment`, none where no rule applies.
 
     `arms` are those of the run, `groups` what their images are, `screened` the arms whose images were chosen among
-    more, `gains` each arm's headline metric minus that of the last control, `conditions` what the generator's are.
+    more, `gains` each arm's headline metric minus that of the last control, `conditions` what the generator's are,
+    `generated` whether the treatment's images come from it.
     """
     real = kind == "real images were chosen"
     if real and (gate is None or gate.passed):
@@ -191,12 +194,12 @@ def advice(
             f"alike, those of a real class {class_:.2f}; screened mixes did better in our study"
         )
     cheap = MIXES_FIRST.get(treatment, "averages")
-    if cheap not in arms:
+    if generated and cheap not in arms:
         said.append(
             f"hold the mixes against pixel averages of the same classes (arm {cheap}), which need no generator: it is "
             "their difference that mixing scores can claim"
         )
-    elif kind == "helps" and gains.get(cheap, -1.0) >= gains.get(treatment, 0.0):
+    elif generated and kind == "helps" and gains.get(cheap, -1.0) >= gains.get(treatment, 0.0):
         said.append(f"take pixel averages instead (arm {cheap}): they gain as much here and need no generator")
     if kind == "does not help here":
         if (more := -gains.get("real", 0.0)) > SHORT:
