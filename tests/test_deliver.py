@@ -408,6 +408,11 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
         (lambda: fitting.fit("other", runtime(out)), "'other': not in"),
         (lambda: fitting.fit("my_images", runtime(out), arm="close"), "'close': not an arm of run 'my_images'"),
         (lambda: fitting.fit("my_images", runtime(out), tmp_path / "full"), "exists already"),
+        (
+            lambda: fitting.fit("my_images", runtime(out), Path("/proc/model")),
+            "/proc/model: no folder can be made there",
+        ),
+        (lambda: fitting.fit("my_images", runtime(out), licence=" "), "--licence '': name one"),
         (lambda: fitting.refuse_unusable(weak, "scoremix", False, False), "too weak .10%"),  # type: ignore[arg-type]
         (lambda: fitting.refuse_unusable(one_seed, "scoremix", False, True), "has one seed, 4"),  # type: ignore[arg-type]
     ):
@@ -442,6 +447,7 @@ def test_wrong_use_is_refused_in_one_line(
         (lambda: opened.embed(grey.astype(np.float32)), "type float32"),
         (lambda: opened.embed(np.zeros((2, 1, 8, 1), np.uint8)), "8 x 1 pixels"),
         (lambda: opened.enroll(tmp_path), "thin.png|text.png"),
+        (lambda: opened.enroll(tmp_path / "thin.png"), r"thin.png: 1 x 30 pixels"),
         (lambda: opened.identify(tmp_path / "o.npz", grey), "enrolled with another model .ffffffffffff"),
         (lambda: opened.identify(tmp_path / "junk.npz", grey), "not an .npz of `scoremix enroll`"),
         (lambda: opened.identify(tmp_path / "else.npz", grey), "not an .npz of `scoremix enroll`"),

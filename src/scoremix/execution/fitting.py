@@ -1,6 +1,7 @@
 """A finished run's recipe on all its classes: planned, announced, made side by side, and put where a person looks."""
 
 import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def fit(
     finished or the recipe cannot be used.
     """
     refuse_without_onnx("fit")
+    if not licence.strip():
+        raise ConfigError("--licence '': name one, such as apache-2.0, or leave the option out")
     parts = records.finished(runtime.out, run)
     exp = parts.exp
     recipe = chosen_recipe(parts) if arm is None else ChosenRecipe(arm, "it was asked for by name.")
@@ -48,6 +51,7 @@ def fit(
     to = folder or runtime.out / exp.name / MODEL
     if not _ours(to):
         refuse_existing(to)
+    refuse_unwritable(to)
     if retrain_generator and not exp.arms[recipe.arm].generated:
         say(f"--retrain-generator: the recipe {recipe.arm!r} needs no generator, none is trained")
         retrain_generator = False
@@ -64,6 +68,16 @@ def fit(
     put(delivered, to)
     say(f"model: {to}")
     return to
+
+
+def refuse_unwritable(folder: Path) -> None:
+    """ValueError where the model's folder could not be made, which otherwise its end would show."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder}: no folder can be made there ({error.strerror})") from None
 
 
 def refuse_unusable(parts: records.FinishedRun, name: str, retrain: bool, ensemble: bool) -> None:

@@ -173,10 +173,9 @@ class Model:
     def _read(self, place: Path, advance: Advance = silent, class_level: int | None = None) -> tuple[Listing, Unit]:
         """The listing of all images at a place, and their embeddings; ValueError names the first that is unusable."""
         listing = open_listing(place, SourceHints(class_level))
-        if place.is_dir():
-            for name in listing.names:
-                if (file := place / name).is_file():
-                    self._refuse_small(file)
+        for file in (place / name for name in listing.names) if place.is_dir() else (place,):
+            if file.is_file():
+                self._refuse_small(file)
         bad: list[tuple[str, str]] = []
 
         def blocks() -> Iterator[Images]:

@@ -52,9 +52,9 @@ def said(found: Sequence[Identified], enrolled: int, point: Threshold | None) ->
     known = sum(one.name != UNKNOWN for one in found)
     more = f"; the first {MOST} are shown" if len(found) > MOST else ""
     if point is None:
-        return f"{noun(len(found), 'image')} against {enrolled} enrolled ones{more}. The model has no threshold: all are named."
+        return f"{noun(len(found), 'image')} against {noun(enrolled, 'enrolled one')}{more}. The model has no threshold: all are named."
     return (
-        f"{known} of {noun(len(found), 'image')} recognized among {enrolled} enrolled ones{more}: similarity above {point.value:.3f}, "
+        f"{known} of {noun(len(found), 'image')} recognized among {noun(enrolled, 'enrolled one')}{more}: similarity above {point.value:.3f}, "
         f"the threshold at FAR {point.far:g}. A stranger is taken for somebody with a chance of up to "
         f"{min(1.0, point.far * enrolled):.0%}."
     )
