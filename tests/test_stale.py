@@ -20,7 +20,7 @@ from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
 from scoremix.stages.mix.select import select_mplets
-from scoremix.stages.mix.weight_search import search_weights
+from scoremix.stages.mix.search import search_weights
 from scoremix.stages.show.analyze import analyze
 from scoremix.stages.show.report import report
 from scoremix.stages.train.check import check_generator
@@ -84,7 +84,7 @@ def test_a_sections_text_makes_its_page_alone_stale(stale: Stale) -> None:
         ("stages/judge/groups.py", {"compare"}),
         ("stages/judge/closed.py", {"compare"}),
         ("stages/judge/evaluate.py", {"evaluate"}),
-        ("stages/mix/weight_search.py", {"search_weights"}),
+        ("stages/mix/search.py", {"search_weights"}),
         ("stages/mix/screen.py", {"screen"}),
         ("diffusion/solvers.py", {"sample_mixtures", "search_weights", "train_generator"}),  # which may watch its gate
         ("execution/runner.py", set()),
