@@ -19,8 +19,8 @@ from scoremix.stages.mix.describe import describe_mplets
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
-from scoremix.stages.mix.select import select_mplets
 from scoremix.stages.mix.search import search_weights
+from scoremix.stages.mix.select import select_mplets
 from scoremix.stages.show.analyze import analyze
 from scoremix.stages.show.report import report
 from scoremix.stages.train.check import check_generator

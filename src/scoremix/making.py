@@ -30,8 +30,8 @@ from scoremix.stages.mix.leaks import drop_leaks
 from scoremix.stages.mix.pixels import mix_pixels
 from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
-from scoremix.stages.mix.select import files_of, select_mplets
 from scoremix.stages.mix.search import search_weights
+from scoremix.stages.mix.select import files_of, select_mplets
 from scoremix.stages.train.adopt import adopt_generator, folder_of
 from scoremix.stages.train.check import check_generator
 from scoremix.stages.train.generator import train_generator
