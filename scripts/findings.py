@@ -80,11 +80,14 @@ def table_of(stored: Stored, study: str, data: str) -> Any:
 
 
 def cell(stored: Stored, study: str, data: str, arm: str, metric: str, other: str = "") -> Cell | None:
-    """An arm's mean, or its difference to another, with its interval, or its cost; None where it is not stored."""
+    """An arm's mean, or its difference to another, with its interval, its cost or its generator's gate; None where it is not stored."""
     table = table_of(stored, study, data)
     row = next((row for row in table["rows"] if row["arm"] == arm), None) if table else None
     if table is None or row is None:
         return None
+    if metric == "gate":  # of the arm's own generator, or of the one that all have
+        own = row["mix"].get("gate")
+        return {"value": table["gates"]["0"]["top1"] if own is None else own}
     if metric in row.get("cost", ()):  # which pictures of people lack
         return {"value": row["cost"][metric]}
     if not other:

@@ -3,7 +3,7 @@
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
 what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and the
 manifests). Sentences of docs/results/pages/*.md.in take their numbers from there too: {{STUDY/DATA/ARM/METRIC}} becomes a
-mean in per cent ({{STUDY/DATA/ARM/evaluations}}: of the generator, for its images), {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval, {{gates_NAME:ARM/IMAGES/GUIDANCE}} a gate;
+mean in per cent ({{STUDY/DATA/ARM/evaluations}}: of the generator, for its images; .../gate: how well that knows its classes), {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval, {{gates_NAME:ARM/IMAGES/GUIDANCE}} a gate;
 @STUDY@ becomes its tables.
 """
 
@@ -79,6 +79,8 @@ def quoted(stored: dict[str, Any], study: str, data: str, arms: str, metric: str
     found = findings.cell(stored, study, data, arm, metric, other)
     if found is None:
         raise KeyError(f"{study}/{data}/{arms}/{metric}: not stored")
+    if metric == "gate":
+        return f"{found['value']:.2f}".lstrip("0")
     if metric == "evaluations":
         return f"{found['value']:,}"
     return tables.percent(found, True) if other else f"{100 * found['value']:.1f}"
