@@ -278,6 +278,7 @@ def test_who_selects_again_is_an_arm_that_can(tmp_path: Path) -> None:
         ({"selected_by": "mine"}, "that the baseline selects for"),
         ({"selected_by": "equal_steps"}, "an arm of its own length"),
         ({"selected_by": "scoremix", "selector": {"depth": 2}}, "selector must be empty"),
+        ({"selected_by": "scoremix", "images": "real"}, "for which nothing is selected"),
     ):
         with pytest.raises(ValueError, match=said):
             planned(tmp_path, mine=Arm.model_validate(changes))

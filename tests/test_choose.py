@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scoremix.config import ConfigError, Experiment, Runtime, load, presets
+from scoremix.config import Arm, ConfigError, Experiment, Runtime, load, presets
 from scoremix.config.choice import confirming, costliest, narrowed, without_generator
 from scoremix.evaluation.estimate import ChosenCandidate
 from scoremix.evaluation.metric_table import metric_of
@@ -122,6 +122,22 @@ def test_a_weak_generator_leaves_its_candidates_out(tmp_path: Path) -> None:
     longer = next(s for s in steps if s.label == "recognizer equal_steps/0")
     length = next(s for s in steps if s.key == longer.inputs["1"])
     assert next(s.label for s in steps if s.key == length.inputs["1"]) == "screen for averages_75"
+
+
+def test_what_an_arm_of_a_weak_generator_would_select_for_is_left_out(tmp_path: Path) -> None:
+    store, exp = Store(tmp_path), experiment()
+    again = {name: Arm(images="averages", selected_by=name) for name in ("scoremix", "averages_75")}
+    mine = {"again": again["scoremix"], "mine": again["averages_75"], "longer": Arm(images="real", steps_of="again")}
+    exp = exp.model_copy(update={"arms": {**exp.arms, **mine}})
+    before = plans(exp, store)
+    checked = next(i for i, s in enumerate(before) if s.stage == "check")
+    assert not {"sample for scoremix", "keep_real for again"} & {s.label for s in before[:checked]}  # they wait for it
+    finish(store, before[checked], "gate.json", gate(0.3))
+    steps = plans(exp, store)
+    trained = {s.label.split()[1].split("/")[0] for s in steps if s.label.startswith("recognizer ")}
+    assert trained == {"real", "equal_steps", "averages_75", "cutmixes", "mine", "longer"}
+    assert {s.label for s in steps if s.stage == "sample"} == {"sample reproductions"}
+    assert {s.label for s in steps if s.stage == "keep_real"} == {"keep_real for mine"}
 
 
 def test_candidates_without_a_generator_train_none(tmp_path: Path) -> None:

@@ -82,16 +82,22 @@ class ArmStage:
 def base_of(exp: Experiment, name: str, base: Base, shared: frozenset[str]) -> Base:
     """What an arm starts from, with a generator or a selecting recognizer of its own where it says so."""
     stage, arm = ArmStage(base.stage, name, shared), exp.arms[name]
-    network, baseline = base.network, base.baseline
-    if arm.generator and arm.images != "real":
-        changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
-        network = guided_generator(changes, stage, base.real, base.baseline)
+    baseline = base.baseline
     if arm.selector and arm.images != "real":
         other = changed(exp.recognizer, arm.selector)
         baseline = trained(stage, other, base.real, base.real, "selecting recognizer")
     if arm.selected_by is not None:
         baseline = stage(keep_real, RealClasses(), improved(exp, arm.selected_by, base, shared, stage), base.real)
-    return Base(stage, base.real, baseline, network)
+    return Base(stage, base.real, baseline, network_of(exp, name, base, stage))
+
+
+def network_of(exp: Experiment, name: str, base: Base, stage: Stage) -> Artifact | None:
+    """The generator that an arm's images come from: the experiment's, or one of its own where it says so."""
+    arm = exp.arms[name]
+    if not arm.generator or arm.images == "real":
+        return base.network
+    changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
+    return guided_generator(changes, stage, base.real, base.baseline)
 
 
 def improved(exp: Experiment, name: str, base: Base, shared: frozenset[str], stage: Stage) -> Artifact:

@@ -33,6 +33,7 @@ from scoremix.making import (
     base_of,
     gated,
     guided_generator,
+    network_of,
     searched_weights,
     seeded,
     selected,
@@ -142,17 +143,19 @@ def begin(exp: Experiment, source: External, stage: Stage) -> Begun:
 
 def possible(exp: Experiment, begun: Begun) -> Experiment:
     """The experiment without the candidates whose generator is too weak to be judged."""
-    gates = {name: gate_of(exp, name, begun) for name, arm in exp.arms.items() if arm.generated and arm.measured}
+    used = {*measured(exp), *(arm.selected_by for arm in exp.arms.values())}
+    gates = {name: gate_of(exp, name, begun) for name, arm in exp.arms.items() if arm.generated and name in used}
     weak = [name for name, gate in gates.items() if gate is not None and not passed(gate)]
     return without_generator(exp, weak) if weak else exp
 
 
 def gate_of(exp: Experiment, name: str, begun: Begun) -> Artifact | None:
     """The gate of the generator that an arm's images come from, its own or the experiment's."""
-    own = base_of(exp, name, begun.base, begun.shared)
-    if own.network == begun.base.network:
+    stage = ArmStage(begun.base.stage, name, begun.shared)
+    network = network_of(exp, name, begun.base, stage)
+    if network == begun.base.network:
         return begun.gate
-    return gated(exp, replace(own, baseline=begun.base.baseline))[-1]
+    return gated(exp, replace(begun.base, stage=stage, network=network))[-1]
 
 
 def passed(gate: Artifact) -> bool:

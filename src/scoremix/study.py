@@ -286,8 +286,11 @@ def _costs(exp: Experiment, steps: list[Step], store: Store) -> dict[str, dict[s
     for arm in measured(exp):
         trained = [step for step in steps if step.label in {f"recognizer {arm}/{seed}" for seed in exp.seeds}]
         of_generators = [s for key in {t.inputs["0"] for t in trained} for s in runner.needed(steps, labels[key])]
+        others = {k.key for s in of_generators if s.stage == "keep_real" for k in runner.needed(steps, s.label)}
         image_steps = {
-            s.key: s for s in of_generators if s.stage in ("combine", "sample", "pixels", "screen", "search")
+            s.key: s
+            for s in of_generators
+            if s.stage in ("combine", "sample", "pixels", "screen", "search") and s.key not in others
         }
         images = [store.artifact(step).manifest["cost"] for step in image_steps.values()]
         training = [store.artifact(step).manifest["cost"]["seconds"] for step in trained]

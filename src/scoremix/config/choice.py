@@ -15,17 +15,18 @@ def narrowed(exp: Experiment, names: Iterable[str]) -> Experiment:
 
 
 def without_generator(exp: Experiment, weak: Iterable[str]) -> Experiment:
-    """The experiment without arms whose generator is too weak.
+    """The experiment without arms whose generator is too weak, or whose m-plets one of them would choose.
 
     Where another arm trains as long as one of them, pixel averages of the same m-plets give that length: they are as many.
     """
     weak = set(weak)
-    stand_ins = {n: arm.model_copy(update=_AVERAGES) for n, arm in exp.arms.items() if n in weak}
-    kept = narrowed(exp, [name for name, arm in exp.arms.items() if arm.measured and name not in weak])
-    return kept.model_copy(update={"arms": {n: stand_ins.get(n, arm) for n, arm in kept.arms.items()}})
+    while selected := {n for n, arm in exp.arms.items() if arm.selected_by in weak} - weak:
+        weak |= selected
+    arms = {n: arm.model_copy(update=_AVERAGES) if n in weak else arm for n, arm in exp.arms.items()}
+    return narrowed(exp.model_copy(update={"arms": arms}), [n for n, arm in arms.items() if arm.measured])
 
 
-_AVERAGES = {"images": "averages", "search": False, "generator": {}, "measured": False}
+_AVERAGES = {"images": "averages", "search": False, "generator": {}, "selected_by": None, "measured": False}
 
 
 def waiting_for_no_generator(exp: Experiment) -> Experiment:

@@ -239,6 +239,8 @@ class Experiment(Slice):
             raise ValueError(f"{start} takes an arm of its own length that the baseline selects for")
         if not changed(self.mixing, other.mixing).real:
             raise ValueError(f"{start} takes an arm that trains on real images, too (mixing.real)")
+        if arm.images == "real":
+            raise ValueError(f"{start} images is 'real', for which nothing is selected")
         if arm.selector:
             raise ValueError(f"{start} its recognizer is that arm's, so selector must be empty")
 
