@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 import scoremix
-from scoremix.config import ConfigError, Experiment, Runtime, load
+from scoremix.config import Arm, ConfigError, Experiment, Runtime, load
 from scoremix.config.arms import named
 from scoremix.config.delivery import AllClasses, Delivery
 from scoremix.data.files import locked
@@ -170,18 +170,24 @@ def test_mixes_are_the_runs_own_or_of_all_classes(out: Path) -> None:
     parts, store = records.finished(out, "my_images"), Store(out / "store")
     config = Delivery.model_validate_json((out / "my_images" / "model" / "settings.json").read_text())
     steps: dict[str, dict[str, Step]] = {}
-    for name, retrained in (("scoremix", False), ("scoremix", True), ("averages", False)):
+    again = Arm(images="averages", selected_by="scoremix")
+    exp = parts.exp.model_copy(update={"arms": {**parts.exp.arms, "again": again}})
+    added = {**parts.added, "again": parts.added["averages"]}
+    for name, retrained in (("scoremix", False), ("scoremix", True), ("averages", False), ("again", False)):
         planner = Planner(store)
         wanted = config.model_copy(update={"recipe": name, "retrained": retrained})
-        delivery(parts.exp, wanted, *parts[1:4], records.evaluated(out, parts, name), planner)
+        evaluated = records.evaluated(out, parts, "averages" if name == "again" else name)
+        delivery(exp, wanted, parts.chain, parts.recognizers, added, evaluated, planner)
         steps[f"{name} {retrained}"] = {step.stage: step for step in planner.steps.values()}
-    own, retrained_, averages = steps.values()
+    own, retrained_, averages, selected_again = steps.values()
     assert own["combine"].inputs == {"0": own["everything"].key, "1": parts.added["scoremix"].key}
     assert "generator" not in own and "sample" not in own and "generator" not in averages
     assert retrained_["generator"].inputs["0"] == averages["pixels"].inputs["0"] == own["everything"].key
     assert retrained_["combine"].inputs["1"] == retrained_["sample"].key
     assert retrained_["sample"].inputs["0"] == retrained_["generator"].key
     assert averages["combine"].inputs["1"] == averages["pixels"].key
+    assert selected_again["combine"].inputs["1"] == added["again"].key
+    assert not {"sample", "keep_real"} & selected_again.keys()  # the run's generator knows no other classes
 
 
 @pytest.mark.slow

@@ -35,7 +35,8 @@ def delivery(
     every = stage(everything, AllClasses(), chain["real"])
     base = Base(stage, every, chain["baseline"], chain.get("generator"))
     mixes: Artifact | None = None
-    if arm.generated and not config.retrained:
+    by_generator = arm.generated or (arm.selected_by is not None and exp.arms[arm.selected_by].generated)
+    if by_generator and not config.retrained:
         mixes = added[name]
     elif arm.images != "real":
         baseline = trained(stage, seeded(exp, exp.seeds[0]), every, every, "baseline of all classes")
