@@ -80,7 +80,7 @@ def table_of(stored: Stored, study: str, data: str) -> Any:
 
 
 def cell(stored: Stored, study: str, data: str, arm: str, metric: str, other: str = "") -> Cell | None:
-    """An arm's mean, or its difference to another, with its interval, its cost or its generator's gate; None where it is not stored."""
+    """An arm's mean, or its difference to another, with its interval; its cost, its generator's gate. None where not stored."""
     table = table_of(stored, study, data)
     row = next((row for row in table["rows"] if row["arm"] == arm), None) if table else None
     if table is None or row is None:

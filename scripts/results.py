@@ -3,7 +3,8 @@
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
 what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and the
 manifests). Sentences of docs/results/pages/*.md.in take their numbers from there too: {{STUDY/DATA/ARM/METRIC}} becomes a
-mean in per cent ({{STUDY/DATA/ARM/evaluations}}: of the generator, for its images; .../gate: how well that knows its classes), {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval, {{gates_NAME:ARM/IMAGES/GUIDANCE}} a gate;
+mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval, {{STUDY/DATA/ARM/evaluations}} those of the
+generator for its images, {{STUDY/DATA/ARM/gate}} how well that knows its classes, {{gates_NAME:ARM/IMAGES/GUIDANCE}} a gate;
 @STUDY@ becomes its tables.
 """
 

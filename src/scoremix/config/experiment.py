@@ -36,8 +36,8 @@ class Arm(Slice):
     images: Literal["real", "mixes", "relabelled", "averages", "cutmixes", "repeated"] = Field(
         "mixes",
         description="real: nothing is added; mixes: by the generator; relabelled: reproductions of the sources as "
-        "images of the mix's class; averages, cutmixes: of real images, pixel by pixel or patch by patch; repeated: real images of the sources once more, "
-        "with mixing.labels 'soft' in their own classes",
+        "images of the mix's class; averages, cutmixes: of real images, pixel by pixel or patch by patch; "
+        "repeated: real images of the sources once more, with mixing.labels 'soft' in their own classes",
     )
     steps_of: str | None = Field(None, description="train for as many steps as this arm does")
     search: bool = Field(False, description="mix with the weights that the search finds")
