@@ -34,8 +34,10 @@ if [ -n "$elsewhere" ] && [ "$elsewhere" != "$place" ]; then
   "$python" -m venv --clear .venv
 fi
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-# python compiles a module when it is first imported: all that is installed would take a minute more
 echo "setup: installing scoremix[$extras] into .venv (a minute or two, about 1.7 GB)"
 PIP_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1 .venv/bin/python -m pip install -q --no-compile -e ".[$extras]"
 .venv/bin/python -m pip check
+# compiled are the modules that it imports: all that is installed would take a minute more, and where python is told to
+# write no bytecode (as in many containers) every command would compile them again, torch among them
+env -u PYTHONDONTWRITEBYTECODE .venv/bin/python scripts/compile.py
 echo "$stamp" > .venv/.stamp

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scoremix.commands.export import export_onnx
-from scoremix.recognition import checkpoints
+from scoremix.recognition import checkpoints, onnxfile
 from scoremix.recognition.heads import ArcFace
 from scoremix.recognition.training import initialised
 
@@ -85,3 +85,9 @@ def test_embeddings_that_are_not_finite_are_no_agreement(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="embeddings: 1 of 1 are not finite"):
         export_onnx(tmp_path / "r.safetensors", tmp_path / "r.onnx")
     assert not (tmp_path / "r.onnx").exists()
+
+
+def test_a_missing_library_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "onnxscript" else object())
+    with pytest.raises(ValueError, match=r"^fit needs onnxscript: pip install 'scoremix\[onnx\]'$"):
+        onnxfile.refuse_without_onnx("fit")

@@ -1,5 +1,6 @@
 """Recognizers as one ONNX file: several give the mean of their unit embeddings, normalised; checked against onnxruntime."""
 
+import importlib.util
 import json
 import logging
 import warnings
@@ -21,12 +22,9 @@ TOLERANCE = 1e-4  # of the entries of a unit embedding, between torch and onnxru
 
 def refuse_without_onnx(what: str) -> None:
     """ValueError of one line where the libraries of the extra `onnx` are not installed; `what` needs them."""
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise ValueError(f"{what} needs {error.name}: pip install 'scoremix[onnx]'") from None
+    for name in ("onnx", "onnxruntime", "onnxscript"):
+        if importlib.util.find_spec(name) is None:
+            raise ValueError(f"{what} needs {name}: pip install 'scoremix[onnx]'")
 
 
 def to_onnx(
