@@ -6,6 +6,7 @@ import json
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -13,8 +14,9 @@ import yaml
 from torch import Tensor
 
 from scoremix import commands
+from scoremix.config import SamplingPlan
 from scoremix.diffusion.denoisers import mix
-from scoremix.diffusion.solvers import Denoise, karras_sigmas
+from scoremix.diffusion.solvers import Denoise, by_name, karras_sigmas
 
 
 @pytest.mark.slow
@@ -66,3 +68,8 @@ def test_a_solver_of_ones_own_mixes_classes_and_is_of_its_order() -> None:
     exact = means.mean(0) + spread / (spread**2 + 80**2) ** 0.5 * (x - means.mean(0))
     errors = [float((midpoint(between, x, karras_sigmas(steps)) - exact).abs().max()) for steps in (16, 32, 64)]
     assert errors[0] > 3 * errors[1] > 9 * errors[2] and errors[2] < 0.01
+
+
+def test_a_config_chooses_among_the_solvers_there_are() -> None:
+    chosen = {*get_args(SamplingPlan.model_fields["solver"].annotation)}
+    assert chosen == {*by_name(churn=0.0, eta=0.0, noise=torch.randn_like)}

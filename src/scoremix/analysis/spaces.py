@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -116,7 +116,7 @@ Array = np.ndarray
 
 def prepared(x: Matrix, metric: Metric, name: str = "x") -> Float[Tensor, "n d"]:
     """Rows whose inner products give the distances of `block_distances`: unit for cosine, else centred."""
-    check_choice("metric", metric, "cosine", "l2", "sqeuclidean")
+    check_choice("metric", metric, *get_args(Metric))
     rows = as_rows(x, name)
     return unit_rows(rows, name) if metric == "cosine" else centred(rows)
 

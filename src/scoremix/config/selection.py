@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from scoremix.config.base import EmaLength, Positive, Seed, Share, Slice
 
+Metric = Literal["cosine", "l2", "sqeuclidean"]
+
 
 class Selection(Slice):
     """Which classes are mixed (paper 4.2 to 4.4); far and close are exact, of every m-plet there is."""
@@ -23,8 +25,8 @@ class Selection(Slice):
     space: Literal["embedding", "condition"] = Field(
         "embedding", description="whose distances: the recognizer's class centers or the generator's condition matrix"
     )
-    metric: Literal["cosine", "l2", "sqeuclidean"] = "cosine"
-    condition_metric: Literal["cosine", "l2", "sqeuclidean"] = Field("cosine", description="of the joint strategies")
+    metric: Metric = "cosine"
+    condition_metric: Metric = Field("cosine", description="of the joint strategies")
     ema: EmaLength = Field(0.05, description="EMA length of the condition matrix")
     objective: Literal["sum", "mean", "min", "max", "range", "std"] = Field(
         "sum", description="of the distances of an m-plet's pairs; range and std only for few classes"

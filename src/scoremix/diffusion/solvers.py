@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 Denoise = Callable[[Tensor, Tensor], Tensor]  # (x (b, ...), sigma ()) -> estimate of the clean x
+Solver = Callable[[Denoise, Tensor, Tensor], Tensor]  # (denoiser, noise * sigmas[0], sigmas) -> x at the last level, 0
 
 
 def karras_sigmas(
@@ -186,6 +188,16 @@ def dpm2m(denoiser: Denoise, x: Float[Tensor, "b ..."], sigmas: Float[Tensor, " 
         x = torch.lerp(ahead, x, t_next / t)
         before = estimate, step
     return x
+
+
+def by_name(churn: float, eta: float, noise: Callable[[Tensor], Tensor]) -> dict[str, Solver]:
+    """The solvers by the names a config chooses them by; heun draws `churn` of the noise, ddim `eta`, the others none."""
+    return {
+        "heun": partial(heun, churn=churn, noise=noise),
+        "euler": euler,
+        "ddim": partial(ddim, eta=eta, noise=noise),
+        "dpm2m": dpm2m,
+    }
 
 
 def _levels(sigmas: Tensor) -> list[float]:

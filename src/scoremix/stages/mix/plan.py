@@ -114,17 +114,7 @@ def solve(
         return path(denoiser, x, sigmas)[0]
     if plan.mixture == "balanced":
         return solvers.balanced(partial(by_class, denoiser), x, sigmas, noise)
-    match plan.solver:
-        case "heun":
-            return solvers.heun(denoiser, x, sigmas, churn=plan.churn, noise=noise)
-        case "euler":
-            return solvers.euler(denoiser, x, sigmas)
-        case "ddim":
-            return solvers.ddim(denoiser, x, sigmas, eta=plan.eta, noise=noise)
-        case "dpm2m":
-            return solvers.dpm2m(denoiser, x, sigmas)
-        case _:
-            assert_never(plan.solver)
+    return solvers.by_name(plan.churn, plan.eta, noise)[plan.solver](denoiser, x, sigmas)
 
 
 def weighing_of(plan: SamplingPlan, denoiser: Denoiser) -> Weighing | None:
