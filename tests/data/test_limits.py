@@ -104,7 +104,7 @@ BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], An
     "large labels": ("a.npz", lambda _: zeros(images=((1, 8, 8), "|u1"), labels=(((1 << 27) + 1,), "<i8")), Npz, "the limit is 1,073,741,824"),
     "wide": ("a.safetensors", lambda _: wide([12000, 12000], [1, 1]), checkpoints.load, "must be"),
     "deep": ("a.safetensors", lambda _: wide([4, 4], [10**9, 10**9]), published.load, "blocks are described"),
-    "wide generator": ("a.safetensors", generator, generators.load, "lacks the tensor"),
+    "wide generator": ("a.safetensors", generator, generators.load, "lacks '"),
 }  # fmt: skip
 
 

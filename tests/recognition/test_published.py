@@ -134,10 +134,10 @@ def test_strict_about_every_tensor(ir18: State, tmp_path: Path) -> None:
     path = tmp_path / "x.pt"
     lacking = {n: t for n, t in ir18.items() if n != "output_layer.3.bias"}
     for state, said in (
-        (lacking, "lacks output_layer.3.bias"),
-        (ir18 | {"input_layer.3.weight": torch.ones(1)}, "also holds input_layer.3.weight"),
+        (lacking, "lacks 'output_layer.3.bias'"),
+        (ir18 | {"input_layer.3.weight": torch.ones(1)}, "also holds 'input_layer.3.weight'"),
         (ir18 | {"output_layer.3.bias": torch.ones(7)}, r"output_layer.3.bias is \(7,\), must be \(512,\)"),
-        (under("model.", ir18) | {"teacher.weight": torch.ones(1)}, "also holds teacher.weight"),
+        (under("model.", ir18) | {"teacher.weight": torch.ones(1)}, "also holds 'teacher.weight'"),
     ):
         with pytest.raises(ValueError, match=said):
             published.load(saved(state, path))

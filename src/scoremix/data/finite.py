@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from scoremix.data.lists import some
+
 Numbers = TypeVar("Numbers", Tensor, np.ndarray)
 
 
@@ -28,6 +30,16 @@ def finite_tensors(tensors: Mapping[str, Tensor], path: Path) -> None:
     counts = {n: int((~torch.isfinite(t)).sum()) for n, t in tensors.items() if t.is_floating_point()}
     if wrong := {name: count for name, count in counts.items() if count}:
         raise ValueError(f"{path}: {sum(wrong.values())} weights are not finite, the first in {next(iter(wrong))}")
+
+
+def refuse_misfits(wanted: Mapping[str, Tensor], stored: Mapping[str, Tensor]) -> None:
+    """ValueError unless the tensors of a network as described (on device meta) are those of a file, by name and shape."""
+    for tensors, others, what in ((wanted, stored, "lacks"), (stored, wanted, "also holds")):
+        if names := [name for name in tensors if name not in others]:
+            raise ValueError(f"{what} {some(names)}")
+    for name, tensor in wanted.items():
+        if tensor.shape != stored[name].shape:
+            raise ValueError(f"{name} is {tuple(stored[name].shape)}, must be {tuple(tensor.shape)}")
 
 
 def described_bytes(tensors: Mapping[str, Tensor], kind: str, description: Mapping[str, Any]) -> bytes:

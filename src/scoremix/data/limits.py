@@ -1,6 +1,7 @@
 """What may be decoded: one limit per kind of file, held against headers before anything is allocated.
 
-Every reader asks here; `docs/formats.md` states the numbers. What is beyond a limit is a ValueError of one line.
+Every reader asks here; `docs/formats.md` states the numbers. What is beyond a limit is a ValueError of one line. Pickles are
+read here alone: each reader says which names it knows, and what stands for them.
 """
 
 import json
@@ -8,7 +9,7 @@ import math
 import pickle
 import pickletools
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -94,6 +95,34 @@ def refuse_swelling(what: str, stored: int, unfolded: int) -> None:
         raise ValueError(f"{what}: {stored:,} bytes unfold into {unfolded:,}, the limit is {SWELLS} times as many")
 
 
+def unpickled(file: IO[bytes], stand_in: Callable[[str, str], Any], **how: Any) -> Any:
+    """What a pickle holds, without running any of it: `stand_in(module, name)` answers for each name, None refuses it.
+
+    ValueError for a name that is refused, for data outside the file, and as for `refuse_greedy`.
+    """
+    refuse_greedy(file)
+    return _Unpickler(file, stand_in, **how).load()
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: IO[bytes], stand_in: Callable[[str, str], Any], **how: Any) -> None:
+        super().__init__(file, **how)
+        self.stand_in = stand_in
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (known := self.stand_in(module, name)) is None:
+            raise refused(f"{module}.{name}")
+        return known
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise refused("data outside itself")
+
+
+def refused(asked: str) -> ValueError:
+    """What is said of a pickle that asks for more than data."""
+    return ValueError(f"its pickle asks for {ascii(asked)[1:-1]}, which is refused")  # a name may hold line ends
+
+
 def refuse_greedy(file: IO[bytes]) -> None:
     """ValueError where a pickle, without being run, asks for more places than its file has bytes.
 
@@ -162,17 +191,6 @@ def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     if any(side < 0 for side in shape):
         raise ValueError(f"an array of shape {shape}")
     return shape, fortran, dtype
-
-
-def refuse_misfits(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """ValueError unless the tensors of a network as described (on device meta) are those of a file, by name and shape."""
-    for name in {**wanted, **found}:
-        if name not in found:
-            raise ValueError(f"lacks the tensor {name!r}")
-        if name not in wanted:
-            raise ValueError(f"also holds the tensor {name!r}")
-        if wanted[name].shape != found[name].shape:
-            raise ValueError(f"tensor {name!r} is {tuple(found[name].shape)}, must be {tuple(wanted[name].shape)}")
 
 
 def refuse_packed(path: Path) -> None:

@@ -9,7 +9,6 @@ objects. Any other name ends the reading.
 import contextlib
 import io
 import math
-import pickle
 import re
 import zipfile
 from collections import OrderedDict
@@ -48,8 +47,7 @@ class KeptDict(dict[str, Any]):
 def read_plain(path: Path) -> Any:
     """What a plain pickle holds, modules as `KeptObject`. ValueError naming what it asks for beyond that."""
     with open(path, "rb") as file:
-        limits.refuse_greedy(file)
-        return _Reader(file).load()
+        return limits.unpickled(file, _stand_in)
 
 
 def read_torch(path: Path, stand_ins: Mapping[tuple[str, str], Any] | None = None) -> Any:
@@ -76,15 +74,10 @@ def readable(path: Path, what: str) -> Iterator[None]:
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
     except Exception as error:
-        if refused := re.search(r"GLOBAL:? (\S+)", str(error)):
-            raise ValueError(f"{path}: its pickle asks for {refused[1]}, which is refused") from None
+        if name := re.search(r"GLOBAL:? (\S+)", str(error)):
+            raise ValueError(f"{path}: {limits.refused(name[1])}") from None
         text = " ".join(str(error).split()).split(". ")[0][:200]
         raise ValueError(f"{path}: not a readable {what} ({text or type(error).__name__})") from None
-
-
-def some(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 class _Inert:
@@ -107,26 +100,19 @@ def _inert(path: Path) -> list[Any]:
     except (ValueError, RuntimeError):
         return []  # the old format: weights_only alone decides
     if foreign := sorted(name for name in names if name.partition(".")[0] not in LIBRARIES):
-        raise ValueError(f"its pickle asks for {some(foreign)}, which is refused")
+        raise limits.refused(foreign[0])
     return [
         (OrderedDict if name.lower().endswith("dict") else type("Inert", (_Inert,), {}), name) for name in sorted(names)
     ]
 
 
-class _Reader(pickle.Unpickler):
-    """Knows the names of a published snapshot's parts, and no other."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _NAMES:
-            return _NAMES[module, name]
-        if module.startswith("torch.nn.modules.") and name.isidentifier():
-            return KeptObject
-        if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
-            return dtype
-        raise ValueError(f"it asks for {module}.{name}, which no published snapshot needs; not read further")
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise ValueError("it refers to data outside itself; not read further")
+def _stand_in(module: str, name: str) -> Any:
+    """What answers for a name of a published snapshot; None for any other."""
+    if module.startswith("torch.nn.modules.") and name.isidentifier():
+        return KeptObject
+    if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
+        return dtype
+    return _NAMES.get((module, name))
 
 
 def _rebuilt(meta: Any) -> KeptObject:

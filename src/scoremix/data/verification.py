@@ -7,7 +7,6 @@ the reader, and stand-ins of this module answer for them: no code of the file's 
 
 from __future__ import annotations
 
-import io
 import pickle
 import re
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from scoremix.data import limits
+from scoremix.data.source import readable
 
 PROTOCOL = 4  # lists of bytes and booleans: a file that names nothing
 _KIND = re.compile(r"b1|[ui][1248]|f[48]|O8?|[US][1-9]\d{0,3}")
@@ -50,20 +50,8 @@ def read(path: Path) -> VerificationPairs:
 
 def unpickled(path: Path, what: str) -> Any:
     """What a pickle of numpy arrays (as stand-ins with `values`), bytes and plain values holds; ValueError for others."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
-    try:
-        limits.refuse_greedy(file := io.BytesIO(content))
-        return _Unpickler(file, encoding="bytes").load()
-    except _Refused as error:
-        raise ValueError(
-            f"{path}: refused, its pickle names {error}; {what} needs numpy arrays and bytes only"
-        ) from None
-    except Exception as error:  # damaged pickles raise almost anything
-        why = f"{type(error).__name__}: {ascii(str(error))[1:-1]}"
-        raise ValueError(f"{path} is not a pickle of {what} ({why})") from None
+    with readable(path, f"a pickle of {what}"), open(path, "rb") as file:
+        return limits.unpickled(file, lambda *name: ALLOWED.get(name), encoding="bytes")
 
 
 def packed(images: Sequence[bytes], same: Sequence[bool] | Bool[np.ndarray, " pairs"]) -> bytes:
@@ -73,17 +61,13 @@ def packed(images: Sequence[bytes], same: Sequence[bool] | Bool[np.ndarray, " pa
     return pickle.dumps(([bytes(image) for image in images], [bool(s) for s in same]), protocol=PROTOCOL)
 
 
-class _Refused(Exception):
-    """A pickle names something outside the list."""
-
-
 class _Dtype:
     """Stands for numpy.dtype: numbers, text, bytes, and objects; any other kind is refused."""
 
     def __init__(self, code: str | bytes, *_: Any) -> None:
         self.kind = code.decode("latin1") if isinstance(code, bytes) else code
         if not _KIND.fullmatch(self.kind):
-            raise _Refused(f"numpy.dtype {self.kind!r}")
+            raise limits.refused(f"numpy.dtype {self.kind!r}")
 
     def __setstate__(self, state: Any) -> None:
         """Byte order and flags: of no account for the kinds allowed, but for integers of another order."""
@@ -130,7 +114,7 @@ def _scalar(dtype: _Dtype, raw: Any) -> Any:
 
 def _latin1(text: str, encoding: str = "latin1") -> bytes:
     if encoding not in ("latin1", b"latin1"):
-        raise _Refused(f"_codecs.encode to {encoding!r}")
+        raise limits.refused(f"_codecs.encode to {encoding!r}")
     return text.encode("latin1") if isinstance(text, str) else text
 
 
@@ -145,16 +129,6 @@ ALLOWED: dict[tuple[str, str], Callable[..., Any]] = {
     ("_codecs", "encode"): _latin1,
     **{(f"numpy.{core}.{module}", name): f for core in ("core", "_core") for (module, name), f in _NUMPY.items()},
 }
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise _Refused(ascii(f"{module}.{name}")[1:-1])  # names may hold anything, line ends included
-        return ALLOWED[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise _Refused("a persistent object")
 
 
 def _items(value: Any, what: str, path: Path) -> list[Any] | tuple[Any, ...]:

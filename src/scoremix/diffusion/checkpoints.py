@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scoremix.data.finite import described_bytes, read_described
-from scoremix.data.limits import parsed_json, refuse_misfits
+from scoremix.data.finite import described_bytes, read_described, refuse_misfits
+from scoremix.data.limits import parsed_json
 from scoremix.data.pickles import readable
 from scoremix.diffusion.ema import posthoc_fit
 from scoremix.diffusion.unet import EDM2

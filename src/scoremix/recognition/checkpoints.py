@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from scoremix.data.finite import described_bytes, read_described
-from scoremix.data.limits import parsed_json, refuse_misfits
+from scoremix.data.finite import described_bytes, read_described, refuse_misfits
+from scoremix.data.limits import parsed_json
 from scoremix.data.pickles import readable
 from scoremix.recognition.iresnet import FACE_SIZE, AdaFaceIR, IRNet, build
 from scoremix.recognition.timm_networks import PREFIX, TimmNetwork

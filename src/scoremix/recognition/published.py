@@ -17,9 +17,10 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
-from scoremix.data.finite import finite_tensors
+from scoremix.data.finite import finite_tensors, refuse_misfits
 from scoremix.data.limits import parsed_json, parsed_yaml, text
-from scoremix.data.pickles import read_torch, readable, some
+from scoremix.data.lists import some
+from scoremix.data.pickles import read_torch, readable
 from scoremix.recognition import checkpoints
 from scoremix.recognition.iresnet import ADAFACE_UNITS, FACE_UNITS
 
@@ -72,7 +73,10 @@ def _load(path: Path, colour: checkpoints.Colour | None) -> tuple[checkpoints.Ne
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     description = checkpoints.published(name, order, f"{family} checkpoint {path.name}, sha256 {digest[:16]}")  # type: ignore[arg-type]
     net = checkpoints.make(description)
-    _check(path, f"{family} {name}", net.state_dict(), tensors)
+    try:
+        refuse_misfits(net.state_dict(), tensors)
+    except ValueError as error:
+        raise ValueError(f"{path}: looks like {family} {name}, but {error}") from None
     finite_tensors(tensors, path)
     net.load_state_dict(tensors, strict=True)
     return net.eval(), description
@@ -152,17 +156,6 @@ def _counts(state: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
 
 def _depths(units: Mapping[int, tuple[int, ...]]) -> str:
     return ", ".join(f"{depth}: {sum(u)}" for depth, u in units.items())
-
-
-def _check(path: Path, what: str, wanted: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
-    start = f"{path}: looks like {what}, but"
-    if missing := [name for name in wanted if name not in found]:
-        raise ValueError(f"{start} lacks {some(missing)}")
-    if extra := [name for name in found if name not in wanted]:
-        raise ValueError(f"{start} also holds {some(extra)}")
-    for name, tensor in wanted.items():
-        if tensor.shape != found[name].shape:
-            raise ValueError(f"{start} {name} is {tuple(found[name].shape)}, must be {tuple(tensor.shape)}")
 
 
 def _said_beside(path: Path) -> str | None:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from scoremix.data.limits import refuse_misfits
+from scoremix.data.finite import refuse_misfits
 
 PREFIX = "timm/"
 
