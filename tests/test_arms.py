@@ -274,7 +274,7 @@ def test_an_improved_recognizer_selects_again(store: Path) -> None:
 
 def test_who_selects_again_is_an_arm_that_can(tmp_path: Path) -> None:
     for changes, said in (
-        ({"selected_by": "nobody"}, r"arms\.mine\.selected_by 'nobody': no arm is called that"),
+        ({"selected_by": "nobody"}, r"arms\.mine\.selected_by: no arm is called 'nobody'"),
         ({"selected_by": "mine"}, "that the baseline selects for"),
         ({"selected_by": "equal_steps"}, "an arm of its own length"),
         ({"selected_by": "scoremix", "selector": {"depth": 2}}, "selector must be empty"),

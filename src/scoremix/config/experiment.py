@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -182,12 +182,7 @@ class Experiment(Slice):
             for network in filter(None, (self.generator, self.guide)):
                 network.check_side(self.data.size)
         for name, arm in self.arms.items():
-            if arm.steps_of is not None and arm.steps_of not in self.arms:
-                raise ValueError(
-                    f"arms.{name}.steps_of: no arm is called {arm.steps_of!r} (arms: {', '.join(self.arms)})"
-                )
-            if arm.selected_by is not None:
-                self._selects(name, arm)
+            self._leans(name, arm)
             for part in SLICES:
                 settings = getattr(self, "recognizer" if part == "selector" else part)
                 changed(settings, getattr(arm, part), f"arms.{name}.{part}.")
@@ -208,8 +203,7 @@ class Experiment(Slice):
             ("treatment", [] if self.choice else [self.evaluation.treatment]),  # a choice names another
             ("controls", self.evaluation.controls),
         ):
-            if unknown := [name for name in names if name not in self.arms]:
-                raise ValueError(f"evaluation.{field}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
+            self._known(f"evaluation.{field}", names)
             if unmeasured := [name for name in names if not self.arms[name].measured]:
                 raise ValueError(f"evaluation.{field}: arm {unmeasured[0]!r} is not measured")
         if self.choice is not None and not choice_fits(self.evaluation.model_dump()):
@@ -229,12 +223,18 @@ class Experiment(Slice):
             self.other_recognizer(name)
         return self
 
-    def _selects(self, name: str, arm: Arm) -> None:
-        """ValueError where the arm that selects for another cannot: it is not there, or would wait for itself."""
-        start = f"arms.{name}.selected_by {arm.selected_by!r}:"
-        other = self.arms.get(arm.selected_by or "")
-        if other is None:
-            raise ValueError(f"{start} no arm is called that (arms: {', '.join(self.arms)})")
+    def _known(self, where: str, names: Iterable[str]) -> None:
+        """ValueError where one of the names is no arm's."""
+        if unknown := [name for name in names if name not in self.arms]:
+            raise ValueError(f"{where}: no arm is called {unknown[0]!r} (arms: {', '.join(self.arms)})")
+
+    def _leans(self, name: str, arm: Arm) -> None:
+        """ValueError where an arm that this one leans on is not there, or cannot select for it."""
+        for field in ("steps_of", "selected_by"):
+            self._known(f"arms.{name}.{field}", filter(None, [getattr(arm, field)]))
+        if arm.selected_by is None:
+            return
+        start, other = f"arms.{name}.selected_by {arm.selected_by!r}:", self.arms[arm.selected_by]
         if other.selected_by is not None or other.steps_of is not None:
             raise ValueError(f"{start} takes an arm of its own length that the baseline selects for")
         if not changed(self.mixing, other.mixing).real:

@@ -99,7 +99,7 @@ def alike_classes(unit: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Alik
     place = torch.arange(len(labels)) - (counts.cumsum(0) - counts)[labels[order]]
     side = torch.empty_like(place)
     side[order] = place % 2
-    halves = [_means(unit[side == s], labels[side == s], len(counts)) for s in (0, 1)]
+    halves = [mean_directions(unit[side == s], labels[side == s], len(counts)) for s in (0, 1)]
     several = counts > 1
     if int(several.sum()) < 10:
         raise ValueError(
@@ -108,7 +108,7 @@ def alike_classes(unit: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Alik
     genuine = (halves[0] * halves[1]).sum(1)[several]
     threshold = float(np.quantile(genuine.numpy(), MISSED))
     present = counts.nonzero()[:, 0]
-    centers = _means(unit, labels, len(counts))[present]
+    centers = mean_directions(unit, labels, len(counts))[present]
     pairs, cosines = torch.empty(0, 2, dtype=torch.int64), torch.empty(0)
     for part in row_blocks(len(centers), len(centers)):
         cosine = centers[part] @ centers.T
@@ -121,5 +121,6 @@ def alike_classes(unit: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Alik
     return Alike(present[pairs].numpy(), cosines.numpy(), threshold, int(several.sum()))
 
 
-def _means(unit: Tensor, labels: Tensor, classes: int) -> Tensor:
+def mean_directions(unit: Float[Tensor, "n d"], labels: Int[Tensor, " n"], classes: int) -> Float[Tensor, "c d"]:
+    """Unit mean directions of the classes of unit rows; zero for a class without any."""
     return normalize(torch.zeros(classes, unit.shape[1]).index_add_(0, labels, unit))

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
+from torch.nn.functional import normalize
 
 from scoremix.config import MixDiagnostics
 from scoremix.data import images as imagesets
@@ -37,7 +37,7 @@ def diagnose_mixes(
     everything = imagesets.LabeledImages.load(real.folder)
     train = everything.of_classes("train")
     unit = all_embedded(net, train)
-    centers = _centers(unit, train)
+    centers = coherence.mean_directions(unit, torch.from_numpy(train.labels.astype(np.int64)), len(train.counts))
     groups: dict[str, dict[str, NDArray[np.float64]]] = {}
     sources = train.labels.astype(np.int64)[:, None]
     groups["training classes"] = measured(unit, train, centers, sources, np.ones_like(sources, np.float32), True)
@@ -72,9 +72,9 @@ def measured(
     of_training: bool,
 ) -> dict[str, NDArray[np.float64]]:
     """Values per image: similarity to the own class, whether nearer to it than to others, to sources, loss."""
-    own = _own_similarity(unit, images)
     labels = torch.from_numpy(images.labels.astype(np.int64))
-    mixed = _centers(unit, images)
+    mixed = coherence.mean_directions(unit, labels, len(images.counts))
+    own = _own_similarity(unit, labels, images.counts)
     nan = torch.full((len(unit),), torch.nan)
     columns = {name: nan.clone() for name in ("nearer_than_real", "nearer_than_mixed", *COLUMNS)}
     columns["own_center"] = own
@@ -96,22 +96,11 @@ def measured(
     return {name: value.double().numpy() for name, value in columns.items()}
 
 
-def _sums(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:
-    labels = torch.from_numpy(images.labels.astype(np.int64))
-    return torch.zeros(len(images.counts), unit.shape[1]).index_add_(0, labels, unit)
-
-
-def _centers(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:
-    """Unit mean directions of the classes."""
-    return F.normalize(_sums(unit, images))
-
-
-def _own_similarity(unit: torch.Tensor, images: LabeledImages) -> torch.Tensor:
+def _own_similarity(unit: torch.Tensor, labels: torch.Tensor, counts: NDArray[np.int64]) -> torch.Tensor:
     """Cosine of every image with the mean direction of the others of its class; NaN for a lone image."""
-    labels = torch.from_numpy(images.labels.astype(np.int64))
-    others = F.normalize(_sums(unit, images)[labels] - unit)
-    alone = torch.from_numpy(images.counts == 1)[labels]
-    return (unit * others).sum(1).masked_fill(alone, torch.nan)
+    sums = torch.zeros(len(counts), unit.shape[1]).index_add_(0, labels, unit)
+    others = normalize(sums[labels] - unit)
+    return (unit * others).sum(1).masked_fill(torch.from_numpy(counts == 1)[labels], torch.nan)
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:
