@@ -60,21 +60,26 @@ def parsed(module: str) -> tuple[dict[str, str], tuple[str, ...]]:
     return {module: code, **_beside(module, Path(spec.origin))}, tuple(_imports(tree))
 
 
-def _imports(tree: ast.AST) -> Iterator[str]:
+def _below(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements right below one; expressions, which are most of a tree, hold neither imports nor docstrings."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        yield from getattr(node, block, ())
+
+
+def _imports(node: ast.AST) -> Iterator[str]:
     """Names of scoremix modules imported anywhere in a tree, except for type checking only."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scoremix"):
-            yield node.module
-            for alias in node.names:
-                with contextlib.suppress(ModuleNotFoundError):
-                    if importlib.util.find_spec(f"{node.module}.{alias.name}"):
-                        yield f"{node.module}.{alias.name}"
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.startswith("scoremix"))
-        else:
-            yield from _imports(node)
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        return
+    if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("scoremix"):
+        yield node.module
+        for alias in node.names:
+            with contextlib.suppress(ModuleNotFoundError):
+                if importlib.util.find_spec(f"{node.module}.{alias.name}"):
+                    yield f"{node.module}.{alias.name}"
+    elif isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names if alias.name.startswith("scoremix"))
+    for statement in _below(node):
+        yield from _imports(statement)
 
 
 def _beside(module: str, source: Path) -> dict[str, str]:
@@ -86,11 +91,13 @@ def _beside(module: str, source: Path) -> dict[str, str]:
     return {f"{room}.{file.name}": file_hash(file) for file in named}
 
 
-def _without_docstrings(tree: ast.AST) -> ast.AST:
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
-            and ast.get_docstring(node, clean=False) is not None
-        ):
-            node.body = node.body[1:]
-    return tree
+def _without_docstrings(node: ast.AST) -> ast.AST:
+    """The tree itself, in which the docstrings of modules, classes and functions are left out."""
+    if (
+        isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef))
+        and ast.get_docstring(node, clean=False) is not None
+    ):
+        node.body = node.body[1:]
+    for statement in _below(node):
+        _without_docstrings(statement)
+    return node
