@@ -33,6 +33,7 @@ PLACES = (  # what mixes first were measured on: on test classes, then on valida
     Place("drawn characters, 20 images", "small_batches", "demo"),
     Place("Omniglot, 10 images", "scarcity_10", "omniglot_10"),
     Place("kanji, 10 images", "scarcity_10", "kanji_10"),
+    Place("50 objects, 12 views", "objects_recipe", "coil"),
     Place("Omniglot, 5 images", "scarcity", "omniglot_5"),
     Place("kanji, 5 images", "scarcity", "kanji_5"),
 )
@@ -41,6 +42,7 @@ LONGER = (  # the same in the first three quarters of the training
     Place("kanji, three quarters", "kanji_confirm", "kanji"),
     Place("kanji, three quarters", "kanji_recipe", "kanji"),
     Place("Omniglot, three quarters", "omniglot_recipe", "omniglot"),
+    Place("50 objects, three quarters", "objects_recipe", "coil"),
 )
 Cell = dict[str, Any]
 Stored = dict[str, Any]

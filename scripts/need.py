@@ -20,10 +20,15 @@ STUDIES = (
     "more_classes",
     "faces_38",
     "faces_people",
+    "objects_recipe",
 )
 FIRST, THROUGHOUT = {"coherent_first", "averages_first"}, {"coherent", "scoremix"}  # arms whose lead is shown
 CALLED = {"plain": "coherent_first"}  # by studies that compare generators
-ALL = {38: "20 or more", 170: "8 or more"}  # photographs of each person of studies/lfw_38.json and lfw_170.json
+ALL = {
+    38: "20 or more",
+    170: "8 or more",
+    50: "12",
+}  # photographs of each person of studies/lfw_38.json and lfw_170.json, or object
 HEADS = (
     "images",
     "training classes",
