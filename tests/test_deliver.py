@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -37,7 +40,7 @@ from scoremix.stages.train import resume
 from scoremix.use import gallery as search
 from scoremix.use.gallery import Gallery
 from scoremix.use.model import Threshold
-from support.runs import run
+from support.runs import command, run
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
 DOCS = Path(__file__).parents[1] / "docs"
@@ -150,6 +153,29 @@ def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
     assert not (tmp_path / "again").exists()
     fitting.fit("my_images", runtime(out), tmp_path / "again")
     assert contents(tmp_path / "again") == contents(model)
+
+
+def test_a_damaged_model_is_put_there_again_and_what_others_put_beside_it_stays(
+    out: Path, model: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    (copy / "notes").mkdir()
+    (copy / "notes" / "mine.txt").write_text("mine")
+    for damage, said in (
+        (lambda: (copy / "recognizer.onnx").write_bytes(b"short"), "recognizer.onnx is not what `scoremix fit` wrote"),
+        (lambda: (copy / "thresholds.json").write_text("{}"), "thresholds.json is not what `scoremix fit` wrote"),
+        (lambda: (copy / "recognizer.onnx").unlink(), "neither a folder with recognizer.onnx"),
+        (lambda: copy.rename(tmp_path / ".model.before"), "neither a folder with recognizer.onnx"),  # killed meanwhile
+    ):
+        damage()
+        with pytest.raises(ValueError, match=said):
+            scoremix.load_model(copy)
+        fitting.fit("my_images", runtime(out), copy)
+        assert scoremix.load_model(copy).key == scoremix.load_model(model).key
+        assert (copy / "notes" / "mine.txt").read_text() == "mine"
+        assert {file.name for file in tmp_path.iterdir()} == {"model"}
+        assert {file.name for file in copy.iterdir()} == {file.name for file in model.iterdir()} | {"notes"}
 
 
 def test_what_another_process_makes_is_said_before_anything_is_measured(
@@ -358,6 +384,23 @@ def test_verify_enroll_and_identify_need_no_torch(model: Path, place: Path, tmp_
     assert Image.open(tmp_path / "o.png").size[1] > 6 * 96
 
 
+def test_a_picture_takes_any_name_but_no_images_place(
+    model: Path, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = tmp_path / "known"
+    shutil.copytree(place / "images" / "blob 02", known / "two\nlines")
+    (known / "empty").mkdir()
+    one = next((known / "two\nlines").iterdir())
+    before = one.read_bytes()
+    assert command("enroll", model, known, "--out", tmp_path / "g.npz") == 0
+    assert command("identify", model, tmp_path / "g.npz", known, "--out", tmp_path / "o.png") == 0
+    capsys.readouterr()
+    for gallery, probes in ((tmp_path / "g.npz", place / "images" / "blob 03"), (place / "images", one)):
+        assert command("identify", model, gallery, probes, "--out", one) == 2
+        assert "lies among the images" in capsys.readouterr().err
+    assert one.read_bytes() == before
+
+
 def test_strangers_are_unknown_and_the_threshold_suits_the_gallery(model: Path, place: Path) -> None:
     opened = scoremix.load_model(model)
     gallery = opened.enroll(place / "images" / "blob 01")  # images in a folder: a class each
@@ -406,6 +449,7 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
     weak = SimpleNamespace(
         exp=records.recorded(out, "my_images"),
         recognizers={"scoremix/0": None},
+        others={"close/0": None},
         chain={"results": compared(gates={"scoremix": GateResult(0.1, 0.2, 1.0, 1.0, 0.5, 9, 9)})},
     )
     one_seed = SimpleNamespace(exp=weak.exp.model_copy(update={"seeds": (4,)}), recognizers=weak.recognizers)
@@ -413,6 +457,8 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
         (lambda: fitting.fit("tiny", runtime(tmp_path)), "not finished"),
         (lambda: fitting.fit("other", runtime(out)), "'other': not in"),
         (lambda: fitting.fit("my_images", runtime(out), arm="close"), "'close': not an arm of run 'my_images'"),
+        (lambda: records.step_folder(out, "my_images", "other"), "'my_images': finished without a step 'other'"),
+        (lambda: fitting.refuse_unusable(weak, "close", False, False), "'close': was not chosen"),  # type: ignore[arg-type]
         (lambda: fitting.fit("my_images", runtime(out), tmp_path / "full"), "exists already"),
         (
             lambda: fitting.fit("my_images", runtime(out), Path("/proc/model")),
@@ -428,7 +474,7 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
 
 
 def test_wrong_use_is_refused_in_one_line(
-    model: Path, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Path, place: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = scoremix.load_model(model)
     assert scoremix.load_model(model.parent).key == opened.key  # the run's folder stands for its model
@@ -443,6 +489,17 @@ def test_wrong_use_is_refused_in_one_line(
     other = opened.enroll(place / "images" / "blob 01")
     Gallery(other.embeddings, other.names, other.labels, other.class_names, "f" * 64, "faces").save(tmp_path / "o.npz")
     grey = np.zeros((2, 8, 8, 1), np.uint8)
+    odd = tmp_path_factory.mktemp("odd")
+    os.mkfifo(odd / "pipe.png")
+    shutil.copytree(place / "images" / "blob 02", odd / "named" / "unknown")
+    shutil.copytree(place / "images" / "blob 02", odd / "named" / "blob")
+    damaged = [
+        replace(other, embeddings=2 * other.embeddings),
+        replace(other, embeddings=other.embeddings[:, :1] / abs(other.embeddings[:, :1])),
+        replace(other, names=tuple(range(len(other)))),  # type: ignore[arg-type]
+    ]
+    for number, gallery in enumerate(damaged):
+        gallery.save(odd / f"damaged_{number}.npz")
     for call, said in (
         (lambda: opened.verify(image, image, far=0.01), r"far 0.01: .* impostor pairs decide .*allowed: 0.1"),
         (lambda: opened.verify(image, image, far=0.3), r"far 0.3: not measured \(allowed: 0.1\)"),
@@ -455,6 +512,11 @@ def test_wrong_use_is_refused_in_one_line(
         (lambda: opened.enroll(tmp_path), "thin.png|text.png"),
         (lambda: opened.enroll(tmp_path / "thin.png"), r"thin.png: 1 x 30 pixels"),
         (lambda: opened.identify(tmp_path / "o.npz", grey), "enrolled with another model .ffffffffffff"),
+        (lambda: opened.verify(image, odd / "pipe.png"), "pipe.png: not a regular file"),
+        (lambda: opened.enroll(odd / "named"), "'unknown', which is the word for strangers"),
+        (lambda: opened.identify(odd / "damaged_0.npz", grey), "must be of length 1"),
+        (lambda: opened.identify(odd / "damaged_1.npz", grey), "damaged, 1 numbers per image"),
+        (lambda: opened.identify(odd / "damaged_2.npz", grey), "names must be text"),
         (lambda: opened.identify(tmp_path / "junk.npz", grey), "not an .npz of `scoremix enroll`"),
         (lambda: opened.identify(tmp_path / "else.npz", grey), "not an .npz of `scoremix enroll`"),
         (lambda: opened.identify(tmp_path / "gone.npz", grey), "No such file"),

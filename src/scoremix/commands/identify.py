@@ -42,6 +42,9 @@ def identify(
     opened = load_model(model)
     with bar("enroll", quiet) as advance:
         known = opened.gallery(gallery, advance)
+    for images in (probes, Path(known.place)):
+        if out is not None and out.suffix == ".png" and out.resolve().is_relative_to(images.resolve()):
+            raise ValueError(f"--out {out}: lies among the images, {images}; take another place")
     with bar("identify", quiet) as advance:
         identified = opened.identify(known, probes, k, far, advance)
     note = pictures.said(identified, len(known), opened.for_gallery(len(known), far))

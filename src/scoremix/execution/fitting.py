@@ -1,5 +1,7 @@
 """A finished run's recipe on all its classes: planned, announced, made side by side, and put where a person looks."""
 
+import contextlib
+import os
 import shutil
 import tempfile
 import time
@@ -7,11 +9,11 @@ from pathlib import Path
 
 from scoremix.config import ConfigError, Runtime, changed
 from scoremix.config.delivery import Delivery
-from scoremix.data.files import refuse_existing, whole
+from scoremix.data.files import locked, refuse_existing, whole
 from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
 from scoremix.execution import records, schedule, workers
-from scoremix.execution.artifacts import Artifact
+from scoremix.execution.artifacts import Artifact, StoreError
 from scoremix.execution.progress import WORTHWHILE, noting, waits
 from scoremix.execution.recipe import ChosenRecipe, chosen_recipe
 from scoremix.execution.runner import Planner, labelled
@@ -85,7 +87,9 @@ def refuse_unusable(parts: records.FinishedRun, name: str, retrain: bool, ensemb
     exp = parts.exp
     trained = dict.fromkeys(label.rpartition("/")[0] for label in parts.recognizers)
     if name not in trained:
-        raise ConfigError(f"--arm {name!r}: not an arm of run {exp.name!r} (arms: {', '.join(trained)})")
+        known = any(label.rpartition("/")[0] == name for label in parts.others)
+        why = "was not chosen, so never measured on classes kept back" if known else "not an arm"
+        raise ConfigError(f"--arm {name!r}: {why} of run {exp.name!r} (arms: {', '.join(trained)})")
     if ensemble and len(exp.seeds) < 2:
         raise ConfigError(f"--ensemble: run {exp.name!r} has one seed, {exp.seeds[0]}; an ensemble needs two or more")
     if exp.arms[name].generated and retrain and changed(exp.sampling, exp.arms[name].sampling).leak_gate is not None:
@@ -133,18 +137,44 @@ def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Arti
 
 
 def put(model: Artifact, folder: Path) -> None:
-    """Copies a model, its manifest with it, to where a person looks; whole, in the place of an older one."""
+    """Copies a model, its manifest with it, to where a person looks; whole, in the place of an older or damaged one.
+
+    Files of others that lie beside that one stay.
+    """
+    folder = folder.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if _ours(folder) and (folder / "manifest.json").read_bytes() == (model / "manifest.json").read_bytes():
-        return
-    with whole(folder, folder=True) as partial:
-        for file in model.folder.iterdir():
-            if file.is_file() and not file.name.startswith("."):
-                shutil.copyfile(file, partial / file.name)
-        if folder.exists():
-            shutil.rmtree(folder)
+    aside = folder.with_name(f".{folder.name}.before")
+    with contextlib.ExitStack() as held:
+        with contextlib.suppress(OSError):  # a file system without locks
+            held.enter_context(locked(folder.parent, wait=True))
+        if aside.exists() and not folder.exists():  # a process was killed between the two renamings below
+            os.replace(aside, folder)
+        before = Artifact(MODEL, model.key, folder)
+        if _ours(folder) and before.manifest == model.manifest and not before.damaged():
+            return
+        with whole(folder, folder=True) as partial:
+            for file in _of_others(before) if _ours(folder) else ():
+                if file.is_dir() and not file.is_symlink():
+                    shutil.copytree(file, partial / file.name, symlinks=True)
+                else:
+                    shutil.copy2(file, partial / file.name, follow_symlinks=False)
+            for name in (*model.manifest["outputs"], "manifest.json"):
+                shutil.copyfile(model / name, partial / name)
+            shutil.rmtree(aside, ignore_errors=True)
+            if folder.exists():
+                os.replace(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _of_others(model: Artifact) -> list[Path]:
+    """What lies in a model's folder and is not of the model."""
+    return [file for file in model.folder.iterdir() if file.name not in (*model.manifest["outputs"], "manifest.json")]
 
 
 def _ours(folder: Path) -> bool:
-    """Whether a folder is a model that was put there."""
-    return all((folder / name).is_file() for name in ("manifest.json", "recognizer.onnx", "thresholds.json"))
+    """Whether a folder is a model that was put there, perhaps damaged since."""
+    try:
+        manifest = Artifact(MODEL, "", folder).manifest
+        return manifest["stage"] == MODEL and isinstance(manifest["outputs"], dict)
+    except (StoreError, KeyError, TypeError):
+        return False

@@ -166,7 +166,10 @@ def stored(out: Path, key: str) -> Artifact | None:
 def step_folder(out: Path, name: str | None, label: str) -> Path:
     """Folder of a finished step of a run (by default the latest); ConfigError where it is not done."""
     run = recorded(out, name).name
-    step = steps_of(out, run).get(label)
+    steps = steps_of(out, run)
+    step = steps.get(label)
+    if step is None and "report" in steps:
+        raise ConfigError(f"run {run!r}: finished without a step {label!r}, none of its arms needs one")
     if step is None or not (artifact := step.artifact(out)).done:
         raise ConfigError(f"run {run!r}: step {label!r} is not done; {to_continue(out, run)} continues it")
     return artifact.folder

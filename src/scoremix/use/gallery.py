@@ -79,7 +79,7 @@ class Gallery:
         except Exception:  # damaged archives raise almost anything
             raise ValueError(f"gallery {file}: not an .npz of `scoremix enroll`") from None
         if wrong := gallery.wrong():
-            raise ValueError(f"gallery {file}: damaged, {wrong}")
+            raise ValueError(f"gallery {file}: {wrong}")
         return gallery
 
     def wrong(self) -> str:
@@ -91,6 +91,12 @@ class Gallery:
             return f"labels {labels.dtype} {labels.shape} must be {n} that do not descend"
         if labels[0] < 0 or labels[-1] >= len(self.class_names):
             return f"labels {labels[0]} to {labels[-1]} for {len(self.class_names)} classes"
+        if not all(isinstance(name, str) for name in (*self.names, *self.class_names)):
+            return "names must be text"
+        if not np.allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-3):
+            return "embeddings must be of length 1"
+        if UNKNOWN in self.class_names:
+            return f"a class is named {UNKNOWN!r}, which is the word for strangers: name it otherwise"
         return ""
 
 

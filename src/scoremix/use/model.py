@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from scoremix.data import limits
 from scoremix.data.decode import decode, opened, refuse_other_arrays, resize_area, with_channels
+from scoremix.data.files import file_hash
 from scoremix.data.source import Advance, SourceHints
 from scoremix.data.sources import Listing, open_listing
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified, Match, Source, Unit, nearest
@@ -104,7 +106,10 @@ class Model:
             names, labels = listing.class_names, listing.labels.astype(np.int64)
         order = np.argsort(labels, kind="stable")
         images = tuple(listing.names[i] for i in order)
-        return Gallery(unit[order], images, labels[order], tuple(names), self.key, str(Path(place).absolute()))
+        gallery = Gallery(unit[order], images, labels[order], tuple(names), self.key, str(Path(place).absolute()))
+        if wrong := gallery.wrong():
+            raise ValueError(f"{place}: {wrong}")
+        return gallery
 
     def identify(
         self,
@@ -129,7 +134,12 @@ class Model:
             unit = self.embed(probes)
             names = [str(i) for i in range(len(unit))] if isinstance(probes, np.ndarray) else [str(p) for p in probes]
         point = self.for_gallery(len(gallery), far)
-        classes, rows, similarity = nearest(gallery.embeddings, gallery.labels, unit, min(k, len(gallery.class_names)))
+        if unit.shape[1] != gallery.embeddings.shape[1]:
+            raise ValueError(
+                f"gallery of {gallery.place}: damaged, {gallery.embeddings.shape[1]} numbers per image, not {unit.shape[1]}"
+            )
+        held = len(np.unique(gallery.labels))  # a folder may be without images
+        classes, rows, similarity = nearest(gallery.embeddings, gallery.labels, unit, min(k, held))
         identified = []
         for name, of_class, of_row, alike in zip(names, classes, rows, similarity, strict=True):
             matches = tuple(
@@ -190,8 +200,8 @@ class Model:
 
     def _file(self, file: Path) -> Images:
         """One image (size, size, channels)."""
-        if not file.exists():
-            raise ValueError(f"{file}: no such file")
+        if not file.is_file():  # opening a pipe would wait for what it is sent
+            raise ValueError(f"{file}: {'not a regular file' if file.exists() else 'no such file'}")
         self._refuse_small(file)
         try:
             pixels = decode(file, self.size)
@@ -238,7 +248,7 @@ class Model:
 def load_model(model: Source) -> Model:
     """A delivered recognizer: the folder of `scoremix fit`, its .onnx file alone, or the name of a run in ./scoremix_runs.
 
-    ValueError, one line, where there is none, or onnxruntime is not installed.
+    ValueError, one line, where there is none, its bytes are not those that were written, or onnxruntime is not installed.
     """
     try:
         import onnxruntime
@@ -247,6 +257,8 @@ def load_model(model: Source) -> Model:
 
     file = _file_of(Path(model))
     content = file.read_bytes()
+    key = hashlib.sha256(content).hexdigest()
+    _refuse_changed(file, key)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
@@ -254,7 +266,26 @@ def load_model(model: Source) -> Model:
         told = _told(session.get_modelmeta().custom_metadata_map)
     except Exception:  # onnxruntime raises its own kinds
         raise ValueError(f"model {file}: not an ONNX file of `scoremix fit` or `scoremix export`") from None
-    return Model(session, hashlib.sha256(content).hexdigest(), **told)
+    return Model(session, key, **told)
+
+
+def _refuse_changed(file: Path, key: str) -> None:
+    """ValueError where the manifest beside a delivered file says that it, or the thresholds beside it, had other bytes."""
+    try:
+        manifest = limits.parsed_json(limits.text(file.with_name("manifest.json"), limits.TEXT_BYTES))
+        written = (
+            {name: of["sha256"] for name, of in manifest["outputs"].items()} if manifest["stage"] == "model" else {}
+        )
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return  # the file alone is enough
+    found = {file.name: key}
+    if (thresholds := file.with_name("thresholds.json")).is_file():
+        found[thresholds.name] = file_hash(thresholds)
+    if changed := [name for name in found if found[name] != written.get(name, found[name])]:
+        raise ValueError(
+            f"model {file.parent}: {changed[0]} is not what `scoremix fit` wrote (manifest.json has its SHA-256); "
+            "the same `scoremix fit` writes it again"
+        )
 
 
 def _told(facts: Mapping[str, str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from scoremix.data.csv_text import printable
 from scoremix.data.decode import png, png_address, upright_rgb
 from scoremix.data.lists import noun
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified
@@ -79,7 +80,7 @@ def picture(rows: Sequence[Sequence[Tile]]) -> bytes:
             draw.rectangle((left - 3, top - 3, left + SIDE + 2, top + SIDE + 2), fill=tile.colour)
             shown = tile.image or Image.new("RGB", (SIDE, SIDE), "#eaeef2")
             canvas.paste(shown, (left, top))
-            for number, line in enumerate(tile.lines):
+            for number, line in enumerate(printable(" ".join(line.split())) for line in tile.lines):
                 while len(line) > 1 and draw.textlength(line, font) > wide - 2:
                     line = line[:-2] + "…"
                 draw.text((left, top + SIDE + 5 + 14 * number), line, fill=tile.colour, font=font)
@@ -103,5 +104,5 @@ def _cell(tile: Tile) -> str:
     shown = f"<div style='width:{SIDE}px;height:{SIDE}px;background:#eaeef2;margin:auto'></div>"
     if tile.image is not None:
         shown = f"<img alt='' style='border-color:{tile.colour}' src='{png_address(np.asarray(tile.image))}'>"
-    name, below = map(html.escape, tile.lines)
+    name, below = (html.escape(printable(line)) for line in tile.lines)
     return f"<td>{shown}<b style='color:{tile.colour}'>{name}</b><br>{below}</td>"
