@@ -12,7 +12,9 @@ from scoremix.config.presets import PRESETS
 from scoremix.outputs.diagnosis import Group
 from scoremix.outputs.networks import GateResult
 from scoremix.report import words
-from scoremix.report.sections.verdict import advice
+from scoremix.report.sections.generator import GeneratorSection
+from scoremix.report.sections.verdict import VerdictSection, advice
+from support import fake_report
 
 GATE = GateResult(0.46, 0.8, 1.0, 1.0, floor=0.5, classes=10, images=40)
 REAL = Group("training classes", 100, 0.9)
@@ -35,6 +37,15 @@ def test_a_recognizer_that_does_not_know_real_images_comes_before_the_generator(
     (only,) = advice("generator too weak", "scoremix", ARMS, [], weak)
     assert "recognizer.epochs" in only and "18 % right" in only
     assert words.too_weak(0.1, 0.5, 0.18).startswith("The recognizer is too weak")
+
+
+def test_without_a_gate_nothing_is_said_to_have_passed_it() -> None:
+    report = fake_report.build(arms=3)
+    weak = replace(GATE, top1=0.1, floor=0.0)
+    parts = (replace(report.part(VerdictSection), gate=weak), replace(report.part(GeneratorSection), gate=weak))
+    ungated = report.having(*parts)
+    assert words.ungated(0.1) in ungated.text() and "No share is needed" in ungated.html
+    assert "No gate" not in report.text() and "No share is needed" not in report.html
 
 
 def test_incoherent_mixes_are_to_be_screened() -> None:

@@ -42,6 +42,13 @@ def too_weak(top1: float | None = None, floor: float = 0.0, real: float = 1.0) -
     return f"The generator is too weak to judge mixing: {_gate(top1, floor)}."
 
 
+def ungated(top1: float) -> str:
+    """That the generator was held against no gate."""
+    return (
+        f"No gate (gate.floor 0): the baseline recognizer puts {percent(top1)} of the reproductions in their own class."
+    )
+
+
 def _gate(top1: float, floor: float) -> str:
     return (
         f"the baseline recognizer puts {percent(top1)} of the reproductions in their own class, "

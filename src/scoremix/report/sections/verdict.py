@@ -57,6 +57,8 @@ def told(results: Results, head: VerdictSection) -> list[str]:
             first += f" {left_out[0].upper()}{left_out[1:]}."
     else:
         first = f"Judged: {words.called(arm, notes)}, named before the run."
+    if head.gate is not None and not head.gate.floor:
+        first += f" {words.ungated(head.gate.top1)}"
     images = {of.name: of.images for of in results.arms}
     real, own = images.get(results.verdict.controls[0]) if results.verdict.controls else None, images.get(arm)
     return [first, sentence(results, head.gate), words.spent(head.seconds, own / real if own and real else None)]
