@@ -272,13 +272,14 @@ def test_an_improved_recognizer_selects_again(store: Path) -> None:
     assert (again / CHECKPOINT).read_bytes() == (trained / CHECKPOINT).read_bytes()
 
 
-def test_who_selects_again_is_an_arm_that_can(tmp_path: Path) -> None:
+def test_settings_of_an_arm_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     for changes, said in (
         ({"selected_by": "nobody"}, r"arms\.mine\.selected_by: no arm is called 'nobody'"),
         ({"selected_by": "mine"}, "that the baseline selects for"),
         ({"selected_by": "equal_steps"}, "an arm of its own length"),
         ({"selected_by": "scoremix", "selector": {"depth": 2}}, "selector must be empty"),
         ({"selected_by": "scoremix", "images": "real"}, "for which nothing is selected"),
+        ({"images": "repeated", "sampling": {"weights": [0.5, 0.5]}}, r"sampling\.weights: images is 'repeated'"),
     ):
         with pytest.raises(ValueError, match=said):
             planned(tmp_path, mine=Arm.model_validate(changes))

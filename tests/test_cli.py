@@ -375,6 +375,11 @@ def test_classes_without_a_genuine_pair_are_refused_before_training(
     data = folder(tmp_path / "images", 12, images=1)
     said = refused(capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
     assert "test classes have one image" in said
+    assert not list((tmp_path / "out" / "runs").iterdir())  # refused, so not among the runs
+    record = tmp_path / "out" / "runs" / "images.json"
+    record.write_text(before := '{"experiment": {}, "steps": {}}')
+    refused(capsys, "run", "--data", str(data), "--out", str(tmp_path / "out"), "--quiet")
+    assert record.read_text() == before
     assert not (tmp_path / "out" / "store" / "recognizer").exists()
 
 

@@ -457,7 +457,10 @@ def test_a_run_that_cannot_be_fitted_is_refused_in_one_line(
         (lambda: fitting.fit("tiny", runtime(tmp_path)), "not finished"),
         (lambda: fitting.fit("other", runtime(out)), "'other': not in"),
         (lambda: fitting.fit("my_images", runtime(out), arm="close"), "'close': not an arm of run 'my_images'"),
-        (lambda: records.step_folder(out, "my_images", "other"), "'my_images': finished without a step 'other'"),
+        (
+            lambda: records.step_folder(out, "my_images", "other"),
+            "'my_images': its report was made without a step 'other'",
+        ),
         (lambda: fitting.refuse_unusable(weak, "close", False, False), "'close': was not chosen"),  # type: ignore[arg-type]
         (lambda: fitting.fit("my_images", runtime(out), tmp_path / "full"), "exists already"),
         (

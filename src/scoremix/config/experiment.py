@@ -189,6 +189,12 @@ class Experiment(Slice):
             generator, sampling = changed(self.generator, arm.generator), changed(self.sampling, arm.sampling)
             if arm.images != "real":
                 self._mixes(f"arms.{name}.", generator, changed(self.selection, arm.selection), sampling)
+            if arm.images == "repeated" and (
+                own := [n for n in ("weights", "weights_end", "draw") if n in arm.sampling]
+            ):
+                raise ValueError(
+                    f"arms.{name}.sampling.{own[0]}: images is 'repeated', one real image each: none is mixed"
+                )
             soft = arm.images == "mixes" and changed(self.mixing, arm.mixing).labels != "new_class"
             if soft and sampling.weights_end is not None and not arm.search:
                 raise ValueError(

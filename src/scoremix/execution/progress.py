@@ -82,7 +82,8 @@ def make(
         )
     wanted = runner.needed(plans, *labels)
     team = _team(runtime, wanted)
-    noted = noting() if process() else noting(_opened(given, exp, plans, wanted, runtime, store, only_report))
+    record = None if process() else _opened(given, exp, plans, wanted, runtime, store, only_report)
+    noted = noting(record)
     after = telling(exp, noted)
 
     def begin(real: Artifact, made: bool, size: int) -> bool:
@@ -106,8 +107,13 @@ def make(
 
     crew, runtime = (None, runtime) if team else workers.at_work(runtime, plans, scheduler)
     unread, one = not store.artifact(plans[0]).done, runner.Runner(store, runtime, "ingest", after, team)
-    real = runner.run(exp, source, one)
-    long = not process() and begin(real, unread, crew.size if crew else 1)
+    try:
+        real = runner.run(exp, source, one)
+        long = not process() and begin(real, unread, crew.size if crew else 1)
+    except ValueError:  # refused by the images that were read, before anything was trained
+        if record:
+            record.withdraw()
+        raise
     side_by_side = crew and (scheduler or (crew.size > 1 and (runtime.workers != "auto" or long)))
 
     def made(planner: runner.Planner, steps: list[Step]) -> None:

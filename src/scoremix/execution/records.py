@@ -76,6 +76,7 @@ class RunRecord:
         self.experiment = exp.model_dump(mode="json")
         labels = {plan.label for plan in plans}
         with locked(self.path.with_suffix(".lock"), wait=True):
+            self._before = self.path.read_bytes() if self.path.exists() else None
             before = self._read()["steps"]
             self._write(self.experiment, {label: step for label, step in before.items() if label in labels})
 
@@ -85,6 +86,15 @@ class RunRecord:
             with locked(self.path.with_suffix(".lock"), wait=True):
                 stored = self._read()
                 self._write(stored["experiment"], {**stored["steps"], plan.label: step})
+
+    def withdraw(self) -> None:
+        """Leaves what stood there before, for a run that is refused: a record of another one, or none."""
+        with locked(self.path.with_suffix(".lock"), wait=True):
+            if self._before is not None:
+                write_file(self.path, self._before)
+            else:
+                self.path.unlink(missing_ok=True)
+                self.path.with_suffix(".lock").unlink()
 
     def _read(self) -> dict[str, Any]:
         return _read(self.path) if self.path.exists() else {"experiment": self.experiment, "steps": {}}
@@ -169,7 +179,7 @@ def step_folder(out: Path, name: str | None, label: str) -> Path:
     steps = steps_of(out, run)
     step = steps.get(label)
     if step is None and "report" in steps:
-        raise ConfigError(f"run {run!r}: finished without a step {label!r}, none of its arms needs one")
+        raise ConfigError(f"run {run!r}: its report was made without a step {label!r}, which none of its arms needed")
     if step is None or not (artifact := step.artifact(out)).done:
         raise ConfigError(f"run {run!r}: step {label!r} is not done; {to_continue(out, run)} continues it")
     return artifact.folder
