@@ -43,6 +43,7 @@ LONGER = (  # the same in the first three quarters of the training
     Place("kanji, three quarters", "kanji_recipe", "kanji"),
     Place("Omniglot, three quarters", "omniglot_recipe", "omniglot"),
     Place("50 objects, three quarters", "objects_recipe", "coil"),
+    Place("330 people, three quarters", "faces_330", "lfw_330"),
     Place("38 people, three quarters", "faces_ways", "lfw_38"),
     Place("38 people, 32 px, three quarters", "faces_32px", "lfw_38"),
 )

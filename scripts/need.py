@@ -20,15 +20,29 @@ STUDIES = (
     "more_classes",
     "faces_38",
     "faces_people",
+    "faces_330",
     "objects_recipe",
 )
-FIRST, THROUGHOUT = {"coherent_first", "averages_first"}, {"coherent", "scoremix"}  # arms whose lead is shown
-CALLED = {"plain": "coherent_first"}  # by studies that compare generators
-ALL = {
-    38: "20 or more",
-    170: "8 or more",
-    50: "12",
-}  # photographs of each person of studies/lfw_38.json and lfw_170.json, or object
+FIRST = {"coherent_first", "averages_first", "coherent_75", "averages_75"}
+THROUGHOUT = {"coherent", "scoremix"}  # arms whose lead is shown
+CALLED = {"plain": "coherent_first", "three_quarters": "coherent_75", "averages_three_quarters": "averages_75"}
+ALL = {  # images of each class where the data give all of them
+    "lfw_38": "20 or more",
+    "lfw_170": "8 or more",
+    "lfw_330": "4 or more",
+    "quarter": "3 or more",
+    "half": "6 or more",
+    "all": "12 or more",
+    "coil": "12",
+}
+KINDS = {
+    "omniglot": "Omniglot",
+    "kanji_fonts": "kanji",
+    "lpc_heads": "heads",
+    "lfw_32": "people",
+    "coil100_32": "things",
+}
+CLASSES = {"lfw_330": 330}  # of data without a list of classes
 HEADS = (
     "images",
     "training classes",
@@ -46,14 +60,14 @@ def rows() -> Iterator[list[str]]:
             study = stored["study"]
             data = {**study["settings"].get("data", {}), **study["data"][table["data"]]["settings"].get("data", {})}
             gates = list(table["gates"].values())
-            split = study["data"][table["data"]]["settings"]["split_list"]
-            classes = int(re.findall(r"_(\d+)", split)[-1])  # the gate looks at 200 at most
+            split = study["data"][table["data"]]["settings"].get("split_list")
+            classes = int(re.findall(r"_(\d+)", split)[-1]) if split else CLASSES[table["data"]]
             given = data.get("images_per_class")
-            each = str(round(given * (1 - data.get("held_out", 0)))) if given else ALL[classes]
+            each = str(round(given * (1 - data.get("held_out", 0)))) if given else ALL[table["data"]]
             own = study["data"][table["data"]]["settings"].get("generator", {})
             seen = {**study["settings"]["generator"], **own}["images_seen"] / classes
             named = " and ".join(f"{100 * gate['top1']:.0f} %" for gate in gates)
-            kind = table["data"].rpartition("_")[0] or table["data"]
+            kind = KINDS[Path(study["data"][table["data"]]["source"]).stem]
             yield [f"{kind}, {table['classes']}", str(classes), each, f"{seen:,.0f}", named, gains(table)]
 
 
