@@ -8,7 +8,7 @@ what the run's own recognizers showed on the classes kept back: nothing measures
 from collections.abc import Mapping
 from typing import Any
 
-from scoremix.config import Experiment, changed
+from scoremix.config import Experiment
 from scoremix.config.delivery import AllClasses, Delivery, Operating
 from scoremix.execution.artifacts import Artifact
 from scoremix.making import Base, Stage, added_images, base_of, guided_generator, seeded, trained, training_set
@@ -60,7 +60,7 @@ def as_long(exp: Experiment, name: str, recognizers: Mapping[str, Artifact]) -> 
     arm = exp.arms[name]
     if arm.steps_of is None:
         return {}
-    settings = changed(exp.recognizer, arm.recognizer)
+    settings = exp.changed_by(arm).recognizer
     summary = RecognizerSummary.load(recognizers[f"{name}/{exp.seeds[0]}"])
     epochs = summary.steps * settings.batch / summary.images
     return {"epochs": epochs, "milestones": [m * epochs / settings.epochs for m in settings.milestones]}

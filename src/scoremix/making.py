@@ -96,15 +96,14 @@ def network_of(exp: Experiment, name: str, base: Base, stage: Stage) -> Artifact
     arm = exp.arms[name]
     if not arm.generator or arm.images == "real":
         return base.network
-    changes = exp.model_copy(update={"generator": changed(exp.generator, arm.generator)})
-    return guided_generator(changes, stage, base.real, base.baseline)
+    return guided_generator(exp.changed_by(arm), stage, base.real, base.baseline)
 
 
 def improved(exp: Experiment, name: str, base: Base, shared: frozenset[str], stage: Stage) -> Artifact:
     """The recognizer that an arm trained with the first seed, which chooses m-plets again (re-selection) for another."""
-    arm, own = exp.arms[name], base_of(exp, name, base, shared)
-    added = None if arm.images == "real" else added_images(exp, arm, own)
-    images = training_set(exp, arm, added, own)
+    arm, starting = exp.arms[name], base_of(exp, name, base, shared)
+    added = None if arm.images == "real" else added_images(exp, arm, starting)
+    images = training_set(exp, arm, added, starting)
     return trained(stage, seeded(exp, exp.seeds[0], arm), images, images, "selecting recognizer")
 
 
@@ -162,8 +161,8 @@ def selected(config: Selection, base: Base) -> Artifact:
 
 def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
     """The images an arm adds to the real ones: mixes, or a control's images of the same m-plets. `base` is its own."""
-    stage, sampling = base.stage, changed(exp.sampling, arm.sampling)
-    mplets = selected(changed(exp.selection, arm.selection), base)
+    stage, of_arm = base.stage, exp.changed_by(arm)
+    mplets, sampling = selected(of_arm.selection, base), of_arm.sampling
     drawn = sampling.model_copy(update={"keep_by": "coherence"})  # what is kept does not change what is drawn
     match arm.images:
         case "real":
@@ -208,7 +207,7 @@ def training_set(exp: Experiment, arm: Arm, added: Artifact | None, base: Base) 
     """The images an arm trains on: the real ones, or those and its own."""
     if added is None:
         return base.real
-    return base.stage(combine, changed(exp.mixing, arm.mixing), base.real, added)
+    return base.stage(combine, exp.changed_by(arm).mixing, base.real, added)
 
 
 def trained(stage: Stage, config: Recognizer, images: Artifact, length_of: Artifact, label: str) -> Artifact:
@@ -220,5 +219,5 @@ def trained(stage: Stage, config: Recognizer, images: Artifact, length_of: Artif
 
 def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Recognizer:
     """The settings of a recognizer with that seed, of an arm where one is given."""
-    recognizer = changed(exp.recognizer, arm.recognizer if arm else {})
+    recognizer = (exp.changed_by(arm) if arm else exp).recognizer
     return recognizer.model_copy(update={"seed": recognizer.seed + seed})

@@ -16,12 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from scoremix.config import (
-    Experiment,
-    Fold,
-    MixDiagnostics,
-    changed,
-)
+from scoremix.config import Experiment, Fold, MixDiagnostics
 from scoremix.config.choice import confirming, costliest, measured, without_generator
 from scoremix.evaluation.estimate import FEW
 from scoremix.execution.artifacts import Artifact, External
@@ -269,7 +264,7 @@ def judge(
         chain["pictures"] = stage(illustrate, exp.sampling, base.real, base.generator, mplets, synthetic)
     searching = (n for n, arm in exp.arms.items() if arm.search and arm.images == "mixes")
     if name := next(searching, None):
-        sampling = changed(exp.sampling, exp.arms[name].sampling)
+        sampling = exp.changed_by(exp.arms[name]).sampling
         chain["search"] = searched_weights(exp, sampling, base_of(exp, name, begun.base, begun.shared))
     others = {**candidates.recognizers, **candidates.added} if candidates else {}
     return stage(report, exp, chain, arms.recognizers, arms.added, others)

@@ -51,8 +51,7 @@ def plan(
     runtime, store = here.runtime, Store(here.out / "store")
     exp = decided(exp, runtime.device)
     n, device = images or exp.sampling.chunk, engine.start(runtime.device).device
-    setting = "--images" if images else "sampling.chunk"
-    refuse_large_chunk(n, exp.generator, exp.sampling, exp.selection.mixed, exp.data.size, device, setting)
+    refuse_large_chunk(exp, device, images)
     subject = (prices.trained if measure else prices.untrained)(exp, runtime, store, n)
     with bar("time", here.quiet, "calls") as advance:
         rows = prices.priced(exp, subject, runtime, rounds, measure, advance)

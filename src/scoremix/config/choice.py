@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from scoremix.config.base import changed
 from scoremix.config.experiment import Arm, Experiment
 
 
@@ -35,8 +34,8 @@ def waiting_for_no_generator(exp: Experiment) -> Experiment:
     """
 
     def known(arm: Arm) -> bool:
-        told = changed(exp.selection, arm.selection).needs_conditions or changed(exp.sampling, arm.sampling).leak_gate
-        return arm.generated and not told
+        of_arm = exp.changed_by(arm)
+        return arm.generated and not of_arm.selection.needs_conditions and not of_arm.sampling.leak_gate
 
     lengths = {arm.steps_of for arm in measured(exp).values() if arm.steps_of and known(exp.arms[arm.steps_of])}
     selecting = {arm.selected_by for arm in exp.arms.values()}

@@ -141,10 +141,15 @@ class Experiment(Slice):
         """The same with absolute paths of what is there: it then means the same wherever one stands."""
         return self.with_places(lambda place: str(Path(place).absolute()) if Path(place).exists() else place)
 
-    def _guide_fits(self, path: str, generator: Generator, sampling: Sampling) -> None:
-        """ValueError unless that generator and its guide keep the averages that the sampling reads."""
+    def changed_by(self, arm: Arm) -> Experiment:
+        """The same with what an arm says of the generator, selection, sampling, mixing and recognizer."""
+        return self.model_copy(update={part: changed(getattr(self, part), getattr(arm, part)) for part in CHANGED})
+
+    def _guide_fits(self, path: str) -> None:
+        """ValueError unless the generator and its guide keep the averages that the sampling reads."""
+        generator, sampling = self.generator, self.sampling
         if generator.diffusers is not None:
-            self._adopted_fits(path, sampling)
+            self._adopted_fits(path)
             return
         for field, of in (("ema", generator), ("guide_ema", self.guide or generator)):
             std, kept = getattr(sampling, field), ", ".join(f"{e:g}" for e in of.ema)
@@ -161,9 +166,9 @@ class Experiment(Slice):
                 "guide.conditional false, 'each' and 'condition' with true"
             )
 
-    def _adopted_fits(self, path: str, sampling: Sampling) -> None:
+    def _adopted_fits(self, path: str) -> None:
         """ValueError for what cannot be done with a model of diffusers: it has no weaker self, its conditions are inside."""
-        start = f"{path}generator.diffusers:"
+        start, sampling = f"{path}generator.diffusers:", self.sampling
         if self.guide is not None or (sampling.guidance != 1 and sampling.guide != "unconditional"):
             raise ValueError(
                 f"{start} there is no weaker network to guide it; set sampling.guidance=1, or sampling.guide=unconditional "
@@ -176,8 +181,8 @@ class Experiment(Slice):
 
     @model_validator(mode="after")
     def _consistent(self) -> Experiment:
-        self._mixes("", self.generator, self.selection, self.sampling)
-        self._guide_fits("", self.generator, self.sampling)
+        self._mixes("")
+        self._guide_fits("")
         if any(arm.generated for arm in self.arms.values()):
             for network in filter(None, (self.generator, self.guide)):
                 network.check_side(self.data.size)
@@ -186,25 +191,25 @@ class Experiment(Slice):
             for part in SLICES:
                 settings = getattr(self, "recognizer" if part == "selector" else part)
                 changed(settings, getattr(arm, part), f"arms.{name}.{part}.")
-            generator, sampling = changed(self.generator, arm.generator), changed(self.sampling, arm.sampling)
+            of_arm = self.changed_by(arm)
             if arm.images != "real":
-                self._mixes(f"arms.{name}.", generator, changed(self.selection, arm.selection), sampling)
+                of_arm._mixes(f"arms.{name}.")
             if arm.images == "repeated" and (
                 own := [n for n in ("weights", "weights_end", "draw") if n in arm.sampling]
             ):
                 raise ValueError(
                     f"arms.{name}.sampling.{own[0]}: images is 'repeated', one real image each: none is mixed"
                 )
-            soft = arm.images == "mixes" and changed(self.mixing, arm.mixing).labels != "new_class"
-            if soft and sampling.weights_end is not None and not arm.search:
+            soft = arm.images == "mixes" and of_arm.mixing.labels != "new_class"
+            if soft and of_arm.sampling.weights_end is not None and not arm.search:
                 raise ValueError(
                     f"arms.{name}: soft labels are the weights, and sampling.weights_end makes these change with sigma"
                 )
             if arm.search:
-                self._searchable(f"arms.{name}.search:", arm, generator, sampling)
+                of_arm._searchable(f"arms.{name}.search:", arm.images)
             if arm.generated:
-                self._guide_fits(f"arms.{name}.", generator, sampling)
-                generator.check_side(self.data.size)
+                of_arm._guide_fits(f"arms.{name}.")
+                of_arm.generator.check_side(self.data.size)
         for field, names in (
             ("treatment", [] if self.choice else [self.evaluation.treatment]),  # a choice names another
             ("controls", self.evaluation.controls),
@@ -243,20 +248,20 @@ class Experiment(Slice):
         start, other = f"arms.{name}.selected_by {arm.selected_by!r}:", self.arms[arm.selected_by]
         if other.selected_by is not None or other.steps_of is not None:
             raise ValueError(f"{start} takes an arm of its own length that the baseline selects for")
-        if not changed(self.mixing, other.mixing).real:
+        if not self.changed_by(other).mixing.real:
             raise ValueError(f"{start} takes an arm that trains on real images, too (mixing.real)")
         if arm.images == "real":
             raise ValueError(f"{start} images is 'real', for which nothing is selected")
         if arm.selector:
             raise ValueError(f"{start} its recognizer is that arm's, so selector must be empty")
 
-    def _searchable(self, start: str, arm: Arm, generator: Generator, sampling: Sampling) -> None:
-        """ValueError where the two weights that a search finds are not those of the arm's mixes."""
-        if generator.diffusers is not None:
+    def _searchable(self, start: str, images: str) -> None:
+        """ValueError where the two weights that a search finds are not those of mixes."""
+        if self.generator.diffusers is not None:
             raise ValueError(f"{start} mixes conditions, those of generator.diffusers are inside the model")
-        if arm.images != "mixes":
-            raise ValueError(f"{start} finds the weights of mixes, and images is {arm.images!r}")
-        m = changed(self.selection, arm.selection).mixed
+        if images != "mixes":
+            raise ValueError(f"{start} finds the weights of mixes, and images is {images!r}")
+        m, sampling = self.selection.mixed, self.sampling
         if m != 2:
             raise ValueError(f"{start} finds the weights of two classes, and {m} are mixed (selection.m)")
         if (
@@ -277,16 +282,17 @@ class Experiment(Slice):
             )
         for name in (self.evaluation.treatment, *self.evaluation.controls):
             arm = self.arms[name]
-            mixing = changed(self.mixing, arm.mixing)
+            mixing = self.changed_by(arm).mixing
             if arm.images != "real" and not mixing.real and mixing.labels == "new_class":
                 raise ValueError(f"evaluation.task 'closed': arm {name!r} knows no real class that it could name")
 
-    def _mixes(self, path: str, generator: Generator, selection: Selection, sampling: Sampling) -> None:
-        """ValueError unless the m-plets can be chosen by this generator, and mixed with these weights."""
+    def _mixes(self, path: str) -> None:
+        """ValueError unless the m-plets can be chosen by the generator, and mixed with the weights."""
+        generator, selection = self.generator, self.selection
         if not generator.conditional:
             raise ValueError(f"{path}generator.conditional: false is for the guide; the generator needs classes to mix")
         try:
-            sampling.check_weights(selection.mixed)
+            self.sampling.check_weights(selection.mixed)
         except ValueError as error:
             raise ValueError(f"{path}sampling.{error}") from None
         if selection.needs_conditions and generator.diffusers is not None:
@@ -305,7 +311,7 @@ class Experiment(Slice):
 
     @model_validator(mode="after")
     def _faces_fit(self) -> Experiment:
-        arms = {f"arms.{n}.recognizer": changed(self.recognizer, a.recognizer) for n, a in self.arms.items()}
+        arms = {f"arms.{n}.recognizer": self.changed_by(a).recognizer for n, a in self.arms.items()}
         for name, recognizer in {"recognizer": self.recognizer, **arms}.items():
             faces = recognizer.network in get_args(Network) and recognizer.network != "small"
             if faces and (self.data.size != 112 or self.data.channels == 1):

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scoremix.config import ConfigError, Runtime, changed
+from scoremix.config import ConfigError, Runtime
 from scoremix.config.delivery import Delivery
 from scoremix.data.files import locked, refuse_existing, whole
 from scoremix.data.images import LabeledImages
@@ -92,7 +92,7 @@ def refuse_unusable(parts: records.FinishedRun, name: str, retrain: bool, ensemb
         raise ConfigError(f"--arm {name!r}: {why} of run {exp.name!r} (arms: {', '.join(trained)})")
     if ensemble and len(exp.seeds) < 2:
         raise ConfigError(f"--ensemble: run {exp.name!r} has one seed, {exp.seeds[0]}; an ensemble needs two or more")
-    if exp.arms[name].generated and retrain and changed(exp.sampling, exp.arms[name].sampling).leak_gate is not None:
+    if exp.arms[name].generated and retrain and exp.changed_by(exp.arms[name]).sampling.leak_gate is not None:
         raise ConfigError(
             "--retrain-generator: with all classes trained on no image is left unseen, and sampling.leak_gate needs some to "
             "set its threshold by; without the option the run's own mixes are used"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from scoremix.config import Arm, ConfigError, Experiment, Generator, Sampling, changed
+from scoremix.config import Arm, ConfigError, Experiment, Generator, Sampling
 from scoremix.config.base import TIMM
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
@@ -34,9 +34,7 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step], d
         refuse_unknown_classes(exp, real)
     if any(step.stage == "sample" for step in wanted):
         for arm in (Arm(), *(arm for arm in exp.arms.values() if arm.generated)):
-            generator, sampling = changed(exp.generator, arm.generator), changed(exp.sampling, arm.sampling)
-            m = changed(exp.selection, arm.selection).mixed
-            refuse_large_chunk(sampling.chunk, generator, sampling, m, exp.data.size, device)
+            refuse_large_chunk(exp.changed_by(arm), device)
     if exp.generator.diffusers is not None:
         folder = Path(exp.generator.diffusers)
         labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
@@ -45,7 +43,7 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step], d
 
 def refuse_missing_library(exp: Experiment) -> None:
     """ConfigError, before images are read, where a network of timm is to be trained and timm is not installed."""
-    networks = [exp.recognizer.network, *(changed(exp.recognizer, arm.recognizer).network for arm in exp.arms.values())]
+    networks = [of.recognizer.network for of in (exp, *map(exp.changed_by, exp.arms.values()))]
     if (named := [name for name in networks if TIMM.fullmatch(name)]) and find_spec("timm") is None:
         raise ConfigError(f"recognizer.network {named[0]!r}: needs timm, pip install 'scoremix[timm]'")
 
@@ -54,8 +52,8 @@ def refuse_untold_rate(exp: Experiment, summary: ImagesSummary) -> None:
     """ConfigError, before anything is trained, where there are too few unseen images for the rate of a leak gate."""
     held_out = exp.data.held_out
     unseen = int(held_out * summary.part("train").images) if held_out else summary.part("validation").images
-    for sampling in (exp.sampling, *(changed(exp.sampling, arm.sampling) for arm in exp.arms.values())):
-        rate = sampling.leak_gate
+    for of in (exp, *map(exp.changed_by, exp.arms.values())):
+        rate = of.sampling.leak_gate
         if rate is not None and rate * unseen < 1:
             raise ConfigError(
                 f"sampling.leak_gate {rate:g}: {noun(unseen, 'unseen image')} can tell rates from {1 / max(unseen, 1):.2g} on"
@@ -64,7 +62,7 @@ def refuse_untold_rate(exp: Experiment, summary: ImagesSummary) -> None:
 
 def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
     """ValueError, before anything is trained, where m-plets cannot be chosen of the training classes, or are others'."""
-    chosen = [exp.selection, *(changed(exp.selection, a.selection) for a in exp.arms.values() if a.images != "real")]
+    chosen = [exp.selection, *(exp.changed_by(a).selection for a in exp.arms.values() if a.images != "real")]
     names = list(LabeledImages.load(real.folder).of_classes("train").class_names)
     for selection in {s.model_dump_json(): s for s in chosen}.values():
         if selection.file is not None:
@@ -73,20 +71,14 @@ def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
         refuse_too_few(selection, len(names), groups)
 
 
-def refuse_large_chunk(
-    images: int,
-    of: Generator,
-    sampling: Sampling,
-    m: int,
-    side: int,
-    device: torch.device,
-    setting: str = "sampling.chunk",
-) -> None:
-    """ConfigError, before anything is computed, where so many images sampled at once are more than the device's whole memory
-    holds: the input and the output of a generator's widest layer alone, of which there are many.
+def refuse_large_chunk(exp: Experiment, device: torch.device, asked: int | None = None) -> None:
+    """ConfigError, before anything is computed, where a chunk of images, or as many as --images `asked` for, are more at once
+    than the device's whole memory holds: the input and the output of the generator's widest layer alone, of which there are many.
     """
-    rows = images * (1 if sampling.mixture in ("conditions", "turns") else m)
-    least, there = rows * widest_layer(of, side, sampling.precision), total_bytes(device)
+    setting, images = ("--images", asked) if asked else ("sampling.chunk", exp.sampling.chunk)
+    rows = images * (1 if exp.sampling.mixture in ("conditions", "turns") else exp.selection.mixed)
+    least = rows * widest_layer(exp.generator, exp.data.size, exp.sampling.precision)
+    there = total_bytes(device)
     if least > there:
         raise ConfigError(
             f"{setting} {images}: a layer of the generator takes {least / 2**30:,.0f} GiB for so many images at once, the device "

@@ -116,7 +116,7 @@ def in_small(exp: Experiment, source: str) -> Experiment:
                 "recognizer": without(arm.recognizer, drop),
                 "selector": without(arm.selector, drop),
                 "generator": without(arm.generator, {*tiny}),
-                "selection": arm.selection | (selected(changed(exp.selection, arm.selection)) if arm.selection else {}),
+                "selection": arm.selection | (selected(exp.changed_by(arm).selection) if arm.selection else {}),
                 "sampling": without(arm.sampling, {"steps", "images_per_mplet", "chunk", "leak_gate"}),
             }
         )
