@@ -116,12 +116,12 @@ def test_what_it_says_of_a_mix(run: OpenedRun) -> None:
 
 def test_classes_are_found_by_name_and_distance(run: OpenedRun) -> None:
     first = run.names[0]
-    far, close = (run.found(f"{word} {first}", 99) for word in ("far from", "close to"))
+    far, close = (run.matching(f"{word} {first}", 99) for word in ("far from", "close to"))
     assert far == close[::-1] and 0 not in far and len(far) == len(run.names) - 1
     cosine = (run.centers @ run.centers[0]).numpy()
-    assert cosine[far[0]] == min(cosine) and run.found(first[-7:].upper(), 9) == [0]
+    assert cosine[far[0]] == min(cosine) and run.matching(first[-7:].upper(), 9) == [0]
     with pytest.raises(ValueError, match="not among the 14 training classes; did you mean"):
-        run.found(f"far from {first[:-1]}", 9)
+        run.matching(f"far from {first[:-1]}", 9)
 
 
 def test_m_plets_errors_and_a_photograph(run: OpenedRun) -> None:

@@ -93,7 +93,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
         refuse_unknown_classes(exp, progress.run(exp, "ingest", records[exp.name]))
     _announce([exp for _, exp in experiments], progress, hours)
     calls: dict[str, Call] = {}
-    told: dict[str, list[Callable[[Artifact, bool], None]]] = {}  # by key: who is to know of a step
+    notes: dict[str, list[Callable[[Artifact, bool], None]]] = {}  # by key: who is to know of a step
     for exp, arm in _order(experiments):
         planner, noted = progress.planner(exp), noting(records[exp.name], exp.name)
         steps = planner.listed
@@ -101,10 +101,10 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
             for step in runner.needed(steps, f"evaluate {arm}/{seed}"):
                 calls.setdefault(step.key, planner.calls[step.key])
         for step in steps:
-            told.setdefault(step.key, []).append(partial(noted, step))
+            notes.setdefault(step.key, []).append(partial(noted, step))
 
     def after(step: Step, artifact: Artifact, made: bool) -> None:
-        for number, note in enumerate(told[step.key]):
+        for number, note in enumerate(notes[step.key]):
             note(artifact, made and number == 0)
 
     with crew:

@@ -218,10 +218,12 @@ def pair_moments(a: Float[Tensor, "n d"], b: Float[Tensor, "n e"], form: Form) -
             return (inner - diagonal) / 2 - traces / 4 / pairs
         return n * diagonal + traces + 2 * inner - n**2 * traces / pairs
 
-    own = central(a, a), central(b, b)
-    if min(own) <= 0:
+    variances = central(a, a), central(b, b)
+    if min(variances) <= 0:
         raise ValueError("spaces: all pairs of one are equally far, there is no order to preserve")
-    return PairMoments(max(-1.0, min(1.0, central(a, b) / math.sqrt(own[0] * own[1]))), math.sqrt(own[0]))
+    return PairMoments(
+        max(-1.0, min(1.0, central(a, b) / math.sqrt(variances[0] * variances[1]))), math.sqrt(variances[0])
+    )
 
 
 def order_preservation(x: Matrix, y: Matrix, mask: Mask, unit: bool = True) -> OrderPreservation:

@@ -64,13 +64,13 @@ def identify(
     print(out)
 
 
-def table(found: Sequence[Identified]) -> str:
+def table(identified: Sequence[Identified]) -> str:
     """CSV with a row per probe and match."""
     from scoremix.data.csv_text import csv_text
 
     rows = (
         [one.probe, one.name, rank, match.name, round(match.similarity, 6), match.image]
-        for one in found
+        for one in identified
         for rank, match in enumerate(one.matches, 1)
     )
     return csv_text([["probe", "identified", "rank", "class", "similarity", "image"], *rows])

@@ -208,8 +208,8 @@ class ExperimentOptions:
         from scoremix.execution.torchrun import say
 
         files = [read_settings(file) for file in self.config or ()]
-        told = {name: value for name, value in vars(self.layout).items() if value not in (None, False)}
-        changes = [*(self.settings or ()), *(f"data.{name}={json.dumps(value)}" for name, value in told.items())]
+        reading = {name: value for name, value in vars(self.layout).items() if value not in (None, False)}
+        changes = [*(self.settings or ()), *(f"data.{name}={json.dumps(value)}" for name, value in reading.items())]
         kind = "-".join(["quick"] * quick + ([re.sub(r"[^0-9A-Za-z.]", "", time)] if time else []))
         say_added = say if judged else None
         return presets.experiment(self.preset, files, self.data, self.arms, changes, say_added, quick, kind)

@@ -174,13 +174,13 @@ def named(
     return {**added, **chosen}
 
 
-def _lacking(found: Mapping[str, Arm], known: Mapping[str, Arm], needed: Iterable[str]) -> dict[str, Arm]:
+def _lacking(chosen: Mapping[str, Arm], known: Mapping[str, Arm], needed: Iterable[str]) -> dict[str, Arm]:
     """The needed arms that are not there, and those that one of them all leans on."""
     added: dict[str, Arm] = {}
-    waiting = [*needed, *(name for arm in found.values() for name in arm.leans_on)]
+    waiting = [*needed, *(name for arm in chosen.values() for name in arm.leans_on)]
     while waiting:
         name = waiting.pop(0)
-        if name in known and name not in found and name not in added:
+        if name in known and name not in chosen and name not in added:
             added[name] = known[name]
             waiting += known[name].leans_on
     return added

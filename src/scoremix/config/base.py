@@ -140,12 +140,12 @@ def _leaves(value: Any) -> Iterator[int | float]:
 S = TypeVar("S", bound=Slice)
 
 
-def changed(own: S, changes: Changes, where: str = "") -> S:
+def changed(settings: S, changes: Changes, where: str = "") -> S:
     """That slice with some fields changed; ConfigError, one line that names the place below `where`, for wrong ones."""
     try:
-        return type(own).model_validate({**own.model_dump(), **changes}) if changes else own
+        return type(settings).model_validate({**settings.model_dump(), **changes}) if changes else settings
     except ValidationError as error:
-        raise ConfigError("; ".join(where + line for line in error_lines(error.errors(), type(own)))) from None
+        raise ConfigError("; ".join(where + line for line in error_lines(error.errors(), type(settings)))) from None
 
 
 def error_lines(errors: Iterable[Any], model: type[Slice]) -> list[str]:

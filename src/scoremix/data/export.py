@@ -106,7 +106,7 @@ def convert(
                     notes = write_parquet(part, images)
             (part / "classes.tsv").write_text(images.table(), "utf-8")
             if made is not None:
-                (part / PROVENANCE).write_text("".join(images.told), "utf-8")
+                (part / PROVENANCE).write_text("".join(images.provenance), "utf-8")
             if card is not None:
                 (part / "README.md").write_text(card, "utf-8")
     left = (f"{noun(len(bad), 'unreadable image')} left out",) if bad else ()

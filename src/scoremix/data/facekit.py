@@ -31,13 +31,13 @@ def facekit(place: Path, name: str) -> FaceSet:
     rows = _Rows(place)
     if not (place / METADATA).is_file():
         return _pairs(place, name, rows)
-    told = _told(place / METADATA)
-    if all(key in told for key in PAIRS):
-        return _templates(place / METADATA, name, rows, told)
-    if all(key in told for key in PATHS):
-        return _ranks(place / METADATA, name, rows, told)
+    metadata = _metadata(place / METADATA)
+    if all(key in metadata for key in PAIRS):
+        return _templates(place / METADATA, name, rows, metadata)
+    if all(key in metadata for key in PATHS):
+        return _ranks(place / METADATA, name, rows, metadata)
     raise ValueError(
-        f"{place / METADATA}: holds {', '.join(map(str, told)) or 'nothing'}; must hold {', '.join(PAIRS)} (IJB) "
+        f"{place / METADATA}: holds {', '.join(map(str, metadata)) or 'nothing'}; must hold {', '.join(PAIRS)} (IJB) "
         f"or {', '.join(PATHS)} (TinyFace)"
     )
 
@@ -88,8 +88,8 @@ def _pairs(place: Path, name: str, rows: _Rows) -> PairSet:
     return PairSet(name, FaceImages(None, rows), first, first + 1, same[::2], unlike(name, {"pairs": len(first)}))
 
 
-def _templates(file: Path, name: str, rows: _Rows, told: Mapping[str, Any]) -> TemplateSet:
-    detector, templates, media, label, p1, p2 = (_numbers(file, key, told[key]) for key in PAIRS)
+def _templates(file: Path, name: str, rows: _Rows, metadata: Mapping[str, Any]) -> TemplateSet:
+    detector, templates, media, label, p1, p2 = (_numbers(file, key, metadata[key]) for key in PAIRS)
     for key, column, n in (
         *zip(PAIRS[:3], (detector, templates, media), (len(rows),) * 3, strict=True),
         *zip(PAIRS[3:], (label, p1, p2), (len(label),) * 3, strict=True),
@@ -108,7 +108,7 @@ def _templates(file: Path, name: str, rows: _Rows, told: Mapping[str, Any]) -> T
     return TemplateSet(name, images, *whole, detector, pairs, label == 1, unlike=unlike(name, counts))
 
 
-def _ranks(file: Path, name: str, rows: _Rows, told: Mapping[str, Any]) -> RankSet:
+def _ranks(file: Path, name: str, rows: _Rows, metadata: Mapping[str, Any]) -> RankSet:
     """Paths of the lists and of the rows go together by their names without extensions, as in CVLface."""
     at: dict[str, int] = {}
     for i, path in enumerate(map(str, rows.column("path"))):
@@ -116,7 +116,7 @@ def _ranks(file: Path, name: str, rows: _Rows, told: Mapping[str, Any]) -> RankS
             raise ValueError(f"{file.parent}: two images are named {Path(path).stem!r}")
     listed = []
     for key in PATHS:
-        paths = [str(path) for path in told[key]]
+        paths = [str(path) for path in metadata[key]]
         if absent := [path for path in paths if Path(path).stem not in at]:
             raise ValueError(f"{file}: {key} names {absent[0]!r}, which no image has")
         listed.append(paths)
@@ -134,15 +134,17 @@ def _ranks(file: Path, name: str, rows: _Rows, told: Mapping[str, Any]) -> RankS
     )
 
 
-def _told(file: Path) -> Mapping[str, Any]:
+def _metadata(file: Path) -> Mapping[str, Any]:
     """What `metadata.pt` holds, arrays as stand-ins with their elements."""
     from scoremix.data import pickles
 
     with pickles.readable(file, "file of torch.save"):
-        told = pickles.read_torch(file, verification.ALLOWED)
-        if not isinstance(told, Mapping):
-            raise ValueError(f"holds a {type(told).__name__}, must be a dict")
-        return {key: value.elements if isinstance(value, verification.Array) else value for key, value in told.items()}
+        metadata = pickles.read_torch(file, verification.ALLOWED)
+        if not isinstance(metadata, Mapping):
+            raise ValueError(f"holds a {type(metadata).__name__}, must be a dict")
+        return {
+            key: value.elements if isinstance(value, verification.Array) else value for key, value in metadata.items()
+        }
 
 
 def _numbers(file: Path, key: str, value: Any) -> np.ndarray:

@@ -85,8 +85,8 @@ def verification_bin(path: Path, name: str) -> PairSet:
     """A .bin of encoded pairs: images 2i and 2i + 1 are pair i."""
     pairs = verification.read(path)
     first = 2 * np.arange(len(pairs.same))
-    told = unlike(name, {"pairs": len(first)})
-    return PairSet(name, FaceImages(None, pairs.images), first, first + 1, pairs.same, told)
+    note = unlike(name, {"pairs": len(first)})
+    return PairSet(name, FaceImages(None, pairs.images), first, first + 1, pairs.same, note)
 
 
 SAME, DIFFERENT = ("1", "true"), ("0", "-1", "false")
@@ -175,8 +175,8 @@ def ijb(folder: Path, name: str) -> TemplateSet:
         listed = sum(len(gallery.templates) for gallery in galleries)
         counts |= {"gallery templates": listed, "probe templates": len(probes.templates)}
     images = FaceImages(folder / "loose_crop", names, numbers[:, :10].reshape(-1, 5, 2))
-    told = unlike(name, counts)
-    return TemplateSet(name, images, templates, media, numbers[:, 10], pairs, same, galleries, probes, told)
+    note = unlike(name, counts)
+    return TemplateSet(name, images, templates, media, numbers[:, 10], pairs, same, galleries, probes, note)
 
 
 def open_gallery(folder: Path) -> TemplateSet:

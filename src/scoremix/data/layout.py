@@ -39,12 +39,12 @@ def layout(images: Mapping[Steps, int], where: str, level: int | None = None) ->
     `images`: their numbers in every folder that holds some, and 0 for folders that hold nothing. `level`: classes are
     the folders so many steps down, from 1, below those of a split; by default the level is found.
     """
-    told: list[str] = []
+    notes: list[str] = []
     skip = 0
     while level is None and any(len(steps) > skip + 1 for steps, count in images.items() if count):
         filled = {steps[skip] for steps, count in images.items() if count}
         if without := sorted({steps[skip] for steps in images} - filled):
-            told.append(f"passed over, for they hold no images: {some(without)}")
+            notes.append(f"passed over, for they hold no images: {some(without)}")
         images = {steps: count for steps, count in images.items() if steps[skip] in filled}
         if len(filled) > 1 or any(len(steps) == skip + 1 for steps in images):
             break
@@ -52,15 +52,15 @@ def layout(images: Mapping[Steps, int], where: str, level: int | None = None) ->
     parted = _parted(images, skip, where, level)
     if parted:
         if flat := sorted(s[skip] for s in images if len(s) == skip + 1):
-            told.append(f"passed over, for their images lie in no class folders: {some(flat)}")
+            notes.append(f"passed over, for their images lie in no class folders: {some(flat)}")
         images = {steps: count for steps, count in images.items() if len(steps) > skip + 1}
         skip += 1
     people = level == 2 and {len(steps) - skip for steps in images} == {2} and _sessions(images, skip)
     if people:
-        told.append("classes are sessions of people, who are their groups: nobody is in two parts of the split")
+        notes.append("classes are sessions of people, who are their groups: nobody is in two parts of the split")
     if level is None:
         level, said = _found(images, skip, where)
-        told += said
+        notes += said
     if short := [s for s in images if len(s) < skip + level]:
         raise ValueError(f"{where}/{'/'.join(short[0])} holds images above level {level} (--class-level)")
     paths = {steps[skip : skip + level] for steps in images}
@@ -71,8 +71,8 @@ def layout(images: Mapping[Steps, int], where: str, level: int | None = None) ->
         classes.setdefault(path[-1] if plain else "/".join(path), []).append(steps)
     classes = dict(sorted(classes.items()))
     owners = tuple(folders[0][skip] for folders in classes.values()) if people else None
-    splits = _splits(classes, owners or tuple(classes), skip - 1, told) if parted else None
-    return FolderLayout(classes, skip + level - 1, splits, owners, tuple(told))
+    splits = _splits(classes, owners or tuple(classes), skip - 1, notes) if parted else None
+    return FolderLayout(classes, skip + level - 1, splits, owners, tuple(notes))
 
 
 def _parted(images: Mapping[Steps, int], skip: int, where: str, level: int | None) -> bool:
@@ -115,7 +115,7 @@ def _sessions(images: Mapping[Steps, int], skip: int) -> bool:
     return len(inner) < len(images) or len(outer) ** 2 > len(images)
 
 
-def _splits(classes: Mapping[str, list[Steps]], owners: Sequence[str], at: int, told: list[str]) -> Splits | None:
+def _splits(classes: Mapping[str, list[Steps]], owners: Sequence[str], at: int, notes: list[str]) -> Splits | None:
     """Classes by part where every owner, a person or the class itself, is in one; else None, which is said."""
     parts = [{part_of(steps[at]) for steps in folders} for folders in classes.values()]
     of_owner: dict[str, set[str | None]] = {}
@@ -123,7 +123,7 @@ def _splits(classes: Mapping[str, list[Steps]], owners: Sequence[str], at: int, 
         of_owner.setdefault(owner, set()).update(of)
     if shared := sum(len(of) > 1 for of in of_owner.values()):
         what = "people" if len(of_owner) < len(classes) else "classes"
-        told.append(
+        notes.append(
             f"{shared} of {len(of_owner)} {what} are in several of the folders train, val, test: these are read as one "
             "set, whose classes are split by data.fractions"
         )
@@ -132,7 +132,7 @@ def _splits(classes: Mapping[str, list[Steps]], owners: Sequence[str], at: int, 
     splits = {part: members for part, members in splits.items() if len(members)}
     if "train" not in splits or len(splits) == 1:
         return None
-    told.append(
+    notes.append(
         "the split is that of the folders: "
         + ", ".join(f"{noun(len(of), 'class', 'classes')} {p}" for p, of in splits.items())
     )

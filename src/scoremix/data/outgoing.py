@@ -52,7 +52,7 @@ class OutgoingImages:
     ) -> None:
         self.source, self.kept, self.rows, self.size = source, kept, rows, size
         self._advance, self._made, self._look = advance, made, look
-        self.told: list[str] = []  # lines of JSON on the images so far
+        self.provenance: list[str] = []  # lines of JSON on the images so far
         self.names = [source.class_names[k] for k in kept]
         self.folders = folder_names(self.names)
         self.counts = np.array([len(of) for of in rows])
@@ -104,7 +104,7 @@ class OutgoingImages:
         sources, weights = self._made(int(self.kept[item.label]), item.place)
         mixed = {"sources": sources, "weights": weights}
         line = {"image": name, "label": item.label, "real": not sources, **mixed}
-        self.told.append(json.dumps(line, ensure_ascii=False) + "\n")
+        self.provenance.append(json.dumps(line, ensure_ascii=False) + "\n")
         return mixed
 
     def table(self) -> str:

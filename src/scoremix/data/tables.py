@@ -49,12 +49,12 @@ def _object(path: Path, number: int, line: str) -> Row:
     return row
 
 
-def column(columns: Sequence[str], told: str | None, usual: Sequence[str], setting: str, where: str) -> str:
+def column(columns: Sequence[str], asked: str | None, usual: Sequence[str], setting: str, where: str) -> str:
     """The name of the column told, else the first of the usual names; ValueError that names the columns there are."""
-    if told is not None and told not in columns:
-        raise ValueError(f"{where} has no column {told!r} ({setting}), but {', '.join(columns)}")
+    if asked is not None and asked not in columns:
+        raise ValueError(f"{where} has no column {asked!r} ({setting}), but {', '.join(columns)}")
     by_name = {name.lower(): name for name in reversed(columns)}
-    chosen = told or next((by_name[name] for name in usual if name in by_name), None)
+    chosen = asked or next((by_name[name] for name in usual if name in by_name), None)
     if chosen is None:
         raise ValueError(f"{where} has columns {', '.join(columns)}: name the one by {setting} COLUMN")
     return chosen

@@ -118,8 +118,8 @@ def write_parquet(part: Path, images: OutgoingImages) -> list[str]:
         features["sources"] = {"feature": {"dtype": "string", "_type": "Value"}, "_type": "Sequence"}
         features["weights"] = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "Sequence"}
         fields += [("sources", pa.list_(pa.string())), ("weights", pa.list_(pa.float32()))]
-    told = json.dumps({"info": {"features": features}})
-    schema = pa.schema(fields, metadata={"huggingface": told})
+    described = json.dumps({"info": {"features": features}})
+    schema = pa.schema(fields, metadata={"huggingface": described})
     (part / "data").mkdir()
     files, every = -(-len(images) // SHARD), map(images.row, images)
     for number in range(files):

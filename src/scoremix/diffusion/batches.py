@@ -88,10 +88,10 @@ def batches(
 
     def next_batch(nimg: int) -> tuple[Tensor, ...]:
         rows = batch_indices(len(images), stream_seed(seed, "order"), nimg, batch)[part]
-        found, labels = images.take(rows)
+        taken, labels = images.take(rows)
         generator = torch.Generator().manual_seed(stream_seed(seed, nimg, "augment"))
         mine = Part(part.start, len(rows), batch)
-        x = augment(to_unit(found, device), generator, settings, mine)
+        x = augment(to_unit(taken, device), generator, settings, mine)
         classes = torch.from_numpy(labels).to(device)
         if not augment_share:
             return pixels.encode(x), classes

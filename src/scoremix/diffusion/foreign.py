@@ -77,14 +77,14 @@ def load(folder: Path, labels: Sequence[int], precision: str, device: torch.devi
     import diffusers
 
     diffusers.utils.logging.set_verbosity_error()  # else every load advises another package
-    told = described(folder)
+    description = described(folder)
     local = {"local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False}
-    kind = diffusers.UNet2DModel if told.kind == "unet" else diffusers.DiTTransformer2DModel
+    kind = diffusers.UNet2DModel if description.kind == "unet" else diffusers.DiTTransformer2DModel
     dtype = getattr(torch, precision)
-    model = kind.from_pretrained(folder, subfolder=told.kind, **local).to(device, dtype).requires_grad_(False)
+    model = kind.from_pretrained(folder, subfolder=description.kind, **local).to(device, dtype).requires_grad_(False)
     scheduler = diffusers.DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     vae = None
-    if "vae/config.json" in told.files:
+    if "vae/config.json" in description.files:
         vae = diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", **local).to(device).requires_grad_(False)
         vae.eval()
     net = from_diffusers(model, scheduler)
@@ -159,8 +159,8 @@ def _names(folder: Path, count: int) -> tuple[str, ...]:
     if (folder / NAMES).is_file():
         names = text(folder / NAMES).splitlines()
     elif (index := folder / "model_index.json").is_file():
-        told = _settings(index).get("id2label") or {}
-        names = [str(told.get(str(k), "")) for k in range(count)] if told else []
+        names_by_label = _settings(index).get("id2label") or {}
+        names = [str(names_by_label.get(str(k), "")) for k in range(count)] if names_by_label else []
     else:
         names = []
     if len(names) != count:

@@ -28,11 +28,11 @@ def read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         return network, tensors
 
 
-def _content(found: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    net = found.get("ema") if isinstance(found, dict) else None
+def _content(snapshot: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    net = snapshot.get("ema") if isinstance(snapshot, dict) else None
     if not isinstance(net, KeptObject):
         raise ValueError("expected a snapshot with an averaged network under 'ema'")
-    encoder = found.get("encoder")
+    encoder = snapshot.get("encoder")
     if isinstance(encoder, KeptObject) and "RGB" not in encoder.class_name:
         raise ValueError(f"its images are encoded by {encoder.class_name}; only pixel-space networks are read")
     given = net.content.get("_init_kwargs")

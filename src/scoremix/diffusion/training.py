@@ -162,8 +162,8 @@ def step(
         here = None if labels is None else labels[part]
         with nullcontext() if part.stop == len(images) else alone():
             net = state.net if forward is None else forward
-            told = {} if moves is None else {"moves": moves[part]}
-            denoised, u = net(images[part] + noise[part], sigma[part], here, return_logvar=True, **told)
+            options = {} if moves is None else {"moves": moves[part]}
+            denoised, u = net(images[part] + noise[part], sigma[part], here, return_logvar=True, **options)
             loss = weighted_error(denoised, u, images[part], sigma[part], state.net.sigma_data)
             total = loss.sum() / len(images)
             if extra is not None and here is not None:

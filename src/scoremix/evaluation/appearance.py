@@ -45,37 +45,37 @@ def spectrum(images: Pixels) -> Float[Tensor, "n r"]:
     return (rings / radius.bincount())[:, 1 : min(h, w) // 2 + 1].clamp(min=1e-9).log()
 
 
-def of_appearance(real: Pixels, made: Pixels, seed: int = 0) -> dict[str, float]:
-    """Means of `statistics` over the made images, how far their spectrum is from the real ones', and `told_apart`.
+def of_appearance(real: Pixels, generated: Pixels, seed: int = 0) -> dict[str, float]:
+    """Means of `statistics` over the generated images, how far their spectrum is from the real ones', and `told_apart`.
 
     `spectrum` is the mean absolute difference of mean log power over frequencies, in nats.
     """
-    values = {name: float(value.mean()) for name, value in statistics(made).items()}
-    values["spectrum"] = float((spectrum(made).mean(0) - spectrum(real).mean(0)).abs().mean())
-    values["told_apart"] = told_apart(real, made, seed)
+    values = {name: float(value.mean()) for name, value in statistics(generated).items()}
+    values["spectrum"] = float((spectrum(generated).mean(0) - spectrum(real).mean(0)).abs().mean())
+    values["told_apart"] = told_apart(real, generated, seed)
     return values
 
 
-def told_apart(real: Pixels, made: Pixels, seed: int = 0) -> float:
-    """`separable` of real and made images by their pixels, statistics and spectrum."""
-    n = min(len(real), len(made), PROBED)
+def told_apart(real: Pixels, generated: Pixels, seed: int = 0) -> float:
+    """`separable` of real and generated images by their pixels, statistics and spectrum."""
+    n = min(len(real), len(generated), PROBED)
     if n < LEAST:
         return float("nan")
     rng = np.random.default_rng(seed)
-    rows, others = (_inputs(images[np.sort(rng.permutation(len(images))[:n])]) for images in (real, made))
+    rows, others = (_inputs(images[np.sort(rng.permutation(len(images))[:n])]) for images in (real, generated))
     return separable(rows, others, seed)
 
 
-def separable(real: Float[Tensor, "n d"], made: Float[Tensor, "k d"], seed: int = 0) -> float:
-    """Accuracy of a linear classifier of real against made rows it was not fitted on; 0.5 where it cannot tell.
+def separable(real: Float[Tensor, "n d"], generated: Float[Tensor, "k d"], seed: int = 0) -> float:
+    """Accuracy of a linear classifier of real against generated rows it was not fitted on; 0.5 where it cannot tell.
 
     Ridge regression in five folds with as many rows of either kind. NaN for fewer than ten of a kind.
     """
-    n = min(len(real), len(made), PROBED)
+    n = min(len(real), len(generated), PROBED)
     if n < LEAST:
         return float("nan")
     rng = np.random.default_rng(seed)
-    x = torch.cat([rows[np.sort(rng.permutation(len(rows))[:n])] for rows in (real, made)])
+    x = torch.cat([rows[np.sort(rng.permutation(len(rows))[:n])] for rows in (real, generated)])
     y = torch.cat([-torch.ones(n), torch.ones(n)]).to(x)
     fold = torch.from_numpy(np.concatenate([rng.permutation(n) % FOLDS for _ in range(2)]))
     right = 0

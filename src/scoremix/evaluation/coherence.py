@@ -53,13 +53,13 @@ def source_similarity(
     average where the sources do not matter.
     """
     similarity = embeddings @ centers.T
-    own = similarity.gather(1, sources)
+    to_sources = similarity.gather(1, sources)
     rest = similarity.scatter(1, sources, -torch.inf)
     others = centers.shape[0] - sources.shape[1]
     if others < 1:
-        return own, torch.full((len(own),), torch.nan), torch.full((len(own),), torch.nan)
-    below = (rest[:, None, :] < own[:, :, None]).sum(2) - sources.shape[1]
-    return own, rest.amax(1), below.double().mean(1).div(others).to(own)
+        return to_sources, torch.full((len(to_sources),), torch.nan), torch.full((len(to_sources),), torch.nan)
+    below = (rest[:, None, :] < to_sources[:, :, None]).sum(2) - sources.shape[1]
+    return to_sources, rest.amax(1), below.double().mean(1).div(others).to(to_sources)
 
 
 def source_loss(

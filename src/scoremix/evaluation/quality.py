@@ -48,8 +48,8 @@ def kernel_distance(a: Matrix, b: Matrix, degree: int = 3, gamma: float | None =
         return sum(float((scale * (x[s] @ y.T) + coef).pow(degree).sum()) for s in spaces.row_blocks(len(x), len(y)))
 
     def within(x: Tensor) -> float:
-        own = (scale * x.square().sum(1) + coef).pow(degree).sum()
-        return (total(x, x) - float(own)) / (len(x) * (len(x) - 1))
+        diagonal = (scale * x.square().sum(1) + coef).pow(degree).sum()
+        return (total(x, x) - float(diagonal)) / (len(x) * (len(x) - 1))
 
     return within(one) + within(two) - 2 * total(one, two) / (len(one) * len(two))
 
@@ -126,8 +126,8 @@ def _nearest_other(rows: Float[Tensor, "n d"], wanted: Int[Tensor, " w"]) -> Flo
     """Distance of the wanted rows to their nearest other row."""
     out = []
     for part, distances in distance_blocks(rows[wanted], rows):
-        own = wanted[part]
-        distances[torch.arange(len(own), device=own.device), own] = math.inf
+        chosen = wanted[part]
+        distances[torch.arange(len(chosen), device=chosen.device), chosen] = math.inf
         out.append(distances.amin(1))
     return torch.cat(out)
 
@@ -179,13 +179,13 @@ def fidelity(
         return mean
 
     centroids = spaces.unit_rows(class_mean(rows), "centroids")
-    own = of_classes[classes]
-    nearest = (centroids @ (own if among == "evaluated" else of_classes).T).argmax(1)
+    own_centers = of_classes[classes]
+    nearest = (centroids @ (own_centers if among == "evaluated" else of_classes).T).argmax(1)
     truth = torch.arange(len(classes), device=rows.device) if among == "evaluated" else classes
     return Fidelity(
         classes,
         1 - class_mean((rows * wanted).sum(1)),
         class_mean((rows * centroids[place]).sum(1)),
-        1 - (centroids * own).sum(1),
+        1 - (centroids * own_centers).sum(1),
         nearest == truth,
     )

@@ -73,16 +73,16 @@ class Artifact:
         """How much of it is there, 0 to 1, as its process last said."""
         if self.done:
             return 1.0
-        told = read_sealed(self.folder / "progress" / SPENT)
+        spent = read_sealed(self.folder / "progress" / SPENT)
         parts = (self.folder / "progress").glob(f"part-*-{SPENT}")
-        shares = [json.loads(text).get("done", 0.0) for text in (told, *map(read_sealed, parts)) if text]
+        shares = [json.loads(text).get("done", 0.0) for text in (spent, *map(read_sealed, parts)) if text]
         return float(min(shares, default=0.0))
 
     def damaged(self) -> list[str]:
         """Outputs whose bytes are not those that the manifest lists, each with what is wrong; read once by a process."""
         try:
             listed = self.manifest["outputs"].items()
-            return [f"{name} {wrong}" for name, told in listed if (wrong := _wrong(self.folder / name, told))]
+            return [f"{name} {wrong}" for name, entry in listed if (wrong := _wrong(self.folder / name, entry))]
         except (StoreError, AttributeError, KeyError, TypeError):
             return ["manifest.json is damaged"]
 
@@ -100,12 +100,12 @@ def refuse_damaged(inputs: Iterable[Any]) -> None:
                 raise StoreError(f"{artifact.folder}: {'; '.join(wrong)}; the next run makes it again")
 
 
-def _wrong(path: Path, told: Mapping[str, Any]) -> str:
+def _wrong(path: Path, entry: Mapping[str, Any]) -> str:
     """What is wrong with an output, in words; empty where nothing is."""
     try:
-        if (size := path.stat().st_size) != told["bytes"]:
-            return f"has {size:,} bytes, not {told['bytes']:,}"
-        return "" if known_hash(path) == told["sha256"] else "has other bytes than were written"
+        if (size := path.stat().st_size) != entry["bytes"]:
+            return f"has {size:,} bytes, not {entry['bytes']:,}"
+        return "" if known_hash(path) == entry["sha256"] else "has other bytes than were written"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 

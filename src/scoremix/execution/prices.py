@@ -141,16 +141,18 @@ def timed(
     return times, results
 
 
-def distances(subject: TimedSubject, made: Mapping[str, Tensor], name: str) -> dict[str, Any]:
+def distances(subject: TimedSubject, images: Mapping[str, Tensor], name: str) -> dict[str, Any]:
     """How far images are from the faithful plan's, which start from the same noise."""
-    decoded = {key: subject.pixels.decode(made[key]).clamp(-1, 1) for key in (FAITHFUL, AUGGEN, name)}
-    own, auggens = ((decoded[key] - decoded[FAITHFUL]).flatten(1).square().mean(1).sqrt() for key in (name, AUGGEN))
+    decoded = {key: subject.pixels.decode(images[key]).clamp(-1, 1) for key in (FAITHFUL, AUGGEN, name)}
+    away, auggen_away = (
+        (decoded[key] - decoded[FAITHFUL]).flatten(1).square().mean(1).sqrt() for key in (name, AUGGEN)
+    )
     similarity = None
     if subject.recognizer is not None:
         a, b = (embedded_pixels(subject.recognizer, to_uint8(decoded[key]).cpu().numpy()) for key in (name, FAITHFUL))
         similarity = float((a * b).sum(1).mean())
-    nearer = None if name == AUGGEN else float((own < auggens).double().mean())
-    return {"pixel_distance": float(own.mean()), "nearer_than_auggen": nearer, "similarity": similarity}
+    nearer = None if name == AUGGEN else float((away < auggen_away).double().mean())
+    return {"pixel_distance": float(away.mean()), "nearer_than_auggen": nearer, "similarity": similarity}
 
 
 def trained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> TimedSubject:

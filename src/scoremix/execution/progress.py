@@ -117,13 +117,13 @@ def make(
     side_by_side = crew and (scheduler or (crew.size > 1 and (runtime.workers != "auto" or long)))
 
     def made(planner: runner.Planner, steps: list[Step]) -> None:
-        told = runner.labelled(after, planner.listed)
+        after_each = runner.labelled(after, planner.listed)
         calls = [planner.calls[step.key] for step in steps]
         if crew and side_by_side:
-            schedule.run_all(calls, store, runtime, crew, told, say)
+            schedule.run_all(calls, store, runtime, crew, after_each, say)
         else:
             for call in calls:
-                one.made(call, told)
+                one.made(call, after_each)
 
     with crew or contextlib.nullcontext():
         return runner.in_parts(exp, source, store, labels, made)
@@ -198,14 +198,14 @@ def noting(record: RunRecord | None = None, run: str = "") -> Callable[[Step, Ar
 def telling(exp: Experiment, after: schedule.After) -> schedule.After:
     """`after`, and of a choice its word: which candidates are left out, which one was chosen."""
 
-    def told(step: Step, artifact: Artifact, made: bool) -> None:
+    def after_telling(step: Step, artifact: Artifact, made: bool) -> None:
         after(step, artifact, made)
         if made and exp.choice is not None and step.stage == "check" and not (gate := GateResult.load(artifact)).passed:
             say(f"  {words.weak(gate.top1, gate.floor)}; the other candidates go on")
         if made and step.stage == "choose":
             say(f"  {words.chosen(Choosing.load(artifact))}")
 
-    return told
+    return after_telling
 
 
 def _team(runtime: Runtime, plans: Sequence[Step]) -> engine.Engine | None:

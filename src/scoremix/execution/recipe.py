@@ -31,12 +31,14 @@ def chosen_recipe(run: FinishedRun) -> ChosenRecipe:
     results = Comparison.load(run.chain["results"])
     verdict, metric = results.verdict, metric_of(results.headline)
     if "choice" in run.chain:
-        told = Choosing.load(run.chain["choice"])
-        judged = (d for d in results.differences if (d.arm, d.metric) == (told.choice.chosen, metric.key))
+        choosing = Choosing.load(run.chain["choice"])
+        judged = (d for d in results.differences if (d.arm, d.metric) == (choosing.choice.chosen, metric.key))
         worse = [d.control for d in judged if direction(d.estimate, metric) == "worse"]
         if not worse:
-            return ChosenRecipe(told.choice.chosen, words.chosen(told))
-        return ChosenRecipe(worse[0], f"the chosen `{told.choice.chosen}` does worse than it on the classes kept back.")
+            return ChosenRecipe(choosing.choice.chosen, words.chosen(choosing))
+        return ChosenRecipe(
+            worse[0], f"the chosen `{choosing.choice.chosen}` does worse than it on the classes kept back."
+        )
     if verdict.kind == "helps":
         return ChosenRecipe(
             verdict.arm, f"the run's verdict on it is: helps (better than {' and '.join(verdict.controls)})."

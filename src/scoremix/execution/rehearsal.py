@@ -67,8 +67,8 @@ class Rehearsal:
         except (ValueError, RuntimeError, OSError, MemoryError, ArithmeticError) as error:
             line = " ".join(str(error).split()) or type(error).__name__
             self.failures.append(f"{name}: {line}")
-        told = f"failed: {self.failures[-1].partition(': ')[2]}" if self.failed(name) else "fine"
-        self.say(f"  {name:<30} {duration(time.monotonic() - start):>8}  {told}")
+        result = f"failed: {self.failures[-1].partition(': ')[2]}" if self.failed(name) else "fine"
+        self.say(f"  {name:<30} {duration(time.monotonic() - start):>8}  {result}")
 
     def failed(self, name: str) -> bool:
         """Whether that part did."""
@@ -259,8 +259,8 @@ def table(done: Rehearsal, price: float | None) -> list[str]:
     lines = [f"the run of {done.exp.name} here, on one device:"]
     for stage, seconds in sorted(done.seconds.items(), key=lambda item: -item[1]):
         euros = "" if price is None else f"{seconds / 3600 * price:>15,.2f} euros"
-        told = f"  from {done.sure[stage]}" if stage in done.sure else ""
-        lines.append(f"  {stage:<16}{duration(seconds):>13}{euros}{told}")
+        basis = f"  from {done.sure[stage]}" if stage in done.sure else ""
+        lines.append(f"  {stage:<16}{duration(seconds):>13}{euros}{basis}")
     euros = "" if price is None else f"{total / 3600 * price:>15,.2f} euros"
     lines.append(f"  {'together':<16}{duration(total):>13}{euros}")
     lines.append(

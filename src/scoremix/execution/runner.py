@@ -153,11 +153,11 @@ def _microbatches(exp: Experiment, device: str) -> Experiment:
     others = {name: of_changes(changes) for name, changes in exp.analysis.recognizers.items()}
     if exp.recognizer.microbatch != "auto" and (arms, others) == (exp.arms, exp.analysis.recognizers):
         return exp
-    own = exp.recognizer
-    if own.microbatch == "auto":
-        own = own.model_copy(update={"microbatch": fits(own)})
+    recognizer = exp.recognizer
+    if recognizer.microbatch == "auto":
+        recognizer = recognizer.model_copy(update={"microbatch": fits(recognizer)})
     analysis = exp.analysis.model_copy(update={"recognizers": others})
-    return exp.model_copy(update={"recognizer": own, "arms": arms, "analysis": analysis})
+    return exp.model_copy(update={"recognizer": recognizer, "arms": arms, "analysis": analysis})
 
 
 @functools.cache

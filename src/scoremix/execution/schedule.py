@@ -76,8 +76,8 @@ def run_all(
                 task = queue.pop(0)
                 running[workers.submit(task, store.root, runtime, show)] = task
             done, _ = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-            for told in workers.progress():
-                show(*told)
+            for state in workers.progress():
+                show(*state)
             stopping.check()
             for future in done:
                 task = running.pop(future)

@@ -167,7 +167,7 @@ def load_generator(
     if path.suffix == ".safetensors":
         return _snapshot(path, runtime, _sampling(Experiment(), runtime, {**settings, "guidance": 1.0}))
     if (path / "generator.json").is_file():
-        exp, folder = Experiment(sampling=_told(path / "config.json")), path
+        exp, folder = Experiment(sampling=_stored_sampling(path / "config.json")), path
     else:
         name = str(run_or_folder)
         if path.suffix == ".json" and path.is_file():
@@ -287,7 +287,7 @@ def _config(kind: str, settings: Mapping[str, Any]) -> bytes:
     return json.dumps({"made_by": "scoremix", "kind": kind, **settings}, indent=1).encode()
 
 
-def _told(file: Path) -> Sampling:
+def _stored_sampling(file: Path) -> Sampling:
     """The settings of sampling in a config.json, the defaults without one; ConfigError where they are none."""
     if not file.is_file():
         return Sampling()

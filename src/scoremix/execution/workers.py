@@ -136,14 +136,14 @@ class Slot:
     threads: int
     gpu: int | None
     pool: ProcessPoolExecutor | None = None
-    told: Connection | None = None
+    reports: Connection | None = None
     pid: int = 0
     future: Future[None] | None = None
 
     def open(self) -> ProcessPoolExecutor:
         if self.pool is None:
             context = get_context("spawn")
-            self.told, tell = context.Pipe(duplex=False)
+            self.reports, tell = context.Pipe(duplex=False)
             self.pool = ProcessPoolExecutor(1, context, _begin, (self.threads, self.gpu, tell))
             self.pid = self.pool.submit(os.getpid).result()
             tell.close()  # the worker has its own end
@@ -152,9 +152,9 @@ class Slot:
     def close(self) -> None:
         if self.pool is not None:
             self.pool.shutdown(wait=False, cancel_futures=True)
-        if self.told is not None:
-            self.told.close()
-        self.pool = self.told = self.future = None
+        if self.reports is not None:
+            self.reports.close()
+        self.pool = self.reports = self.future = None
 
 
 @dataclass
@@ -190,8 +190,8 @@ class Processes(Workers):
     def progress(self) -> Iterator[tuple[str, float, float, str]]:
         for slot in self.slots:
             with contextlib.suppress(EOFError, OSError):
-                while slot.told is not None and slot.told.poll():
-                    yield slot.told.recv()
+                while slot.reports is not None and slot.reports.poll():
+                    yield slot.reports.recv()
 
     def stop(self) -> None:
         busy = [slot for slot in self.slots if slot.future is not None and not slot.future.done()]

@@ -45,8 +45,11 @@ def listed(run: OpenedRun, arm: str, page: int) -> tuple[list[PicturedMPlet], st
         f"{len(order)} m-plets of {arm}, page {page + 1} of {pages_of(run, arm)}. An m-plet: the classes of one mix."
     )
     if rejected:
-        told = ScreeningSummary.load(artifact)
-        about += f" {told.kept} of {told.drawn} images were kept; rejected ones are stored of {len(rejected)} m-plets."
+        screening = ScreeningSummary.load(artifact)
+        about += (
+            f" {screening.kept} of {screening.drawn} images were kept; rejected ones are stored of {len(rejected)} "
+        )
+        about += "m-plets."
     return rows, about
 
 

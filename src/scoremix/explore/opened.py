@@ -133,7 +133,7 @@ class OpenedRun:
         unit = units(self.net, mixed.images)[0]
         cosine = self.centers @ unit
         best = cosine.topk(min(NEAREST, len(cosine))).indices.tolist()
-        told = float(mixed.disagreement[0])
+        disagreement = float(mixed.disagreement[0])
         return ExploredMix(
             asked,
             tuple(self.names[k] for k in asked.classes),
@@ -144,7 +144,7 @@ class OpenedRun:
             (tuple(mixed.estimates[0]), *map(tuple, alone.estimates)),
             tuple(cosine[list(asked.classes)].tolist()),
             tuple((self.names[k], float(cosine[k])) for k in best),
-            told if np.isfinite(told) else None,
+            disagreement if np.isfinite(disagreement) else None,
         )
 
     @cached_property
@@ -182,7 +182,7 @@ class OpenedRun:
 
     # ---- finding classes
 
-    def found(self, words: str, most: int) -> list[int]:
+    def matching(self, words: str, most: int) -> list[int]:
         """Training classes whose names hold the words, or those `far from NAME` or `close to NAME`, best first.
 
         ValueError where NAME is no class.

@@ -62,5 +62,5 @@ def thresholds(run: OpenedRun, arm: str) -> dict[float, float]:
     """FAR -> threshold of an arm's first seed, {} for a run that kept none."""
     if (artifact := run.parts.chain.get("errors")) is None:
         return {}
-    told = ErrorsSummary.load(artifact)
-    return dict(zip(told.fars, told.arms[arm].thresholds, strict=True))
+    summary = ErrorsSummary.load(artifact)
+    return dict(zip(summary.fars, summary.arms[arm].thresholds, strict=True))

@@ -56,8 +56,8 @@ class Guarded:
 
         async def guarded(message: Any) -> None:
             if message["type"] == "http.response.start":
-                told = [(b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer")]
-                message = {**message, "headers": [*message.get("headers", []), *told]}
+                policies = [(b"content-security-policy", POLICY.encode()), (b"referrer-policy", b"no-referrer")]
+                message = {**message, "headers": [*message.get("headers", []), *policies]}
             await send(message)
 
         await self.app(scope, receive, guarded)

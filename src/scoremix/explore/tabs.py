@@ -24,17 +24,17 @@ QUICK: dict[str, Any] = {**NET, "show_progress": "hidden"}
 PICK, COPY = ((Path(__file__).parent / name).read_text() for name in ("pick.js", "copy.js"))
 
 
-def told(piece: Callable[..., str]) -> Callable[..., str]:
+def or_problem(piece: Callable[..., str]) -> Callable[..., str]:
     """The same piece, or in its place what was wrong with what was asked for."""
 
     @wraps(piece)
-    def made(*args: Any) -> str:
+    def answered(*args: Any) -> str:
         try:
             return piece(*args)
         except (ValueError, ArithmeticError, OSError) as problem:
             return view.error(problem)
 
-    return made
+    return answered
 
 
 class Mixer:
@@ -47,7 +47,7 @@ class Mixer:
         """The classes that the words find, those chosen first where there are no words."""
         run = self.run
         try:
-            matching = run.found(words, THUMBS)
+            matching = run.matching(words, THUMBS)
         except ValueError as problem:
             return view.error(problem)
         if not words:
@@ -83,14 +83,14 @@ class Mixer:
         plan = float(guidance), int(steps), int(seed or 0)
         return MixRequest(tuple(chosen), tuple(weights.tolist()), numbers(end, m), *plan)
 
-    @told
+    @or_problem
     def mixed(self, *given: Any) -> str:
         """The mix between its sources, its path, and how to make it again."""
         of = self.asked(*given)
         mix, command, python = self.run.mix(of), self.run.as_command(of), self.run.as_python(of)
         return view.piece("mixed", made=mix, command=command, python=python)
 
-    @told
+    @or_problem
     def grid(self, *given: Any) -> str:
         """All pairs of weights of two classes."""
         of = self.asked(*given)
@@ -148,7 +148,7 @@ def mplets_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
         gr.HTML(view.error("No arm of this run adds images."))
         return
 
-    @told
+    @or_problem
     def table(arm: str, number: float) -> str:
         rows, about = listed(run, arm, int(number) - 1)
         return view.piece("mplets", rows=rows, about=about)
@@ -170,13 +170,13 @@ def classes_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
     """A map of all classes, and the worst errors of two arms."""
     kinds: list[people.Kind] = []
 
-    @told
+    @or_problem
     def drawn() -> str:
         found, share = people.embedding_map(run)
         kinds[:] = found
         return view.piece("map", kinds=kinds, points=view.map_points(kinds), share=share)
 
-    @told
+    @or_problem
     def one(event: gr.EventData) -> str:
         kind = kinds[int(event.kind)]
         images = kind.images.of_class(int(event.k))[: people.SHOWN]
@@ -187,7 +187,7 @@ def classes_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
     place.click(one, None, of, show_progress="hidden")
     blocks.load(drawn, None, place, **NET)
 
-    @told
+    @or_problem
     def worst(arm: str) -> str:
         errors, images = people.errors(run)
         return view.piece("mistakes", arm=arm, found=errors, images=images)
@@ -207,7 +207,7 @@ def upload_tab(run: OpenedRun) -> None:
     """A photograph of one's own: nearest classes, and the decision at the run's thresholds."""
     arms, size, channels = list(run.exp.arms), run.train.size, run.train.channels
 
-    @told
+    @or_problem
     def judged(file: bytes | None, arm: str) -> str:
         if not file:
             return ""

@@ -23,8 +23,8 @@ class Choosing(Record):
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
-        told = {name: stored[name] for name in ("level", "classes", "images", "folds") if name in stored}
-        return cls(ChosenCandidate.from_json(stored), metric_of(stored["metric"]), **told)
+        counts = {name: stored[name] for name in ("level", "classes", "images", "folds") if name in stored}
+        return cls(ChosenCandidate.from_json(stored), metric_of(stored["metric"]), **counts)
 
     def as_json(self) -> dict[str, Any]:
         about = {name: getattr(self, name) for name in ("level", "classes", "images", "folds")}

@@ -18,8 +18,8 @@ def partnered(
     labels: Int[Tensor, "b k"], weights: Float[Tensor, "b k"], share: Float[Tensor, " b"]
 ) -> tuple[Int[Tensor, "b kk"], Float[Tensor, "b kk"]]:
     """Labels and weights of `share` of each image and 1 - share of its partner."""
-    own = share.to(weights)[:, None]
-    return torch.cat([labels, labels.flip(0)], 1), torch.cat([own * weights, (1 - own) * weights.flip(0)], 1)
+    first = share.to(weights)[:, None]
+    return torch.cat([labels, labels.flip(0)], 1), torch.cat([first * weights, (1 - first) * weights.flip(0)], 1)
 
 
 def shares(count: int, alpha: float, generator: torch.Generator) -> Float[Tensor, " b"]:
@@ -32,8 +32,8 @@ def shares(count: int, alpha: float, generator: torch.Generator) -> Float[Tensor
 
 def mixup(images: Images, share: Float[Tensor, " b"]) -> Images:
     """share x image + (1 - share) x partner (Zhang et al. 2018)."""
-    own = share.to(images)[:, None, None, None]
-    return own * images + (1 - own) * images.flip(0)
+    first = share.to(images)[:, None, None, None]
+    return first * images + (1 - first) * images.flip(0)
 
 
 def cutmix(
@@ -65,9 +65,9 @@ def feature_mixup(net: nn.Module, head: nn.Module) -> Callable[[Tensor, Tensor, 
 
     def objective(images: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
         assert weights is not None
-        own = weights[:, : weights.shape[1] // 2].sum(1, keepdim=True)
+        first = weights[:, : weights.shape[1] // 2].sum(1, keepdim=True)
         embeddings = net(images)
-        blended = own.to(embeddings) * embeddings + (1 - own).to(embeddings) * embeddings.flip(0)
+        blended = first.to(embeddings) * embeddings + (1 - first).to(embeddings) * embeddings.flip(0)
         loss: Tensor = head(blended, labels, weights).mean()
         return loss
 

@@ -27,9 +27,9 @@ class TimmNetwork(nn.Module):
     def __init__(self, name: str, size: int, channels: int, embedding: int) -> None:
         super().__init__()
         self.net = _created(name, size, channels, embedding)
-        told = self.net.default_cfg
+        config = self.net.default_cfg
         for field in ("mean", "std"):
-            value = torch.tensor([float(part) for part in told[field]])
+            value = torch.tensor([float(part) for part in config[field]])
             value = value if channels == len(value) else value.mean().expand(channels)
             self.register_buffer(field, value[:, None, None].clone(), persistent=False)
 
@@ -54,8 +54,8 @@ class TimmNetwork(nn.Module):
         self.net.load_state_dict({**{name: state[name] for name in last}, **weights})
 
 
-def _names(told: str | tuple[str, ...] | None) -> set[str]:
-    return {told} if isinstance(told, str) else set(told or ())
+def _names(names: str | tuple[str, ...] | None) -> set[str]:
+    return {names} if isinstance(names, str) else set(names or ())
 
 
 def _created(name: str, size: int, channels: int, embedding: int) -> Any:

@@ -71,6 +71,6 @@ class Geometry:
 
 def among_recognizers(matrix: MeasureMatrix, shared: Geometry) -> dict[str, float]:
     """Measure -> mean over pairs of recognizers, {} where there is one only."""
-    own = [i for i, name in enumerate(matrix.names) if name in shared.recognizers]
-    pairs = [(i, j) for i in own for j in own if i < j]
+    recognizers = [i for i, name in enumerate(matrix.names) if name in shared.recognizers]
+    pairs = [(i, j) for i in recognizers for j in recognizers if i < j]
     return {m: sum(getattr(matrix, m)[i][j] for i, j in pairs) / len(pairs) for m in MEASURES} if pairs else {}

@@ -148,8 +148,10 @@ def _drawn(part: Part, shared: Any, sections: Mapping[str, Section]) -> dict[str
 @cache
 def environment() -> jinja2.Environment:
     """What templates know: numbers as text, charts, metrics."""
-    made = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    made.globals.update(
+    templates = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    templates.globals.update(
         t=numbers,
         metric_table=metric_table,
         charts=charts,
@@ -162,7 +164,7 @@ def environment() -> jinja2.Environment:
         tabular=_table,
         labels=_labels,
     )
-    return made
+    return templates
 
 
 # ---- what templates call

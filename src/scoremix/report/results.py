@@ -53,8 +53,8 @@ class Curve:
     @classmethod
     def of(cls, artifacts: Iterable[Artifact]) -> Curve:
         """The loss of networks trained on the same schedule."""
-        found = [np.atleast_1d(np.genfromtxt(a / "history.csv", delimiter=",", names=True)) for a in artifacts]
-        return cls("loss", found[0]["images_seen"], np.stack([history["loss"] for history in found]))
+        histories = [np.atleast_1d(np.genfromtxt(a / "history.csv", delimiter=",", names=True)) for a in artifacts]
+        return cls("loss", histories[0]["images_seen"], np.stack([history["loss"] for history in histories]))
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Results:
 
     @classmethod
     def of(cls, run: ReportedRun) -> Results:
-        config, found = run.config, run.results
+        config, comparison = run.config, run.results
         counted = ("genuine_pairs", "impostor_pairs", "supported_far", "images", "images_of")
         roc = run.chain["results"].arrays("roc.npz")
 
@@ -141,36 +141,36 @@ class Results:
             return ArmResult(
                 name,
                 config.arms[name].note,
-                name in found.verdict.controls,
+                name in comparison.verdict.controls,
                 classes=first.classes,
                 images=first.images,
                 steps=first.steps,
-                metrics=found.arms[name],
+                metrics=comparison.arms[name],
                 roc=Roc(roc["far"], roc[key] if (key := f"arm/{name}") in roc else roc[name]),  # older runs: the name
                 training=(Curve.of(trained),),
             )
 
         return cls(
             title=f"Does mixing classes help? {config.name}",
-            verdict=found.verdict,
+            verdict=comparison.verdict,
             evaluation=EvaluationProtocol(
-                metrics=tuple(metric_of(key, found.unsupported.get(key, "")) for key in found.metrics),
-                headline=found.headline,
-                **{key: getattr(found, key) for key in counted},
+                metrics=tuple(metric_of(key, comparison.unsupported.get(key, "")) for key in comparison.metrics),
+                headline=comparison.headline,
+                **{key: getattr(comparison, key) for key in counted},
                 recognizer_seeds=config.seeds,
                 generator_seed=config.generator.seed,
-                test_looks=found.looks,
+                test_looks=comparison.looks,
                 started=RecognizerSummary.load(run.chain["baseline"]).started,
                 generator="none"
                 if "generator" not in run.chain
                 else "trained"
                 if config.generator.diffusers is None
                 else "adopted",
-                classes=ImagesSummary.load(run.chain["real"]).classes.get(found.classes),
+                classes=ImagesSummary.load(run.chain["real"]).classes.get(comparison.classes),
                 confidence=config.evaluation.level,
             ),
             arms=tuple(arm(name) for name, of in config.arms.items() if of.measured),
-            differences=tuple(found.differences),
+            differences=tuple(comparison.differences),
         )
 
     @cached_property

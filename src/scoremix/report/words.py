@@ -56,32 +56,33 @@ def _gate(top1: float, floor: float) -> str:
     )
 
 
-def where(told: Choosing) -> str:
+def where(choosing: Choosing) -> str:
     """The classes that chose."""
-    if told.folds == 1:
-        return f"the {noun(told.classes, 'validation class', 'validation classes')}"
-    return f"the {told.classes} training and validation classes, each while it was left out of training"
+    if choosing.folds == 1:
+        return f"the {noun(choosing.classes, 'validation class', 'validation classes')}"
+    return f"the {choosing.classes} training and validation classes, each while it was left out of training"
 
 
-def chosen(told: Choosing, notes: Mapping[str, str] = {}) -> str:
+def chosen(choosing: Choosing, notes: Mapping[str, str] = {}) -> str:
     """What was chosen among how many, and why."""
-    choice, metric = told.choice, told.metric
+    choice, metric = choosing.choice, choosing.metric
     start = f"Chosen among {noun(len(choice.means), 'candidate')}: {called(choice.chosen, notes)}."
-    on = f"on {where(told)}"
+    on = f"on {where(choosing)}"
     if choice.lead is None:
         return f"{start} No other candidate did better {on}."
-    lead = f"{difference(choice.lead, metric).removesuffix(' more')} ({level_of(told.level)} {interval(choice.lead, metric, True)})"
+    by, around = difference(choice.lead, metric).removesuffix(" more"), interval(choice.lead, metric, True)
+    lead = f"{by} ({level_of(choosing.level)} {around})"
     if choice.chosen == choice.best:
         return f"{start} It led {called(choice.safe, notes)} by {lead} {on}."
     return f"{start} The best one, {called(choice.best, notes)}, led by {lead} {on}: that may be chance."
 
 
 def gained(
-    kind: str, metric: Metric, own: Estimate, against: Mapping[str, Estimate], classes: int | None, level: float
+    kind: str, metric: Metric, value: Estimate, against: Mapping[str, Estimate], classes: int | None, level: float
 ) -> str:
     """What the judged arm gains on classes that no recognizer has seen; no number where none can be told from chance.
 
-    `own`: its own value, `against`: its differences to the controls.
+    `value`: its own, `against`: its differences to the controls.
     """
     where = (
         "On images it never saw of its own classes"
@@ -89,7 +90,8 @@ def gained(
         else f"On {_classes(classes)} it never saw in training"
     )
     if kind == "real images were chosen":
-        return f"{where}, {_rate(own, metric)} ({level_of(level)} {interval(own, metric)}). No gain of mixing was told from chance."
+        around = f"{level_of(level)} {interval(value, metric)}"
+        return f"{where}, {_rate(value, metric)} ({around}). No gain of mixing was told from chance."
     if kind == "helps":
         more = [
             f"{difference(e, metric)} than {called(control)} ({interval(e, metric, True)})"
@@ -140,10 +142,10 @@ def _classes(number: int | None) -> str:
     return "classes" if number is None else noun(number, "class", "classes")
 
 
-def _rate(own: Estimate, metric: Metric) -> str:
+def _rate(estimate: Estimate, metric: Metric) -> str:
     if metric.key.startswith("tar@"):
-        return f"{mean(own, metric)} of 100 pairs are recognized"
-    return f"its {metric.label} is {mean(own, metric)}{' %' if metric.percent else ''}"
+        return f"{mean(estimate, metric)} of 100 pairs are recognized"
+    return f"its {metric.label} is {mean(estimate, metric)}{' %' if metric.percent else ''}"
 
 
 def level_of(share: float) -> str:

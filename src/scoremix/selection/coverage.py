@@ -101,8 +101,7 @@ def spread(criterion: Criterion, best: Callable[[int], Found], m: int, k: int, m
         raise ValueError(
             f"min_degree={min_degree} of {n} classes needs at least {-(-n * min_degree // m)} {m}-plets, got {k}"
         )
-    own = best_with_each(criterion, m, min_degree)
-    sets = own.reshape(-1, m)
+    sets = best_with_each(criterion, m, min_degree).reshape(-1, m)
     anchor = np.repeat(np.arange(n), min_degree)
     there = sets[:, 0] >= 0
     sets, anchor = sets[there], anchor[there]

@@ -263,10 +263,10 @@ def load_model(model: Source) -> Model:
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        told = _told(session.get_modelmeta().custom_metadata_map)
+        described = _described(session.get_modelmeta().custom_metadata_map)
     except Exception:  # onnxruntime raises its own kinds
         raise ValueError(f"model {file}: not an ONNX file of `scoremix fit` or `scoremix export`") from None
-    return Model(session, key, **told)
+    return Model(session, key, **described)
 
 
 def _refuse_changed(file: Path, key: str) -> None:
@@ -288,17 +288,17 @@ def _refuse_changed(file: Path, key: str) -> None:
         )
 
 
-def _told(facts: Mapping[str, str]) -> dict[str, Any]:
+def _described(facts: Mapping[str, str]) -> dict[str, Any]:
     """What a file's metadata says of its input and its thresholds; any exception where it says something else."""
     description = json.loads(facts["description"])
     kind = {name: description[name] for name in ("size", "channels", "colour", "scaling")}
     known = kind["colour"] in ("rgb", "bgr", "grey") and kind["scaling"] in ("-1..1", "0..1")
     if not known or kind["channels"] not in (1, 3) or not 1 <= int(kind["size"]) == kind["size"]:
         raise ValueError(f"{kind}: no input of a recognizer")
-    told = json.loads(facts.get("thresholds", '{"points": [], "unsupported": {}, "headline": 0.01}'))
+    measured = json.loads(facts.get("thresholds", '{"points": [], "unsupported": {}, "headline": 0.01}'))
     points = [
         Threshold(p["far"], p["threshold"]["value"], p["threshold"]["low"], p["threshold"]["high"], p["tar"]["value"])
-        for p in told["points"]
+        for p in measured["points"]
     ]
     if not all(0 < p.far < 1 and math.isfinite(p.value) and math.isfinite(p.tar) for p in points):
         raise ValueError("thresholds: not numbers")
@@ -306,8 +306,8 @@ def _told(facts: Mapping[str, str]) -> dict[str, Any]:
     return {
         **kind,
         "thresholds": ordered,
-        "unsupported": dict(told["unsupported"]),
-        "headline": float(told["headline"]),
+        "unsupported": dict(measured["unsupported"]),
+        "headline": float(measured["headline"]),
     }
 
 

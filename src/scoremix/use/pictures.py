@@ -30,10 +30,10 @@ class Tile(NamedTuple):
     colour: str
 
 
-def rows_of(found: Sequence[Identified], probes: Path | None, gallery: Gallery) -> list[list[Tile]]:
+def rows_of(identified: Sequence[Identified], probes: Path | None, gallery: Gallery) -> list[list[Tile]]:
     """A row per probe, of the first `MOST`: its image, then those of its matches; green where it was recognized."""
     rows = []
-    for one in found[:MOST]:
+    for one in identified[:MOST]:
         known = one.name != UNKNOWN
         first = Tile(_opened(probes, one.probe), (one.name, Path(one.probe).name), GOOD if known else GREY)
         matches = (
@@ -48,15 +48,15 @@ def rows_of(found: Sequence[Identified], probes: Path | None, gallery: Gallery) 
     return rows
 
 
-def said(found: Sequence[Identified], enrolled: int, point: Threshold | None) -> str:
+def said(identified: Sequence[Identified], enrolled: int, point: Threshold | None) -> str:
     """How many were recognized, by which rule."""
-    known = sum(one.name != UNKNOWN for one in found)
-    more = f"; the first {MOST} are shown" if len(found) > MOST else ""
+    known = sum(one.name != UNKNOWN for one in identified)
+    more = f"; the first {MOST} are shown" if len(identified) > MOST else ""
+    images, others = noun(len(identified), "image"), f"{noun(enrolled, 'enrolled one')}{more}"
     if point is None:
-        return f"{noun(len(found), 'image')} against {noun(enrolled, 'enrolled one')}{more}. The model has no threshold: all are named."
+        return f"{images} against {others}. The model has no threshold: all are named."
     return (
-        f"{known} of {noun(len(found), 'image')} recognized among {noun(enrolled, 'enrolled one')}{more}: similarity above {point.value:.3f}, "
-        f"the threshold at FAR {point.far:g}. A stranger is taken for somebody with a chance of up to "
+        f"{known} of {images} recognized among {others}: similarity above {point.value:.3f}, the threshold at FAR {point.far:g}. A stranger is taken for somebody with a chance of up to "
         f"{min(1.0, point.far * enrolled):.0%}."
     )
 

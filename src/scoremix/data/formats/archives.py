@@ -179,9 +179,9 @@ class Shards(Packs):
         if len(set(named)) > 1 and all(map(part_of, named)):
             self.splits, self.notes = splits_of(named, self._classes, str(place))
 
-    def _label(self, archive: Tar | Zip, key: str, sample: Mapping[str, Member], told: str | None) -> str:
+    def _label(self, archive: Tar | Zip, key: str, sample: Mapping[str, Member], asked: str | None) -> str:
         where = f"{self.place}, sample {key}"
-        for kind in (LABEL, DESCRIBED) if told is None else (DESCRIBED,):
+        for kind in (LABEL, DESCRIBED) if asked is None else (DESCRIBED,):
             if kind in sample:
                 if (size := sample[kind].size) > limits.SETTINGS_BYTES:
                     raise ValueError(f"{where}: its .{kind} has {size:,} bytes, the limit is {limits.SETTINGS_BYTES:,}")
@@ -190,7 +190,7 @@ class Shards(Packs):
                     row = limits.parsed_json(text)
                     if not isinstance(row, dict):
                         raise ValueError(f"{where}: its .json is no object of names and values")
-                    text = str(row[column(list(row), told, LABELS, "--label-column", where)])
+                    text = str(row[column(list(row), asked, LABELS, "--label-column", where)])
                 if text:
                     return text
         raise ValueError(f"{where} has no .{LABEL}, nor a .{DESCRIBED} with its label")

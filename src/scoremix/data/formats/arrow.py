@@ -58,8 +58,8 @@ def columns_of(schema: Any, path: Path, hints: SourceHints) -> tuple[str, str, l
     The image column is the one of type Image (or with a field `bytes`), the label column the ClassLabel, or else
     `label`. ValueError names the columns there are, where these are not one each.
     """
-    told = {name: of for name, of in _features(schema).items() if name in schema.names}
-    kinds = {name: of.get("_type") for name, of in told.items()}
+    features = {name: of for name, of in _features(schema).items() if name in schema.names}
+    kinds = {name: of.get("_type") for name, of in features.items()}
     images = [n for n, kind in kinds.items() if kind == "Image"] or [
         field.name for field in schema if str(field.type).startswith("struct") and "bytes:" in str(field.type)
     ]
@@ -72,7 +72,7 @@ def columns_of(schema: Any, path: Path, hints: SourceHints) -> tuple[str, str, l
                 f"{path}: {len(columns)} columns of {what}s among {', '.join(schema.names)}, must be one: "
                 f"--{what}-column COLUMN names it"
             )
-    names = told.get(labels[0], {}).get("names") or []
+    names = features.get(labels[0], {}).get("names") or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{path}: the names of the classes must be a list of texts")
     return images[0], labels[0], names
@@ -98,12 +98,12 @@ def classes_in(
     number: dict[int | str, int] = {}
     rows: list[np.ndarray] = []
     for chunk in chunks:
-        told = chunk if hasattr(chunk, "dictionary") else chunk.dictionary_encode()
-        values = told.dictionary.to_pylist()
-        if told.null_count or not all(type(value) in (int, str) for value in values):
+        encoded = chunk if hasattr(chunk, "dictionary") else chunk.dictionary_encode()
+        values = encoded.dictionary.to_pylist()
+        if encoded.null_count or not all(type(value) in (int, str) for value in values):
             raise ValueError(f"{place}: column {column!r} must hold a whole number or a name for every image")
         ids = np.array([number.setdefault(value, len(number)) for value in values], np.int64)
-        rows.append(ids[np.asarray(told.indices)])
+        rows.append(ids[np.asarray(encoded.indices)])
     if len({type(value) for value in number}) != 1:
         raise ValueError(f"{place}: column {column!r} must hold a whole number or a name for every image")
     present = set(np.unique(labels := np.concatenate(rows)).tolist())

@@ -216,11 +216,11 @@ class Records(Encoded[int]):
                     "the records of classes (first and end key) do not agree with the labels of the images"
                 )
         try:
-            told = int((self.rec.parent / "property").read_text().split(",")[0])
+            announced = int((self.rec.parent / "property").read_text().split(",")[0])
         except (OSError, ValueError):
             return
-        if told != len(distinct):
-            self.notes.append(f"property says {told} classes, the records have {len(distinct)}")
+        if announced != len(distinct):
+            self.notes.append(f"property says {announced} classes, the records have {len(distinct)}")
 
 
 def _natural(name: str) -> tuple[int, str]:

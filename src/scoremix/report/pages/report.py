@@ -63,8 +63,8 @@ def to_csv(results: Results, parts: Sequence[Part]) -> str:
 def to_json(results: Results, parts: Sequence[Part]) -> str:
     """The whole report but its images, as strict JSON; fractions, not percentages; null where missing."""
     head, tree = _head(parts), {**numbers.plain(results), **page.json_of(parts)}
-    told = {"sentence": sentence(results, head.gate), "told": plainly(results, head), "change": head.change}
-    return numbers.json_text({**tree, "verdict": {**tree["verdict"], **told}})
+    entries = {"sentence": sentence(results, head.gate), "told": plainly(results, head), "change": head.change}
+    return numbers.json_text({**tree, "verdict": {**tree["verdict"], **entries}})
 
 
 def text_summary(results: Results, parts: Sequence[Part], where: str = "") -> str:
@@ -75,10 +75,10 @@ def text_summary(results: Results, parts: Sequence[Part], where: str = "") -> st
     for control, e in zip(verdict.controls, judged(results), strict=True):
         interval, seeds = numbers.interval(e, metric, True), " ".join(numbers.seeds(e, metric, True))
         spread = f"{results.level} {interval}" if interval else f"no {results.level}"
-        told = f"{numbers.mean(e, metric, True)} {numbers.unit(metric)} ({spread}{'; seeds ' * bool(seeds)}{seeds})"
+        gain = f"{numbers.mean(e, metric, True)} {numbers.unit(metric)} ({spread}{'; seeds ' * bool(seeds)}{seeds})"
         if not numbers.direction(e, metric) and interval:
-            told = f"not told from zero ({spread} {numbers.unit(metric)}{'; seeds ' * bool(seeds)}{seeds})"
-        lines.append(f"  {metric.label} against {control}: {e.reason or 'not measured' if e.missing else told}")
+            gain = f"not told from zero ({spread} {numbers.unit(metric)}{'; seeds ' * bool(seeds)}{seeds})"
+        lines.append(f"  {metric.label} against {control}: {e.reason or 'not measured' if e.missing else gain}")
     lines += [f"  To try: {change}" for change in head.change]
     lines += ["", _columns(results, metric), "", *(f"  {caveat}" for caveat in caveats(results.evaluation))]
     lines += [f"  {m.label}: not reported, {m.reason}" for m in results.evaluation.metrics if m.reason]

@@ -33,9 +33,9 @@ def text(study: Study) -> str:
             differences = [numbers.difference(cell.estimate, metric) if cell else DASH for cell in cells]
             rows.append([row.arm, f"{100 * mean.value:.1f}" if mean else DASH, *differences])
         lines.append(numbers.terminal(rows, indent=2))
-        for arm, other, found in table.pairs:
-            if table.headline in found:
-                lines.append(f"  {arm} minus {other}: {numbers.difference(found[table.headline].estimate, metric)}")
+        for arm, other, by_metric in table.pairs:
+            if table.headline in by_metric:
+                lines.append(f"  {arm} minus {other}: {numbers.difference(by_metric[table.headline].estimate, metric)}")
     if study.missing:
         lines += ["", *(f"not run in {run}: {', '.join(arms)}" for run, arms in study.not_run().items())]
     return "\n".join(lines)
@@ -47,20 +47,20 @@ def to_csv(study: Study) -> str:
 
 
 def _rows(table: Table) -> Iterator[Row]:
-    def told(cell: Any, **keys: Any) -> Row:
+    def row_of(cell: Any, **keys: Any) -> Row:
         tree = {key: getattr(cell, key) for key in ("value", "low", "high", "spread")}
         return {"data": table.data, **tree, "runs": " ".join(map(repr, cell.runs)), **keys}
 
     for row in table.rows:
         base = {"arm": row.arm, "generators": " ".join(map(str, row.generator_seeds))}
         for key, cell in row.metrics.items():
-            yield told(cell, metric=key, **base)
+            yield row_of(cell, metric=key, **base)
         for (control, key), cell in row.differences.items():
             holm = row.adjusted.get(control, "") if key == table.headline else ""
-            yield told(cell, control=control, metric=key, p=cell.p, holm=holm, **base)
+            yield row_of(cell, control=control, metric=key, p=cell.p, holm=holm, **base)
     for arm, other, differences in table.pairs:
         for key, cell in differences.items():
-            yield told(cell, arm=arm, control=other, metric=key, p=cell.p)
+            yield row_of(cell, arm=arm, control=other, metric=key, p=cell.p)
 
 
 def to_json(study: Study, settings: dict[str, Any]) -> str:

@@ -118,8 +118,10 @@ class OverTrainingSection(Section):
         return among_recognizers(self.alignment.matrix, shared)
 
     def json(self) -> dict[str, Any]:
-        told = ((run, of.as_json()) for run, of in self.snapshots.items())
-        return {"snapshots": [{"run": r, "rows": of["snapshots"], "correlation": of["correlation"]} for r, of in told]}
+        summaries = ((run, of.as_json()) for run, of in self.snapshots.items())
+        return {
+            "snapshots": [{"run": r, "rows": of["snapshots"], "correlation": of["correlation"]} for r, of in summaries]
+        }
 
     def rows(self, shared: Geometry) -> Iterator[Row]:
         for row in self.alignment.series:
@@ -159,9 +161,9 @@ def over_training(
     drawn = anchor_styles(names)
     axes = new_axes(210, left=46, x="images seen (thousands)", y=label)
     for name in names:
-        own = [row for row in series if row.space == name and row.ema == ema]
-        seen = [row.images_seen / 1000 for row in own]
-        line(axes, seen, [getattr(row, measure) for row in own], drawn[name], marker="o", markersize=2.6)
+        of_space = [row for row in series if row.space == name and row.ema == ema]
+        seen = [row.images_seen / 1000 for row in of_space]
+        line(axes, seen, [getattr(row, measure) for row in of_space], drawn[name], marker="o", markersize=2.6)
     if level:
         axes.axhline(level[measure], color=light("ink"), linewidth=1, linestyle=(0, (4, 3)))
     return axes, f"series-{slug(measure)}-{slug(f'{ema:g}')}", f"{label} over training at EMA {ema:g}."
@@ -181,9 +183,9 @@ def snapshots(runs: Mapping[str, SnapshotsSummary], key: str, label: str) -> tup
     axes = new_axes(200, left=56, x="images seen (thousands)", y=label)
     for run, of in runs.items():
         for ema in of.correlation:
-            own = [at for at in of.snapshots if f"{at.ema:g}" == ema]
-            seen, style = [at.images_seen / 1000 for at in own], drawn[f"{run}, EMA {ema}"]
-            line(axes, seen, [getattr(at, key) for at in own], style, marker="o", markersize=4)
+            of_ema = [at for at in of.snapshots if f"{at.ema:g}" == ema]
+            seen, style = [at.images_seen / 1000 for at in of_ema], drawn[f"{run}, EMA {ema}"]
+            line(axes, seen, [getattr(at, key) for at in of_ema], style, marker="o", markersize=4)
     axes.set_xlim(left=0)
     return axes, f"snapshots-{slug(key)}", f"{label} of reproductions over training."
 

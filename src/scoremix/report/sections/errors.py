@@ -33,29 +33,29 @@ class ErrorsSection(Section):
     def json(self) -> dict[str, Any]:
         if (of := self.errors) is None:
             return {"far": 0.0, "error_arms": {}, "mended": {}}
-        arms = {name: {"threshold": of.threshold(name), **_told(arm)} for name, arm in of.arms.items()}
+        arms = {name: {"threshold": of.threshold(name), **_entries(arm)} for name, arm in of.arms.items()}
         return {
             "far": of.far,
             "error_arms": arms,
-            "mended": {name: _told(mended) for name, mended in of.mended.items()},
+            "mended": {name: _entries(mended) for name, mended in of.mended.items()},
         }
 
     def rows(self, shared: Any) -> Iterator[Row]:
-        told = self.json()
-        for name, arm in told["error_arms"].items():
+        entries = self.json()
+        for name, arm in entries["error_arms"].items():
             for key in ("threshold", "accepted", "refused"):
                 yield {"table": "errors", "arm": name, "metric": key, "value": arm[key]}
-        for control, mended in told["mended"].items():
+        for control, mended in entries["mended"].items():
             for key in COUNTS:
                 yield {"table": "mended", "control": control, "metric": key, "value": mended[key]}
 
 
-def _told(found: ArmErrors | MendedErrors) -> dict[str, Any]:
+def _entries(errors: ArmErrors | MendedErrors) -> dict[str, Any]:
     """What was found as the page's JSON file has it: of a pair no images."""
-    told = {key: value for key, value in vars(found).items() if key != "thresholds"}
-    for key in ("genuine", "impostor") if isinstance(found, MendedErrors) else ("false_accepts", "false_rejects"):
-        told[key] = [{"classes": pair.classes, "similarity": pair.similarity} for pair in told[key]]
-    return told
+    entries = {key: value for key, value in vars(errors).items() if key != "thresholds"}
+    for key in ("genuine", "impostor") if isinstance(errors, MendedErrors) else ("false_accepts", "false_rejects"):
+        entries[key] = [{"classes": pair.classes, "similarity": pair.similarity} for pair in entries[key]]
+    return entries
 
 
 @figure

@@ -29,8 +29,8 @@ class OrderSection(Section):
             yield from _numbers(row, section="order spaces", x=row.x, y=row.y, note="")
         for kept in self.order.rates:
             yield from _numbers(kept, section="order rates", x=kept.x, y=kept.y, note=kept.mask)
-        for made in self.order.simulated:
-            yield from _numbers(made, section="simulated", x=f"rho {made.rho:g}", note="")
+        for sharing in self.order.simulated:
+            yield from _numbers(sharing, section="simulated", x=f"rho {sharing.rho:g}", note="")
         for held in self.order.simulated_rates:
             yield from _numbers(held, section="simulated_rates", x=f"rho {held.rho:g}", note=held.mask)
 
@@ -73,12 +73,12 @@ def simulated_rates(rows: Sequence[SimulatedKeeping]) -> tuple[Axes, str, str]:
     """Share of comparisons that hold on draws of the model, the identity, the bound."""
     axes = new_axes(220, left=46, x="CKA of the two spaces, ρ", y="comparisons that hold (%)")
     for mask, style in mask_styles(rows).items():
-        own = [row for row in rows if row.mask == mask]
-        rho, colour = [row.rho for row in own], light(style.colour)
-        axes.plot(rho, [100 * row.predicted for row in own], color=colour, linewidth=1.6)
-        axes.plot(rho, [100 * row.bound for row in own], color=colour, linewidth=1.0, linestyle=(0, (3, 2)))
-        errors = [200 * row.error for row in own]
-        axes.errorbar(rho, [100 * row.rate for row in own], errors, fmt="o", color=colour, markersize=4)
+        of_mask = [row for row in rows if row.mask == mask]
+        rho, colour = [row.rho for row in of_mask], light(style.colour)
+        axes.plot(rho, [100 * row.predicted for row in of_mask], color=colour, linewidth=1.6)
+        axes.plot(rho, [100 * row.bound for row in of_mask], color=colour, linewidth=1.0, linestyle=(0, (3, 2)))
+        errors = [200 * row.error for row in of_mask]
+        axes.errorbar(rho, [100 * row.rate for row in of_mask], errors, fmt="o", color=colour, markersize=4)
     axes.set_ylim(48, 101)
     return axes, "simulated-rates", "Comparisons preserved against CKA: simulated, identity, bound."
 

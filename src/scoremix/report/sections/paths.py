@@ -79,15 +79,17 @@ def similarity_over_lambda(weights: Sequence[float], paths: PathsSummary) -> tup
 @figure
 def embedding_map(row: Mapping[str, NDArray[Any]]) -> tuple[Axes, str, str]:
     """Real images, reproductions (large, open) and mixes (dots, line of means) on axes fitted to the real ones."""
-    real, made, classes, pairs = (row[name] for name in ("real", "made", "real_class", "pairs"))
+    real, mixes, classes, pairs = (row[name] for name in ("real", "made", "real_class", "pairs"))
     drawn = list(styled(str(i) for i in range(len(pairs))).values())
     share = [f"principal axis {at + 1} ({100 * v:.0f} % of the variance)" for at, v in enumerate(row["variance"])]
     axes = new_axes(320, left=46)
-    for (a, b), walk, style in zip(pairs, made, drawn, strict=True):
+    for (a, b), walk, style in zip(pairs, mixes, drawn, strict=True):
         colour = light(style.colour)
         for k, marker in ((a, "o"), (b, "^")):
-            own = real[classes == k]
-            axes.plot(own[:, 0], own[:, 1], marker, color=colour, markersize=3.5, alpha=0.35, markeredgewidth=0)
+            of_class = real[classes == k]
+            axes.plot(
+                of_class[:, 0], of_class[:, 1], marker, color=colour, markersize=3.5, alpha=0.35, markeredgewidth=0
+            )
         inner = walk[1:-1].reshape(-1, 2)
         axes.plot(inner[:, 0], inner[:, 1], ".", color=colour, markersize=2.5, alpha=0.6)
         means = walk.mean(1)

@@ -28,8 +28,8 @@ class ScreeningSection(Section):
         return cls({arm: ScreeningSummary.load(of) for arm, of in screened.items()}, examples)
 
     def json(self) -> dict[str, Any]:
-        told = {arm: {key: getattr(of, key) for key in (*NUMBERS, "by")} for arm, of in self.screened.items()}
-        return {"screened": [{"arm": arm, **of} for arm, of in told.items()]}
+        numbers = {arm: {key: getattr(of, key) for key in (*NUMBERS, "by")} for arm, of in self.screened.items()}
+        return {"screened": [{"arm": arm, **of} for arm, of in numbers.items()]}
 
     def rows(self, shared: Any) -> Iterator[Row]:
         for arm, of in self.screened.items():

@@ -60,8 +60,8 @@ def told(results: Results, head: VerdictSection) -> list[str]:
     if head.gate is not None and not head.gate.floor:
         first += f" {words.ungated(head.gate.top1)}"
     images = {of.name: of.images for of in results.arms}
-    real, own = images.get(results.verdict.controls[0]) if results.verdict.controls else None, images.get(arm)
-    return [first, sentence(results, head.gate), words.spent(head.seconds, own / real if own and real else None)]
+    real, of_arm = images.get(results.verdict.controls[0]) if results.verdict.controls else None, images.get(arm)
+    return [first, sentence(results, head.gate), words.spent(head.seconds, of_arm / real if of_arm and real else None)]
 
 
 def judged(results: Results) -> list[Estimate]:
@@ -77,9 +77,11 @@ def sentence(results: Results, gate: GateResult | None) -> str:
         return verdict.sentence
     if verdict.kind == "generator too weak":
         return words.too_weak(*((gate.top1, gate.floor, gate.real_top1) if gate else ()))
-    own = next(arm for arm in results.arms if arm.name == verdict.arm).metrics.get(metric.key, MISSING)
+    of_arm = next(arm for arm in results.arms if arm.name == verdict.arm).metrics.get(metric.key, MISSING)
     against = {control: results.difference(verdict.arm, control, metric.key) for control in verdict.controls}
-    return words.gained(verdict.kind, metric, own, against, results.evaluation.classes, results.evaluation.confidence)
+    return words.gained(
+        verdict.kind, metric, of_arm, against, results.evaluation.classes, results.evaluation.confidence
+    )
 
 
 def caveats(evaluation: EvaluationProtocol) -> list[str]:

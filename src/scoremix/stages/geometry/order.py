@@ -53,8 +53,8 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
         gram, k_small = simulated_gram(config, all_spaces[reference], k, generator)
         unrelated = k_small**2 / math.comb(len(gram), 2)
         for rho in config.rhos:
-            made = overlap.simulated_overlap(gram, rho, k_small, "cosine", config.draws, generator)
-            simulated.append(SimulatedSharing(**vars(made), rho=rho, chance=unrelated))
+            sharing = overlap.simulated_overlap(gram, rho, k_small, "cosine", config.draws, generator)
+            simulated.append(SimulatedSharing(**vars(sharing), rho=rho, chance=unrelated))
             simulated_kept += simulated_rates(config, gram, rho, generator)
             advance(done := done + 1)
     OrderSummary(k, n, shared, kept, simulated, simulated_kept, len(gram), k_small).write(work)

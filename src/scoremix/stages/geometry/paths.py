@@ -80,7 +80,7 @@ def between(a: Tensor, b: Tensor, weights: NDArray[np.float64]) -> Tensor:
 
 
 def embedding_map(
-    config: Paths, net: torch.nn.Module, train: LabeledImages, pairs: NDArray[np.int64], made: Tensor
+    config: Paths, net: torch.nn.Module, train: LabeledImages, pairs: NDArray[np.int64], mixes: Tensor
 ) -> dict[str, NDArray[Any]]:
     """Real images of the pairs' classes and their mixes over λ, on axes fitted to the real ones."""
     classes = list(dict.fromkeys(pairs.ravel().tolist()))
@@ -88,14 +88,14 @@ def embedding_map(
     real = embedded_pixels(net, np.concatenate(sets))
     match config.map:
         case "pca":
-            (at, mixed), variance = pca_map(real, made.flatten(0, 2))
+            (at, mixed), variance = pca_map(real, mixes.flatten(0, 2))
         case "umap":
-            at, mixed = umap_map(real, made.flatten(0, 2), seed=config.seed)
+            at, mixed = umap_map(real, mixes.flatten(0, 2), seed=config.seed)
             variance = np.zeros(0)
     return {
         "real": at,
         "real_class": np.repeat(classes, [len(images) for images in sets]),
-        "made": mixed.reshape(*made.shape[:3], 2),
+        "made": mixed.reshape(*mixes.shape[:3], 2),
         "pairs": pairs,
         "variance": variance,
     }

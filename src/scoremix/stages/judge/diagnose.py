@@ -74,19 +74,19 @@ def measured(
     """Values per image: similarity to the own class, whether nearer to it than to others, to sources, loss."""
     labels = torch.from_numpy(images.labels.astype(np.int64))
     mixed = coherence.mean_directions(unit, labels, len(images.counts))
-    own = _own_similarity(unit, labels, images.counts)
+    own_center = _own_similarity(unit, labels, images.counts)
     nan = torch.full((len(unit),), torch.nan)
     columns = {name: nan.clone() for name in ("nearer_than_real", "nearer_than_mixed", *COLUMNS)}
-    columns["own_center"] = own
+    columns["own_center"] = own_center
     for start in range(0, len(unit), BLOCK):
         part = slice(start, min(start + BLOCK, len(unit)))
         cosine = unit[part] @ centers.T
         beside = unit[part] @ mixed.T
         beside.scatter_(1, labels[part, None], -torch.inf)
         to_real = cosine.scatter(1, labels[part, None], -torch.inf) if of_training else cosine
-        columns["nearer_than_real"][part] = (own[part] > to_real.amax(1)).float()
+        columns["nearer_than_real"][part] = (own_center[part] > to_real.amax(1)).float()
         if not of_training and mixed.shape[0] > 1:
-            columns["nearer_than_mixed"][part] = (own[part] > beside.amax(1)).float()
+            columns["nearer_than_mixed"][part] = (own_center[part] > beside.amax(1)).float()
         if sources is not None and weights is not None:
             rows, shares = torch.from_numpy(sources[part]), torch.from_numpy(weights[part])
             to_sources, other, percentile = coherence.source_similarity(unit[part], centers, rows)

@@ -34,7 +34,7 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
     at = fars.index(config.headline) if config.headline in fars else len(fars) - 1
     shown: dict[int, int] = {}  # row among the evaluated images -> row of images.npy
 
-    def told(rows: NDArray[np.int64], similarity: float) -> WrongPair:
+    def wrong_pair(rows: NDArray[np.int64], similarity: float) -> WrongPair:
         a, b = rows.tolist()
         places = shown.setdefault(a, len(shown)), shown.setdefault(b, len(shown))
         return WrongPair(places, (images.class_names[labels[a]], images.class_names[labels[b]]), float(similarity))
@@ -53,12 +53,12 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
                 len(refused),
                 judged_pairs.counts[0].tolist(),
                 judged_pairs.counts[1].tolist(),
-                [told(judged_pairs.impostor_pairs[i], judged_pairs.impostor[i]) for i in highest],
-                [told(pairs[i], judged_pairs.genuine[i]) for i in lowest],
+                [wrong_pair(judged_pairs.impostor_pairs[i], judged_pairs.impostor[i]) for i in highest],
+                [wrong_pair(pairs[i], judged_pairs.genuine[i]) for i in lowest],
             )
             advance(len(arms))
     mended = {
-        control: _mended(judged[config.treatment], judged[control], at, pairs, labels, told)
+        control: _mended(judged[config.treatment], judged[control], at, pairs, labels, wrong_pair)
         for control in config.controls
         if control in judged and config.treatment in judged
     }
@@ -67,10 +67,10 @@ def find_errors(config: Evaluation, real: Artifact, evaluated: Mapping[str, Arti
     ErrorsSummary(fars, fars[at], len(pairs), impostors, arms, mended).write(work)
 
 
-def _wrong(found: JudgedPairs, at: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _wrong(judged: JudgedPairs, at: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places of the impostor pairs accepted and of the genuine pairs refused at one of the thresholds."""
-    threshold = found.thresholds[at]
-    return np.flatnonzero(found.impostor > threshold), np.flatnonzero(found.genuine <= threshold)
+    threshold = judged.thresholds[at]
+    return np.flatnonzero(judged.impostor > threshold), np.flatnonzero(judged.genuine <= threshold)
 
 
 def _mended(
@@ -79,7 +79,7 @@ def _mended(
     at: int,
     pairs: NDArray[np.int64],
     labels: NDArray[np.int32],
-    told: Callable[[NDArray[np.int64], float], WrongPair],
+    wrong_pair: Callable[[NDArray[np.int64], float], WrongPair],
 ) -> MendedErrors:
     """What the control gets wrong and the arm does not, and the reverse, by numbers; and the plainest of the first.
 
@@ -88,8 +88,8 @@ def _mended(
     """
     (accepts, rejects), (accepts_before, rejects_before) = _wrong(arm, at), _wrong(control, at)
     now, before = (
-        {tuple(pair) for pair in found.impostor_pairs[places].tolist()}
-        for found, places in ((arm, accepts), (control, accepts_before))
+        {tuple(pair) for pair in judged.impostor_pairs[places].tolist()}
+        for judged, places in ((arm, accepts), (control, accepts_before))
     )
     won = np.setdiff1d(rejects_before, rejects)
     won = won[np.argsort(-arm.genuine[won], kind="stable")]
@@ -101,6 +101,6 @@ def _mended(
         rejects_broken=len(np.setdiff1d(rejects, rejects_before)),
         accepts_mended=len(gone),
         accepts_broken=len(now - before),
-        genuine=[told(pairs[i], arm.genuine[i]) for i in genuine],
-        impostor=[told(control.impostor_pairs[i], control.impostor[i]) for i in impostor],
+        genuine=[wrong_pair(pairs[i], arm.genuine[i]) for i in genuine],
+        impostor=[wrong_pair(control.impostor_pairs[i], control.impostor[i]) for i in impostor],
     )

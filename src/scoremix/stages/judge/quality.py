@@ -67,7 +67,7 @@ def measure_quality(
         rows = compared(config, reference, sets_by_name)
         advance(2 + len(sets_by_name))
     notes = _notes(config, judge, reference, sets_by_name, rows[REFERENCE]["compared"])
-    pairs = {name: closest(config, reference, made) for name, made in sets_by_name.items()}
+    pairs = {name: closest(config, reference, synthetic) for name, synthetic in sets_by_name.items()}
     work.count("images", len(train) + sum(map(len, loaded.values())))
     numbers = {name: {k: v if np.isfinite(v) else None for k, v in row.items()} for name, row in rows.items()}
     QualitySummary(notes, numbers, {name: _plain(closest_pairs) for name, closest_pairs in pairs.items()}).write(work)
@@ -126,9 +126,9 @@ class Sources:
     labels: NDArray[np.int64]  # (images,), rows of `classes`
 
     @classmethod
-    def of(cls, images: LabeledImages, train: LabeledImages, made: Artifact) -> Sources:
-        if has_sources(made):
-            mixed = MixedImages.load(made)
+    def of(cls, images: LabeledImages, train: LabeledImages, synthetic: Artifact) -> Sources:
+        if has_sources(synthetic):
+            mixed = MixedImages.load(synthetic)
             weights = mixed.weights.astype(np.float64)
             nowhere = weights.sum(1, keepdims=True) <= 0
             weights = np.where(nowhere, 1 / weights.shape[1], weights)
@@ -166,15 +166,15 @@ class GeneratedSet:
 def compared(config: Quality, real: RealReference, sets: Mapping[str, GeneratedSet]) -> dict[str, generated.Values]:
     """All measures of every set, the references first: equal numbers of images and of images per class in all."""
     first = np.flatnonzero(~real.second)
-    pools = {name: _of_sources(real, first, made) for name, made in sets.items()}
+    pools = {name: _of_sources(real, first, synthetic) for name, synthetic in sets.items()}
     second = np.flatnonzero(real.second)
     sizes = [config.images, len(first), len(second)]
-    n = min([*sizes, *(len(made.features) for made in sets.values()), *map(len, pools.values())])
+    n = min([*sizes, *(len(synthetic.features) for synthetic in sets.values()), *map(len, pools.values())])
     if n <= config.neighbours:
         raise ValueError(
             f"only {n} images can be compared, {config.neighbours} neighbours need more (quality.neighbours)"
         )
-    each = min([_each(real.labels[second]), *(_each(made.labels) for made in sets.values())])
+    each = min([_each(real.labels[second]), *(_each(synthetic.labels) for synthetic in sets.values())])
     unseen: dict[str, generated.Values] = {}
     if real.held is not None:
         copying = generated.of_copying(real.held, real.features, None, real.thresholds)
@@ -182,32 +182,32 @@ def compared(config: Quality, real: RealReference, sets: Mapping[str, GeneratedS
     return {
         REFERENCE: _reference(config, real, first, second, n, each),
         **unseen,
-        **{name: _measured(config, real, made, pools[name], n, each) for name, made in sets.items()},
+        **{name: _measured(config, real, synthetic, pools[name], n, each) for name, synthetic in sets.items()},
     }
 
 
 def _measured(
-    config: Quality, real: RealReference, made: GeneratedSet, pool: NDArray[np.int64], n: int, each: int
+    config: Quality, real: RealReference, synthetic: GeneratedSet, pool: NDArray[np.int64], n: int, each: int
 ) -> generated.Values:
-    rows = generated.first_of_classes(made.labels, each)
-    sources = made.sources
+    rows = generated.first_of_classes(synthetic.labels, each)
+    sources = synthetic.sources
     parents = None
     if sources.classes is not None and sources.classes.shape[1] > 1:
-        parents = torch.from_numpy(sources.classes[made.labels])
+        parents = torch.from_numpy(sources.classes[synthetic.labels])
     chosen = pool[generated.spread(len(pool), n)]
-    targets = sources.targets(real.centers, made.rows[rows])
+    targets = sources.targets(real.centers, synthetic.rows[rows])
     return {
-        "images": float(len(made.features)),
+        "images": float(len(synthetic.features)),
         "compared": float(n),
         "images_per_class": float(each),
-        **generated.of_classes(made.features[rows], made.labels[rows], *targets, everything=real.centers),
+        **generated.of_classes(synthetic.features[rows], synthetic.labels[rows], *targets, everything=real.centers),
         **generated.of_distributions(
-            real.features[chosen], made.features[generated.spread(len(made.features), n)], config.neighbours
+            real.features[chosen], synthetic.features[generated.spread(len(synthetic.features), n)], config.neighbours
         ),
         **generated.of_copying(
-            made.features, real.features, real.unseen, real.thresholds, parents, torch.from_numpy(real.labels)
+            synthetic.features, real.features, real.unseen, real.thresholds, parents, torch.from_numpy(real.labels)
         ),
-        **appearance.of_appearance(_pixels(real.images, pool), _pixels(made.images, made.rows)),
+        **appearance.of_appearance(_pixels(real.images, pool), _pixels(synthetic.images, synthetic.rows)),
     }
 
 
@@ -237,11 +237,11 @@ def _pixels(images: LabeledImages, rows: NDArray[np.int64]) -> NDArray[np.uint8]
     return images.take(rows[generated.spread(len(rows), appearance.PROBED)])[0]
 
 
-def _of_sources(real: RealReference, rows: NDArray[np.int64], made: GeneratedSet) -> NDArray[np.int64]:
+def _of_sources(real: RealReference, rows: NDArray[np.int64], synthetic: GeneratedSet) -> NDArray[np.int64]:
     """Those of some real rows whose class is a source of the set; all where sources are unknown."""
-    if made.sources.classes is None:
+    if synthetic.sources.classes is None:
         return rows
-    return rows[np.isin(real.labels[rows], made.sources.classes)]
+    return rows[np.isin(real.labels[rows], synthetic.sources.classes)]
 
 
 def _each(labels: NDArray[np.int64]) -> int:
@@ -249,19 +249,19 @@ def _each(labels: NDArray[np.int64]) -> int:
     return max(1, int(np.median(np.unique(labels, return_counts=True)[1])))
 
 
-def closest(config: Quality, real: RealReference, made: GeneratedSet) -> list[Pair]:
+def closest(config: Quality, real: RealReference, synthetic: GeneratedSet) -> list[Pair]:
     """The generated images most similar to a training image, each beside it."""
-    similarity, row = privacy.nearest_similarity(made.features, real.features)
+    similarity, row = privacy.nearest_similarity(synthetic.features, real.features)
     top = similarity.topk(min(config.pictures, len(similarity)))
     train = row[top.indices].cpu().numpy()
-    image = made.rows[top.indices.cpu().numpy()]
-    names = [made.images.class_names[k] for k in made.images.labels_of(image)]
+    image = synthetic.rows[top.indices.cpu().numpy()]
+    names = [synthetic.images.class_names[k] for k in synthetic.images.labels_of(image)]
     return [
         Pair(int(i), name, one, int(t), real.images.class_names[real.labels[t]], two, float(s))
         for i, name, one, t, two, s in zip(
             image,
             names,
-            made.images.take(image)[0],
+            synthetic.images.take(image)[0],
             train,
             real.images.take(train)[0],
             top.values.tolist(),
@@ -330,7 +330,7 @@ def _notes(
             f"precision, recall, density and coverage say little: a neighbourhood of {config.neighbours} images "
             f"(quality.neighbours) reaches into other classes, as {each:.1f} images of a class are compared; noise passes, too"
         )
-    if unknown := [name for name, made in sets.items() if made.sources.classes is None]:
+    if unknown := [name for name, synthetic in sets.items() if synthetic.sources.classes is None]:
         notes.append(f"classes not named as in training, no target centers: {', '.join(unknown)}")
     return notes
 

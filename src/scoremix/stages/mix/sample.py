@@ -87,14 +87,14 @@ def mixed_at(
     return labels, weights
 
 
-def again(config: Sampling, generator: Artifact, made: Artifact, index: int, *, work: Work) -> NDArray[np.uint8]:
+def again(config: Sampling, generator: Artifact, sampled: Artifact, index: int, *, work: Work) -> NDArray[np.uint8]:
     """One image (H, W, C) of a finished set, computed as it was: with all of its chunk, from what the set keeps.
 
     ValueError for an image that the set does not have, and for a set that keeps no seeds.
     """
-    if not (made / "seeds.npy").exists():
-        raise ValueError(f"{made.folder}: keeps no seeds, an older scoremix made it")
-    mplets, weights, seeds = (np.load(made / f"{name}.npy") for name in ("mplets", "weights", "seeds"))
+    if not (sampled / "seeds.npy").exists():
+        raise ValueError(f"{sampled.folder}: keeps no seeds, an older scoremix made it")
+    mplets, weights, seeds = (np.load(sampled / f"{name}.npy") for name in ("mplets", "weights", "seeds"))
     if not 0 <= index < len(seeds):
         raise ValueError(f"image {index}: the set has the images 0 to {len(seeds) - 1}")
     start = index - index % config.chunk

@@ -64,5 +64,5 @@ def follow(
     sigmas = sigmas[np.unique(np.linspace(0, len(sigmas) - 1, levels - 1).round().astype(int))]
     frames = [*(seen[float(sigma)] for sigma in sigmas), end]
     pixels = np.stack([to_uint8(networks.pixels.decode(frame)).cpu().numpy() for frame in frames], axis=1)
-    told = np.full(len(labels), np.nan) if weighing is None else weighing.disagreement().numpy()
-    return Trajectories(np.append(sigmas, 0.0), pixels, told)
+    disagreement = np.full(len(labels), np.nan) if weighing is None else weighing.disagreement().numpy()
+    return Trajectories(np.append(sigmas, 0.0), pixels, disagreement)

@@ -50,14 +50,14 @@ def adopt_generator(config: Generator, real: Artifact, source: External, *, work
     ).write(work)
 
 
-def labels_of(found: foreign.Described, folder: Path, images: LabeledImages) -> list[int]:
+def labels_of(model: foreign.Described, folder: Path, images: LabeledImages) -> list[int]:
     """The model's label of every class; ValueError for classes that it does not know, and for other images."""
-    if (found.size, found.channels) != (images.size, images.channels):
+    if (model.size, model.channels) != (images.size, images.channels):
         raise ValueError(
-            f"generator.diffusers {folder}: makes images of {found.size} px with {found.channels} channels, these have "
-            f"{images.size} px and {images.channels}: set data.size={found.size} and data.channels={found.channels}"
+            f"generator.diffusers {folder}: makes images of {model.size} px with {model.channels} channels, these have "
+            f"{images.size} px and {images.channels}: set data.size={model.size} and data.channels={model.channels}"
         )
-    label = {name: k for k, name in enumerate(found.classes)}
+    label = {name: k for k, name in enumerate(model.classes)}
     if unknown := [name for name in images.class_names if name not in label]:
         raise ValueError(
             f"generator.diffusers {folder}: does not know {len(unknown)} of the {len(images.class_names)} training classes "

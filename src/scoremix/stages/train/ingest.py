@@ -70,8 +70,8 @@ def _note(reading: dict[str, object], held_out: int) -> str:
         "ignored_files": ("file", "files", "passed over, no image"),
     }
     counts = {name: v if isinstance(v, int) else len(v) for name, v in reading.items() if name in said}  # type: ignore[arg-type]
-    told = [f"{noun(count, *said[name][:2])} {said[name][2]}" for name, count in counts.items() if count]
+    lines = [f"{noun(count, *said[name][:2])} {said[name][2]}" for name, count in counts.items() if count]
     if held_out:
-        told.append(f"{noun(held_out, 'image')} of training classes held out")
+        lines.append(f"{noun(held_out, 'image')} of training classes held out")
     notes = reading["notes"]
-    return "; ".join([*told, *(notes if isinstance(notes, tuple) else ())])
+    return "; ".join([*lines, *(notes if isinstance(notes, tuple) else ())])
