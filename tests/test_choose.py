@@ -19,7 +19,7 @@ from scoremix.execution.trained import load_recognizer
 from scoremix.execution.training_set import load_training_set
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.images import ImagesSummary, Split
-from scoremix.pipeline import scoremix
+from scoremix.pipeline import story
 
 CANDIDATES = ["real", "equal_steps", "averages_75", "cutmixes", "scoremix", "coherent_75"]
 
@@ -95,7 +95,7 @@ def test_candidates_are_measured_on_validation_classes_and_test_classes_wait(tmp
 def test_candidates_are_the_arms_of_the_method(tmp_path: Path) -> None:
     exp = runner.decided(experiment(), "cpu")
     planner = runner.Planner(Store(tmp_path))
-    scoremix(exp.model_copy(update={"choice": None}), External("here", "k"), planner)
+    story(exp.model_copy(update={"choice": None}), External("here", "k"), planner)
     alone = {step.key for step in planner.steps.values() if step.stage == "recognizer"}
     assert {step.key for step in plans(exp, Store(tmp_path)) if step.stage == "recognizer"} == alone
 

@@ -75,11 +75,6 @@ def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
     return judge(confirming(exp, chosen), begun, choice, candidates)
 
 
-def scoremix(exp: Experiment, source: External, stage: Stage) -> Artifact:
-    """The method from images to report; arms differ in nothing but their training sets and lengths."""
-    return judge(exp, begin(exp, source, stage))
-
-
 @dataclass(frozen=True)
 class Begun:
     """What every arm starts from: images, the baseline recognizer, the generator, its gate, the experiment's own mixes.

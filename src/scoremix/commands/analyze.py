@@ -43,15 +43,14 @@ def analyzed(
     `against`: other finished runs, whose generators are followed beside this one's.
     """
     from scoremix import pipeline
-    from scoremix.config import ConfigError, load
+    from scoremix.config import ConfigError
+    from scoremix.config.loading import load_below
     from scoremix.execution import progress, records, runner
     from scoremix.execution.runner import decided
     from scoremix.execution.store import Store
 
     exp, chain, recognizers, *_ = records.finished(runtime.out, name)
-    wanted = decided(load(exp, files, settings), runtime.device)
-    if wanted.model_copy(update={"analysis": exp.analysis}) != exp:
-        raise ConfigError("analyze: only settings below `analysis` can change here; others need another run")
+    wanted = decided(load_below("analysis", exp, files, settings), runtime.device)
     if exp.name in against:
         raise ConfigError(f"--against {exp.name!r}: that is the run itself")
     if wanted.analysis.paths.map == "umap" and find_spec("umap") is None:

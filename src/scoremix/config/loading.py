@@ -89,6 +89,16 @@ def load(
         raise ConfigError(str(error)) from None
 
 
+def load_below(
+    part: str, run: Experiment, files: Iterable[Path | Mapping[str, Any]], settings: Iterable[str]
+) -> Experiment:
+    """`load` of a finished run's experiment; ConfigError where more than the settings below `part` would change."""
+    exp = load(run, files, settings)
+    if exp.model_copy(update={part: getattr(run, part)}) != run:
+        raise ConfigError(f"{part}: only settings below `{part}` can change here; others need another run")
+    return exp
+
+
 def _value(path: tuple[str, ...], text: str) -> Any:
     """What a text means for a setting: itself where only text is allowed, however much it looks like a number."""
     try:

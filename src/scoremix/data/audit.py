@@ -28,7 +28,7 @@ from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
 from scoremix.data.lists import name_notes, noun
 from scoremix.data.reading import refuse_unwritable
-from scoremix.data.source import Advance, Encoded, Opening, Source, SourceHints, windowed
+from scoremix.data.source import Advance, Encoded, Opening, Source, SourceHints, reason, windowed
 from scoremix.data.sources import open_source
 
 KNOWN_SETS = {
@@ -189,7 +189,7 @@ def _seen(where: str, content: bytes) -> ScannedImage:
             image.load()
             return ScannedImage(where, digest, small_grey(rgb(image)), shape, depth(image))
     except Exception as error:  # Pillow's plugins raise almost anything on damaged files
-        return ScannedImage(where, digest, None, " ".join(str(error).split()) or type(error).__name__)
+        return ScannedImage(where, digest, None, reason(error))
 
 
 def _seen_pixels(pixels: UInt8[np.ndarray, "h w c"]) -> ScannedImage:

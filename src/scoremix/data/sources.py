@@ -27,21 +27,8 @@ from scoremix.data.source import DEFAULTS, ImageBlock, Opening, Source, SourceHi
 
 # A new format is one file in `formats` and one word here; the first that lies at a place reads it.
 FORMATS: tuple[type[Source], ...] = (
-    *(
-        Glyphs,
-        Npz,
-        ArrowFiles,
-        Parquet,
-        Packed,
-        Records,
-        Cifar,
-        Shards,
-        Archive,
-        Fonts,
-        Listed,
-        ClasslessImages,
-        Folders,
-    ),
+    *(Glyphs, Npz, ArrowFiles, Parquet, Packed, Records, Cifar),
+    *(Shards, Archive, Fonts, Listed, ClasslessImages, Folders),
 )
 
 

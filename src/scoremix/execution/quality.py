@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scoremix import making
 from scoremix.config import ConfigError, Data, Experiment, Runtime, load
+from scoremix.config.loading import load_below
 from scoremix.data.files import file_hash, write_file
 from scoremix.data.finite import finite_rows
 from scoremix.data.images import LabeledImages
@@ -22,9 +23,7 @@ from scoremix.execution.runner import Runner
 from scoremix.execution.store import Store
 from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints
-from scoremix.report.numbers import terminal
-from scoremix.report.pages.quality import to_csv
-from scoremix.report.sections.measures import cell, measures
+from scoremix.report.pages.quality import table, to_csv
 from scoremix.stages.judge.quality import measure_quality
 from scoremix.stages.train.external import pack_external
 
@@ -66,13 +65,9 @@ def _of_features(exp: Experiment, real: str, fakes: Sequence[str], held_out: str
     k, held = exp.quality.neighbours, rows[Path(held_out)] if held_out else None
     measured = {file.stem: of_features(rows[files[0]], rows[file], held, k) for file in files[1 : len(fakes) + 1]}
     folder.mkdir(parents=True, exist_ok=True)
-    table = write_file(folder / "features.csv", to_csv(measured))
-    lines = [
-        [f"{m.label} {m.better}".strip(), *(cell(values, m) for values in measured.values())]
-        for m in measures(measured)
-    ]
-    print(terminal([["", *measured], *lines], right=True))
-    print(f"real: {len(rows[files[0]]):,} rows of {rows[files[0]].shape[1]} features; {k} neighbours; {table}")
+    file = write_file(folder / "features.csv", to_csv(measured))
+    print(table(measured))
+    print(f"real: {len(rows[files[0]]):,} rows of {rows[files[0]].shape[1]} features; {k} neighbours; {file}")
     if held is not None:
         print(C_T)
 
@@ -102,9 +97,7 @@ def of_run(
     seed, or one trained here. ConfigError for unknown arms, and for changed settings but those of `quality`.
     """
     run = finished(runtime.out, name)
-    exp = load(run.exp, (), settings)
-    if exp.model_copy(update={"quality": run.exp.quality}) != run.exp:
-        raise ConfigError("quality: only settings below `quality` can change here; others need another run")
+    exp = load_below("quality", run.exp, (), settings)
     if unknown := [arm for arm in arms if arm not in run.added]:
         raise ConfigError(
             f"--arm {unknown[0]!r}: no arm of {exp.name} that adds images (those are: {', '.join(run.added) or 'none'})"

@@ -221,11 +221,6 @@ def row_axes(names: Sequence[str], per_row: float) -> Axes:
     return new_axes(46 + tall * len(names), left=min(left, 140), bottom=36)
 
 
-def scale_of(metric: Metric) -> float:
-    """What a metric's values are multiplied by to be drawn."""
-    return 100.0 if metric.percent else 1.0
-
-
 def limits(axes: Axes, values: Sequence[float]) -> None:
     """Sets the axis of x to the finite values, with a margin."""
     finite = [v for v in values if np.isfinite(v)]
@@ -261,13 +256,13 @@ def difference_rows(
     axes = row_axes([arm for arm, _ in rows], 14 + 15 * controls)
     rows_on(axes, [arm for arm, _ in rows])
     used = [0.0]
-    step = 0.8 / controls
+    step, scale = 0.8 / controls, 100.0 if metric.percent else 1.0
     for y, (arm, estimates) in enumerate(rows):
         for j, e in enumerate(estimates):
             at = y + (j - (controls - 1) / 2) * step
             marker = drawn[arm].marker if j < 2 else MARKERS[(j - 1) % len(MARKERS)]
             style = Style(drawn[arm].colour, marker=marker)
-            used += draw_estimate(axes, at, e, style, scale_of(metric), j > 0, 0.3 * step)
+            used += draw_estimate(axes, at, e, style, scale, j > 0, 0.3 * step)
     axes.axvline(0, color=light("ink"), linewidth=1.0)
     limits(axes, used)
     better = "right is better" if metric.higher_is_better else "left is better"

@@ -56,8 +56,8 @@ def said(identified: Sequence[Identified], enrolled: int, point: Threshold | Non
     if point is None:
         return f"{images} against {others}. The model has no threshold: all are named."
     return (
-        f"{known} of {images} recognized among {others}: similarity above {point.value:.3f}, the threshold at FAR {point.far:g}. A stranger is taken for somebody with a chance of up to "
-        f"{min(1.0, point.far * enrolled):.0%}."
+        f"{known} of {images} recognized among {others}: similarity above {point.value:.3f}, the threshold at FAR "
+        f"{point.far:g}. A stranger is taken for somebody with a chance of up to {min(1.0, point.far * enrolled):.0%}."
     )
 
 

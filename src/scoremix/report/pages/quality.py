@@ -30,5 +30,10 @@ def to_csv(sets: Rows) -> str:
 
 def text(sets: Rows, notes: Sequence[str]) -> str:
     """The table for a terminal, a line per measure and a column per set."""
+    return "\n".join([table(sets), "", sizes(sets), *notes]) + "\n"
+
+
+def table(sets: Rows) -> str:
+    """The numbers alone."""
     lines = [[f"{m.label} {m.better}".strip(), *(cell(values, m) for values in sets.values())] for m in measures(sets)]
-    return "\n".join([numbers.terminal([["", *sets], *lines], right=True), "", sizes(sets), *notes]) + "\n"
+    return numbers.terminal([["", *sets], *lines], right=True)

@@ -1,6 +1,6 @@
 """The spaces of one run: conditions and class centers, one row per real training class (paper 4.3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -37,7 +37,8 @@ def collect_spaces(
         net, _ = generators.average(generator.folder, std, info.images_seen, "float32")
         rows = in_order(without_padding(condition_matrix(net)), info.classes, names, "the generator")
         collected.append((f"conditions EMA {std:g}", "condition", "", rows))
-    strangers = [name for name, artifact in recognizers.items() if not knows_any(artifact, names)]
+    known = {name: RecognizerSummary.load(artifact).class_names for name, artifact in recognizers.items()}
+    strangers = [name for name, classes in known.items() if set(names).isdisjoint(classes)]
     judged = {name: artifact for name, artifact in recognizers.items() if name not in strangers}
     with work.bar(len(judged), "recognizers") as advance:
         for done, (name, artifact) in enumerate(judged.items(), 1):
@@ -52,11 +53,6 @@ def collect_spaces(
         work.write_array(file, rows.float().cpu().numpy())
         listed.append(StoredSpace(name, form, recognizer, file, rows.shape[1]))
     SpacesSummary(names, listed, strangers).write(work)
-
-
-def knows_any(recognizer: Artifact, names: Sequence[str]) -> bool:
-    """Whether a recognizer was trained on any of the classes."""
-    return not set(names).isdisjoint(RecognizerSummary.load(recognizer).class_names)
 
 
 def centers(
