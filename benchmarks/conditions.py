@@ -18,7 +18,7 @@ import torch
 
 from scoremix.config import Generator, Recognizer
 from scoremix.data.images import LabeledImages
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.diffusion import training
 from scoremix.diffusion.batches import scaling
 from scoremix.execution import processes as engine
@@ -66,7 +66,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found, _ = read(
-            "glyphs", Path(folder), size=options.size, classes=options.classes, images_per_class=options.images
+            "glyphs", Path(folder), Wanted(size=options.size, classes=options.classes, images_per_class=options.images)
         )
         images = found.of_classes("train")
         centers = centers_of(images, options.epochs)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from scoremix.config import Recognizer
 from scoremix.data.images import LabeledImages
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.evaluation import backbones, generated
 from scoremix.execution import processes as engine
 from scoremix.recognition.training import class_centers, embed
@@ -154,7 +154,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         images, _ = read(
-            options.data, Path(folder), size=options.size, classes=options.classes, images_per_class=options.images
+            options.data,
+            Path(folder),
+            Wanted(size=options.size, classes=options.classes, images_per_class=options.images),
         )
         train = images.of_classes("train")
         halves = [_half(train, part) for part in (0, 1)]

@@ -14,7 +14,7 @@ import torch
 from scoremix.config import ConfigError, Experiment, load
 from scoremix.data.files import file_hash
 from scoremix.data.images import LabeledImages
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.data.sources import open_listing
 from scoremix.evaluation import fairness
 from scoremix.execution import records
@@ -41,7 +41,7 @@ def numbers(images: LabeledImages) -> list[list[int]]:
 
 def test_every_training_class_keeps_an_image_and_gives_one(uneven: Path, tmp_path: Path) -> None:
     whole, _ = read(uneven, tmp_path / "whole")
-    images, _ = read(uneven, tmp_path / "part", held_out=0.2)
+    images, _ = read(uneven, tmp_path / "part", Wanted(held_out=0.2))
     train, held = images.of_classes("train"), images.of_classes("held_out")
     assert held.class_names == ("1", "2", "3", "4", "5") and held.counts.tolist() == [1, 1, 2, 2, 2]
     assert train.counts.tolist() == [1, 1, 4, 8, 8, 8]
@@ -55,7 +55,7 @@ def test_every_training_class_keeps_an_image_and_gives_one(uneven: Path, tmp_pat
 
 
 def test_a_listing_of_the_set_has_all_rows_of_the_file(uneven: Path, tmp_path: Path) -> None:
-    read(uneven, tmp_path / "part", held_out=0.2)
+    read(uneven, tmp_path / "part", Wanted(held_out=0.2))
     listing = open_listing(tmp_path / "part")
     blocks = list(listing.blocks(8, 1, 16, []))
     assert (np.concatenate([pixels for pixels, _ in blocks]) == np.load(tmp_path / "part" / "images.npy")).all()
@@ -65,9 +65,9 @@ def test_a_listing_of_the_set_has_all_rows_of_the_file(uneven: Path, tmp_path: P
 def test_the_choice_is_the_seeds_and_looks_random(uneven: Path, tmp_path: Path) -> None:
     chosen = {}
     for seed in range(40):
-        images, _ = read(uneven, tmp_path / str(seed), held_out=0.5, seed=seed)
+        images, _ = read(uneven, tmp_path / str(seed), Wanted(held_out=0.5, seed=seed))
         chosen[seed] = numbers(images.of_classes("held_out"))[2:]
-    again, _ = read(uneven, tmp_path / "again", held_out=0.5, seed=3)
+    again, _ = read(uneven, tmp_path / "again", Wanted(held_out=0.5, seed=3))
     assert numbers(again.of_classes("held_out"))[2:] == chosen[3]
     counts = np.bincount([n for of in chosen.values() for part in of for n in part], minlength=38)[8:38]
     assert counts.sum() == 40 * 15 and counts.min() >= 8 and counts.max() <= 32  # binomial(40, 1/2), 30 of them
@@ -82,7 +82,7 @@ def test_without_the_setting_nothing_changes(uneven: Path, tmp_path: Path) -> No
 
 def test_wrong_shares_are_refused(uneven: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="held_out is 1"):
-        read(uneven, tmp_path, held_out=1.0)
+        read(uneven, tmp_path, Wanted(held_out=1.0))
     with pytest.raises(ConfigError, match=r"data\.held_out"):
         load(Experiment(), (), ["data.held_out=1"])
     with pytest.raises(ConfigError, match=r"set data\.held_out"):
@@ -92,7 +92,7 @@ def test_wrong_shares_are_refused(uneven: Path, tmp_path: Path) -> None:
     labels = np.repeat(np.arange(10), [1] * 6 + [4] * 4)
     np.savez(tmp_path / "single.npz", images=np.zeros((22, 8, 8), np.uint8), labels=labels, **SPLITS)
     with pytest.raises(ValueError, match="one image only"):
-        read(tmp_path / "single.npz", tmp_path, held_out=0.2)
+        read(tmp_path / "single.npz", tmp_path, Wanted(held_out=0.2))
 
 
 # ---- a whole run

@@ -15,7 +15,7 @@ import scoremix
 from scoremix.config import ConfigError, Experiment, Runtime, presets
 from scoremix.data.audit import audit
 from scoremix.data.export import convert
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.execution import records
 from scoremix.execution.artifacts import External
 from scoremix.execution.store import Step
@@ -74,7 +74,7 @@ def test_a_class_folder_whose_name_is_not_text(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(os.fsdecode(os.path.join(folder, b"a.png")))
     said = f"{tmp_path / 'set'}: the class b'caf\\xe9' has a name that is not UTF-8: rename it"
     with pytest.raises(ValueError, match=re.escape(said)):
-        read(tmp_path / "set", tmp_path / "out", size=8)
+        read(tmp_path / "set", tmp_path / "out", Wanted(size=8))
     with pytest.raises(ValueError, match=re.escape(said)):
         convert(tmp_path / "set", tmp_path / "other")
     assert said in audit(tmp_path / "set")["problems"]

@@ -15,7 +15,7 @@ import torch
 from scoremix.config import Experiment, Quality, load
 from scoremix.config.arms import named
 from scoremix.data.images import LabeledImages
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.evaluation.backbones import DinoV2
 from scoremix.evaluation.generated import of_copying
 from scoremix.evaluation.quality import frechet_distance, prdc
@@ -227,7 +227,7 @@ def test_c_t_is_measured_against_held_out_images_of_the_training_classes(tmp_pat
 
     names = [f"c{k:02d}" for k in range(12)]
     planted(tmp_path / "faces.npz", drawn(30), np.repeat(np.arange(12), 30), names)
-    stored, _ = read(tmp_path / "faces.npz", tmp_path / "packed", fractions=None, held_out=0.4)
+    stored, _ = read(tmp_path / "faces.npz", tmp_path / "packed", Wanted(fractions=None, held_out=0.4))
     train, apart = stored.of_classes("train"), stored.of_classes("held_out")
 
     def pixels(images: LabeledImages, rows: np.ndarray) -> torch.Tensor:

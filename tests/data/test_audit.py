@@ -16,7 +16,7 @@ from PIL import Image, ImageEnhance
 from scoremix.commands.verify_data import verify
 from scoremix.data import audit, duplicates, recordio, verification
 from scoremix.data.export import convert
-from scoremix.data.reading import UnreadableImages, read
+from scoremix.data.reading import UnreadableImages, Wanted, read
 
 
 def photo(seed: int, side: int = 64) -> Image.Image:
@@ -145,7 +145,7 @@ def test_values_that_do_not_fill_their_bits_are_noted(
         (tmp_path / "set" / f"c{k}").mkdir(parents=True)
         pixels = np.linspace(0, top if k == 3 else top // 2, 64).reshape(8, 8).astype(kind)
         Image.fromarray(pixels).save(tmp_path / "set" / f"c{k}" / f"0.{form}")
-    _, reading = read(tmp_path / "set", tmp_path / "out", size=8)
+    _, reading = read(tmp_path / "set", tmp_path / "out", Wanted(size=8))
     for notes in (reading.notes, audit.audit(tmp_path / "set")["notes"]):
         said = [note for note in notes if "16 or more bits" in note]
         assert len(said) == bool(times) and all(times in note and "6 images" in note for note in said)
@@ -175,7 +175,7 @@ def test_unreadable_is_what_a_run_cannot_read_in_the_same_words(folders: Path, t
     (folders / "c2" / "empty.png").touch()
     (folders / "c2" / "text.png").write_text("no image")
     with pytest.raises(UnreadableImages) as caught:
-        read(folders, tmp_path / "packed", size=8, fractions=None)
+        read(folders, tmp_path / "packed", Wanted(size=8, fractions=None))
     assert sorted(audit.audit(folders)["unreadable"]) == sorted(caught.value.bad)
     with pytest.raises(UnreadableImages) as unwritten:
         convert(folders, tmp_path / "out")

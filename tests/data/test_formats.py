@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from scoremix.data import audit, export, sources
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.data.source import DEFAULTS, Encoded, Opening
 from scoremix.data.sources import open_listing
 
@@ -61,7 +61,7 @@ def lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_everything_reads_a_format_of_the_table(lines: Path, tmp_path: Path) -> None:
-    images, _ = read(lines, tmp_path / "packed", size=9)
+    images, _ = read(lines, tmp_path / "packed", Wanted(size=9))
     assert images.class_names == tuple(f"c{k}" for k in range(8)) and images.counts.tolist() == [2] * 8
     listing = open_listing(lines)
     pixels = np.concatenate([block for block, _ in listing.blocks(9, 3, 4, [])])
@@ -69,7 +69,7 @@ def test_everything_reads_a_format_of_the_table(lines: Path, tmp_path: Path) -> 
     assert listing.names[:3] == ("0", "8", "1") and len(sources.fingerprint(lines)) == 64
     assert audit.audit(lines)["kind"] == "lines" and audit.audit(lines)["problems"] == []
     export.convert(lines, tmp_path / "folders")
-    again, _ = read(tmp_path / "folders", tmp_path / "again", size=9)
+    again, _ = read(tmp_path / "folders", tmp_path / "again", Wanted(size=9))
     np.testing.assert_array_equal(again.images, images.images)
 
 
@@ -77,11 +77,11 @@ def test_everything_reads_a_format_of_the_table(lines: Path, tmp_path: Path) -> 
 def test_whatever_a_reader_raises_is_one_line(text: str, lines: Path, tmp_path: Path) -> None:
     lines.write_text("".join(f"c{i} 00\n" for i in range(8)) + text)
     with pytest.raises(ValueError, match=r"set\.lines") as caught:
-        read(lines, tmp_path / "packed", size=9)
+        read(lines, tmp_path / "packed", Wanted(size=9))
     assert all("set.lines" in line for line in str(caught.value).splitlines()[1:])
     lines.write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"set\.lines") as caught:
-        read(lines, tmp_path / "packed", size=9)
+        read(lines, tmp_path / "packed", Wanted(size=9))
     assert "\n" not in str(caught.value)
 
 

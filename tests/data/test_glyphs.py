@@ -6,7 +6,7 @@ import pytest
 
 from scoremix.data import glyphs
 from scoremix.data.glyphs import Alphabet, alphabet, distinct, font_files, render
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.data.sources import fingerprint, format_of
 
 
@@ -147,7 +147,7 @@ def test_distinct_against_plain_loops():
 
 def test_reading_the_demo_set(builtin, tmp_path):
     assert format_of("glyphs").kind == "fonts"
-    data, reading = read("glyphs", tmp_path / "a", classes=30, images_per_class=4, seed=2)
+    data, reading = read("glyphs", tmp_path / "a", Wanted(classes=30, images_per_class=4, seed=2))
     assert data.shape == (120, 16, 16, 1) and len(data.class_names) == 30 and reading.ignored_files == 0
     for i in (0, 29):
         k = builtin.names.index(data.class_names[i])
@@ -163,7 +163,7 @@ def test_a_folder_of_fonts(tmp_path):
     (root / "LICENSE").write_text("free")
     assert format_of(root).kind == "fonts"
     before = fingerprint(root)
-    data, _ = read(root, tmp_path / "out", size=24, images_per_class=3, classes=20, seed=1)
+    data, _ = read(root, tmp_path / "out", Wanted(size=24, images_per_class=3, classes=20, seed=1))
     assert data.shape == (60, 24, 24, 1)
     next((root / "0").iterdir()).unlink()
     assert fingerprint(root) != before

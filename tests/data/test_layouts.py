@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from scoremix.data import faces
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.data.source import Opening, SourceHints
 from scoremix.data.sources import fingerprint, open_source
 from support.layouts import CLASSES, MAKE, Make, arrays, cifar_binary, pixels, png, put, put_classes, sessions
@@ -28,7 +28,7 @@ def test_a_layout_is_read(name: str, tmp_path: Path) -> None:
     place = make(root) or root
     source = open_source(place, Opening(hints=hints))
     assert source.class_names == CLASSES and source.counts.tolist() == [2] * 8
-    images, _ = read(place, tmp_path / "out", size=8, hints=hints)
+    images, _ = read(place, tmp_path / "out", Wanted(size=8, hints=hints))
     for k, letter in enumerate(CLASSES):
         found = images.of_class(images.class_names.index(letter))
         np.testing.assert_array_equal(sorted(found[:, 0, 0].tolist()), [pixels(k, i)[0, 0] for i in range(2)])
@@ -51,7 +51,7 @@ def test_a_layout_is_read(name: str, tmp_path: Path) -> None:
 def test_the_split_of_the_set_is_kept(name: str, test: str, tmp_path: Path) -> None:
     make, hints = MAKE[name]
     place = make(tmp_path / "set") or tmp_path / "set"
-    images, reading = read(place, tmp_path / "out", size=8, hints=hints)
+    images, reading = read(place, tmp_path / "out", Wanted(size=8, hints=hints))
     assert [images.class_names[k] for k in images.splits["test"]] == list(test)
     assert [len(images.splits[part]) for part in ("train", "validation")] == [6 - len(test), 2]
     assert any("the split is that of" in note for note in reading.notes)
@@ -124,7 +124,7 @@ def test_an_archive_of_images_alone_is_embedded_and_not_trained_on(tmp_path: Pat
 
 def test_nobody_is_in_two_parts_where_sessions_are_classes(tmp_path: Path) -> None:
     sessions(tmp_path / "set")
-    images, reading = read(tmp_path / "set", tmp_path / "out", size=8, hints=SourceHints(class_level=2))
+    images, reading = read(tmp_path / "set", tmp_path / "out", Wanted(size=8, hints=SourceHints(class_level=2)))
     assert len(images.class_names) == 16 and images.groups is not None
     assert [name.split("/")[0] for name in images.class_names] == list(images.groups)
     people = [{images.groups[k] for k in images.splits[part]} for part in ("train", "validation", "test")]

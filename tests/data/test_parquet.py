@@ -14,7 +14,7 @@ from PIL import Image
 
 from scoremix.data import export
 from scoremix.data.formats.records import Records
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.data.sources import fingerprint, format_of
 
 pa = pytest.importorskip("pyarrow", reason="the extra hf is not installed")
@@ -54,7 +54,7 @@ def test_files_of_a_hub_set(tmp_path: Path) -> None:
 @pytest.mark.parametrize("labels", [list("cabbdefabcdefgh"), [7, 3, 5, 5, 1, 2, 9, 3, 5, 7, 1, 2, 9, 4, 4]])
 def test_ingest_reads_them(labels: list[Any], tmp_path: Path) -> None:
     path = written(tmp_path / "set.parquet", labels)
-    images, _ = read(path, tmp_path / "out", size=9)
+    images, _ = read(path, tmp_path / "out", Wanted(size=9))
     assert sorted({int(name) if name.isdigit() else name for name in images.class_names}) == sorted(set(labels))
     row = labels.index(5 if 5 in labels else "b")
     k = images.class_names.index("0000005" if 5 in labels else "b")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from scoremix.data.images import LabeledImages
-from scoremix.data.reading import UnreadableImages, read
+from scoremix.data.reading import UnreadableImages, Wanted, read
 from scoremix.data.sources import fingerprint, format_of
 from scoremix.stages.train.ingest import content_key
 
@@ -41,7 +41,7 @@ def pixels(data, name):
 
 def test_folders_become_a_packed_set(folder, tmp_path):
     calls = []
-    data, reading = read(folder, tmp_path / "out", size=12, progress=lambda *a: calls.append(a))
+    data, reading = read(folder, tmp_path / "out", Wanted(size=12), progress=lambda *a: calls.append(a))
     assert data.class_names == tuple(CLASSES) and data.shape == (40, 12, 12, 1)
     for k, name in enumerate(CLASSES):
         assert np.array_equal(pixels(data, name)[..., 0], [np.asarray(image_of(k, i)) for i in range(5)])
@@ -68,29 +68,29 @@ def test_result_does_not_depend_on_workers_or_creation_order(folder, tmp_path, w
         (copy / name).mkdir(parents=True)
         for file in sorted((folder / name).iterdir(), reverse=True):
             shutil.copy(file, copy / name)
-    read(folder, tmp_path / "a", size=8, workers=2, classes=7, images_per_class=3)
-    read(copy, tmp_path / "b", size=8, workers=workers, classes=7, images_per_class=3)
+    read(folder, tmp_path / "a", Wanted(size=8, classes=7, images_per_class=3), workers=2)
+    read(copy, tmp_path / "b", Wanted(size=8, classes=7, images_per_class=3), workers=workers)
     for name in ("images.npy", "labels.npy", "classes.json"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
     assert fingerprint(folder) == fingerprint(copy)
 
 
 def test_channels_are_found_by_looking_at_every_pixel(folder, tmp_path):
-    assert read(folder, tmp_path / "1", size=12)[0].channels == 1
-    assert read(folder, tmp_path / "2", size=12, channels=3)[0].channels == 3
+    assert read(folder, tmp_path / "1", Wanted(size=12))[0].channels == 1
+    assert read(folder, tmp_path / "2", Wanted(size=12, channels=3))[0].channels == 3
     last = folder / CLASSES[-1] / "9.png"
     image = image_of(7, 4).convert("RGB")
     image.putpixel((3, 3), (255, 0, 0))
     image.save(last)
-    data, _ = read(folder, tmp_path / "3", size=12)
+    data, _ = read(folder, tmp_path / "3", Wanted(size=12))
     assert data.channels == 3 and tuple(pixels(data, CLASSES[-1])[-1, 3, 3]) == (255, 0, 0)
     assert np.array_equal(pixels(data, CLASSES[0])[0, ..., 1], np.asarray(image_of(0, 0)))
-    assert read(folder, tmp_path / "4", size=12, channels=1)[0].channels == 1
+    assert read(folder, tmp_path / "4", Wanted(size=12, channels=1))[0].channels == 1
 
 
 def test_mixed_sizes(folder, tmp_path):
     image_of(0, 9, 30, 50, colour=True).save(folder / "c0" / "9.jpg")
-    assert read(folder, tmp_path / "out", size=16)[0].shape == (41, 16, 16, 3)
+    assert read(folder, tmp_path / "out", Wanted(size=16))[0].shape == (41, 16, 16, 3)
 
 
 FACES_NEED = "published face networks take no other size, and detail that is not there is not gained"
@@ -99,9 +99,9 @@ FACES_NEED = "published face networks take no other size, and detail that is not
 def test_images_that_are_made_much_larger_are_counted(folder, tmp_path):
     image_of(0, 9, 3, 20).save(folder / "c0" / "9.png")
     said = "1 image is smaller than 12 px (the smallest 3 px) and enlarged to 24: a smaller data.size shows as much"
-    assert read(folder, tmp_path / "a", size=24)[1].notes == (said,)
-    assert read(folder, tmp_path / "f", size=112)[1].notes[0].endswith("enlarged to 112: " + FACES_NEED)
-    assert read(folder, tmp_path / "b", size=6)[1].notes == ()
+    assert read(folder, tmp_path / "a", Wanted(size=24))[1].notes == (said,)
+    assert read(folder, tmp_path / "f", Wanted(size=112))[1].notes[0].endswith("enlarged to 112: " + FACES_NEED)
+    assert read(folder, tmp_path / "b", Wanted(size=6))[1].notes == ()
 
 
 def test_every_unreadable_file_is_listed(folder, tmp_path):
@@ -112,13 +112,13 @@ def test_every_unreadable_file_is_listed(folder, tmp_path):
     (folder / "c5" / "cut.png").write_bytes(data[: len(data) // 2])
     (folder / "c6" / "link.png").symlink_to("nowhere")
     with pytest.raises(UnreadableImages) as caught:
-        read(folder, tmp_path / "out", size=12)
+        read(folder, tmp_path / "out", Wanted(size=12))
     names = [os.path.relpath(path, folder) for path, _ in caught.value.bad]
     assert names == ["c1/zero.png", "c3/strange.xyz", "c3/text.jpg", "c5/cut.png", "c6/link.png"]
     assert all(f"{path}: {reason}" in str(caught.value) for path, reason in caught.value.bad)
     assert str(caught.value).startswith("5 unreadable image files")
     assert list((tmp_path / "out").iterdir()) == []
-    got, reading = read(folder, tmp_path / "out", size=12, skip_bad=True)
+    got, reading = read(folder, tmp_path / "out", Wanted(size=12, skip_bad=True))
     assert len(got) == 40 and reading.unreadable == tuple(caught.value.bad)
 
 
@@ -129,7 +129,7 @@ def test_pipes_and_links_to_parents_do_not_hang(folder, tmp_path):
 
     def work():
         with pytest.raises(UnreadableImages, match="not a regular file"):
-            read(folder, tmp_path / "out", size=12)
+            read(folder, tmp_path / "out", Wanted(size=12))
         assert len(fingerprint(folder)) == 64
         done.set()
 
@@ -137,7 +137,7 @@ def test_pipes_and_links_to_parents_do_not_hang(folder, tmp_path):
     assert done.wait(20)
     (folder / "loop").symlink_to(folder)
     with pytest.raises(ValueError, match="loop is a link to a folder that it lies in"):
-        read(folder, tmp_path / "out", size=12)
+        read(folder, tmp_path / "out", Wanted(size=12))
 
 
 def test_what_is_not_an_image_is_passed_over_and_counted(folder, tmp_path):
@@ -148,7 +148,7 @@ def test_what_is_not_an_image_is_passed_over_and_counted(folder, tmp_path):
     (folder / "__MACOSX").mkdir()
     shutil.copy(folder / "c0" / "0.png", folder / "c0" / "no_suffix")
     before = fingerprint(folder)
-    data, reading = read(folder, tmp_path / "out", size=12)
+    data, reading = read(folder, tmp_path / "out", Wanted(size=12))
     assert len(data) == 41 and reading.ignored_files == 2
     (folder / "c0" / "labels.csv").write_text("y")
     assert fingerprint(folder) == before
@@ -158,7 +158,7 @@ def lines(tmp_path, change):
     root = tmp_path / "bad"
     change(root)
     with pytest.raises(ValueError) as caught:
-        read(root, tmp_path / "out", size=8)
+        read(root, tmp_path / "out", Wanted(size=8))
     assert "\n" not in str(caught.value)
     out = tmp_path / "out"
     assert not out.exists() or list(out.iterdir()) == []
@@ -183,7 +183,7 @@ def test_one_clear_line_each(tmp_path, folder):
         (root / "c9").mkdir()
 
     assert "class 'c8'" in (said := lines(tmp_path, with_empty)) and "nor have 1 more" in said
-    data, reading = read(bad, tmp_path / "out", size=8, skip_bad=True)
+    data, reading = read(bad, tmp_path / "out", Wanted(size=8, skip_bad=True))
     assert len(data.class_names) == 8 and reading.empty_classes == ("c8", "c9")
     shutil.rmtree(bad)
     shutil.rmtree(tmp_path / "out")
@@ -200,9 +200,9 @@ def test_one_clear_line_each(tmp_path, folder):
         read(folder, tmp_path / "out")
     for name in ("size", "classes", "images_per_class"):
         with pytest.raises(ValueError, match=f"^{name} is 0"):
-            read(folder, tmp_path / "out", **({"size": 8} | {name: 0}))
+            read(folder, tmp_path / "out", Wanted(**{"size": 8} | {name: 0}))
     with pytest.raises(ValueError, match=r"^channels is 2"):
-        read(folder, tmp_path / "out", size=8, channels=2)
+        read(folder, tmp_path / "out", Wanted(size=8, channels=2))
 
 
 def test_a_class_whose_images_are_all_bad_is_left_out_only_if_asked(folder, tmp_path):
@@ -210,8 +210,8 @@ def test_a_class_whose_images_are_all_bad_is_left_out_only_if_asked(folder, tmp_
     for file in (folder / "c2").iterdir():
         file.write_bytes(b"")
     with pytest.raises(UnreadableImages):
-        read(folder, tmp_path / "out", size=8, split_list=tmp_path / "l.json")
-    data, reading = read(folder, tmp_path / "out", size=8, split_list=tmp_path / "l.json", skip_bad=True)
+        read(folder, tmp_path / "out", Wanted(size=8, split_list=tmp_path / "l.json"))
+    data, reading = read(folder, tmp_path / "out", Wanted(size=8, split_list=tmp_path / "l.json", skip_bad=True))
     assert "c2" not in data.class_names and reading.empty_classes == ("c2",)
     assert {p: m.tolist() for p, m in data.splits.items()} == {
         "train": [0, 1, 2],
@@ -227,14 +227,14 @@ def test_a_split_ruined_by_bad_files_is_refused_and_nothing_is_left(folder, tmp_
     for file in (folder / "c7").iterdir():
         file.write_bytes(b"")
     with pytest.raises(ValueError, match="puts 1 classes in test"):
-        read(folder, tmp_path / "out", size=8, skip_bad=True, split_list=tmp_path / "l.csv")
+        read(folder, tmp_path / "out", Wanted(size=8, skip_bad=True, split_list=tmp_path / "l.csv"))
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_list_decides_the_split_and_drops_the_rest(folder, tmp_path):
     table = {"test": ["c7", "c0"], "train": ["c3", "c1"], "validation": ["c2", "c5"]}
     (tmp_path / "l.csv").write_text("\n".join(f"{n},{part}" for part, names in table.items() for n in names))
-    data, reading = read(folder, tmp_path / "out", size=8, split_list=tmp_path / "l.csv")
+    data, reading = read(folder, tmp_path / "out", Wanted(size=8, split_list=tmp_path / "l.csv"))
     assert {p: sorted(data.class_names[k] for k in m) for p, m in data.splits.items()} == {
         p: sorted(n) for p, n in table.items()
     }
@@ -245,11 +245,11 @@ def test_groups_come_from_a_list_for_the_classes_that_are_read(folder, tmp_path)
     names = CLASSES
     listed = tmp_path / "groups.csv"
     listed.write_text("".join(f"{name},{'even' if k % 2 else 'odd'}\n" for k, name in enumerate(names)))
-    images, _ = read(folder, tmp_path / "grouped", size=8, groups=str(listed))
+    images, _ = read(folder, tmp_path / "grouped", Wanted(size=8, groups=str(listed)))
     assert images.groups == tuple("even" if names.index(name) % 2 else "odd" for name in images.class_names)
     listed.write_text(f"{names[0]},a\n")
     with pytest.raises(ValueError, match="names no group for"):
-        read(folder, tmp_path / "short", size=8, groups=str(listed))
+        read(folder, tmp_path / "short", Wanted(size=8, groups=str(listed)))
     assert not (tmp_path / "short" / "images.npy").exists()
     keys = {content_key(str(folder), None, groups) for groups in (None, "name", str(listed))}
     assert len(keys) == 3
@@ -258,17 +258,17 @@ def test_groups_come_from_a_list_for_the_classes_that_are_read(folder, tmp_path)
 
 
 def test_caps_are_seeded_subsets(folder, tmp_path):
-    full, _ = read(folder, tmp_path / "full", size=12)
-    some, _ = read(folder, tmp_path / "some", size=12, classes=6, images_per_class=2, seed=0)
+    full, _ = read(folder, tmp_path / "full", Wanted(size=12))
+    some, _ = read(folder, tmp_path / "some", Wanted(size=12, classes=6, images_per_class=2, seed=0))
     assert len(some.class_names) == 6 and some.counts.tolist() == [2] * 6
     assert {p: len(m) for p, m in some.splits.items()} == {"train": 2, "validation": 2, "test": 2}
     for name in some.class_names:
         rows = [[np.array_equal(a, b) for b in pixels(full, name)].index(True) for a in pixels(some, name)]
         assert rows == sorted(set(rows))
     # a class's images do not depend on which other classes are kept
-    alone, _ = read(folder, tmp_path / "alone", size=12, images_per_class=2, seed=0)
+    alone, _ = read(folder, tmp_path / "alone", Wanted(size=12, images_per_class=2, seed=0))
     assert all(np.array_equal(pixels(alone, n), pixels(some, n)) for n in some.class_names)
-    other, _ = read(folder, tmp_path / "other", size=12, images_per_class=2, seed=1)
+    other, _ = read(folder, tmp_path / "other", Wanted(size=12, images_per_class=2, seed=1))
     assert any(not np.array_equal(pixels(alone, n), pixels(other, n)) for n in CLASSES)
 
 
@@ -325,7 +325,7 @@ def test_npz(tmp_path, shuffled, monkeypatch):
     }
     for k in range(8):
         assert np.array_equal(data.of_class(k)[..., 0], arrays["images"][arrays["labels"] == k])
-    few, _ = read(file, tmp_path / "few", classes=6, images_per_class=3, size=5)
+    few, _ = read(file, tmp_path / "few", Wanted(classes=6, images_per_class=3, size=5))
     assert few.shape == (18, 5, 5, 1) and [len(few.splits[p]) for p in ("train", "validation", "test")] == [
         2,
         2,
@@ -388,7 +388,7 @@ def test_damaged_npz(tmp_path, damage):
 
 def test_omniglot(shared_data, tmp_path):
     file = shared_data("omniglot.npz")
-    data, _ = read(file, tmp_path, size=16)
+    data, _ = read(file, tmp_path, Wanted(size=16))
     with np.load(file, allow_pickle=False) as arrays:
         images = arrays["images"][arrays["labels"] == 500].astype(float)
         assert data.splits["validation"].tolist() == sorted(arrays["val_classes"].tolist())

@@ -17,7 +17,7 @@ from PIL import Image
 
 from scoremix.data import recordio
 from scoremix.data.formats.records import Records
-from scoremix.data.reading import read
+from scoremix.data.reading import Wanted, read
 from scoremix.data.sources import fingerprint, format_of, open_listing
 
 WORD = struct.pack("<I", recordio.MAGIC)
@@ -363,7 +363,7 @@ def test_records_train_like_the_folders_they_came_from(tmp_path: Path) -> None:
         path.write_bytes(jpeg(k, i))
     kinds = {place: format_of(tmp_path / place).kind for place in ("rec", "folders")}
     assert kinds == {"rec": "records", "folders": "folders"}
-    sets = [read(tmp_path / place, tmp_path / f"{place} out", size=8, images_per_class=2)[0] for place in kinds]
+    sets = [read(tmp_path / place, tmp_path / f"{place} out", Wanted(size=8, images_per_class=2))[0] for place in kinds]
     np.testing.assert_array_equal(sets[0].images, sets[1].images)
     assert sets[0].class_names == sets[1].class_names and str(sets[0].splits) == str(sets[1].splits)
     before = fingerprint(records)
@@ -376,8 +376,8 @@ def test_undecodable_records_are_listed_by_key(tmp_path: Path) -> None:
     labels = [k for k in range(8) for _ in range(2)]
     records = [(i, float(k), jpeg(k, i) if i != 5 else b"junk") for i, k in enumerate(labels)]
     with pytest.raises(ValueError, match=r"train.rec, key 5: not an image"):
-        read(write(tmp_path / "rec", records), tmp_path / "out", size=8)
-    images, reading = read(tmp_path / "rec", tmp_path / "out", size=8, skip_bad=True)
+        read(write(tmp_path / "rec", records), tmp_path / "out", Wanted(size=8))
+    images, reading = read(tmp_path / "rec", tmp_path / "out", Wanted(size=8, skip_bad=True))
     assert len(images) == 15 and len(reading.unreadable) == 1
 
 

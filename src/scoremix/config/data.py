@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -9,6 +10,7 @@ from pydantic import Field, field_validator
 from scoremix.config.base import Fraction, Positive, Seed, Slice
 
 if TYPE_CHECKING:
+    from scoremix.data.reading import Wanted
     from scoremix.data.source import SourceHints
 
 
@@ -37,6 +39,15 @@ class Data(Slice):
         from scoremix.data.source import SourceHints
 
         return SourceHints(self.class_level, self.image_column, self.label_column)
+
+    def wanted(self, split_list: str | None = None, groups: str | None = None) -> Wanted:
+        """What of a set is read, with the lists that its experiment names."""
+        from scoremix.data.reading import Wanted
+
+        names = ("size", "classes", "images_per_class", "fractions", "skip_bad", "held_out", "seed", "hints")
+        channels, listed = None if self.channels == "auto" else self.channels, Path(split_list) if split_list else None
+        settings = {name: getattr(self, name) for name in names}
+        return Wanted(**settings, channels=channels, split_list=listed, groups=groups)
 
     @field_validator("fractions")
     @classmethod

@@ -32,6 +32,38 @@ class UnreadableImages(ValueError):
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What of a set is read, and how its classes are split; ValueError for numbers that cannot be.
+
+    The split comes from `split_list`, else from the source, else from `fractions` and `seed`; classes in no part are
+    left out. Subsets are seeded, drawn per part and per class.
+    """
+
+    size: int | None = None  # side of the images; by default that of the .npz or 16 for fonts, folders need it
+    channels: int | None = None  # 1 or 3; by default 1 exactly if every pixel of every image is grey
+    classes: int | None = None
+    images_per_class: int | None = None  # for fonts: how many are drawn
+    split_list: Path | None = None
+    groups: str | None = None  # 'name' or a list file (`lists.groups_of`); by default the source's own
+    fractions: Sequence[float] | None = (0.6, 0.1, 0.3)  # None: every class is in 'train'
+    skip_bad: bool = False
+    held_out: float = (
+        0.0  # share of a training class's images that `of_classes("held_out")` alone has: one or more, not all
+    )
+    seed: int = 0
+    hints: SourceHints = DEFAULTS.hints
+
+    def __post_init__(self) -> None:
+        if self.channels not in (None, 1, 3):
+            raise ValueError(f"channels is {self.channels}, must be 1, 3 or None")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out is {self.held_out:g}, must be at least 0 and below 1")
+        for name in ("size", "classes", "images_per_class"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a reading left out, to be said."""
 
@@ -42,66 +74,37 @@ class Reading:
     notes: tuple[str, ...] = ()  # what other readers of the source stumble over
 
 
+ALL = Wanted()
+
+
 def read(
-    place: str | Path,
-    folder: Path,
-    *,
-    size: int | None = None,
-    channels: int | None = None,
-    classes: int | None = None,
-    images_per_class: int | None = None,
-    split_list: Path | None = None,
-    groups: str | None = None,
-    fractions: Sequence[float] | None = (0.6, 0.1, 0.3),
-    skip_bad: bool = False,
-    held_out: float = 0.0,
-    seed: int = 0,
-    workers: int | None = None,
-    hints: SourceHints = DEFAULTS.hints,
-    progress: Advance | None = None,
+    place: str | Path, folder: Path, wanted: Wanted = ALL, workers: int | None = None, progress: Advance | None = None
 ) -> tuple[LabeledImages, Reading]:
     """Writes the images at `place` as a packed set in `folder`; returns the set and what was left out.
 
-    `place`: see `sources.FORMATS`. `size`: side of the images, by default that of the .npz or 16 for fonts;
-    folders need it. `channels`: 1 or 3, by default 1 exactly if every pixel of every image is grey. The split
-    comes from `split_list`, else from the source, else from `fractions` and `seed`; fractions None puts every
-    class in 'train'. Classes in no part are left out. `classes` and `images_per_class` keep seeded subsets, drawn
-    per part and per class (for fonts: how many are drawn). `groups`: 'name' or a list file (`lists.groups_of`), else the
-    source's own. `held_out`: share of each training class's images that
-    `of_classes("held_out")` alone has, a seeded choice of at least one where a class has two, and never all.
-    `progress(done, total)` is called after every block of images.
+    `place`: see `sources.FORMATS`. `progress(done, total)` is called after every block of images.
 
     ValueError: one line that names what is wrong. UnreadableImages: every unreadable file, unless `skip_bad`.
     Nothing is left in `folder` under a final name by a reading that fails.
     """
-    _refuse_numbers(channels, held_out, size=size, classes=classes, images_per_class=images_per_class)
-    source = open_source(place, Opening(images_per_class, seed, workers or os.cpu_count() or 1, hints=hints))
-    if (size := size or source.size) is None:
+    opening = Opening(wanted.images_per_class, wanted.seed, workers or os.cpu_count() or 1, hints=wanted.hints)
+    source = open_source(place, opening)
+    if (size := wanted.size or source.size) is None:
         raise ValueError("size is None, must be given for folders of images")
-    plan = planned(
-        source,
-        str(place),
-        classes=classes,
-        images_per_class=images_per_class,
-        split_list=split_list,
-        groups=groups,
-        fractions=fractions,
-        skip_bad=skip_bad,
-        seed=seed,
-    )
-    channels = channels or (1 if source.channels == 1 else None)
+    plan = planned(source, str(place), wanted)
+    channels = wanted.channels or (1 if source.channels == 1 else None)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "classes.json").unlink(missing_ok=True)
     with whole(folder / "images.npy") as unfinished:
         counts, bad, grey = _fill(unfinished, (size, size, channels or 3), source, plan, progress)
-        if bad and not skip_bad:
+        if bad and not wanted.skip_bad:
             raise UnreadableImages(bad)
         kept = plan.kept[counts[plan.kept] > 0]
         names = [source.class_names[k] for k in kept]
         splits = {part: np.searchsorted(kept, np.intersect1d(kept, of)) for part, of in plan.splits.items()}
-        if fractions is not None:
+        if wanted.fractions is not None:
             splits = checked(splits, names, str(place))
-        held = _hold_out(unfinished, counts[kept], splits["train"], names, held_out, seed) if held_out else None
+        held = _hold_out(unfinished, counts[kept], splits["train"], names, wanted) if wanted.held_out else None
         if channels is None and grey:
             _reduce(unfinished)
     grouped = [plan.groups[k] for k in kept] if plan.groups is not None else None
@@ -110,16 +113,6 @@ def read(
     notes = (*source.notes, *too_dark(getattr(source, "deep", ())), *enlarged(getattr(source, "small", ()), size))
     reading = Reading(tuple(bad), (*plan.empty, *lost), plan.unsplit, source.ignored, notes)
     return LabeledImages.load(folder), reading
-
-
-def _refuse_numbers(channels: int | None, held_out: float, **counts: int | None) -> None:
-    if channels not in (None, 1, 3):
-        raise ValueError(f"channels is {channels}, must be 1, 3 or None")
-    if not 0 <= held_out < 1:
-        raise ValueError(f"held_out is {held_out:g}, must be at least 0 and below 1")
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} is {value}, must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -134,35 +127,25 @@ class Plan:
     choose: Choose
 
 
-def planned(
-    source: Source,
-    place: str,
-    *,
-    classes: int | None,
-    images_per_class: int | None,
-    split_list: Path | None,
-    groups: str | None,
-    fractions: Sequence[float] | None,
-    skip_bad: bool,
-    seed: int,
-) -> Plan:
-    """What `read` reads of an open source, before any image is; arguments and errors as there."""
+def planned(source: Source, place: str, wanted: Wanted) -> Plan:
+    """What `read` reads of an open source, before any image is; errors as there."""
     refuse_unwritable(source.class_names, place)
-    empty, filled = refuse_empty(source, np.arange(len(source.counts)), place, skip_bad), np.flatnonzero(source.counts)
-    if fractions is not None and len(filled) == 1:
+    empty = refuse_empty(source, np.arange(len(source.counts)), place, wanted.skip_bad)
+    filled, groups, seed = np.flatnonzero(source.counts), wanted.groups, wanted.seed
+    if wanted.fractions is not None and len(filled) == 1:
         raise ValueError(f"{place} has one class only, {source.class_names[filled[0]]!r}: a split needs at least 6")
-    splits = _splits(source, filled, split_list, fractions, seed)
+    splits = _splits(source, filled, wanted)
     members = np.sort(np.concatenate([splits[part] for part in SPLITS]))
     of_class: Mapping[int, str] | None = dict(enumerate(source.groups)) if source.groups is not None else None
     if groups is not None:
         of_class = dict(zip(members.tolist(), groups_of(groups, [source.class_names[k] for k in members]), strict=True))
-    kept = members if classes is None else subset(splits, source.class_names, classes, seed)
+    kept = members if wanted.classes is None else subset(splits, source.class_names, wanted.classes, seed)
 
     def choose(k: int) -> Int64[np.ndarray, " chosen"]:
         count = int(source.counts[k])
-        wanted = min(count, images_per_class or count)
+        most = min(count, wanted.images_per_class or count)
         order = stream_seed("images", seed, source.class_names[k])
-        return np.arange(count) if wanted == count else np.sort(batch_indices(count, order, 0, wanted))
+        return np.arange(count) if most == count else np.sort(batch_indices(count, order, 0, most))
 
     return Plan(kept, splits, of_class, tuple(empty), len(filled) - len(members), choose)
 
@@ -178,31 +161,25 @@ def refuse_unwritable(names: Sequence[str], place: str) -> None:
             ) from None
 
 
-def _splits(
-    source: Source,
-    filled: Int64[np.ndarray, " c"],
-    split_list: Path | None,
-    fractions: Sequence[float] | None,
-    seed: int,
-) -> Splits:
+def _splits(source: Source, filled: Int64[np.ndarray, " c"], wanted: Wanted) -> Splits:
     """Class indices of the source per part: from the list, else the source's own, else by fractions.
 
     Nobody is in two parts where the source knows of which person a class is.
     """
-    if fractions is None:
+    if wanted.fractions is None:
         return {part: filled if part == "train" else filled[:0] for part in SPLITS}
     names = [source.class_names[k] for k in filled]
-    if split_list is not None:
-        return {part: filled[of] for part, of in from_list(split_list, names).items()}
+    if wanted.split_list is not None:
+        return {part: filled[of] for part, of in from_list(wanted.split_list, names).items()}
     owners = names if not source.apart or source.groups is None else [source.groups[k] for k in filled]
     units = list(dict.fromkeys(owners))  # what is in one part: classes, or people with all their classes
     number = {unit: i for i, unit in enumerate(units)}
     unit_of = np.array([number[owner] for owner in owners])
     if source.splits is not None:
         given = {part: np.unique(unit_of[np.isin(filled, of)]) for part, of in source.splits.items()}
-        splits = completed(given, units, fractions, seed)
+        splits = completed(given, units, wanted.fractions, wanted.seed)
     else:
-        splits = by_fractions(units, fractions, seed)
+        splits = by_fractions(units, wanted.fractions, wanted.seed)
     return {part: filled[np.isin(unit_of, of)] for part, of in splits.items()}
 
 
@@ -231,11 +208,10 @@ def _hold_out(
     counts: Int64[np.ndarray, " classes"],
     train: Int64[np.ndarray, " t"],
     names: Sequence[str],
-    share: float,
-    seed: int,
+    wanted: Wanted,
 ) -> Int64[np.ndarray, " classes"]:
     """Shuffles the images of every training class in the file; returns how many at its end are held out."""
-    held = np.zeros_like(counts)
+    held, share = np.zeros_like(counts), wanted.held_out
     held[train] = np.minimum(np.maximum(np.rint(share * counts[train]).astype(np.int64), 1), counts[train] - 1)
     if not held.any():
         raise ValueError(f"held_out is {share:g}, but every training class has one image only")
@@ -243,7 +219,7 @@ def _hold_out(
     ends = np.cumsum(counts)
     for k in train:
         rows = slice(ends[k] - counts[k], ends[k])
-        order = batch_indices(int(counts[k]), stream_seed("held out", seed, names[k]), 0, int(counts[k]))
+        order = batch_indices(int(counts[k]), stream_seed("held out", wanted.seed, names[k]), 0, int(counts[k]))
         images[rows] = np.asarray(images[rows])[order]
     images.flush()
     return held

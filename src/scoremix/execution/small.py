@@ -31,17 +31,7 @@ def sampled(exp: Experiment) -> LabeledImages:
     """
     data = exp.data
     source = open_source(exp.source, Opening(data.images_per_class, data.seed, hints=data.hints))
-    plan = planned(
-        source,
-        exp.source,
-        classes=data.classes,
-        images_per_class=data.images_per_class,
-        split_list=Path(exp.split_list) if exp.split_list else None,
-        groups=exp.groups,
-        fractions=data.fractions,
-        skip_bad=data.skip_bad,
-        seed=data.seed,
-    )
+    plan = planned(source, exp.source, data.wanted(exp.split_list, exp.groups))
     counts = np.array([len(plan.choose(int(k))) for k in plan.kept])
     splits = {part: np.searchsorted(plan.kept, np.intersect1d(plan.kept, of)) for part, of in plan.splits.items()}
     some = few_of(splits)

@@ -37,22 +37,8 @@ def content_key(
 def ingest(config: Data, source: External, *, work: Work) -> None:
     """Writes the packed images, and summary.json with what was found and what was left out."""
     with work.bar(1, "images") as advance:
-        images, reading = read(
-            source.place,
-            work.folder,
-            size=config.size,
-            channels=None if config.channels == "auto" else config.channels,
-            classes=config.classes,
-            images_per_class=config.images_per_class,
-            split_list=Path(source.split_list) if source.split_list else None,
-            groups=source.groups,
-            fractions=config.fractions,
-            skip_bad=config.skip_bad,
-            held_out=config.held_out,
-            seed=config.seed,
-            hints=config.hints,
-            progress=advance,
-        )
+        wanted = config.wanted(source.split_list, source.groups)
+        images, reading = read(source.place, work.folder, wanted, progress=advance)
     work.count("images", len(images.stored))
     parts = [(name, images.counts[images.splits[name]]) for name in SPLITS]
     ImagesSummary(
