@@ -17,12 +17,12 @@ from torch import Tensor
 from scoremix.data.finite import finite_rows
 
 
-def ranks(scores: Float[Tensor, "b c"], own: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
-    """How many other classes score at least as high as the own one: 0 is right, below 5 is right in the first five.
+def ranks(scores: Float[Tensor, "b c"], labels: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+    """How many other classes score at least as high as the label's: 0 is right, below 5 is right in the first five.
 
     ValueError for scores that are not finite: no other class would seem to score as high.
     """
-    of_own = finite_rows(scores, "scores").gather(1, own[:, None])
+    of_own = finite_rows(scores, "scores").gather(1, labels[:, None])
     return (scores >= of_own).sum(1) - 1
 
 

@@ -172,8 +172,7 @@ def classes_tab(run: OpenedRun, blocks: gr.Blocks) -> None:
 
     @or_problem
     def drawn() -> str:
-        found, share = people.embedding_map(run)
-        kinds[:] = found
+        kinds[:], share = people.embedding_map(run)
         return view.piece("map", kinds=kinds, points=view.map_points(kinds), share=share)
 
     @or_problem
