@@ -187,29 +187,47 @@ def averages(stored: Stored, pyplot: Any) -> Any:
     return forest(pyplot, rows, ["TAR at FAR 0.01", "rank-1"], xlabel=label)
 
 
-SCARCITY = {
-    "Omniglot": {5: ("scarcity", "omniglot_5"), 10: ("scarcity_10", "omniglot_10"), 20: ("quality", "omniglot")},
-    "kanji": {5: ("scarcity", "kanji_5"), 10: ("scarcity_10", "kanji_10"), 20: ("first_test", "kanji")},
+FIRST_AND_THROUGHOUT = (("coherent_first", "mixes first", BLUE), ("coherent", "mixes throughout", ORANGE))
+FIRST_AND_AVERAGES = (
+    ("three_quarters", "mixes first", BLUE),
+    ("averages_three_quarters", "pixel averages first", GREEN),
+)
+SCARCITY = {  # a panel: images per class -> (study, data), against the better control of these data
+    "Omniglot, minus equal steps": (
+        {5: ("scarcity", "omniglot_5"), 10: ("scarcity_10", "omniglot_10"), 20: ("quality", "omniglot")},
+        FIRST_AND_THROUGHOUT,
+        CONTROL,
+    ),
+    "kanji, minus equal steps": (
+        {5: ("scarcity", "kanji_5"), 10: ("scarcity_10", "kanji_10"), 20: ("first_test", "kanji")},
+        FIRST_AND_THROUGHOUT,
+        CONTROL,
+    ),
+    "people, minus real images": (
+        {5: ("faces_scarcity", "quarter"), 10: ("faces_scarcity", "half"), 20: ("faces_scarcity", "all")},
+        FIRST_AND_AVERAGES,
+        "real",
+    ),
 }
 
 
 def scarcity(stored: Stored, pyplot: Any) -> Any:
-    drawing, axes = pyplot.subplots(1, 2, figsize=(6.8, 3), sharey=True, layout="constrained")
-    shown = (("coherent_first", "mixes first", BLUE), ("coherent", "mixes throughout", ORANGE))
-    for ax, (name, counts) in zip(axes, SCARCITY.items(), strict=True):
+    drawing, axes = pyplot.subplots(1, 3, figsize=(9, 3.3), sharey=True, layout="constrained")
+    for ax, (title, (counts, shown, control)) in zip(axes, SCARCITY.items(), strict=True):
         for k, (arm, label, colour) in enumerate(shown):
-            found = {n: cell(stored, *where, arm, TAR, CONTROL) for n, where in counts.items()}
-            line = [(n, 100 * c["value"], 100 * c["low"], 100 * c["high"]) for n, c in found.items() if c]
+            cells = {n: cell(stored, *where, arm, TAR, control) for n, where in counts.items()}
+            line = [(n, 100 * c["value"], 100 * c["low"], 100 * c["high"]) for n, c in cells.items() if c]
             at = [n * (0.97, 1.03)[k] for n, *_ in line]
             ax.vlines(at, [low for *_, low, _ in line], [high for *_, high in line], color=colour, lw=1.6)
             ax.plot(at, [value for _, value, *_ in line], "o-", color=colour, ms=5, lw=0.8, label=label)
         ax.axhline(0, color="#444", lw=0.8)
-        ax.set(title=name, xlabel="real images per class", xscale="log")
+        ax.set_title(title, fontsize=10)
+        ax.set(xlabel="real images per class", xscale="log")
         ax.set_xticks([5, 10, 20], ["5", "10", "20"])
         ax.minorticks_off()
         ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("minus equal steps,\npoints of TAR at FAR 0.01")
-    axes[1].legend(fontsize=8, frameon=False)
+        ax.legend(fontsize=8, frameon=False, loc="lower center")
+    axes[0].set_ylabel("points of TAR at FAR 0.01 (95 %)")
     return drawing
 
 

@@ -21,6 +21,7 @@ STUDIES = (
     "faces_38",
     "faces_people",
     "faces_330",
+    "faces_scarcity",
     "objects_recipe",
 )
 FIRST = {"coherent_first", "averages_first", "coherent_75", "averages_75"}
