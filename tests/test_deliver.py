@@ -96,7 +96,8 @@ def test_every_class_and_image_is_trained_on_those_of_the_run_first(tmp_path: Pa
     names, splits = tuple("abcdefghij"), {"train": [1, 4, 7, 9], "validation": [0, 8], "test": [2, 3, 5, 6]}
     held = np.where(np.isin(np.arange(10), splits["train"]), 1, 0)
     stored = LabeledImages.of(images, np.repeat(np.arange(10), 4), names, splits, names, held)
-    (tmp_path / "real").mkdir(), (tmp_path / "all").mkdir()
+    (tmp_path / "real").mkdir()
+    (tmp_path / "all").mkdir()
     np.save(tmp_path / "real" / "images.npy", images)
     np.save(tmp_path / "real" / "labels.npy", np.repeat(np.arange(10, dtype=np.int32), 4))
     parts = {part: list(of) for part, of in splits.items()}
@@ -393,7 +394,10 @@ def test_a_picture_takes_any_name_but_no_images_place(
     one = next((known / "two\nlines").iterdir())
     before = one.read_bytes()
     assert command("enroll", model, known, "--out", tmp_path / "g.npz") == 0
-    assert command("identify", model, tmp_path / "g.npz", known, "--out", tmp_path / "o.png") == 0
+    shutil.copyfile(one, one.with_name(os.fsdecode(b"\xff.png")))  # no name in UTF-8
+    for form in ("png", "html", "csv"):
+        assert command("identify", model, tmp_path / "g.npz", known, "--out", tmp_path / f"o.{form}") == 0
+    assert r"\udcff.png" in (tmp_path / "o.csv").read_text()
     capsys.readouterr()
     for gallery, probes in ((tmp_path / "g.npz", place / "images" / "blob 03"), (place / "images", one)):
         assert command("identify", model, gallery, probes, "--out", one) == 2

@@ -9,6 +9,7 @@ import typer
 
 from scoremix.commands.convert import bar
 from scoremix.commands.options import Debug, Delivered, Far, Quiet, app
+from scoremix.data.csv_text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,7 +51,7 @@ def identify(
     note = pictures.said(identified, len(known), opened.for_gallery(len(known), far))
     for one in identified[:SHOWN]:
         alike = ", ".join(f"{match.name} {match.similarity:.3f}" for match in one.matches)
-        print(f"{one.probe}: {one.name} ({alike})")
+        print(printable(f"{one.probe}: {one.name} ({alike})"))
     if len(identified) > SHOWN:
         print(f"... and {len(identified) - SHOWN} more (--out FILE.csv has all)")
     print(note)
@@ -65,7 +66,7 @@ def identify(
 
 
 def table(identified: Sequence[Identified]) -> str:
-    """CSV with a row per probe and match."""
+    """CSV with a row per probe and match; what no UTF-8 can hold of a name is written out."""
     from scoremix.data.csv_text import csv_text
 
     rows = (
@@ -73,4 +74,4 @@ def table(identified: Sequence[Identified]) -> str:
         for one in identified
         for rank, match in enumerate(one.matches, 1)
     )
-    return csv_text([["probe", "identified", "rank", "class", "similarity", "image"], *rows])
+    return printable(csv_text([["probe", "identified", "rank", "class", "similarity", "image"], *rows]))

@@ -159,7 +159,7 @@ def put(model: Artifact, folder: Path) -> None:
                 else:
                     shutil.copy2(file, partial / file.name, follow_symlinks=False)
             for name in (*model.manifest["outputs"], "manifest.json"):
-                shutil.copyfile(model / name, partial / name)
+                (partial / name).write_bytes((model / name).read_bytes())  # an error names the folder, not its source
             shutil.rmtree(aside, ignore_errors=True)
             if folder.exists():
                 os.replace(folder, aside)
