@@ -198,7 +198,7 @@ def advice(
             f"alike, those of a real class {class_:.2f}; screened mixes did better in our study"
         )
     cheap = MIXES_FIRST.get(treatment, "averages")
-    if generated and cheap not in arms:
+    if generated and {cheap, "averages", *MIXES_FIRST.values()}.isdisjoint(arms):
         said.append(
             f"hold the mixes against pixel averages of the same classes (arm {cheap}), which need no generator: it is "
             "their difference that mixing scores can claim"
