@@ -126,3 +126,9 @@ def test_damage_is_named(tmp_path: Path) -> None:
         verification.read(tmp_path / "absent.bin")
     with pytest.raises(ValueError, match="3 images for 2 pairs"):
         verification.packed(IMAGES[:3], SAME[:2])
+
+
+def test_bytes_longer_than_any_memory_are_damage(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"\x80\x04\x8e" + (2**60).to_bytes(8, "little") + b"data.")
+    with pytest.raises(ValueError, match=r"^[^\n]*x\.bin is not a pickle of a verification set[^\n]*$"):
+        verification.read(tmp_path / "x.bin")

@@ -98,10 +98,14 @@ def refuse_swelling(what: str, stored: int, unfolded: int) -> None:
 def unpickled(file: IO[bytes], stand_in: Callable[[str, str], Any], **how: Any) -> Any:
     """What a pickle holds, without running any of it: `stand_in(module, name)` answers for each name, None refuses it.
 
-    ValueError for a name that is refused, for data outside the file, and as for `refuse_greedy`.
+    ValueError for a name that is refused, for data outside the file, for more memory than there is, which damage asks for,
+    and as for `refuse_greedy`.
     """
-    refuse_greedy(file)
-    return _Unpickler(file, stand_in, **how).load()
+    try:
+        refuse_greedy(file)
+        return _Unpickler(file, stand_in, **how).load()
+    except MemoryError:
+        raise ValueError("its pickle asks for more memory than there is") from None
 
 
 class _Unpickler(pickle.Unpickler):
