@@ -85,6 +85,9 @@ def test_names_of_any_characters_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"asks for num\\npy\.\\x1b\[2J") as caught:
         verification.read(tmp_path / "a.bin")
     assert "\n" not in str(caught.value)
+    (tmp_path / "a.bin").write_bytes(b"cnumpy\n" + b"x" * 5000 + b"\n.")
+    with pytest.raises(ValueError, match=r"asks for numpy\.x{194} \.\.\., which is refused"):
+        verification.read(tmp_path / "a.bin")
 
 
 def test_only_latin1_is_encoded(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ TEXT_BYTES = 1 << 28  # of a list of classes, images or pairs
 SETTINGS_BYTES = 1 << 20  # of a file of settings
 VALUES = 100_000  # of a file of settings, aliases counted as what they stand for
 DEPTH = 64  # of nested lists and tables
+NAME = 200  # characters of a name that a message repeats
 
 
 def text(path: Path, limit: int = SETTINGS_BYTES) -> str:
@@ -124,7 +125,8 @@ class _Unpickler(pickle.Unpickler):
 
 def refused(asked: str) -> ValueError:
     """What is said of a pickle that asks for more than data."""
-    return ValueError(f"its pickle asks for {ascii(asked)[1:-1]}, which is refused")  # a name may hold line ends
+    name = ascii(asked)[1:-1]  # a name may hold line ends, and of a damaged file be as long as that
+    return ValueError(f"its pickle asks for {name[:NAME]}{' ...' if len(name) > NAME else ''}, which is refused")
 
 
 def refuse_greedy(file: IO[bytes]) -> None:
