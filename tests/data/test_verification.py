@@ -135,3 +135,10 @@ def test_bytes_longer_than_any_memory_are_damage(tmp_path: Path) -> None:
     (tmp_path / "x.bin").write_bytes(b"\x80\x04\x8e" + (2**60).to_bytes(8, "little") + b"data.")
     with pytest.raises(ValueError, match=r"^[^\n]*x\.bin is not a pickle of a verification set[^\n]*$"):
         verification.read(tmp_path / "x.bin")
+
+
+def test_a_damaged_pickle_is_not_repeated_whole(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"S" + b"x" * 5000 + b"\n.")
+    with pytest.raises(ValueError, match="is not a pickle of a verification set") as caught:
+        verification.read(tmp_path / "x.bin")
+    assert len(str(caught.value)) < 1500

@@ -25,6 +25,7 @@ Form = Literal["folders", "recordio", "webdataset"]
 Advance = Callable[[int, int], None]  # how many are done, of how many
 Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
 BLOCK_BYTES = 4 << 20
+REASON = 1000  # characters of another reader's words that a message repeats
 EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
 A = TypeVar("A")
 B = TypeVar("B")
@@ -248,7 +249,8 @@ def reason(error: Exception) -> str:
     """Why something cannot be read, on one line."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"
-    return " ".join(str(error).split()) or type(error).__name__
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) <= REASON else f"{words[:REASON]} ..."  # some readers repeat the damaged content
 
 
 def extension(content: bytes) -> str:
