@@ -188,7 +188,15 @@ def test_the_report_shows_the_search_of_the_arm(tmp_path: Path) -> None:
 
 RUN = (
     *("real", "equal_steps", "scoremix", "auggen_searched", "relabelled", "coherent", "averages", "cutmixes"),
-    *("reproduction", "reproduction_alone", "scoremix_soft", "scoremix_both", "scoremix_3", "scoremix_joint_top"),
+    *(
+        "reproduction",
+        "reproduction_alone",
+        "scoremix_soft",
+        "scoremix_both",
+        "scoremix_away",
+        "scoremix_3",
+        "scoremix_joint_top",
+    ),
     *("hardest", "easiest", "other_depth", "reselected", "scoremix_first"),
     *("scoremix_random_weights", "scoremix_double", "mixup", "cutmix", "feature_mixup", "deeper"),
 )
@@ -304,6 +312,21 @@ def test_training_ends_on_real_images_where_that_is_asked_for(store: Path) -> No
     assert not (training_sets(store)["scoremix"] / MixedTraining.FILE).exists()
     plain = order_of(None, 3, len(images), total)
     assert np.array_equal(np.concatenate([plain.rows(start, batch) for start in range(0, 200, batch)]), seen[:200])
+
+
+def test_mixes_pushed_away_from_their_sources_train_another_network_on_the_same_images(store: Path) -> None:
+    sets = training_sets(store)
+    assert np.array_equal(*(LabeledImages.load(sets[name]).images for name in ("scoremix", "scoremix_away")))
+    sources = np.load(sets["scoremix_away"] / MixedTraining.SOURCES)
+    assert np.array_equal(sources, np.load(records.step_folder(store, "tiny", "select") / "classes.npy"))
+    steps = (records.step_folder(store, "tiny", f"recognizer {name}/0") for name in ("scoremix", "scoremix_away"))
+    plain, away = (np.load(folder / "centers.npy") for folder in steps)
+    classes = len(plain) - len(sources)
+    own = [
+        (centers[classes + np.arange(len(sources))][:, None] * centers[sources]).sum(-1).mean()
+        for centers in (plain, away)
+    ]
+    assert own[1] < own[0]
 
 
 def test_reproductions_join_the_class_they_show(store: Path) -> None:

@@ -100,6 +100,14 @@ def test_every_mistake_is_listed_at_once() -> None:
         ("arms.x={search: true, images: averages}", ["arms.x.search: finds the weights of mixes"]),
         ("arms.x={search: true, sampling: {draw: image}}", ["arms.x.search", "sampling.draw"]),
         ("arms.x={search: true, sampling: {churn: 3, resample: 0.5}}", ["arms.x.search", "no sampling.resample"]),
+        (
+            "arms.x={mixing: {weight: 0.5}, recognizer: {blend: mixup}}",
+            ["arms.x.mixing.weight", "'mixup'", "one class"],
+        ),
+        (
+            "arms.x={mixing: {source_margin: 0.1}, recognizer: {head: softmax}}",
+            ["arms.x.mixing.source_margin", "cosine"],
+        ),
         ("name=Zoë", ["name: must be letters from A to Z", "(got 'Zoë')"]),
         ("name=!!bool 7", ["name"]),
         ("justaword", ["a.b=c"]),

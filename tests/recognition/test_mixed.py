@@ -52,6 +52,26 @@ def test_negatives_move_centers_but_not_the_network():
     assert torch.allclose(negative, other.weight.grad) and torch.allclose(x.grad[~MIXED], again.grad[~MIXED])
 
 
+def test_a_margin_on_the_sources_pushes_mixes_away_from_both():
+    sources = torch.tensor([[0, 2], [1, 2]])  # of classes 3 and 4
+    recipe = MixedClasses(3, margin=False, source_margin=4.0, sources=sources)
+    x, head = embedded()
+    logits = 16 * head.cosine(x)
+    for row in MIXED.nonzero().flatten():
+        logits[row, sources[LABELS[row] - 3]] += 4.0
+    expected = F.cross_entropy(logits, LABELS, reduction="none")
+    found = loss(x, LABELS, head, recipe)
+    assert torch.allclose(found[MIXED], expected[MIXED]) and torch.allclose(found[~MIXED], head(x, LABELS)[~MIXED])
+
+    def pull_to_sources(recipe: MixedClasses) -> torch.Tensor:
+        x, head = embedded()
+        loss(x, LABELS, head, recipe)[3].backward()  # an image of class 4
+        assert x.grad is not None
+        return x.grad[3] @ head.centers()[sources[1]].sum(0)
+
+    assert pull_to_sources(recipe) > pull_to_sources(MixedClasses(3, margin=False))  # descent leads away from them
+
+
 def test_mixes_come_to_an_end_at_once_or_by_and_by():
     at_once = order_of(MixedTraining(40, 4, finish=0.5), 0, 100, 1000)
     assert at_once.rows(490, 10).max() >= 40 and max(at_once.rows(s, 10).max() for s in range(500, 1000, 10)) < 40
@@ -63,11 +83,12 @@ def test_mixes_come_to_an_end_at_once_or_by_and_by():
 
 
 def test_only_what_differs_is_a_recipe():
-    assert Mixing().recipe == {} and recipe_of(None) is None
+    assert Mixing().recipe == {} and recipe_of(None, 16.0) is None
     given = Mixing(weight=0.5, margin=False, finish=0.5).recipe
     assert given == {"finish": 0.5, "weight": 0.5, "margin": False}
-    assert recipe_of(MixedTraining(9, 3, **given)) == MixedClasses(3, weight=0.5, margin=False)
-    assert recipe_of(MixedTraining(9, 3, finish=0.5)) is None
+    assert recipe_of(MixedTraining(9, 3, **given), 16.0) == MixedClasses(3, weight=0.5, margin=False)
+    assert recipe_of(MixedTraining(9, 3, finish=0.5), 16.0) is None
+    assert recipe_of(MixedTraining(9, 3, source_margin=0.25), 16.0) == MixedClasses(3, source_margin=4.0)
 
 
 @pytest.mark.parametrize(
@@ -75,6 +96,8 @@ def test_only_what_differs_is_a_recipe():
     [
         ({"weight": 0.5, "labels": "soft"}, "mixes as new classes"),
         ({"negatives": True, "real": False}, "mixes as new classes"),
+        ({"source_margin": 0.1, "labels": "both"}, "source_margin with labels"),
+        ({"source_margin": 0.1, "negatives": True}, "source_margin with negatives"),
         ({"ramp": 0.5, "real": False}, "no real images"),
         ({"ramp": 0.6, "finish": 0.5}, "longer than the training"),
     ],

@@ -194,6 +194,7 @@ class Experiment(Slice):
             of_arm = self.changed_by(arm)
             if arm.images != "real":
                 of_arm._mixes(f"arms.{name}.")
+                of_arm._mixed_classes(f"arms.{name}.")
             if arm.images == "repeated" and (
                 own := [n for n in ("weights", "weights_end", "draw") if n in arm.sampling]
             ):
@@ -303,6 +304,18 @@ class Experiment(Slice):
             raise ValueError(
                 f"{path}selection.ema {selection.ema:g} is not kept by the generator "
                 f"(generator.ema: {', '.join(f'{e:g}' for e in generator.ema)})"
+            )
+
+    def _mixed_classes(self, path: str) -> None:
+        """ValueError where the recognizer's loss cannot treat mixed classes as `mixing` says."""
+        special = self.mixing.of_classes
+        if special and self.recognizer.blend != "none":
+            raise ValueError(
+                f"{path}mixing.{special[0]} with recognizer.blend {self.recognizer.blend!r}: it is for images of one class"
+            )
+        if self.mixing.source_margin and self.recognizer.head == "softmax":
+            raise ValueError(
+                f"{path}mixing.source_margin with recognizer.head 'softmax': it is a margin of the cosine, which that head has not"
             )
 
     def other_recognizer(self, name: str) -> Recognizer:

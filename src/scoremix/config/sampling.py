@@ -212,6 +212,9 @@ class LeakGate(Slice):
     rate: Fraction = Field(0.01, description="share of unseen real images that would be dropped, too")
 
 
+OF_MIXED_CLASSES = ("weight", "margin", "negatives", "source_margin")  # settings of `Mixing`
+
+
 class Mixing(Slice):
     """How real and synthetic images become one training set."""
 
@@ -232,12 +235,20 @@ class Mixing(Slice):
     negatives: bool = Field(
         False, description="mixed classes only push real images away, their own images do not train the network"
     )
+    source_margin: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="a mix's cosine with its sources is taken for so much larger, which pushes it away from both"
+    )
 
     @property
     def recipe(self) -> dict[str, Any]:
         """What of the recipe differs from treating mixed classes as real ones throughout."""
-        given = {name: getattr(self, name) for name in ("finish", "ramp", "weight", "margin", "negatives")}
+        given = {name: getattr(self, name) for name in ("finish", "ramp", *OF_MIXED_CLASSES)}
         return {name: value for name, value in given.items() if value != Mixing.model_fields[name].default}
+
+    @property
+    def of_classes(self) -> list[str]:
+        """Which settings treat mixed classes in the loss differently from real ones."""
+        return [name for name in OF_MIXED_CLASSES if name in self.recipe]
 
     @model_validator(mode="after")
     def _recipe_possible(self) -> Mixing:
@@ -247,8 +258,9 @@ class Mixing(Slice):
             raise ValueError(f"ramp {self.ramp:g} with real false: there are no real images to go over to")
         if self.finish + self.ramp > 1:
             raise ValueError(f"finish {self.finish:g} and ramp {self.ramp:g} are longer than the training")
-        of_classes = [name for name in ("weight", "margin", "negatives") if name in self.recipe]
-        if of_classes and (self.labels != "new_class" or not self.real):
+        if (of_classes := self.of_classes) and (self.labels != "new_class" or not self.real):
             wrong = f"labels {self.labels!r}" if self.labels != "new_class" else "real false"
             raise ValueError(f"{of_classes[0]} with {wrong}: it is for mixes as new classes beside real ones")
+        if self.negatives and self.source_margin:
+            raise ValueError("source_margin with negatives: the images of mixes train the network, or they do not")
         return self

@@ -138,6 +138,7 @@ class MixedTraining(Record):
     """
 
     FILE = "recipe.json"
+    SOURCES = "mixed_sources.npy"  # (mixed classes, m), beside it where there is a source_margin
     images: int
     classes: int
     finish: float = 0.0
@@ -145,3 +146,4 @@ class MixedTraining(Record):
     weight: float = 1.0
     margin: bool = True
     negatives: bool = False
+    source_margin: float = 0.0

@@ -15,7 +15,7 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
     """Writes the real training classes, if wanted, followed by one class per m-plet; targets where labels are soft.
 
     recipe.json, where training treats mixes differently from real images: in what, and how many of the first images and
-    classes are real.
+    classes are real. Beside it, where mixes are pushed away from their sources, the sources of each mixed class.
     """
     train, mixed = real_images(real), MixedImages.load(synthetic)
     added = mixed.images
@@ -28,6 +28,8 @@ def combine(config: Mixing, real: Artifact, synthetic: Artifact, *, work: Work) 
         work.write_json("targets.json", {"class_names": names})
     if config.recipe:
         MixedTraining(len(train), len(train.class_names), **config.recipe).write(work)
+    if config.source_margin:
+        work.write_array(MixedTraining.SOURCES, mixed.mplets)
     work.write_json(
         "summary.json",
         {

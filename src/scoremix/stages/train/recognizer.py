@@ -42,15 +42,14 @@ def train_recognizer(
     images, epoch = real_images(data), len(real_images(length_of))
     total = -(-int(config.epochs * epoch) // config.batch) * config.batch
     mixes = MixedTraining.load(data) if (data / MixedTraining.FILE).exists() else None
-    recipe = recipe_of(mixes)
-    if recipe and config.blend != "none":
-        raise ValueError(
-            f"recognizer.blend {config.blend!r}: weight, margin, negatives of mixing are for single classes"
-        )
     targets, order = Targets.load(data.folder), order_of(mixes, config.seed, len(images), total)
     names = targets.class_names if targets else images.class_names
     description = describe(config, images.size, images.channels)
     device = engine.start(work.runtime.device, together=True)
+    recipe = recipe_of(mixes, config.scale)
+    if recipe and recipe.source_margin:
+        sources = torch.from_numpy(np.load(data / MixedTraining.SOURCES).astype(np.int64))
+        recipe = replace(recipe, sources=sources.to(device.device))
     state = start(config, description, len(names), device.device)
     history = resume.History(total // config.batch)
     checkpoint = resume.TrainingCheckpoint(work, state, history=history)
@@ -94,11 +93,12 @@ def order_of(mixes: MixedTraining | None, seed: int, images: int, total: int) ->
     return ImageOrder(seed, images, mixes.images, total - int(mixes.finish * total), int(mixes.ramp * total))
 
 
-def recipe_of(mixes: MixedTraining | None) -> mixed.MixedClasses | None:
-    """How mixed classes count, None where as the others do."""
+def recipe_of(mixes: MixedTraining | None, scale: float) -> mixed.MixedClasses | None:
+    """How mixed classes count with a head of that scale, None where as the others do."""
     if mixes is None:
         return None
-    recipe = mixed.MixedClasses(mixes.classes, mixes.weight, mixes.margin, mixes.negatives)
+    raised = scale * mixes.source_margin
+    recipe = mixed.MixedClasses(mixes.classes, mixes.weight, mixes.margin, mixes.negatives, raised)
     return None if recipe == mixed.MixedClasses(mixes.classes) else recipe
 
 
