@@ -38,6 +38,7 @@ from scoremix.execution.work import Work
 from scoremix.outputs.images import real_images
 from scoremix.outputs.networks import GeneratorSummary, centers_of
 from scoremix.stages.embedding import all_embedded, embedded_pixels, opened
+from scoremix.stages.mix.plan import guide_for
 from scoremix.stages.mix.sample import Networks, noise_seeds
 
 
@@ -64,23 +65,24 @@ def nearest(unit: torch.Tensor, known: torch.Tensor) -> NDArray[np.float32]:
 def rows(
     exp: Experiment, real: Artifact, baseline: Artifact, generator: Artifact, guidances: list[float], images: int
 ) -> Iterator[dict[str, Any]]:
-    """One per snapshot from the guide's own on, and guidance."""
+    """One per snapshot from the guide's own on, and guidance; a guide of the end is each snapshot itself."""
     info, train, centers = GeneratorSummary.load(generator), real_images(real), centers_of(baseline)
     with tempfile.TemporaryDirectory() as folder:
         work = Work(Path(folder), Runtime(device="cpu", quiet=True), "gates")
         recognizer, sampling = opened(baseline, work), exp.sampling
-        guide, _ = checkpoints.average(generator.folder, sampling.guide_ema, info.guide_at, sampling.precision)
         known, unseen = (all_embedded(recognizer, real_images(real, part)) for part in ("train", "validation"))
         near = float(np.quantile(nearest(unseen, known), 0.99))
         labels = np.repeat(np.arange(len(train.class_names)), images)
         seeds = noise_seeds(stream_seed(0, "gates"), np.arange(len(labels)))
         for std, seen, _ in checkpoints.stored(generator.folder):
-            if round(std, 3) != round(sampling.ema, 3) or seen < info.guide_at:
+            guide_at = seen if info.guide_at == info.images_seen else info.guide_at
+            if round(std, 3) != round(sampling.ema, 3) or seen < guide_at:
                 continue
             main, pixels = checkpoints.average(generator.folder, std, seen, sampling.precision)
+            guide, _ = checkpoints.average(generator.folder, sampling.guide_ema, guide_at, sampling.precision)
             for guidance in guidances:
                 plan = sampling.model_copy(update={"guidance": guidance, "weights_end": None})
-                networks = Networks(plan, work, frozen(main), frozen(guide), pixels, plan)
+                networks = Networks(plan, work, frozen(main), guide_for(plan, frozen(guide)), pixels, plan)
                 unit = embedded_pixels(recognizer, networks.images(labels[:, None], (1.0,), seeds))
                 similarity = unit @ centers.T
                 hits = similarity.topk(min(5, len(centers)), dim=1).indices.numpy() == labels[:, None]

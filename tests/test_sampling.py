@@ -155,6 +155,17 @@ def test_a_network_without_classes_guides_every_mix_once(out: Path, tiny_setting
     assert "guide/generator.json" in manifest["outputs"]
 
 
+def test_a_generator_that_often_saw_no_class_guides_itself(out: Path, tiny_settings: list[str]):
+    settings = [*tiny_settings, "generator.label_dropout=0.3", "generator.guide_at=1"]
+    by_none, by_class = (
+        run(out, [*settings, *more], "sample")
+        for more in (["sampling.guide=unconditional"], ["sampling.guide=condition"])
+    )
+    found = json.loads((by_none / "sampling.json").read_text())
+    assert found["evaluations_per_image"] == 5 * 3 and found["effective_sample_size"] is not None
+    assert (np.load(by_none / "images.npy") != np.load(by_class / "images.npy")).any()
+
+
 def test_a_length_never_kept_is_reconstructed_for_sampling(out: Path, tiny_settings: list[str]):
     usual, other = (
         np.load(run(out, [*tiny_settings, *change], "sample") / "images.npy") for change in ([], ["sampling.ema=0.075"])
@@ -166,7 +177,8 @@ def test_a_length_never_kept_is_reconstructed_for_sampling(out: Path, tiny_setti
     ("settings", "message"),
     [
         (["sampling.guide=unconditional"], "'unconditional' goes with"),
-        ([*GUIDE], "sampling.guide 'each': the guide is trained without classes"),
+        ([*GUIDE], "sampling.guide 'each': the guide can be 'unconditional'"),
+        ([*GUIDE, "guide.label_dropout=0.1"], "there is no class to drop"),
         (["generator.conditional=false"], "needs classes"),
         (["sampling.ema=0.075", "generator.snapshots=0"], "not kept by the generator"),
     ],

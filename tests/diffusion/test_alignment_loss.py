@@ -90,6 +90,18 @@ def test_gradient_is_that_of_equation_10() -> None:
     assert float(state.losses[-1]) == pytest.approx(float(plain), rel=1e-5)  # the stored loss is the plain one
 
 
+def test_images_without_a_class_are_not_pulled() -> None:
+    images, labels = batches(0)
+    _, extra = teacher()
+    sigma = torch.full((BATCH,), 0.1)
+    every, some = (
+        extra(images, labels, sigma, 10**6),
+        extra(images, labels.index_fill(0, torch.tensor([1]), -1), sigma, 10**6),
+    )
+    assert every is not None and some is not None
+    assert some[1] == 0 and every[1] > 0 and torch.equal(some[2:], every[2:])
+
+
 def test_gradients_reach_the_generator_only() -> None:
     net, extra = teacher()
     before = {n: p.clone() for n, p in net.named_parameters()}

@@ -211,6 +211,27 @@ def test_networks_without_classes():
         condition_matrix(net)
 
 
+def test_in_training_a_label_can_be_none():
+    net = make().train()
+    x, sigma, labels = inputs(net)
+    some = labels.clone()
+    some[::2] = -1
+    found = net(x, sigma, some)
+    torch.testing.assert_close(found[::2], net(x, sigma)[::2])
+    torch.testing.assert_close(found[1::2], net(x, sigma, labels)[1::2])
+
+
+def test_without_classes_it_is_the_same_network_asked_for_none():
+    net = make(classless=True)
+    x, sigma, labels = inputs(net)
+    none = net.without_classes()
+    assert none.label_dim == 0 and net.label_dim > 0
+    assert torch.equal(none(x, sigma), net(x, sigma)) and not torch.equal(none(x, sigma), net(x, sigma, labels))
+    assert none.unet is net.unet
+    with pytest.raises(ValueError, match="was not trained without classes"):
+        make().without_classes()
+
+
 # ---- published outputs ----
 
 

@@ -158,12 +158,12 @@ class Experiment(Slice):
                     f"{path}sampling.{field} {std:g} is not kept by the generator (generator.ema: {kept}); only lengths "
                     "between two kept ones are reconstructed, from generator.snapshots 2 or more"
                 )
-        unconditional = self.guide is not None and not self.guide.conditional
-        if (sampling.guide == "unconditional") != unconditional and sampling.guidance != 1:
+        possible = (self.guide or generator).guides
+        if sampling.guide not in possible and sampling.guidance != 1:
             raise ValueError(
-                f"{path}sampling.guide {sampling.guide!r}: the guide is trained "
-                f"{'without' if unconditional else 'with'} classes (guide.conditional); 'unconditional' goes with "
-                "guide.conditional false, 'each' and 'condition' with true"
+                f"{path}sampling.guide {sampling.guide!r}: the guide can be {', '.join(map(repr, possible))}; "
+                "'unconditional' goes with guide.conditional false or with generator.label_dropout, 'each' and 'condition' "
+                "with classes"
             )
 
     def _adopted_fits(self, path: str) -> None:

@@ -79,6 +79,15 @@ class Generator(Slice):
         description="random shifts of up to this many pixels; beyond the edge lies the images' border colour, or their mirror image",
     )
     flip: bool = False
+    balanced: bool = Field(False, description="every class equally often in a batch, whatever the number of its images")
+    label_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0,
+        description="share of the images that are trained without their class, so that the generator without a class "
+        "can guide itself (classifier-free guidance: sampling.guide=unconditional)",
+    )
+    label_balance: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.5, description="weight of the class beside the noise level in what conditions the network"
+    )
     augment: Share = Field(
         0.0,
         description="share of the images that are scaled, rotated, stretched and moved, each by chance; the network is told how "
@@ -99,6 +108,8 @@ class Generator(Slice):
             raise ValueError(
                 "align, fixed conditions and until: gate need classes: they do not go with conditional: false"
             )
+        if self.label_dropout and not self.conditional:
+            raise ValueError(f"label_dropout {self.label_dropout:g} with conditional: false: there is no class to drop")
         if self.until == "gate" and self.snapshots < LEAST_SNAPSHOTS:
             raise ValueError(
                 f"snapshots {self.snapshots}: until: gate measures at each of them and needs at least {LEAST_SNAPSHOTS}"
@@ -109,6 +120,16 @@ class Generator(Slice):
     def taught(self) -> bool:
         """Whether the recognizer has a part in what the network learns."""
         return self.align is not None or self.conditions != "learned"
+
+    @property
+    def guides(self) -> tuple[str, ...]:
+        """The kinds of guide (sampling.guide) that it can be."""
+        return (*(("each", "condition") if self.conditional else ()), *(("unconditional",) if self.classless else ()))
+
+    @property
+    def classless(self) -> bool:
+        """Whether it was trained without classes, too, or alone."""
+        return not self.conditional or self.label_dropout > 0
 
     @property
     def length(self) -> int:

@@ -53,12 +53,15 @@ class AlignmentLoss:
     def __call__(
         self, denoised: Float[Tensor, "b c h w"], labels: Int[Tensor, " b"], sigma: Float[Tensor, " b"], nimg: int
     ) -> Float[Tensor, " b"] | None:
-        """The term of each image in the step after `nimg` images; None, and nothing computed, before the start."""
+        """The term of each image in the step after `nimg` images; None, and nothing computed, before the start.
+
+        Images without a class (label -1) have none.
+        """
         strength = self.weight * ramp(nimg, self.start, self.length)
         if strength == 0:
             return None
-        loss = alignment_loss(self.features(denoised), self.centers[labels])
-        reliable = snr_weight(sigma, self.decay)
+        loss = alignment_loss(self.features(denoised), self.centers[labels.clamp(min=0)])
+        reliable = snr_weight(sigma, self.decay) * (labels >= 0)
         sums = self.mean(torch.stack([(loss.detach() * reliable).sum(), reliable.sum()]))
         self.sums, self.at = [*self.sums[:-1], self.sums[-1] + sums] if nimg == self.at else [*self.sums, sums], nimg
         return strength * reliable * loss

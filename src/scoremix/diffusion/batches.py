@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from scoremix.data.augment import Augment, Part, augment, to_unit
@@ -65,6 +66,21 @@ def border_of(images: LabeledImages) -> Border:
     return Border(value / 127.5 - 1, float(near / counts.sum()))
 
 
+def image_order(images: LabeledImages, seed: int, batch: int, nimg: int) -> NDArray[np.int64]:
+    """The images of a batch: all of them once before any comes again."""
+    return batch_indices(len(images), stream_seed(seed, "order"), nimg, batch)
+
+
+def class_order(images: LabeledImages, seed: int, batch: int, nimg: int) -> NDArray[np.int64]:
+    """The images of a batch: all classes once before any comes again, each time with any of its images."""
+    counts = images.counts
+    first = np.cumsum(counts) - counts  # images are grouped by class
+    classes = batch_indices(len(counts), stream_seed(seed, "class order"), nimg, batch)
+    within = np.random.default_rng(stream_seed(seed, nimg, "image of a class")).integers(counts[classes])
+    rows: NDArray[np.int64] = first[classes] + within
+    return rows
+
+
 def batches(
     images: LabeledImages,
     pixels: Pixels,
@@ -76,23 +92,31 @@ def batches(
     flip: bool,
     device: torch.device,
     augment_share: float = 0.0,
+    label_dropout: float = 0.0,
+    balanced: bool = False,
 ) -> Callable[[int], tuple[Tensor, ...]]:
     """That `part` of scaled batches of `batch` images, shifted by up to `shift` pixels and flipped, as a function of the images seen.
 
-    With `augment_share` also moved about in a way that the network is told: a third tensor.
+    With `augment_share` also moved about in a way that the network is told: a third tensor. Labels are -1 for the share
+    `label_dropout` of the images. `balanced`: classes take turns, else images do.
     """
     settings = Augment(flip=0.5 if flip else 0.0)
     fill = border_of(images).fill if shift or augment_share else None
     if shift:
         settings = replace(settings, shift=1.0, shift_pixels=shift, fill=fill)
 
+    order = functools.partial(class_order if balanced else image_order, images, seed, batch)
+
     def next_batch(nimg: int) -> tuple[Tensor, ...]:
-        rows = batch_indices(len(images), stream_seed(seed, "order"), nimg, batch)[part]
+        rows = order(nimg)[part]
         taken, labels = images.take(rows)
         generator = torch.Generator().manual_seed(stream_seed(seed, nimg, "augment"))
         mine = Part(part.start, len(rows), batch)
         x = augment(to_unit(taken, device), generator, settings, mine)
         classes = torch.from_numpy(labels).to(device)
+        if label_dropout:
+            drawn = np.random.default_rng(stream_seed(seed, nimg, "label dropout")).random(batch)
+            classes.masked_fill_(torch.from_numpy(drawn[part] < label_dropout).to(device), -1)
         if not augment_share:
             return pixels.encode(x), classes
         x, moves = moved(x, generator, augment_share, mine, fill)

@@ -210,14 +210,20 @@ class UNet(nn.Module):
         return result
 
     def _condition(self, labels: Tensor | None, label_weights: Tensor | None) -> Tensor | None:
-        """Rows emb_label(one_hot(labels) * sqrt(L)), shape (b, e); the sqrt(L) cancels 1 / sqrt(fan_in)."""
+        """Rows emb_label(one_hot(labels) * sqrt(L)), shape (b, e); the sqrt(L) cancels 1 / sqrt(fan_in).
+
+        In training, label -1 is no class: a row of zeros, as for no labels at all.
+        """
         assert self.emb_label is not None
         weight = self.emb_label.effective_weight(math.sqrt(self.label_dim))  # (e, L), rows of unit RMS
         if labels is None:
             return None
         if labels.is_floating_point():
             return labels.to(weight.dtype) @ weight.t()
-        columns = weight.index_select(1, labels.reshape(-1)).t().reshape(*labels.shape, -1)
+        known = labels.clamp(min=0) if self.training else labels
+        columns = weight.index_select(1, known.reshape(-1)).t().reshape(*labels.shape, -1)
+        if self.training:
+            columns = torch.where(labels[..., None] >= 0, columns, 0.0)
         if label_weights is not None:
             columns = torch.einsum("bme,bm->be", columns, label_weights.to(weight.dtype))
         return columns
@@ -264,9 +270,11 @@ class EDM2(nn.Module):
         logvar_channels: int = 128,
         dtype: Precision | None = None,
         use_fp16: bool = False,
+        classless: bool = False,
         **unet: Any,
     ) -> None:
         super().__init__()
+        self.classless = classless  # whether it is trained without classes, too
         self.img_resolution, self.img_channels, self.label_dim = img_resolution, img_channels, label_dim
         self.sigma_data, self.dropout = sigma_data, float(unet.get("dropout", 0.0))
         self.unet = UNet(img_resolution, img_channels, label_dim, dtype=_body_dtype(dtype, use_fp16), **unet)
@@ -301,6 +309,17 @@ class EDM2(nn.Module):
             return denoised
         logvar: Tensor = self.logvar_linear(self.logvar_fourier(c_noise))
         return denoised, logvar[:, :, None, None]
+
+    def without_classes(self) -> EDM2:
+        """The same network asked for no class: one of label_dim 0 that shares its weights, for classifier-free guidance.
+
+        ValueError where it was never trained without classes.
+        """
+        if not self.classless:
+            raise ValueError("classless False: the network was not trained without classes (generator.label_dropout)")
+        other = copy.copy(self)
+        other.label_dim = 0
+        return other
 
 
 def _body_dtype(dtype: Precision | None, use_fp16: bool) -> torch.dtype | None:

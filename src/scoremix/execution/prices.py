@@ -34,7 +34,7 @@ from scoremix.outputs.networks import CHECKPOINT
 from scoremix.recognition import checkpoints
 from scoremix.report.numbers import terminal
 from scoremix.stages.embedding import embedded_pixels
-from scoremix.stages.mix.plan import evaluations, sample
+from scoremix.stages.mix.plan import evaluations, guide_for, sample
 from scoremix.stages.mix.sample import Sampler
 from scoremix.stages.mix.weights import weights_for
 from scoremix.stages.train.generator import make
@@ -189,7 +189,9 @@ def untrained(exp: Experiment, runtime: Runtime, store: Store, n: int) -> TimedS
     )
     labels = torch.from_numpy(_mplets(exp.selection, main.label_dim, n)).to(device)
     job = _job(exp, runtime, store, real)
-    return TimedSubject(main, guide, Pixels(), labels, _weights(exp, labels), list(range(n)), None, job)
+    return TimedSubject(
+        main, guide_for(exp.sampling, guide), Pixels(), labels, _weights(exp, labels), list(range(n)), None, job
+    )
 
 
 def _mplets(selection: Selection, classes: int, n: int) -> NDArray[np.int64]:

@@ -21,7 +21,7 @@ from scoremix.execution import processes as engine
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.store import Step, Store
 from scoremix.execution.torchrun import processes
-from scoremix.stages.mix.plan import evaluations, sample
+from scoremix.stages.mix.plan import evaluations, guide_for, sample
 from scoremix.stages.mix.select import default_count
 from scoremix.stages.mix.weights import images_of_each, kept_of_each
 from scoremix.stages.show import illustrate, magnitudes
@@ -276,7 +276,7 @@ class Clock:
             labels = torch.arange(m, device=self.engine.device).expand(rows, m)
             plan = sampling.model_copy(update={"steps": steps, "chunk": rows})
             start = time.monotonic()
-            sample(main, weaker, labels, (1 / m,) * m, range(rows), plan)
+            sample(main, guide_for(plan, weaker), labels, (1 / m,) * m, range(rows), plan)
             self.engine.synchronize()
             return (time.monotonic() - start) / evaluations(plan, m)
 

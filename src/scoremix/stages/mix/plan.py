@@ -82,6 +82,11 @@ def guided_by(
             assert_never(plan.guide)
 
 
+def guide_for(plan: SamplingPlan, net: EDM2) -> EDM2:
+    """The network as the plan's guide: one that was trained without classes, too, is asked for none."""
+    return net.without_classes() if plan.guide == "unconditional" and net.classless else net
+
+
 def scheduled(plan: SamplingPlan, weights: Weights) -> Weights:
     """`weights` at sigma_max, `weights_end` at sigma_min, linear in log sigma; the weights alone without an end."""
     if plan.weights_end is None or (callable(weights) and not isinstance(weights, Tensor)):

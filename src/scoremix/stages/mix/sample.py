@@ -23,7 +23,7 @@ from scoremix.execution.work import Work
 from scoremix.outputs.images import write_mixed
 from scoremix.outputs.mplets import SearchSummary, chosen_classes
 from scoremix.outputs.networks import ADOPTED, GeneratorSummary
-from scoremix.stages.mix.plan import evaluations, sample
+from scoremix.stages.mix.plan import evaluations, guide_for, sample
 from scoremix.stages.mix.weights import images_of_each, mixed_names, turns_of, weights_of
 
 
@@ -204,7 +204,7 @@ class Sampler(Networks):
         main, pixels = checkpoints.average(generator.folder, config.ema, info.images_seen, config.precision)
         folder = generator / info.guide_folder
         guide, _ = checkpoints.average(folder, config.guide_ema, info.guide_at, config.precision)
-        main, guide = frozen(main.to(self.device)), frozen(guide.to(self.device))
+        main, guide = frozen(main.to(self.device)), guide_for(config, frozen(guide.to(self.device)))
         super().__init__(config, work, main, guide, pixels, config, info.classes)
         self.shape = (main.img_resolution, main.img_resolution, main.img_channels)
 

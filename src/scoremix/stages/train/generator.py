@@ -211,6 +211,8 @@ def batches_of(
         flip=config.flip,
         device=device,
         augment_share=config.augment,
+        label_dropout=config.label_dropout,
+        balanced=config.balanced,
     )
 
 
@@ -326,6 +328,8 @@ def network(config: Generator, images: LabeledImages, teacher: Teacher | None = 
         "dtype": config.precision,
         **fixed,
         **({"moves": moves.LABELS} if config.augment else {}),
+        **({"classless": True} if config.label_dropout else {}),
+        **({"label_balance": config.label_balance} if config.label_balance != 0.5 else {}),
     }
 
 
