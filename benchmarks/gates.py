@@ -42,19 +42,19 @@ from scoremix.stages.mix.plan import guide_for
 from scoremix.stages.mix.sample import Networks, noise_seeds
 
 
-def artifacts(exp: Experiment, arm: str, runtime: Runtime) -> tuple[Artifact, Artifact, Artifact, float]:
-    """Real images, baseline and the arm's generator, with the CPU seconds that training the latter took just now."""
+def artifacts(exp: Experiment, arm: str, judge: str, runtime: Runtime) -> tuple[Artifact, Artifact, Artifact, float]:
+    """Real images, the judging recognizer and the arm's generator, with the CPU seconds that its training took just now."""
     source, store = source_of(exp), Store(runtime.out / "store")
     labels = {step.label for step in runner.plan_all(exp, source, store)}
 
     def made(label: str) -> Artifact:
         return runner.run(exp, source, runner.Runner(store, runtime, label))
 
-    real, baseline = made("ingest"), made("baseline")
+    real, recognizer = made("ingest"), made(judge)
     own = f"generator for {arm}"
     before = time.process_time()
     generator = made(own if own in labels else "generator")
-    return real, baseline, generator, time.process_time() - before
+    return real, recognizer, generator, time.process_time() - before
 
 
 def nearest(unit: torch.Tensor, known: torch.Tensor) -> NDArray[np.float32]:
@@ -63,13 +63,13 @@ def nearest(unit: torch.Tensor, known: torch.Tensor) -> NDArray[np.float32]:
 
 
 def rows(
-    exp: Experiment, real: Artifact, baseline: Artifact, generator: Artifact, guidances: list[float], images: int
+    exp: Experiment, real: Artifact, judge: Artifact, generator: Artifact, guidances: list[float], images: int
 ) -> Iterator[dict[str, Any]]:
     """One per snapshot from the guide's own on, and guidance; a guide of the end is each snapshot itself."""
-    info, train, centers = GeneratorSummary.load(generator), real_images(real), centers_of(baseline)
+    info, train, centers = GeneratorSummary.load(generator), real_images(real), centers_of(judge)
     with tempfile.TemporaryDirectory() as folder:
         work = Work(Path(folder), Runtime(device="cpu", quiet=True), "gates")
-        recognizer, sampling = opened(baseline, work), exp.sampling
+        recognizer, sampling = opened(judge, work), exp.sampling
         known, unseen = (all_embedded(recognizer, real_images(real, part)) for part in ("train", "validation"))
         near = float(np.quantile(nearest(unseen, known), 0.99))
         labels = np.repeat(np.arange(len(train.class_names)), images)
@@ -108,6 +108,9 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="a data set of the study")
     parser.add_argument("--arms", default="coherent_first", help="arms whose generators are measured")
     parser.add_argument("--guidance", default="1,2")
+    parser.add_argument(
+        "--judge", default="baseline", help="the recognizer that names them, such as 'recognizer real/1'"
+    )
     parser.add_argument("--images", type=int, default=4, help="reproductions of a class")
     parser.add_argument("--out", type=Path, default=Path("scoremix_runs"))
     parser.add_argument("--json", type=Path)
@@ -122,11 +125,9 @@ def main() -> None:
         parser.error(f"--arms {unknown[0]!r}: the study has {', '.join(exp.arms)}")
     found = []
     for arm in options.arms.split(","):
-        real, baseline, generator, seconds = artifacts(exp, arm, runtime)
-        settings = {**exp.generator.model_dump(mode="json"), **exp.arms[arm].generator}
-        measured = list(
-            rows(exp, real, baseline, generator, [*map(float, options.guidance.split(","))], options.images)
-        )
+        real, judge, generator, seconds = artifacts(exp, arm, options.judge, runtime)
+        own = exp.changed_by(exp.arms[arm])
+        measured = list(rows(own, real, judge, generator, [*map(float, options.guidance.split(","))], options.images))
         for row in measured:
             print(arm, json.dumps(row), flush=True)
         about = {
@@ -134,8 +135,12 @@ def main() -> None:
             "data": options.data,
             "cpu_seconds": seconds,
             "parameters": GeneratorSummary.load(generator).parameters,
+            "judge": options.judge,
+            "key": generator.key,
+            "generator": own.generator.model_dump(mode="json"),
+            "ema": own.sampling.ema,
         }
-        found.append({**about, "key": generator.key, "generator": settings, "rows": measured})
+        found.append({**about, "rows": measured})
         if options.json:
             write_file(options.json, json.dumps(found, indent=1) + "\n")
 

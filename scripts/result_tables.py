@@ -160,6 +160,9 @@ def run_section(stored: dict[str, Any]) -> str:
     )
 
 
+USUAL = {"augment": 0.0, "dropout": 0.0, "noise_mean": -0.8, "label_dropout": 0.0, "label_balance": 0.5}
+
+
 def gates_table(stored: list[dict[str, Any]]) -> str:
     """The gate of every snapshot and guidance of some generators."""
     heads: tuple[str, ...] = (
@@ -176,7 +179,10 @@ def gates_table(stored: list[dict[str, Any]]) -> str:
     rows = []
     for made in stored:
         of = made["generator"]
-        differs = "".join(f", {name} {of[name]:g}" for name in ("augment", "dropout") if of.get(name))
+        changes = {name: of[name] for name, usual in USUAL.items() if of.get(name, usual) != usual}
+        changes |= {"alignment loss": of["align"]["weight"]} if of.get("align") else {}
+        changes |= {"EMA length": made["ema"]} if made.get("ema", 0.05) != 0.05 else {}
+        differs = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in changes.items())
         for row in made["rows"]:
             shares = [f"{row[k]:.3f}" for k in ("top1", "top5", "own_cosine")]
             shares += [f"{row['copies']:.3f}"] if counted else []
