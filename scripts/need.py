@@ -43,7 +43,6 @@ KINDS = {
     "lfw_32": "people",
     "coil100_32": "things",
 }
-CLASSES = {"lfw_330": 330}  # of data without a list of classes
 HEADS = (
     "images",
     "training classes",
@@ -62,7 +61,7 @@ def rows() -> Iterator[list[str]]:
             data = {**study["settings"].get("data", {}), **study["data"][table["data"]]["settings"].get("data", {})}
             gates = list(table["gates"].values())
             split = study["data"][table["data"]]["settings"].get("split_list")
-            classes = int(re.findall(r"_(\d+)", split)[-1]) if split else CLASSES[table["data"]]
+            classes = int(re.findall(r"_(\d+)", split or table["data"])[-1])  # the list's name or the data's says it
             given = data.get("images_per_class")
             each = str(round(given * (1 - data.get("held_out", 0)))) if given else ALL[table["data"]]
             own = study["data"][table["data"]]["settings"].get("generator", {})
