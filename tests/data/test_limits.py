@@ -51,6 +51,19 @@ def zeros(**arrays: tuple[tuple[int, ...], str]) -> bytes:
     return buffer.getvalue()
 
 
+def long_header(_: Path) -> bytes:
+    """An .npz of one array, whose header alone is a gigabyte once it is unfolded."""
+    buffer = io.BytesIO()
+    with (
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("labels.npy", "w", force_zip64=True) as file,
+    ):
+        file.write(np.lib.format.magic(2, 0) + struct.pack("<I", 1 << 30))
+        for _ in range(64):
+            file.write(bytes(1 << 24))
+    return buffer.getvalue()
+
+
 def wide(widths: list[int], units: list[int]) -> bytes:
     described = {"size": 32, "channels": 3, "widths": widths, "units": units, "embedding": 64, "network": "small"}
     net = IRNet(32, 3, (4, 4), (1, 1), 8)
@@ -102,6 +115,7 @@ BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], An
     "old pth": ("a.pth", old_pth, published.load, "8,589,934,592 numbers is announced"),
     "large image": ("a.npz", lambda _: zeros(images=((1, 32768, 32768), "|u1"), labels=((1,), "<i8")), Npz, "32768 x 32768 pixels"),
     "large labels": ("a.npz", lambda _: zeros(images=((1, 8, 8), "|u1"), labels=(((1 << 27) + 1,), "<i8")), Npz, "the limit is 1,073,741,824"),
+    "long header": ("a.npz", long_header, Npz, "a header of 1,073,741,824 bytes"),
     "wide": ("a.safetensors", lambda _: wide([12000, 12000], [1, 1]), checkpoints.load, "must be"),
     "deep": ("a.safetensors", lambda _: wide([4, 4], [10**9, 10**9]), published.load, "blocks are described"),
     "wide generator": ("a.safetensors", generator, generators.load, "lacks '"),

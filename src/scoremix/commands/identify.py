@@ -9,7 +9,7 @@ import typer
 
 from scoremix.commands.convert import bar
 from scoremix.commands.options import Debug, Delivered, Far, Quiet, app
-from scoremix.data.csv_text import printable
+from scoremix.data.csv_text import in_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,13 +45,12 @@ def identify(
         known = opened.gallery(gallery, advance)
     for images in (probes, Path(known.place)):
         if out is not None and out.suffix == ".png" and out.resolve().is_relative_to(images.resolve()):
-            raise ValueError(f"--out {out}: lies among the images, {images}; take another place")
+            raise ValueError(f"--out {out}: lies among the images, {in_line(str(images))}; take another place")
     with bar("identify", quiet) as advance:
         identified = opened.identify(known, probes, k, far, advance)
     note = pictures.said(identified, len(known), opened.for_gallery(len(known), far))
     for one in identified[:SHOWN]:
-        alike = ", ".join(f"{match.name} {match.similarity:.3f}" for match in one.matches)
-        print(printable(f"{one.probe}: {one.name} ({alike})"))
+        print(line(one))
     if len(identified) > SHOWN:
         print(f"... and {len(identified) - SHOWN} more (--out FILE.csv has all)")
     print(note)
@@ -60,9 +59,16 @@ def identify(
     if out.suffix == ".csv":
         write_file(out, table(identified))
     else:
+        print(f"enrolled images are shown from {in_line(known.place)}")  # a stranger's gallery may name any place
         rows = pictures.rows_of(identified, probes, known)
         write_file(out, pictures.page(rows, note) if out.suffix == ".html" else pictures.picture(rows))
     print(out)
+
+
+def line(one: Identified) -> str:
+    """A probe, who it is, and who is alike, for a terminal that no name can steer."""
+    alike = ", ".join(f"{in_line(match.name)} {match.similarity:.3f}" for match in one.matches)
+    return f"{in_line(one.probe)}: {in_line(one.name)} ({alike})"
 
 
 def table(identified: Sequence[Identified]) -> str:

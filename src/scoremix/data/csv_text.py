@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet computes text that begins so
 
+NAME = 200  # characters of a name that a line repeats
 TURNING = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 
@@ -61,6 +62,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(ascii(c)[1:-1] if _steers(c) else c for c in text)
+
+
+def in_line(name: str) -> str:
+    """The same of a name within a line: line ends and tabs are written out, too, and of a long one the end is left out."""
+    more = " ..." if len(name) > NAME else ""
+    return printable(name[:NAME]).replace("\n", "\\n").replace("\t", "\\t") + more
 
 
 def _steers(c: str) -> bool:

@@ -107,7 +107,7 @@ def enlarged(sides: Sequence[int], size: int) -> list[str]:
     return [f"{which} smaller than {size // 2} px (the smallest {min(sides)} px) and enlarged to {size}: {why}"]
 
 
-def upright_rgb(file: io.BytesIO) -> Image.Image:
+def upright_rgb(file: Path | io.BytesIO) -> Image.Image:
     """The whole image in `file`, orientation applied, in RGB; ValueError with a short reason if it cannot be read."""
     with opened(file) as image:
         image.load()

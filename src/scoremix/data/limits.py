@@ -4,6 +4,7 @@ Every reader asks here; `docs/formats.md` states the numbers. What is beyond a l
 read here alone: each reader says which names it knows, and what stands for them.
 """
 
+import io
 import json
 import math
 import pickle
@@ -16,6 +17,8 @@ from typing import IO, Any
 import numpy as np
 import yaml
 
+from scoremix.data.csv_text import NAME
+
 PIXELS = 89_478_485  # of one image, Pillow's own: 9,459 x 9,459
 FILE_BYTES = 1 << 28  # of one image in an archive
 ARRAY_BYTES = 1 << 30  # of one array beside the images in an .npz
@@ -25,7 +28,7 @@ TEXT_BYTES = 1 << 28  # of a list of classes, images or pairs
 SETTINGS_BYTES = 1 << 20  # of a file of settings
 VALUES = 100_000  # of a file of settings, aliases counted as what they stand for
 DEPTH = 64  # of nested lists and tables
-NAME = 200  # characters of a name that a message repeats
+HEADER_BYTES = 10_000  # of an array, numpy's own
 
 
 def text(path: Path, limit: int = SETTINGS_BYTES) -> str:
@@ -185,13 +188,27 @@ def refuse_array(archive: zipfile.ZipFile, name: str) -> None:
             raise ValueError(f"array {name!r} is {dtype} {shape}, {size:,} bytes; the limit is {ARRAY_BYTES:,}")
 
 
+def refuse_unstored(archive: zipfile.ZipFile, name: str, size: int) -> None:
+    """ValueError where an array of an .npz as `np.savez` writes it would take more than the file's `size` in bytes."""
+    if (info := archive.getinfo(f"{name}.npy")).compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"array {name!r} is compressed")
+    with archive.open(info) as file:
+        shape, _, dtype = header(file)
+        needed, there = math.prod(shape) * dtype.itemsize, min(info.file_size - file.tell(), size)
+    if needed > there:
+        raise ValueError(f"array {name!r} is {dtype} {shape}, {needed:,} bytes, the file has {there:,}")
+
+
 def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran order, and type of an .npy, whose data follow; ValueError for anything else."""
     readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     version = np.lib.format.read_magic(file)
     if version not in readers:
         raise ValueError(f"an array in version {version[0]}.{version[1]} of its format, read are 1.0 and 2.0")
-    shape, fortran, dtype = readers[version](file)
+    announced = file.read(2 if version == (1, 0) else 4)
+    if (length := int.from_bytes(announced, "little")) > HEADER_BYTES:  # numpy reads it all, then counts
+        raise ValueError(f"a header of {length:,} bytes, the limit is {HEADER_BYTES:,}")
+    shape, fortran, dtype = readers[version](io.BytesIO(announced + file.read(length)))
     if dtype.hasobject:
         raise ValueError("an array of Python objects, must be of numbers or text")
     if any(side < 0 for side in shape):

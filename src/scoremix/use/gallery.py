@@ -1,6 +1,7 @@
 """Enrolled images as embeddings and names, and the classes of them that are most alike to a probe."""
 
 import importlib.util
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -8,9 +9,12 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from scoremix.data import limits
 from scoremix.data.files import whole
 
 UNKNOWN = "unknown"
+NAME = 4096  # characters of a name or path, as systems have it
+ARRAYS = ("embeddings", "labels", "names", "class_names", "model", "place")  # of a gallery's file
 Unit = NDArray[np.float32]
 Source = str | Path
 
@@ -63,8 +67,11 @@ class Gallery:
 
     @classmethod
     def load(cls, file: Source) -> Self:
-        """What `save` wrote; ValueError, one line, for anything else."""
+        """What `save` wrote; ValueError, one line, for anything else. It takes as much memory as the file has bytes."""
         try:
+            with zipfile.ZipFile(file) as archive:
+                for name in ARRAYS:
+                    limits.refuse_unstored(archive, name, Path(file).stat().st_size)
             with np.load(file, allow_pickle=False) as content:
                 gallery = cls(
                     content["embeddings"],
@@ -76,6 +83,8 @@ class Gallery:
                 )
         except OSError as error:
             raise ValueError(f"gallery {file}: {error.strerror or 'not an .npz of `scoremix enroll`'}") from None
+        except ValueError as error:
+            raise ValueError(f"gallery {file}: {' '.join(str(error).split())}") from None
         except Exception:  # damaged archives raise almost anything
             raise ValueError(f"gallery {file}: not an .npz of `scoremix enroll`") from None
         if wrong := gallery.wrong():
@@ -93,6 +102,10 @@ class Gallery:
             return f"labels {labels[0]} to {labels[-1]} for {len(self.class_names)} classes"
         if not all(isinstance(name, str) for name in (*self.names, *self.class_names)):
             return "names must be text"
+        if (longest := max(map(len, (*self.names, *self.class_names, self.place)))) > NAME:
+            return f"a name of {longest:,} characters, the limit is {NAME:,}"
+        if "\0" in self.place:
+            return f"place {self.place!r}: no path has a null in it"
         if not np.allclose(np.linalg.norm(unit, axis=1), 1, atol=1e-3):
             return "embeddings must be of length 1"
         if UNKNOWN in self.class_names:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.data import limits
+from scoremix.data.csv_text import in_line
 from scoremix.data.decode import decode, opened, refuse_other_arrays, resize_area, with_channels
 from scoremix.data.files import file_hash
 from scoremix.data.source import Advance, SourceHints
@@ -136,7 +137,7 @@ class Model:
         point = self.for_gallery(len(gallery), far)
         if unit.shape[1] != gallery.embeddings.shape[1]:
             raise ValueError(
-                f"gallery of {gallery.place}: damaged, {gallery.embeddings.shape[1]} numbers per image, not {unit.shape[1]}"
+                f"gallery of {in_line(gallery.place)}: damaged, {gallery.embeddings.shape[1]} numbers per image, not {unit.shape[1]}"
             )
         held = len(np.unique(gallery.labels))  # a folder may be without images
         classes, rows, similarity = nearest(gallery.embeddings, gallery.labels, unit, min(k, held))
@@ -157,7 +158,7 @@ class Model:
             gallery = Gallery.load(place) if place.suffix == ".npz" else self.enroll(place, advance)
         if gallery.model != self.key:
             raise ValueError(
-                f"gallery of {gallery.place}: enrolled with another model ({gallery.model[:12]}, this one is "
+                f"gallery of {in_line(gallery.place)}: enrolled with another model ({in_line(gallery.model[:12])}, this one is "
                 f"{self.key[:12]}); enroll its images again"
             )
         return gallery

@@ -1,7 +1,6 @@
 """Probes beside the enrolled images most alike, as a page or a picture: people rather look."""
 
 import html
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -11,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from scoremix.data.csv_text import printable
-from scoremix.data.decode import png, png_address, upright_rgb
+from scoremix.data.decode import png, png_address, refuse_irregular, upright_rgb
 from scoremix.data.lists import noun
 from scoremix.use.gallery import UNKNOWN, Gallery, Identified
 from scoremix.use.model import Threshold
@@ -20,6 +19,7 @@ SIDE = 96  # pixels of an image shown
 TEXT = 34  # below it
 GOOD, GREY = "#1a7f37", "#8c959f"
 MOST = 200  # probes shown
+WIDEST = 60  # characters of a line below an image; no more of the narrowest fit
 
 
 class Tile(NamedTuple):
@@ -38,7 +38,7 @@ def rows_of(identified: Sequence[Identified], probes: Path | None, gallery: Gall
         first = Tile(_opened(probes, one.probe), (one.name, Path(one.probe).name), GOOD if known else GREY)
         matches = (
             Tile(
-                _opened(Path(gallery.place), match.image),
+                _opened(Path(gallery.place), match.image) if _inside(match.image) else None,
                 (match.name, f"{match.similarity:.3f}"),
                 GOOD if known and i == 0 else GREY,
             )
@@ -80,18 +80,24 @@ def picture(rows: Sequence[Sequence[Tile]]) -> bytes:
             draw.rectangle((left - 3, top - 3, left + SIDE + 2, top + SIDE + 2), fill=tile.colour)
             shown = tile.image or Image.new("RGB", (SIDE, SIDE), "#eaeef2")
             canvas.paste(shown, (left, top))
-            for number, line in enumerate(printable(" ".join(line.split())) for line in tile.lines):
+            for number, line in enumerate(printable(" ".join(line.split()))[:WIDEST] for line in tile.lines):
                 while len(line) > 1 and draw.textlength(line, font) > wide - 2:
                     line = line[:-2] + "…"
                 draw.text((left, top + SIDE + 5 + 14 * number), line, fill=tile.colour, font=font)
     return png(np.asarray(canvas))
 
 
+def _inside(name: str) -> bool:
+    """Whether a name in a gallery, which may be a stranger's, stays in the folder whose images were enrolled."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts
+
+
 def _opened(place: Path | None, name: str) -> Image.Image | None:
     """The image of that name at a place, its centred square; None where it cannot be read any more."""
-    file = Path(name) if place is None else place / name if place.is_dir() else place
     try:
-        image = upright_rgb(io.BytesIO(file.read_bytes()))
+        file = Path(name) if place is None else place / name if place.is_dir() else place
+        refuse_irregular(file)
+        image = upright_rgb(file)
     except (OSError, ValueError):
         return None
     side = min(image.size)
