@@ -131,6 +131,51 @@ def test_what_cannot_be_started_from_is_refused_in_one_line(
         assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("settings", "these", "read"),
+    [
+        (["data.size=16"], "these have 16 px", False),
+        (["data.size=16", "data.channels=1"], "these have 16 px and 1", False),
+        (["data.channels=3"], "these have 8 px and 3", False),
+        (["source=glyphs", "data.classes=12", "data.images_per_class=4"], "these have 8 px and 1", True),
+    ],
+)
+@pytest.mark.parametrize("of", ["all", "an arm", "the analysis"])
+def test_a_network_of_other_images_is_refused_before_anything_is_made(
+    of: str,
+    settings: list[str],
+    these: str,
+    read: bool,
+    rgb: Path,
+    trained: Path,
+    tmp_path: Path,
+    tiny_settings: list[str],
+) -> None:
+    file = rgb if read else trained
+    wanted = "data.size=8 and data.channels=" + ("3" if read else "1")
+    begun = {
+        "all": [f"recognizer.start={file}"],
+        "an arm": [f"arms={{mine: {{recognizer: {{start: {file}}}}}, real: {{images: real}}}}", *JUDGED],
+        "the analysis": [f"analysis.recognizers={{other: {{start: {file}}}}}"],
+    }
+    with pytest.raises(ValueError, match=rf"^recognizer.start: takes images of 8 px .*, {these}: set {wanted}$"):
+        baseline(tmp_path, [*tiny_settings, *settings, *begun[of]])
+    assert not list((tmp_path / "runs").glob("*.json")) and not (tmp_path / "store" / "recognizer").exists()
+    assert (tmp_path / "store" / "ingest").exists() == read
+
+
+JUDGED = ["evaluation.treatment=mine", "evaluation.controls=[real]"]
+
+
+@pytest.fixture(scope="module")
+def rgb(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recognizer of colour images of 8 px."""
+    file = tmp_path_factory.mktemp("rgb") / FILE
+    net, description = IRNet(8, 3, (8, 16), (1, 1), 16), checkpoints.small(8, 3, (8, 16), (1, 1), 16)
+    file.write_bytes(checkpoints.to_bytes(net, torch.nn.Identity(), description))
+    return file
+
+
 def test_the_report_promises_no_unseen_classes() -> None:
     evaluation = fake_report.build().results.evaluation
     assert not any("unknown" in line for line in verdict.caveats(evaluation))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Protocol
 
 from scoremix.config import (
@@ -32,6 +33,7 @@ from scoremix.stages.mix.sample import sample_mixtures
 from scoremix.stages.mix.screen import screen
 from scoremix.stages.mix.search import search_weights
 from scoremix.stages.mix.select import files_of, select_mplets
+from scoremix.stages.train import started
 from scoremix.stages.train.adopt import adopt_generator, folder_of
 from scoremix.stages.train.check import check_generator
 from scoremix.stages.train.generator import train_generator
@@ -215,6 +217,20 @@ def trained(stage: Stage, config: Recognizer, images: Artifact, length_of: Artif
     if config.start is None:
         return stage(train_recognizer, config, images, length_of, label=label)
     return stage(train_recognizer, decided_by_file(config), images, length_of, file_of(config), label=label)
+
+
+def refuse_other_images(exp: Experiment, real: Artifact) -> None:
+    """ValueError where a recognizer that training starts from takes other images than these: of another side or, where the
+    settings or what was read tell the channels, of other ones.
+    """
+    of_arms = [(exp.changed_by(arm).recognizer, changed(exp.recognizer, arm.selector)) for arm in exp.arms.values()]
+    of_analysis = map(exp.other_recognizer, exp.analysis.recognizers)
+    begun = [of for of in (exp.recognizer, *chain(*of_arms), *of_analysis) if of.start is not None]
+    if not begun:
+        return
+    read = LabeledImages.load(real.folder).channels if real.done else None
+    for config in begun:
+        started.refuse_other_images(file_of(config), decided_by_file(config), exp.data.size, read or exp.data.channels)
 
 
 def seeded(exp: Experiment, seed: int, arm: Arm | None = None) -> Recognizer:

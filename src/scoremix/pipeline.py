@@ -29,6 +29,7 @@ from scoremix.making import (
     gated,
     guided_generator,
     network_of,
+    refuse_other_images,
     searched_weights,
     seeded,
     selected,
@@ -114,6 +115,7 @@ class Trial:
 def begin(exp: Experiment, source: External, stage: Stage) -> Begun:
     """Images, baseline, generator and its gate, the experiment's own mixes."""
     real = stage(ingest, exp.data, source)
+    refuse_other_images(exp, real)
     baseline = trained(stage, seeded(exp, exp.seeds[0]), real, real, "baseline")
     base, chain = Base(stage, real, baseline, None), {"real": real, "baseline": baseline}
     if exp.choice is not None and not any(arm.generated for arm in exp.arms.values()):
@@ -278,6 +280,7 @@ def geometry(
     """
     real, generator, baseline, mplets = (chain[name] for name in ("real", "generator", "baseline", "mplets"))
     config = exp.analysis
+    refuse_other_images(exp, real)
     paths = config.paths.model_copy(update={"sampling": config.paths.sampling or exp.sampling})
     known = {"baseline": baseline}
     known |= {name: recognizer for name, recognizer in recognizers.items() if recognizer.key != baseline.key}

@@ -103,3 +103,17 @@ def test_a_run_without_timm_is_refused_before_images_are_read(monkeypatch: pytes
         ConfigError, match=r"recognizer.network 'timm/resnet18': needs timm, pip install 'scoremix\[timm\]'"
     ):
         refusals.refuse_missing_library(load(Experiment(), (), ["recognizer.network=timm/resnet18"]))
+
+
+def test_weights_of_another_network_are_refused_before_anything_is_made(
+    timm: object, tmp_path: Path, tiny_settings: list[str]
+) -> None:
+    file = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file(TimmNetwork("timm/resnet18", 32, 3, 10).net.state_dict(), file)
+    exp = load(Experiment(), (), [*tiny_settings, "recognizer.network=timm/resnet10t", f"recognizer.start={file}"])
+    with pytest.raises(ValueError, match="not the weights of timm/resnet10t") as refused:
+        progress.execute(
+            exp, Runtime(out=tmp_path, device="cpu", quiet=True, threads=1), Store(tmp_path / "store"), "baseline"
+        )
+    assert "\n" not in str(refused.value) and not (tmp_path / "store" / "recognizer").exists()
+    assert not list((tmp_path / "runs").glob("*.json"))

@@ -92,8 +92,11 @@ def rehearse(
     train = images.of_classes("train")
     parts = ", ".join(f"{name} {len(of):,} classes" for name, of in images.splits.items())
     done.say(f"    {parts}; {len(train):,} training images of {images.size} px, {images.channels} channels")
+    read_as = exp.data.model_copy(update={"channels": images.channels})
     planner = runner.planned(
-        exp, External(exp.source, "rehearsal", exp.split_list, exp.groups), Store(folder / "plans")
+        exp.model_copy(update={"data": read_as}),
+        External(exp.source, "rehearsal", exp.split_list, exp.groups),
+        Store(folder / "plans"),
     )
     steps = runner.needed(planner.listed, None)
     clock = Clock({step.key: step for step in steps}, images, runtime)

@@ -38,10 +38,14 @@ class TimmNetwork(nn.Module):
         return y
 
     def take_over(self, tensors: Mapping[str, Tensor]) -> None:
-        """The weights of timm's file for the network, but for the last layer, whose classes are others.
+        """The weights of timm's file for the network, but for the last layer, whose classes are others; ValueError as for
+        `weights_of`.
+        """
+        self.net.load_state_dict({**self.net.state_dict(), **self.weights_of(tensors)})
 
-        Colour filters are summed for grey images. ValueError, one line, naming tensors that are missing, too many, or
-        of another shape.
+    def weights_of(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of timm's file without the last layer; colour filters are summed for grey images. ValueError, one line, naming
+        tensors that are missing, too many, or of another shape.
         """
         config, state = self.net.default_cfg, self.net.state_dict()
         classifier, first = _names(config["classifier"]), {f"{name}.weight" for name in _names(config["first_conv"])}
@@ -51,7 +55,7 @@ class TimmNetwork(nn.Module):
             if state[name].shape[1] == 1:
                 weights[name] = weights[name].sum(1, keepdim=True)
         refuse_misfits({name: tensor for name, tensor in state.items() if name not in last}, weights)
-        self.net.load_state_dict({**{name: state[name] for name in last}, **weights})
+        return weights
 
 
 def _names(names: str | tuple[str, ...] | None) -> set[str]:

@@ -223,16 +223,11 @@ def start(
 
 def take_over(state: RecognizerTraining, file: External, config: Recognizer, wanted: checkpoints.Description) -> None:
     """The network of a file becomes that of the training; ValueError where it is another, or takes other images."""
-    if isinstance(state.net, TimmNetwork) and not published.is_ours(Path(file.place)):
+    started.refuse_other_images(file, config, wanted.size, wanted.channels)
+    if isinstance(state.net, TimmNetwork) and started.undescribed(file, config):
         state.net.take_over(published.tensors_of(Path(file.place)))
-        return
-    net, description = started.opened(file, config)
-    if (description.size, description.channels) != (wanted.size, wanted.channels):
-        raise ValueError(
-            f"recognizer.start: takes images of {description.size} px with {description.channels} channels, these have {wanted.size} px "
-            f"and {wanted.channels}: set data.size={description.size} and data.channels={description.channels}"
-        )
-    state.net.load_state_dict(net.state_dict())
+    else:
+        state.net.load_state_dict(started.opened(file, config)[0].state_dict())
 
 
 def make_head(config: Recognizer, dim: int, classes: int) -> Head:
