@@ -232,17 +232,25 @@ def test_an_unfinished_run_and_wrong_settings_are_refused(
 ) -> None:
     out = tmp_path / "copy"
     shutil.copytree(shown.parent, out)
+    trained = {file.name for file in (out / "store" / "recognizer").iterdir()}
     for setting, message in (
         ("analysis.recognizers={x: {unit: [1]}}", r"analysis\.recognizers\.x\.unit: "),
         ("analysis.recognizers={x: {lr: 0}}", r"analysis\.recognizers\.x\.lr: "),
         ("analysis.paths.weights=[0, 1, 0.5]", r"analysis\.paths\.weights: must rise from 0 to 1"),
         ("analysis.spaces.centers=[]", r"analysis\.spaces\.centers: must name head, mean or both"),
-        ("analysis.measures.k=9", r"analysis\.measures\.k: 9 neighbours, intervals from halves of 14 classes allow 6"),
-        ("analysis.order.pairs=91", r"analysis\.order\.pairs: 91, 14 classes have 91 pairs"),
+        (
+            "analysis={recognizers: {new: {units: [2, 2]}}, measures: {k: 9}}",
+            r"analysis\.measures\.k: 9 neighbours, intervals from halves of 14 classes allow 6",
+        ),
+        (
+            "analysis={recognizers: {new: {units: [2, 2]}}, order: {pairs: 91}}",
+            r"analysis\.order\.pairs: 91, 14 classes have 91 pairs",
+        ),
         ("generator.lr=1", "only settings below `analysis` can change here"),
     ):
         with pytest.raises(ValueError, match=message):
             analyzed(out, setting)
+        assert {file.name for file in (out / "store" / "recognizer").iterdir()} == trained
     exp = experiment(tiny_settings, "name=half")
     progress.execute(exp, Runtime(out=out, device="cpu", quiet=True), Store(out / "store"), "baseline")
     with pytest.raises(ConfigError, match="run 'half' is not finished, it has no report yet"):

@@ -292,11 +292,16 @@ def test_an_unknown_checkpoint_names_the_option_that_says_where_runs_are(tmp_pat
         (["selection.groups=wrong.csv"], ["wrong.csv", "class"]),
         (["selection.file=wrong.csv", "selection.strategy=list"], ["wrong.csv", "class"]),
         (["selection.count=99"], ["selection.count 99", "21 m-plets of 2"]),
+        (["selection.max_degree=1"], ["7 2-plets use 14 classes", "max_degree=1 allows 7"]),
+        (["selection.strategy=random", "selection.max_degree=1"], ["max_degree=1 allows 7"]),
+        (["selection.count=5", "selection.min_degree=3"], ["min_degree=3 of 7 classes needs at least 11"]),
     ],
 )
+@pytest.mark.parametrize("quick", [[], ["--quick"]])
 def test_a_selection_that_the_classes_do_not_allow_is_refused_right_after_ingest(
     settings: list[str],
     names: list[str],
+    quick: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
@@ -304,10 +309,10 @@ def test_a_selection_that_the_classes_do_not_allow_is_refused_right_after_ingest
     data = folder(tmp_path / "images", 12)
     (tmp_path / "wrong.csv").write_text("class0,nobody\n")
     monkeypatch.chdir(tmp_path)
-    arguments = ["run", "--data", str(data), "--out", "out", "--quiet"]
+    arguments = ["run", "--data", str(data), "--out", "out", "--quiet", *quick]
     said = refused(capsys, *arguments, *(a for s in ["data.size=8", *settings] for a in ("--set", s)))
     assert all(name in said for name in names), said
-    assert not (tmp_path / "out" / "store" / "recognizer").exists()
+    assert not (tmp_path / "out" / "store" / "recognizer").exists() and not list((tmp_path / "out" / "runs").iterdir())
 
 
 def folder(path: Path, classes: int, images: int = 3) -> Path:

@@ -82,6 +82,14 @@ def test_evaluations_are_those_foreseen(out: Path, tiny_settings: list[str]):
         ("sampling.solver=rk4", "sampling.solver"),
         ("sampling={churn: 5, solver: dpm2m}", "churn 5 is for the heun solver"),
         ("sampling={keep_by: log_weight, mixing_interval: [0.1, 1]}", "log_weight' with mixing_interval"),
+        (
+            "sampling={keep_by: agreement, candidates: 2, weights: [0.7, 0.7], convex: false}",
+            r"agreement' with weights .0.7, 0.7.: a log-weight needs weights that sum to 1",
+        ),
+        (
+            "arms.x={search: true, sampling: {keep_by: log_weight, candidates: 2}}",
+            r"arms\.x\.search: finds weights of any",
+        ),
         ("sampling={mixture: conditions, mixing_interval: [0.1, 1]}", "mixes no scores"),
     ],
 )

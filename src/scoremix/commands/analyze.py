@@ -46,6 +46,7 @@ def analyzed(
     from scoremix.config import ConfigError
     from scoremix.config.loading import load_below
     from scoremix.execution import progress, records, runner
+    from scoremix.execution.refusals import refuse_unanalyzable
     from scoremix.execution.runner import decided
     from scoremix.execution.store import Store
 
@@ -63,6 +64,7 @@ def analyzed(
         raise ConfigError(
             f"analyze: the generator of run {exp.name!r} is a model of diffusers, its conditions are inside it"
         )
+    refuse_unanalyzable(wanted.analysis, chain["real"], chain["mplets"])
     others = {other: records.finished(runtime.out, other).chain for other in against}
     stage = runner.Runner(Store(runtime.out / "store"), runtime, after=progress.noting())
     last = pipeline.geometry(wanted, chain, recognizers, others, stage)

@@ -274,6 +274,10 @@ class Experiment(Slice):
                 f"{start} finds two weights of any sum; it needs sampling.mixture 'scores' or 'conditions', sampling.draw "
                 "'fixed' and no sampling.resample"
             )
+        if sampling.keeps_by_log_weight:
+            raise ValueError(
+                f"{start} finds weights of any sum, and sampling.keep_by {sampling.keep_by!r} needs a log-weight, of those with sum 1"
+            )
 
     def _closed_set(self) -> None:
         """ValueError where no verdict on held-out images is possible."""

@@ -167,7 +167,16 @@ class Sampling(SamplingPlan, Weighting):
                 f"keep_by {self.keep_by!r} with {(changing or ['churn' if self.churn else 'eta'])[0]}: a log-weight needs the same weights at every "
                 "sigma and no churn or eta"
             )
+        if self.keeps_by_log_weight and self.draw == "fixed" and abs(sum(self.weights or (1.0,)) - 1) > 1e-5:
+            raise ValueError(
+                f"keep_by {self.keep_by!r} with weights {list(self.weights or ())}: a log-weight needs weights that sum to 1"
+            )
         return self
+
+    @property
+    def keeps_by_log_weight(self) -> bool:
+        """Whether images are kept by what mixed scores alone have, a log-weight or a disagreement."""
+        return self.candidates > 1 and self.mixture == "scores" and self.keep_by in ("log_weight", "agreement")
 
 
 PixelKind = Literal["averages", "cutmixes", "repeated"]

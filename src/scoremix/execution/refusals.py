@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from scoremix.config import Arm, ConfigError, Experiment, Generator, Sampling
+from scoremix.config.analysis import Analysis
 from scoremix.config.base import TIMM
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
@@ -16,6 +17,9 @@ from scoremix.execution.memory import total_bytes
 from scoremix.execution.store import Step
 from scoremix.outputs.images import ImagesSummary
 from scoremix.report.numbers import noun
+from scoremix.stages.geometry.alignment import neighbours
+from scoremix.stages.geometry.order import pairs_of
+from scoremix.stages.geometry.paths import ends_of
 from scoremix.stages.mix.select import files_of, groups_of, refuse_too_few
 from scoremix.stages.train.adopt import labels_of
 
@@ -30,7 +34,7 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step], d
                 f"all {of.classes} {part} classes have one image: no two images of one class are left to recognize "
                 "(add images, or name other classes in split_list)"
             )
-    if any(step.label == "select" for step in wanted):
+    if any(step.stage == "select" for step in wanted):
         refuse_unknown_classes(exp, real)
     if any(step.stage == "sample" for step in wanted):
         for arm in (Arm(), *(arm for arm in exp.arms.values() if arm.generated)):
@@ -69,6 +73,14 @@ def refuse_unknown_classes(exp: Experiment, real: Artifact) -> None:
             read_mplets(Path(selection.file), names, selection.m)
         groups = groups_of(selection, names, {**files_of(selection), "real": real})
         refuse_too_few(selection, len(names), groups)
+
+
+def refuse_unanalyzable(analysis: Analysis, real: Artifact, mplets: Artifact) -> None:
+    """ValueError, before anything is trained or measured, where a run's classes or m-plets are too few for an analysis."""
+    classes = ImagesSummary.load(real).part("train").classes
+    neighbours(analysis.measures, classes)
+    pairs_of(analysis.order, classes, mplets)
+    ends_of(mplets)
 
 
 def refuse_large_chunk(exp: Experiment, device: torch.device, asked: int | None = None) -> None:

@@ -33,6 +33,21 @@ def degrees_of(classes: np.ndarray, n: int) -> np.ndarray:
     return np.bincount(classes.ravel(), minlength=n)
 
 
+def refuse_degrees(n: int, m: int, k: int, max_degree: int | None = None, min_degree: int | None = None) -> None:
+    """ValueError where k m-subsets of n classes cannot use every class at most, or at least, so often."""
+    for name, degree in (("max_degree", max_degree), ("min_degree", min_degree)):
+        if degree is not None and degree < 1:
+            raise ValueError(f"{name} must be at least 1, got {degree}")
+    if max_degree is not None and k * m > n * max_degree:
+        raise ValueError(
+            f"{k} {m}-plets use {k * m} classes, max_degree={max_degree} allows {n * max_degree} uses of {n} classes"
+        )
+    if min_degree is not None and k * m < n * min_degree:
+        raise ValueError(
+            f"min_degree={min_degree} of {n} classes needs at least {-(-n * min_degree // m)} {m}-plets, got {k}"
+        )
+
+
 def capped(
     find: Callable[[np.ndarray, int], Found],
     count: Callable[[np.ndarray], int],
@@ -47,12 +62,7 @@ def capped(
     up leave the search, so it goes as deep as it has to: of the remaining classes' sets, those decided before are
     exactly the ones taken. ValueError where the cap is impossible or greedy selection runs out of classes.
     """
-    if max_degree < 1:
-        raise ValueError(f"max_degree must be at least 1, got {max_degree}")
-    if k * m > n * max_degree:
-        raise ValueError(
-            f"{k} {m}-plets use {k * m} classes, max_degree={max_degree} allows {n * max_degree} uses of {n} classes"
-        )
+    refuse_degrees(n, m, k, max_degree=max_degree)
     degree = np.zeros(n, np.int64)
     taken, values = np.zeros((0, m), np.int64), np.zeros(0)
     while len(taken) < k:
@@ -95,12 +105,7 @@ def spread(criterion: Criterion, best: Callable[[int], Found], m: int, k: int, m
     best of all sets fill the rest. ValueError where k is too small for that.
     """
     n = criterion.n
-    if min_degree < 1:
-        raise ValueError(f"min_degree must be at least 1, got {min_degree}")
-    if k * m < n * min_degree:
-        raise ValueError(
-            f"min_degree={min_degree} of {n} classes needs at least {-(-n * min_degree // m)} {m}-plets, got {k}"
-        )
+    refuse_degrees(n, m, k, min_degree=min_degree)
     sets = best_with_each(criterion, m, min_degree).reshape(-1, m)
     anchor = np.repeat(np.arange(n), min_degree)
     there = sets[:, 0] >= 0

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from scoremix.selection.coverage import Coverage, degrees_of, take
+from scoremix.selection.coverage import Coverage, degrees_of, refuse_degrees, take
 from scoremix.selection.criterion import Criterion, Metric, Objective
 from scoremix.selection.distribution import FEW, pair_moments, pair_quantiles
 from scoremix.selection.mplets import MPlets, refuse_impossible, top_mplets
@@ -58,8 +58,7 @@ def select(
         refuse_impossible(criterion.n, m, count, groups=criterion.groups, across=across)
         if min_degree is not None:
             raise ValueError(f"min_degree needs strategy far, close, joint_top or joint_worst, got {strategy!r}")
-        if max_degree is not None and count * m > criterion.n * max_degree:
-            raise ValueError(f"{count} {m}-plets need more than max_degree={max_degree} uses of {criterion.n} classes")
+        refuse_degrees(criterion.n, m, count, max_degree)
         rng = np.random.default_rng(seed)
         limits = pair_quantiles(criterion, window) if strategy == "window" else None
         classes = _draw(criterion, m, count, rng, limits, max_degree)

@@ -30,9 +30,7 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
     reference, *others = centers
     all_spaces = conditions | centers
     n = len(all_spaces[reference])
-    k = config.pairs or MPletsSummary.load(mplets).count
-    if k >= math.comb(n, 2):
-        raise ValueError(f"analysis.order.pairs: {k}, {n} classes have {math.comb(n, 2)} pairs, K must be below that")
+    k = pairs_of(config, n, mplets)
     pairs = [(reference, other) for other in others] + [(c, reference) for c in conditions]
     generator = torch.Generator().manual_seed(stream_seed(config.seed, "order"))
     shared: list[SharedPairs] = []
@@ -58,6 +56,14 @@ def measure_order(config: Order, spaces: Artifact, mplets: Artifact, *, work: Wo
             simulated_kept += simulated_rates(config, gram, rho, generator)
             advance(done := done + 1)
     OrderSummary(k, n, shared, kept, simulated, simulated_kept, len(gram), k_small).write(work)
+
+
+def pairs_of(config: Order, n: int, mplets: Artifact) -> int:
+    """K of the top-K sets of pairs of n classes; ValueError where there are not more pairs."""
+    k = config.pairs or MPletsSummary.load(mplets).count
+    if k >= math.comb(n, 2):
+        raise ValueError(f"analysis.order.pairs: {k}, {n} classes have {math.comb(n, 2)} pairs, K must be below that")
+    return k
 
 
 def comparisons(name: str, n: int, config: Order, generator: torch.Generator) -> preservation.Mask:

@@ -29,9 +29,7 @@ def measure_paths(
     """Writes paths.npz (similarities, positions, pictures over λ), map.npz (principal axes) and paths.json."""
     assert config.sampling is not None
     train = real_images(real)
-    every = chosen_classes(mplets)[:, :2]
-    if every.shape[1] < 2:
-        raise ValueError("selection.strategy 'each': one class alone has no path; select pairs or larger sets")
+    every = ends_of(mplets)
     pairs = every[np.unique(np.linspace(0, len(every) - 1, config.pairs).round().astype(int))]
     weights, each = np.array(config.weights), config.images
     sampler = Sampler(config.sampling, generator, work)
@@ -71,6 +69,14 @@ def measure_paths(
     )
     PathsSummary(len(pairs), each, *walks).write(work)
     work.write_arrays("map.npz", **embedding_map(config, net, train, pairs[:MAP_PAIRS], embeddings[:MAP_PAIRS]))
+
+
+def ends_of(mplets: Artifact) -> NDArray[np.int64]:
+    """The first two classes of every m-plet; ValueError where each is one class alone."""
+    every = chosen_classes(mplets)[:, :2]
+    if every.shape[1] < 2:
+        raise ValueError("selection.strategy 'each': one class alone has no path; select pairs or larger sets")
+    return every
 
 
 def between(a: Tensor, b: Tensor, weights: NDArray[np.float64]) -> Tensor:

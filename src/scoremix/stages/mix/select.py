@@ -21,7 +21,7 @@ from scoremix.outputs.images import real_images
 from scoremix.outputs.mplets import MPletsSummary
 from scoremix.outputs.networks import GeneratorSummary, RecognizerSummary, centers_of
 from scoremix.selection import strategies
-from scoremix.selection.coverage import Coverage, degrees_of
+from scoremix.selection.coverage import Coverage, degrees_of, refuse_degrees
 from scoremix.selection.criterion import Criterion, Metric
 from scoremix.selection.distribution import pair_histogram
 from scoremix.selection.mplets import MPlets, refuse_impossible
@@ -106,6 +106,7 @@ def refuse_too_few(config: Selection, classes: int, groups: np.ndarray | None) -
     objective, largest = (config.objective, config.strategy in ("far", "joint_top")) if ordered else ("sum", True)
     try:
         refuse_impossible(classes, m, count, objective, largest, groups, config.across)
+        refuse_degrees(classes, m, count, config.max_degree, config.min_degree)
     except ValueError as error:
         raise ValueError(f"selection of {count} m-plets: {error}") from None
 
