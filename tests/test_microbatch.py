@@ -38,6 +38,12 @@ def test_a_small_device_takes_the_part_that_it_holds(monkeypatch: pytest.MonkeyP
         decided(monkeypatch, 2**10)
 
 
+@pytest.mark.parametrize(("batch", "taken"), [(3, None), (5, 3), (7, 4), (8, 2)])
+def test_no_image_is_left_by_itself(monkeypatch: pytest.MonkeyPatch, batch: int, taken: int | None):
+    monkeypatch.setattr(runner, "fitting", lambda *about: 2)
+    assert decided(monkeypatch, 2**40, f"recognizer.batch={batch}").recognizer.microbatch == taken
+
+
 def test_an_arm_with_another_network_has_a_number_of_its_own(monkeypatch: pytest.MonkeyPatch):
     each = kept_per_image(Recognizer(), describe(Recognizer(), 16, 1))
     deep = 'arms={"real": {"images": "real"}, "scoremix": {}, "equal_steps": {"images": "real", "steps_of": "scoremix", "recognizer": {"depth": 8}}}'

@@ -120,6 +120,13 @@ def test_mixes_are_drawn_again_among_those_of_their_classes_and_weights(nets: tu
         ({"mixture": "balanced"}, "'balanced' with solver heun, eta 0: needs ddim, eta 1"),
         ({"mixture": "balanced", "solver": "ddim", "eta": 1.0, "weights": (0.3, 0.7)}, "every class counts the same"),
         ({"mixture": "balanced", "solver": "ddim", "eta": 1.0, "mixing_interval": (0.1, 1.0)}, "no mixing_interval"),
+        (
+            {"mixture": "balanced", "solver": "ddim", "eta": 1.0, "weights": (3, 3), "convex": False},
+            "every class counts the same",
+        ),
+        ({"weights": (0, 0), "convex": False}, r"weights \[0.0, 0.0\]: a mix of no class"),
+        ({"weights_end": (0, 0), "convex": False}, "weights_end .* a mix of no class"),
+        ({"keep_by": "hardest", "weights": (1.5, -0.5), "convex": False}, "its labels are the weights"),
         ({"resample": 0.5}, "resample 0.5 with solver heun, churn 0: needs heun, churn above 0"),
         ({"resample": 0.5, "churn": 3.0, "mixture": "conditions"}, "needs mixture 'scores'"),
         ({"resample": 0.5, "churn": 3.0, "weights": (0.7, 0.7), "convex": False}, "must sum to 1"),

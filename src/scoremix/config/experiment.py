@@ -206,6 +206,12 @@ class Experiment(Slice):
                 raise ValueError(
                     f"arms.{name}: soft labels are the weights, and sampling.weights_end makes these change with sigma"
                 )
+            if arm.images in ("averages", "cutmixes", "mixes") and not arm.search:
+                of_arm._labelled(f"arms.{name}: ")
+            if arm.images == "cutmixes" and of_arm.selection.mixed != 2:
+                raise ValueError(
+                    f"arms.{name}.images 'cutmixes': a box of one class in another, and selection.m is {of_arm.selection.mixed}"
+                )
             if arm.search:
                 of_arm._searchable(f"arms.{name}.search:", arm.images)
             if arm.generated:
@@ -277,6 +283,13 @@ class Experiment(Slice):
         if sampling.keeps_by_log_weight:
             raise ValueError(
                 f"{start} finds weights of any sum, and sampling.keep_by {sampling.keep_by!r} needs a log-weight, of those with sum 1"
+            )
+
+    def _labelled(self, path: str) -> None:
+        """ValueError where the weights cannot be the labels of the mixes."""
+        if self.mixing.labels != "new_class" and min(weights := self.sampling.named, default=0) < 0:
+            raise ValueError(
+                f"{path}soft labels are the weights, and sampling.weights {list(weights)} are not all >= 0"
             )
 
     def _closed_set(self) -> None:

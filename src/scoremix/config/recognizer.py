@@ -69,6 +69,10 @@ class Recognizer(Slice):
     def _stages_match(self) -> Recognizer:
         if self.start_colour and self.start is None:
             raise ValueError(f"start_colour {self.start_colour!r} goes with start")
+        if isinstance(self.microbatch, int) and (self.microbatch == 1 or self.batch % self.microbatch == 1):
+            raise ValueError(
+                f"microbatch {self.microbatch} of batch {self.batch}: an image is left by itself, batch statistics need two"
+            )
         if len(self.widths) != len(self.units):
             raise ValueError(f"widths and units need the same length, got {len(self.widths)} and {len(self.units)}")
         if (self.schedule == "steps") != bool(self.milestones):

@@ -35,6 +35,11 @@ class Weighting(Slice):
     )
     seed: Seed = 0
 
+    @property
+    def named(self) -> tuple[float, ...]:
+        """The weights of every image; none where they are drawn, or equal by default."""
+        return (self.weights or ()) if self.draw == "fixed" else ()
+
     def check_weights(self, m: int) -> None:
         """ValueError where the weights given are not one per class of an m-plet."""
         for name in ("weights", "weights_end"):
@@ -147,10 +152,15 @@ class Sampling(SamplingPlan, Weighting):
                     f"weights {list(self.weights)} sum to {sum(self.weights):g}; a convex mix needs weights >= 0 "
                     "with sum 1 (or say convex: false)"
                 )
+        sums_to_one = not self.named or abs(sum(self.named) - 1) <= 1e-6
+        for name in ("weights", "weights_end"):
+            if (given := getattr(self, name)) is not None and not any(given):
+                raise ValueError(f"{name} {list(given)}: a mix of no class")
         end = self.weights_end
         if end is not None and self.convex and (abs(sum(end) - 1) > 1e-6 or min(end, default=0) < 0):
             raise ValueError(f"weights_end {list(end)} must be >= 0 and sum to 1 (or say convex: false)")
-        if self.mixture == "balanced" and (self.draw != "fixed" or len(set(self.weights or ())) > 1):
+        uneven = len(set(self.named)) > 1 or not sums_to_one
+        if self.mixture == "balanced" and (self.draw != "fixed" or uneven):
             raise ValueError(
                 "mixture 'balanced': every class counts the same, leave weights and draw at their defaults"
             )
@@ -159,8 +169,12 @@ class Sampling(SamplingPlan, Weighting):
                 f"resample {self.resample:g} with draw 'image': images are drawn again among those of the same weights; "
                 "leave draw at 'fixed' or 'mplet'"
             )
-        if self.resample is not None and self.weights is not None and abs(sum(self.weights) - 1) > 1e-6:
-            raise ValueError(f"resample {self.resample:g} with weights {list(self.weights)}: they must sum to 1")
+        if self.resample is not None and not sums_to_one:
+            raise ValueError(f"resample {self.resample:g} with weights {list(self.named)}: they must sum to 1")
+        if self.keep_by in ("hardest", "easiest") and min(self.named, default=0) < 0:
+            raise ValueError(
+                f"keep_by {self.keep_by!r} with weights {list(self.named)}: its labels are the weights, which must be >= 0"
+            )
         changing = [n for n in ("weights_end", "mixing_interval", "guide_interval") if getattr(self, n) is not None]
         if self.keep_by in ("log_weight", "agreement") and (changing or self.churn or self.eta):
             raise ValueError(

@@ -162,7 +162,10 @@ def _microbatches(exp: Experiment, device: str) -> Experiment:
 
 @functools.cache
 def _fitting(config: Recognizer, size: int, channels: int, classes: int, device: str) -> int | None:
-    return fitting(config, size, channels, classes, engine.start(device).device)
+    fits = fitting(config, size, channels, classes, engine.start(device).device)
+    while fits is not None and config.batch % fits == 1:  # no image is left by itself
+        fits += 1
+    return None if fits == config.batch else fits
 
 
 def _replaced(tree: Any, precision: str) -> Any:
