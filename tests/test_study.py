@@ -225,6 +225,15 @@ def test_what_is_wrong_is_said(file: Path, tmp_path: Path, change: dict[str, obj
         read_study(wrong)
 
 
+def test_a_data_set_of_other_images_takes_another_name(finished: Path, file: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in (finished / "runs").iterdir()}
+    (tmp_path / "other.npz").write_bytes(Path(read_study(file).data["blobs"].source).read_bytes())
+    data = read_study(file).data["blobs"].model_copy(update={"source": str(tmp_path / "other.npz")})
+    with pytest.raises(ConfigError, match=r"'small.blobs.g0': its images are .*tiny.npz, not .*name the study or its"):
+        run(file, finished, data={"blobs": data})
+    assert before == {path: path.read_bytes() for path in (finished / "runs").iterdir()}
+
+
 def test_wrong_settings_name_the_data_set(file: Path) -> None:
     config = read_study(file).model_copy(update={"settings": {"sampling": {"stepz": 3}}})
     with pytest.raises(ConfigError, match=r"data\.blobs: sampling.stepz: no such setting; did you mean steps"):

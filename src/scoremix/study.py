@@ -24,7 +24,7 @@ from scoremix.evaluation.estimate import holm
 from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, External, StoreBusy
 from scoremix.execution.progress import noting, show_files
-from scoremix.execution.records import RunRecord, source_of
+from scoremix.execution.records import RunRecord, refuse_other_data, source_of
 from scoremix.execution.refusals import refuse_unknown_classes
 from scoremix.execution.runner import decided
 from scoremix.execution.store import Call, Step, Store
@@ -84,6 +84,8 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
     experiments = [(seed, exp) for _, seed, exp in _experiments(config, runtime, said.append)]
     for line in dict.fromkeys(said):
         say(line)
+    for _, exp in experiments:
+        refuse_other_data(runtime.out, exp, "name the study or its data set otherwise")
     progress, hours = Progress(store, runtime), config.budget_hours
     records = {exp.name: progress.record(exp) for _, exp in experiments}
     deadline = time.monotonic() + 3600 * hours if hours else float("inf")

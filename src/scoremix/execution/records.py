@@ -32,16 +32,14 @@ def source_of(exp: Experiment, out: Path | None = None) -> External:
     return External(exp.source, key, exp.split_list, exp.groups)
 
 
-def refuse_other_data(out: Path, exp: Experiment) -> None:
+def refuse_other_data(out: Path, exp: Experiment, otherwise: str = "name this one with --set name=NAME") -> None:
     """ConfigError where a run of that name is on other images that are still there: it would be replaced."""
     record = out / "runs" / f"{exp.name}.json"
     if not record.exists():
         return
     before = Path(_read(record)["experiment"].get("source", exp.source))
     if before.exists() and before.resolve() != Path(exp.source).resolve():
-        raise ConfigError(
-            f"run {exp.name!r}: its images are {before}, not {exp.source}; name this one with --set name=NAME"
-        )
+        raise ConfigError(f"run {exp.name!r}: its images are {before}, not {exp.source}; {otherwise}")
 
 
 def to_continue(out: Path, name: str) -> str:
