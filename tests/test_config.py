@@ -108,6 +108,7 @@ def test_every_mistake_is_listed_at_once() -> None:
             "arms.x={mixing: {source_margin: 0.1}, recognizer: {head: softmax}}",
             ["arms.x.mixing.source_margin", "cosine"],
         ),
+        ("sampling.rho=0.000001", ["sampling.rho", "0.1"]),
         ("recognizer.microbatch=1", ["microbatch 1 of batch 128", "need two"]),
         ("recognizer.microbatch=127", ["microbatch 127 of batch 128", "need two"]),
         (

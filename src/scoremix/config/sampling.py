@@ -68,7 +68,7 @@ class SamplingPlan(Slice):
     steps: Annotated[int, Field(ge=2, le=10_000)] = 32
     sigma_min: Annotated[float, Field(gt=0)] = 0.002
     sigma_max: Annotated[float, Field(gt=0)] = 80.0
-    rho: Annotated[float, Field(gt=0)] = 7.0
+    rho: Annotated[float, Field(ge=0.1)] = 7.0
     churn: Annotated[float, Field(ge=0)] = 0.0
     eta: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="noise that ddim adds at every step; 1: ancestral"

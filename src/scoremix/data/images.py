@@ -349,7 +349,10 @@ def write_classes(
     held_out: Classes | None = None,
 ) -> None:
     """Writes labels.npy and then classes.json beside a finished images.npy."""
-    with (folder / "labels.npy").open("wb") as file:  # not memory-mapped: on a full disk that ends the process
+    with (
+        whole(folder / "labels.npy") as partial,
+        partial.open("wb") as file,
+    ):  # not memory-mapped: a full disk ends that
         header = {"descr": "<i4", "fortran_order": False, "shape": (int(np.sum(counts)),)}
         np.lib.format.write_array_header_1_0(file, header)
         for k, count in enumerate(counts):

@@ -9,6 +9,7 @@ import torch
 from scoremix.config import Embedding
 from scoremix.data.decode import with_channels
 from scoremix.data.facesets import FaceImages
+from scoremix.data.files import whole
 from scoremix.execution import processes as engine
 from scoremix.execution.work import Work
 from scoremix.recognition.checkpoints import Description, network_input
@@ -45,10 +46,9 @@ def embed_images(
     if work.part:
         return
     work.count("images", len(images))
-    unfinished = work.progress / "embeddings.npy"
-    shape = (len(images), description.embedding)
-    out = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.float32, shape=shape)
-    for name, (start, end) in blocks.items():
-        out[start:end] = np.load(io.BytesIO(work.surely_kept(name)), allow_pickle=False)
-    out.flush()
-    os.replace(unfinished, work / "embeddings.npy")
+    described = {"descr": "<f4", "fortran_order": False, "shape": (len(images), description.embedding)}
+    with whole(work / "embeddings.npy") as partial, partial.open("wb") as file:  # mapped, a full disk ends the process
+        np.lib.format.write_array_header_1_0(file, described)
+        for name in blocks:
+            block = np.load(io.BytesIO(work.surely_kept(name)), allow_pickle=False)
+            file.write(np.ascontiguousarray(block, "<f4").data)
