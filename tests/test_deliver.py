@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -70,7 +71,8 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_npz: Path, tiny_setting
     exp = load(Experiment(arms=named(ARMS)), (), [*tiny_settings, f"source={place}/images", "name=my_images"])
     out = place / "scoremix_runs"
     run(out, exp, checkpoint_seconds=0.0)
-    fitting.fit("my_images", runtime(out))
+    with open(place / "said.txt", "w") as said, contextlib.redirect_stderr(said):
+        fitting.fit("my_images", runtime(out))
     return place
 
 
@@ -126,6 +128,18 @@ def test_the_model_knows_all_classes_and_took_as_many_epochs_as_its_recipe(out: 
     assert epochs[0] == pytest.approx(epochs[1], abs=exp.recognizer.batch / 72)
     lines = (model / "classes.tsv").read_text().splitlines()
     assert len(lines) == 25 and lines[1].split("\t")[1:] == ["6", "train"] and lines[-1].endswith("test")
+
+
+def steps_of(said: str) -> tuple[int, int, int]:
+    """Of what a call of `fit` said: steps that were done before, all of them, and those that were listed as made."""
+    match = re.search(r"(\d+) of (\d+) steps are done already", said)
+    assert match
+    return int(match[1]), int(match[2]), said.count("✓ ")
+
+
+def test_every_step_that_was_to_do_is_listed(place: Path) -> None:
+    done, steps, listed = steps_of((place / "said.txt").read_text())
+    assert (done, steps, listed) == (0, 4, 4)
 
 
 def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
@@ -219,8 +233,12 @@ def test_mixes_are_the_runs_own_or_of_all_classes(out: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("arm", "retrain"), [("scoremix", False), ("scoremix", True), ("averages", False)])
-def test_every_kind_of_recipe_is_made(arm: str, retrain: bool, out: Path, tmp_path: Path) -> None:
+def test_every_kind_of_recipe_is_made(
+    arm: str, retrain: bool, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     fitting.fit("my_images", runtime(out), tmp_path / "m", arm=arm, retrain_generator=retrain)
+    done, steps, listed = steps_of(capsys.readouterr().err)
+    assert done + listed == steps
     card = (tmp_path / "m" / "README.md").read_text()
     assert "mixed images as 5 classes of their own" in card
     assert ("generator was trained on all classes" in card) == retrain and ("no generator needed" in card) == (

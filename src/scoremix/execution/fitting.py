@@ -123,7 +123,9 @@ def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Arti
         crew, runtime = workers.at_work(runtime, steps)
         waits(store, todo, crew.size)
         first = calls[0]
-        real = store.run(first.step, first.function, first.config, first.inputs, runtime)
+        after, made = labelled(noting(), steps), not store.artifact(first.step).done
+        real = store.run(*first, runtime)
+        after(first.step, real, made)
         start = time.monotonic()
         known = {artifact.key: len(LabeledImages.load(artifact.folder)) for artifact in parts.added.values()}
         seconds = estimate(real, steps, todo, runtime, store, known)
@@ -132,7 +134,7 @@ def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Arti
         if runtime.workers == "auto" and sum(seconds.values()) <= WORTHWHILE:
             crew = workers.ThisProcess()
         with crew:
-            schedule.run_all(calls, store, runtime, crew, labelled(noting(), steps), say)
+            schedule.run_all(calls, store, runtime, crew, after, say)
     return last
 
 
