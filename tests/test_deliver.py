@@ -170,6 +170,28 @@ def test_a_second_call_makes_nothing_and_a_stopped_one_ends_in_the_same_bytes(
     assert contents(tmp_path / "again") == contents(model)
 
 
+def test_another_model_gives_way_with_a_word_and_the_same_one_without(
+    out: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(model, copy)
+    word = f"{copy}: the model that is there is replaced when this one is done"
+    for licence, said in (("other", False), ("bsd", True), ("bsd", False), ("other", True)):
+        fitting.fit("my_images", runtime(out), copy, licence=licence)
+        assert (word in capsys.readouterr().err.splitlines()) == said, licence
+    (copy / "recognizer.onnx").write_bytes(b"damaged")  # and put there again
+    fitting.fit("my_images", runtime(out), copy)
+    assert "replaced" not in capsys.readouterr().err
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["config"]["experiment"]["name"], manifest["key"] = "another", "0" * 64
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    fitting.fit("my_images", runtime(out), copy)
+    assert (
+        f"{copy}: the model that is there, of run 'another', is replaced when this one is done\n"
+        in capsys.readouterr().err
+    )
+
+
 def test_a_damaged_model_is_put_there_again_and_what_others_put_beside_it_stays(
     out: Path, model: Path, tmp_path: Path
 ) -> None:

@@ -66,8 +66,11 @@ def fit(
         licence=licence,
     )
     say(f"{exp.name}: recipe {recipe.arm}: {recipe.why}")
-    delivered = make(parts, config, runtime)
-    put(delivered, to)
+    planner, planned = plan(parts, config, runtime)
+    if said := replacing(to, planned, exp.name):
+        say(said)
+    make(parts, planner, runtime)
+    put(planned, to)
     say(f"model: {to}")
     return to
 
@@ -111,12 +114,33 @@ def refuse_unusable(parts: records.FinishedRun, name: str, retrain: bool, ensemb
             )
 
 
-def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Artifact:
-    """The model's artifact: what is not there yet is made, ready steps side by side."""
-    store, evaluated = Store(runtime.out / "store"), records.evaluated(runtime.out, parts, config.recipe)
-    planner = Planner(store)
+def plan(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> tuple[Planner, Artifact]:
+    """The steps to a model, and what the last of them makes."""
+    planner, evaluated = Planner(Store(runtime.out / "store")), records.evaluated(runtime.out, parts, config.recipe)
     last = delivery(parts.exp, config, parts.chain, parts.recognizers, parts.added, evaluated, planner)
-    steps, calls = planner.listed, list(planner.calls.values())
+    return planner, last
+
+
+def replacing(folder: Path, model: Artifact, run: str) -> str | None:
+    """That another model is in the folder, which the one of a run will replace, and of which run it is where that is another;
+    None where there is none, or the same.
+    """
+    if not _ours(folder):
+        return None
+    before = Artifact(MODEL, "", folder).manifest
+    if before.get("key") == model.key:
+        return None
+    try:
+        of = before["config"]["experiment"]["name"]
+    except (KeyError, TypeError):
+        of = run
+    whose = "" if of == run else f", of run {of!r},"
+    return f"{folder}: the model that is there{whose} is replaced when this one is done"
+
+
+def make(parts: records.FinishedRun, planner: Planner, runtime: Runtime) -> None:
+    """What is planned and not there yet is made, ready steps side by side."""
+    store, steps, calls = planner.store, planner.listed, list(planner.calls.values())
     todo = [step for step in steps if not store.artifact(step).done]
     if todo:
         say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")
@@ -135,7 +159,6 @@ def make(parts: records.FinishedRun, config: Delivery, runtime: Runtime) -> Arti
             crew = workers.ThisProcess()
         with crew:
             schedule.run_all(calls, store, runtime, crew, after, say)
-    return last
 
 
 def put(model: Artifact, folder: Path) -> None:
