@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from scoremix.execution.training_set import load_training_set
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.images import ImagesSummary, Split
 from scoremix.pipeline import story
+from support.runs import undrawn
 
 CANDIDATES = ["real", "equal_steps", "averages_75", "cutmixes", "scoremix", "coherent_75"]
 
@@ -159,6 +161,40 @@ def test_what_the_judged_arm_is_held_against() -> None:
         "equal_steps": True,
         "averages_75": False,
     }
+
+
+@pytest.mark.parametrize(
+    ("train", "validation", "settings", "said"),
+    [
+        (9, 4, [], r"4 validation classes are too few .*split_list\)$"),
+        (9, 1, ["choice.folds=1"], "^1 validation class is too few"),
+        (90, 4, ["choice.folds=1"], r"or choose on folds \(choice.folds=3\)$"),
+        (90, 4, [], None),  # folds choose
+        (9, 5, [], None),
+    ],
+)
+def test_classes_that_can_choose_nothing_are_named_before_training(
+    tmp_path: Path, train: int, validation: int, settings: list[str], said: str | None
+) -> None:
+    store, exp = Store(tmp_path), experiment(*settings)
+    ingested = next(s for s in plans(exp, store) if s.stage == "ingest")
+    finish(store, ingested, "summary.json", read(train, validation))
+    told = progress.too_few(exp, store.artifact(ingested))
+    assert told is None if said is None else re.search(said, told or "")
+
+
+def test_a_choice_of_too_few_classes_is_told_first_and_last(
+    tiny: Experiment, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    split = tiny.data.model_copy(update={"fractions": (0.8, 0.1, 0.1)})
+    few = tiny.model_copy(update={"data": split, "seeds": (0,)})
+    with undrawn():
+        run(narrowed(few, ["real", "equal_steps"]), tmp_path)
+    told, said = capfd.readouterr(), "3 validation classes are too few to tell a lead from chance"
+    assert told.err.index(said) < told.err.index("✓ baseline") < told.err.rindex(said)
+    assert said in told.out and "  To try: take more classes" in told.out
+    assert not re.search("did better|may be chance", told.err + told.out)
+    assert f". {said}: with fewer than 5" in (tmp_path / "tiny" / "report.html").read_text().partition("was chosen")[2]
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,10 @@ SURE, UNSURE, WORSE = (
 OWN = Estimate(0.912, 0.88, 0.94, (0.91, 0.914))
 
 
-def told(chosen: str, best: str, lead: Estimate | None) -> str:
+def told(chosen: str, best: str, lead: Estimate | None, classes: int = 30) -> str:
     leads = {} if lead is None else {best: lead}
     choice = ChosenCandidate(chosen, best, "equal_steps", dict.fromkeys(("real", "equal_steps", "mixed"), OWN), leads)
-    return words.chosen(Choosing(choice, tar(0.01), 0.95, 30, 600), {"mixed": "mixes of two classes"})
+    return words.chosen(Choosing(choice, tar(0.01), 0.95, classes, 600), {"mixed": "mixes of two classes"})
 
 
 def test_what_was_chosen_and_why() -> None:
@@ -33,6 +33,17 @@ def test_what_was_chosen_and_why() -> None:
     )
     assert told("equal_steps", "mixed", UNSURE).endswith("on the 30 validation classes: that may be chance.")
     assert "No other candidate did better" in told("equal_steps", "equal_steps", None)
+
+
+@pytest.mark.parametrize(("best", "lead"), [("mixed", SURE), ("equal_steps", None)])
+def test_on_too_few_classes_it_is_said_that_nothing_else_could_be_chosen(best: str, lead: Estimate | None) -> None:
+    """Neither that none did better nor by how much one led: no lead of so few classes counts."""
+    assert told("equal_steps", best, lead, 2) == (
+        "Chosen among 3 candidates: real images alone, trained longer (equal_steps). 2 validation classes are too few to tell a "
+        "lead from chance: with fewer than 5 only a control, real images alone, can be chosen."
+    )
+    assert "1 validation class is too few" in told("equal_steps", best, lead, 1)
+    assert "too few" not in told("equal_steps", best, lead, 5)
 
 
 def gained(kind: str, *against: Estimate) -> str:

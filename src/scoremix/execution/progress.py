@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scoremix.config import ConfigError, Experiment, Runtime
+from scoremix.config import Choice, ConfigError, Experiment, Runtime
 from scoremix.config.base import undecided
 from scoremix.data.files import write_file
+from scoremix.evaluation.estimate import FEW
 from scoremix.execution import processes as engine
 from scoremix.execution import runner, schedule, workers
 from scoremix.execution.artifacts import Artifact, StoreBusy
@@ -94,6 +95,10 @@ def make(
         refuse_impossible(exp, real, wanted, engine.start(runtime.device).device)
         planner = runner.planned(exp, source, store)  # with the number of classes known
         left = runner.needed(planner.listed, *labels)
+        if any(step.stage == "choose" and not store.artifact(step).done for step in left) and (
+            few := too_few(exp, real)
+        ):
+            say(f"  {few}")
         if any(step.stage == "fold" and not store.artifact(step).done for step in left):
             classes = summary.classes
             say(
@@ -237,6 +242,16 @@ def read_in_words(summary: ImagesSummary) -> str:
     if summary.skipped:
         said.append(f"{noun(len(summary.skipped), 'unreadable file')} left out")
     return "  " + "; ".join([*said, *([summary.note] if summary.note else [])])
+
+
+def too_few(exp: Experiment, real: Artifact) -> str | None:
+    """That a choice can take nothing but a control, and what to do; None where its classes are enough."""
+    classes, folds = ImagesSummary.load(real).classes, Choice().folds
+    if exp.choice is None or folds_of(exp, real) > 1 or classes["validation"] >= FEW:
+        return None
+    both = classes["train"] + classes["validation"]
+    in_folds = f", or choose on folds (choice.folds={folds})" if both >= FEW * folds else ""
+    return f"{words.too_few(classes['validation'])}; {words.MORE_CLASSES}{in_folds}"
 
 
 def waits(store: Store, wanted: Sequence[Step], size: int) -> bool:

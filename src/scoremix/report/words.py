@@ -9,6 +9,7 @@ from scoremix.outputs.choice import Choosing
 from scoremix.report.numbers import decimals, direction, duration, interval, mean, noun, percent, written
 
 REST = "the rest"
+MORE_CLASSES = "take more classes, or give validation more of them (data.fractions, split_list)"
 PLAIN = {
     "real": "real images alone",
     "equal_steps": "real images alone, trained longer",
@@ -63,10 +64,18 @@ def where(choosing: Choosing) -> str:
     return f"the {choosing.classes} training and validation classes, each while it was left out of training"
 
 
+def too_few(classes: int) -> str:
+    """That a choice on so few validation classes takes a control, whatever the other candidates do."""
+    few = noun(classes, "validation class is", "validation classes are")
+    return f"{few} too few to tell a lead from chance: with fewer than {FEW} only a control, real images alone, can be chosen"
+
+
 def chosen(choosing: Choosing, notes: Mapping[str, str] = {}) -> str:
     """What was chosen among how many, and why."""
     choice, metric = choosing.choice, choosing.metric
     start = f"Chosen among {noun(len(choice.means), 'candidate')}: {called(choice.chosen, notes)}."
+    if choosing.classes < FEW:
+        return f"{start} {too_few(choosing.classes)}."
     on = f"on {where(choosing)}"
     if choice.lead is None:
         return f"{start} No other candidate did better {on}."
