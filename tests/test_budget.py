@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from scoremix.config import ConfigError, Experiment, Runtime, load, presets
-from scoremix.execution import budget, runner
+from scoremix.execution import budget, progress, runner, timing
 from scoremix.execution.records import RunRecord, source_of
 from scoremix.execution.store import Store
+from scoremix.report.numbers import duration
 
 
 @pytest.fixture
@@ -54,6 +55,38 @@ def test_a_generator_is_left_out_rather_than_trained_on_too_few_images(exp: Expe
     assert "half the generator's training" not in [words for words, _ in budget.ladder(short)]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["recognizer.start=mine.safetensors"],  # takes images of its own side
+        ["arms.averages_75.recognizer={network: iresnet18}", "data.size=112", "data.channels=3"],
+        ["generator.channel_mult=[1, 2, 2]", "data.size=36"],  # 18 px are halved once
+    ],
+)
+def test_images_that_a_network_cannot_take_smaller_keep_their_side(exp: Experiment, settings: list[str]) -> None:
+    fixed = load(exp, (), settings)
+    rungs = [left for _, left in budget.ladder(fixed)]
+    assert len(rungs) == 8 and {left.data.size for left in rungs} == {fixed.data.size}
+
+
+def test_how_long_it_takes_is_measured_and_said_once(
+    tiny_settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    exp = load(presets.folder(), (), [*tiny_settings, "choice.folds=1", "generator.until=gate"])
+    runtime, store, rates = Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store"), {}
+    left = runner.decided(budget.fitted(exp, runtime, store, "1h", rates), "cpu")
+    assert "--time 1h: all of it fits, nothing is left out\n" in capfd.readouterr().err
+    source = source_of(left)
+    real = runner.run(left, source, runner.Runner(store, runtime, "ingest"))
+    seconds = budget.expected(left, source, runtime, store, rates)
+    planner = runner.planned(left, source, store)
+    monkeypatch.setattr(timing.Clock, "_timed", lambda *_: pytest.fail("measured again"))
+    progress._announce(real, planner, runner.needed(planner.listed, None), runtime, 1, rates[real.key])
+    told = capfd.readouterr().err
+    assert f"estimate: about {duration(seconds)}, less if the generator's training ends early (" in told
+    assert told.endswith("; as measured for --time)\n")
+
+
 def costs(exp: Experiment, *rest: object) -> float:
     """Seconds that fall with every rung."""
     generated = [arm for arm in exp.arms.values() if arm.generated]
@@ -71,7 +104,7 @@ def test_as_little_is_left_out_as_the_time_asks_for(
     assert fitted(exp, tmp_path, "20m") == exp
     assert "nothing is left out" in capfd.readouterr().err
     assert fitted(exp, tmp_path, "800s").seeds == (0, 1)
-    assert "left out: two recognizer seeds instead of three" in capfd.readouterr().err
+    assert "left out, for the rest to fit: two recognizer seeds instead of three" in capfd.readouterr().err
     with pytest.raises(
         ConfigError, match=r"--time 1m: the least takes about 50 s here; give more time, or fewer images"
     ):

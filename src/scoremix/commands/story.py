@@ -50,8 +50,9 @@ def execute(exp: Experiment, running: LongRunOptions, until: str | None, time: s
     from scoremix.execution.store import Store
 
     store = Store(runtime.out / "store")
-    exp = budget.fitted(exp, runtime, store, time) if time else exp
-    progress.execute(exp, runtime, store, until, False, running.scheduler)
+    rates: dict[str, dict[str, float]] = {}
+    exp = budget.fitted(exp, runtime, store, time, rates) if time else exp
+    progress.execute(exp, runtime, store, until, False, running.scheduler, rates)
 
 
 def _add(name: str, until: str, text: str) -> None:

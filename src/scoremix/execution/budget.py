@@ -3,6 +3,8 @@
 import re
 from collections.abc import Iterator
 
+from pydantic import ValidationError
+
 from scoremix.config import ConfigError, Experiment, Runtime
 from scoremix.config.choice import narrowed, without_generator
 from scoremix.execution import processes, runner, schedule, workers
@@ -47,9 +49,8 @@ def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experime
         yield "half the generator's width", exp
         if halved := _half_as_long(exp):
             yield "half of its training again", (exp := halved)
-    if exp.recognizer.network == "small" and exp.data.size >= 32:
-        exp = exp.model_copy(update={"data": exp.data.model_copy(update={"size": exp.data.size // 2})})
-        yield f"image size: {exp.data.size} px", exp
+    if exp.recognizer.network == "small" and exp.data.size >= 32 and (smaller := _half_the_side(exp)):
+        yield f"image size: {smaller.data.size} px", (exp := smaller)
     if exp.choice is not None and (generated := [name for name, arm in exp.arms.items() if arm.generated]):
         exp = without_generator(exp, generated)
         yield "the generator and its candidates", exp
@@ -68,10 +69,25 @@ def _half_as_long(exp: Experiment) -> Experiment | None:
     return exp.model_copy(update={"generator": exp.generator.model_copy(update={"images_seen": half})})
 
 
-def fitted(exp: Experiment, runtime: Runtime, store: Store, text: str) -> Experiment:
-    """The experiment with as little left out as the time `text` asks for; says what, and how long the rest takes.
+def _half_the_side(exp: Experiment) -> Experiment | None:
+    """On images of half the side; None where a network takes those of this side alone, or cannot halve that one."""
+    recognizers = [of.recognizer for of in (exp, *map(exp.changed_by, exp.arms.values()))]
+    if exp.generator.diffusers is not None or any(of.start is not None for of in recognizers):
+        return None
+    smaller = exp.data.model_copy(update={"size": exp.data.size // 2})
+    try:
+        return Experiment.model_validate(exp.model_copy(update={"data": smaller}).model_dump())
+    except ValidationError:
+        return None
+
+
+def fitted(
+    exp: Experiment, runtime: Runtime, store: Store, text: str, rates: dict[str, dict[str, float]] | None = None
+) -> Experiment:
+    """The experiment with as little left out as the time `text` asks for; says what.
 
     A run of that name that was planned so before goes on as it was planned. ConfigError where the least takes longer.
+    `rates` is given what was measured, by the key of the images: who says later how long the run takes says the same.
     """
     wanted, source, first = seconds_of(text), source_of(exp), runner.Runner(store, runtime, "ingest")
     real = runner.run(exp, source, first)
@@ -82,14 +98,18 @@ def fitted(exp: Experiment, runtime: Runtime, store: Store, text: str) -> Experi
         for _, left in rungs:
             if runner.decided(left, runtime.device) == before:
                 return before
-    rates = dict[str, dict[str, float]]()
+    rates = {} if rates is None else rates
     seconds, left_out = 0.0, list[str]()
     for words, left in rungs:
         left_out += [words] if words else []
         seconds = expected(runner.decided(left, runtime.device), source, runtime, store, rates)
         if seconds <= RESERVE * wanted:
-            said = f"left out: {'; '.join(left_out)}" if left_out else "nothing is left out"
-            say(f"--time {text}: about {duration(seconds)} as estimated here; {said}")
+            said = (
+                f"left out, for the rest to fit: {'; '.join(left_out)}"
+                if left_out
+                else "all of it fits, nothing is left out"
+            )
+            say(f"--time {text}: {said}")
             return left
     raise ConfigError(
         f"--time {text}: the least takes about {duration(seconds)} here; give more time, or fewer images, such as "

@@ -14,7 +14,7 @@ from scoremix.data.images import LabeledImages
 from scoremix.delivery import delivery
 from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact, StoreError
-from scoremix.execution.progress import WORTHWHILE, noting, waits
+from scoremix.execution.progress import WORTHWHILE, lasting, noting, waits
 from scoremix.execution.recipe import ChosenRecipe, chosen_recipe
 from scoremix.execution.runner import Planner, labelled
 from scoremix.execution.store import Store
@@ -23,7 +23,6 @@ from scoremix.execution.torchrun import say
 from scoremix.outputs.comparison import Comparison
 from scoremix.outputs.networks import GateResult
 from scoremix.recognition.onnxfile import refuse_without_onnx
-from scoremix.report.numbers import duration
 
 MODEL = "model"  # the stage, and the folder of a run's model
 
@@ -154,7 +153,7 @@ def make(parts: records.FinishedRun, planner: Planner, runtime: Runtime) -> None
         known = {artifact.key: len(LabeledImages.load(artifact.folder)) for artifact in parts.added.values()}
         seconds = estimate(real, steps, todo, runtime, store, known)
         left = schedule.makespan(calls, seconds, crew.size)
-        say(f"estimate: about {duration(left)} (measured here in {time.monotonic() - start:.0f} s)")
+        say(f"estimate: {lasting(left, todo, crew.size)} (measured here in {time.monotonic() - start:.0f} s)")
         if runtime.workers == "auto" and sum(seconds.values()) <= WORTHWHILE:
             crew = workers.ThisProcess()
         with crew:

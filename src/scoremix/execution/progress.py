@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scoremix.config import Choice, ConfigError, Experiment, Runtime
@@ -38,9 +38,13 @@ def execute(
     until: str | None = None,
     only_report: bool = False,
     scheduler: str | None = None,
+    rates: Mapping[str, dict[str, float]] = {},
 ) -> Path:
-    """Runs what is not done yet, up to the step `until`, and says where it is; returns the last artifact's folder."""
-    (last,) = make(exp, runtime, store, [until], only_report, scheduler)
+    """Runs what is not done yet, up to the step `until`, and says where it is; returns the last artifact's folder.
+
+    `rates`: what estimates of it have measured already, by the key of the images.
+    """
+    (last,) = make(exp, runtime, store, [until], only_report, scheduler, rates)
     if process():
         return last.folder
     if last.stage != "report":
@@ -66,6 +70,7 @@ def make(
     labels: Sequence[str | None],
     only_report: bool = False,
     scheduler: str | None = None,
+    rates: Mapping[str, dict[str, float]] = {},
 ) -> list[Artifact]:
     """Runs what is not done yet of what some steps need (None: of all), telling a person; returns their artifacts.
 
@@ -108,7 +113,7 @@ def make(
                 "choice.folds=1: on the validation classes alone)"
             )
         held = waits(store, left, size)
-        return _announce(real, planner, left, runtime, size) > WORTHWHILE or held
+        return _announce(real, planner, left, runtime, size, rates.get(real.key)) > WORTHWHILE or held
 
     crew, runtime = (None, runtime) if team else workers.at_work(runtime, plans, scheduler)
     unread, one = not store.artifact(plans[0]).done, runner.Runner(store, runtime, "ingest", after, team)
@@ -268,8 +273,22 @@ def waits(store: Store, wanted: Sequence[Step], size: int) -> bool:
     return False
 
 
-def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runtime: Runtime, size: int) -> float:
-    """Says how long what is left will take with that many workers, from a short measurement on this machine.
+def lasting(seconds: float, todo: Sequence[Step], size: int) -> str:
+    """How long some steps will take that many workers, in words. A generator is reckoned with to the end of its training."""
+    shared = f" with {size} workers" if size > 1 else ""
+    early = any(step.config.get("until") == "gate" for step in todo)
+    return f"about {duration(seconds)}{shared}" + (", less if the generator's training ends early" if early else "")
+
+
+def _announce(
+    real: Artifact,
+    planner: runner.Planner,
+    wanted: list[Step],
+    runtime: Runtime,
+    size: int,
+    rates: dict[str, float] | None = None,
+) -> float:
+    """Says how long what is left will take with that many workers, by `rates`, or from a short measurement on this machine.
 
     Returns the seconds that one worker needs.
     """
@@ -277,19 +296,18 @@ def _announce(real: Artifact, planner: runner.Planner, wanted: list[Step], runti
     if not todo:
         return 0.0
     start = time.monotonic()
-    seconds = estimate(real, planner.listed, todo, runtime, planner.store)
-    spent = time.monotonic() - start
+    measured = "as measured for --time" if rates else ""
+    seconds = estimate(real, planner.listed, todo, runtime, planner.store, rates=rates)
+    measured = measured or f"measured here in {time.monotonic() - start:.0f} s"
     parts: dict[str, float] = {}
     for plan in todo:
         parts[plan.stage] = parts.get(plan.stage, 0) + seconds[plan.key]
     detail = ", ".join(f"{stage} {duration(s)}" for stage, s in sorted(parts.items(), key=lambda p: -p[1]) if s >= 1)
     total = sum(parts.values())
     side = schedule.makespan([planner.calls[step.key] for step in todo], seconds, size)
-    shared = f" with {size} workers" if size > 1 else ""
-    about = "at most" if any(step.config.get("until") == "gate" for step in todo) else "about"
     if any(step.stage == "adopt" for step in planner.listed):
         detail += "; sampling by the model of diffusers is not counted"
-    say(f"estimate: {about} {duration(side if size > 1 else total)}{shared} ({detail}; measured here in {spent:.0f} s)")
+    say(f"estimate: {lasting(side if size > 1 else total, todo, size)} ({detail}; {measured})")
     return total
 
 
