@@ -139,6 +139,7 @@ def main() -> None:
             "key": generator.key,
             "generator": own.generator.model_dump(mode="json"),
             "ema": own.sampling.ema,
+            "guide_interval": own.sampling.guide_interval,
         }
         found.append({**about, "rows": measured})
         if options.json:

@@ -181,6 +181,9 @@ def gates_table(stored: list[dict[str, Any]]) -> str:
         of = made["generator"]
         changes = {name: of[name] for name, usual in USUAL.items() if of.get(name, usual) != usual}
         changes |= {"alignment loss": of["align"]["weight"]} if of.get("align") else {}
+        changes |= (
+            {"guided at middle noise up to sigma": made["guide_interval"][1]} if made.get("guide_interval") else {}
+        )
         changes |= {"EMA length": made["ema"]} if made.get("ema", 0.05) != 0.05 else {}
         differs = "".join(f", {name.replace('_', ' ')} {value:g}" for name, value in changes.items())
         for row in made["rows"]:
