@@ -74,8 +74,8 @@ def test_a_group_of_arms_works_alone(file: Path) -> None:
 @pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "studies").glob("*.yaml")), ids=lambda f: f.stem)
 def test_the_studies_of_the_repository_are_valid(file: Path) -> None:
     config = read_study(file)
-    wanted = {"real", "equal_steps", *config.own} - ({"equal_steps"} if "tuning" in file.stem else set())
     for _, seed, exp in config.experiments():
+        wanted = {"real", *exp.evaluation.controls, *config.own}
         assert seed != config.generator_seeds[0] or wanted <= exp.arms.keys()
 
 
