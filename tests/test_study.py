@@ -231,6 +231,12 @@ def test_a_data_set_of_other_images_takes_another_name(finished: Path, file: Pat
     data = read_study(file).data["blobs"].model_copy(update={"source": str(tmp_path / "other.npz")})
     with pytest.raises(ConfigError, match=r"'small.blobs.g0': its images are .*tiny.npz, not .*name the study or its"):
         run(file, finished, data={"blobs": data})
+    with pytest.raises(ConfigError, match="its images are"):
+        study.tables(
+            read_study(file).model_copy(update={"data": {"blobs": data}}),
+            Runtime(out=finished),
+            Store(finished / "store"),
+        )
     assert before == {path: path.read_bytes() for path in (finished / "runs").iterdir()}
 
 

@@ -84,8 +84,6 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
     experiments = [(seed, exp) for _, seed, exp in _experiments(config, runtime, said.append)]
     for line in dict.fromkeys(said):
         say(line)
-    for _, exp in experiments:
-        refuse_other_data(runtime.out, exp, "name the study or its data set otherwise")
     progress, hours = Progress(store, runtime), config.budget_hours
     records = {exp.name: progress.record(exp) for _, exp in experiments}
     deadline = time.monotonic() + 3600 * hours if hours else float("inf")
@@ -119,8 +117,11 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
 def _experiments(
     config: StudyConfig, runtime: Runtime, say: Say = lambda line: None
 ) -> list[tuple[str, int, Experiment]]:
-    """Those of the study, with what this device computes in."""
-    return [(data, seed, decided(exp, runtime.device)) for data, seed, exp in config.experiments(say)]
+    """Those of the study, with what this device computes in; ConfigError where one was run on other images."""
+    experiments = config.experiments(say)
+    for _, _, exp in experiments:
+        refuse_other_data(runtime.out, exp, "name the study or its data set otherwise")
+    return [(data, seed, decided(exp, runtime.device)) for data, seed, exp in experiments]
 
 
 def _order(experiments: list[tuple[int, Experiment]]) -> Iterator[tuple[Experiment, str]]:
