@@ -150,7 +150,7 @@ def test_what_another_process_makes_is_refused_before_a_measurement_or_waited_fo
     steps = runner.plan_all(runner.decided(exp, "cpu"), source_of(exp), store)
     (step,) = (step for step in steps if step.label == "generator")
 
-    def estimate(real: Artifact, plans: list[Step], todo: list[Step], *_: object) -> dict[str, float]:
+    def estimate(real: Artifact, plans: list[Step], todo: list[Step], *_: object, **__: object) -> dict[str, float]:
         begun.append("estimate")
         return {step.key: 1.0 for step in todo}
 
