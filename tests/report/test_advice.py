@@ -39,6 +39,12 @@ def test_a_recognizer_that_does_not_know_real_images_comes_before_the_generator(
     assert words.too_weak(0.1, 0.5, 0.18).startswith("The recognizer is too weak")
 
 
+def test_the_gate_of_an_aligned_generator_is_called_no_proof() -> None:
+    report = fake_report.build(arms=3)
+    aligned = report.having(replace(report.part(GeneratorSection), aligned=True))
+    assert "is no proof" in aligned.html and "is no proof" not in report.html
+
+
 def test_without_a_gate_nothing_is_said_to_have_passed_it() -> None:
     report = fake_report.build(arms=3)
     weak = replace(GATE, top1=0.1, floor=0.0)

@@ -34,12 +34,14 @@ class GeneratorSection(Section):
     title = "Is the generator good enough"
     gate: GateResult | None = None
     curve: GateCurve | None = None
+    aligned: bool = False  # trained to please the recognizer that judges it
 
     @classmethod
     def load(cls, run: ReportedRun) -> Self:
         if "generator" not in run.chain:
             return cls()
-        return cls(gate_of(run), GeneratorSummary.load(run.chain["generator"]).gate)
+        aligned = run.config.generator.align is not None
+        return cls(gate_of(run), GeneratorSummary.load(run.chain["generator"]).gate, aligned)
 
     def rows(self, shared: Any) -> Iterator[Row]:
         for key, value in asdict(self.gate).items() if self.gate else ():
