@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Self
 
-from scoremix.evaluation.estimate import ChosenCandidate
+from scoremix.evaluation.estimate import FEW, ChosenCandidate
 from scoremix.evaluation.metric_table import Metric, metric_of
 from scoremix.outputs.record import Record
 
@@ -20,6 +20,11 @@ class Choosing(Record):
     classes: int
     images: int
     folds: int = 1
+
+    @property
+    def too_few(self) -> bool:
+        """Whether the classes are too few to choose anything but a control."""
+        return self.classes < FEW
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:

@@ -74,7 +74,7 @@ def chosen(choosing: Choosing, notes: Mapping[str, str] = {}) -> str:
     """What was chosen among how many, and why."""
     choice, metric = choosing.choice, choosing.metric
     start = f"Chosen among {noun(len(choice.means), 'candidate')}: {called(choice.chosen, notes)}."
-    if choosing.classes < FEW:
+    if choosing.too_few:
         return f"{start} {too_few(choosing.classes)}."
     on = f"on {where(choosing)}"
     if choice.lead is None:

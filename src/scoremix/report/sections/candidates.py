@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Self
 
-from scoremix.evaluation.estimate import FEW, Estimate
+from scoremix.evaluation.estimate import Estimate
 from scoremix.outputs.choice import Choosing
 from scoremix.report import words
 from scoremix.report.numbers import Row, estimate_rows
@@ -28,7 +28,7 @@ class CandidatesSection(Section):
     @property
     def too_few(self) -> str:
         """That no other candidate than a control could be chosen, where the classes were too few; else nothing."""
-        return words.too_few(self.choosing.classes) if self.choosing and self.choosing.classes < FEW else ""
+        return words.too_few(self.choosing.classes) if self.choosing and self.choosing.too_few else ""
 
     @property
     def plain(self) -> Mapping[str, str]:

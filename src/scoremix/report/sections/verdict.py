@@ -5,7 +5,7 @@ from dataclasses import field
 from typing import Any, Self
 
 from scoremix.config.loading import MIXES_FIRST
-from scoremix.evaluation.estimate import FEW, Estimate
+from scoremix.evaluation.estimate import Estimate
 from scoremix.evaluation.metric_table import AUC
 from scoremix.outputs.choice import Choosing
 from scoremix.outputs.comparison import Kind
@@ -39,7 +39,7 @@ class VerdictSection(Section):
     @classmethod
     def load(cls, run: ReportedRun) -> Self:
         choosing = Choosing.load(run.chain["choice"]) if "choice" in run.chain else None
-        few = choosing is not None and choosing.classes < FEW
+        few = choosing is not None and choosing.too_few
         return cls(
             (*([words.MORE_CLASSES] if few else []), *_advice(run)),
             gate_of(run),
