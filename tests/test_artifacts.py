@@ -334,7 +334,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
-    left = tmp_path / ".made.0123.part"
+    left = tmp_path / f".made.{'0a' * 16}.part"
     left.mkdir()
     (left / "image.png").write_bytes(b"1")
     with whole(tmp_path / "made", folder=True) as first:
@@ -343,3 +343,15 @@ def test_what_a_killed_process_left_of_a_folder_is_removed_and_what_another_writ
             raise KeyError
         (first / "image.png").write_bytes(b"2")
     assert [file.name for file in tmp_path.rglob("*")] == ["made", "image.png"]
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_and_what_another_writes_is_not(tmp_path: Path) -> None:
+    (tmp_path / f"page.html.{'0a' * 16}.partial").write_text("ha")
+    (tmp_path / f"other.html.{'0a' * 16}.partial").write_text("ha")
+    with whole(tmp_path / "page.html") as first:
+        first.write_text("half")
+        write_file(tmp_path / "page.html", "another's")
+        assert first.read_text() == "half"
+        first.write_text("whole")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"other.html.{'0a' * 16}.partial", "page.html"]
+    assert (tmp_path / "page.html").read_text() == "whole"

@@ -197,6 +197,44 @@ def test_unfinished_arms_are_left_out_and_named(finished: Path, file: Path, tmp_
     run(file, finished)
 
 
+@pytest.mark.slow
+def test_tables_alone_train_nothing(
+    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = {
+        "equal_steps": {"images": "real", "steps_of": "other", "note": "the control"},
+        "other": {"generator": {"lr": 0.005}, "note": "a generator of its own"},
+    }
+    tree = {
+        **yaml.safe_load(file.read_text()),
+        "arms": ["real", "equal_steps", "other"],
+        "own": own,
+        "headline": [],
+        "against": {},
+    }
+    tree = {**tree, "seeds": [0], "generator_seeds": [0]}
+    tree["settings"] = {
+        **tree.get("settings", {}),
+        "evaluation": {**tree.get("settings", {}).get("evaluation", {}), "treatment": "other"},
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(tree))
+    with monkeypatch.context() as patched:  # ended before the tables, as by a kill
+        patched.setattr(study, "tables", lambda *of, **how: tmp_path)
+        run(tmp_path / "own.yaml", tmp_path / "out")
+    assert made(tmp_path / "out", "generator") == 1
+    config, runtime = read_study(tmp_path / "own.yaml"), Runtime(out=tmp_path / "out", device="cpu", quiet=True)
+    folder = study.tables(config, runtime, Store(tmp_path / "out" / "store"), training=False)
+    assert made(tmp_path / "out", "generator") == 1 and made(tmp_path / "out", "report") == 0
+    assert "no report, which needs generator:" in capsys.readouterr().err
+    first = json.loads((folder / "study.json").read_text())
+    assert [row["arm"] for row in first["tables"][0]["rows"]] == ["real", "equal_steps", "other"]
+    found = json.loads((run(tmp_path / "own.yaml", tmp_path / "out") / "study.json").read_text())
+    assert made(tmp_path / "out", "generator") == 2 and made(tmp_path / "out", "report") == 1
+    assert found["tables"][0]["gates"] == first["tables"][0]["gates"] != {}
+    numbers = [[row["metrics"] for row in of["tables"][0]["rows"]] for of in (first, found)]
+    assert numbers[0] == numbers[1]
+
+
 def test_a_study_may_have_arms_of_its_own(file: Path, tmp_path: Path) -> None:
     own = {"faint": {"sampling": {"weights": [0.9, 0.1]}, "note": "mostly one class"}}
     tree = {**yaml.safe_load(file.read_text()), "arms": ["real", "equal_steps", "scoremix", "faint"], "own": own}

@@ -111,7 +111,7 @@ def execute(config: StudyConfig, runtime: Runtime, store: Store, scheduler: str 
         in_time = schedule.run_all(list(calls.values()), store, runtime, crew, after, say, deadline)
     if not in_time:
         say(f"the budget of {hours:g} hours is spent; the tables hold what is finished, the next run goes on")
-    return tables(config, runtime, store)
+    return tables(config, runtime, store, training=in_time)
 
 
 def _experiments(
@@ -163,8 +163,12 @@ def finished_part(exp: Experiment, progress: Progress) -> Experiment | None:
     return exp.model_copy(update={"arms": arms}) if needed <= arms.keys() else None
 
 
-def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
-    """Compares what is finished and writes study.html, study.csv and study.json; returns their folder."""
+def tables(config: StudyConfig, runtime: Runtime, store: Store, training: bool = True) -> Path:
+    """Compares what is finished and writes study.html, study.csv and study.json; returns their folder.
+
+    Without `training` the report of an experiment is left out where a network that no arm has needed is yet to be
+    trained for it, as the generator of the settings where every arm has its own.
+    """
     progress = Progress(store, runtime)
     compared: dict[str, list[tuple[int, Experiment, Artifact]]] = {}
     missing = []
@@ -174,7 +178,12 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
         if part is not None:
             record = progress.record(exp)  # of all arms: those trained in part are not forgotten
             compared.setdefault(data, []).append((generator_seed, part, progress.run(part, "compare", record)))
-            show_files(progress.run(part, "report", record), runtime.out / part.name)
+            if not training and (lacking := untrained(progress.steps(part), store)):
+                say(
+                    f"{exp.name}: no report, which needs {', '.join(lacking)}: a study that is run to its end trains it"
+                )
+            else:
+                show_files(progress.run(part, "report", record), runtime.out / part.name)
     of_data = (_table(data, of, progress, config.against) for data, of in compared.items())
     study = Study(config.name, tuple(of_data), tuple(missing))
     folder = runtime.out / config.name
@@ -185,6 +194,12 @@ def tables(config: StudyConfig, runtime: Runtime, store: Store) -> Path:
     print(pages.text(study))
     print(f"study: {folder / 'study.html'}")
     return folder
+
+
+def untrained(steps: list[Step], store: Store) -> list[str]:
+    """The networks that the report needs and that are not trained, by their steps' labels."""
+    of_report = (step for step in runner.needed(steps, "report") if step.stage in ("recognizer", "generator"))
+    return [step.label for step in of_report if not store.artifact(step).done]
 
 
 Draws = dict[int, dict[str, np.ndarray]]  # of an arm: generator seed -> metric -> (recognizer seeds, 1 + resamples)
@@ -199,15 +214,21 @@ def _table(
         for name, values in artifact.arrays("draws.npz").items():
             arm, _, metric = name.rpartition("/")
             draws.setdefault(arm, {}).setdefault(generator_seed, {})[metric] = values.astype(np.float64)
-    exp, first = of[0][1], Comparison.load(of[0][2])
+    exp, compared = of[0][1], {seed: Comparison.load(artifact) for seed, _, artifact in of}
+    first = compared[of[0][0]]
     metrics = [m for m in first.metrics if m not in first.unsupported]
     headline = first.headline if first.headline in metrics else metrics[0]
     controls = [c for c in exp.evaluation.controls if c in exp.arms]
     steps, store, level = progress.steps(exp), progress.store, exp.evaluation.level
-    costs, mixes = (
-        _costs(exp, steps, store),
-        {g.group: g.numbers for g in Diagnosis.load(_artifact_of("diagnose", steps, store)).groups},
-    )
+    costs, diagnosed = _costs(exp, steps, store), _artifact_of("diagnose", steps, store)
+    mixes = {g.group: g.numbers for g in Diagnosis.load(diagnosed).groups} if diagnosed.done else {}
+    own = {
+        seed: found.gates[exp.evaluation.treatment]
+        for seed, found in compared.items()
+        if exp.evaluation.treatment in found.gates
+    }
+    checks = {seed: _artifact_of("check", progress.steps(exp), store) for seed, exp, _ in of}
+    gates = {seed: GateResult.load(check) for seed, check in checks.items() if check.done} | own
     rows = []
     for arm in measured(exp):
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
@@ -242,9 +263,7 @@ def _table(
         controls=tuple(controls),
         level=level,
         seeds=exp.seeds,
-        gates={
-            seed: GateResult.load(_artifact_of("check", progress.steps(exp), store)).as_json() for seed, exp, _ in of
-        },
+        gates={seed: gate.as_json() for seed, gate in gates.items()},
         rows=tuple(rows),
         pairs=tuple(
             (arm, other, _cells(metrics, level, draws[arm], draws[other]))

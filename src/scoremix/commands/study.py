@@ -12,7 +12,7 @@ from scoremix.commands.options import LongRunOptions, app, stop_after
 def study(
     file: Annotated[Path, typer.Argument(help="YAML file: data sets, arms, seeds, budget; see docs/study.md")],
     only_tables: Annotated[
-        bool, typer.Option("--tables", help="run nothing, write the tables of what is done")
+        bool, typer.Option("--tables", help="train nothing, write the tables of what is done")
     ] = False,
     *,
     running: LongRunOptions,
@@ -25,6 +25,6 @@ def study(
     stop_after(running.max_hours)
     config, runtime, store = read_study(file), running.runtime, Store(running.out / "store")
     if only_tables:
-        studies.tables(config, runtime, store)
+        studies.tables(config, runtime, store, training=False)
     else:
         studies.execute(config, runtime, store, running.scheduler)

@@ -21,19 +21,20 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
     Its name is its own, so that several processes may write at once and the last one stays. An OSError names `path`
     where it names no other file. With `folder` an empty folder is made; `path` must then be absent or an empty folder.
-    What a process left that was killed while it wrote such a folder is removed: nobody holds its lock any more.
+    What a process left that was killed while it wrote the same is removed: nobody holds its lock any more.
     """
-    unique = uuid.uuid4().hex
-    partial = path.with_name(f".{path.name}.{unique}.part" if folder else f"{path.name}.{unique}.partial")
+    name = ".{}.{}.part" if folder else "{}.{}.partial"
+    partial = path.with_name(name.format(path.name, uuid.uuid4().hex))
+    remove = shutil.rmtree if folder else os.unlink
     held = contextlib.ExitStack()
     try:
+        for left in path.parent.glob(name.format(glob.escape(path.name), "[0-9a-f]" * 32)):
+            with contextlib.suppress(OSError), locked(left):
+                remove(left)
         if folder:
-            for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-                with contextlib.suppress(OSError), locked(left):
-                    shutil.rmtree(left)
             partial.mkdir()
-            with contextlib.suppress(OSError):  # a file system without locks
-                held.enter_context(locked(partial))
+        with contextlib.suppress(OSError):  # a file system without locks, or nothing can be written: said below
+            held.enter_context(locked(partial))
         yield partial
         if not folder:
             with open(partial, "rb+") as handle:
