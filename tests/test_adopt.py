@@ -162,6 +162,28 @@ def test_a_run_mixes_with_a_model_of_diffusers(
     assert Store(out / "store").artifact(plans["sample"]).done
 
 
+@pytest.mark.parametrize(
+    ("schedule", "settings", "words"),
+    [
+        (
+            {"beta_end": 0.002},
+            ["sampling.guidance=1"],
+            r"sampling.sigma_max 80: the model of .* was trained up to 1\.\d+",
+        ),
+        ({}, ["sampling.guidance=2", "sampling.guide=unconditional"], "sampling.guidance 2: .* only 1 is allowed"),
+    ],
+)
+def test_what_the_model_does_not_know_is_refused_before_training(
+    tmp_path: Path, tiny_settings: list[str], schedule: dict[str, float], settings: list[str], words: str
+) -> None:
+    folder = models(tmp_path / "m", "unet", "epsilon")
+    diffusers().DDPMScheduler(**schedule).save_pretrained(folder / "scheduler")
+    exp = load(Experiment(), (), [*tiny_settings, f"generator.diffusers={folder}", *settings])
+    with pytest.raises(ConfigError, match=words):
+        progress.execute(exp, Runtime(out=tmp_path, device="cpu", quiet=True), Store(tmp_path / "store"))
+    assert not (tmp_path / "store" / "recognizer").exists()
+
+
 @pytest.mark.slow
 def test_a_whole_run_with_a_model_of_diffusers_says_that_it_was_trained_elsewhere(
     tmp_path: Path, tiny_settings: list[str]

@@ -62,6 +62,15 @@ def described(folder: Path) -> Described:
     return Described(kind, _names(folder, int(count)), int(size), int(channels), files)
 
 
+def highest_sigma(folder: Path) -> float:
+    """The largest noise level that the model of a folder was trained on."""
+    import diffusers
+
+    scheduler = diffusers.DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+    alpha = float(scheduler.alphas_cumprod[-1])
+    return float(((1 - alpha) / alpha) ** 0.5)
+
+
 class Loaded(NamedTuple):
     """The network, what makes pixels of its images, and how many parameters it has."""
 

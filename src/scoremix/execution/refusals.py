@@ -11,7 +11,7 @@ from scoremix.config.analysis import Analysis
 from scoremix.config.base import TIMM
 from scoremix.data.images import LabeledImages
 from scoremix.data.lists import read_mplets
-from scoremix.diffusion.foreign import described
+from scoremix.diffusion.foreign import described, highest_sigma
 from scoremix.execution.artifacts import Artifact
 from scoremix.execution.memory import total_bytes
 from scoremix.execution.store import Step
@@ -42,7 +42,23 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step], d
     if exp.generator.diffusers is not None:
         folder = Path(exp.generator.diffusers)
         labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
+        generated = {f"arms.{name}.": exp.changed_by(arm) for name, arm in exp.arms.items() if arm.generated}
+        for path, of in {"": exp, **generated}.items():
+            refuse_beyond_model(of.sampling, folder, path)
     refuse_untold_rate(exp, summary)
+
+
+def refuse_beyond_model(sampling: Sampling, folder: Path, path: str = "") -> None:
+    """ConfigError, before anything is trained, for noise, or a guide, that a model of diffusers does not know."""
+    most = highest_sigma(folder)
+    if sampling.sigma_max > most * (1 + 1e-6):
+        raise ConfigError(
+            f"{path}sampling.sigma_max {sampling.sigma_max:g}: the model of {folder} was trained up to {most:g}, which is allowed"
+        )
+    if sampling.guidance != 1 and described(folder).kind == "unet":
+        raise ConfigError(
+            f"{path}sampling.guidance {sampling.guidance:g}: the model of {folder} was not trained without classes, only 1 is allowed"
+        )
 
 
 def refuse_missing_library(exp: Experiment) -> None:
