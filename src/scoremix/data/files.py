@@ -29,12 +29,12 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
     held = contextlib.ExitStack()
     try:
         for left in path.parent.glob(name.format(glob.escape(path.name), "[0-9a-f]" * 32)):
-            with contextlib.suppress(OSError), locked(left):
+            with contextlib.suppress(OSError), locked(left, make=False):
                 remove(left)
-        if folder:
-            partial.mkdir()
-        with contextlib.suppress(OSError):  # a file system without locks, or nothing can be written: said below
-            held.enter_context(locked(partial))
+        while not partial.exists():  # again where another process removed it before it was locked
+            partial.mkdir() if folder else partial.touch()
+            with contextlib.suppress(OSError):  # a file system without locks
+                held.enter_context(locked(partial, wait=True, make=False))
         yield partial
         if not folder:
             with open(partial, "rb+") as handle:
@@ -53,9 +53,9 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def locked(place: Path, wait: bool = False) -> Iterator[None]:
+def locked(place: Path, wait: bool = False, make: bool = True) -> Iterator[None]:
     """Holds the lock of a folder, or of a file, which is made; OSError where somebody else does, unless that is awaited."""
-    handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    handle = os.open(place, os.O_RDONLY if place.is_dir() else os.O_RDWR | make * os.O_CREAT, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield

@@ -43,8 +43,8 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step], d
         folder = Path(exp.generator.diffusers)
         labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
         generated = {f"arms.{name}.": exp.changed_by(arm) for name, arm in exp.arms.items() if arm.generated}
-        for path, of in {"": exp, **generated}.items():
-            refuse_beyond_model(of.sampling, folder, path)
+        for path, changed in {"": exp, **generated}.items():
+            refuse_beyond_model(changed.sampling, folder, path)
     refuse_untold_rate(exp, summary)
 
 
