@@ -81,6 +81,7 @@ def table_section(table: dict[str, Any]) -> str:
             ),
         ]
     gates = ", ".join(f"{100 * g['top1']:.0f} % (seed {seed})" for seed, g in table["gates"].items())
+    named = f" Reproductions named by the baseline: {gates}." if gates else ""
     made = next(iter(table["manifests"].values()))
     return "\n".join(
         [
@@ -92,8 +93,8 @@ def table_section(table: dict[str, Any]) -> str:
             "",
             prose(
                 f"Per cent: mean ± standard deviation over runs (recognizer seeds × generators), on {table['classes']} classes, {table['size']} px; "
-                f"the difference with its 95 % interval over classes; Holm's correction is over all arms and controls of this data. Reproductions named by the "
-                f"baseline: {gates}. Manifests: {', '.join(m['key'][:12] for m in table['manifests'].values())}, code {str(made['commit'])[:12]}, "
+                f"the difference with its 95 % interval over classes; Holm's correction is over all arms and controls of this data."
+                f"{named} Manifests: {', '.join(m['key'][:12] for m in table['manifests'].values())}, code {str(made['commit'])[:12]}, "
                 f"torch {made['versions']['torch']}, finished {made['finished'][:10]}."
             ),
         ]

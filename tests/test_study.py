@@ -284,6 +284,26 @@ def test_wrong_settings_name_the_data_set(file: Path) -> None:
         config.experiments()
 
 
+def test_where_no_arm_is_generated_no_generator_is_judged(finished: Path, file: Path, tmp_path: Path) -> None:
+    tree = yaml.safe_load(file.read_text())
+    judging = {**tree["settings"]["evaluation"], "treatment": "short", "controls": ["real"]}
+    own = {"short": {"images": "real", "recognizer": {"lr": 0.05}, "note": "another rate"}}
+    tree |= {
+        "arms": ["real", "short"],
+        "own": own,
+        "headline": [],
+        "against": {},
+        "generator_seeds": [0],
+        "name": "alone",
+    }
+    tree["settings"] |= {"evaluation": judging, "gate": {"floor": 1.0}}
+    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(tree))
+    folder = run(tmp_path / "alone.yaml", finished)
+    table = json.loads((folder / "study.json").read_text())["tables"][0]
+    assert table["gates"] == {} and "too weak" not in table["sentence"]
+    assert "reproductions recognised" not in (folder / "study.html").read_text()
+
+
 def test_a_cell_of_known_draws() -> None:
     rng = np.random.default_rng(0)
     draws = rng.normal(0.3, 0.1, (4, 20_001))

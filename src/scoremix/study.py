@@ -222,13 +222,7 @@ def _table(
     steps, store, level = progress.steps(exp), progress.store, exp.evaluation.level
     costs, diagnosed = _costs(exp, steps, store), _artifact_of("diagnose", steps, store)
     mixes = {g.group: g.numbers for g in Diagnosis.load(diagnosed).groups} if diagnosed.done else {}
-    own = {
-        seed: found.gates[exp.evaluation.treatment]
-        for seed, found in compared.items()
-        if exp.evaluation.treatment in found.gates
-    }
-    checks = {seed: _artifact_of("check", progress.steps(exp), store) for seed, exp, _ in of}
-    gates = {seed: GateResult.load(check) for seed, check in checks.items() if check.done} | own
+    gates = {seed: found for seed, exp, _ in of if (found := _judging_gate(exp, compared[seed], progress))}
     rows = []
     for arm in measured(exp):
         differences = {c: _cells(metrics, level, draws[arm], draws[c]) for c in controls if c != arm}
@@ -294,6 +288,14 @@ def _cells(metrics: list[str], level: float, arm: Draws, other: Draws | None = N
 def _first_like(arm: Draws, seed: int) -> int:
     """The first generator seed with which the arm has these very numbers."""
     return next(s for s in arm if all(np.array_equal(arm[s][m], v, equal_nan=True) for m, v in arm[seed].items()))
+
+
+def _judging_gate(exp: Experiment, compared: Comparison, progress: Progress) -> GateResult | None:
+    """That of the judged arm's generator, its own or the experiment's; None where no arm is generated, or nothing measured."""
+    if not any(exp.arms[arm].generated for arm in measured(exp)):
+        return None
+    check = _artifact_of("check", progress.steps(exp), progress.store)
+    return compared.gates.get(exp.evaluation.treatment) or (GateResult.load(check) if check.done else None)
 
 
 def _artifact_of(stage: str, steps: list[Step], store: Store) -> Artifact:
