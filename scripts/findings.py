@@ -254,34 +254,61 @@ def cost(stored: Stored, pyplot: Any) -> Any:
     return drawing
 
 
-GATES = {  # generator, guidance -> its line
-    ("gate_a", 1.0): ("170 people, learned conditions", GREY, "o-"),
-    ("gate_b", 1.0): ("170 people, centers", ORANGE, "o-"),
-    ("gate_c", 1.0): ("77 people, centers, batches of 32", BLUE, "o--"),
-    ("gate_c", 2.0): ("the same, guidance 2", BLUE, "o-"),
-    ("coherent_first", 1.3): ("60 characters, learned conditions", GREY, "s-"),
-    ("small_first", 1.3): ("60 characters, centers, batches of 32", GREEN, "s--"),
-    ("small_first", 2.0): ("the same, guidance 2", GREEN, "s-"),
+class Curve(NamedTuple):
+    """The gates of one generator along its training, at one guidance."""
+
+    label: str
+    stored: str  # a file of benchmarks/gates.py
+    arm: str
+    guidance: float
+    colour: str
+    style: str
+
+
+GATES = {
+    "people, centers as conditions, batches of 32, guidance 2": (
+        Curve("38 people", "gates_faces_guidance", "three_quarters", 2.0, BLUE, "o-"),
+        Curve("38, larger network", "gates_faces_larger", "larger", 2.0, GREEN, "o-"),
+        Curve("38, 32 px", "gates_lfw_38_32px", "three_quarters", 2.0, BLUE, "o--"),
+        Curve("38, 32 px, larger network", "gates_faces_larger_32px", "larger", 2.0, GREEN, "o--"),
+        Curve("77 people", "people_gates", "gate_c", 2.0, ORANGE, "o-"),
+        Curve("330 people", "gates_faces_longer", "three_quarters", 2.0, GREY, "o-"),
+    ),
+    "60 characters, guidance 1.3": (
+        Curve("centers, batches of 32", "gates_omniglot", "small_first", 1.3, BLUE, "s-"),
+        Curve("centers, batches of 128", "gates_omniglot", "centers_first", 1.3, BLUE, "s--"),
+        Curve("learned, batches of 32", "gates_omniglot", "learned_first", 1.3, GREY, "s-"),
+        Curve("learned, batches of 128", "gates_omniglot", "coherent_first", 1.3, GREY, "s--"),
+    ),
 }
 
 
+def curve(stored: Stored, of: Curve) -> list[tuple[float, float]]:
+    """(images seen per class, gate) of every snapshot; empty where it is not stored."""
+    found = stored.get(of.stored, ())
+    rows = (
+        found.get(of.arm, ())
+        if isinstance(found, dict)
+        else [r for m in found if m["arm"] == of.arm for r in m["rows"]]
+    )
+    per_class = "per_person" if isinstance(found, dict) else "per_class"
+    return sorted((row[per_class], row["top1"]) for row in rows if row["guidance"] == of.guidance)
+
+
 def gate(stored: Stored, pyplot: Any) -> Any:
-    """Gate against images seen per class, a line per generator and guidance."""
-    rows = {
-        name: [(r["guidance"], r["per_person"], r["top1"]) for r in of] for name, of in stored["people_gates"].items()
-    }
-    for made in stored.get("gates_omniglot", ()):
-        rows[made["arm"]] = [(r["guidance"], r["per_class"], r["top1"]) for r in made["rows"]]
-    drawing, axes = pyplot.subplots(figsize=(7.4, 3.4), layout="constrained")
-    for (name, guidance), (label, colour, style) in GATES.items():
-        line = sorted((seen, share) for g, seen, share in rows.get(name, ()) if g == guidance)
-        if line:
-            axes.plot(*zip(*line, strict=True), style, color=colour, ms=5, label=label)
-    axes.axhline(0.5, color="#444", lw=0.8, ls=":")
-    axes.text(0.99, 0.505, "floor", fontsize=8, ha="right", transform=axes.get_yaxis_transform())
-    axes.set(xlabel="images seen in training per class", ylabel="gate: share named as their own", ylim=(0, None))
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
+    """Gate against images seen per class, a line per generator."""
+    drawing, both = pyplot.subplots(1, 2, figsize=(8.2, 3.4), sharey=True, layout="constrained")
+    for axes, (title, curves) in zip(both, GATES.items(), strict=True):
+        for of in curves:
+            if line := curve(stored, of):
+                axes.plot(*zip(*line, strict=True), of.style, color=of.colour, ms=4, label=of.label)
+        axes.axhline(0.5, color="#444", lw=0.8, ls=":")
+        axes.text(0.01, 0.505, "floor", fontsize=8, transform=axes.get_yaxis_transform())
+        axes.set_title(title, fontsize=9)
+        axes.set(xlabel="images seen in training per class", ylim=(0, 1), xlim=(0, None))
+        axes.legend(fontsize=7, frameon=False, loc="best")
+        axes.spines[["top", "right"]].set_visible(False)
+    both[0].set_ylabel("gate: share named as their own")
     return drawing
 
 

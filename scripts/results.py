@@ -1,11 +1,11 @@
-"""Writes docs/results.md, docs/studies/, docs/demo.md and README.md from docs/results/: no number is typed (`make results`).
+"""Writes docs/results.md, docs/studies/, docs/demo.md, docs/generator.md and README.md from docs/results/: no number is typed (`make results`).
 
 Add a run: python scripts/results.py --add scoremix_runs/NAME (its report.json and the manifest of its comparison);
 what its images are: --add-quality scoremix_runs/NAME; a study: --add-study scoremix_runs/NAME (its study.json and the
 manifests). Sentences of docs/results/pages/*.md.in take their numbers from there too: {{STUDY/DATA/ARM/METRIC}} becomes a
 mean in per cent, {{STUDY/DATA/ARM-OTHER/METRIC}} a difference with its interval, {{STUDY/DATA/ARM/evaluations}} those of the
-generator for its images, {{STUDY/DATA/ARM/gate}} how well that knows its classes, {{gates_NAME:ARM/IMAGES/GUIDANCE}} a gate;
-@STUDY@ becomes its tables.
+generator for its images, {{STUDY/DATA/ARM/gate}} how well that knows its classes, {{gates_NAME:ARM/IMAGES/GUIDANCE}} a gate,
+{{share:FILE/NAME/...}} a share of any file; @STUDY@ becomes its tables.
 """
 
 from __future__ import annotations
@@ -95,6 +95,14 @@ def gate(stored: dict[str, Any], name: str, arm: str, images: str, guidance: str
     return f"{found:.3f}".lstrip("0")
 
 
+def share(stored: dict[str, Any], path: str) -> str:
+    """A share that is stored under the names, or numbers, of a path, for a sentence; KeyError where there is none."""
+    found: Any = stored
+    for name in path.split("/"):
+        found = found[int(name) if isinstance(found, list) else name]
+    return f"{found:.3f}".lstrip("0")
+
+
 def blocks(stored: dict[str, Any]) -> dict[str, str]:
     """Tables by the @NAME@ that a page has in their place."""
     of_content = {"tables": tables.study_section, "sets": tables.quality_section, "verdict": tables.run_section}
@@ -124,10 +132,13 @@ def load() -> dict[str, Any]:
 def pages(stored: dict[str, Any]) -> dict[Path, str]:
     """Every page with its numbers; SystemExit for a number that is not stored."""
     values, made = blocks(stored), {}
-    own = {"readme": DOCS.parent / "README.md", "demo": DOCS / "demo.md", "results": DOCS / "results.md"}
+    own = {"readme": DOCS.parent / "README.md"} | {
+        name: DOCS / f"{name}.md" for name in ("demo", "generator", "results")
+    }
     for template in sorted(PAGES.glob("*.md.in")):
         name = template.name.removesuffix(".md.in")
         text = re.sub(r"@[A-Z0-9_]+@", lambda m: values.get(m[0], m[0]), template.read_text())
+        text = re.sub(r"\{\{share:([\w/]+)\}\}", lambda m: share(stored, m[1]), text)
         text = re.sub(r"\{\{([^{}/]+)/([^{}/]+)/([^{}/]+)/([^{}/]+)\}\}", lambda m: quoted(stored, *m.groups()), text)
         text = re.sub(r"\{\{(gates_\w+):(\w+)/(\d+)/([\d.]+)\}\}", lambda m: gate(stored, *m.groups()), text)
         if left := re.findall(r"@[A-Z0-9_]+@|\{\{.*?\}\}", text):
