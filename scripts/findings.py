@@ -306,7 +306,7 @@ def gate(stored: Stored, pyplot: Any) -> Any:
         axes.text(0.01, 0.505, "floor", fontsize=8, transform=axes.get_yaxis_transform())
         axes.set_title(title, fontsize=9)
         axes.set(xlabel="images seen in training per class", ylim=(0, 1), xlim=(0, None))
-        axes.legend(fontsize=7, frameon=False, loc="best")
+        axes.legend(fontsize=7, frameon=False, loc="best", handlelength=3.5)
         axes.spines[["top", "right"]].set_visible(False)
     both[0].set_ylabel("gate: share named as their own")
     return drawing

@@ -21,6 +21,7 @@ STUDIES = (
     "faces_38",
     "faces_people",
     "faces_330",
+    "faces_longer",
     "faces_scarcity",
     "objects_recipe",
 )
