@@ -121,6 +121,12 @@ def test_marks_stand_in_proportion_to_the_values() -> None:
     assert y[2] - y[1] == pytest.approx(y[1] - y[0], rel=1e-4) and y[1] > y[0]
 
 
+def test_names_of_arms_break_after_an_underscore() -> None:
+    assert charts._wrapped("averages_three_quarters") == "averages_three_\nquarters"
+    assert charts._wrapped("well-known_arm_of_a_study") == "well-known_arm_of_a_\nstudy"
+    assert charts._wrapped("coherent_75") == "coherent_75" and charts._wrapped("") == ""
+
+
 def test_missing_values_leave_no_mark() -> None:
     for value, marks in ((0.2, 1), (np.nan, 0)):
         some = _differences(0.1, value)

@@ -210,7 +210,8 @@ def rows_on(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _wrapped(name: str, width: int = 20) -> str:
-    return "\n".join(textwrap.wrap(name, width)[:2]) or name
+    swapped = str.maketrans("_-", "-_")  # lines break after hyphens: so after the underscores of an arm's name
+    return "\n".join(textwrap.wrap(name.translate(swapped), width)[:2]).translate(swapped) or name
 
 
 def row_axes(names: Sequence[str], per_row: float) -> Axes:
