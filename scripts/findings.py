@@ -66,7 +66,10 @@ def people(folder: Path) -> Stored:
             ]
             rows.append({"arm": arm, "metrics": {m: shares(c) for m, c in metrics.items()}, "differences": differences})
         tables.append({"data": stored["classes"], "classes": stored["classes"], "rows": rows})
-    gates = {file.stem: json.loads(file.read_text()) for file in sorted(folder.glob("gate_?.json"))}
+    gates = [
+        {"arm": file.stem, "rows": [{**row, "per_class": row["per_person"]} for row in json.loads(file.read_text())]}
+        for file in sorted(folder.glob("gate_?.json"))
+    ]
     return {"people": {"tables": tables}, "people_gates": gates}
 
 
@@ -285,14 +288,8 @@ GATES = {
 
 def curve(stored: Stored, of: Curve) -> list[tuple[float, float]]:
     """(images seen per class, gate) of every snapshot; empty where it is not stored."""
-    found = stored.get(of.stored, ())
-    rows = (
-        found.get(of.arm, ())
-        if isinstance(found, dict)
-        else [r for m in found if m["arm"] == of.arm for r in m["rows"]]
-    )
-    per_class = "per_person" if isinstance(found, dict) else "per_class"
-    return sorted((row[per_class], row["top1"]) for row in rows if row["guidance"] == of.guidance)
+    rows = (row for made in stored.get(of.stored, ()) if made["arm"] == of.arm for row in made["rows"])
+    return sorted((row["per_class"], row["top1"]) for row in rows if row["guidance"] == of.guidance)
 
 
 def gate(stored: Stored, pyplot: Any) -> Any:

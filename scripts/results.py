@@ -140,7 +140,7 @@ def pages(stored: dict[str, Any]) -> dict[Path, str]:
         text = re.sub(r"@[A-Z0-9_]+@", lambda m: values.get(m[0], m[0]), template.read_text())
         text = re.sub(r"\{\{share:([\w/]+)\}\}", lambda m: share(stored, m[1]), text)
         text = re.sub(r"\{\{([^{}/]+)/([^{}/]+)/([^{}/]+)/([^{}/]+)\}\}", lambda m: quoted(stored, *m.groups()), text)
-        text = re.sub(r"\{\{(gates_\w+):(\w+)/(\d+)/([\d.]+)\}\}", lambda m: gate(stored, *m.groups()), text)
+        text = re.sub(r"\{\{(\w+):(\w+)/(\d+)/([\d.]+)\}\}", lambda m: gate(stored, *m.groups()), text)
         if left := re.findall(r"@[A-Z0-9_]+@|\{\{.*?\}\}", text):
             raise SystemExit(f"{template.name}: no result is stored for {', '.join(left)}")
         made[own.get(name, DOCS / "studies" / f"{name}.md")] = text

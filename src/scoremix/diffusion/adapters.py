@@ -16,6 +16,12 @@ Prediction = Literal["epsilon", "v_prediction", "sample"]
 Model = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
+def sigmas_of(alphas_cumprod: Float[Tensor, " t"]) -> Float[Tensor, " t"]:
+    """The noise level of every training timestep of such a schedule, float64: rising where the alphas fall."""
+    a = alphas_cumprod.double().cpu()
+    return ((1 - a) / a).sqrt()
+
+
 @dataclass(frozen=True)
 class Adapted:
     """A variance-preserving model behind the interface of our networks: estimates of clean images at any sigma.
@@ -50,8 +56,7 @@ class Adapted:
     @property
     def sigmas(self) -> Float[Tensor, " t"]:
         """The noise level of every training timestep, rising, float64."""
-        a = self.alphas_cumprod.double().cpu()
-        return ((1 - a) / a).sqrt()
+        return sigmas_of(self.alphas_cumprod)
 
     def timestep(self, sigma: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
         """The fractional training timestep of each noise level; ValueError beyond the last one."""

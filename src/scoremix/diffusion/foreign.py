@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from scoremix.data.limits import parsed_json, text
-from scoremix.diffusion.adapters import Adapted, from_diffusers
+from scoremix.diffusion.adapters import Adapted, from_diffusers, sigmas_of
 
 NAMES = "classes.txt"
 
@@ -64,11 +64,13 @@ def described(folder: Path) -> Described:
 
 def highest_sigma(folder: Path) -> float:
     """The largest noise level that the model of a folder was trained on."""
+    return float(sigmas_of(_scheduler(folder).alphas_cumprod)[-1])
+
+
+def _scheduler(folder: Path) -> Any:
     import diffusers
 
-    scheduler = diffusers.DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
-    alpha = float(scheduler.alphas_cumprod[-1])
-    return float(((1 - alpha) / alpha) ** 0.5)
+    return diffusers.DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
 
 
 class Loaded(NamedTuple):
@@ -91,12 +93,11 @@ def load(folder: Path, labels: Sequence[int], precision: str, device: torch.devi
     kind = diffusers.UNet2DModel if description.kind == "unet" else diffusers.DiTTransformer2DModel
     dtype = getattr(torch, precision)
     model = kind.from_pretrained(folder, subfolder=description.kind, **local).to(device, dtype).requires_grad_(False)
-    scheduler = diffusers.DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     vae = None
     if "vae/config.json" in description.files:
         vae = diffusers.AutoencoderKL.from_pretrained(folder, subfolder="vae", **local).to(device).requires_grad_(False)
         vae.eval()
-    net = from_diffusers(model, scheduler)
+    net = from_diffusers(model, _scheduler(folder))
     net = replace(net, alphas_cumprod=net.alphas_cumprod.to(device))
     return Loaded(relabelled(net, labels), Latents(vae), sum(p.numel() for p in model.parameters()))
 

@@ -41,23 +41,23 @@ def refuse_impossible(exp: Experiment, real: Artifact, wanted: Sequence[Step], d
             refuse_large_chunk(exp.changed_by(arm), device)
     if exp.generator.diffusers is not None:
         folder = Path(exp.generator.diffusers)
-        labels_of(described(folder), folder, LabeledImages.load(real.folder).of_classes("train"))
+        model, most = described(folder), highest_sigma(folder)
+        labels_of(model, folder, LabeledImages.load(real.folder).of_classes("train"))
         generated = {f"arms.{name}.": exp.changed_by(arm) for name, arm in exp.arms.items() if arm.generated}
         for path, changed in {"": exp, **generated}.items():
-            refuse_beyond_model(changed.sampling, folder, path)
+            refuse_beyond_model(changed.sampling, most, model.kind == "transformer", f"of {folder}", path)
     refuse_untold_rate(exp, summary)
 
 
-def refuse_beyond_model(sampling: Sampling, folder: Path, path: str = "") -> None:
-    """ConfigError, before anything is trained, for noise, or a guide, that a model of diffusers does not know."""
-    most = highest_sigma(folder)
+def refuse_beyond_model(sampling: Sampling, most: float, without_classes: bool, of: str, path: str = "") -> None:
+    """ConfigError, before anything is trained, for noise above `most`, or a guide, that a model of diffusers does not know."""
     if sampling.sigma_max > most * (1 + 1e-6):
         raise ConfigError(
-            f"{path}sampling.sigma_max {sampling.sigma_max:g}: the model of {folder} was trained up to {most:g}, which is allowed"
+            f"{path}sampling.sigma_max {sampling.sigma_max:g}: the model {of} was trained up to {most:g}, more is not allowed"
         )
-    if sampling.guidance != 1 and described(folder).kind == "unet":
+    if sampling.guidance != 1 and not without_classes:
         raise ConfigError(
-            f"{path}sampling.guidance {sampling.guidance:g}: the model of {folder} was not trained without classes, only 1 is allowed"
+            f"{path}sampling.guidance {sampling.guidance:g}: the model {of} was not trained without classes, only 1 is allowed"
         )
 
 
