@@ -127,9 +127,10 @@ def main() -> None:
     for arm in options.arms.split(","):
         real, judge, generator, seconds = artifacts(exp, arm, options.judge, runtime)
         own = exp.changed_by(exp.arms[arm])
-        measured = list(rows(own, real, judge, generator, [*map(float, options.guidance.split(","))], options.images))
-        for row in measured:
+        measured = []
+        for row in rows(own, real, judge, generator, [*map(float, options.guidance.split(","))], options.images):
             print(arm, json.dumps(row), flush=True)
+            measured.append(row)
         about = {
             "arm": arm,
             "data": options.data,

@@ -12,8 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from scoremix.commands.errors import explained
 from scoremix.config import Embedding, Recognizer, Runtime
 from scoremix.data import images as imagesets
+from scoremix.data.files import whole
 from scoremix.execution.work import Work
 from scoremix.recognition import checkpoints
 from scoremix.stages.judge import embed
@@ -35,6 +37,13 @@ def test_labels_that_do_not_fit_leave_no_file(tmp_path: Path) -> None:
     with files_of_at_most(100_000), pytest.raises(OSError) as error:
         imagesets.write_classes(tmp_path, [100_000], ["a"], None, None)
     assert error.value.errno == errno.EFBIG and error.value.filename == str(tmp_path / "labels.npy")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_array_that_numpy_writes_in_part_is_a_full_disk(tmp_path: Path) -> None:
+    with files_of_at_most(1000), pytest.raises(OSError) as error, whole(tmp_path / "a.npy") as partial:
+        np.save(partial.open("wb"), np.zeros(100_000))
+    assert explained(error.value)[1].startswith(f"{tmp_path / 'a.npy'}: the disk is full")
     assert not list(tmp_path.iterdir())
 
 

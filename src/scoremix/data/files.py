@@ -1,6 +1,7 @@
 """Files and folders that appear whole or not at all: the one way in which this package writes what others read."""
 
 import contextlib
+import errno
 import fcntl
 import functools
 import glob
@@ -41,6 +42,8 @@ def whole(path: Path, *, folder: bool = False) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         os.replace(partial, path)
     except OSError as error:
+        if error.errno is None and "written" in str(error):  # numpy's words where the system took less than all
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         if error.filename in (None, str(partial)):
             error.filename = str(path)  # what failed to be written, for the message
         raise
