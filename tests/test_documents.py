@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import re
 import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -17,6 +19,7 @@ from PIL import Image
 
 import scoremix
 from scoremix import commands
+from scoremix.config.presets import experiment
 from scoremix.data import export, verification
 from support.faces import PEOPLE, face, make_ijb
 
@@ -47,6 +50,48 @@ def test_every_page_is_on_the_site() -> None:
     assert {page for page in pages if not page.startswith("studies/")} | {"studies/*"} == listed
 
 
+def asked(page: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each command of a page that plans or trains, and settings in a sentence, with what `experiment` is to make of it."""
+    text = re.sub(r" \\\n +", " ", page.read_text())
+    for found in re.finditer(
+        r"^ {4,}.*?(scoremix (?:run|rehearse) .*)$|`((?:scoremix (?:run|rehearse)|--set|--arms) [^`\n]+)`",
+        text,
+        re.MULTILINE,
+    ):
+        line = found[1] or found[2]
+        if "..." in line or "--config" in line or re.search(r"\b[A-Z]{5,}\b|=VALUE", line.replace("FOLDER", "folder")):
+            continue  # with a word that stands for another
+        words = shlex.split(line, comments=True)
+        parser = argparse.ArgumentParser(exit_on_error=False)
+        parser.add_argument("preset", nargs="?")
+        for option in ("--data", "--arms", "--time", "--until", "--out", "--workers", "--device", "--max-hours"):
+            parser.add_argument(option)
+        parser.add_argument("--set", action="append", default=[])
+        parser.add_argument("--quick", action="store_true")
+        of, _ = parser.parse_known_args(words[2:] if words[0] == "scoremix" else words)
+        yield (
+            line,
+            {
+                "preset": of.preset,
+                "data": of.data or (None if of.preset else "x"),
+                "arms": of.arms,
+                "settings": of.set,
+                "quick": of.quick,
+            },
+        )
+
+
+@pytest.mark.parametrize(
+    "page", [DOCS.parent / "README.md", *DOCS.glob("*.md"), *DOCS.glob("tutorial/*.md")], ids=lambda page: page.stem
+)
+def test_what_a_page_asks_for_is_allowed(page: Path) -> None:
+    for line, given in asked(page):
+        try:
+            experiment(**given)
+        except ValueError as error:
+            raise AssertionError(line) from error
+
+
 def blocks(page: Path) -> Iterator[tuple[str, str]]:
     """("sh", command), ("python", text) and ("NAME.yaml", text) of a page, in their order."""
     text, before = page.read_text(), ""
@@ -63,9 +108,11 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 
 def typed(line: str, tiny: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """A command at a tiny size; a benchmark of what is not here is left out."""
-    program, verb, *words = shlex.split(line, comments=True)
+    program, verb, *words = shlex.split(line.replace("--classes 1000", "--classes 20"), comments=True)
     assert program == "scoremix", line
-    smaller = [word for setting in tiny for word in ("--set", setting)] if verb in ("run", "plan") else []
+    own = [word.partition("=")[0] for word in words if word.startswith("selection.")]
+    kept = [setting for setting in tiny if setting.partition("=")[0] not in own]
+    smaller = [word for setting in kept for word in ("--set", setting)] if verb in ("run", "plan") else []
     device = ["--device", "cpu"] if verb in CPU and verb != "plan" else []
     monkeypatch.setattr(sys, "argv", ["scoremix", verb, *words, *smaller, *device])
     with pytest.raises(SystemExit) as ended:

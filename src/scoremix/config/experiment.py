@@ -210,7 +210,8 @@ class Experiment(Slice):
                 of_arm._labelled(f"arms.{name}: ")
             if arm.images == "cutmixes" and of_arm.selection.mixed != 2:
                 raise ValueError(
-                    f"arms.{name}.images 'cutmixes': a box of one class in another, and selection.m is {of_arm.selection.mixed}"
+                    f"arms.{name}.images 'cutmixes': a box of one class in another, and selection.m is {of_arm.selection.mixed}; "
+                    "leave the arm out (--arms)"
                 )
             if arm.search:
                 of_arm._searchable(f"arms.{name}.search:", arm.images)
