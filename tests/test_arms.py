@@ -163,6 +163,41 @@ def test_every_set_that_is_sampled_has_a_plan_that_can_be_followed(tmp_path: Pat
     assert len([Sampling.model_validate(step.config) for step in steps if step.stage == "sample"]) == 4
 
 
+def test_a_generator_of_an_arms_own_is_judged_by_images_as_the_arm_has_them(tmp_path: Path) -> None:
+    mine = Arm(
+        generator={"ema": (0.03,)}, sampling={"ema": 0.03, "guide_ema": 0.03, "guidance": 2.0, "candidates": 2.0}
+    )
+    steps = {plan.label: plan for plan in planned(tmp_path, mine=mine)}
+    gate, images = (steps[f"{label} for mine"].config for label in ("sample reproductions", "sample"))
+    assert {name: gate[name] for name in ("ema", "guide_ema", "guidance")} == {
+        "ema": 0.03,
+        "guide_ema": 0.03,
+        "guidance": 2,
+    }
+    assert gate["candidates"] == 1 and images["candidates"] == 2
+
+
+def test_how_images_are_chosen_draws_none_anew(tmp_path: Path) -> None:
+    def drawn(**sampling: Any) -> dict[str, str]:
+        exp = Experiment(arms=known(["real", "equal_steps", "scoremix"]), sampling=Sampling(candidates=2, **sampling))
+        steps = runner.plan_all(decided(exp, "cpu"), External("here", "k"), Store(tmp_path / "store"))
+        return {step.label: step.key for step in steps if step.stage == "sample"}
+
+    assert drawn(keep_by="hardest") == drawn() and set(drawn()) == {"sample reproductions", "sample"}
+
+
+def test_as_many_steps_as_another_arm_needs_its_epochs_and_its_batch(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"arms\.mine\.steps_of 'scoremix': its recognizer\.epochs is 20 and this arm's 7"
+    ):
+        planned(tmp_path, mine=Arm(images="real", steps_of="scoremix", recognizer={"epochs": 7}))
+    with pytest.raises(
+        ValueError, match=r"steps_of 'equal_steps': that arm has the steps of 'scoremix'; name this one"
+    ):
+        planned(tmp_path, mine=Arm(images="real", steps_of="equal_steps"))
+    planned(tmp_path, mine=Arm(images="real", steps_of="scoremix", recognizer={"depth": 2}))
+
+
 def test_only_what_a_generator_made_is_judged_by_its_gate(tmp_path: Path) -> None:
     arms = known(["real", "scoremix", "averages", "reproduction_aligned"])
     for treatment, gate in (

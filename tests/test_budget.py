@@ -104,7 +104,7 @@ def test_as_little_is_left_out_as_the_time_asks_for(
     assert fitted(exp, tmp_path, "20m") == exp
     assert "nothing is left out" in capfd.readouterr().err
     assert fitted(exp, tmp_path, "800s").seeds == (0, 1)
-    assert "left out, for the rest to fit: two recognizer seeds instead of three" in capfd.readouterr().err
+    assert "left out, for the rest to fit: all recognizer seeds but two" in capfd.readouterr().err
     with pytest.raises(
         ConfigError, match=r"--time 1m: the least takes about 50 s here; give more time, or fewer images"
     ):

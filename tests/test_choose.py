@@ -147,6 +147,15 @@ def test_candidates_without_a_generator_train_none(tmp_path: Path) -> None:
     assert not {"generator", "sample", "check"} & {step.stage for step in plans(exp, Store(tmp_path))}
 
 
+@pytest.mark.parametrize("setting", ["selection.space=condition", "selection.strategy=joint_top"])
+def test_candidates_of_pixels_may_be_chosen_by_the_generator(tmp_path: Path, setting: str) -> None:
+    exp = without_generator(experiment(setting), ["scoremix", "coherent_75"])
+    steps = {step.label: step for step in plans(exp, Store(tmp_path))}
+    assert steps["generator"].key in steps["select"].inputs.values()
+    with pytest.raises(ConfigError, match="--quick trains no generator, whose conditions selection"):
+        presets.experiment(None, data=str(tmp_path), settings=[setting], quick=True)
+
+
 def test_a_step_that_a_choice_does_without_is_named(tmp_path: Path, tiny: Experiment) -> None:
     exp = without_generator(tiny, ["scoremix"])
     with pytest.raises(ConfigError, match="run 'tiny' has no step 'generator': no candidate needs a generator"):

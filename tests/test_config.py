@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scoremix.config import ConfigError, Experiment, load
+from scoremix.config import ConfigError, Experiment, Selection, load
 from scoremix.config.presets import PRESETS
 
 
@@ -201,3 +201,29 @@ def test_a_run_is_continued_from_anywhere_by_its_record(tmp_path: Path, monkeypa
     monkeypatch.chdir("/")
     assert command[:3] == ["scoremix", "run", "--config"] and command[5] == str(tmp_path / "out")
     assert presets.experiment(None, [read_settings(Path(command[3]))]) == exp
+
+
+def test_paths_of_every_part_mean_the_same_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("r.pt", "pairs.csv", "groups.csv", "model"):
+        (tmp_path / name).touch()
+    settings = [
+        "recognizer.start=r.pt",
+        "selection.file=pairs.csv",
+        "selection.strategy=list",
+        "selection.groups=groups.csv",
+        "arms.mine.recognizer.start=r.pt",
+        "arms.mine.selector.start=r.pt",
+        "arms.mine.selection.file=pairs.csv",
+        "analysis.recognizers.other.start=r.pt",
+    ]
+    monkeypatch.chdir(tmp_path)
+    exp = load(Experiment(), (), settings).located()
+    mine = exp.arms["mine"]
+    assert exp.recognizer.start == mine.recognizer["start"] == mine.selector["start"] == str(tmp_path / "r.pt")
+    assert exp.selection.file == mine.selection["file"] == str(tmp_path / "pairs.csv")
+    assert exp.selection.groups == str(tmp_path / "groups.csv")
+    assert exp.analysis.recognizers["other"]["start"] == str(tmp_path / "r.pt")
+    (tmp_path / "data").mkdir()
+    own = Experiment(source="data", selection=Selection(groups="data")).located()
+    assert own.source == str(tmp_path / "data") and own.selection.groups == "data"
+    assert Experiment().located() == Experiment()

@@ -22,6 +22,7 @@ from PIL import Image
 
 import scoremix
 from scoremix.config import Arm, ConfigError, Experiment, Runtime, load
+from scoremix.config import generator as generator_settings
 from scoremix.config.arms import named
 from scoremix.config.delivery import AllClasses, Delivery
 from scoremix.data.files import locked
@@ -226,6 +227,27 @@ def test_what_another_process_makes_is_said_before_anything_is_measured(
     last.folder.mkdir()
     with locked(last.folder / ".lock"), pytest.raises(StoreBusy, match="another process is working on it"):
         fitting.fit("my_images", runtime(out), licence="mit")
+
+
+def test_a_generator_of_all_classes_is_trained_for_as_long_as_they_need(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generator_settings, "IMAGES_PER_CLASS", 10_000)
+    parts = records.finished(out, "my_images")
+    auto = parts.exp.generator.model_copy(update={"images_seen": "auto"})
+    parts = parts._replace(exp=parts.exp.model_copy(update={"generator": auto}))
+    trained: list[int] = []
+
+    def stop(parts: records.FinishedRun, planner: Planner, runtime: Runtime) -> None:
+        trained.extend(s.config["images_seen"] for s in planner.listed if s.stage == "generator")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records, "finished", lambda *_: parts)
+    monkeypatch.setattr(fitting, "make", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fitting.fit("my_images", runtime(out), tmp_path / "m", arm="scoremix", retrain_generator=True)
+    classes = sum(map(len, LabeledImages.load(parts.chain["real"].folder).splits.values()))
+    assert trained == [10_000 * classes]
 
 
 def test_mixes_are_the_runs_own_or_of_all_classes(out: Path) -> None:

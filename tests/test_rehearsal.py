@@ -11,9 +11,11 @@ import pytest
 from scoremix.config import Experiment, Runtime, load
 from scoremix.config.presets import PRESETS, demo
 from scoremix.execution import memory, rehearsal
-from scoremix.execution.rehearsal import Rehearsal, rehearse, table
-from scoremix.execution.runner import decided
+from scoremix.execution.artifacts import External
+from scoremix.execution.rehearsal import Rehearsal, as_read, rehearse, table
+from scoremix.execution.runner import decided, planned
 from scoremix.execution.small import in_small, sampled
+from scoremix.execution.store import Store
 
 TINY = [
     "data.classes=30",
@@ -44,6 +46,20 @@ def test_a_run_that_works_is_ready_and_priced(done: Rehearsal):
     assert "euros" in text and "network evaluations" in text and "together" in text
     twice = sum(done.seconds.values()) / 3600 * 5.0
     assert f"{twice:,.2f} euros" in table(done, 5.0)[-2]
+
+
+def test_a_rehearsal_plans_with_the_number_of_classes(tmp_path: Path):
+    images = np.random.default_rng(0).integers(0, 256, (600, 8, 8), dtype=np.uint8)
+    file = tmp_path / "set.npz"
+    np.savez(file, images=images, labels=np.repeat(np.arange(150), 4))
+    exp = decided(load(PRESETS["folder"](), (), [f"source={file}", "data.size=8"]), "cpu")
+    few = sampled(exp)
+    parts = {name: len(of) for name, of in few.splits.items()}
+    where = External(exp.source, "rehearsal", None, None), Store(tmp_path / "plans")
+    steps = planned(as_read(exp, few), *where, parts).listed
+    (generator,) = (step for step in steps if step.stage == "generator")
+    assert generator.config["images_seen"] == 800 * parts["train"] == 72_000
+    assert len([step for step in steps if step.stage == "fold"]) == 3  # 15 validation classes are few
 
 
 def test_the_sample_has_the_true_classes_and_numbers(tmp_path: Path):

@@ -15,7 +15,9 @@ import yaml
 
 from scoremix import study
 from scoremix.config import ConfigError, Runtime
+from scoremix.config import generator as generator_settings
 from scoremix.config.study import read_study
+from scoremix.data.images import LabeledImages
 from scoremix.execution.store import Store
 from scoremix.report.study import StudyEstimate, StudyRow, Table
 from support.runs import undrawn
@@ -337,6 +339,26 @@ def test_too_few_resamples_for_holm_are_named(finished: Path, file: Path) -> Non
 
     assert told(2).endswith("after Holm's correction for 2 comparisons: all of them.")
     assert "among 3 comparisons 100 resamples are too few for Holm's correction" in told(3)
+
+
+def test_a_generator_is_trained_for_as_long_as_its_classes_need(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generator_settings, "IMAGES_PER_CLASS", 10_000)
+    config = read_study(file)
+    auto = {**config.settings, "generator": {**config.settings["generator"], "images_seen": "auto"}}
+    (_, _, exp), *_ = study._experiments(
+        config.model_copy(update={"settings": auto}), Runtime(out=tmp_path, device="cpu")
+    )
+    progress = study.Progress(Store(tmp_path / "store"), Runtime(out=tmp_path, device="cpu", quiet=True))
+
+    def seen() -> int:
+        return next(step.config["images_seen"] for step in progress.steps(exp) if step.stage == "generator")
+
+    assert seen() == 40_000  # no class is counted yet
+    real = progress.run(exp, "ingest", progress.record(exp))
+    assert seen() == 10_000 * len(LabeledImages.load(real.folder).splits["train"]) > 40_000
+    assert progress.planner(exp) is progress.planner(exp)
 
 
 def test_generators_and_their_guides_take_the_seeds_of_the_study(file: Path, tmp_path: Path) -> None:

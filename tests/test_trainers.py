@@ -16,9 +16,10 @@ from torch.utils.data import DataLoader
 
 import scoremix
 from scoremix import commands
-from scoremix.config import ConfigError, Experiment, Runtime, load
+from scoremix.config import Arm, ConfigError, Experiment, Runtime, load
 from scoremix.data.sources import open_source
 from scoremix.execution import progress
+from scoremix.execution.card import card
 from scoremix.execution.store import Store
 from scoremix.execution.trained import TrainedGenerator, TrainedRecognizer
 from scoremix.execution.training_set import TrainingSet, load_training_set
@@ -142,6 +143,14 @@ def test_the_card_says_what_a_stranger_must_know(
     text = (tmp_path / "b" / "README.md").read_text()
     assert "25.00%" in text and "12.50%" in text and "C_T" not in text and 'license: "other"' in text
     (out / "tiny" / "quality.json").unlink()
+
+
+def test_the_card_speaks_of_the_arm(out: Path, images: TrainingSet) -> None:
+    arms = {"mine": Arm(sampling={"guidance": 4, "steps": 40}), "pixels": Arm(images="averages")}
+    exp = load(Experiment(arms={**Experiment().arms, **arms}), (), ["name=tiny"])
+    assert "| sampling | 40 steps, guidance 4, seed 0 |" in card(exp, "mine", images, out, None, False, "1")
+    text = card(exp, "pixels", images, out, None, False, "1")
+    assert "classes by their pixels |" in text and "| sampling | none |" in text and "ScoreMix" not in text
 
 
 def test_networks_are_the_same_from_the_folder_that_was_shared(out: Path, tmp_path: Path) -> None:

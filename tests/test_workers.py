@@ -127,6 +127,19 @@ def test_makespan_is_that_of_a_list_schedule(tmp_path: Path) -> None:
     assert schedule.makespan(calls, {end.step.key: 2.0}, 2) == 2
 
 
+def test_a_study_of_thousands_of_finished_steps_goes_on(tmp_path: Path) -> None:
+    class Finished:
+        root, done = tmp_path, True
+
+        def artifact(self, step: Step) -> Finished:
+            return self
+
+    store: Any = Finished()
+    calls, heard = [call(note, f"step {k}") for k in range(3000)], Heard()
+    assert schedule.run_all(calls, store, Runtime(quiet=True), workers.ThisProcess(), heard.after, heard.lines.append)
+    assert heard.ended == [c.step.label for c in calls]
+
+
 def test_what_most_steps_wait_for_begins_first(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     root = call(note, "root")

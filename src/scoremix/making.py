@@ -145,10 +145,9 @@ def singles(exp: Experiment) -> Selection:
 
 
 def reproduction(exp: Experiment) -> Sampling:
-    """The experiment's sampling for one class alone."""
-    return exp.sampling.model_copy(
-        update={"weights": None, "weights_end": None, "convex": True, "images_per_mplet": exp.gate.images_per_class}
-    )
+    """The experiment's sampling for one class alone, all of whose images are kept."""
+    alone = {"weights": None, "weights_end": None, "convex": True, "candidates": 1.0}
+    return exp.sampling.drawn.model_copy(update={**alone, "images_per_mplet": exp.gate.images_per_class})
 
 
 def selected(config: Selection, base: Base) -> Artifact:
@@ -165,15 +164,16 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
     """The images an arm adds to the real ones: mixes, or a control's images of the same m-plets. `base` is its own."""
     stage, of_arm = base.stage, exp.changed_by(arm)
     mplets, sampling = selected(of_arm.selection, base), of_arm.sampling
-    drawn = sampling.model_copy(update={"keep_by": "coherence"})  # what is kept does not change what is drawn
     match arm.images:
         case "real":
             raise ValueError("an arm of real images adds none")
         case "mixes":
             searched = [searched_weights(exp, sampling, base)] if arm.search else []
-            added = stage(sample_mixtures, drawn, base.generator, mplets, *searched)
+            added = stage(sample_mixtures, sampling.drawn, base.generator, mplets, *searched)
         case "relabelled":
-            turns = drawn.model_copy(update={"mixture": "turns", "resample": None})  # each image has a class of its own
+            turns = sampling.drawn.model_copy(
+                update={"mixture": "turns", "resample": None}
+            )  # each image has a class of its own
             added = stage(sample_mixtures, turns, base.generator, mplets)
         case "averages" | "cutmixes" | "repeated":
             added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from scoremix.config import Experiment, Fold, MixDiagnostics
-from scoremix.config.choice import confirming, costliest, measured, without_generator
+from scoremix.config.choice import confirming, costliest, measured, needs_generator, without_generator
 from scoremix.evaluation.estimate import FEW
 from scoremix.execution.artifacts import Artifact, External
 from scoremix.making import (
@@ -64,13 +64,17 @@ from scoremix.stages.show.report import report
 from scoremix.stages.train.ingest import ingest
 
 
-def story(exp: Experiment, source: External, stage: Stage) -> Artifact:
-    """A whole run: the arm that is judged is the experiment's, or one that is chosen on validation classes first."""
+def story(exp: Experiment, source: External, stage: Stage, classes: Mapping[str, int] | None = None) -> Artifact:
+    """A whole run: the arm that is judged is the experiment's, or one that is chosen on validation classes first.
+
+    `classes`: of every part, for plans made before the images are read.
+    """
     begun = begin(exp, source, stage)
     if exp.choice is None:
         return judge(exp, begun)
-    exp = possible(exp, begun)
-    candidates, trials = try_arms(exp, begun, folds_of(exp, begun.base.real))
+    exp, real = possible(exp, begun), begun.base.real
+    counted = ImagesSummary.load(real).classes if real.done else classes
+    candidates, trials = try_arms(exp, begun, folds_of(exp, counted))
     choice = choose(exp, stage, trials)
     chosen = Choosing.load(choice).choice.chosen if choice.done else costliest(exp)  # plans reckon with the worst
     return judge(confirming(exp, chosen), begun, choice, candidates)
@@ -118,7 +122,7 @@ def begin(exp: Experiment, source: External, stage: Stage) -> Begun:
     refuse_other_images(exp, real)
     baseline = trained(stage, seeded(exp, exp.seeds[0]), real, real, "baseline")
     base, chain = Base(stage, real, baseline, None), {"real": real, "baseline": baseline}
-    if exp.choice is not None and not any(arm.generated for arm in exp.arms.values()):
+    if exp.choice is not None and not needs_generator(exp):
         return Begun(base, chain, {}, frozenset())
     base = replace(base, network=guided_generator(exp, stage, real, baseline))
     each_class, reproduced, gate = gated(exp, base)
@@ -126,7 +130,7 @@ def begin(exp: Experiment, source: External, stage: Stage) -> Begun:
     if exp.choice is None or passed(gate):
         mplets = selected(exp.selection, base)
         described = stage(describe_mplets, exp.sampling, baseline, mplets)
-        synthetic = stage(sample_mixtures, exp.sampling, base.generator, mplets)
+        synthetic = stage(sample_mixtures, exp.sampling.drawn, base.generator, mplets)
         both = stage(combine, exp.mixing, real, without_leaks(exp.sampling, synthetic, base))
         chain |= {"mplets": mplets, "described": described, "synthetic": synthetic, "both": both}
     shared = frozenset(artifact.key for artifact in (*chain.values(), each_class, reproduced))
@@ -147,7 +151,7 @@ def gate_of(exp: Experiment, name: str, begun: Begun) -> Artifact | None:
     network = network_of(exp, name, begun.base, stage)
     if network == begun.base.network:
         return begun.gate
-    return gated(exp, replace(begun.base, stage=stage, network=network))[-1]
+    return gated(exp.changed_by(exp.arms[name]), replace(begun.base, stage=stage, network=network))[-1]
 
 
 def passed(gate: Artifact) -> bool:
@@ -187,11 +191,10 @@ def in_fold(exp: Experiment, base: Base, bases: Mapping[str, Base], added: Mappi
     return Trial(stage, real, recognizers_of(exp, stage, within, kept, "candidate"))
 
 
-def folds_of(exp: Experiment, real: Artifact) -> int:
+def folds_of(exp: Experiment, classes: Mapping[str, int] | None) -> int:
     """How many folds a choice is made on; 1 where the validation classes are enough, or not read yet."""
-    if exp.choice is None or not real.done:
+    if exp.choice is None or classes is None:
         return 1
-    classes = ImagesSummary.load(real).classes
     small = classes["train"] + classes["validation"] < FEW * exp.choice.folds
     return 1 if small or classes["validation"] >= exp.choice.enough else exp.choice.folds
 

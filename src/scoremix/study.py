@@ -39,7 +39,7 @@ from scoremix.report.study import Study, StudyEstimate, StudyRow, Table
 
 @dataclass
 class Progress:
-    """The experiments of a study in one store; each is planned once."""
+    """The experiments of a study in one store; each is planned once its images are read, which say how many classes there are."""
 
     store: Store
     runtime: Runtime
@@ -55,9 +55,12 @@ class Progress:
 
     def planner(self, exp: Experiment) -> runner.Planner:
         settings = exp.model_dump_json()
-        if settings not in self.planners:
-            self.planners[settings] = runner.planned(exp, self.source(exp), self.store)
-        return self.planners[settings]
+        if settings in self.planners:
+            return self.planners[settings]
+        planner = runner.planned(exp, self.source(exp), self.store)
+        if self.store.artifact(planner.listed[0]).done:
+            self.planners[settings] = planner
+        return planner
 
     def steps(self, exp: Experiment) -> list[Step]:
         return self.planner(exp).listed

@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -96,6 +97,23 @@ def test_what_it_cannot_do_it_refuses() -> None:
         Adapted(net.model, schedule(), "flow", 3, 1, 2)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="alphas_cumprod"):
         Adapted(net.model, schedule().flip(0), "epsilon", 3, 1, 2)
+
+
+def test_a_model_of_half_precision_is_told_the_exact_timestep() -> None:
+    told: list[torch.Tensor] = []
+
+    class Model(torch.nn.Module):
+        config: ClassVar[dict[str, int]] = {"num_class_embeds": 5, "sample_size": 8, "in_channels": 1}
+        dtype = torch.bfloat16
+
+        def forward(self, x: torch.Tensor, timestep: torch.Tensor, class_labels: torch.Tensor) -> Any:
+            told.append(timestep)
+            return SimpleNamespace(sample=x)
+
+    scheduler = SimpleNamespace(alphas_cumprod=schedule(), config={"prediction_type": "epsilon"})
+    net = from_diffusers(Model(), scheduler)
+    condition(net, torch.tensor([0]))(torch.zeros(1, 1, 8, 8), torch.tensor(60.0, dtype=torch.float64))
+    assert told[0].dtype == torch.float32 and abs(float(told[0]) - 898.503) < 1e-3  # bfloat16 knows 896 and 900
 
 
 # ---- diffusers itself ----

@@ -138,6 +138,23 @@ def test_bad_embeddings_are_refused() -> None:
         pair_similarities([x], np.array([0]), np.array([9]))
 
 
+def test_a_genuine_pair_at_the_end_of_the_list_is_counted_as_in_the_whole_roc() -> None:
+    impostor = np.linspace(0.9, 0, 100_000)
+    similarity = np.concatenate([[0.95, (impostor[11_998] + impostor[11_999]) / 2], impostor])
+    same = np.arange(len(similarity)) < 2
+    nearest, _ = operating_points(similarity, same, (0.1,))
+    assert nearest.tar == tar_at_far(similarity, same, 0.1, "nearest") == 1
+
+
+@pytest.mark.parametrize("count", [11, 13, 20])
+def test_draws_of_an_accuracy_are_around_it(count: int) -> None:
+    rng = np.random.default_rng(count)
+    a, b = rng.normal(size=(2, count, 4))
+    same = np.arange(count) % 2 == 0
+    accuracy = pair_measures(a, b, same, draws=20_000)[0]
+    assert accuracy.draws is not None and abs(accuracy.draws.mean() - accuracy.value) < 0.005
+
+
 def test_bootstrap_of_pairs_is_a_reweighting() -> None:
     """Each draw's TAR equals that of a list in which every pair is repeated as often as it weighs."""
     rng = np.random.default_rng(4)

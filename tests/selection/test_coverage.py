@@ -12,6 +12,7 @@ from scoremix.selection import mplets
 from scoremix.selection.coverage import best_with_each
 from scoremix.selection.criterion import Criterion
 from scoremix.selection.mplets import top_mplets
+from scoremix.selection.search import unrank
 
 
 def centers(n: int, seed: int = 0) -> np.ndarray:
@@ -79,6 +80,22 @@ def test_best_sets_of_every_class(m: int) -> None:
         own = best_with_each(Criterion.of(x, metric, largest=largest), m, 3)
         for c in range(n):
             np.testing.assert_array_equal(own[c], every.classes[(every.classes == c).any(axis=1)][:3])
+
+
+@pytest.mark.parametrize("metric", ["cosine", "l2", "sqeuclidean"])
+def test_the_best_pair_of_a_class_is_found_among_many_that_are_nearly_one(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    center = rng.normal(size=64) / 8
+    x = np.concatenate([center + 1e-3 * rng.normal(size=(50, 64)) / 8, rng.normal(size=(10, 64)) / 8])
+    criterion = Criterion.of(x, metric, largest=False)
+    sets = unrank(np.arange(comb(60, 2)), 60, 2)
+    values = criterion.values(sets)
+    own = best_with_each(criterion, 2, 2)
+    for c in range(60):
+        with_c = (sets == c).any(axis=1)
+        np.testing.assert_array_equal(criterion.values(own[c]), np.sort(values[with_c])[:2])
+    few = best_with_each(Criterion.of(x[:2], metric, largest=False), 2, 3)
+    assert few[:, 0].tolist() == [[0, 1], [0, 1]] and (few[:, 1:] == -1).all()
 
 
 @pytest.mark.parametrize("m", [2, 3])

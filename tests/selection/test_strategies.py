@@ -81,6 +81,15 @@ def test_random_across_and_within_groups(few: int) -> None:
             select(X, "random", 671, groups=groups, across=False)
 
 
+@pytest.mark.parametrize("metric", ["cosine", "l2", "sqeuclidean"])
+def test_a_window_holds_the_pairs_at_its_ends_and_those_that_tie(metric: str) -> None:
+    for seed in range(10):
+        x = np.random.default_rng(seed).normal(size=(6, 5))
+        assert len(select(x, "window", 15, metric=metric, window=(0.0, 1.0)).classes) == 15
+    for equal in (np.eye(6), np.eye(6) - 1 / 6):
+        assert len(select(equal, "window", 15, metric=metric).classes) == 15
+
+
 @pytest.mark.parametrize("few", [0, 1 << 20])
 def test_window_of_distances(few: int) -> None:
     with mock.patch.object(strategies, "FEW", few), mock.patch.object(distribution, "FEW", few):

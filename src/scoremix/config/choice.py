@@ -5,6 +5,16 @@ from collections.abc import Iterable
 from scoremix.config.experiment import Arm, Experiment
 
 
+def needs_generator(exp: Experiment) -> bool:
+    """Whether an arm's images are made by the generator, or its m-plets chosen by the generator's conditions."""
+    return any(arm.generated or chosen_by_conditions(exp, arm) for arm in exp.arms.values())
+
+
+def chosen_by_conditions(exp: Experiment, arm: Arm) -> bool:
+    """Whether the generator has a say in which classes an arm mixes."""
+    return arm.images != "real" and exp.changed_by(arm).selection.needs_conditions
+
+
 def narrowed(exp: Experiment, names: Iterable[str]) -> Experiment:
     """The experiment with those arms alone; arms that one of them leans on stay, but are not measured."""
     kept = {name: arm for name, arm in exp.arms.items() if name in set(names)}

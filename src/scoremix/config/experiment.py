@@ -93,7 +93,16 @@ def choice_fits(evaluation: Mapping[str, Any]) -> bool:
     return kind == ("open", "test") and len(evaluation.get("controls", ("real", "equal_steps"))) > 1
 
 
-NO_PATHS = (None, "glyphs", "name")  # where a setting also takes paths
+PLACES: dict[
+    str, dict[str, tuple[str, ...]]
+] = {  # settings that name files and folders, and their values that are none
+    "": {"source": ("glyphs",), "split_list": (), "groups": ("name",)},
+    "recognizer": {"start": ()},
+    "selector": {"start": ()},
+    "generator": {"diffusers": ()},
+    "guide": {"diffusers": ()},
+    "selection": {"file": (), "groups": ("name", "data")},
+}
 
 
 class Experiment(Slice):
@@ -128,14 +137,30 @@ class Experiment(Slice):
 
     def with_places(self, written: Callable[[str], str]) -> Experiment:
         """The same with every path in it written otherwise."""
-        data_settings = {name: getattr(self, name) for name in ("source", "split_list", "groups")}
-        changes: dict[str, Any] = {
-            name: written(place) for name, place in data_settings.items() if place not in NO_PATHS
+
+        def placed(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+            given = {field: settings.get(field) for field in PLACES[part]}
+            return {
+                field: written(at) for field, at in given.items() if at is not None and at not in PLACES[part][field]
+            }
+
+        update = placed("", vars(self))
+        for part in ("recognizer", "generator", "guide", "selection"):
+            if (of := getattr(self, part)) is not None:
+                update[part] = of.model_copy(update=placed(part, vars(of)))
+        update["arms"] = {
+            name: arm.model_copy(
+                update={
+                    part: {**getattr(arm, part), **placed(part, getattr(arm, part))}
+                    for part in PLACES
+                    if part in SLICES
+                }
+            )
+            for name, arm in self.arms.items()
         }
-        for part, field in (("recognizer", "start"), ("generator", "diffusers")):
-            if (place := getattr(of := getattr(self, part), field)) is not None:
-                changes[part] = of.model_copy(update={field: written(place)})
-        return self.model_copy(update=changes)
+        others = {name: {**of, **placed("recognizer", of)} for name, of in self.analysis.recognizers.items()}
+        update["analysis"] = self.analysis.model_copy(update={"recognizers": others})
+        return self.model_copy(update=update)
 
     def located(self) -> Experiment:
         """The same with absolute paths of what is there: it then means the same wherever one stands."""
@@ -218,6 +243,9 @@ class Experiment(Slice):
             if arm.generated:
                 of_arm._guide_fits(f"arms.{name}.")
                 of_arm.generator.check_side(self.data.size)
+        for name, arm in self.arms.items():
+            if arm.steps_of is not None:
+                self._as_long(name, arm)
         for field, names in (
             ("treatment", [] if self.choice else [self.evaluation.treatment]),  # a choice names another
             ("controls", self.evaluation.controls),
@@ -262,6 +290,19 @@ class Experiment(Slice):
             raise ValueError(f"{start} images is 'real', for which nothing is selected")
         if arm.selector:
             raise ValueError(f"{start} its recognizer is that arm's, so selector must be empty")
+
+    def _as_long(self, name: str, arm: Arm) -> None:
+        """ValueError where an arm cannot have the number of steps of another by training on as many images."""
+        start, other = f"arms.{name}.steps_of {arm.steps_of!r}:", self.arms[str(arm.steps_of)]
+        if other.steps_of is not None:
+            raise ValueError(f"{start} that arm has the steps of {other.steps_of!r}; name this one")
+        mine, its = (self.changed_by(of).recognizer for of in (arm, other))
+        for field in ("epochs", "batch"):
+            if getattr(mine, field) != getattr(its, field):
+                raise ValueError(
+                    f"{start} its recognizer.{field} is {getattr(its, field):g} and this arm's {getattr(mine, field):g}; "
+                    "for as many steps they must be the same"
+                )
 
     def _searchable(self, start: str, images: str) -> None:
         """ValueError where the two weights that a search finds are not those of mixes."""

@@ -188,6 +188,11 @@ class Sampling(SamplingPlan, Weighting):
         return self
 
     @property
+    def drawn(self) -> Self:
+        """What decides which images are drawn: all but what is kept of them."""
+        return self.model_copy(update={"keep_by": "coherence"})
+
+    @property
     def keeps_by_log_weight(self) -> bool:
         """Whether images are kept by what mixed scores alone have, a log-weight or a disagreement."""
         return self.candidates > 1 and self.mixture == "scores" and self.keep_by in ("log_weight", "agreement")

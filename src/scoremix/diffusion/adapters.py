@@ -130,7 +130,7 @@ def from_diffusers(model: Any, scheduler: Any) -> Adapted:
     model.eval()
 
     def predicted(x: Tensor, time: Tensor, labels: Tensor) -> Tensor:
-        out: Tensor = model(x.to(model.dtype), timestep=time.to(model.dtype), class_labels=labels).sample
+        out: Tensor = model(x.to(model.dtype), timestep=time.float(), class_labels=labels).sample
         return out[:, :channels]
 
     prediction = scheduler.config["prediction_type"]

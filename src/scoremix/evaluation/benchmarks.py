@@ -77,14 +77,10 @@ def pair_measures(
     threshold = float(1 - fold.thresholds.mean() / 2)  # squared distance of unit vectors to cosine
     again = None
     if draws:
-        limits = np.concatenate(
-            [
-                np.full(end - start, t)
-                for (start, end), t in zip(fold_bounds(len(same), folds), fold.thresholds, strict=True)
-            ]
-        )
-        right = (pair_distances(a, b) < limits) == same
-        again = class_draws(len(same), draws) @ right / len(same)
+        sizes = [end - start for start, end in fold_bounds(len(same), folds)]
+        right = (pair_distances(a, b) < np.repeat(fold.thresholds, sizes)) == same
+        shares = np.repeat(1 / (folds * np.array(sizes)), sizes)  # of a pair in the mean of the folds' accuracies
+        again = class_draws(len(same), draws) @ (right * shares)
     measures = [
         Measure("accuracy", fold.mean, None, f"{folds} folds", low, high, None, threshold, None, len(same), again),
         Measure("deviation", fold.std, None, f"{folds} folds"),

@@ -59,7 +59,8 @@ def operating_points(
         tps, fps, values, whole = _top(genuine, impostor, keep)
         at_corner = corners(tps, fps)
         at_corner[-1] = whole  # a cut list's last point may be no corner
-        if whole or fps[at_corner].max(initial=0) >= max(fars) * len(impostor):
+        beyond = fps[at_corner] >= max(fars) * len(impostor)
+        if whole or (beyond.any() and fps[at_corner][beyond].min() < fps[-1]):  # all points of that FAR are in the list
             break
         keep *= 2
     tps, fps, values = np.append(0, tps), np.append(0, fps), np.append(np.inf, values)  # the point that accepts nothing

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment, Runtime
-from scoremix.config.choice import narrowed, without_generator
+from scoremix.config.choice import narrowed, needs_generator, without_generator
 from scoremix.execution import processes, runner, schedule, workers
 from scoremix.execution.artifacts import External
 from scoremix.execution.records import recorded, source_of
@@ -14,6 +14,7 @@ from scoremix.execution.store import Store
 from scoremix.execution.timing import estimate
 from scoremix.execution.torchrun import say
 from scoremix.making import of_length
+from scoremix.outputs.images import ImagesSummary
 from scoremix.pipeline import folds_of
 from scoremix.report.numbers import duration
 
@@ -37,7 +38,7 @@ def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experime
     yield "", exp
     if len(exp.seeds) > 2:
         exp = exp.model_copy(update={"seeds": exp.seeds[:2]})
-        yield "two recognizer seeds instead of three", exp
+        yield "all recognizer seeds but two", exp
     if any(arm.generated for arm in exp.arms.values()) and exp.generator.diffusers is None:
         if halved := _half_as_long(exp):
             yield "half the generator's training", (exp := halved)
@@ -53,7 +54,7 @@ def ladder(exp: Experiment, folds: bool = False) -> Iterator[tuple[str, Experime
         yield f"image size: {smaller.data.size} px", (exp := smaller)
     if exp.choice is not None and (generated := [name for name, arm in exp.arms.items() if arm.generated]):
         exp = without_generator(exp, generated)
-        yield "the generator and its candidates", exp
+        yield "the candidates of the generator" if needs_generator(exp) else "the generator and its candidates", exp
     if exp.choice is not None and folds:
         exp = exp.model_copy(update={"choice": exp.choice.model_copy(update={"folds": 1})})
         yield "the folds: the few validation classes choose alone", exp
@@ -92,7 +93,7 @@ def fitted(
     wanted, source, first = seconds_of(text), source_of(exp), runner.Runner(store, runtime, "ingest")
     real = runner.run(exp, source, first)
     exp = exp.model_copy(update={"generator": of_length(exp.generator, real)})
-    rungs = list(ladder(exp, folds_of(exp, real) > 1))
+    rungs = list(ladder(exp, folds_of(exp, ImagesSummary.load(real).classes) > 1))
     if (runtime.out / "runs" / f"{exp.name}.json").exists():
         before = recorded(runtime.out, exp.name)
         for _, left in rungs:

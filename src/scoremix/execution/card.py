@@ -31,14 +31,18 @@ def card(
         **({"configs": [{"config_name": "default", "data_files": "data/train-*.parquet"}]} if parquet else {}),
     }
     head = "".join(f"{name}: {json.dumps(value)}\n" for name, value in meta.items())
-    sampling, classes = exp.sampling, len(images.images.class_names)
+    sampling, classes = exp.changed_by(exp.arms[arm]).sampling, len(images.images.class_names)
+    generated = exp.arms[arm].generated
+    by = "by ScoreMix (Rahimi Noshanagh and Marcel, arXiv:2506.10226)" if generated else "by their pixels"
     rows = {
         "images": f"{len(images):,} of {classes:,} classes: {images.real:,} real, {mixed:,} mixed",
         "size": " x ".join(map(str, images.images.shape[1:])) + " (height, width, channels), uint8",
         "made by": f"scoremix {version}, arm `{arm}` of run `{exp.name}`",
-        "mixed of": f"{len(images.source_names):,} classes by ScoreMix (Rahimi Noshanagh and Marcel, arXiv:2506.10226)",
+        "mixed of": f"{len(images.source_names):,} classes {by}",
         "generator": _generator(exp, arm, out),
-        "sampling": f"{sampling.steps} steps, guidance {sampling.guidance:g}, seed {sampling.seed}",
+        "sampling": f"{sampling.steps} steps, guidance {sampling.guidance:g}, seed {sampling.seed}"
+        if generated
+        else "none",
         "licence": licence or UNKNOWN,
     }
     table = "".join(f"| {name} | {value} |\n" for name, value in rows.items())

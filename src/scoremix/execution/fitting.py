@@ -66,6 +66,9 @@ def fit(
     )
     say(f"{exp.name}: recipe {recipe.arm}: {recipe.why}")
     planner, planned = plan(parts, config, runtime)
+    if retrain_generator:  # for as long as all classes need, which are counted when they are put together
+        put_together(planner, runtime)
+        planner, planned = plan(parts, config, runtime)
     if said := replacing(to, planned, exp.name):
         say(said)
     make(parts, planner, runtime)
@@ -137,6 +140,15 @@ def replacing(folder: Path, model: Artifact, run: str) -> str | None:
     return f"{folder}: the model that is there{whose} is replaced when this one is done"
 
 
+def put_together(planner: Planner, runtime: Runtime) -> Artifact:
+    """All classes as training classes, the first step."""
+    store, first = planner.store, next(iter(planner.calls.values()))
+    made = not store.artifact(first.step).done
+    real = store.run(*first, runtime)
+    labelled(noting(), planner.listed)(first.step, real, made)
+    return real
+
+
 def make(parts: records.FinishedRun, planner: Planner, runtime: Runtime) -> None:
     """What is planned and not there yet is made, ready steps side by side."""
     store, steps, calls = planner.store, planner.listed, list(planner.calls.values())
@@ -145,10 +157,7 @@ def make(parts: records.FinishedRun, planner: Planner, runtime: Runtime) -> None
         say(f"{len(steps) - len(todo)} of {len(steps)} steps are done already")
         crew, runtime = workers.at_work(runtime, steps)
         waits(store, todo, crew.size)
-        first = calls[0]
-        after, made = labelled(noting(), steps), not store.artifact(first.step).done
-        real = store.run(*first, runtime)
-        after(first.step, real, made)
+        after, real = labelled(noting(), steps), put_together(planner, runtime)
         start = time.monotonic()
         known = {artifact.key: len(LabeledImages.load(artifact.folder)) for artifact in parts.added.values()}
         seconds = estimate(real, steps, todo, runtime, store, known)

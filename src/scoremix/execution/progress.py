@@ -108,7 +108,7 @@ def make(
             classes = summary.classes
             say(
                 f"  {noun(classes['validation'], 'validation class', 'validation classes')} are few to choose on: in "
-                f"{folds_of(exp, real)} folds every candidate is trained without a part of the "
+                f"{folds_of(exp, classes)} folds every candidate is trained without a part of the "
                 f"{classes['train'] + classes['validation']} training and validation classes and measured on it (--set "
                 "choice.folds=1: on the validation classes alone)"
             )
@@ -252,7 +252,7 @@ def read_in_words(summary: ImagesSummary) -> str:
 def too_few(exp: Experiment, real: Artifact) -> str | None:
     """That a choice can take nothing but a control, and what to do; None where its classes are enough."""
     classes, folds = ImagesSummary.load(real).classes, Choice().folds
-    if exp.choice is None or folds_of(exp, real) > 1 or classes["validation"] >= FEW:
+    if exp.choice is None or folds_of(exp, classes) > 1 or classes["validation"] >= FEW:
         return None
     both = classes["train"] + classes["validation"]
     in_folds = f", or choose on folds (choice.folds={folds})" if both >= FEW * folds else ""

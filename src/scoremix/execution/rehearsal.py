@@ -92,11 +92,11 @@ def rehearse(
     train = images.of_classes("train")
     parts = ", ".join(f"{name} {len(of):,} classes" for name, of in images.splits.items())
     done.say(f"    {parts}; {len(train):,} training images of {images.size} px, {images.channels} channels")
-    read_as = exp.data.model_copy(update={"channels": images.channels})
     planner = runner.planned(
-        exp.model_copy(update={"data": read_as}),
+        as_read(exp, images),
         External(exp.source, "rehearsal", exp.split_list, exp.groups),
         Store(folder / "plans"),
+        {name: len(of) for name, of in images.splits.items()},
     )
     steps = runner.needed(planner.listed, None)
     clock = Clock({step.key: step for step in steps}, images, runtime)
@@ -120,6 +120,17 @@ def rehearse(
     with done.part("disk"):
         _disk(steps, clock, done)
     return done
+
+
+def as_read(exp: Experiment, images: LabeledImages) -> Experiment:
+    """The experiment with what its images decide: their channels, and for how long a generator is trained."""
+    classes = len(images.splits["train"])
+    update: dict[str, Any] = {
+        "data": exp.data.model_copy(update={"channels": images.channels}),
+        "generator": exp.generator.for_classes(classes),
+        "guide": exp.guide and exp.guide.for_classes(classes),
+    }
+    return exp.model_copy(update=update)
 
 
 def as_computed(exp: Experiment, device: str) -> Experiment:

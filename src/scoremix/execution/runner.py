@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,10 +91,13 @@ class Runner:
         return artifact
 
 
-def planned(exp: Experiment, source: External, store: Store) -> Planner:
-    """The whole story as a planner has collected it; ValueError while a precision is "auto"."""
+def planned(exp: Experiment, source: External, store: Store, classes: Mapping[str, int] | None = None) -> Planner:
+    """The whole story as a planner has collected it; ValueError while a precision is "auto".
+
+    `classes`: of every part, where they are known before the images are read.
+    """
     planner = Planner(store)
-    story(exp, source, planner)
+    story(exp, source, planner, classes)
     return planner
 
 

@@ -44,14 +44,13 @@ def run_all(
         after(call.step, store.artifact(call.step), made)
 
     def release() -> None:
-        """Queues what has become ready; what is there already is finished at once, which may free more."""
+        """Queues what has become ready; what is there already is finished at once. Inputs come before what needs them."""
         for key, call in list(waiting.items()):
             if all(k in finished for k in call.step.inputs.values() if k in mine):
                 del waiting[key]
                 if store.artifact(call.step).done:
                     finish(call, False)
-                    release()
-                    return
+                    continue
                 shares = workers.size if call.step.stage in SHARED and workers.size > 1 else 0
                 parts[key] = shares
                 queue.extend(Task(call, (k, shares)) for k in range(shares))

@@ -8,6 +8,7 @@ from numba import prange
 
 from scoremix.selection.compiled import compiled
 from scoremix.selection.criterion import Criterion
+from scoremix.selection.scores import error_of
 
 Found = tuple[np.ndarray, np.ndarray]  # (K, m) int64 sets, best first, and their values
 
@@ -139,33 +140,41 @@ def spread(criterion: Criterion, best: Callable[[int], Found], m: int, k: int, m
 def best_with_each(criterion: Criterion, m: int, r: int) -> np.ndarray:
     """int64 (N, r, m): for every class the r best sets that contain it, ascending; rows of -1 where there are fewer.
 
-    m >= 3 holds the N x N float32 scores.
+    m >= 3 holds the N x N float32 scores, and where more than 4 r + 16 sets of a class are within their rounding of its
+    r best, as among many classes that are nearly one, takes some of these.
     """
     n = criterion.n
-    tie = np.float32(8 * m * m * (criterion.slack + max(abs(criterion.factor(s)) * s.margin for s in criterion.spaces)))
-    room = 4 * r + 16  # candidates per class, so that rounding cannot lose one of the r best
-    out = np.full((n, room, m), -1, np.int32)
     chunks = [np.arange(begin, min(begin + ROWS, n)) for begin in range(0, n, ROWS)]
     if m == 2:
-        for rows in chunks:
-            scores = criterion.scores(rows, slice(0, n))
-            most = min(room, n - 1)
-            other = np.argpartition(-scores, most - 1, axis=1)[:, :most]
-            allowed = np.take_along_axis(scores, other, axis=1) > -np.inf
-            pairs = np.sort(np.stack([np.broadcast_to(rows[:, None], other.shape), other], axis=2), axis=2)
-            out[rows, :most] = np.where(allowed[:, :, None], pairs, -1)
-    else:
-        scores = np.concatenate([criterion.scores(rows, slice(0, n)) for rows in chunks])
-        longest = np.ascontiguousarray(scores.max(axis=1))
-        for rows in chunks:
-            bounds = scores[rows] + np.float32(0.5 * (m - 2)) * longest
-            _best_with(scores, longest, rows, bounds, np.argsort(-bounds, axis=1), r, tie, out)
-        out.sort(axis=2)
+        return np.concatenate([_best_pairs(criterion, rows, r) for rows in chunks])
+    tie = np.float32(m * m * error_of(criterion))
+    room = 4 * r + 16  # candidates per class
+    out = np.full((n, room, m), -1, np.int32)
+    scores = np.concatenate([criterion.scores(rows, slice(0, n)) for rows in chunks])
+    longest = np.ascontiguousarray(scores.max(axis=1))
+    for rows in chunks:
+        bounds = scores[rows] + np.float32(0.5 * (m - 2)) * longest
+        _best_with(scores, longest, rows, bounds, np.argsort(-bounds, axis=1), r, tie, out)
+    out.sort(axis=2)
     values = np.full((n, room), -np.inf)
     there = out[:, :, 0] >= 0
     values[there] = criterion.sign * criterion.values(out[there])
     order = np.lexsort((*out.transpose(2, 0, 1)[::-1], -values), axis=1)[:, :r]
     return np.take_along_axis(out, order[:, :, None], axis=1).astype(np.int64)
+
+
+def _best_pairs(criterion: Criterion, rows: np.ndarray, r: int) -> np.ndarray:
+    """int64 (rows, r, 2): the same for pairs, of all that rounding leaves among the r best of a class."""
+    scores = criterion.scores(rows, slice(0, criterion.n))
+    rth = -np.partition(-scores, min(r, criterion.n) - 1, axis=1)[:, min(r, criterion.n) - 1]
+    own, other = np.nonzero((scores >= rth[:, None] - np.float32(2 * error_of(criterion))) & (scores > -np.inf))
+    pairs = np.sort(np.stack([rows[own], other], axis=1), axis=1)
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -criterion.sign * criterion.values(pairs), own))
+    place = np.arange(len(own)) - np.searchsorted(own, own)  # among those of its class: `own` ascends
+    kept = place < r
+    out = np.full((len(rows), r, 2), -1, np.int64)
+    out[own[kept], place[kept]] = pairs[order[kept]]
+    return out
 
 
 @compiled(parallel=True)

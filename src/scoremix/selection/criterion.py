@@ -154,6 +154,12 @@ class Criterion:
             _add_distances(out, sets, first, second, space.rows, space.norms, space.metric, space.weight)
         return out
 
+    def rounded(self, distances: np.ndarray, links: int = 1) -> np.ndarray:
+        """Sums of so many distances on a grid of `QUANTUM`, where equal ones are equal however they were computed."""
+        step = self.size * QUANTUM * links
+        on_grid: np.ndarray = np.round(distances / step) * step + 0.0
+        return on_grid
+
     def allowed(self, sets: np.ndarray) -> np.ndarray:
         """Which sets lie across m different groups, or within one group; all of them where there are no groups."""
         if self.groups is None:
@@ -166,9 +172,7 @@ class Criterion:
     def values(self, sets: np.ndarray) -> np.ndarray:
         """float64 (K,) objective of each set, whatever the order of its classes, rounded to a grid of `QUANTUM`."""
         pairs = np.sort(self.distances(sets), axis=1)
-        step = self.size * QUANTUM * (pairs.shape[1] if self.objective == "sum" else 1)
-        values: np.ndarray = np.round(OBJECTIVES[self.objective](pairs) / step) * step + 0.0
-        return values
+        return self.rounded(OBJECTIVES[self.objective](pairs), pairs.shape[1] if self.objective == "sum" else 1)
 
 
 def rows_of(x: Any, name: str = "x") -> np.ndarray:

@@ -57,8 +57,8 @@ def pair_quantiles(criterion: Criterion, shares: tuple[float, float]) -> tuple[f
     pairs = pairs[criterion.allowed(pairs)]
     if not len(pairs):
         raise ValueError("no pair lies across groups" if criterion.across else "no pair lies within a group")
-    low, high = np.quantile(criterion.values(pairs), (low, high))
-    return float(low), float(high)
+    values = criterion.values(pairs)
+    return float(np.quantile(values, low)), float(np.quantile(values, high))
 
 
 def _blocks(criterion: Criterion) -> Iterator[tuple[np.ndarray, bool]]:

@@ -28,7 +28,7 @@ class Scores:
         self._blocks = 8 * start_threads()
         self._work = np.zeros(self._blocks, np.int64)
         self._room = [1024] * 8
-        self.spread = _spread(criterion)
+        self.spread = error_of(criterion)
         self.pairs = _pairs(criterion, np.empty((n, n) if self.keep else (0, 0), np.float32), self.spread)
         self.edges = np.zeros((0, 2), np.int32), np.zeros(0, np.float32)
         self.cut = np.inf
@@ -196,7 +196,7 @@ def _used(width: int, pairs: np.ndarray, scores: np.ndarray, counts: np.ndarray)
     return _joined([(pairs[s * room :][:c], scores[s * room :][:c]) for s, c in enumerate(counts)])
 
 
-def _spread(criterion: Criterion) -> float:
+def error_of(criterion: Criterion) -> float:
     """By how much two computations of one score may differ, or one exceed the truth."""
     differences = (np.sqrt(2 * s.margin) if s.metric == 1 else 2 * s.margin for s in criterion.spaces)
     weighted = (abs(criterion.factor(s)) * e for s, e in zip(criterion.spaces, differences, strict=True))

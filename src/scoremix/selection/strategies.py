@@ -115,7 +115,7 @@ def _draw(
         sets = sets[criterion.allowed(sets)]
         if limits is None or not len(sets):
             return sets
-        distances = criterion.distances(sets)
+        distances = criterion.rounded(criterion.distances(sets))
         return sets[((distances >= limits[0]) & (distances <= limits[1])).all(axis=1)]
 
     if comb(criterion.n, m) <= FEW:
