@@ -16,13 +16,12 @@ import numpy as np
 from scoremix.data import limits
 from scoremix.data.formats.folders import DEEPEST, LITTER, FolderedImages, listed, may_be_image
 from scoremix.data.layout import Steps, part_of
-from scoremix.data.source import DEFAULTS, Encoded, Opening
+from scoremix.data.source import DEFAULTS, SUFFIXES, Encoded, Opening
 from scoremix.data.tables import LABELS, classes_of, column, names_of, splits_of
 
 PACKED = {".tar.gz": "gunzip", ".tgz": "gunzip", ".tar.bz2": "bunzip2", ".tar.xz": "unxz", ".tar.zst": "unzstd"}
 LABEL, DESCRIBED = "cls", "json"  # what a sample of a shard says of its image
 NAMES = "classes.tsv"  # beside shards, as `convert` writes it
-IMAGES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "jp2", "avif", "ppm", "pgm", "tga", "img"}
 PEEK = 64  # files of a tar by which shards are told from folders
 
 
@@ -297,4 +296,4 @@ def _key(name: str) -> str:
 
 def _shown(kind: str) -> bool:
     """Whether a file of a sample with these extensions may be its image."""
-    return may_be_image(f"x.{kind}") and kind.rpartition(".")[2] in IMAGES
+    return os.path.splitext(f"x.{kind}")[1] in SUFFIXES
