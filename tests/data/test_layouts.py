@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import subprocess
@@ -145,6 +146,17 @@ def test_a_zip_that_stands_for_more_is_refused_before_it_is_unfolded(tmp_path: P
                 file.write(bytes(1 << 20))
     ((_, reason),) = [bad for block in open_source(tmp_path / "a.zip").every_block(8) for bad in block.bad]
     assert "269,484,032 bytes, the limit of an image in an archive" in reason
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_archives_of_a_folder_are_open_only_while_they_are_read(kind: str, tmp_path: Path) -> None:
+    for name in CLASSES:
+        put_classes(tmp_path / name, name)
+        shutil.make_archive(str(tmp_path / "set" / name), kind, tmp_path / name / name)
+    before = len(os.listdir("/dev/fd"))
+    source = open_source(tmp_path / "set")
+    assert source.counts.tolist() == [2] * 8 and len(os.listdir("/dev/fd")) == before
+    assert sum(len(block.images) for block in source.every_block(8)) == 16
 
 
 @pytest.mark.parametrize(

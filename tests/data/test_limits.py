@@ -8,6 +8,7 @@ import pickle
 import resource
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image
 from scoremix.config import read_settings
 from scoremix.data import limits, pickles, verification
 from scoremix.data.decode import decode, opened, upright_rgb
+from scoremix.data.formats.archives import Archive
 from scoremix.data.formats.arrow import Parquet
 from scoremix.data.formats.npz import Npz
 from scoremix.diffusion import checkpoints as generators
@@ -138,6 +140,37 @@ def test_arrays_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
     path.write_bytes(zeros(images=((2, 8, 8), "|u1"), labels=((2,), "<i4"), unused=((1 << 30,), "|u1")))
     assert Npz(path).counts.tolist() == [2]
     assert peak_mib() - before < 400
+
+
+def inflating(path: Path) -> None:
+    """A .zip of three images, of which the middle one announces 1,000 bytes and is 400 MiB once it is inflated."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("a/0.png", b"first" * 1000)
+        with archive.open("a/1.png", "w") as file:
+            for _ in range(25):
+                file.write(bytes(1 << 24))
+        archive.writestr("b/2.png", b"last")
+        archive.getinfo("a/1.png").file_size = 1000
+
+
+def test_a_zip_entry_costs_no_more_than_it_announces(tmp_path: Path) -> None:
+    inflating(tmp_path / "a.zip")
+    source, before = Archive(tmp_path / "a.zip"), peak_mib()
+    first, large = source.items(0)
+    with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
+        source.content(large)
+    assert peak_mib() - before < 100
+    assert source.content(first) == b"first" * 1000 and source.content(source.items(1)[0]) == b"last"
+
+
+@pytest.mark.parametrize("crc", [zlib.crc32(b"content"), 0])
+def test_a_zip_entry_that_is_shorter_than_announced_is_refused(crc: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/0.png", b"content")
+        archive.getinfo("a/0.png").file_size, archive.getinfo("a/0.png").CRC = 1000, crc
+    source = Archive(tmp_path / "a.zip")
+    with pytest.raises((ValueError, zipfile.BadZipFile), match="unfolds into 7 of 1000 bytes" if crc else "Bad CRC-32"):
+        source.content(source.items(0)[0])
 
 
 def test_a_long_label_that_all_rows_share_is_held_once(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Zip:
     ignored = 0
 
     def __init__(self, path: Path, number: int) -> None:
-        self._archive = zipfile.ZipFile(path)
+        self._archive = zipfile.ZipFile(_Reopened(path))
         self._infos = self._archive.infolist()
         names = [info.filename.replace("\\", "/") for info in self._infos]  # of a packer that knows no better
         self.folders = [name for name in names if name.endswith("/")]
@@ -76,7 +76,11 @@ class Zip:
         info = self._infos[member.at]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"compressed by method {info.compress_type}, read are stored and deflated files")
-        return self._archive.read(info)
+        with self._archive.open(info) as file:
+            content = file.read(member.size)  # without a size it inflates gigabytes before it cuts them off
+        if len(content) < member.size:
+            raise ValueError(f"unfolds into {len(content)} of {member.size} bytes")
+        return content
 
 
 class Packs(Encoded[Member]):
@@ -278,6 +282,27 @@ class _Bounded(io.FileIO):
     def read(self, size: int | None = -1) -> bytes:
         rest = max(0, os.fstat(self.fileno()).st_size - self.tell())
         return super().read(rest if size is None or size < 0 else min(size, rest))
+
+
+class _Reopened(io.RawIOBase):
+    """A file that is open while it is read: archives may be thousands, open files may not."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at = path, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence, os.path.getsize(self._path))
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        with _Bounded(self._path) as file:
+            file.seek(self._at)
+            content = file.read(size)
+        self._at += len(content)
+        return content
 
 
 def _steps(name: str, above: Steps) -> Steps | None:
