@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -146,6 +147,20 @@ def test_a_zip_that_stands_for_more_is_refused_before_it_is_unfolded(tmp_path: P
                 file.write(bytes(1 << 20))
     ((_, reason),) = [bad for block in open_source(tmp_path / "a.zip").every_block(8) for bad in block.bad]
     assert "269,484,032 bytes, the limit of an image in an archive" in reason
+
+
+@pytest.mark.parametrize("name", [".", "/", "./", "..", "a/.."])
+def test_a_file_of_a_tar_that_has_no_name_is_passed_over(name: str, tmp_path: Path) -> None:
+    put_classes(tmp_path / "in")
+    for of in (tmp_path / "set.tar", tmp_path / "several" / "abc.tar"):
+        of.parent.mkdir(exist_ok=True)
+        with tarfile.open(of, "w") as tar:
+            tar.add(tmp_path / "in", "")
+            tar.addfile(tarfile.TarInfo(name))
+    source = open_source(tmp_path / "set.tar")
+    assert source.counts.tolist() == [2] * 8 and source.ignored == 1
+    source = open_source(tmp_path / "several")
+    assert source.counts.tolist() == [2] * 8 and source.ignored == 1
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])

@@ -119,7 +119,7 @@ class Archive(Packs, FolderedImages[Member]):
             empty |= {steps for name in archive.folders if (steps := _steps(name, above)) is not None}
             for member in archive.files:
                 steps = _steps(member.name, above)
-                if steps is None or not may_be_image(steps[-1]):
+                if steps is None or steps == above or not may_be_image(steps[-1]):  # a file may be called . or /
                     self.ignored += 1
                 elif len(steps) > DEEPEST:
                     raise ValueError(f"{place}: {member.name} is {len(steps)} folders deep, the limit is {DEEPEST}")
