@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -147,6 +148,14 @@ def test_a_zip_that_stands_for_more_is_refused_before_it_is_unfolded(tmp_path: P
                 file.write(bytes(1 << 20))
     ((_, reason),) = [bad for block in open_source(tmp_path / "a.zip").every_block(8) for bad in block.bad]
     assert "269,484,032 bytes, the limit of an image in an archive" in reason
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", 7])
+def test_a_saved_set_names_nothing_outside_itself(name: object, tmp_path: Path) -> None:
+    MAKE["save_to_disk"][0](tmp_path)
+    put(tmp_path / "test" / "dataset_dict.json", json.dumps({"splits": [name]}))
+    with pytest.raises(ValueError, match="splits names .*, must be what lies beside it"):
+        open_source(tmp_path / "test")
 
 
 @pytest.mark.parametrize("name", [".", "/", "./", "..", "a/.."])
