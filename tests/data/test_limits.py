@@ -24,6 +24,7 @@ from scoremix.data import limits, pickles, verification
 from scoremix.data.decode import decode, opened, upright_rgb
 from scoremix.data.formats.archives import Archive
 from scoremix.data.formats.arrow import Parquet
+from scoremix.data.formats.listed import Listed
 from scoremix.data.formats.npz import Npz
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.checkpoints import Pixels
@@ -180,6 +181,16 @@ def test_a_long_label_that_all_rows_share_is_held_once(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [{"bytes": b"x"}] * rows, "label": label}), tmp_path / "a.parquet")
     assert Parquet(tmp_path / "a.parquet").counts.tolist() == [rows]
     assert peak_mib() - before < 400
+
+
+def test_one_long_label_makes_no_other_longer(tmp_path: Path) -> None:
+    rows, before = 5000, peak_mib()
+    lines = (f"{i}.png,{'x' * 20_000 if i == 7 else 'ba'[i % 2]}\n" for i in range(rows))
+    (tmp_path / "a.csv").write_text("".join(lines))
+    source = Listed(tmp_path / "a.csv")
+    assert source.class_names == ("a", "b", "x" * 20_000) and source.counts.tolist() == [2499, 2500, 1]
+    assert source.items(1)[1] == tmp_path / "2.png"
+    assert peak_mib() - before < 200
 
 
 @pytest.mark.parametrize("of_bytes", [True, False])

@@ -65,6 +65,10 @@ def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[st
 
     Whole numbers may be floats or text; rows of one element or one-hot rows count as what they say. ValueError else.
     """
+    if not isinstance(labels, np.ndarray) and all(isinstance(label, str) and label for label in labels):
+        distinct_names = tuple(sorted(set(labels)))
+        number = {name: k for k, name in enumerate(distinct_names)}  # in an array each would be as long as the longest
+        return distinct_names, np.array([number[label] for label in labels], np.int64)
     values = np.asarray(labels)
     if values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "iufb":
         if not (((values == 0) | (values == 1)).all() and (values.sum(1) == 1).all()):
