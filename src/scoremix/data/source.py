@@ -239,7 +239,7 @@ class Rows:
 
 
 @contextlib.contextmanager
-def readable(place: Path, what: str, *, worded: bool = False) -> Iterator[None]:
+def readable(place: Path | str, what: str, *, worded: bool = False) -> Iterator[None]:
     """Whatever goes wrong in the block is a ValueError of one line: the place is not `what`, and why.
 
     If `worded`, a plain ValueError that names a file there says it itself. No place is to blame for full memory or a

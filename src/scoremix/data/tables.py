@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scoremix.data.splits import SPLITS, Splits
 
 IMAGES = ("file_name", "image", "path", "file", "filename", "filepath", "image_path", "img", "img_path")
 LABELS = ("label", "class", "class_name", "identity", "person", "subject", "target", "category", "labels", "id")
+HALF = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # of a pair of surrogates: no name of a file
 
 Row = dict[str, Any]
 
@@ -58,6 +60,16 @@ def column(columns: Sequence[str], asked: str | None, usual: Sequence[str], sett
     if chosen is None:
         raise ValueError(f"{where} has columns {', '.join(columns)}: name the one by {setting} COLUMN")
     return chosen
+
+
+def cell(row: Row, name: str, where: str) -> str:
+    """The text or the number in a column of a row, as text; ValueError, of `where`, for anything else."""
+    value = row.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None or value == "" or isinstance(value, (list, dict)) or HALF.search(str(value)):
+        raise ValueError(f"{where}: column {name!r} has {value!r:.80}, must be text or a number for every image")
+    return str(value)
 
 
 def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[str, ...], Int64[np.ndarray, " n"]]:

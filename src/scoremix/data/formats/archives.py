@@ -16,8 +16,8 @@ import numpy as np
 from scoremix.data import limits
 from scoremix.data.formats.folders import DEEPEST, LITTER, FolderedImages, listed, may_be_image
 from scoremix.data.layout import Steps, part_of
-from scoremix.data.source import DEFAULTS, SUFFIXES, Encoded, Opening
-from scoremix.data.tables import LABELS, classes_of, column, names_of, splits_of
+from scoremix.data.source import DEFAULTS, SUFFIXES, Encoded, Opening, readable
+from scoremix.data.tables import LABELS, cell, classes_of, column, names_of, splits_of
 
 PACKED = {".tar.gz": "gunzip", ".tgz": "gunzip", ".tar.bz2": "bunzip2", ".tar.xz": "unxz", ".tar.zst": "unzstd"}
 LABEL, DESCRIBED = "cls", "json"  # what a sample of a shard says of its image
@@ -166,7 +166,7 @@ class Shards(Packs):
         self.archives = [_opened(path, number) for number, path in enumerate(self.paths)]
         self.images: list[Member] = []
         labels: list[str] = []
-        for archive in self.archives:
+        for path, archive in zip(self.paths, self.archives, strict=True):
             for key, parts in itertools.groupby(archive.files, lambda member: _key(member.name)):
                 sample = {member.name.rpartition("/")[2].partition(".")[2].lower(): member for member in parts}
                 image = next((sample[kind] for kind in sample if kind not in (LABEL, DESCRIBED) and _shown(kind)), None)
@@ -174,29 +174,13 @@ class Shards(Packs):
                     self.ignored += len(sample)
                     continue
                 self.images.append(image)
-                labels.append(self._label(archive, key, sample, opening.hints.label_column))
+                labels.append(_label(archive, sample, opening.hints.label_column, f"{path}, sample {key}"))
         if not self.images:
             raise ValueError(f"{place} holds no samples with an image")
         self._name(labels)
         named = [self.paths[member.archive].stem.partition("-")[0] for member in self.images]
         if len(set(named)) > 1 and all(map(part_of, named)):
             self.splits, self.notes = splits_of(named, self._classes, str(place))
-
-    def _label(self, archive: Tar | Zip, key: str, sample: Mapping[str, Member], asked: str | None) -> str:
-        where = f"{self.place}, sample {key}"
-        for kind in (LABEL, DESCRIBED) if asked is None else (DESCRIBED,):
-            if kind in sample:
-                if (size := sample[kind].size) > limits.SETTINGS_BYTES:
-                    raise ValueError(f"{where}: its .{kind} has {size:,} bytes, the limit is {limits.SETTINGS_BYTES:,}")
-                text = archive.read(sample[kind]).decode("utf-8-sig").strip()
-                if kind == DESCRIBED:
-                    row = limits.parsed_json(text)
-                    if not isinstance(row, dict):
-                        raise ValueError(f"{where}: its .json is no object of names and values")
-                    text = str(row[column(list(row), asked, LABELS, "--label-column", where)])
-                if text:
-                    return text
-        raise ValueError(f"{where} has no .{LABEL}, nor a .{DESCRIBED} with its label")
 
     def _name(self, labels: Sequence[str]) -> None:
         """Classes in ascending order of label, named by the table beside the shards where it names all of them."""
@@ -234,6 +218,27 @@ class Shards(Packs):
 
     def file_name(self, item: Member, content: bytes) -> str:
         return item.name.rpartition("/")[2]
+
+
+def _label(archive: Tar | Zip, sample: Mapping[str, Member], asked: str | None, where: str) -> str:
+    """The label of a sample, from its .cls or its .json; ValueError, of `where`, unless it has one."""
+    for kind in (LABEL, DESCRIBED) if asked is None else (DESCRIBED,):
+        if kind in sample and (label := _said(archive, sample[kind], kind, asked, where)):
+            return label
+    raise ValueError(f"{where} has no .{LABEL}, nor a .{DESCRIBED} with its label")
+
+
+def _said(archive: Tar | Zip, member: Member, kind: str, asked: str | None, where: str) -> str:
+    if member.size > limits.SETTINGS_BYTES:
+        raise ValueError(f"{where}: its .{kind} has {member.size:,} bytes, the limit is {limits.SETTINGS_BYTES:,}")
+    with readable(where, f"a sample with a readable .{kind}", worded=True):
+        text = archive.read(member).decode("utf-8-sig").strip()
+        if kind == LABEL:
+            return text
+        row = limits.parsed_json(text)
+        if not isinstance(row, dict):
+            raise ValueError(f"{where}: its .json is no object of names and values")
+        return cell(row, column(list(row), asked, LABELS, "--label-column", where), where)
 
 
 def archives_at(place: Path) -> list[Path]:
