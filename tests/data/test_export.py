@@ -150,6 +150,18 @@ def test_shards_hold_images_of_any_name(tmp_path: Path) -> None:
     assert found == sorted(encoded(i % 2, i) for i in range(len(names)))
 
 
+def test_shards_keep_names_of_any_characters(tmp_path: Path) -> None:
+    names = ['"Weird Al" Yankovic', '"a', " lead", "'b'", "c,d;e", "f\x85g\u2028h", "trail "]
+    for k, name in enumerate(names):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "0.png").write_bytes(encoded(k, 1))
+    export.convert(tmp_path / "in", tmp_path / "wds", "webdataset")
+    assert sorted(open_source(tmp_path / "wds").class_names) == sorted(names)
+    (tmp_path / "wds" / "classes.tsv").write_text("label\tclass\n0\ta\tb\n")
+    with pytest.raises(ValueError, match=r"classes.tsv: line 2 has 3 columns, must be label, class"):
+        open_source(tmp_path / "wds")
+
+
 @pytest.mark.parametrize("form", FORMATS)
 def test_images_are_named_by_their_content(form: str) -> None:
     buffer = io.BytesIO()

@@ -30,7 +30,11 @@ def read_table(path: Path) -> list[Row]:
         return [_object(path, i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     first = text.partition("\n")[0]
     separator = next((mark for mark in "\t;" if mark in first), ",")
-    lines = [[cell.strip() for cell in row] for row in csv_rows(text, path, separator)]
+    return _rows([[cell.strip() for cell in row] for row in csv_rows(text, path, separator)], path)
+
+
+def _rows(lines: list[list[str]], path: Path) -> list[Row]:
+    """The lines by the names of the columns."""
     if not lines:
         raise ValueError(f"{path} is empty")
     header = lines[0]
@@ -104,8 +108,12 @@ def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[st
 
 
 def names_of(table: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
-    """The names of labels by a table with columns label and class (`classes.tsv`); None unless it names each."""
-    names = {row.get("label"): row.get("class") for row in read_table(table)}
+    """The names of labels by a table with columns label and class (`classes.tsv`); None unless it names each.
+
+    Read as `convert` writes it: a name is all between two tabs, quotes and blanks included.
+    """
+    lines = [line.split("\t") for line in limits.text(table, limits.TEXT_BYTES).split("\n") if line]
+    names = {row.get("label"): row.get("class") for row in _rows(lines, table)}
     in_order = tuple(str(names[label]) for label in labels if names.get(label))
     return in_order if len(in_order) == len(labels) == len(set(in_order)) else None
 
