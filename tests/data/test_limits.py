@@ -101,6 +101,20 @@ def old_pth(_: Path) -> bytes:
     return buffer.getvalue().replace(b"K\nNt", b"\x8a\x05" + (1 << 33).to_bytes(5, "little") + b"Nt")
 
 
+def again(name: bytes, argument: bytes, call: bytes, times: int) -> bytes:
+    """A pickle that calls a name with what it holds once, so many times."""
+    return b"\x80\x02c" + name + b"q\0" + argument + b"q\1X\6\0\0\0latin1q\2](" + call * times + b"e]\x86."
+
+
+def encoded_again(times: int = 1500) -> bytes:
+    return again(b"_codecs\nencode\n", b"X\0\0\x08\0" + b"a" * (1 << 19), b"h\0h\1h\2\x86R", times)
+
+
+def sets_again(_: Path) -> bytes:
+    numbers = b"".join(b"M" + struct.pack("<H", i) for i in range(20_000))
+    return again(b"builtins\nset\n", b"](" + numbers + b"e", b"h\0h\1\x85R", 800)
+
+
 LONG_BINPUT = b"\x80\x02Nr" + struct.pack("<I", 1 << 27) + b"."
 FROMBUFFER = (
     pickle.PROTO + b"\x02cnumpy._core.numeric\n_frombuffer\n(J\xff\xff\xff\x07cnumpy\ndtype\n(X\x02\0\0\0u1tRtR."
@@ -114,6 +128,8 @@ BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], An
     "memo of a snapshot": ("a.pkl", LONG_BINPUT, pickles.read_plain, "asks for 134,217,728 places"),
     "array of a number": ("a.bin", FROMBUFFER, verification.read, "content is of type int"),
     "nested tuples": ("a.bin", nested(()), verification.read, "booleans holds a tuple"),
+    "text encoded over and over": ("a.bin", encoded_again(), verification.read, "calls are given more than"),
+    "sets of one list": ("a.pkl", sets_again, pickles.read_plain, "calls are given more than"),
     "packed pth": ("a.pth", deflated_pth, published.load, "is compressed"),
     "old pth": ("a.pth", old_pth, published.load, "8,589,934,592 numbers is announced"),
     "large image": ("a.npz", lambda _: zeros(images=((1, 32768, 32768), "|u1"), labels=((1,), "<i8")), Npz, "32768 x 32768 pixels"),
@@ -134,6 +150,27 @@ def test_small_files_cost_no_gigabytes(bomb: str, tmp_path: Path) -> None:
         reader(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
     assert peak_mib() - before < 600
+
+
+class Shares:
+    """Is pickled as an array that shares its state with others."""
+
+    def __init__(self, reduced: Any) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def test_arrays_that_share_their_bytes_are_read_once(tmp_path: Path) -> None:
+    array, before = np.zeros(1 << 19, np.uint8), peak_mib()
+    reduced = array.__reduce__()
+    sharing = [Shares(reduced) for _ in range(1000)]
+    for images in ([array] * 1000, sharing, [bytearray(b"x") * (1 << 19)] * 1000):
+        (tmp_path / "a.bin").write_bytes(pickle.dumps((images, [True] * 500), protocol=5))
+        assert (tmp_path / "a.bin").stat().st_size < 1 << 20
+        assert len({id(image) for image in verification.read(tmp_path / "a.bin").images}) == 1
+    assert peak_mib() - before < 200
 
 
 def test_arrays_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
