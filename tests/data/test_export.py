@@ -13,9 +13,11 @@ import pytest
 from PIL import Image
 
 from scoremix.data import export, images, recordio, verification, writers
+from scoremix.data.decode import FORMATS
+from scoremix.data.formats.archives import Shards
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.records import Records
-from scoremix.data.source import Form
+from scoremix.data.source import SUFFIXES, Form, extension
 from scoremix.data.sources import format_of, open_source
 from support.trainers import arcface_items
 
@@ -133,6 +135,42 @@ def test_webdataset_reads_the_shards(folders: Path, tmp_path: Path) -> None:
     found = sorted((label, pixels.sum()) for pixels, label in data)
     want = sorted((k, np.asarray(Image.open(io.BytesIO(encoded(k, i)))).sum()) for k in range(5) for i in range(k + 1))
     assert found == want
+
+
+def test_shards_hold_images_of_any_name(tmp_path: Path) -> None:
+    names = ["s1.happy", "s2.glasses", "s3.JFIF", "s4.a.jpe", "s5", "s6.json.x", "s7.PNG", "s8.cls.y"]
+    for i, name in enumerate(names):
+        path = tmp_path / "in" / "ab"[i % 2] / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(i % 2, i))
+    export.convert(tmp_path / "in", tmp_path / "wds", "webdataset")
+    source = open_source(tmp_path / "wds")
+    assert isinstance(source, Shards) and source.class_names == ("a", "b") and source.ignored == 0
+    found = sorted(source.content(item) for k in range(2) for item in source.items(k))
+    assert found == sorted(encoded(i % 2, i) for i in range(len(names)))
+
+
+def test_shards_keep_names_of_any_characters(tmp_path: Path) -> None:
+    names = ['"Weird Al" Yankovic', '"a', " lead", "'b'", "c,d;e", "f\x85g\u2028h", "trail "]
+    for k, name in enumerate(names):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        (tmp_path / "in" / name / "0.png").write_bytes(encoded(k, 1))
+    export.convert(tmp_path / "in", tmp_path / "wds", "webdataset")
+    assert sorted(open_source(tmp_path / "wds").class_names) == sorted(names)
+    (tmp_path / "wds" / "classes.tsv").write_text("label\tclass\n0\ta\tb\n")
+    with pytest.raises(ValueError, match=r"classes.tsv: line 2 has 3 columns, must be label, class"):
+        open_source(tmp_path / "wds")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_images_are_named_by_their_content(form: str) -> None:
+    buffer = io.BytesIO()
+    try:
+        Image.new("RGB", (8, 8)).save(buffer, form)
+    except (KeyError, OSError):
+        pytest.skip(f"this Pillow writes no {form}")
+    said = extension(buffer.getvalue())
+    assert said in SUFFIXES and (said == ".img") == (form == "TGA")  # which has no magic
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -171,6 +171,15 @@ def test_load_names_what_is_missing(tmp_path, missing):
         LabeledImages.load(tmp_path)
 
 
+@pytest.mark.parametrize("key", ["names", "groups"])
+def test_names_of_a_packed_set_are_text(tmp_path, key):
+    whole().save(tmp_path)
+    table = json.loads((tmp_path / "classes.json").read_text())
+    (tmp_path / "classes.json").write_text(json.dumps(table | {key: [7, *table["names"][1:]]}))
+    with pytest.raises(ValueError, match=f"packed set of images: classes.json has 7 among its {key}, must be text"):
+        LabeledImages.load(tmp_path)
+
+
 def test_memory_of_views_does_not_grow_with_images(tmp_path):
     code = """
 import sys, tracemalloc, numpy as np

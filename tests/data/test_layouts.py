@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -145,6 +149,91 @@ def test_a_zip_that_stands_for_more_is_refused_before_it_is_unfolded(tmp_path: P
                 file.write(bytes(1 << 20))
     ((_, reason),) = [bad for block in open_source(tmp_path / "a.zip").every_block(8) for bad in block.bad]
     assert "269,484,032 bytes, the limit of an image in an archive" in reason
+
+
+def put_shards(root: Path, kind: str, labels: list[bytes]) -> Path:
+    """A folder of one shard: an image each with these contents of its .cls or .json."""
+    root.mkdir()
+    with tarfile.open(root / "train-0.tar", "w") as tar:
+        for i, label in enumerate(labels):
+            for suffix, content in (("png", png(i, 0)), (kind, label)):
+                info = tarfile.TarInfo(f"{i}.{suffix}")
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    return root
+
+
+@pytest.mark.parametrize("label", ["null", '""', '["q"]', "{}", r'"\ud83d"'])
+def test_a_label_that_is_none_is_refused_in_shards_as_in_lists(label: str, tmp_path: Path) -> None:
+    rows = ['{"file_name": "0.png", "label": "a"}', f'{{"file_name": "1.png", "label": {label}}}']
+    put(tmp_path / "list.jsonl", "\n".join(rows))
+    shards = put_shards(tmp_path / "shards", "json", [row.encode() for row in rows])
+    for place, where in ((tmp_path / "list.jsonl", "list.jsonl, row 2"), (shards, "train-0.tar, sample 1")):
+        with pytest.raises(ValueError, match=f"{where}: column 'label' has .*, must be text or a number"):
+            open_source(place)
+
+
+def test_numbers_are_labels_in_shards_as_in_lists(tmp_path: Path) -> None:
+    rows = [f'{{"file_name": "{i}.png", "label": {label}}}' for i, label in enumerate(["3.0", "3", "4"])]
+    put(tmp_path / "list.jsonl", "\n".join(rows))
+    shards = put_shards(tmp_path / "shards", "json", [row.encode() for row in rows])
+    assert open_source(shards).counts.tolist() == open_source(tmp_path / "list.jsonl").counts.tolist() == [2, 1]
+
+
+def test_a_path_that_no_file_can_have_is_named_with_its_row(tmp_path: Path) -> None:
+    put(tmp_path / "list.jsonl", '{"file_name": "0.png", "label": 1}\n{"file_name": "\\ud83d.png", "label": 1}')
+    with pytest.raises(ValueError, match=r"list.jsonl, row 2: column 'file_name' has '\\ud83d.png', must be") as caught:
+        fingerprint(tmp_path / "list.jsonl")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "why"),
+    [
+        ("json", b"{", "Expecting"),
+        ("json", b"[1]", "no object"),
+        ("json", b"{}", "has columns"),
+        ("cls", b"\xff", "utf-8"),
+    ],
+)
+def test_a_damaged_sample_of_a_shard_is_named(kind: str, content: bytes, why: str, tmp_path: Path) -> None:
+    good = b'{"label": 1}' if kind == "json" else b"1"
+    with pytest.raises(ValueError, match=f"train-0.tar, sample 1.*{why}") as caught:
+        open_source(put_shards(tmp_path / "set", kind, [good, content]))
+    assert "\n" not in str(caught.value) and str(caught.value).count("sample 1") == 1
+
+
+@pytest.mark.parametrize("name", ["..", ".", "", "a/b", 7])
+def test_a_saved_set_names_nothing_outside_itself(name: object, tmp_path: Path) -> None:
+    MAKE["save_to_disk"][0](tmp_path)
+    put(tmp_path / "test" / "dataset_dict.json", json.dumps({"splits": [name]}))
+    with pytest.raises(ValueError, match=r"splits names .*, must be what lies beside it"):
+        open_source(tmp_path / "test")
+
+
+@pytest.mark.parametrize("name", [".", "/", "./", "..", "a/.."])
+def test_a_file_of_a_tar_that_has_no_name_is_passed_over(name: str, tmp_path: Path) -> None:
+    put_classes(tmp_path / "in")
+    for of in (tmp_path / "set.tar", tmp_path / "several" / "abc.tar"):
+        of.parent.mkdir(exist_ok=True)
+        with tarfile.open(of, "w") as tar:
+            tar.add(tmp_path / "in", "")
+            tar.addfile(tarfile.TarInfo(name))
+    source = open_source(tmp_path / "set.tar")
+    assert source.counts.tolist() == [2] * 8 and source.ignored == 1
+    source = open_source(tmp_path / "several")
+    assert source.counts.tolist() == [2] * 8 and source.ignored == 1
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_archives_of_a_folder_are_open_only_while_they_are_read(kind: str, tmp_path: Path) -> None:
+    for name in CLASSES:
+        put_classes(tmp_path / name, name)
+        shutil.make_archive(str(tmp_path / "set" / name), kind, tmp_path / name / name)
+    before = len(os.listdir("/dev/fd"))
+    source = open_source(tmp_path / "set")
+    assert source.counts.tolist() == [2] * 8 and len(os.listdir("/dev/fd")) == before
+    assert sum(len(block.images) for block in source.every_block(8)) == 16
 
 
 @pytest.mark.parametrize(

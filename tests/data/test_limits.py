@@ -8,6 +8,7 @@ import pickle
 import resource
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from PIL import Image
 from scoremix.config import read_settings
 from scoremix.data import limits, pickles, verification
 from scoremix.data.decode import decode, opened, upright_rgb
+from scoremix.data.formats.archives import Archive
 from scoremix.data.formats.arrow import Parquet
+from scoremix.data.formats.listed import Listed
 from scoremix.data.formats.npz import Npz
 from scoremix.diffusion import checkpoints as generators
 from scoremix.diffusion.checkpoints import Pixels
@@ -98,6 +101,20 @@ def old_pth(_: Path) -> bytes:
     return buffer.getvalue().replace(b"K\nNt", b"\x8a\x05" + (1 << 33).to_bytes(5, "little") + b"Nt")
 
 
+def again(name: bytes, argument: bytes, call: bytes, times: int) -> bytes:
+    """A pickle that calls a name with what it holds once, so many times."""
+    return b"\x80\x02c" + name + b"q\0" + argument + b"q\1X\6\0\0\0latin1q\2](" + call * times + b"e]\x86."
+
+
+def encoded_again(times: int = 1500) -> bytes:
+    return again(b"_codecs\nencode\n", b"X\0\0\x08\0" + b"a" * (1 << 19), b"h\0h\1h\2\x86R", times)
+
+
+def sets_again(_: Path) -> bytes:
+    numbers = b"".join(b"M" + struct.pack("<H", i) for i in range(20_000))
+    return again(b"builtins\nset\n", b"](" + numbers + b"e", b"h\0h\1\x85R", 800)
+
+
 LONG_BINPUT = b"\x80\x02Nr" + struct.pack("<I", 1 << 27) + b"."
 FROMBUFFER = (
     pickle.PROTO + b"\x02cnumpy._core.numeric\n_frombuffer\n(J\xff\xff\xff\x07cnumpy\ndtype\n(X\x02\0\0\0u1tRtR."
@@ -111,6 +128,8 @@ BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], An
     "memo of a snapshot": ("a.pkl", LONG_BINPUT, pickles.read_plain, "asks for 134,217,728 places"),
     "array of a number": ("a.bin", FROMBUFFER, verification.read, "content is of type int"),
     "nested tuples": ("a.bin", nested(()), verification.read, "booleans holds a tuple"),
+    "text encoded over and over": ("a.bin", encoded_again(), verification.read, "calls are given more than"),
+    "sets of one list": ("a.pkl", sets_again, pickles.read_plain, "calls are given more than"),
     "packed pth": ("a.pth", deflated_pth, published.load, "is compressed"),
     "old pth": ("a.pth", old_pth, published.load, "8,589,934,592 numbers is announced"),
     "large image": ("a.npz", lambda _: zeros(images=((1, 32768, 32768), "|u1"), labels=((1,), "<i8")), Npz, "32768 x 32768 pixels"),
@@ -133,11 +152,63 @@ def test_small_files_cost_no_gigabytes(bomb: str, tmp_path: Path) -> None:
     assert peak_mib() - before < 600
 
 
+class Shares:
+    """Is pickled as an array that shares its state with others."""
+
+    def __init__(self, reduced: Any) -> None:
+        self.reduced = reduced
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def test_arrays_that_share_their_bytes_are_read_once(tmp_path: Path) -> None:
+    array, before = np.zeros(1 << 19, np.uint8), peak_mib()
+    reduced = array.__reduce__()
+    sharing = [Shares(reduced) for _ in range(1000)]
+    for images in ([array] * 1000, sharing, [bytearray(b"x") * (1 << 19)] * 1000):
+        (tmp_path / "a.bin").write_bytes(pickle.dumps((images, [True] * 500), protocol=5))
+        assert (tmp_path / "a.bin").stat().st_size < 1 << 20
+        assert len({id(image) for image in verification.read(tmp_path / "a.bin").images}) == 1
+    assert peak_mib() - before < 200
+
+
 def test_arrays_that_nobody_asked_for_are_not_read(tmp_path: Path) -> None:
     path, before = tmp_path / "a.npz", peak_mib()
     path.write_bytes(zeros(images=((2, 8, 8), "|u1"), labels=((2,), "<i4"), unused=((1 << 30,), "|u1")))
     assert Npz(path).counts.tolist() == [2]
     assert peak_mib() - before < 400
+
+
+def inflating(path: Path) -> None:
+    """A .zip of three images, of which the middle one announces 1,000 bytes and is 400 MiB once it is inflated."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("a/0.png", b"first" * 1000)
+        with archive.open("a/1.png", "w") as file:
+            for _ in range(25):
+                file.write(bytes(1 << 24))
+        archive.writestr("b/2.png", b"last")
+        archive.getinfo("a/1.png").file_size = 1000
+
+
+def test_a_zip_entry_costs_no_more_than_it_announces(tmp_path: Path) -> None:
+    inflating(tmp_path / "a.zip")
+    source, before = Archive(tmp_path / "a.zip"), peak_mib()
+    first, large = source.items(0)
+    with pytest.raises(zipfile.BadZipFile, match="Bad CRC-32"):
+        source.content(large)
+    assert peak_mib() - before < 100
+    assert source.content(first) == b"first" * 1000 and source.content(source.items(1)[0]) == b"last"
+
+
+@pytest.mark.parametrize("crc", [zlib.crc32(b"content"), 0])
+def test_a_zip_entry_that_is_shorter_than_announced_is_refused(crc: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a/0.png", b"content")
+        archive.getinfo("a/0.png").file_size, archive.getinfo("a/0.png").CRC = 1000, crc
+    source = Archive(tmp_path / "a.zip")
+    with pytest.raises((ValueError, zipfile.BadZipFile), match="unfolds into 7 of 1000 bytes" if crc else "Bad CRC-32"):
+        source.content(source.items(0)[0])
 
 
 def test_a_long_label_that_all_rows_share_is_held_once(tmp_path: Path) -> None:
@@ -147,6 +218,16 @@ def test_a_long_label_that_all_rows_share_is_held_once(tmp_path: Path) -> None:
     pq.write_table(pa.table({"image": [{"bytes": b"x"}] * rows, "label": label}), tmp_path / "a.parquet")
     assert Parquet(tmp_path / "a.parquet").counts.tolist() == [rows]
     assert peak_mib() - before < 400
+
+
+def test_one_long_label_makes_no_other_longer(tmp_path: Path) -> None:
+    rows, before = 5000, peak_mib()
+    lines = (f"{i}.png,{'x' * 20_000 if i == 7 else 'ba'[i % 2]}\n" for i in range(rows))
+    (tmp_path / "a.csv").write_text("".join(lines))
+    source = Listed(tmp_path / "a.csv")
+    assert source.class_names == ("a", "b", "x" * 20_000) and source.counts.tolist() == [2499, 2500, 1]
+    assert source.items(1)[1] == tmp_path / "2.png"
+    assert peak_mib() - before < 200
 
 
 @pytest.mark.parametrize("of_bytes", [True, False])

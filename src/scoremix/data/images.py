@@ -104,6 +104,9 @@ class LabeledImages:
         """The set in `folder`, images memory-mapped; ValueError names what is missing or does not fit."""
         try:
             table = limits.parsed_json(limits.text(folder / "classes.json", limits.TEXT_BYTES))
+            for key in ("names", "groups"):
+                if wrong := [name for name in table[key] or () if not isinstance(name, str)]:
+                    raise ValueError(f"classes.json has {wrong[0]!r:.80} among its {key}, must be text")
             images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
             labels = np.load(folder / "labels.npy", mmap_mode="r", allow_pickle=False)
             return cls.of(images, labels, table["names"], table["splits"], table["groups"], table.get("held_out"))

@@ -12,6 +12,7 @@ import pickletools
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FunctionType
 from typing import IO, Any
 
 import numpy as np
@@ -103,11 +104,13 @@ def unpickled(file: IO[bytes], stand_in: Callable[[str, str], Any], **how: Any) 
     """What a pickle holds, without running any of it: `stand_in(module, name)` answers for each name, None refuses it.
 
     ValueError for a name that is refused, for data outside the file, for more memory than there is, which damage asks for,
-    and as for `refuse_greedy`.
+    and as for `refuse_greedy` and `sparing`.
     """
     try:
         refuse_greedy(file)
-        return _Unpickler(file, stand_in, **how).load()
+        spare = sparing(file.seek(0, 2))
+        file.seek(0)
+        return _Unpickler(file, lambda *name: spare(stand_in(*name)), **how).load()
     except MemoryError:
         raise ValueError("its pickle asks for more memory than there is") from None
 
@@ -126,6 +129,33 @@ class _Unpickler(pickle.Unpickler):
         raise refused("data outside itself")
 
 
+def sparing(size: int) -> Callable[[Any], Any]:
+    """Makes functions that a pickle of `size` bytes may call spare memory: what they make is as long as what they are given.
+
+    ValueError once all their calls together were given more than the file has: then it gives them the same again and again.
+    Whatever else stands for a name stays as it is; it must not copy what it is given.
+    """
+    given = 0
+
+    def spare(known: Any) -> Any:
+        if not isinstance(known, FunctionType):
+            return known
+
+        def counted(*arguments: Any) -> Any:
+            nonlocal given
+            given += sum(len(argument) for argument in arguments if isinstance(argument, HELD))
+            if given > size:
+                raise ValueError(f"its pickle unfolds: its calls are given more than the {size:,} bytes of the file")
+            return known(*arguments)
+
+        return counted
+
+    return spare
+
+
+HELD = (str, bytes, bytearray, list, tuple, dict, set)
+
+
 def refused(asked: str) -> ValueError:
     """What is said of a pickle that asks for more than data."""
     name = ascii(asked)[1:-1]  # a name may hold line ends, and of a damaged file be as long as that
@@ -135,8 +165,8 @@ def refused(asked: str) -> ValueError:
 def refuse_greedy(file: IO[bytes]) -> None:
     """ValueError where a pickle, without being run, asks for more places than its file has bytes.
 
-    What it holds is in the file itself but for its memo, which is as long as it says. The file is back at its start
-    afterwards.
+    What it holds is in the file itself but for its memo, which is as long as it says, and for what its calls make (see
+    `sparing`). The file is back at its start afterwards.
     """
     size = file.seek(0, 2)
     file.seek(0)

@@ -34,11 +34,14 @@ class KeptObject:
     class_name: str = ""
 
     def __setstate__(self, state: Any) -> None:
-        self.content = dict(state) if isinstance(state, dict) else {}
+        self.content = state if isinstance(state, dict) else {}
 
 
 class KeptDict(dict[str, Any]):
-    """A dictionary with attributes, as data."""
+    """A dictionary with attributes, as data: what a pickle puts into it, no copy of another."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
 
     def __setstate__(self, state: Any) -> None:
         pass
@@ -119,7 +122,8 @@ def _rebuilt(meta: Any) -> KeptObject:
     """An object whose source code the file contains: its attributes, never the code."""
     if not isinstance(meta, dict) or not isinstance(meta.get("state"), dict):
         raise ValueError("an object of the snapshot has no attributes")
-    return KeptObject(dict(meta["state"]), str(meta.get("class_name", "")))
+    name = meta.get("class_name")
+    return KeptObject(meta["state"], name if isinstance(name, str) else "")
 
 
 def _storage(content: Any) -> Tensor:
@@ -152,9 +156,17 @@ def _parameter(data: Any, *_: Any) -> Tensor:
     return data
 
 
+def _ordered(*pairs: Any) -> OrderedDict[Any, Any]:
+    return OrderedDict(*pairs)
+
+
+def _set(*members: Any) -> set[Any]:
+    return set(*members)
+
+
 _NAMES: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
+    ("collections", "OrderedDict"): _ordered,
+    ("builtins", "set"): _set,
     ("dnnlib.util", "EasyDict"): KeptDict,
     ("torch_utils.persistence", "_reconstruct_persistent_obj"): _rebuilt,
     ("torch.storage", "_load_from_bytes"): _storage,

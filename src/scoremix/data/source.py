@@ -26,7 +26,19 @@ Advance = Callable[[int, int], None]  # how many are done, of how many
 Choose = Callable[[int], Int64[np.ndarray, " chosen"]]  # class -> ascending positions among its images
 BLOCK_BYTES = 4 << 20
 REASON = 1000  # characters of another reader's words that a message repeats
-EXTENSIONS = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
+EXTENSIONS: dict[str, tuple[bytes | tuple[bytes, ...], int]] = {  # what an encoded image has from which byte on
+    ".jpg": (b"\xff\xd8\xff", 0),
+    ".png": (b"\x89PNG", 0),
+    ".webp": (b"RIFF", 0),
+    ".bmp": (b"BM", 0),
+    ".gif": (b"GIF8", 0),
+    ".tif": ((b"II*\0", b"MM\0*"), 0),
+    ".jp2": (b"jP  ", 4),
+    ".avif": (b"ftypavi", 4),
+    ".ppm": ((b"P3", b"P6"), 0),
+    ".pgm": ((b"P2", b"P5"), 0),
+}
+SUFFIXES = {*EXTENSIONS, ".jpeg", ".tiff", ".tga", ".img"}  # of files of a shard that are taken for images
 A = TypeVar("A")
 B = TypeVar("B")
 Item = TypeVar("Item")
@@ -227,7 +239,7 @@ class Rows:
 
 
 @contextlib.contextmanager
-def readable(place: Path, what: str, *, worded: bool = False) -> Iterator[None]:
+def readable(place: Path | str, what: str, *, worded: bool = False) -> Iterator[None]:
     """Whatever goes wrong in the block is a ValueError of one line: the place is not `what`, and why.
 
     If `worded`, a plain ValueError that names a file there says it itself. No place is to blame for full memory or a
@@ -255,7 +267,7 @@ def reason(error: Exception) -> str:
 
 def extension(content: bytes) -> str:
     """The usual file extension of an encoded image, by its first bytes; .img if unknown."""
-    return next((e for start, e in EXTENSIONS.items() if content.startswith(start)), ".img")
+    return next((e for e, at in EXTENSIONS.items() if content.startswith(*at)), ".img")
 
 
 def windowed(pool: ThreadPoolExecutor, work: Callable[[A], B], items: Iterator[A], ahead: int = 64) -> Iterator[B]:

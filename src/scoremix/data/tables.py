@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from scoremix.data.splits import SPLITS, Splits
 
 IMAGES = ("file_name", "image", "path", "file", "filename", "filepath", "image_path", "img", "img_path")
 LABELS = ("label", "class", "class_name", "identity", "person", "subject", "target", "category", "labels", "id")
+HALF = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # of a pair of surrogates: no name of a file
 
 Row = dict[str, Any]
 
@@ -28,7 +30,11 @@ def read_table(path: Path) -> list[Row]:
         return [_object(path, i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
     first = text.partition("\n")[0]
     separator = next((mark for mark in "\t;" if mark in first), ",")
-    lines = [[cell.strip() for cell in row] for row in csv_rows(text, path, separator)]
+    return _rows([[cell.strip() for cell in row] for row in csv_rows(text, path, separator)], path)
+
+
+def _rows(lines: list[list[str]], path: Path) -> list[Row]:
+    """The lines by the names of the columns."""
     if not lines:
         raise ValueError(f"{path} is empty")
     header = lines[0]
@@ -60,11 +66,25 @@ def column(columns: Sequence[str], asked: str | None, usual: Sequence[str], sett
     return chosen
 
 
+def cell(row: Row, name: str, where: str) -> str:
+    """The text or the number in a column of a row, as text; ValueError, of `where`, for anything else."""
+    value = row.get(name)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if value is None or value == "" or isinstance(value, (list, dict)) or HALF.search(str(value)):
+        raise ValueError(f"{where}: column {name!r} has {value!r:.80}, must be text or a number for every image")
+    return str(value)
+
+
 def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[str, ...], Int64[np.ndarray, " n"]]:
     """Names of the classes in ascending order, and the class of every image: labels are whole numbers or text.
 
     Whole numbers may be floats or text; rows of one element or one-hot rows count as what they say. ValueError else.
     """
+    if not isinstance(labels, np.ndarray) and all(isinstance(label, str) and label for label in labels):
+        distinct_names = tuple(sorted(set(labels)))
+        number = {name: k for k, name in enumerate(distinct_names)}  # in an array each would be as long as the longest
+        return distinct_names, np.array([number[label] for label in labels], np.int64)
     values = np.asarray(labels)
     if values.ndim == 2 and values.shape[1] > 1 and values.dtype.kind in "iufb":
         if not (((values == 0) | (values == 1)).all() and (values.sum(1) == 1).all()):
@@ -88,8 +108,12 @@ def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[st
 
 
 def names_of(table: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
-    """The names of labels by a table with columns label and class (`classes.tsv`); None unless it names each."""
-    names = {row.get("label"): row.get("class") for row in read_table(table)}
+    """The names of labels by a table with columns label and class (`classes.tsv`); None unless it names each.
+
+    Read as `convert` writes it: a name is all between two tabs, quotes and blanks included.
+    """
+    lines = [line.split("\t") for line in limits.text(table, limits.TEXT_BYTES).split("\n") if line]
+    names = {row.get("label"): row.get("class") for row in _rows(lines, table)}
     in_order = tuple(str(names[label]) for label in labels if names.get(label))
     return in_order if len(in_order) == len(labels) == len(set(in_order)) else None
 

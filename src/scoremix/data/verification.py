@@ -37,7 +37,11 @@ def read(path: Path) -> VerificationPairs:
     value = unpickled(path, "a verification set")
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise ValueError(f"{path} holds a {type(value).__name__}, must be a pair: images and booleans")
-    images = [_encoded(item, i, path) for i, item in enumerate(_items(value[0], "images", path))]
+    items, encoded = _items(value[0], "images", path), dict[int, bytes]()
+    for i, item in enumerate(items):
+        if id(item) not in encoded:  # a file may name one image many times
+            encoded[id(item)] = _encoded(item, i, path)
+    images = [encoded[id(item)] for item in items]
     flags = _items(value[1], "booleans", path)
     if strange := [flag for flag in flags if not isinstance(flag, (bool, int)) or flag not in (0, 1)]:
         said = repr(strange[0]) if isinstance(strange[0], (int, float, str)) else f"a {type(strange[0]).__name__}"
@@ -79,23 +83,31 @@ class Array:
     """Stands for numpy.ndarray: its elements in one dimension, objects in a list."""
 
     elements: np.ndarray | list[Any] = np.zeros(0, np.uint8)
+    raw: bytes = b""
 
     def __setstate__(self, state: Any) -> None:
         _, _, dtype, _, raw = state
-        self.elements = raw if isinstance(raw, list) else _elements(dtype, raw)
+        if isinstance(raw, list):
+            self.elements = raw
+        else:
+            self.take(dtype, raw)
+
+    def take(self, dtype: _Dtype, raw: Any) -> None:
+        """Elements that lie in bytes, which are not copied: arrays may share them."""
+        self.elements, self.raw = _elements(dtype, raw), raw
 
     @property
     def values(self) -> bytes | list[Any]:
         """The elements as Python values, or as bytes for uint8."""
         if isinstance(self.elements, list):
             return self.elements
-        return self.elements.tobytes() if self.elements.dtype == np.uint8 else list(self.elements.tolist())
+        return self.raw if self.elements.dtype == np.uint8 else list(self.elements.tolist())
 
 
 def _elements(dtype: _Dtype, raw: Any) -> np.ndarray:
-    if not isinstance(raw, (bytes, bytearray)):
+    if not isinstance(raw, bytes):
         raise ValueError(f"an array's content is of type {type(raw).__name__}, must be bytes")
-    return np.frombuffer(bytes(raw), dtype.kind)
+    return np.frombuffer(raw, dtype.kind)
 
 
 def _reconstruct(*_: Any) -> Array:
@@ -104,7 +116,7 @@ def _reconstruct(*_: Any) -> Array:
 
 def _frombuffer(buffer: Any, dtype: _Dtype, *_: Any) -> Array:
     array = Array()
-    array.elements = _elements(dtype, buffer)
+    array.take(dtype, bytes(buffer) if isinstance(buffer, bytearray) else buffer)
     return array
 
 

@@ -12,7 +12,7 @@ from scoremix.data.decode import opened
 from scoremix.data.image_order import batch_indices
 from scoremix.data.outgoing import Item, OutgoingImages
 from scoremix.data.recordio import EXACT, Writer
-from scoremix.data.source import extension
+from scoremix.data.source import SUFFIXES, extension
 
 SHARD = 10_000  # images of one WebDataset shard or parquet file
 
@@ -90,7 +90,8 @@ def write_shards(part: Path, images: OutgoingImages, seed: int) -> list[str]:
     for shard in range(shards):
         with tarfile.open(part / f"train-{shard:06d}.tar", "w", format=tarfile.USTAR_FORMAT) as tar:
             for key, item in itertools.islice(items, SHARD):
-                _add(tar, f"{key:09d}{os.path.splitext(item.name)[1].lower() or extension(item.content)}", item.content)
+                suffix = os.path.splitext(item.name)[1].lower()
+                _add(tar, f"{key:09d}{suffix if suffix in SUFFIXES else extension(item.content)}", item.content)
                 _add(tar, f"{key:09d}.cls", str(item.label).encode())
                 images.tell(item, f"{key:09d}")
     described = {"classes": len(images.kept), "images": n, "shards": shards, "images_per_shard": SHARD, "seed": seed}

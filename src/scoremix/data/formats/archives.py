@@ -16,13 +16,12 @@ import numpy as np
 from scoremix.data import limits
 from scoremix.data.formats.folders import DEEPEST, LITTER, FolderedImages, listed, may_be_image
 from scoremix.data.layout import Steps, part_of
-from scoremix.data.source import DEFAULTS, Encoded, Opening
-from scoremix.data.tables import LABELS, classes_of, column, names_of, splits_of
+from scoremix.data.source import DEFAULTS, SUFFIXES, Encoded, Opening, readable
+from scoremix.data.tables import LABELS, cell, classes_of, column, names_of, splits_of
 
 PACKED = {".tar.gz": "gunzip", ".tgz": "gunzip", ".tar.bz2": "bunzip2", ".tar.xz": "unxz", ".tar.zst": "unzstd"}
 LABEL, DESCRIBED = "cls", "json"  # what a sample of a shard says of its image
 NAMES = "classes.tsv"  # beside shards, as `convert` writes it
-IMAGES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "jp2", "avif", "ppm", "pgm", "tga", "img"}
 PEEK = 64  # files of a tar by which shards are told from folders
 
 
@@ -63,7 +62,7 @@ class Zip:
     ignored = 0
 
     def __init__(self, path: Path, number: int) -> None:
-        self._archive = zipfile.ZipFile(path)
+        self._archive = zipfile.ZipFile(_Reopened(path))
         self._infos = self._archive.infolist()
         names = [info.filename.replace("\\", "/") for info in self._infos]  # of a packer that knows no better
         self.folders = [name for name in names if name.endswith("/")]
@@ -77,7 +76,11 @@ class Zip:
         info = self._infos[member.at]
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"compressed by method {info.compress_type}, read are stored and deflated files")
-        return self._archive.read(info)
+        with self._archive.open(info) as file:
+            content = file.read(member.size)  # without a size it inflates gigabytes before it cuts them off
+        if len(content) < member.size:
+            raise ValueError(f"unfolds into {len(content)} of {member.size} bytes")
+        return content
 
 
 class Packs(Encoded[Member]):
@@ -116,7 +119,7 @@ class Archive(Packs, FolderedImages[Member]):
             empty |= {steps for name in archive.folders if (steps := _steps(name, above)) is not None}
             for member in archive.files:
                 steps = _steps(member.name, above)
-                if steps is None or not may_be_image(steps[-1]):
+                if steps is None or steps == above or not may_be_image(steps[-1]):  # a file may be called . or /
                     self.ignored += 1
                 elif len(steps) > DEEPEST:
                     raise ValueError(f"{place}: {member.name} is {len(steps)} folders deep, the limit is {DEEPEST}")
@@ -163,7 +166,7 @@ class Shards(Packs):
         self.archives = [_opened(path, number) for number, path in enumerate(self.paths)]
         self.images: list[Member] = []
         labels: list[str] = []
-        for archive in self.archives:
+        for path, archive in zip(self.paths, self.archives, strict=True):
             for key, parts in itertools.groupby(archive.files, lambda member: _key(member.name)):
                 sample = {member.name.rpartition("/")[2].partition(".")[2].lower(): member for member in parts}
                 image = next((sample[kind] for kind in sample if kind not in (LABEL, DESCRIBED) and _shown(kind)), None)
@@ -171,29 +174,13 @@ class Shards(Packs):
                     self.ignored += len(sample)
                     continue
                 self.images.append(image)
-                labels.append(self._label(archive, key, sample, opening.hints.label_column))
+                labels.append(_label(archive, sample, opening.hints.label_column, f"{path}, sample {key}"))
         if not self.images:
             raise ValueError(f"{place} holds no samples with an image")
         self._name(labels)
         named = [self.paths[member.archive].stem.partition("-")[0] for member in self.images]
         if len(set(named)) > 1 and all(map(part_of, named)):
             self.splits, self.notes = splits_of(named, self._classes, str(place))
-
-    def _label(self, archive: Tar | Zip, key: str, sample: Mapping[str, Member], asked: str | None) -> str:
-        where = f"{self.place}, sample {key}"
-        for kind in (LABEL, DESCRIBED) if asked is None else (DESCRIBED,):
-            if kind in sample:
-                if (size := sample[kind].size) > limits.SETTINGS_BYTES:
-                    raise ValueError(f"{where}: its .{kind} has {size:,} bytes, the limit is {limits.SETTINGS_BYTES:,}")
-                text = archive.read(sample[kind]).decode("utf-8-sig").strip()
-                if kind == DESCRIBED:
-                    row = limits.parsed_json(text)
-                    if not isinstance(row, dict):
-                        raise ValueError(f"{where}: its .json is no object of names and values")
-                    text = str(row[column(list(row), asked, LABELS, "--label-column", where)])
-                if text:
-                    return text
-        raise ValueError(f"{where} has no .{LABEL}, nor a .{DESCRIBED} with its label")
 
     def _name(self, labels: Sequence[str]) -> None:
         """Classes in ascending order of label, named by the table beside the shards where it names all of them."""
@@ -231,6 +218,27 @@ class Shards(Packs):
 
     def file_name(self, item: Member, content: bytes) -> str:
         return item.name.rpartition("/")[2]
+
+
+def _label(archive: Tar | Zip, sample: Mapping[str, Member], asked: str | None, where: str) -> str:
+    """The label of a sample, from its .cls or its .json; ValueError, of `where`, unless it has one."""
+    for kind in (LABEL, DESCRIBED) if asked is None else (DESCRIBED,):
+        if kind in sample and (label := _said(archive, sample[kind], kind, asked, where)):
+            return label
+    raise ValueError(f"{where} has no .{LABEL}, nor a .{DESCRIBED} with its label")
+
+
+def _said(archive: Tar | Zip, member: Member, kind: str, asked: str | None, where: str) -> str:
+    if member.size > limits.SETTINGS_BYTES:
+        raise ValueError(f"{where}: its .{kind} has {member.size:,} bytes, the limit is {limits.SETTINGS_BYTES:,}")
+    with readable(where, f"a sample with a readable .{kind}", worded=True):
+        text = archive.read(member).decode("utf-8-sig").strip()
+        if kind == LABEL:
+            return text
+        row = limits.parsed_json(text)
+        if not isinstance(row, dict):
+            raise ValueError(f"{where}: its .json is no object of names and values")
+        return cell(row, column(list(row), asked, LABELS, "--label-column", where), where)
 
 
 def archives_at(place: Path) -> list[Path]:
@@ -281,6 +289,27 @@ class _Bounded(io.FileIO):
         return super().read(rest if size is None or size < 0 else min(size, rest))
 
 
+class _Reopened(io.RawIOBase):
+    """A file that is open while it is read: archives may be thousands, open files may not."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._at = path, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence, os.path.getsize(self._path))
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        with _Bounded(self._path) as file:
+            file.seek(self._at)
+            content = file.read(size)
+        self._at += len(content)
+        return content
+
+
 def _steps(name: str, above: Steps) -> Steps | None:
     """The folders on the way to a file and its name; None for what is passed over."""
     steps = (*above, *(step for step in name.split("/") if step not in ("", ".")))
@@ -297,4 +326,4 @@ def _key(name: str) -> str:
 
 def _shown(kind: str) -> bool:
     """Whether a file of a sample with these extensions may be its image."""
-    return may_be_image(f"x.{kind}") and kind.rpartition(".")[2] in IMAGES
+    return os.path.splitext(f"x.{kind}")[1] in SUFFIXES

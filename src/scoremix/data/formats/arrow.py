@@ -190,7 +190,7 @@ def _listed(path: Path, key: str, of: str | None = None) -> Sequence[str]:
         listed = limits.parsed_json(limits.text(path))[key]
         names = [entry[of] for entry in listed] if of else list(listed)
         for name in names:
-            if not isinstance(name, str) or not name or Path(name).name != name:
+            if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name:
                 raise ValueError(f"{key} names {name!r:.80}, must be what lies beside it")
         return names
 

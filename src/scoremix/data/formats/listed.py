@@ -6,7 +6,7 @@ from pathlib import Path
 from scoremix.data.formats.folders import Files
 from scoremix.data.layout import part_of
 from scoremix.data.source import DEFAULTS, Opening
-from scoremix.data.tables import IMAGES, LABELS, Row, classes_of, column, read_table, splits_of
+from scoremix.data.tables import IMAGES, LABELS, cell, classes_of, column, read_table, splits_of
 
 TABLES = (".csv", ".tsv", ".jsonl")
 PARTS = ("split", "part", "subset", "partition", "set")
@@ -39,9 +39,11 @@ class Listed(Files):
             images = column(columns, hints.image_column, IMAGES, "--image-column", str(table))
             label = column(columns, hints.label_column, LABELS, "--label-column", str(table))
             of = next((name for name in columns if name.lower() in PARTS), None)
-            self.paths += [table.parent / _cell(row, images, table) for row in rows]
-            labels += [_cell(row, label, table) for row in rows]
-            parts += [_cell(row, of, table) if of else table.parent.name for row in rows]
+            for i, row in enumerate(rows, 1):
+                where = f"{table}, row {i}"
+                self.paths.append(table.parent / cell(row, images, where))
+                labels.append(cell(row, label, where))
+                parts.append(cell(row, of, where) if of else table.parent.name)
         self.class_names, classes = classes_of(labels, str(place))
         self.number(classes)
         if len(set(parts)) > 1:
@@ -65,12 +67,3 @@ class Listed(Files):
     def name(self, item: Path) -> str:
         root = self.tables[0].parent
         return item.relative_to(root).as_posix() if item.is_relative_to(root) else str(item)
-
-
-def _cell(row: Row, name: str, table: Path) -> str:
-    value = row.get(name)
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if value is None or value == "" or isinstance(value, (list, dict)):
-        raise ValueError(f"{table}: column {name!r} has {value!r}, must be text or a number for every image")
-    return str(value)
