@@ -160,6 +160,35 @@ def test_npz_and_fonts_are_packed_on_the_way(tiny_npz: Path, tmp_path: Path) -> 
     assert sorted(p.name for p in (tmp_path / "out").iterdir())[-1] == "classes.tsv"
 
 
+def test_classes_without_images_are_left_out_of_pixels_too(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    labels, names = np.array([3, 0, 1, 3, 1, 3]), np.array(["a", "b", "unused", "d"])
+    np.savez(tmp_path / "set.npz", images=pixels, labels=labels, class_names=names)
+    with pytest.raises(ValueError, match=r"class 'unused' of .*set.npz has no images \(--skip-bad leaves them out\)"):
+        export.convert(tmp_path / "set.npz", tmp_path / "none")
+    assert export.convert(tmp_path / "set.npz", tmp_path / "out", skip_bad=True).classes == 3
+    keep = lambda source: export.chosen_classes(source, classes=None, least=2, most=None, seed=0)
+    assert export.convert(tmp_path / "set.npz", tmp_path / "some", keep=keep).images == 5
+    for out, kept in (("out", {"a": 0, "b": 1, "d": 3}), ("some", {"b": 1, "d": 3})):
+        table = (tmp_path / out / "classes.tsv").read_text().splitlines()[1:]
+        assert table == [f"{k}\t{name}\t{name}" for k, name in enumerate(kept)]
+        for name, label in kept.items():
+            files = [np.asarray(Image.open(file)) for file in sorted((tmp_path / out / name).iterdir())]
+            np.testing.assert_array_equal(np.stack(files), pixels[labels == label])
+
+
+def test_some_batches_of_cifar_have_not_every_class(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (4, 3073), dtype=np.uint8)
+    rows[:, 0] = [0, 9, 9, 0]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "batches.meta.txt").write_text("".join(f"class {k}\n" for k in range(10)))
+    (tmp_path / "set" / "data_batch_1.bin").write_bytes(rows.tobytes())
+    written = export.convert(tmp_path / "set", tmp_path / "out", skip_bad=True)
+    assert (written.classes, written.images) == (2, 4)
+    one = np.asarray(Image.open(tmp_path / "out" / "class 9" / "000001.png"))
+    np.testing.assert_array_equal(one, rows[2, 1:].reshape(3, 32, 32).transpose(1, 2, 0))
+
+
 def test_a_size_makes_squares_of_it(folders: Path, tmp_path: Path) -> None:
     export.convert(folders, tmp_path / "out", size=16)
     assert (tmp_path / "out" / "property").read_text() == "5,16,16"

@@ -86,8 +86,8 @@ def convert(
         kept = kept[source.counts[kept] > 0]
         if not kept.size:
             raise ValueError(f"{place} has no classes")
-        with _encoded(source, part) as encoded:
-            every = [np.arange(source.counts[k]) for k in kept]
+        with _encoded(source, kept, part) as (encoded, kept):
+            every = [np.arange(encoded.counts[k]) for k in kept]
             rows, bad = sound_rows(encoded, kept, advance) if skip_bad else (every, [])
             kept = np.array([k for k, of in zip(kept, rows, strict=True) if len(of)], np.int64)
             if not kept.size:
@@ -148,20 +148,22 @@ def _new_folder(out: Path, source: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _encoded(source: Source, part: Path) -> Iterator[Encoded[Any] | Packed]:
-    """The source, or its images packed beside for the time of the block, if it has none encoded."""
+def _encoded(
+    source: Source, kept: Int64[np.ndarray, " k"], part: Path
+) -> Iterator[tuple[Encoded[Any] | Packed, Int64[np.ndarray, " k"]]]:
+    """The source and the kept classes; if it has no images encoded, these classes alone, packed beside for the time of the block."""
     if isinstance(source, Encoded | Packed):
-        yield source
+        yield source, kept
         return
     size = source.size
     assert size is not None  # only folders and records have none, and they are encoded
     pixels = part / ".pixels"
     pixels.mkdir()
     with packed_file(pixels / "images.npy", (size, size, source.channels)) as packed:
-        for block in source.every_block(size):
+        for block in source.blocks(kept, lambda k: np.arange(source.counts[k]), size):
             packed.put(block.images, block.places)
-    write_classes(pixels, source.counts, source.class_names, None, None)
-    yield Packed(pixels)
+    write_classes(pixels, source.counts[kept], [source.class_names[k] for k in kept], None, None)
+    yield Packed(pixels), np.arange(len(kept))
     shutil.rmtree(pixels)
 
 
