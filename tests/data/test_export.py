@@ -189,6 +189,14 @@ def test_some_batches_of_cifar_have_not_every_class(tmp_path: Path) -> None:
     np.testing.assert_array_equal(one, rows[2, 1:].reshape(3, 32, 32).transpose(1, 2, 0))
 
 
+def test_oblong_pixels_leave_as_a_run_reads_them_and_that_is_said(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 24), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", images=pixels, labels=np.array([0, 1]))
+    written = export.convert(tmp_path / "set.npz", tmp_path / "out")
+    assert written.notes == ("images are 24 x 16: of each the centred square is written, which is what a run reads",)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "1" / "000000.png")), pixels[1, :, 4:20])
+
+
 def test_a_size_makes_squares_of_it(folders: Path, tmp_path: Path) -> None:
     export.convert(folders, tmp_path / "out", size=16)
     assert (tmp_path / "out" / "property").read_text() == "5,16,16"
@@ -266,6 +274,14 @@ def test_what_cannot_be_written_leaves_nothing(
         export.convert(folders, tmp_path / "out" / "rec")
     assert str(caught.value).count("\n") == ("unreadable" in str(caught.value))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_class_is_not_named_like_a_file_beside_the_classes(folders: Path, tmp_path: Path) -> None:
+    (folders / "c").rename(folders / "classes.tsv")
+    with pytest.raises(ValueError, match=r"^class 'classes.tsv' of .*folders: .* are files beside the class folders"):
+        export.convert(folders, tmp_path / "out", "folders")
+    assert not (tmp_path / "out").exists()
+    assert export.convert(folders, tmp_path / "rec").classes == 5  # makes no folders
 
 
 @pytest.mark.parametrize("form", ["recordio", "webdataset", "folders"])

@@ -19,6 +19,7 @@ from jaxtyping import Int64
 from scoremix.data import faces, verification
 from scoremix.data.files import refuse_existing, whole, write_file
 from scoremix.data.formats.folders import NOT_IMAGES
+from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
 from scoremix.data.image_order import stream_seed
 from scoremix.data.images import packed_file, write_classes
@@ -29,7 +30,8 @@ from scoremix.data.source import Advance, Encoded, Form, Opening, Source, Source
 from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
 
-PROVENANCE = "provenance.jsonl"
+TABLE, PROVENANCE, CARD = "classes.tsv", "provenance.jsonl", "README.md"
+BESIDE = (TABLE, PROVENANCE, CARD)  # the class folders
 FILES = NOT_IMAGES | {".bin", ".parquet", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}  # no folder ends so
 Written = Form | Literal["parquet"]
 
@@ -95,6 +97,8 @@ def convert(
             images = OutgoingImages(
                 encoded, kept, [of for of in rows if len(of)], size, advance, made, look=not skip_bad
             )
+            if form == "folders":
+                _refuse_beside(images, place)
             match form:
                 case "folders":
                     notes = write_folders(part, images)
@@ -104,13 +108,13 @@ def convert(
                     notes = write_shards(part, images, seed)
                 case "parquet":
                     notes = write_parquet(part, images)
-            (part / "classes.tsv").write_text(images.table(), "utf-8")
+            (part / TABLE).write_text(images.table(), "utf-8")
             if made is not None:
                 (part / PROVENANCE).write_text("".join(images.provenance), "utf-8")
             if card is not None:
-                (part / "README.md").write_text(card, "utf-8")
+                (part / CARD).write_text(card, "utf-8")
     left = (f"{noun(len(bad), 'unreadable image')} left out",) if bad else ()
-    return Export(form, len(kept), len(images), (*source.notes, *left, *notes))
+    return Export(form, len(kept), len(images), (*source.notes, *_cropped(source), *left, *notes))
 
 
 def chosen_classes(
@@ -131,6 +135,13 @@ def chosen_classes(
         )
     ranked = sorted(fit, key=lambda k: (stream_seed("subset", seed, source.class_names[k]), source.class_names[k]))
     return np.array(sorted(ranked[:classes]), np.int64)
+
+
+def _refuse_beside(images: OutgoingImages, place: str | Path) -> None:
+    """ValueError for a class whose folder would have the name of a file beside the class folders."""
+    for name, folder in zip(images.names, images.folders, strict=True):
+        if folder in BESIDE:
+            raise ValueError(f"class {name!r} of {place}: {' and '.join(BESIDE)} are files beside the class folders: rename it")
 
 
 @contextlib.contextmanager
@@ -165,6 +176,14 @@ def _encoded(
     write_classes(pixels, source.counts[kept], [source.class_names[k] for k in kept], None, None)
     yield Packed(pixels), np.arange(len(kept))
     shutil.rmtree(pixels)
+
+
+def _cropped(source: Source) -> tuple[str, ...]:
+    """What is to be said of oblong pixels: they leave as a run reads them."""
+    if not isinstance(source, Npz) or source.shape[1] == source.shape[2]:
+        return ()
+    height, width = source.shape[1:3]
+    return (f"images are {width} x {height}: of each the centred square is written, which is what a run reads",)
 
 
 def _convert_pairs(place: Path, out: Path, advance: Advance | None) -> Export:
