@@ -204,6 +204,33 @@ def test_a_size_makes_squares_of_it(folders: Path, tmp_path: Path) -> None:
     assert Image.open(io.BytesIO(content)).size == (16, 16) and content.startswith(b"\x89PNG")
 
 
+def test_images_whose_names_become_alike_get_numbers(tmp_path: Path) -> None:
+    (tmp_path / "set" / "c").mkdir(parents=True)
+    for i, name in enumerate(["1.jpg", "1.png", "1_2.jpg"]):
+        Image.fromarray(np.full((8, 8), 80 * i, np.uint8)).save(tmp_path / "set" / "c" / name)
+    export.convert(tmp_path / "set", tmp_path / "out", "folders", size=8, made=lambda _, place: ([str(place)], [1.0]))
+    told = [json.loads(line) for line in (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()]
+    assert [(of["image"], of["sources"]) for of in told] == [
+        ("c/1.png", ["0"]),
+        ("c/1_2.png", ["1"]),
+        ("c/1_2_2.png", ["2"]),
+    ]
+    for of in told:
+        assert np.asarray(Image.open(tmp_path / "out" / of["image"])).mean() // 80 == int(of["sources"][0])
+
+
+def test_images_of_one_name_in_two_folders_are_of_one_class(tmp_path: Path) -> None:
+    for k, folder in enumerate("xy"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / folder / "0.png").write_bytes(encoded(k, 1))
+    (tmp_path / "set" / "labels.csv").write_text("path,label\nx/0.png,a\ny/0.png,a\n")
+    for form in ("recordio", "folders"):
+        export.convert(tmp_path / "set" / "labels.csv", tmp_path / form, form)
+    assert (tmp_path / "recordio" / "train.tsv").read_text() == "1\ta/0.png\t0\n2\ta/0_2.png\t0\n"
+    for k, name in enumerate(["0.png", "0_2.png"]):
+        assert (tmp_path / "folders" / "a" / name).read_bytes() == encoded(k, 1)
+
+
 def test_subset_is_a_rule_and_a_seed(folders: Path, tmp_path: Path) -> None:
     def chosen(seed: int, **wanted: int | None) -> list[str]:
         source = Folders(folders)
