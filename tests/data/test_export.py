@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from PIL import Image
 from scoremix.data import export, images, recordio, verification, writers
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.records import Records
-from scoremix.data.source import Form
+from scoremix.data.source import Form, SourceHints
 from scoremix.data.sources import format_of, open_source
 from support.trainers import arcface_items
 
@@ -260,6 +261,17 @@ def test_pairs_there_and_back(flavour: str, golden: Callable[[str], Path], tmp_p
     assert (tmp_path / "again.bin").read_bytes() == (tmp_path / "direct.bin").read_bytes()
     before, after = verification.read(source), verification.read(tmp_path / "again.bin")
     assert before.images == after.images and before.same.tolist() == after.same.tolist()
+
+
+@pytest.mark.parametrize(
+    "given", [{"size": 8}, {"seed": 1}, {"skip_bad": True}, {"hints": SourceHints(7)}, {"hints": SourceHints(None, "a")}]
+)
+def test_pairs_take_nothing_that_is_for_classes(
+    given: dict[str, Any], golden: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"bytes_p4.bin holds pairs: .* --skip-bad, --class-level, .* go with classes"):
+        export.convert(golden("verification_bin/bytes_p4.bin"), tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
 
 
 def test_parts_of_a_set(folders: Path, tmp_path: Path) -> None:

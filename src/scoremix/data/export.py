@@ -72,8 +72,9 @@ def convert(
     """
     place = Path(place) if str(place) != "glyphs" else place
     if isinstance(place, Path) and place.is_file() and (place.suffix == ".bin" or out.suffix == ".bin"):
-        if form is not None or size is not None:
-            raise ValueError(f"{place} holds pairs: they become a .bin or images with pairs.txt, as they are")
+        if form is not None or size is not None or seed or skip_bad or (hints or SourceHints()) != SourceHints():
+            others = "--to, --size, --seed, --skip-bad, --class-level, --image-column and --label-column go with classes"
+            raise ValueError(f"{place} holds pairs: they become a .bin or images with pairs.txt, as they are ({others})")
         return _convert_pairs(place, out, advance)
     if out.suffix == ".bin":
         raise ValueError(f"{out}: a .bin holds pairs, {place} is no list of pairs (lines of: image image 0|1)")
