@@ -473,7 +473,12 @@ def test_small_images_are_refused_wherever_they_lie(tmp_path: Path) -> None:
     shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "folder")
     (tmp_path / "packed").mkdir()
     LabeledImages.of(pixels, np.arange(2), ["a", "b"]).save(tmp_path / "packed")
-    for place, name in (("folder", "folder/0/0.png"), ("set.npz", "set.npz"), ("set.zip", "0/0.png"), ("packed", "packed")):
+    for place, name in (
+        ("folder", "folder/0/0.png"),
+        ("set.npz", "set.npz"),
+        ("set.zip", "0/0.png"),
+        ("packed", "packed"),
+    ):
         with pytest.raises(ValueError, match=rf"{name}: 7 x 7 pixels, the recognizer takes 32 x 32; at least 8"):
             model.embed(tmp_path / place)
 

@@ -91,7 +91,10 @@ def test_images_of_classes_are_those_of_python(
         (["--seed", "0"], "--seed 0: goes with --classes"),
         (["--set-of", "other"], "--set-of other: goes with --replay"),
         (["--from", "tiny"], "--from tiny: goes with --classes or --replay"),
-        (["--replay", "0", "--weights", ".3,.7", "--count", "99", "--seed", "5"], "--weights .3,.7: goes with --classes"),
+        (
+            ["--replay", "0", "--weights", ".3,.7", "--count", "99", "--seed", "5"],
+            "--weights .3,.7: goes with --classes",
+        ),
         (["--replay", "0", "--seed", "5"], "--seed 5: goes with --classes"),
         (["--classes", "a,b", "--set-of", "sample"], "--set-of sample: goes with --replay"),
         (["--replay", "0", "--class-level", "7"], "no preset and no settings"),

@@ -264,7 +264,8 @@ def test_pairs_there_and_back(flavour: str, golden: Callable[[str], Path], tmp_p
 
 
 @pytest.mark.parametrize(
-    "given", [{"size": 8}, {"seed": 1}, {"skip_bad": True}, {"hints": SourceHints(7)}, {"hints": SourceHints(None, "a")}]
+    "given",
+    [{"size": 8}, {"seed": 1}, {"skip_bad": True}, {"hints": SourceHints(7)}, {"hints": SourceHints(None, "a")}],
 )
 def test_pairs_take_nothing_that_is_for_classes(
     given: dict[str, Any], golden: Callable[[str], Path], tmp_path: Path

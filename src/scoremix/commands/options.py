@@ -122,7 +122,10 @@ RUNS = Path("scoremix_runs")
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")]
 Debug = Annotated[bool, typer.Option("--debug", help="show the traceback of an error")]
 Checkpoint = Annotated[
-    str, typer.Argument(help="a recognizer: checkpoint file, or RUN (the arm its verdict speaks for), RUN/ARM or RUN/ARM/SEED")
+    str,
+    typer.Argument(
+        help="a recognizer: checkpoint file, or RUN (the arm its verdict speaks for), RUN/ARM or RUN/ARM/SEED"
+    ),
 ]
 Delivered = Annotated[str, typer.Argument(help="a folder of `fit`, its .onnx file, or a run in ./scoremix_runs")]
 Far = Annotated[

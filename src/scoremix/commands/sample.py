@@ -21,9 +21,7 @@ def sample(
     ] = None,
     weights: Annotated[str | None, typer.Option("--weights", help="one for each: .3,.7; by default alike")] = None,
     count: Annotated[int | None, typer.Option("--count", min=1, help="images of --classes, by default 8")] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="of the noise of --classes, by default 0")
-    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="of the noise of --classes, by default 0")] = None,
     replay: Annotated[
         int | None, typer.Option("--replay", min=0, help="make this image of a finished set again")
     ] = None,

@@ -73,8 +73,12 @@ def convert(
     place = Path(place) if str(place) != "glyphs" else place
     if isinstance(place, Path) and place.is_file() and (place.suffix == ".bin" or out.suffix == ".bin"):
         if form is not None or size is not None or seed or skip_bad or (hints or SourceHints()) != SourceHints():
-            others = "--to, --size, --seed, --skip-bad, --class-level, --image-column and --label-column go with classes"
-            raise ValueError(f"{place} holds pairs: they become a .bin or images with pairs.txt, as they are ({others})")
+            others = (
+                "--to, --size, --seed, --skip-bad, --class-level, --image-column and --label-column go with classes"
+            )
+            raise ValueError(
+                f"{place} holds pairs: they become a .bin or images with pairs.txt, as they are ({others})"
+            )
         return _convert_pairs(place, out, advance)
     if out.suffix == ".bin":
         raise ValueError(f"{out}: a .bin holds pairs, {place} is no list of pairs (lines of: image image 0|1)")
@@ -142,7 +146,9 @@ def _refuse_beside(images: OutgoingImages, place: str | Path) -> None:
     """ValueError for a class whose folder would have the name of a file beside the class folders."""
     for name, folder in zip(images.names, images.folders, strict=True):
         if folder in BESIDE:
-            raise ValueError(f"class {name!r} of {place}: {' and '.join(BESIDE)} are files beside the class folders: rename it")
+            raise ValueError(
+                f"class {name!r} of {place}: {' and '.join(BESIDE)} are files beside the class folders: rename it"
+            )
 
 
 @contextlib.contextmanager

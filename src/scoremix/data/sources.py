@@ -115,8 +115,10 @@ def open_listing(place: Path, hints: SourceHints | None = None) -> Listing:
     """All images at `place`, with or without classes; ValueError if there are none."""
     source = open_source(place, Opening(every=True, hints=hints or SourceHints()))
     names, labels = source.listed()
-    of_class = (labels.astype(np.int32), source.class_names) if source.labelled else (None, ())
-    return Listing(names, *of_class, source.every_block, functools.partial(_sides, source))
+    sides = functools.partial(_sides, source)
+    if not source.labelled:
+        return Listing(names, None, (), source.every_block, sides)
+    return Listing(names, labels.astype(np.int32), source.class_names, source.every_block, sides)
 
 
 def _sides(source: Source) -> Iterator[Sides]:
