@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
+from scoremix.data.export import convert
 from scoremix.data.formats.records import Records
 from scoremix.recognition import checkpoints
 from scoremix.recognition.iresnet import IRNet
@@ -61,6 +64,25 @@ def test_a_set_through_every_verb(folders: Path, tmp_path: Path, capsys: pytest.
     assert "no problems" in said and "75%" in said and (tmp_path / "found.json").exists()
     assert command("convert", tmp_path / "rec", tmp_path / "shards", "--to", "webdataset") == 0
     assert command("ingest", "--data", tmp_path / "rec", "--out", tmp_path / "runs", "-q", "-s", "data.size=12") == 0
+
+
+def test_a_subset_keeps_the_form_of_records_and_shards_all_else_becomes_folders(
+    folders: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("subset", "--help")
+    assert "RecordIO and WebDataset stay what they are, all else becomes folders" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    for form in ("recordio", "webdataset", *(["parquet"] if find_spec("pyarrow") else [])):
+        convert(folders, tmp_path / form, form)  # type: ignore[arg-type]
+    shutil.make_archive(str(tmp_path / "packed"), "zip", folders)
+    np.savez(tmp_path / "set.npz", images=np.zeros((4, 8, 8), np.uint8), labels=np.arange(4) // 2)
+    (tmp_path / "list.csv").write_text("path,label\nfaces/id0/0.png,a\nfaces/id1/0.png,b\n")
+    for place in ("faces", "recordio", "webdataset", "parquet", "packed.zip", "set.npz", "list.csv"):
+        if (tmp_path / place).exists():
+            assert command("subset", tmp_path / place, tmp_path / "some" / place[:6], "--classes", "2", "--quiet") == 0
+            kept = place if place in ("recordio", "webdataset") else "folders"
+            assert f"of 2 classes as {kept}" in capsys.readouterr().out
 
 
 def test_problems_are_status_2(folders: Path, capsys: pytest.CaptureFixture[str]) -> None:

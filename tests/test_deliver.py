@@ -41,7 +41,7 @@ from scoremix.stages.deliver.everything import everything
 from scoremix.stages.train import resume
 from scoremix.use import gallery as search
 from scoremix.use.gallery import Gallery
-from scoremix.use.model import Threshold
+from scoremix.use.model import Model, Threshold
 from support.runs import command, run
 
 pytest.importorskip("onnxscript", reason="the extra 'onnx' is not installed")
@@ -483,6 +483,26 @@ def test_strangers_are_unknown_and_the_threshold_suits_the_gallery(model: Path, 
     several = SimpleNamespace(thresholds=tuple(points))
     chosen = [type(opened).for_gallery(several, n).far for n in (1, 2, 10, 11, 100, 10_000)]  # type: ignore[arg-type, union-attr]
     assert chosen == [0.1, 0.01, 0.01, 0.001, 0.001, 0.001]
+
+
+def test_small_images_are_refused_wherever_they_lie(tmp_path: Path) -> None:
+    model = Model(None, "f" * 64, 32, 1, "grey", "-1..1", (), {}, 0.01)
+    pixels = np.zeros((2, 7, 7, 1), np.uint8)
+    for k in range(2):
+        (tmp_path / "folder" / f"{k}").mkdir(parents=True)
+        Image.fromarray(pixels[k, ..., 0]).save(tmp_path / "folder" / f"{k}" / "0.png")
+    np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(2))
+    shutil.make_archive(str(tmp_path / "set"), "zip", tmp_path / "folder")
+    (tmp_path / "packed").mkdir()
+    LabeledImages.of(pixels, np.arange(2), ["a", "b"]).save(tmp_path / "packed")
+    for place, name in (
+        ("folder", "folder/0/0.png"),
+        ("set.npz", "set.npz"),
+        ("set.zip", "0/0.png"),
+        ("packed", "packed"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}: 7 x 7 pixels, the recognizer takes 32 x 32; at least 8"):
+            model.embed(tmp_path / place)
 
 
 @pytest.mark.parametrize("by", ["in_blocks", "by_faiss"])

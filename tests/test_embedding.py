@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,21 @@ def test_an_embedding_does_not_depend_on_the_images_after_it(folder: Path, tmp_p
     rows = list(csv.reader((tmp_path / "some.csv").open()))
     assert rows[0] == ["name", "label", "class"] and rows[100] == ["class 1/49.png", "1", "class 1"]
     assert len(rows) == 101
+
+
+def test_a_table_of_ones_own_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text("mine")
+    with pytest.raises(ValueError, match=r"mine.csv exists already"):
+        embed_images(tmp_path / "none.safetensors", folder, tmp_path / "mine.npy", QUIET)  # before anything is opened
+    assert (tmp_path / "mine.csv").read_text() == "mine" and not (tmp_path / "mine.npy").exists()
+    assert embed_images(checkpoint(tmp_path), folder, tmp_path / "mine.npz", QUIET) == 150  # has no table beside it
+
+
+def test_a_name_that_is_not_utf_8_is_written_out(folder: Path, tmp_path: Path) -> None:
+    one = folder / "class 1" / "07.png"
+    one.rename(one.with_name(os.fsdecode(b"\xff.png")))
+    assert embed_images(checkpoint(tmp_path), folder / "class 1", tmp_path / "e.npy", QUIET) == 50
+    assert r"\udcff.png" in (tmp_path / "e.csv").read_text("utf-8")
 
 
 def test_unreadable_files_are_all_named_or_left_out(folder: Path, tmp_path: Path) -> None:

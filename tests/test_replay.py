@@ -87,6 +87,17 @@ def test_images_of_classes_are_those_of_python(
         (["--classes", 'a,"b,c",a'], "names 'a' twice"),
         (["--classes", '"b,c",a'], "names 'b,c', not among the"),
         (["--weights", ".3,.7"], "--weights .3,.7: goes with --classes"),
+        (["--count", "3"], "--count 3: goes with --classes"),
+        (["--seed", "0"], "--seed 0: goes with --classes"),
+        (["--set-of", "other"], "--set-of other: goes with --replay"),
+        (["--from", "tiny"], "--from tiny: goes with --classes or --replay"),
+        (
+            ["--replay", "0", "--weights", ".3,.7", "--count", "99", "--seed", "5"],
+            "--weights .3,.7: goes with --classes",
+        ),
+        (["--replay", "0", "--seed", "5"], "--seed 5: goes with --classes"),
+        (["--classes", "a,b", "--set-of", "sample"], "--set-of sample: goes with --replay"),
+        (["--replay", "0", "--class-level", "7"], "no preset and no settings"),
         (["--classes", "a,b", "--weights", "many"], "--weights 'many'"),
     ],
 )
@@ -101,3 +112,10 @@ def test_wrong_wishes_are_one_line(
     status, _, said = call(monkeypatch, capsys, *given, "--out", out, "--to", tmp_path / "made")
     assert status == 2 and told in said and said.count("\n") == 1
     assert not (tmp_path / "made").exists()
+
+
+def test_a_folder_for_pictures_goes_with_pictures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status, _, said = call(monkeypatch, capsys, "--to", tmp_path / "made", "--out", tmp_path / "out")
+    assert status == 2 and "made: goes with --classes or --replay" in said and said.count("\n") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +44,13 @@ def folders(tmp_path: Path) -> Path:
 
 
 def hashes_at(distances: list[int], rng: np.random.Generator) -> np.ndarray:
-    """Hashes with many set bits, some of them close to another."""
-    rows = [rng.integers(0, 2**63, 4, dtype=np.uint64)]
+    """Hashes with many set bits, with few and with few bands that are not blank, some of them close to another."""
+    first = np.arange(256) < rng.choice([32, 64, 256])
+    bits = first & (rng.random(256) < rng.choice([0, 0.01, 0.1, 0.5, 1]))
+    rows = [np.packbits(bits).view(np.uint64)]
     for distance in distances:
         bits = np.unpackbits(rows[rng.integers(len(rows))].view(np.uint8))
-        bits[rng.choice(256, distance, replace=False)] ^= 1
+        bits[rng.choice(rng.choice([32, 256]), distance, replace=False)] ^= 1
         rows.append(np.packbits(bits).view(np.uint64))
     return np.stack(rows)
 
@@ -58,14 +60,34 @@ def test_near_duplicates_are_all_pairs_within_the_distance(distances: list[int],
     rng = np.random.default_rng(seed)
     hashes = hashes_at(distances, rng)
     owners, among = rng.integers(0, 3, len(hashes)), rng.random(len(hashes)) < 0.9
-    found = duplicates.near_duplicates(hashes, among, owners)
+    found = duplicates.near_duplicates(hashes, among.copy(), owners)
     differ = np.bitwise_count(hashes[:, None] ^ hashes[None]).sum(2)
     either = np.bitwise_count(hashes[:, None] | hashes[None]).sum(2)
+    among &= hashes.any(1)
     close = np.triu((differ <= 7) & (8 * differ.astype(int) <= either), 1) & among[:, None] & among[None]
     a, b = np.nonzero(close)
     assert found.pairs == len(a) and found.across == np.count_nonzero(owners[a] != owners[b])
     np.testing.assert_array_equal(found.repeated, close.any(0))
     assert set(found.examples) <= set(zip(a.tolist(), b.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("most", [0, 2])
+def test_smooth_images_are_not_all_compared_with_each_other(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    thumbs = np.zeros((1000, 16, 17), np.uint8)
+    for i in range(1000):
+        y, x = np.random.default_rng(i).integers(0, 16, (2, most))
+        thumbs[i, y, x + 1] = 200
+    compared, sharing = 0, duplicates._sharing
+
+    def counted(keys: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        nonlocal compared
+        for a, b in sharing(keys):
+            compared += len(a)
+            yield a, b
+
+    monkeypatch.setattr(duplicates, "_sharing", counted)
+    found = duplicates.near_duplicates(duplicates.difference_hash(thumbs), np.ones(1000, bool), np.zeros(1000, int))
+    assert compared < 1000 * 10 and (most or not found.pairs)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.booleans()), max_size=30))

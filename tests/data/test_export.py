@@ -7,6 +7,7 @@ import json
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from scoremix.data.decode import FORMATS
 from scoremix.data.formats.archives import Shards
 from scoremix.data.formats.folders import Folders
 from scoremix.data.formats.records import Records
-from scoremix.data.source import SUFFIXES, Form, extension
+from scoremix.data.source import SUFFIXES, Form, SourceHints, extension
 from scoremix.data.sources import format_of, open_source
 from support.trainers import arcface_items
 
@@ -198,11 +199,75 @@ def test_npz_and_fonts_are_packed_on_the_way(tiny_npz: Path, tmp_path: Path) -> 
     assert sorted(p.name for p in (tmp_path / "out").iterdir())[-1] == "classes.tsv"
 
 
+def test_classes_without_images_are_left_out_of_pixels_too(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8), dtype=np.uint8)
+    labels, names = np.array([3, 0, 1, 3, 1, 3]), np.array(["a", "b", "unused", "d"])
+    np.savez(tmp_path / "set.npz", images=pixels, labels=labels, class_names=names)
+    with pytest.raises(ValueError, match=r"class 'unused' of .*set.npz has no images \(--skip-bad leaves them out\)"):
+        export.convert(tmp_path / "set.npz", tmp_path / "none")
+    assert export.convert(tmp_path / "set.npz", tmp_path / "out", skip_bad=True).classes == 3
+    keep = lambda source: export.chosen_classes(source, classes=None, least=2, most=None, seed=0)
+    assert export.convert(tmp_path / "set.npz", tmp_path / "some", keep=keep).images == 5
+    for out, kept in (("out", {"a": 0, "b": 1, "d": 3}), ("some", {"b": 1, "d": 3})):
+        table = (tmp_path / out / "classes.tsv").read_text().splitlines()[1:]
+        assert table == [f"{k}\t{name}\t{name}" for k, name in enumerate(kept)]
+        for name, label in kept.items():
+            files = [np.asarray(Image.open(file)) for file in sorted((tmp_path / out / name).iterdir())]
+            np.testing.assert_array_equal(np.stack(files), pixels[labels == label])
+
+
+def test_some_batches_of_cifar_have_not_every_class(tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 256, (4, 3073), dtype=np.uint8)
+    rows[:, 0] = [0, 9, 9, 0]
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "batches.meta.txt").write_text("".join(f"class {k}\n" for k in range(10)))
+    (tmp_path / "set" / "data_batch_1.bin").write_bytes(rows.tobytes())
+    written = export.convert(tmp_path / "set", tmp_path / "out", skip_bad=True)
+    assert (written.classes, written.images) == (2, 4)
+    one = np.asarray(Image.open(tmp_path / "out" / "class 9" / "000001.png"))
+    np.testing.assert_array_equal(one, rows[2, 1:].reshape(3, 32, 32).transpose(1, 2, 0))
+
+
+def test_oblong_pixels_leave_as_a_run_reads_them_and_that_is_said(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 24), dtype=np.uint8)
+    np.savez(tmp_path / "set.npz", images=pixels, labels=np.array([0, 1]))
+    written = export.convert(tmp_path / "set.npz", tmp_path / "out")
+    assert written.notes == ("images are 24 x 16: of each the centred square is written, which is what a run reads",)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out" / "1" / "000000.png")), pixels[1, :, 4:20])
+
+
 def test_a_size_makes_squares_of_it(folders: Path, tmp_path: Path) -> None:
     export.convert(folders, tmp_path / "out", size=16)
     assert (tmp_path / "out" / "property").read_text() == "5,16,16"
     _, content = next(Records(tmp_path / "out").encoded(0, np.array([0])))
     assert Image.open(io.BytesIO(content)).size == (16, 16) and content.startswith(b"\x89PNG")
+
+
+def test_images_whose_names_become_alike_get_numbers(tmp_path: Path) -> None:
+    (tmp_path / "set" / "c").mkdir(parents=True)
+    for i, name in enumerate(["1.jpg", "1.png", "1_2.jpg"]):
+        Image.fromarray(np.full((8, 8), 80 * i, np.uint8)).save(tmp_path / "set" / "c" / name)
+    export.convert(tmp_path / "set", tmp_path / "out", "folders", size=8, made=lambda _, place: ([str(place)], [1.0]))
+    told = [json.loads(line) for line in (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()]
+    assert [(of["image"], of["sources"]) for of in told] == [
+        ("c/1.png", ["0"]),
+        ("c/1_2.png", ["1"]),
+        ("c/1_2_2.png", ["2"]),
+    ]
+    for of in told:
+        assert np.asarray(Image.open(tmp_path / "out" / of["image"])).mean() // 80 == int(of["sources"][0])
+
+
+def test_images_of_one_name_in_two_folders_are_of_one_class(tmp_path: Path) -> None:
+    for k, folder in enumerate("xy"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+        (tmp_path / "set" / folder / "0.png").write_bytes(encoded(k, 1))
+    (tmp_path / "set" / "labels.csv").write_text("path,label\nx/0.png,a\ny/0.png,a\n")
+    for form in ("recordio", "folders"):
+        export.convert(tmp_path / "set" / "labels.csv", tmp_path / form, form)
+    assert (tmp_path / "recordio" / "train.tsv").read_text() == "1\ta/0.png\t0\n2\ta/0_2.png\t0\n"
+    for k, name in enumerate(["0.png", "0_2.png"]):
+        assert (tmp_path / "folders" / "a" / name).read_bytes() == encoded(k, 1)
 
 
 def test_subset_is_a_rule_and_a_seed(folders: Path, tmp_path: Path) -> None:
@@ -234,6 +299,18 @@ def test_pairs_there_and_back(flavour: str, golden: Callable[[str], Path], tmp_p
     assert (tmp_path / "again.bin").read_bytes() == (tmp_path / "direct.bin").read_bytes()
     before, after = verification.read(source), verification.read(tmp_path / "again.bin")
     assert before.images == after.images and before.same.tolist() == after.same.tolist()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"size": 8}, {"seed": 1}, {"skip_bad": True}, {"hints": SourceHints(7)}, {"hints": SourceHints(None, "a")}],
+)
+def test_pairs_take_nothing_that_is_for_classes(
+    given: dict[str, Any], golden: Callable[[str], Path], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"bytes_p4.bin holds pairs: .* --skip-bad, --class-level, .* go with classes"):
+        export.convert(golden("verification_bin/bytes_p4.bin"), tmp_path / "out", **given)
+    assert not (tmp_path / "out").exists()
 
 
 def test_parts_of_a_set(folders: Path, tmp_path: Path) -> None:
@@ -275,6 +352,14 @@ def test_what_cannot_be_written_leaves_nothing(
         export.convert(folders, tmp_path / "out" / "rec")
     assert str(caught.value).count("\n") == ("unreadable" in str(caught.value))
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_class_is_not_named_like_a_file_beside_the_classes(folders: Path, tmp_path: Path) -> None:
+    (folders / "c").rename(folders / "classes.tsv")
+    with pytest.raises(ValueError, match=r"^class 'classes.tsv' of .*folders: .* are files beside the class folders"):
+        export.convert(folders, tmp_path / "out", "folders")
+    assert not (tmp_path / "out").exists()
+    assert export.convert(folders, tmp_path / "rec").classes == 5  # makes no folders
 
 
 @pytest.mark.parametrize("form", ["recordio", "webdataset", "folders"])

@@ -87,4 +87,5 @@ def test_whatever_a_reader_raises_is_one_line(text: str, lines: Path, tmp_path: 
 
 def test_drawn_characters_have_embeddings_too() -> None:
     listing = open_listing(Path("glyphs"))
+    assert not [*listing.sides()]  # they are drawn at any size
     assert listing.labels is not None and len(listing) == 24 * len(listing.class_names)

@@ -199,7 +199,7 @@ class ExperimentOptions:
     @property
     def changes(self) -> bool:
         """Whether anything but the preset was given."""
-        return bool(self.config or self.data or self.arms or self.settings or self.layout.skip_bad)
+        return bool(self.config or self.data or self.arms or self.settings or self.layout != ReadingOptions())
 
     def experiment(self, judged: bool = True, quick: bool = False, time: str | None = None) -> Experiment:
         """The preset, changed by files and settings; ConfigError also where it has no images and none are given.

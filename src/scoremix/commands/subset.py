@@ -12,7 +12,12 @@ from scoremix.commands.options import Debug, Quiet, ReadingOptions, app
 @app.command()
 def subset(
     source: Annotated[str, typer.Argument(metavar="IN", help="what --data takes")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="folder to make, in the form of IN")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT", help="folder to make: RecordIO and WebDataset stay what they are, all else becomes folders"
+        ),
+    ],
     classes: Annotated[int | None, typer.Option("--classes", min=1, help="how many; default: all that fit")] = None,
     least: Annotated[int, typer.Option("--min", min=1, help="fewest images of a class")] = 1,
     most: Annotated[int | None, typer.Option("--max", min=1, help="most images of a class")] = None,

@@ -79,6 +79,14 @@ def refuse_unreadable(file: Path | io.BytesIO) -> None:
             rgb(image)
 
 
+def size_of(file: Path | io.BytesIO) -> tuple[int, int]:
+    """Width and height of the image in `file`, by its header; ValueError with a short reason where there is none."""
+    if isinstance(file, Path):
+        refuse_irregular(file)
+    with opened(file) as image:
+        return image.size
+
+
 def depth(image: Image.Image) -> int | None:
     """The largest value of a loaded image of integers of more than 8 bits; None for any other image."""
     return int(image.getextrema()[1]) if image.mode.startswith("I") else None  # type: ignore[arg-type]

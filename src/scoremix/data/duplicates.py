@@ -3,9 +3,11 @@
 Exact duplicates have the same bytes. Near duplicates are found by a difference hash: the image in grey on 17 x 16
 pixels, one bit for each pair of horizontal neighbours that gets brighter by more than `STEP` of 255 levels, 256 in
 all; two images are near duplicates if at most `NEAR` bits differ, and at most one for `SHARE` that either has set
-(line drawings have few). That finds other encodings, sizes and brightness of one image, not shifts. The search is
-exact: the bits are dealt into NEAR + 1 bands, one of which two such images must share, and only images that share
-one are compared.
+(line drawings have few). That finds other encodings, sizes and brightness of one image, not shifts. An image without
+bits, flat or smooth, tells nothing of itself and is near to none. The search is exact: the bits are dealt into NEAR + 1
+bands, one of which two such images must share, and only images that share one are compared. Two that share blank
+bands alone differ in every other one, so each has at least SHARE - 1 bits in these on the average: blank bands of
+other images are passed over, else smooth images would all be compared with each other.
 """
 
 from __future__ import annotations
@@ -71,21 +73,26 @@ def exact_duplicates(
 def near_duplicates(
     hashes: UInt64[np.ndarray, "n 4"], among: Bool[np.ndarray, " n"], owners: Int64[np.ndarray, " n"]
 ) -> Duplicates:
-    """Pairs of images that are near duplicates by the rule above, each counted once."""
-    rows = np.flatnonzero(among)
+    """Pairs of images that are near duplicates by the rule above, each counted once; none of images without bits."""
+    rows = np.flatnonzero(among & hashes.any(1))
     compared = hashes[rows]
     bands = compared.view(np.uint32)
     assert bands.shape[1] == NEAR + 1
+    set_bits, filled = np.bitwise_count(bands).sum(1), np.count_nonzero(bands, axis=1)
+    telling = (bands != 0) | (set_bits >= (SHARE - 1) * filled)[:, None]
     pairs = across = 0
     repeated = np.zeros(len(hashes), bool)
     examples: list[tuple[bool, int, int]] = []
     for band in range(NEAR + 1):
-        for a, b in _sharing(bands[:, band]):
+        told = np.flatnonzero(telling[:, band])
+        for a, b in _sharing(bands[told, band]):
+            a, b = told[a], told[b]
             differ = np.bitwise_count(compared[a] ^ compared[b]).sum(1, dtype=np.int64)
             either = np.bitwise_count(compared[a] | compared[b]).sum(1, dtype=np.int64)
             close = (differ <= NEAR) & (SHARE * differ <= either)
             a, b = a[close], b[close]
-            new = ~(bands[a, :band] == bands[b, :band]).any(1)  # those that share an earlier band are counted
+            before = telling[a, :band] & telling[b, :band] & (bands[a, :band] == bands[b, :band])
+            new = ~before.any(1)  # those that share an earlier band are counted
             a, b = rows[a[new]], rows[b[new]]
             if not len(a):
                 continue

@@ -19,6 +19,7 @@ from jaxtyping import Int64
 from scoremix.data import faces, verification
 from scoremix.data.files import refuse_existing, whole, write_file
 from scoremix.data.formats.folders import NOT_IMAGES
+from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
 from scoremix.data.image_order import stream_seed
 from scoremix.data.images import packed_file, write_classes
@@ -29,7 +30,8 @@ from scoremix.data.source import Advance, Encoded, Form, Opening, Source, Source
 from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
 
-PROVENANCE = "provenance.jsonl"
+TABLE, PROVENANCE, CARD = "classes.tsv", "provenance.jsonl", "README.md"
+BESIDE = (TABLE, PROVENANCE, CARD)  # the class folders
 FILES = NOT_IMAGES | {".bin", ".parquet", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}  # no folder ends so
 Written = Form | Literal["parquet"]
 
@@ -70,8 +72,13 @@ def convert(
     """
     place = Path(place) if str(place) != "glyphs" else place
     if isinstance(place, Path) and place.is_file() and (place.suffix == ".bin" or out.suffix == ".bin"):
-        if form is not None or size is not None:
-            raise ValueError(f"{place} holds pairs: they become a .bin or images with pairs.txt, as they are")
+        if form is not None or size is not None or seed or skip_bad or (hints or SourceHints()) != SourceHints():
+            others = (
+                "--to, --size, --seed, --skip-bad, --class-level, --image-column and --label-column go with classes"
+            )
+            raise ValueError(
+                f"{place} holds pairs: they become a .bin or images with pairs.txt, as they are ({others})"
+            )
         return _convert_pairs(place, out, advance)
     if out.suffix == ".bin":
         raise ValueError(f"{out}: a .bin holds pairs, {place} is no list of pairs (lines of: image image 0|1)")
@@ -86,8 +93,8 @@ def convert(
         kept = kept[source.counts[kept] > 0]
         if not kept.size:
             raise ValueError(f"{place} has no classes")
-        with _encoded(source, part) as encoded:
-            every = [np.arange(source.counts[k]) for k in kept]
+        with _encoded(source, kept, part) as (encoded, kept):
+            every = [np.arange(encoded.counts[k]) for k in kept]
             rows, bad = sound_rows(encoded, kept, advance) if skip_bad else (every, [])
             kept = np.array([k for k, of in zip(kept, rows, strict=True) if len(of)], np.int64)
             if not kept.size:
@@ -95,6 +102,8 @@ def convert(
             images = OutgoingImages(
                 encoded, kept, [of for of in rows if len(of)], size, advance, made, look=not skip_bad
             )
+            if form == "folders":
+                _refuse_beside(images, place)
             match form:
                 case "folders":
                     notes = write_folders(part, images)
@@ -104,13 +113,13 @@ def convert(
                     notes = write_shards(part, images, seed)
                 case "parquet":
                     notes = write_parquet(part, images)
-            (part / "classes.tsv").write_text(images.table(), "utf-8")
+            (part / TABLE).write_text(images.table(), "utf-8")
             if made is not None:
                 (part / PROVENANCE).write_text("".join(images.provenance), "utf-8")
             if card is not None:
-                (part / "README.md").write_text(card, "utf-8")
+                (part / CARD).write_text(card, "utf-8")
     left = (f"{noun(len(bad), 'unreadable image')} left out",) if bad else ()
-    return Export(form, len(kept), len(images), (*source.notes, *left, *notes))
+    return Export(form, len(kept), len(images), (*source.notes, *_cropped(source), *left, *notes))
 
 
 def chosen_classes(
@@ -133,6 +142,15 @@ def chosen_classes(
     return np.array(sorted(ranked[:classes]), np.int64)
 
 
+def _refuse_beside(images: OutgoingImages, place: str | Path) -> None:
+    """ValueError for a class whose folder would have the name of a file beside the class folders."""
+    for name, folder in zip(images.names, images.folders, strict=True):
+        if folder in BESIDE:
+            raise ValueError(
+                f"class {name!r} of {place}: {' and '.join(BESIDE)} are files beside the class folders: rename it"
+            )
+
+
 @contextlib.contextmanager
 def _new_folder(out: Path, source: str | Path) -> Iterator[Path]:
     """A folder to write to, which becomes `out` when the block ends, and vanishes if it ends in an exception."""
@@ -148,21 +166,31 @@ def _new_folder(out: Path, source: str | Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _encoded(source: Source, part: Path) -> Iterator[Encoded[Any] | Packed]:
-    """The source, or its images packed beside for the time of the block, if it has none encoded."""
+def _encoded(
+    source: Source, kept: Int64[np.ndarray, " k"], part: Path
+) -> Iterator[tuple[Encoded[Any] | Packed, Int64[np.ndarray, " k"]]]:
+    """The source and the kept classes; if it has no images encoded, these classes alone, packed beside for the time of the block."""
     if isinstance(source, Encoded | Packed):
-        yield source
+        yield source, kept
         return
     size = source.size
     assert size is not None  # only folders and records have none, and they are encoded
     pixels = part / ".pixels"
     pixels.mkdir()
     with packed_file(pixels / "images.npy", (size, size, source.channels)) as packed:
-        for block in source.every_block(size):
+        for block in source.blocks(kept, lambda k: np.arange(source.counts[k]), size):
             packed.put(block.images, block.places)
-    write_classes(pixels, source.counts, source.class_names, None, None)
-    yield Packed(pixels)
+    write_classes(pixels, source.counts[kept], [source.class_names[k] for k in kept], None, None)
+    yield Packed(pixels), np.arange(len(kept))
     shutil.rmtree(pixels)
+
+
+def _cropped(source: Source) -> tuple[str, ...]:
+    """What is to be said of oblong pixels: they leave as a run reads them."""
+    if not isinstance(source, Npz) or source.shape[1] == source.shape[2]:
+        return ()
+    height, width = source.shape[1:3]
+    return (f"images are {width} x {height}: of each the centred square is written, which is what a run reads",)
 
 
 def _convert_pairs(place: Path, out: Path, advance: Advance | None) -> Export:

@@ -10,7 +10,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +62,11 @@ class OutgoingImages:
         return int(self.ends[-1])
 
     def __iter__(self) -> Iterator[Item]:
-        label, seen = -1, set[str]()
+        label, given = -1, dict[str, int]()
         for item in self.ordered(range(len(self)), listed=2):
             if item.label != label:
-                label, seen = item.label, set()
-            if item.name in seen:
-                raise ValueError(f"class {self.names[label]!r} has two images named {item.name!r}")
-            seen.add(item.name)
-            yield item
+                label, given = item.label, {}
+            yield replace(item, name=_new_name(item.name, given))
 
     def ordered(self, indices: Iterable[int], listed: int = LISTED) -> Iterator[Item]:
         """The images at these positions in the order of `__iter__`, read and looked at ahead of their use.
@@ -191,6 +188,17 @@ def folder_names(names: Sequence[str]) -> list[str]:
             if (other := first.setdefault(folder, k)) != k:
                 raise ValueError(f"classes {names[other]!r} and {names[k]!r} would both be folder {folder!r}")
     return folders
+
+
+def _new_name(name: str, given: dict[str, int]) -> str:
+    """The name, with a number behind it where one like it was given before; `given` counts how often."""
+    stem, ending = os.path.splitext(name)
+    new = name
+    while new in given:
+        given[name] += 1
+        new = f"{stem}_{given[name]}{ending}"
+    given[new] = 1
+    return new
 
 
 def _safe(name: str) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int32, Int64, UInt8
 
-from scoremix.data.decode import with_channels
+from scoremix.data.decode import size_of, with_channels
 from scoremix.data.files import file_hash
 from scoremix.data.formats.archives import Archive, Shards
 from scoremix.data.formats.arrow import ArrowFiles, Parquet
@@ -23,7 +25,7 @@ from scoremix.data.formats.listed import Listed
 from scoremix.data.formats.npz import Npz
 from scoremix.data.formats.packed import Packed
 from scoremix.data.formats.records import Records
-from scoremix.data.source import DEFAULTS, ImageBlock, Opening, Source, SourceHints, readable, windowed
+from scoremix.data.source import DEFAULTS, Encoded, ImageBlock, Opening, Source, SourceHints, readable, windowed
 
 # A new format is one file in `formats` and one word here; the first that lies at a place reads it.
 FORMATS: tuple[type[Source], ...] = (
@@ -70,6 +72,7 @@ def _digest(named: tuple[str, Path]) -> tuple[bytes, bytes]:
     return os.fsencode(name), bytes.fromhex(file_hash(path)) if path.is_file() else b"not a regular file"
 
 
+Sides = tuple[str, int, int]  # what an error calls an image, its width and its height
 Blocks = Callable[[int], Iterator[ImageBlock]]  # side -> all images in order, some of them bad
 
 
@@ -81,6 +84,7 @@ class Listing:
     labels: Int32[np.ndarray, " n"] | None
     class_names: tuple[str, ...]
     stored: Blocks
+    sides: Callable[[], Iterator[Sides]]  # of the images as they are stored
 
     def __len__(self) -> int:
         return len(self.names)
@@ -111,6 +115,22 @@ def open_listing(place: Path, hints: SourceHints | None = None) -> Listing:
     """All images at `place`, with or without classes; ValueError if there are none."""
     source = open_source(place, Opening(every=True, hints=hints or SourceHints()))
     names, labels = source.listed()
+    sides = functools.partial(_sides, source)
     if not source.labelled:
-        return Listing(names, None, (), source.every_block)
-    return Listing(names, labels.astype(np.int32), source.class_names, source.every_block)
+        return Listing(names, None, (), source.every_block, sides)
+    return Listing(names, labels.astype(np.int32), source.class_names, source.every_block, sides)
+
+
+def _sides(source: Source) -> Iterator[Sides]:
+    """The sides of every image that can be opened, once for all of an array; fonts are drawn at any size and have none."""
+    if not isinstance(source, Encoded):
+        if source.size is not None and not isinstance(source, Fonts):
+            yield str(source.place), source.size, source.size
+        return
+    for item in (item for k in range(len(source.counts)) for item in source.items(k)):
+        try:
+            content = source.content(item)
+            width, height = size_of(content if isinstance(content, Path) else io.BytesIO(content))
+        except Exception:  # reading says what is wrong with it
+            continue
+        yield source.where(item), width, height

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scoremix.config import Runtime
-from scoremix.data.csv_text import csv_text
-from scoremix.data.files import refuse_place, whole, write_file
+from scoremix.data.csv_text import csv_text, printable
+from scoremix.data.files import refuse_existing, refuse_place, whole, write_file
 from scoremix.data.reading import UnreadableImages
 from scoremix.data.source import SourceHints
 from scoremix.data.sources import Listing, open_listing
@@ -30,9 +30,12 @@ def embed_images(
 
     `out` ending in .npz: `embeddings` float32 (N, D) unit rows, `names` (N,), and where classes are known `labels` int32
     (N,) and `class_names`. Ending in .npy: the embeddings, and name and class of every row in a .csv beside them.
-    Written whole or not at all. ValueError for a wrong place or ending; UnreadableImages unless `skip_bad`.
+    Written whole or not at all. ValueError for a wrong place or ending and where that .csv is there; UnreadableImages
+    unless `skip_bad`.
     """
     refuse_place(out, *FORMATS)
+    if out.suffix == ".npy":
+        refuse_existing(out.with_suffix(".csv"))
     recognizer = load_recognizer(checkpoint, out=runtime.out, device=runtime.device)
     size, channels = recognizer.description.size, recognizer.description.channels
     listing = open_listing(place, hints)
@@ -66,7 +69,7 @@ def embedder(checkpoint: Path, out: Path, device: Device) -> Callable[[NDArray[n
 
 
 def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: NDArray[np.int64]) -> None:
-    """Writes the embeddings of some rows of a listing as `embed_images` says."""
+    """Writes the embeddings of some rows of a listing as `embed_images` says; in the .csv what no UTF-8 can hold is written out."""
     columns: dict[str, Sequence[object]] = {"name": [listing.names[i] for i in rows]}
     more: dict[str, Any] = {"names": np.array(columns["name"])}
     if listing.labels is not None:
@@ -78,4 +81,5 @@ def write(out: Path, embeddings: NDArray[np.float32], listing: Listing, rows: ND
             np.savez(file, embeddings=embeddings, **more)
         else:
             np.save(file, embeddings, allow_pickle=False)
-            write_file(out.with_suffix(".csv"), csv_text([list(columns), *zip(*columns.values(), strict=True)]))
+            table = csv_text([list(columns), *zip(*columns.values(), strict=True)])
+            write_file(out.with_suffix(".csv"), printable(table))

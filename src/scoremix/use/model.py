@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from scoremix.data import limits
 from scoremix.data.csv_text import in_line
-from scoremix.data.decode import decode, opened, refuse_other_arrays, resize_area, with_channels
+from scoremix.data.decode import decode, refuse_other_arrays, resize_area, size_of, with_channels
 from scoremix.data.files import file_hash
 from scoremix.data.source import Advance, SourceHints
 from scoremix.data.sources import Listing, open_listing
@@ -184,9 +184,8 @@ class Model:
     def _read(self, place: Path, advance: Advance = silent, class_level: int | None = None) -> tuple[Listing, Unit]:
         """The listing of all images at a place, and their embeddings; ValueError names the first that is unusable."""
         listing = open_listing(place, SourceHints(class_level))
-        for file in (place / name for name in listing.names) if place.is_dir() else (place,):
-            if file.is_file():
-                self._refuse_small(file)
+        for where, width, height in listing.sides():
+            self._refuse_enlarged(where, width, height)
         bad: list[tuple[str, str]] = []
 
         def blocks() -> Iterator[Images]:
@@ -203,20 +202,12 @@ class Model:
         """One image (size, size, channels)."""
         if not file.is_file():  # opening a pipe would wait for what it is sent
             raise ValueError(f"{file}: {'not a regular file' if file.exists() else 'no such file'}")
-        self._refuse_small(file)
         try:
-            pixels = decode(file, self.size)
+            sides, pixels = size_of(file), decode(file, self.size)
         except ValueError as error:
             raise ValueError(f"{file}: {error}") from None
+        self._refuse_enlarged(str(file), *sides)
         return np.asarray(with_channels(pixels[None], self.channels)[0])
-
-    def _refuse_small(self, file: Path) -> None:
-        try:
-            with opened(file) as image:
-                width, height = image.size
-        except ValueError:
-            return  # reading it says what is wrong
-        self._refuse_enlarged(str(file), width, height)
 
     def _refuse_enlarged(self, what: str, width: int, height: int) -> None:
         if min(width, height) * ENLARGED < self.size:
