@@ -226,6 +226,8 @@ def test_some_batches_of_cifar_have_not_every_class(tmp_path: Path) -> None:
     assert (written.classes, written.images) == (2, 4)
     one = np.asarray(Image.open(tmp_path / "out" / "class 9" / "000001.png"))
     np.testing.assert_array_equal(one, rows[2, 1:].reshape(3, 32, 32).transpose(1, 2, 0))
+    every = open_source(tmp_path / "set").every_block(32)
+    assert [(len(block.images), set(block.classes.tolist())) for block in every] == [(2, {0}), (2, {9})]
 
 
 def test_oblong_pixels_leave_as_a_run_reads_them_and_that_is_said(tmp_path: Path) -> None:

@@ -134,6 +134,8 @@ def harmful() -> dict[str, Any]:
         small,
         _use_new_zipfile_serialization=False,
     )
+    announced = small.getvalue().replace(b"K\x04Nt", b"\x8a\x05" + (1 << 33).to_bytes(5, "little") + b"Nt")
+    assert announced != small.getvalue()
     numbers = Call(torch.storage._load_from_bytes, small.getvalue())
     view = torch._utils._rebuild_tensor_v2
     return {
@@ -141,6 +143,7 @@ def harmful() -> dict[str, Any]:
         "eval": Call(eval, f"open({str(HARM)!r}, 'w')"),
         "inside the network": {"ema": {"x": shell}},
         "inside a storage": Call(torch.storage._load_from_bytes, stored.getvalue()),
+        "a storage of more than it holds": Call(torch.storage._load_from_bytes, announced),
         "attribute of a known name": b"\x80\x04\x8c\x0bcollections\x8c\x1eOrderedDict.__init__.__class__\x93.",
         "torch.load": Call(torch.load, str(HARM)),
         "a method of torch": b"\x80\x04\x8c\x05torch\x8c\x04load\x93.",
@@ -160,8 +163,8 @@ def harmful() -> dict[str, Any]:
 
 
 KINDS = [
-    "a shell command", "eval", "inside the network", "inside a storage", "attribute of a known name", "torch.load",
-    "a method of torch", "getattr", "an outside reference", "beyond the storage", "a negative offset",
+    "a shell command", "eval", "inside the network", "inside a storage", "a storage of more than it holds",
+    "attribute of a known name", "torch.load", "a method of torch", "getattr", "an outside reference", "beyond the storage", "a negative offset",
     "more numbers than stored", "a truncated file", "no pickle", "an empty file", "a list", "a network that is none",
     "a module of itself", "latents",
 ]  # fmt: skip
@@ -178,6 +181,7 @@ def test_harm_is_refused_in_one_line(kind: str, tmp_path: Path):
     with pytest.raises(ValueError, match=path.name) as error:
         published.read(path)
     assert "\n" not in str(error.value).strip()
+    assert kind != "a storage of more than it holds" or "8,589,934,592 numbers is announced" in str(error.value)
     assert not HARM.exists()
 
 

@@ -190,21 +190,21 @@ _NUMBERED = {"PUT", "LONG_BINPUT", "FRAME"}
 _INTEGERS = {"INT", "LONG", "BININT", "BININT1", "BININT2", "LONG1", "LONG4"}
 
 
-def refuse_storages(path: Path) -> None:
-    """ValueError where torch's old form, several pickles and then the numbers, says of some that they are more than it has.
+def refuse_storages(file: IO[bytes], size: int) -> None:
+    """ValueError where torch's old form, several pickles and then the numbers, says of some that they are more than the
+    `size` in bytes of what it stands in.
 
     torch makes room for as many as it says before it reads them.
     """
-    with open(path, "rb") as file:
-        size, last = path.stat().st_size, 0
-        for _ in range(LEGACY_PICKLES):
-            for opcode, argument, _at in _operations(file):
-                if opcode.name in _NUMBERED and argument is not None and argument > size:
-                    raise ValueError(f"its pickle asks for {argument:,} places, the file has {size:,} bytes")
-                if opcode.name in _INTEGERS and isinstance(argument, int):
-                    last = argument
-                elif opcode.name == "BINPERSID" and last > size:
-                    raise ValueError(f"a storage of {last:,} numbers is announced, the file has {size:,} bytes")
+    last = 0
+    for _ in range(LEGACY_PICKLES):
+        for opcode, argument, _at in _operations(file):
+            if opcode.name in _NUMBERED and argument is not None and argument > size:
+                raise ValueError(f"its pickle asks for {argument:,} places, the file has {size:,} bytes")
+            if opcode.name in _INTEGERS and isinstance(argument, int):
+                last = argument
+            elif opcode.name == "BINPERSID" and last > size:
+                raise ValueError(f"a storage of {last:,} numbers is announced, the file has {size:,} bytes")
 
 
 LEGACY_PICKLES = 4  # a mark, a version, the machine, and what was saved

@@ -61,7 +61,8 @@ def read_torch(path: Path, stand_ins: Mapping[tuple[str, str], Any] | None = Non
     if zipfile.is_zipfile(path):
         limits.refuse_packed(path)
     else:
-        limits.refuse_storages(path)
+        with open(path, "rb") as file:
+            limits.refuse_storages(file, path.stat().st_size)
     known = [(of, ".".join(name)) for name, of in stand_ins.items()] if stand_ins is not None else _inert(path)
     with torch.serialization.safe_globals(known):
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -130,6 +131,9 @@ def _storage(content: Any) -> Tensor:
     """Numbers of a storage, one dimension."""
     if not isinstance(content, bytes):
         raise ValueError("a storage is not bytes")
+    if zipfile.is_zipfile(io.BytesIO(content)):
+        raise ValueError("a storage is an archive, which torch writes none as")
+    limits.refuse_storages(io.BytesIO(content), len(content))
     storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     if not isinstance(storage, torch.storage.TypedStorage):
         raise ValueError(f"a storage holds {type(storage).__name__}")

@@ -27,7 +27,7 @@ def read_table(path: Path) -> list[Row]:
     """The rows of a .csv, .tsv or .jsonl by the names of its columns; two columns without names are path and label."""
     text = limits.text(path, limits.TEXT_BYTES)
     if path.suffix.lower() == ".jsonl":
-        return [_object(path, i, line) for i, line in enumerate(text.splitlines(), 1) if line.strip()]
+        return [_object(path, i, line) for i, line in enumerate(text.split("\n"), 1) if line.strip()]
     first = text.partition("\n")[0]
     separator = next((mark for mark in "\t;" if mark in first), ",")
     return _rows([[cell.strip() for cell in row] for row in csv_rows(text, path, separator)], path)

@@ -93,7 +93,7 @@ class Cifar(Source):
         starts = np.cumsum([0, *map(len, self._images)])
         for k in map(int, kept):
             rows = self.rows.of(k)[choose(k)]
-            for chosen in np.array_split(rows, -(-len(rows) * PIXELS // BLOCK_BYTES) or 1):
+            for chosen in np.array_split(rows, -(-len(rows) * PIXELS // BLOCK_BYTES)) if len(rows) else ():
                 yield ImageBlock(resize_area(self._pixels(chosen, starts), size), np.full(len(chosen), k))
 
     def _pixels(
