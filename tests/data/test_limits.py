@@ -110,6 +110,15 @@ def encoded_again(times: int = 1500) -> bytes:
     return again(b"_codecs\nencode\n", b"X\0\0\x08\0" + b"a" * (1 << 19), b"h\0h\1h\2\x86R", times)
 
 
+def pth_encoded_again(_: Path) -> bytes:
+    buffer, changed = io.BytesIO(), io.BytesIO()
+    torch.save({"x": torch.zeros(10)}, buffer)
+    with zipfile.ZipFile(buffer) as plain, zipfile.ZipFile(changed, "w") as archive:
+        for name in plain.namelist():
+            archive.writestr(name, encoded_again() if name.endswith("data.pkl") else plain.read(name))
+    return changed.getvalue()
+
+
 def sets_again(_: Path) -> bytes:
     numbers = b"".join(b"M" + struct.pack("<H", i) for i in range(20_000))
     return again(b"builtins\nset\n", b"](" + numbers + b"e", b"h\0h\1\x85R", 800)
@@ -131,6 +140,8 @@ BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], An
     "text encoded over and over": ("a.bin", encoded_again(), verification.read, "calls are given more than"),
     "sets of one list": ("a.pkl", sets_again, pickles.read_plain, "calls are given more than"),
     "packed pth": ("a.pth", deflated_pth, published.load, "is compressed"),
+    "pth of one text": ("a.pth", pth_encoded_again, published.load, "names 1,048,576 characters again"),
+    "old pth of one text": ("a.pth", encoded_again(), published.load, "characters again"),
     "old pth": ("a.pth", old_pth, published.load, "8,589,934,592 numbers is announced"),
     "large image": ("a.npz", lambda _: zeros(images=((1, 32768, 32768), "|u1"), labels=((1,), "<i8")), Npz, "32768 x 32768 pixels"),
     "large labels": ("a.npz", lambda _: zeros(images=((1, 8, 8), "|u1"), labels=(((1 << 27) + 1,), "<i8")), Npz, "the limit is 1,073,741,824"),

@@ -196,9 +196,10 @@ def refuse_storages(file: IO[bytes], size: int) -> None:
 
     torch makes room for as many as it says before it reads them.
     """
-    last = 0
+    last, repeats = 0, Repeats(size)
     for _ in range(LEGACY_PICKLES):
         for opcode, argument, _at in _operations(file):
+            repeats.add(opcode.name, argument)
             if opcode.name in _NUMBERED and argument is not None and argument > size:
                 raise ValueError(f"its pickle asks for {argument:,} places, the file has {size:,} bytes")
             if opcode.name in _INTEGERS and isinstance(argument, int):
@@ -207,6 +208,31 @@ def refuse_storages(file: IO[bytes], size: int) -> None:
                 raise ValueError(f"a storage of {last:,} numbers is announced, the file has {size:,} bytes")
 
 
+class Repeats:
+    """ValueError once a pickle in a file of `size` bytes names its long texts and bytes so often that they are more than it has:
+    what calls make of each would be.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size, self.again, self.last, self.known = size, 0, 0, dict[int, int]()
+
+    def add(self, name: str, argument: Any) -> None:
+        """Counts one operation."""
+        if isinstance(argument, (str, bytes)) and name not in ("GLOBAL", "INST"):
+            self.last = len(argument)
+        elif name == "MEMOIZE" or "PUT" in name:
+            self.known[len(self.known) if argument is None else int(argument)] = self.last
+        elif "GET" in name and (length := self.known.get(int(argument), 0)) > LONG:
+            self.again += length
+            if self.again > self.size:
+                raise ValueError(
+                    f"its pickle unfolds: it names {self.again:,} characters again, the file has {self.size:,} bytes"
+                )
+        else:
+            self.last = 0
+
+
+LONG = 1024  # characters of a text that is no name
 LEGACY_PICKLES = 4  # a mark, a version, the machine, and what was saved
 
 
@@ -247,8 +273,15 @@ def header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def refuse_packed(path: Path) -> None:
-    """ValueError for a zip of which parts are compressed: torch writes none, and a small one may stand for anything."""
+    """ValueError for a zip of which parts are compressed: torch writes none, and a small one may stand for anything. So for
+    one whose pickle names the same long text again and again.
+    """
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if info.compress_type != zipfile.ZIP_STORED:
                 raise ValueError(f"its part {info.filename!r} is compressed, which torch's files never are")
+            if info.filename.endswith("data.pkl"):
+                repeats = Repeats(path.stat().st_size)
+                with archive.open(info) as file:
+                    for opcode, argument, _at in _operations(file):
+                        repeats.add(opcode.name, argument)
