@@ -93,9 +93,8 @@ def choice_fits(evaluation: Mapping[str, Any]) -> bool:
     return kind == ("open", "test") and len(evaluation.get("controls", ("real", "equal_steps"))) > 1
 
 
-PLACES: dict[
-    str, dict[str, tuple[str, ...]]
-] = {  # settings that name files and folders, and their values that are none
+# settings that name files and folders, and their values that are none
+PLACES: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"source": ("glyphs",), "split_list": (), "groups": ("name",)},
     "recognizer": {"start": ()},
     "selector": {"start": ()},
