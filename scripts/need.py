@@ -22,6 +22,7 @@ STUDIES = (
     "faces_people",
     "faces_330",
     "faces_longer",
+    "faces_confirm_3",
     "faces_scarcity",
     "objects_recipe",
 )
