@@ -150,7 +150,9 @@ def test_what_a_page_says_is_typed_as_it_stands(
     tiny = [*(setting for setting in tiny_settings if not setting.startswith(OURS)), *MORE]
     left_out = []
     for page in pages:
-        if page == "trainers":  # the sets of a choice on folds are those of what was chosen: the page says how to have others
+        if (
+            page == "trainers"
+        ):  # the sets of a choice on folds are those of what was chosen: the page says how to have others
             typed("scoremix run --data ./my_images --arms real,equal_steps,scoremix", tiny, monkeypatch)
         names: dict[str, object] = {}
         for kind, text in blocks(DOCS / f"{page}.md"):

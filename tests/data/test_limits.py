@@ -140,6 +140,7 @@ BOMBS: dict[str, tuple[str, bytes | Callable[[Path], bytes], Callable[[Path], An
     "text encoded over and over": ("a.bin", encoded_again(), verification.read, "calls are given more than"),
     "sets of one list": ("a.pkl", sets_again, pickles.read_plain, "calls are given more than"),
     "packed pth": ("a.pth", deflated_pth, published.load, "is compressed"),
+    "old pth before an archive": ("a.pth", lambda _: old_pth(_) + zeros(x=((1,), "|u1")), published.load, "8,589,934,592 numbers is announced"),
     "pth of one text": ("a.pth", pth_encoded_again, published.load, "names 1,048,576 characters again"),
     "old pth of one text": ("a.pth", encoded_again(), published.load, "characters again"),
     "old pth": ("a.pth", old_pth, published.load, "8,589,934,592 numbers is announced"),

@@ -10,7 +10,6 @@ import contextlib
 import io
 import math
 import re
-import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,9 @@ from scoremix.data import limits
 
 LIBRARIES = {"argparse", "collections", "lightning", "lightning_fabric", "numpy", "omegaconf", "pathlib"}
 LIBRARIES |= {"pytorch_lightning", "torch"}
+
+
+ZIP = b"PK\3\4"  # torch takes for an archive what begins so, whatever its end
 
 
 @dataclass
@@ -58,11 +60,13 @@ def read_torch(path: Path, stand_ins: Mapping[tuple[str, str], Any] | None = Non
 
     `stand_ins`, by (module, name), answer for what is not torch's instead, and nothing else does.
     """
-    if zipfile.is_zipfile(path):
-        limits.refuse_packed(path)
-    else:
-        with open(path, "rb") as file:
+    with open(path, "rb") as file:
+        packed = file.read(len(ZIP)) == ZIP
+        file.seek(0)
+        if not packed:
             limits.refuse_storages(file, path.stat().st_size)
+    if packed:
+        limits.refuse_packed(path)
     known = [(of, ".".join(name)) for name, of in stand_ins.items()] if stand_ins is not None else _inert(path)
     with torch.serialization.safe_globals(known):
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -131,7 +135,7 @@ def _storage(content: Any) -> Tensor:
     """Numbers of a storage, one dimension."""
     if not isinstance(content, bytes):
         raise ValueError("a storage is not bytes")
-    if zipfile.is_zipfile(io.BytesIO(content)):
+    if content.startswith(ZIP):
         raise ValueError("a storage is an archive, which torch writes none as")
     limits.refuse_storages(io.BytesIO(content), len(content))
     storage = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
