@@ -14,6 +14,7 @@ import torch
 
 from scoremix import making
 from scoremix.config import (
+    DEFAULT_ARMS,
     Arm,
     ConfigError,
     Evaluation,
@@ -196,6 +197,11 @@ def test_as_many_steps_as_another_arm_needs_its_epochs_and_its_batch(tmp_path: P
     ):
         planned(tmp_path, mine=Arm(images="real", steps_of="equal_steps"))
     planned(tmp_path, mine=Arm(images="real", steps_of="scoremix", recognizer={"depth": 2}))
+    other = Arm(images="real", steps_of="scoremix", recognizer={"epochs": 7})
+    stored = {**Experiment().model_dump(mode="json"), "arms": {**DEFAULT_ARMS, "mine": other}}
+    with pytest.raises(ValueError, match=r"set arms\.mine\.recognizer\.epochs to the same"):
+        Experiment.model_validate(stored)
+    assert records._settings_of("earlier", stored).arms["mine"] == other  # what was trained before can be shown
 
 
 def test_only_what_a_generator_made_is_judged_by_its_gate(tmp_path: Path) -> None:

@@ -152,7 +152,9 @@ def test_candidates_of_pixels_may_be_chosen_by_the_generator(tmp_path: Path, set
     exp = without_generator(experiment(setting), ["scoremix", "coherent_75"])
     steps = {step.label: step for step in plans(exp, Store(tmp_path))}
     assert steps["generator"].key in steps["select"].inputs.values()
-    with pytest.raises(ConfigError, match="--quick trains no generator, whose conditions selection"):
+    with pytest.raises(
+        ConfigError, match="--quick trains no generator, by whose conditions the m-plets of arm 'averages_75'"
+    ):
         presets.experiment(None, data=str(tmp_path), settings=[setting], quick=True)
 
 
@@ -257,7 +259,7 @@ def test_workers_make_the_same_and_a_weak_generator_stops_nothing(
     chosen = [next(out.glob("store/choose/*/choice.json")) for out in (finished, tmp_path / "a", tmp_path / "b")]
     assert chosen[0].read_bytes() == chosen[1].read_bytes()
     assert "scoremix" not in json.loads(chosen[2].read_text())["means"]
-    assert "candidates that need the generator are left out" in capfd.readouterr().err
+    assert "candidates whose images the generator makes are left out" in capfd.readouterr().err
     page = (tmp_path / "b" / "tiny" / "report.html").read_text()
     assert "it is too weak" in page and ">left out: " not in page
 

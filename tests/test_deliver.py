@@ -256,15 +256,24 @@ def test_mixes_are_the_runs_own_or_of_all_classes(out: Path) -> None:
     config = Delivery.model_validate_json((out / "my_images" / "model" / "settings.json").read_text())
     steps: dict[str, dict[str, Step]] = {}
     again = Arm(images="averages", selected_by="scoremix")
-    exp = parts.exp.model_copy(update={"arms": {**parts.exp.arms, "again": again}})
-    added = {**parts.added, "again": parts.added["averages"]}
-    for name, retrained in (("scoremix", False), ("scoremix", True), ("averages", False), ("again", False)):
+    near = Arm(images="averages", selection={"space": "condition", "strategy": "close"})
+    exp = parts.exp.model_copy(update={"arms": {**parts.exp.arms, "again": again, "near": near}})
+    added = {**parts.added, "again": parts.added["averages"], "near": parts.added["averages"]}
+    asked = (
+        ("scoremix", False),
+        ("scoremix", True),
+        ("averages", False),
+        ("again", False),
+        ("near", False),
+        ("near", True),
+    )
+    for name, retrained in asked:
         planner = Planner(store)
         wanted = config.model_copy(update={"recipe": name, "retrained": retrained})
-        evaluated = records.evaluated(out, parts, "averages" if name == "again" else name)
+        evaluated = records.evaluated(out, parts, "averages" if name in ("again", "near") else name)
         delivery(exp, wanted, parts.chain, parts.recognizers, added, evaluated, planner)
         steps[f"{name} {retrained}"] = {step.stage: step for step in planner.steps.values()}
-    own, retrained_, averages, selected_again = steps.values()
+    own, retrained_, averages, selected_again, near_own, near_retrained = steps.values()
     assert own["combine"].inputs == {"0": own["everything"].key, "1": parts.added["scoremix"].key}
     assert "generator" not in own and "sample" not in own and "generator" not in averages
     assert retrained_["generator"].inputs["0"] == averages["pixels"].inputs["0"] == own["everything"].key
@@ -272,6 +281,8 @@ def test_mixes_are_the_runs_own_or_of_all_classes(out: Path) -> None:
     assert retrained_["sample"].inputs["0"] == retrained_["generator"].key
     assert averages["combine"].inputs["1"] == averages["pixels"].key
     assert selected_again["combine"].inputs["1"] == added["again"].key
+    assert near_own["combine"].inputs["1"] == added["near"].key and "generator" not in near_own
+    assert near_retrained["generator"].key in near_retrained["select"].inputs.values()
     assert not {"sample", "keep_real"} & selected_again.keys()  # the run's generator knows no other classes
 
 

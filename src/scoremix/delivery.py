@@ -8,7 +8,8 @@ what the run's own recognizers showed on the classes kept back: nothing measures
 from collections.abc import Mapping
 from typing import Any
 
-from scoremix.config import Experiment
+from scoremix.config import Arm, Experiment
+from scoremix.config.choice import chosen_by_conditions
 from scoremix.config.delivery import AllClasses, Delivery, Operating
 from scoremix.execution.artifacts import Artifact
 from scoremix.making import Base, Stage, added_images, base_of, guided_generator, seeded, trained, training_set
@@ -35,7 +36,7 @@ def delivery(
     every = stage(everything, AllClasses(), chain["real"])
     base = Base(stage, every, chain["baseline"], chain.get("generator"))
     mixes: Artifact | None = None
-    by_generator = arm.generated or (arm.selected_by is not None and exp.arms[arm.selected_by].generated)
+    by_generator = by_its_generator(exp, arm) or (arm.selected_by is not None and exp.arms[arm.selected_by].generated)
     if by_generator and not config.retrained:
         mixes = added[name]
     elif arm.images != "real":
@@ -53,6 +54,11 @@ def delivery(
     }
     operating = stage(thresholds, Operating.of(exp, len(config.seeds) > 1), evaluated)
     return stage(model, config, chain["real"], chain["results"], operating, images, final)
+
+
+def by_its_generator(exp: Experiment, arm: Arm) -> bool:
+    """Whether the run's generator, which knows its training classes alone, made an arm's images or chose their m-plets."""
+    return arm.generated or chosen_by_conditions(exp, arm)
 
 
 def as_long(exp: Experiment, name: str, recognizers: Mapping[str, Artifact]) -> dict[str, Any]:

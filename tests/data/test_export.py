@@ -358,10 +358,14 @@ def test_what_cannot_be_written_leaves_nothing(
 
 def test_a_class_is_not_named_like_a_file_beside_the_classes(folders: Path, tmp_path: Path) -> None:
     (folders / "c").rename(folders / "classes.tsv")
-    with pytest.raises(ValueError, match=r"^class 'classes.tsv' of .*folders: .* are files beside the class folders"):
+    with pytest.raises(
+        ValueError, match=r"^class 'classes.tsv' of .*folders: classes.tsv is a file beside the class folders"
+    ):
         export.convert(folders, tmp_path / "out", "folders")
     assert not (tmp_path / "out").exists()
     assert export.convert(folders, tmp_path / "rec").classes == 5  # makes no folders
+    (folders / "classes.tsv").rename(folders / "README.md")
+    assert export.convert(folders, tmp_path / "out", "folders").classes == 5  # no card is written
 
 
 @pytest.mark.parametrize("form", ["recordio", "webdataset", "folders"])

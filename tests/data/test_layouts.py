@@ -21,6 +21,7 @@ from scoremix.data import faces
 from scoremix.data.reading import Wanted, read
 from scoremix.data.source import Opening, SourceHints
 from scoremix.data.sources import fingerprint, open_source
+from scoremix.data.tables import names_of
 from support.layouts import CLASSES, MAKE, Make, arrays, cifar_binary, pixels, png, put, put_classes, sessions
 
 
@@ -271,3 +272,17 @@ def test_a_layout_is_refused_with_what_mends_it(make: Make, line: str, tmp_path:
     with pytest.raises(ValueError, match=line) as caught:
         open_source(place)
     assert "\n" not in str(caught.value)
+
+
+def test_an_archive_of_nothing_beside_others_disturbs_none(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr("1.png", b"is not read here")
+    zipfile.ZipFile(tmp_path / "c.zip", "w").close()
+    assert open_source(tmp_path).class_names == ("a", "b")
+
+
+def test_a_table_of_names_that_a_person_wrote_is_read_as_any_table(tmp_path: Path) -> None:
+    for text in ("label,class\n0,A\n1,B\n", "label\tclass \n0 \t A\n1\tB\n"):
+        (tmp_path / "classes.tsv").write_text(text)
+        assert names_of(tmp_path / "classes.tsv", ["0", "1"]) == ("A", "B")

@@ -146,6 +146,11 @@ def test_a_genuine_pair_at_the_end_of_the_list_is_counted_as_in_the_whole_roc() 
     assert nearest.tar == tar_at_far(similarity, same, 0.1, "nearest") == 1
 
 
+def test_pairs_that_are_all_alike_have_operating_points() -> None:
+    points = operating_points(np.zeros(20_500), np.arange(20_500) < 500, (1e-3, 1e-2))
+    assert [(p.tar, p.far) for p in points] == [(0, 0)] * 4
+
+
 @pytest.mark.parametrize("count", [11, 13, 20])
 def test_draws_of_an_accuracy_are_around_it(count: int) -> None:
     rng = np.random.default_rng(count)

@@ -104,6 +104,9 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
+TRAINED = "trained"  # the context in which the settings of a run are read again that an earlier version allowed
+
+
 class Experiment(Slice):
     """Everything that decides the numbers of one run."""
 
@@ -204,7 +207,7 @@ class Experiment(Slice):
             )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Experiment:
+    def _consistent(self, info: ValidationInfo) -> Experiment:
         self._mixes("")
         self._guide_fits("")
         if any(arm.generated for arm in self.arms.values()):
@@ -243,7 +246,7 @@ class Experiment(Slice):
                 of_arm._guide_fits(f"arms.{name}.")
                 of_arm.generator.check_side(self.data.size)
         for name, arm in self.arms.items():
-            if arm.steps_of is not None:
+            if arm.steps_of is not None and info.context != TRAINED:
                 self._as_long(name, arm)
         for field, names in (
             ("treatment", [] if self.choice else [self.evaluation.treatment]),  # a choice names another
@@ -300,7 +303,7 @@ class Experiment(Slice):
             if getattr(mine, field) != getattr(its, field):
                 raise ValueError(
                     f"{start} its recognizer.{field} is {getattr(its, field):g} and this arm's {getattr(mine, field):g}; "
-                    "for as many steps they must be the same"
+                    f"for as many steps set arms.{name}.recognizer.{field} to the same"
                 )
 
     def _searchable(self, start: str, images: str) -> None:

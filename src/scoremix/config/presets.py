@@ -31,7 +31,7 @@ from scoremix.config import (
 )
 from scoremix.config.arms import auggen, named
 from scoremix.config.base import LONGEST_NAME, RESERVED
-from scoremix.config.choice import needs_generator, without_generator
+from scoremix.config.choice import chosen_by_conditions, without_generator
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
 FIRST = "coherent_75"  # the arm that did best in docs/results.md: judged where its candidates are not chosen among
@@ -355,12 +355,13 @@ def experiment(
         name = f"{name[: LONGEST_NAME - len(kind) - 1]}-{kind}"
     if quick and exp.choice is not None:
         exp = without_generator(exp, [arm for arm, of in exp.arms.items() if of.generated])
-        if needs_generator(exp):
-            strategy, space = exp.selection.strategy, exp.selection.space
-            raise ConfigError(
-                f"--quick trains no generator, whose conditions selection.strategy {strategy!r} with selection.space {space!r} "
-                "chooses by; leave one of them out"
-            )
+        for arm, of in exp.arms.items():
+            if chosen_by_conditions(exp, of):
+                chosen_by = exp.changed_by(of).selection
+                raise ConfigError(
+                    f"--quick trains no generator, by whose conditions the m-plets of arm {arm!r} are chosen (selection.strategy "
+                    f"{chosen_by.strategy!r}, selection.space {chosen_by.space!r}); leave one of them out"
+                )
     return exp.model_copy(update={"name": name}).located()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +31,6 @@ from scoremix.data.sources import format_of, open_source
 from scoremix.data.writers import pyarrow_of, write_folders, write_parquet, write_records, write_shards
 
 TABLE, PROVENANCE, CARD = "classes.tsv", "provenance.jsonl", "README.md"
-BESIDE = (TABLE, PROVENANCE, CARD)  # the class folders
 FILES = NOT_IMAGES | {".bin", ".parquet", ".tgz", ".bz2", ".xz", ".zst", ".7z", ".rar"}  # no folder ends so
 Written = Form | Literal["parquet"]
 
@@ -103,7 +102,8 @@ def convert(
                 encoded, kept, [of for of in rows if len(of)], size, advance, made, look=not skip_bad
             )
             if form == "folders":
-                _refuse_beside(images, place)
+                beside = {TABLE, *([PROVENANCE] if made is not None else []), *([CARD] if card is not None else [])}
+                _refuse_beside(images, place, beside)
             match form:
                 case "folders":
                     notes = write_folders(part, images)
@@ -142,13 +142,11 @@ def chosen_classes(
     return np.array(sorted(ranked[:classes]), np.int64)
 
 
-def _refuse_beside(images: OutgoingImages, place: str | Path) -> None:
+def _refuse_beside(images: OutgoingImages, place: str | Path, beside: Collection[str]) -> None:
     """ValueError for a class whose folder would have the name of a file beside the class folders."""
     for name, folder in zip(images.names, images.folders, strict=True):
-        if folder in BESIDE:
-            raise ValueError(
-                f"class {name!r} of {place}: {' and '.join(BESIDE)} are files beside the class folders: rename it"
-            )
+        if folder in beside:
+            raise ValueError(f"class {name!r} of {place}: {folder} is a file beside the class folders: rename it")
 
 
 @contextlib.contextmanager

@@ -7,8 +7,10 @@ read here alone: each reader says which names it knows, and what stands for them
 import io
 import json
 import math
+import os
 import pickle
 import pickletools
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,8 +211,8 @@ def refuse_storages(file: IO[bytes], size: int) -> None:
 
 
 class Repeats:
-    """ValueError once a pickle in a file of `size` bytes names its long texts and bytes so often that they are more than it has:
-    what calls make of each would be.
+    """ValueError once a pickle in a file of `size` bytes names its long texts and bytes so often that they are more than it has,
+    and more than SMALL: what calls make of each would be.
     """
 
     def __init__(self, size: int) -> None:
@@ -224,7 +226,7 @@ class Repeats:
             self.known[len(self.known) if argument is None else int(argument)] = self.last
         elif "GET" in name and (length := self.known.get(int(argument), 0)) > LONG:
             self.again += length
-            if self.again > self.size:
+            if self.again > max(SMALL, self.size):
                 raise ValueError(
                     f"its pickle unfolds: it names {self.again:,} characters again, the file has {self.size:,} bytes"
                 )
@@ -282,6 +284,8 @@ def refuse_packed(path: Path) -> None:
                 raise ValueError(f"its part {info.filename!r} is compressed, which torch's files never are")
             if info.filename.endswith("data.pkl"):
                 repeats = Repeats(path.stat().st_size)
-                with archive.open(info) as file:
+                with open(path, "rb") as file:  # as it lies there: torch may have written no check sum of it
+                    file.seek(info.header_offset + 26)
+                    file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
                     for opcode, argument, _at in _operations(file):
                         repeats.add(opcode.name, argument)

@@ -18,6 +18,7 @@ from scoremix.data.splits import SPLITS, Splits
 
 IMAGES = ("file_name", "image", "path", "file", "filename", "filepath", "image_path", "img", "img_path")
 LABELS = ("label", "class", "class_name", "identity", "person", "subject", "target", "category", "labels", "id")
+WRITTEN = ["label", "folder", "class"]  # the columns of a `classes.tsv` of `convert`
 HALF = re.compile(r"[\ud800-\udc7f\udd00-\udfff]")  # of a pair of surrogates: no name of a file
 
 Row = dict[str, Any]
@@ -110,10 +111,11 @@ def classes_of(labels: Sequence[Any] | np.ndarray, where: str) -> tuple[tuple[st
 def names_of(table: Path, labels: Sequence[str]) -> tuple[str, ...] | None:
     """The names of labels by a table with columns label and class (`classes.tsv`); None unless it names each.
 
-    Read as `convert` writes it: a name is all between two tabs, quotes and blanks included.
+    As `convert` writes it a name is all between two tabs, quotes and blanks included; another is read as any table.
     """
     lines = [line.split("\t") for line in limits.text(table, limits.TEXT_BYTES).split("\n") if line]
-    names = {row.get("label"): row.get("class") for row in _rows(lines, table)}
+    ours = lines and lines[0] == WRITTEN
+    names = {row.get("label"): row.get("class") for row in (_rows(lines, table) if ours else read_table(table))}
     in_order = tuple(str(names[label]) for label in labels if names.get(label))
     return in_order if len(in_order) == len(labels) == len(set(in_order)) else None
 

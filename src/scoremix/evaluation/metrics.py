@@ -64,7 +64,7 @@ def accepted_counts(similarity: Float[Array, " n"], same: Bool[Array, " n"]) -> 
     """Genuine and impostor pairs at or above each distinct similarity, and those similarities, falling."""
     order = np.argsort(-similarity, kind="stable")
     values, genuine = similarity[order], np.cumsum(same[order])
-    last = np.flatnonzero(np.append(values[1:] != values[:-1], True))  # last pair of each tie
+    last = np.flatnonzero(np.append(values[1:] != values[:-1], len(values) > 0))  # last pair of each tie
     return genuine[last], 1 + last - genuine[last], values[last]
 
 

@@ -57,6 +57,9 @@ def operating_points(
     keep = int(1.1 * allowed.max()) + 1000
     while True:
         tps, fps, values, whole = _top(genuine, impostor, keep)
+        if not len(fps):  # all of them tie with the last one
+            keep *= 2
+            continue
         at_corner = corners(tps, fps)
         at_corner[-1] = whole  # a cut list's last point may be no corner
         beyond = fps[at_corner] >= max(fars) * len(impostor)

@@ -11,7 +11,7 @@ from scoremix.config import ConfigError, Runtime
 from scoremix.config.delivery import Delivery
 from scoremix.data.files import locked, refuse_existing, whole
 from scoremix.data.images import LabeledImages
-from scoremix.delivery import delivery
+from scoremix.delivery import by_its_generator, delivery
 from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact, StoreError
 from scoremix.execution.progress import WORTHWHILE, lasting, noting, waits
@@ -53,7 +53,7 @@ def fit(
     if not _ours(to):
         refuse_existing(to)
     refuse_unwritable(to)
-    if retrain_generator and not exp.arms[recipe.arm].generated:
+    if retrain_generator and not by_its_generator(exp, exp.arms[recipe.arm]):
         say(f"--retrain-generator: the recipe {recipe.arm!r} needs no generator, none is trained")
         retrain_generator = False
     config = Delivery(

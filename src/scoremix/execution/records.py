@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment, error_lines
+from scoremix.config.experiment import TRAINED
 from scoremix.data.files import locked, write_file
 from scoremix.execution.artifacts import Artifact, External, StoreError
 from scoremix.execution.store import Step
@@ -223,7 +224,7 @@ def of_arm(trained: Mapping[str, RecordedStep], name: str) -> list[RecordedStep]
 def _settings_of(run: str, settings: Any) -> Experiment:
     """A stored experiment; ConfigError where another version's settings can no longer be read."""
     try:
-        return Experiment.model_validate(settings)
+        return Experiment.model_validate(settings, context=TRAINED)
     except ValidationError as error:
         wrong = error_lines(error.errors(), Experiment)[0]
         raise ConfigError(

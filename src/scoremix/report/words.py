@@ -27,8 +27,8 @@ def called(arm: str, notes: Mapping[str, str] = {}) -> str:
 
 
 def weak(top1: float, floor: float) -> str:
-    """That the candidates which need the generator are left out."""
-    return f"candidates that need the generator are left out, it is too weak: {_gate(top1, floor)}"
+    """That the candidates whose images the generator makes are left out."""
+    return f"candidates whose images the generator makes are left out, it is too weak: {_gate(top1, floor)}"
 
 
 def too_weak(top1: float | None = None, floor: float = 0.0, real: float = 1.0) -> str:

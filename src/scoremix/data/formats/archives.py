@@ -1,6 +1,7 @@
 """Archives of images read as they lie: .zip and .tar of class folders, and WebDataset shards. Nothing is unpacked."""
 
 import collections
+import errno
 import io
 import itertools
 import os
@@ -299,8 +300,11 @@ class _Reopened(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence, os.path.getsize(self._path))
-        return self._at
+        at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence, os.path.getsize(self._path))
+        if at < 0:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        self._at = at
+        return at
 
     def read(self, size: int | None = -1) -> bytes:
         with _Bounded(self._path) as file:
