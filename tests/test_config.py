@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scoremix.config import ConfigError, Experiment, Selection, load
+from scoremix.config.places import located
 from scoremix.config.presets import PRESETS
 
 
@@ -217,13 +218,13 @@ def test_paths_of_every_part_mean_the_same_wherever_one_stands(tmp_path: Path, m
         "analysis.recognizers.other.start=r.pt",
     ]
     monkeypatch.chdir(tmp_path)
-    exp = load(Experiment(), (), settings).located()
+    exp = located(load(Experiment(), (), settings))
     mine = exp.arms["mine"]
     assert exp.recognizer.start == mine.recognizer["start"] == mine.selector["start"] == str(tmp_path / "r.pt")
     assert exp.selection.file == mine.selection["file"] == str(tmp_path / "pairs.csv")
     assert exp.selection.groups == str(tmp_path / "groups.csv")
     assert exp.analysis.recognizers["other"]["start"] == str(tmp_path / "r.pt")
     (tmp_path / "data").mkdir()
-    own = Experiment(source="data", selection=Selection(groups="data")).located()
+    own = located(Experiment(source="data", selection=Selection(groups="data")))
     assert own.source == str(tmp_path / "data") and own.selection.groups == "data"
-    assert Experiment().located() == Experiment()
+    assert located(Experiment()) == Experiment()

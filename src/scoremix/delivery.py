@@ -8,8 +8,8 @@ what the run's own recognizers showed on the classes kept back: nothing measures
 from collections.abc import Mapping
 from typing import Any
 
-from scoremix.config import Arm, Experiment
-from scoremix.config.choice import chosen_by_conditions
+from scoremix.config import Experiment
+from scoremix.config.choice import by_generator
 from scoremix.config.delivery import AllClasses, Delivery, Operating
 from scoremix.execution.artifacts import Artifact
 from scoremix.making import Base, Stage, added_images, base_of, guided_generator, seeded, trained, training_set
@@ -36,8 +36,8 @@ def delivery(
     every = stage(everything, AllClasses(), chain["real"])
     base = Base(stage, every, chain["baseline"], chain.get("generator"))
     mixes: Artifact | None = None
-    by_generator = by_its_generator(exp, arm) or (arm.selected_by is not None and exp.arms[arm.selected_by].generated)
-    if by_generator and not config.retrained:
+    of_generator = by_generator(exp, arm) or (arm.selected_by is not None and exp.arms[arm.selected_by].generated)
+    if of_generator and not config.retrained:
         mixes = added[name]
     elif arm.images != "real":
         baseline = trained(stage, seeded(exp, exp.seeds[0]), every, every, "baseline of all classes")
@@ -54,11 +54,6 @@ def delivery(
     }
     operating = stage(thresholds, Operating.of(exp, len(config.seeds) > 1), evaluated)
     return stage(model, config, chain["real"], chain["results"], operating, images, final)
-
-
-def by_its_generator(exp: Experiment, arm: Arm) -> bool:
-    """Whether the run's generator, which knows its training classes alone, made an arm's images or chose their m-plets."""
-    return arm.generated or chosen_by_conditions(exp, arm)
 
 
 def as_long(exp: Experiment, name: str, recognizers: Mapping[str, Artifact]) -> dict[str, Any]:

@@ -171,9 +171,8 @@ def added_images(exp: Experiment, arm: Arm, base: Base) -> Artifact:
             searched = [searched_weights(exp, sampling, base)] if arm.search else []
             added = stage(sample_mixtures, sampling.drawn, base.generator, mplets, *searched)
         case "relabelled":
-            turns = sampling.drawn.model_copy(
-                update={"mixture": "turns", "resample": None}
-            )  # each image has a class of its own
+            alone = {"mixture": "turns", "resample": None}  # each image has a class of its own
+            turns = sampling.drawn.model_copy(update=alone)
             added = stage(sample_mixtures, turns, base.generator, mplets)
         case "averages" | "cutmixes" | "repeated":
             added = stage(mix_pixels, of_pixels(sampling, arm.images), base.real, mplets)

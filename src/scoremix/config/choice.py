@@ -6,8 +6,13 @@ from scoremix.config.experiment import Arm, Experiment
 
 
 def needs_generator(exp: Experiment) -> bool:
-    """Whether an arm's images are made by the generator, or its m-plets chosen by the generator's conditions."""
-    return any(arm.generated or chosen_by_conditions(exp, arm) for arm in exp.arms.values())
+    """Whether the generator has a part in an arm's images."""
+    return any(by_generator(exp, arm) for arm in exp.arms.values())
+
+
+def by_generator(exp: Experiment, arm: Arm) -> bool:
+    """Whether the generator makes an arm's images, or its conditions choose their m-plets."""
+    return arm.generated or chosen_by_conditions(exp, arm)
 
 
 def chosen_by_conditions(exp: Experiment, arm: Arm) -> bool:
@@ -44,8 +49,7 @@ def waiting_for_no_generator(exp: Experiment) -> Experiment:
     """
 
     def known(arm: Arm) -> bool:
-        of_arm = exp.changed_by(arm)
-        return arm.generated and not of_arm.selection.needs_conditions and not of_arm.sampling.leak_gate
+        return arm.generated and not chosen_by_conditions(exp, arm) and not exp.changed_by(arm).sampling.leak_gate
 
     lengths = {arm.steps_of for arm in measured(exp).values() if arm.steps_of and known(exp.arms[arm.steps_of])}
     selecting = {arm.selected_by for arm in exp.arms.values()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -93,17 +93,6 @@ def choice_fits(evaluation: Mapping[str, Any]) -> bool:
     return kind == ("open", "test") and len(evaluation.get("controls", ("real", "equal_steps"))) > 1
 
 
-# settings that name files and folders, and their values that are none
-PLACES: dict[str, dict[str, tuple[str, ...]]] = {
-    "": {"source": ("glyphs",), "split_list": (), "groups": ("name",)},
-    "recognizer": {"start": ()},
-    "selector": {"start": ()},
-    "generator": {"diffusers": ()},
-    "guide": {"diffusers": ()},
-    "selection": {"file": (), "groups": ("name", "data")},
-}
-
-
 TRAINED = "trained"  # the context in which the settings of a run are read again that an earlier version allowed
 
 
@@ -136,37 +125,6 @@ class Experiment(Slice):
     )
     quality: Quality = Quality()
     analysis: Analysis = Analysis()
-
-    def with_places(self, written: Callable[[str], str]) -> Experiment:
-        """The same with every path in it written otherwise."""
-
-        def placed(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-            given = {field: settings.get(field) for field in PLACES[part]}
-            return {
-                field: written(at) for field, at in given.items() if at is not None and at not in PLACES[part][field]
-            }
-
-        update = placed("", vars(self))
-        for part in ("recognizer", "generator", "guide", "selection"):
-            if (of := getattr(self, part)) is not None:
-                update[part] = of.model_copy(update=placed(part, vars(of)))
-        update["arms"] = {
-            name: arm.model_copy(
-                update={
-                    part: {**getattr(arm, part), **placed(part, getattr(arm, part))}
-                    for part in PLACES
-                    if part in SLICES
-                }
-            )
-            for name, arm in self.arms.items()
-        }
-        others = {name: {**of, **placed("recognizer", of)} for name, of in self.analysis.recognizers.items()}
-        update["analysis"] = self.analysis.model_copy(update={"recognizers": others})
-        return self.model_copy(update=update)
-
-    def located(self) -> Experiment:
-        """The same with absolute paths of what is there: it then means the same wherever one stands."""
-        return self.with_places(lambda place: str(Path(place).absolute()) if Path(place).exists() else place)
 
     def changed_by(self, arm: Arm) -> Experiment:
         """The same with what an arm says of the generator, selection, sampling, mixing and recognizer."""

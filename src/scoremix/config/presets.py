@@ -32,6 +32,7 @@ from scoremix.config import (
 from scoremix.config.arms import auggen, named
 from scoremix.config.base import LONGEST_NAME, RESERVED
 from scoremix.config.choice import chosen_by_conditions, without_generator
+from scoremix.config.places import located
 
 CHECKPOINTS = (".safetensors", ".pt", ".pth", ".ckpt", ".onnx")
 FIRST = "coherent_75"  # the arm that did best in docs/results.md: judged where its candidates are not chosen among
@@ -362,7 +363,7 @@ def experiment(
                     f"--quick trains no generator, by whose conditions the m-plets of arm {arm!r} are chosen (selection.strategy "
                     f"{chosen_by.strategy!r}, selection.space {chosen_by.space!r}); leave one of them out"
                 )
-    return exp.model_copy(update={"name": name}).located()
+    return located(exp.model_copy(update={"name": name}))
 
 
 def smaller(exp: Experiment) -> Experiment:

@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 from scoremix.config import ConfigError, Runtime
+from scoremix.config.choice import by_generator
 from scoremix.config.delivery import Delivery
+from scoremix.config.places import with_places
 from scoremix.data.files import locked, refuse_existing, whole
 from scoremix.data.images import LabeledImages
-from scoremix.delivery import by_its_generator, delivery
+from scoremix.delivery import delivery
 from scoremix.execution import records, schedule, workers
 from scoremix.execution.artifacts import Artifact, StoreError
 from scoremix.execution.progress import WORTHWHILE, lasting, noting, waits
@@ -53,11 +55,11 @@ def fit(
     if not _ours(to):
         refuse_existing(to)
     refuse_unwritable(to)
-    if retrain_generator and not by_its_generator(exp, exp.arms[recipe.arm]):
+    if retrain_generator and not by_generator(exp, exp.arms[recipe.arm]):
         say(f"--retrain-generator: the recipe {recipe.arm!r} needs no generator, none is trained")
         retrain_generator = False
     config = Delivery(
-        experiment=exp.with_places(lambda place: Path(place).name),  # without the folders of this machine
+        experiment=with_places(exp, lambda place: Path(place).name),  # without the folders of this machine
         recipe=recipe.arm,
         why=recipe.why,
         seeds=exp.seeds if ensemble else exp.seeds[:1],

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from scoremix.config import ConfigError, Experiment, Runtime, Sampling, changed, error_lines
+from scoremix.config.places import located
 from scoremix.data import limits
 from scoremix.data.decode import decode, refuse_other_arrays, resize_area, with_channels
 from scoremix.data.files import refuse_existing, whole
@@ -251,7 +252,7 @@ def run(
         exp = presets.experiment(preset, [settings] if settings else [], str(data) if data else None)
     refuse_among(Path(out), exp.source)
     return progress.execute(
-        exp.located(), Runtime(out=Path(out), device=device, quiet=quiet), Store(Path(out) / "store")
+        located(exp), Runtime(out=Path(out), device=device, quiet=quiet), Store(Path(out) / "store")
     )
 
 
